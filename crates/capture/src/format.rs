@@ -1,0 +1,594 @@
+//! pcap and pcapng, read leniently: what can be read is given, then the error names the place.
+//!
+//! Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng.
+
+use record::Timestamp;
+
+use crate::CaptureError;
+use crate::source::{Window, read_error};
+
+/// No link in use has larger packets; Wireshark's own limit for standard captures. A larger length is a broken file.
+const MAX_PACKET: u32 = 262_144;
+/// D-Bus and USB captures have larger records; only lengths beyond this are called broken in pcapng.
+const MAX_BLOCK: u32 = 128 << 20;
+
+/// A packet as it lies in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawPacket {
+    pub ts: Timestamp,
+    /// Link type number of the interface.
+    pub link: u32,
+    /// Where it begins in the reader's buffer.
+    pub offset: usize,
+    pub captured: u32,
+    pub original: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    link: u32,
+    snaplen: u32,
+    ticks: Ticks,
+    offset_secs: i64,
+}
+
+/// How a tick count becomes nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ticks {
+    Times(u64),
+    Divided(u64),
+    Binary(u32),
+}
+
+impl Ticks {
+    /// From `if_tsresol`: a power of ten, or with the highest bit set a power of two.
+    fn of_resolution(byte: u8) -> Self {
+        let exponent = u32::from(byte & 0x7f);
+        if byte & 0x80 != 0 {
+            Self::Binary(exponent.min(63))
+        } else if exponent <= 9 {
+            Self::Times(10u64.pow(9 - exponent))
+        } else {
+            Self::Divided(10u64.saturating_pow((exponent - 9).min(19)))
+        }
+    }
+
+    fn nanos(self, ticks: u64, offset_secs: i64) -> Timestamp {
+        let ns = match self {
+            Self::Times(m) => u128::from(ticks) * u128::from(m),
+            Self::Divided(d) => u128::from(ticks / d.max(1)),
+            Self::Binary(bits) => (u128::from(ticks) * 1_000_000_000) >> bits,
+        };
+        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        Timestamp(ns.saturating_add(offset_secs.saturating_mul(1_000_000_000)))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Unknown,
+    Pcap { big: bool, nanos: bool, link: u32, extra: usize },
+    Pcapng { big: bool },
+    Ended,
+}
+
+/// Reads packets one after another.
+pub struct Reader {
+    window: Window,
+    path: String,
+    kind: Kind,
+    interfaces: Vec<Interface>,
+    last: Timestamp,
+    dropped: u64,
+    section_drops: Vec<u64>,
+}
+
+#[inline]
+fn u32_at(b: &[u8], at: usize, big: bool) -> u32 {
+    let raw: [u8; 4] = b[at..at + 4].try_into().unwrap_or_default();
+    if big { u32::from_be_bytes(raw) } else { u32::from_le_bytes(raw) }
+}
+
+#[inline]
+fn u16_at(b: &[u8], at: usize, big: bool) -> u16 {
+    let raw: [u8; 2] = b[at..at + 2].try_into().unwrap_or_default();
+    if big { u16::from_be_bytes(raw) } else { u16::from_le_bytes(raw) }
+}
+
+fn u64_at(b: &[u8], at: usize, big: bool) -> u64 {
+    let raw: [u8; 8] = b[at..at + 8].try_into().unwrap_or_default();
+    if big { u64::from_be_bytes(raw) } else { u64::from_le_bytes(raw) }
+}
+
+impl Reader {
+    pub fn new(window: Window, path: String) -> Self {
+        Self {
+            window,
+            path,
+            kind: Kind::Unknown,
+            interfaces: Vec::new(),
+            last: Timestamp(0),
+            dropped: 0,
+            section_drops: Vec::new(),
+        }
+    }
+
+    pub fn buffer(&self) -> &bytes::Bytes {
+        self.window.buffer()
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.window.generation()
+    }
+
+    pub fn offset(&self) -> u64 {
+        self.window.offset()
+    }
+
+    /// Packets that the capturing side says it dropped, so far.
+    pub fn dropped(&self) -> u64 {
+        self.dropped + self.section_drops.iter().sum::<u64>()
+    }
+
+    /// The next packet; `None` at a clean end. After an error there is nothing more.
+    pub fn next_packet(&mut self) -> Result<Option<RawPacket>, CaptureError> {
+        let got = match self.kind {
+            Kind::Unknown => self.begin().and_then(|()| self.next_packet()),
+            Kind::Pcap { big, nanos, link, extra } => self.next_pcap(big, nanos, link, extra),
+            Kind::Pcapng { big } => self.next_pcapng(big),
+            Kind::Ended => Ok(None),
+        };
+        if !matches!(got, Ok(Some(_))) {
+            self.kind = Kind::Ended;
+        }
+        got
+    }
+
+    fn begin(&mut self) -> Result<(), CaptureError> {
+        let have = self.window.ensure(24);
+        let head = self.window.rest();
+        let big = match head {
+            [] => return Err(self.unsupported_or_failed("is empty: no capture header")),
+            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] | [0xa1, 0xb2, 0xcd, 0x34, ..] => true,
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] | [0x34, 0xcd, 0xb2, 0xa1, ..] => false,
+            [0x0a, 0x0d, 0x0d, 0x0a, ..] => {
+                self.kind = Kind::Pcapng { big: false };
+                return Ok(());
+            }
+            _ => return Err(self.unsupported_or_failed(&foreign(head))),
+        };
+        if have < 24 {
+            return Err(self.truncated(0, "the pcap header", 24));
+        }
+        let magic = u32_at(head, 0, big);
+        let link = u32_at(head, 20, big) & 0xffff;
+        self.kind = Kind::Pcap {
+            big,
+            nanos: magic == 0xa1b2_3c4d,
+            link,
+            extra: if magic == 0xa1b2_cd34 { 8 } else { 0 },
+        };
+        self.window.advance(24);
+        Ok(())
+    }
+
+    fn next_pcap(&mut self, big: bool, nanos: bool, link: u32, extra: usize) -> Result<Option<RawPacket>, CaptureError> {
+        let header = 16 + extra;
+        let have = self.window.ensure(header);
+        if have == 0 {
+            return self.ended();
+        }
+        if have < header {
+            return Err(self.truncated(have, "a packet header", header));
+        }
+        let b = self.window.rest();
+        let (secs, fraction) = (u32_at(b, 0, big), u32_at(b, 4, big));
+        let (captured, original) = (u32_at(b, 8, big), u32_at(b, 12, big));
+        if captured > MAX_PACKET {
+            return Err(self.broken(format!("a packet of {captured} bytes (no more than {MAX_PACKET} can be)")));
+        }
+        let want = header + captured as usize;
+        let have = self.window.ensure(want);
+        if have < want {
+            return Err(self.truncated(have, "a packet", want));
+        }
+        let nanos = if nanos { u64::from(fraction) } else { u64::from(fraction) * 1000 };
+        let ts = Timestamp((u64::from(secs) * 1_000_000_000 + nanos).cast_signed());
+        let packet = RawPacket {
+            ts,
+            link,
+            offset: self.window.position() + header,
+            captured,
+            original: original.max(captured),
+        };
+        self.window.advance(want);
+        Ok(Some(packet))
+    }
+
+    fn next_pcapng(&mut self, mut big: bool) -> Result<Option<RawPacket>, CaptureError> {
+        loop {
+            let have = self.window.ensure(12);
+            if have == 0 {
+                return self.ended();
+            }
+            if have < 12 {
+                return Err(self.truncated(have, "a block header", 12));
+            }
+            let b = self.window.rest();
+            let section = b[..4] == [0x0a, 0x0d, 0x0d, 0x0a];
+            if section {
+                big = match b[8..12] {
+                    [0x1a, 0x2b, 0x3c, 0x4d] => true,
+                    [0x4d, 0x3c, 0x2b, 0x1a] => false,
+                    _ => return Err(self.broken("a section header without byte-order magic".into())),
+                };
+                self.kind = Kind::Pcapng { big };
+                self.interfaces.clear();
+                self.dropped += self.section_drops.drain(..).sum::<u64>();
+            }
+            let (kind, total) = (u32_at(b, 0, big), u32_at(b, 4, big));
+            if total < 12 || total % 4 != 0 {
+                return Err(self.broken(format!("a block of {total} bytes")));
+            }
+            let len = total as usize;
+            // Blocks of no interest are stepped over, however long; the others must be in memory whole.
+            if !section && !matches!(kind, 1..=3 | 5 | 6) {
+                let skipped = self.window.skip(u64::from(total));
+                if skipped < u64::from(total) {
+                    return Err(self.truncated_at(self.window.offset() - skipped, "a block", u64::from(total) - skipped));
+                }
+                continue;
+            }
+            if total > MAX_BLOCK {
+                return Err(self.broken(format!("a block of {total} bytes")));
+            }
+            let have = self.window.ensure(len);
+            if have < len {
+                return Err(self.truncated(have, "a block", len));
+            }
+            let block = &self.window.rest()[..len];
+            if u32_at(block, len - 4, big) != total {
+                return Err(self.broken("a block whose two lengths differ".into()));
+            }
+            let body = &block[8..len - 4];
+            let packet = match kind {
+                1 => {
+                    let Some(interface) = interface(body, big) else {
+                        return Err(self.broken("an interface block too short".into()));
+                    };
+                    self.interfaces.push(interface);
+                    self.section_drops.push(0);
+                    None
+                }
+                2 | 6 => Some(enhanced(body, big, kind == 2, &self.interfaces)),
+                3 => Some(simple(body, big, &self.interfaces, self.last)),
+                5 => {
+                    if let (Some(at), Some(drops)) = ((body.len() >= 4).then(|| u32_at(body, 0, big) as usize), drops(body, big)) {
+                        if let Some(slot) = self.section_drops.get_mut(at) {
+                            *slot = drops;
+                        }
+                    }
+                    None
+                }
+                _ => None,
+            };
+            match packet {
+                None => self.window.advance(len),
+                Some(Err(what)) => return Err(self.broken(what)),
+                Some(Ok(mut packet)) => {
+                    packet.offset += self.window.position() + 8;
+                    self.last = packet.ts;
+                    self.window.advance(len);
+                    return Ok(Some(packet));
+                }
+            }
+        }
+    }
+
+    /// The input is used up: a clean end, unless the stream failed.
+    fn ended(&mut self) -> Result<Option<RawPacket>, CaptureError> {
+        match self.window.take_failure() {
+            Some(e) => Err(read_error(&self.path, self.window.offset(), e)),
+            None => Ok(None),
+        }
+    }
+
+    fn truncated(&mut self, have: usize, what: &'static str, want: usize) -> CaptureError {
+        if let Some(e) = self.window.take_failure() {
+            return read_error(&self.path, self.window.offset() + have as u64, e);
+        }
+        let offset = self.window.offset();
+        CaptureError::Truncated {
+            path: self.path.clone(),
+            offset,
+            end: offset + have as u64,
+            what,
+            missing: (want - have) as u64,
+        }
+    }
+
+    fn truncated_at(&mut self, offset: u64, what: &'static str, missing: u64) -> CaptureError {
+        if let Some(e) = self.window.take_failure() {
+            return read_error(&self.path, self.window.offset(), e);
+        }
+        CaptureError::Truncated { path: self.path.clone(), offset, end: self.window.offset(), what, missing }
+    }
+
+    fn broken(&self, what: String) -> CaptureError {
+        CaptureError::Broken { path: self.path.clone(), offset: self.window.offset(), what }
+    }
+
+    fn unsupported_or_failed(&mut self, what: &str) -> CaptureError {
+        match self.window.take_failure() {
+            Some(e) => read_error(&self.path, self.window.offset(), e),
+            None => CaptureError::Unsupported { path: self.path.clone(), what: what.to_owned() },
+        }
+    }
+}
+
+/// Names what a file that is not a capture seems to be, and what to do.
+fn foreign(head: &[u8]) -> String {
+    let convert = |name: &str| format!("is a {name} file, not pcap or pcapng; convert it with `editcap -F pcapng`");
+    match head {
+        [b's', b'n', b'o', b'o', b'p', 0, 0, 0, ..] => convert("snoop"),
+        [b'G', b'M', b'B', b'U', ..] | [b'R', b'T', b'S', b'S', ..] => convert("Microsoft Network Monitor"),
+        [b'X', b'C', b'P', 0, ..] => convert("NetXRay"),
+        [b'T', b'R', b'S', b'N', b'I', b'F', b'F', ..] => convert("Sniffer"),
+        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => "is compressed twice; unpack it once".to_owned(),
+        [b'P', b'K', 3, 4, ..] => "is a zip archive; unpack it first".to_owned(),
+        [b'P', b'A', b'R', b'1', ..] => "is a Parquet file, not a capture".to_owned(),
+        _ => "is not a pcap or pcapng capture (no known magic in its first bytes)".to_owned(),
+    }
+}
+
+fn options(mut b: &[u8], big: bool) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        if b.len() < 4 {
+            return None;
+        }
+        let (code, len) = (u16_at(b, 0, big), usize::from(u16_at(b, 2, big)));
+        if code == 0 || b.len() < 4 + len {
+            return None;
+        }
+        let value = &b[4..4 + len];
+        b = &b[(4 + len.next_multiple_of(4)).min(b.len())..];
+        Some((code, value))
+    })
+}
+
+fn interface(body: &[u8], big: bool) -> Option<Interface> {
+    if body.len() < 8 {
+        return None;
+    }
+    let mut made = Interface {
+        link: u32::from(u16_at(body, 0, big)),
+        snaplen: u32_at(body, 4, big),
+        ticks: Ticks::Times(1000),
+        offset_secs: 0,
+    };
+    for (code, value) in options(&body[8..], big) {
+        match (code, value) {
+            (9, [resolution, ..]) => made.ticks = Ticks::of_resolution(*resolution),
+            (14, value) if value.len() == 8 => made.offset_secs = u64_at(value, 0, big).cast_signed(),
+            _ => {}
+        }
+    }
+    Some(made)
+}
+
+/// An enhanced packet block or the obsolete packet block; the offset is relative to the block's body.
+fn enhanced(body: &[u8], big: bool, obsolete: bool, interfaces: &[Interface]) -> Result<RawPacket, String> {
+    if body.len() < 20 {
+        return Err("a packet block too short".into());
+    }
+    let id = if obsolete { usize::from(u16_at(body, 0, big)) } else { u32_at(body, 0, big) as usize };
+    let Some(interface) = interfaces.get(id) else {
+        return Err(format!("a packet of interface {id}, which the section does not have"));
+    };
+    let ticks = u64::from(u32_at(body, 4, big)) << 32 | u64::from(u32_at(body, 8, big));
+    let (captured, original) = (u32_at(body, 12, big), u32_at(body, 16, big));
+    if captured as usize > body.len() - 20 {
+        return Err(format!("a packet of {captured} bytes in a block of {}", body.len() + 12));
+    }
+    Ok(RawPacket {
+        ts: interface.ticks.nanos(ticks, interface.offset_secs),
+        link: interface.link,
+        offset: 20,
+        captured,
+        original: original.max(captured),
+    })
+}
+
+/// A simple packet block has no time of its own; it gets that of the packet before it.
+fn simple(body: &[u8], big: bool, interfaces: &[Interface], last: Timestamp) -> Result<RawPacket, String> {
+    let Some(interface) = interfaces.first() else {
+        return Err("a simple packet before any interface".into());
+    };
+    if body.len() < 4 {
+        return Err("a simple packet block too short".into());
+    }
+    let original = u32_at(body, 0, big);
+    let room = (body.len() - 4) as u32;
+    let limit = if interface.snaplen == 0 { room } else { interface.snaplen.min(room) };
+    Ok(RawPacket { ts: last, link: interface.link, offset: 4, captured: original.min(limit), original })
+}
+
+/// Drops in an interface statistics block: by the interface (`isb_ifdrop`) and by the system (`isb_osdrop`).
+fn drops(body: &[u8], big: bool) -> Option<u64> {
+    let mut total = None;
+    for (code, value) in options(body.get(12..)?, big) {
+        if matches!(code, 5 | 7) && value.len() == 8 {
+            total = Some(total.unwrap_or(0u64).saturating_add(u64_at(value, 0, big)));
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn read(data: &[u8]) -> (Vec<RawPacket>, Option<String>) {
+        let mut reader = Reader::new(Window::whole(Bytes::copy_from_slice(data)), "test".into());
+        let mut packets = Vec::new();
+        loop {
+            match reader.next_packet() {
+                Ok(Some(p)) => packets.push(p),
+                Ok(None) => return (packets, None),
+                Err(e) => return (packets, Some(e.to_string())),
+            }
+        }
+    }
+
+    fn pcap(big: bool, nanos: bool) -> Vec<u8> {
+        let magic = if nanos { 0xa1b2_3c4du32 } else { 0xa1b2_c3d4 };
+        let w = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
+        let mut out = Vec::new();
+        for v in [magic, 0x0004_0002, 0, 0, 65535, 1] {
+            out.extend(w(v));
+        }
+        for (secs, frac, data) in [(100u32, 5u32, b"abcd".as_slice()), (101, 6, b"efghij")] {
+            for v in [secs, frac, data.len() as u32, 60] {
+                out.extend(w(v));
+            }
+            out.extend(data);
+        }
+        out
+    }
+
+    #[test]
+    fn pcap_of_every_kind_reads_alike() {
+        for big in [false, true] {
+            for nanos in [false, true] {
+                let (packets, error) = read(&pcap(big, nanos));
+                assert_eq!(error, None);
+                let unit = if nanos { 1 } else { 1000 };
+                assert_eq!(
+                    packets.iter().map(|p| (p.ts.0, p.captured, p.original)).collect::<Vec<_>>(),
+                    [(100_000_000_000 + 5 * unit, 4, 60), (101_000_000_000 + 6 * unit, 6, 60)]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_cut_file_gives_what_it_holds_and_names_the_place() {
+        let whole = pcap(false, false);
+        let (packets, error) = read(&whole[..whole.len() - 2]);
+        assert_eq!(packets.len(), 1);
+        assert_eq!(
+            error.unwrap(),
+            "test: ends at offset 64 inside a packet that began at offset 44 (2 bytes are missing); everything before it was read"
+        );
+        for cut in 0..whole.len() {
+            let (packets, _) = read(&whole[..cut]);
+            assert!(packets.len() <= 2);
+        }
+    }
+
+    fn block(kind: u32, body: &[u8], big: bool) -> Vec<u8> {
+        let w = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
+        let mut padded = body.to_vec();
+        padded.resize(body.len().next_multiple_of(4), 0);
+        let total = padded.len() as u32 + 12;
+        [&w(kind)[..], &w(total), &padded, &w(total)].concat()
+    }
+
+    fn section(big: bool) -> Vec<u8> {
+        let mut body = if big { vec![0x1a, 0x2b, 0x3c, 0x4d] } else { vec![0x4d, 0x3c, 0x2b, 0x1a] };
+        body.extend(if big { [0, 1, 0, 0] } else { [1, 0, 0, 0] });
+        body.extend([0xff; 8]);
+        block(0x0a0d_0d0a, &body, big)
+    }
+
+    fn interface_block(big: bool, link: u16, options: &[u8]) -> Vec<u8> {
+        let l = if big { link.to_be_bytes() } else { link.to_le_bytes() };
+        let body = [&l[..], &[0, 0], &[0, 0, 0, 0], options].concat();
+        block(1, &body, big)
+    }
+
+    fn enhanced_block(big: bool, id: u32, ticks: u64, data: &[u8]) -> Vec<u8> {
+        let w = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
+        let body = [
+            &w(id)[..],
+            &w((ticks >> 32) as u32),
+            &w(ticks as u32),
+            &w(data.len() as u32),
+            &w(data.len() as u32),
+            data,
+        ]
+        .concat();
+        block(6, &body, big)
+    }
+
+    #[test]
+    fn pcapng_sections_interfaces_and_clocks() {
+        let mut file = Vec::new();
+        file.extend(section(false));
+        file.extend(interface_block(false, 1, &[9, 0, 1, 0, 9, 0, 0, 0, 14, 0, 8, 0, 10, 0, 0, 0, 0, 0, 0, 0]));
+        file.extend(interface_block(false, 113, &[9, 0, 1, 0, 0x8a, 0, 0, 0]));
+        file.extend(block(0x0bad_cafe, &[1, 2, 3, 4, 5], false));
+        file.extend(enhanced_block(false, 0, 7_000_000_001, b"x"));
+        file.extend(enhanced_block(false, 1, 2048, b"yy"));
+        file.extend(section(true));
+        file.extend(interface_block(true, 101, &[]));
+        file.extend(enhanced_block(true, 0, 3_000_001, b"zzz"));
+        file.extend(block(3, &[0, 0, 0, 2, 9, 9], true));
+        let (packets, error) = read(&file);
+        assert_eq!(error, None);
+        let got: Vec<_> = packets.iter().map(|p| (p.ts.0, p.link, p.captured)).collect();
+        assert_eq!(
+            got,
+            [
+                (17_000_000_001, 1, 1),
+                (2_000_000_000, 113, 2),
+                (3_000_001_000, 101, 3),
+                (3_000_001_000, 101, 2)
+            ]
+        );
+        assert_eq!(&file[packets[2].offset..packets[2].offset + 3], b"zzz");
+    }
+
+    #[test]
+    fn drops_are_read_from_the_statistics() {
+        let mut file = section(false);
+        file.extend(interface_block(false, 1, &[]));
+        let mut body = vec![0; 12];
+        body.extend([5, 0, 8, 0, 42, 0, 0, 0, 0, 0, 0, 0]);
+        file.extend(block(5, &body, false));
+        let mut reader = Reader::new(Window::whole(Bytes::from(file)), "test".into());
+        assert!(reader.next_packet().unwrap().is_none());
+        assert_eq!(reader.dropped(), 42);
+    }
+
+    #[test]
+    fn broken_blocks_are_named() {
+        let mut file = section(false);
+        let at = file.len();
+        file.extend(enhanced_block(false, 3, 0, b"x"));
+        let (packets, error) = read(&file);
+        assert!(packets.is_empty());
+        assert!(error.unwrap().contains(&format!("offset {at}: a packet of interface 3")));
+        let (_, error) = read(b"snoop\0\0\0\0\0\0\x02\0\0\0\x04");
+        assert!(error.unwrap().contains("editcap"));
+        let (_, error) = read(b"");
+        assert!(error.unwrap().contains("empty"));
+    }
+
+    #[test]
+    fn flipping_any_byte_never_panics() {
+        let mut file = section(false);
+        file.extend(interface_block(false, 1, &[9, 0, 1, 0, 9, 0, 0, 0]));
+        file.extend(enhanced_block(false, 0, 7, b"hello world"));
+        for data in [file, pcap(true, false)] {
+            for at in 0..data.len() {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut bad = data.clone();
+                    bad[at] ^= flip;
+                    crate::fuzz_read(&bad);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Several inputs as one: merged by packet time, with one clock that never goes back.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use record::{PacketId, Timestamp};
+
+use crate::CaptureError;
+use crate::format::{RawPacket, Reader};
+use crate::source;
+
+/// A pause that may be a gap in the capture.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Packets in a batch: enough that handing one over costs nothing per packet, few enough to stay in the cache.
+const BATCH: usize = 2048;
+
+/// Where one packet lies, and when it came.
+#[derive(Clone, Copy, Debug)]
+pub struct PacketMeta {
+    /// The time the capture gives.
+    pub ts: Timestamp,
+    /// The latest time given so far in the run: the clock that timers run by.
+    pub clock: Timestamp,
+    /// File and number.
+    pub id: PacketId,
+    /// Link type number (LINKTYPE_…).
+    pub link: u32,
+    /// Index of the buffer in the batch.
+    pub buffer: u32,
+    /// Where in the buffer it begins.
+    pub offset: usize,
+    /// Bytes captured.
+    pub captured: u32,
+    /// Bytes on the wire.
+    pub original: u32,
+}
+
+/// Packets in order, with the memory they lie in.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The memory.
+    pub buffers: Vec<Bytes>,
+    /// The packets.
+    pub packets: Vec<PacketMeta>,
+}
+
+impl Batch {
+    /// The captured bytes of a packet of this batch.
+    pub fn frame(&self, meta: &PacketMeta) -> &[u8] {
+        self.buffers
+            .get(meta.buffer as usize)
+            .and_then(|b| b.get(meta.offset..meta.offset + meta.captured as usize))
+            .unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.buffers.clear();
+        self.packets.clear();
+    }
+}
+
+/// One input of the run.
+#[derive(Clone, Debug)]
+pub struct InputFile {
+    /// Its path as it was given or found; `-` is standard input.
+    pub path: PathBuf,
+    /// Its size in bytes; `None` for streams.
+    pub size: Option<u64>,
+}
+
+/// Something about the inputs that a reader must be told.
+#[derive(Debug)]
+pub enum Notice {
+    /// An input ended early or could not be read. Fatal for the word "complete".
+    Failed(CaptureError),
+    /// A file of a directory is not a capture and was passed over.
+    PassedOver(CaptureError),
+    /// Two inputs cover the same time.
+    Overlap {
+        /// The one that was being read.
+        earlier: PathBuf,
+        /// The one that began meanwhile.
+        later: PathBuf,
+        /// When it began.
+        at: Timestamp,
+    },
+}
+
+/// What reading counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ReadCounters {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// Bytes captured.
+    pub captured_bytes: u64,
+    /// Packets cut by the snap length.
+    pub cut_packets: u64,
+    /// Earliest time.
+    pub first: Option<Timestamp>,
+    /// Latest time.
+    pub last: Option<Timestamp>,
+    /// Steps back in time.
+    pub backward_jumps: u64,
+    /// The largest, in nanoseconds.
+    pub largest_backward_ns: u64,
+    /// Pauses of more than a minute.
+    pub pauses: u64,
+    /// The longest pause, in nanoseconds.
+    pub longest_pause_ns: u64,
+    /// Packets the capturing side dropped.
+    pub dropped_by_capture: u64,
+    /// Bytes of input read (of compressed inputs: unpacked).
+    pub offset: u64,
+}
+
+struct Active {
+    reader: Reader,
+    file: u32,
+    number: u64,
+    head: RawPacket,
+    /// Buffer of this reader in the current batch: its index and generation.
+    registered: Option<(u32, u64)>,
+    dropped: u64,
+    offset: u64,
+}
+
+/// The inputs of a run.
+pub struct CaptureSet {
+    files: Vec<InputFile>,
+    /// Inputs not begun, latest first: their first packet's time and their index.
+    pending: Vec<(Timestamp, u32)>,
+    /// Readers that cannot be opened twice (streams), with their first packet.
+    begun: Vec<Active>,
+    active: Vec<Active>,
+    heap: BinaryHeap<Reverse<(Timestamp, u32, usize)>>,
+    notices: Vec<Notice>,
+    counters: ReadCounters,
+    clock: Timestamp,
+    previous: Option<Timestamp>,
+    finished_offset: u64,
+}
+
+impl CaptureSet {
+    /// Plans the run: lists directories, looks at the first packet of every input.
+    ///
+    /// # Errors
+    /// A named input does not exist or cannot be listed. Inputs that are no captures become notices.
+    pub fn open(paths: &[PathBuf]) -> Result<Self, CaptureError> {
+        let mut found: Vec<(PathBuf, bool)> = Vec::new();
+        for path in paths {
+            if path.as_os_str() != "-" && path.is_dir() {
+                list(path, &mut found)?;
+            } else {
+                found.push((path.clone(), false));
+            }
+        }
+        let mut set = Self {
+            files: Vec::new(),
+            pending: Vec::new(),
+            begun: Vec::new(),
+            active: Vec::new(),
+            heap: BinaryHeap::new(),
+            notices: Vec::new(),
+            counters: ReadCounters::default(),
+            clock: Timestamp::MIN,
+            previous: None,
+            finished_offset: 0,
+        };
+        let only = found.len() == 1;
+        for (path, listed) in found {
+            set.look_at(path, listed, only);
+        }
+        set.pending.sort_unstable_by_key(|&(ts, file)| Reverse((ts, file)));
+        Ok(set)
+    }
+
+    fn look_at(&mut self, path: PathBuf, listed: bool, only: bool) {
+        let name = path.display().to_string();
+        let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+        let reader = source::open(&path).map(|window| Reader::new(window, name));
+        let mut reader = match reader {
+            Ok(reader) => reader,
+            Err(e) => return self.notices.push(Notice::Failed(e)),
+        };
+        let file = self.files.len() as u32;
+        match reader.next_packet() {
+            Ok(Some(head)) => {
+                self.files.push(InputFile { path, size });
+                if size.is_none() || only {
+                    let offset = reader.offset();
+                    self.pending.push((head.ts, file));
+                    self.begun.push(Active { reader, file, number: 1, head, registered: None, dropped: 0, offset });
+                } else {
+                    self.pending.push((head.ts, file));
+                }
+            }
+            Ok(None) => {
+                self.counters.dropped_by_capture += reader.dropped();
+                self.files.push(InputFile { path, size });
+            }
+            Err(e @ CaptureError::Unsupported { .. }) if listed => self.notices.push(Notice::PassedOver(e)),
+            Err(e) => {
+                self.files.push(InputFile { path, size });
+                self.notices.push(Notice::Failed(e));
+            }
+        }
+    }
+
+    /// The inputs, in the order of [`PacketId::file`].
+    pub fn files(&self) -> &[InputFile] {
+        &self.files
+    }
+
+    /// What a reader must be told, so far.
+    pub fn notices(&self) -> &[Notice] {
+        &self.notices
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> ReadCounters {
+        let mut counters = self.counters;
+        counters.dropped_by_capture += self.active.iter().map(|a| a.dropped).sum::<u64>();
+        counters.offset = self.finished_offset + self.active.iter().map(|a| a.offset).sum::<u64>();
+        counters
+    }
+
+    /// Fills `batch` with the next packets; `false` when there are none left.
+    pub fn next_batch(&mut self, batch: &mut Batch) -> bool {
+        batch.clear();
+        for active in &mut self.active {
+            active.registered = None;
+        }
+        while batch.packets.len() < BATCH {
+            self.begin_due();
+            let Some(Reverse((_, _, slot))) = self.heap.pop() else { break };
+            self.take(slot, batch);
+        }
+        !batch.packets.is_empty()
+    }
+
+    /// Begins every input whose first packet is due.
+    fn begin_due(&mut self) {
+        while let Some(&(ts, file)) = self.pending.last() {
+            if self.heap.peek().is_some_and(|Reverse((head, _, _))| *head < ts) {
+                return;
+            }
+            self.pending.pop();
+            let begun = self.begun.iter().position(|a| a.file == file).map(|at| self.begun.swap_remove(at));
+            let Some(active) = begun.or_else(|| self.reopen(file)) else { continue };
+            if let Some(other) = self.active.iter().find(|a| self.heap.iter().any(|Reverse((_, f, _))| *f == a.file)) {
+                self.notices.push(Notice::Overlap {
+                    earlier: self.files[other.file as usize].path.clone(),
+                    later: self.files[file as usize].path.clone(),
+                    at: ts,
+                });
+            }
+            let slot = self.active.len();
+            self.heap.push(Reverse((active.head.ts, file, slot)));
+            self.active.push(active);
+        }
+    }
+
+    fn reopen(&mut self, file: u32) -> Option<Active> {
+        let path = self.files[file as usize].path.clone();
+        let opened = source::open(&path).and_then(|window| {
+            let mut reader = Reader::new(window, path.display().to_string());
+            reader.next_packet().map(|head| (reader, head))
+        });
+        match opened {
+            Ok((reader, Some(head))) => {
+                let offset = reader.offset();
+                Some(Active { reader, file, number: 1, head, registered: None, dropped: 0, offset })
+            }
+            Ok((_, None)) => None,
+            Err(e) => {
+                self.notices.push(Notice::Failed(e));
+                None
+            }
+        }
+    }
+
+    /// Moves the head packet of a reader into the batch and reads its next.
+    fn take(&mut self, slot: usize, batch: &mut Batch) {
+        loop {
+            let active = &mut self.active[slot];
+            let generation = active.reader.generation();
+            let buffer = match active.registered {
+                Some((index, g)) if g == generation => index,
+                _ => {
+                    let index = batch.buffers.len() as u32;
+                    batch.buffers.push(active.reader.buffer().clone());
+                    active.registered = Some((index, generation));
+                    index
+                }
+            };
+            let raw = active.head;
+            let id = PacketId::new(active.file, active.number);
+            let next = active.reader.next_packet();
+            active.offset = active.reader.offset();
+            let clock = self.count(&raw);
+            batch.packets.push(PacketMeta {
+                ts: raw.ts,
+                clock,
+                id,
+                link: raw.link,
+                buffer,
+                offset: raw.offset,
+                captured: raw.captured,
+                original: raw.original,
+            });
+            let active = &mut self.active[slot];
+            match next {
+                Ok(Some(head)) => {
+                    active.head = head;
+                    active.number += 1;
+                    let due = |t: Timestamp| t < head.ts;
+                    let waits = self.heap.peek().is_some_and(|Reverse((t, _, _))| due(*t))
+                        || self.pending.last().is_some_and(|&(t, _)| due(t))
+                        || batch.packets.len() >= BATCH;
+                    if waits {
+                        let entry = (head.ts, active.file, slot);
+                        self.heap.push(Reverse(entry));
+                        return;
+                    }
+                }
+                Ok(None) => return self.finish(slot),
+                Err(e) => {
+                    self.notices.push(Notice::Failed(e));
+                    return self.finish(slot);
+                }
+            }
+        }
+    }
+
+    /// Lets go of a reader's memory and keeps its counts.
+    fn finish(&mut self, slot: usize) {
+        let active = &mut self.active[slot];
+        active.dropped = active.reader.dropped();
+        active.reader = Reader::new(source::Window::whole(Bytes::new()), String::new());
+    }
+
+    fn count(&mut self, raw: &RawPacket) -> Timestamp {
+        let c = &mut self.counters;
+        c.packets += 1;
+        c.bytes += u64::from(raw.original);
+        c.captured_bytes += u64::from(raw.captured);
+        c.cut_packets += u64::from(raw.captured < raw.original);
+        c.first = Some(c.first.map_or(raw.ts, |t| t.min(raw.ts)));
+        c.last = c.last.max(Some(raw.ts));
+        if let Some(previous) = self.previous {
+            if raw.ts < previous {
+                c.backward_jumps += 1;
+                c.largest_backward_ns = c.largest_backward_ns.max(previous.0.abs_diff(raw.ts.0));
+            } else if raw.ts.since(previous) > PAUSE {
+                c.pauses += 1;
+                c.longest_pause_ns = c.longest_pause_ns.max(raw.ts.0.abs_diff(previous.0));
+            }
+        }
+        self.previous = Some(raw.ts);
+        self.clock = self.clock.max(raw.ts);
+        self.clock
+    }
+}
+
+/// Lists a directory and everything below it, by name.
+fn list(dir: &Path, found: &mut Vec<(PathBuf, bool)>) -> Result<(), CaptureError> {
+    let fail = |source| CaptureError::Open { path: dir.display().to_string(), source };
+    let mut names: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(fail)? {
+        names.push(entry.map_err(fail)?.path());
+    }
+    names.sort();
+    for path in names {
+        if path.is_dir() {
+            list(&path, found)?;
+        } else {
+            found.push((path, true));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PcapngWriter;
+
+    fn file(dir: &Path, name: &str, times: &[i64]) -> PathBuf {
+        let path = dir.join(name);
+        let mut writer = PcapngWriter::new(Vec::new(), crate::LINKTYPE_ETHERNET, "test").unwrap();
+        for t in times {
+            writer.packet(Timestamp(*t), &t.to_be_bytes(), 8).unwrap();
+        }
+        std::fs::write(&path, writer.into_inner()).unwrap();
+        path
+    }
+
+    fn times(set: &mut CaptureSet) -> Vec<i64> {
+        let mut batch = Batch::default();
+        let mut out = Vec::new();
+        while set.next_batch(&mut batch) {
+            for meta in &batch.packets {
+                assert_eq!(batch.frame(meta), meta.ts.0.to_be_bytes());
+                out.push(meta.ts.0);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn files_are_merged_by_time_and_overlaps_are_named() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path(), "b.pcapng", &[20, 30, 50]);
+        file(dir.path(), "a.pcapng", &[10, 40, 60]);
+        file(dir.path(), "c.pcapng", &[70]);
+        std::fs::write(dir.path().join("README"), "not a capture").unwrap();
+        let mut set = CaptureSet::open(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(times(&mut set), [10, 20, 30, 40, 50, 60, 70]);
+        let overlaps = set.notices().iter().filter(|n| matches!(n, Notice::Overlap { .. })).count();
+        let passed = set.notices().iter().filter(|n| matches!(n, Notice::PassedOver(_))).count();
+        assert_eq!((overlaps, passed), (1, 1));
+    }
+
+    #[test]
+    fn a_step_back_is_counted_and_the_clock_stands_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "a.pcapng", &[10, 40, 30, 50]);
+        let mut set = CaptureSet::open(&[path]).unwrap();
+        let mut batch = Batch::default();
+        assert!(set.next_batch(&mut batch));
+        assert_eq!(batch.packets.iter().map(|p| p.clock.0).collect::<Vec<_>>(), [10, 40, 40, 50]);
+        assert_eq!((set.counters().backward_jumps, set.counters().largest_backward_ns), (1, 10));
+    }
+
+    #[test]
+    fn more_packets_than_a_batch_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let all: Vec<i64> = (0..5000).collect();
+        let path = file(dir.path(), "a.pcapng", &all);
+        assert_eq!(times(&mut CaptureSet::open(std::slice::from_ref(&path)).unwrap()), all);
+        let packed = dir.path().join("a.zst");
+        std::fs::write(&packed, zstd::stream::encode_all(&std::fs::read(&path).unwrap()[..], 1).unwrap()).unwrap();
+        let mut both = CaptureSet::open(&[path, packed]).unwrap();
+        let twice: Vec<i64> = (0..10_000).map(|i| i / 2).collect();
+        assert_eq!(times(&mut both), twice);
+        assert_eq!(both.counters().packets, 10_000);
+    }
+
+    #[test]
+    fn a_missing_file_is_a_notice_with_its_name() {
+        let set = CaptureSet::open(&["/nonexistent/x.pcap".into()]).unwrap();
+        assert!(matches!(&set.notices()[0], Notice::Failed(e) if e.path().contains("x.pcap")));
+    }
+}

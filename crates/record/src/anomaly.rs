@@ -1,0 +1,114 @@
+/// Defines the anomalies with their names in one place.
+macro_rules! anomalies {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Something on the wire that is not as it should be. Data, never failure: it is counted and named.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Anomaly {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Anomaly {
+            /// Every anomaly, in the order of definition.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in reports, after Zeek's weirds where there is one.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+anomalies! {
+    /// The frame ends before its headers do.
+    TruncatedHeader = "truncated_header",
+    /// A length field says less than the header it stands in.
+    BadLength = "bad_length",
+    /// The IPv4 header's checksum is wrong.
+    BadIpChecksum = "bad_ip_checksum",
+    /// The TCP or UDP checksum is wrong, by more packets than offloading explains.
+    BadTransportChecksum = "bad_transport_checksum",
+    /// IPv4 total length 0: segmentation offload on the capturing host.
+    OffloadedLength = "offloaded_length",
+    /// More headers or tunnels inside one another than are followed.
+    TooManyLayers = "too_many_layers",
+    /// IP fragments overlap with different data.
+    FragmentOverlap = "fragment_overlap",
+    /// IP fragments that never made a whole datagram.
+    FragmentIncomplete = "fragment_incomplete",
+    /// A fragment reaches past 65,535 bytes or is absurdly small.
+    FragmentBadSize = "fragment_bad_size",
+    /// Fragments dropped because the table of unfinished datagrams was full.
+    FragmentDropped = "fragment_dropped",
+    /// An EtherType or protocol that is not followed.
+    UnknownNetwork = "unknown_network_protocol",
+    /// Same sequence numbers, different bytes.
+    TcpOverlapDiffers = "tcp_overlap_differs",
+    /// The peer acknowledged bytes that the capture never saw.
+    TcpAckedUnseen = "tcp_acked_unseen",
+    /// A hole in the stream was given up.
+    TcpGap = "tcp_gap",
+    /// A SYN carries data.
+    TcpSynData = "tcp_syn_data",
+    /// SYN together with FIN or RST, or no flags at all.
+    TcpBadFlags = "tcp_bad_flags",
+    /// The urgent pointer is in use.
+    TcpUrgent = "tcp_urgent",
+    /// The flow was picked up in its middle.
+    MidstreamPickup = "midstream_pickup",
+    /// Flow state was evicted because its table was full.
+    FlowEvicted = "flow_evicted",
+    /// Out-of-order bytes were dropped because the reassembly budget was used up.
+    ReassemblyDropped = "reassembly_dropped",
+    /// A DNS message that cannot be understood to its end.
+    DnsMalformed = "dns_malformed",
+    /// An HTTP message that only the lenient reading accepts.
+    HttpMalformed = "http_malformed",
+    /// A TLS record or hello that breaks its own lengths.
+    TlsMalformed = "tls_malformed",
+    /// A QUIC Initial that does not decrypt.
+    QuicUndecryptable = "quic_undecryptable",
+    /// A line longer than its protocol allows.
+    LineTooLong = "line_too_long",
+    /// A DHCP message that cannot be understood to its end.
+    DhcpMalformed = "dhcp_malformed",
+}
+
+/// How often each anomaly was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AnomalyCounts([u64; Anomaly::ALL.len()]);
+
+impl Default for AnomalyCounts {
+    fn default() -> Self {
+        Self([0; Anomaly::ALL.len()])
+    }
+}
+
+impl AnomalyCounts {
+    /// Counts one.
+    pub fn add(&mut self, anomaly: Anomaly) {
+        self.add_many(anomaly, 1);
+    }
+
+    /// Counts `n` at once.
+    pub fn add_many(&mut self, anomaly: Anomaly, n: u64) {
+        self.0[anomaly as usize] += n;
+    }
+
+    /// How often `anomaly` was seen.
+    pub fn of(&self, anomaly: Anomaly) -> u64 {
+        self.0[anomaly as usize]
+    }
+
+    /// Adds another count to this one.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// The anomalies that were seen, with their counts, in the order of definition.
+    pub fn seen(&self) -> impl Iterator<Item = (Anomaly, u64)> + '_ {
+        Anomaly::ALL.iter().zip(self.0).filter(|(_, n)| *n > 0).map(|(a, n)| (*a, n))
+    }
+}

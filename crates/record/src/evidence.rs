@@ -1,0 +1,169 @@
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{FlowId, PacketId, Timestamp};
+
+/// A part of a bot's story. The first five stand in the order in which a bot lives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Connectivity test and front pages.
+    Probe,
+    /// Names and peers are looked for.
+    Rendezvous,
+    /// A command-and-control channel.
+    Command,
+    /// A program or module comes in.
+    Update,
+    /// Spam, scan, flood: what the bot is for.
+    Act,
+    /// Update and act take turns.
+    Cycle,
+    /// The stages came in the order of the story.
+    Order,
+}
+
+impl Stage {
+    /// Every stage, in the order of the story.
+    pub const ALL: [Self; 7] =
+        [Self::Probe, Self::Rendezvous, Self::Command, Self::Update, Self::Act, Self::Cycle, Self::Order];
+
+    /// The stages that a bot lives one after another; `Cycle` and `Order` are about how these lie in time.
+    pub const STORY: [Self; 5] = [Self::Probe, Self::Rendezvous, Self::Command, Self::Update, Self::Act];
+
+    /// The name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probe",
+            Self::Rendezvous => "rendezvous",
+            Self::Command => "command",
+            Self::Update => "update",
+            Self::Act => "act",
+            Self::Cycle => "cycle",
+            Self::Order => "order",
+        }
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One thing that a behaviour found, by the name under which its payoff is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grade {
+    /// The grade's name within its behaviour.
+    pub name: Cow<'static, str>,
+    /// How many times it counts (1 for most).
+    pub times: u32,
+}
+
+/// A value that belongs to a piece of evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FactValue {
+    /// A yes or no.
+    Flag(bool),
+    /// A count.
+    Count(u64),
+    /// A measured number.
+    Number(f64),
+    /// Text from the wire; hostile.
+    Text(String),
+    /// Several texts from the wire; hostile.
+    List(Vec<String>),
+}
+
+impl From<u64> for FactValue {
+    fn from(v: u64) -> Self {
+        Self::Count(v)
+    }
+}
+impl From<usize> for FactValue {
+    fn from(v: usize) -> Self {
+        Self::Count(v as u64)
+    }
+}
+impl From<f64> for FactValue {
+    fn from(v: f64) -> Self {
+        Self::Number(v)
+    }
+}
+impl From<bool> for FactValue {
+    fn from(v: bool) -> Self {
+        Self::Flag(v)
+    }
+}
+impl From<String> for FactValue {
+    fn from(v: String) -> Self {
+        Self::Text(v)
+    }
+}
+impl From<&str> for FactValue {
+    fn from(v: &str) -> Self {
+        Self::Text(v.to_owned())
+    }
+}
+impl From<Vec<String>> for FactValue {
+    fn from(v: Vec<String>) -> Self {
+        Self::List(v)
+    }
+}
+
+/// What a behaviour saw a host do: numbers and packets, never prose.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The host that did it.
+    pub host: IpAddr,
+    /// The stage of the story it belongs to.
+    pub stage: Stage,
+    /// The behaviour that saw it.
+    pub behaviour: Cow<'static, str>,
+    /// Two items of one behaviour with the same key are the same item, grown: the stronger one counts.
+    pub key: Cow<'static, str>,
+    /// What was found, by the names under which payoffs are kept; the first is the base, others add to it.
+    pub grades: Vec<Grade>,
+    /// When the first of its packets came.
+    pub started: Timestamp,
+    /// When the evidence was complete.
+    pub ts: Timestamp,
+    /// The value that was compared.
+    pub value: f64,
+    /// What it was compared with.
+    pub threshold: f64,
+    /// What both are counted in.
+    pub unit: Cow<'static, str>,
+    /// Where the threshold comes from.
+    pub source: Cow<'static, str>,
+    /// The packets that prove it, at most 32, in time order.
+    pub packets: Vec<PacketId>,
+    /// The flows that prove it, at most 32.
+    pub flows: Vec<FlowId>,
+    /// The remote that it is about, if it is about one.
+    pub remote: Option<IpAddr>,
+    /// Further values for a reader.
+    pub facts: BTreeMap<Cow<'static, str>, FactValue>,
+}
+
+/// How near a behaviour came to firing without doing so.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NearMiss {
+    /// The stage that stayed silent.
+    pub stage: Stage,
+    /// The behaviour.
+    pub behaviour: Cow<'static, str>,
+    /// The best value seen.
+    pub value: f64,
+    /// What it would have needed.
+    pub threshold: f64,
+    /// What both are counted in.
+    pub unit: Cow<'static, str>,
+    /// When.
+    pub ts: Timestamp,
+}

@@ -1,0 +1,29 @@
+//! The words of Hydrophone: what every other room speaks, and nothing that reads or writes.
+//!
+//! Records are the narrow waist of the street. The sensor half (capture, wire, flow, proto) makes them, the
+//! analyst half (behaviour, verdict) reads them, and neither knows the other.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod anomaly;
+mod community_id;
+mod evidence;
+mod health;
+mod net;
+mod payload;
+mod rows;
+mod service;
+mod time;
+
+pub use anomaly::{Anomaly, AnomalyCounts};
+pub use community_id::CommunityId;
+pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
+pub use health::Health;
+pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
+pub use payload::{PayloadFacts, Plainness};
+pub use rows::{
+    BodyFacts, Conn, ConnPhase, ConnState, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record,
+    RecordKey, Smtp, SmtpCommandForm, Ssh, Tls,
+};
+pub use service::Service;
+pub use time::Timestamp;

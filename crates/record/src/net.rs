@@ -1,0 +1,179 @@
+use std::fmt;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// The place of a packet in the input: which file of the run (from 0) and its number there (from 1, as in Wireshark).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PacketId(u64);
+
+impl PacketId {
+    const NUMBER_BITS: u32 = 40;
+
+    /// Names packet `number` (from 1) of file `file` (from 0).
+    pub const fn new(file: u32, number: u64) -> Self {
+        Self(((file as u64) << Self::NUMBER_BITS) | (number & ((1 << Self::NUMBER_BITS) - 1)))
+    }
+
+    /// The index of the file in the run, from 0.
+    pub const fn file(self) -> u32 {
+        (self.0 >> Self::NUMBER_BITS) as u32
+    }
+
+    /// The number of the packet in its file, from 1.
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+    }
+}
+
+impl fmt::Display for PacketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.file() == 0 { write!(f, "{}", self.number()) } else { write!(f, "{}:{}", self.file(), self.number()) }
+    }
+}
+
+/// A flow's name: its first packet, and which layer of that packet carried it (0 outermost). The same input gives the same name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct FlowId {
+    /// The first packet of the flow.
+    pub packet: PacketId,
+    /// How many tunnels the flow's packets were inside of.
+    pub layer: u8,
+}
+
+/// An Ethernet address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Mac(pub [u8; 6]);
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// The protocol over IP that carries a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP, 6.
+    Tcp,
+    /// UDP, 17 (and UDP-Lite, 136).
+    Udp,
+    /// ICMP, 1; ports are type and code.
+    Icmp,
+    /// ICMPv6, 58; ports are type and code.
+    Icmp6,
+    /// SCTP, 132.
+    Sctp,
+    /// Any other protocol number; ports are 0.
+    Other(u8),
+}
+
+impl Transport {
+    /// The IANA protocol number.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Icmp => 1,
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Icmp6 => 58,
+            Self::Sctp => 132,
+            Self::Other(n) => n,
+        }
+    }
+
+    /// The transport of an IANA protocol number.
+    pub const fn of_number(n: u8) -> Self {
+        match n {
+            1 => Self::Icmp,
+            6 => Self::Tcp,
+            17 => Self::Udp,
+            58 => Self::Icmp6,
+            132 => Self::Sctp,
+            n => Self::Other(n),
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp => f.write_str("tcp"),
+            Self::Udp => f.write_str("udp"),
+            Self::Icmp => f.write_str("icmp"),
+            Self::Icmp6 => f.write_str("icmp6"),
+            Self::Sctp => f.write_str("sctp"),
+            Self::Other(n) => write!(f, "ip/{n}"),
+        }
+    }
+}
+
+/// An address and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Endpoint {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port; for ICMP the type or code.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ip {
+            IpAddr::V4(ip) => write!(f, "{ip}:{}", self.port),
+            IpAddr::V6(ip) => write!(f, "[{ip}]:{}", self.port),
+        }
+    }
+}
+
+/// Both ends of a flow: who opened it, and to whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tuple {
+    /// The originator.
+    pub orig: Endpoint,
+    /// The responder.
+    pub resp: Endpoint,
+    /// What carries the flow.
+    pub transport: Transport,
+}
+
+/// Which way a packet goes within its flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// From the originator to the responder.
+    Orig,
+    /// From the responder to the originator.
+    Resp,
+}
+
+impl Direction {
+    /// 0 for the originator's side, 1 for the responder's.
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Orig => 0,
+            Self::Resp => 1,
+        }
+    }
+
+    /// The other way.
+    pub const fn reversed(self) -> Self {
+        match self {
+            Self::Orig => Self::Resp,
+            Self::Resp => Self::Orig,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_id_keeps_file_and_number() {
+        let id = PacketId::new(3, 1_000_000);
+        assert_eq!((id.file(), id.number()), (3, 1_000_000));
+        assert_eq!(id.to_string(), "3:1000000");
+        assert_eq!(PacketId::new(0, 7).to_string(), "7");
+    }
+}

@@ -1,0 +1,638 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::{Direction, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Tuple};
+
+/// Where a record stands in the order that every analyst sees: by time of emission, then flow, then turn within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordKey {
+    /// When the record became known, in packet time.
+    pub at: Timestamp,
+    /// The flow that it is about.
+    pub flow: FlowId,
+    /// Which of the flow's records it is, from 0.
+    pub turn: u32,
+}
+
+/// One observation of the sensor half.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A flow: classified, still open, or closed.
+    Conn(Box<Conn>),
+    /// A DNS question with its answer.
+    Dns(Box<Dns>),
+    /// An SMTP session.
+    Smtp(Box<Smtp>),
+    /// An HTTP request with its response.
+    Http(Box<Http>),
+    /// A TLS handshake.
+    Tls(Box<Tls>),
+    /// A QUIC Initial that was read.
+    Quic(Box<Quic>),
+    /// A line of IRC that matters.
+    Irc(Box<Irc>),
+    /// An SSH banner.
+    Ssh(Box<Ssh>),
+    /// A host named itself to a DHCP server.
+    Dhcp(Box<Dhcp>),
+    /// A payload that may be a Kraken frame.
+    Frame(Box<FrameCandidate>),
+}
+
+impl Record {
+    /// The flow's tuple, whoever made the record.
+    pub fn tuple(&self) -> &Tuple {
+        match self {
+            Self::Conn(r) => &r.tuple,
+            Self::Dns(r) => &r.tuple,
+            Self::Smtp(r) => &r.tuple,
+            Self::Http(r) => &r.tuple,
+            Self::Tls(r) => &r.tuple,
+            Self::Quic(r) => &r.tuple,
+            Self::Irc(r) => &r.tuple,
+            Self::Ssh(r) => &r.tuple,
+            Self::Dhcp(r) => &r.tuple,
+            Self::Frame(r) => &r.tuple,
+        }
+    }
+}
+
+/// Which moment of a flow a [`Conn`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnPhase {
+    /// The service was recognised, or declared opaque or unrecognised. Once per flow at most.
+    Classified,
+    /// The flow is still open; told every five minutes of packet time.
+    Interim,
+    /// The flow ended, timed out or was evicted.
+    Closed,
+}
+
+/// How a TCP connection went, in Zeek's words. UDP uses `SF` (both spoke) and `S0` (no answer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ConnState {
+    /// SYN without an answer.
+    S0,
+    /// Established, not closed.
+    S1,
+    /// Established and closed by both.
+    SF,
+    /// SYN answered by RST.
+    Rej,
+    /// Established, then reset by the originator.
+    RstO,
+    /// Established, then reset by the responder.
+    RstR,
+    /// SYN, then RST by the originator; no SYN-ACK seen.
+    RstOS0,
+    /// SYN-ACK, then RST by the responder; no SYN seen.
+    RstRH,
+    /// SYN, then FIN by the originator; no SYN-ACK seen.
+    Sh,
+    /// SYN-ACK then FIN by the responder; no SYN seen.
+    ShR,
+    /// Established, the originator closed, the responder did not.
+    S2,
+    /// Established, the responder closed, the originator did not.
+    S3,
+    /// No SYN seen; the middle of a connection.
+    Oth,
+}
+
+impl ConnState {
+    /// Zeek's spelling.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::S0 => "S0",
+            Self::S1 => "S1",
+            Self::SF => "SF",
+            Self::Rej => "REJ",
+            Self::RstO => "RSTO",
+            Self::RstR => "RSTR",
+            Self::RstOS0 => "RSTOS0",
+            Self::RstRH => "RSTRH",
+            Self::Sh => "SH",
+            Self::ShR => "SHR",
+            Self::S2 => "S2",
+            Self::S3 => "S3",
+            Self::Oth => "OTH",
+        }
+    }
+
+    /// Whether the connection was never established: unanswered or refused.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::S0 | Self::Rej | Self::RstOS0 | Self::Sh)
+    }
+}
+
+/// A flow. Arrays of two are `[originator's, responder's]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Conn {
+    /// Which moment of the flow this is.
+    pub phase: ConnPhase,
+    /// When the first packet came.
+    pub ts: Timestamp,
+    /// When the last packet so far came.
+    pub last: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends.
+    pub tuple: Tuple,
+    /// The protocol by content.
+    pub service: Service,
+    /// How the connection went.
+    pub state: ConnState,
+    /// Zeek's history letters: upper case the originator, lower case the responder; S syn, H syn-ack, D data, F fin, R rst, G gap, T retransmission, C bad checksum.
+    pub history: String,
+    /// Packets.
+    pub packets: [u64; 2],
+    /// Payload bytes on the wire (retransmissions counted again).
+    pub bytes: [u64; 2],
+    /// Bytes of whole frames on the wire.
+    pub frame_bytes: [u64; 2],
+    /// Payload bytes that sequence numbers say existed and the capture lacks.
+    pub missed_bytes: [u64; 2],
+    /// Whether the originator's SYN was seen (always true for UDP, whose first packet is its beginning).
+    pub start_seen: bool,
+    /// How many times the originator's SYN was sent again.
+    pub syn_retransmits: u16,
+    /// Facts of the first payload of each side.
+    pub first_payload: [Option<PayloadFacts>; 2],
+    /// Who sent the first payload.
+    pub first_speaker: Option<Direction>,
+    /// Lengths of the first payloads: positive the originator's, negative the responder's, 0 where there were fewer.
+    pub first_lengths: [i32; 8],
+    /// Payload-carrying packets.
+    pub payload_packets: [u64; 2],
+    /// Times that the sending side changed, among payload packets.
+    pub turns: u32,
+    /// Source Ethernet address of each side, where the link has one and the flow is not tunnelled.
+    pub mac: [Option<Mac>; 2],
+    /// Outer VLAN.
+    pub vlan: Option<u16>,
+    /// Tunnels around the flow.
+    pub tunnel_depth: u8,
+    /// IP time-to-live of the originator's first packet.
+    pub orig_ttl: u8,
+    /// The packets a reader wants to see: first, first payload of each side, and last.
+    pub key_packets: Vec<PacketId>,
+}
+
+impl Conn {
+    /// Whether the responder answered at all.
+    pub const fn answered(&self) -> bool {
+        self.packets[1] > 0
+    }
+
+    /// Time from first to last packet.
+    pub fn duration(&self) -> Duration {
+        self.last.since(self.ts)
+    }
+
+    /// Whether the first payload of `side` looks opaque.
+    pub fn opaque_first(&self, side: Direction) -> bool {
+        self.first_payload[side.index()].is_some_and(|p| p.is_opaque())
+    }
+}
+
+/// One answer of a DNS response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsAnswer {
+    /// Record type.
+    pub rtype: u16,
+    /// Time to live in seconds.
+    pub ttl: u32,
+    /// The address, for A and AAAA.
+    pub addr: Option<IpAddr>,
+    /// The name, for CNAME, NS, MX and PTR.
+    pub name: Option<String>,
+}
+
+/// A DNS question and, if one was seen, its answer. `orig` is the asking side.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dns {
+    /// When the question was asked; when only the answer was seen, that.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends.
+    pub tuple: Tuple,
+    /// Transaction id.
+    pub id: u16,
+    /// The name asked for: lower case, no trailing dot, unprintable bytes as `\ddd`.
+    pub query: String,
+    /// The type asked for.
+    pub qtype: u16,
+    /// Response code; `None` if no answer was seen.
+    pub rcode: Option<u8>,
+    /// Whether recursion was desired.
+    pub recursion_desired: bool,
+    /// The answers, at most 32.
+    pub answers: Vec<DnsAnswer>,
+    /// Time from question to answer.
+    pub rtt: Option<Duration>,
+    /// Length of the whole response in bytes.
+    pub response_len: u32,
+    /// Question's and answer's packets.
+    pub packets: Vec<PacketId>,
+}
+
+impl Dns {
+    /// NXDOMAIN: the name does not exist.
+    pub const NXDOMAIN: u8 = 3;
+    /// Type A.
+    pub const A: u16 = 1;
+    /// Type MX.
+    pub const MX: u16 = 15;
+    /// Type TXT.
+    pub const TXT: u16 = 16;
+    /// Type AAAA.
+    pub const AAAA: u16 = 28;
+
+    /// Whether the answer says that the name does not exist.
+    pub fn is_nxdomain(&self) -> bool {
+        self.rcode == Some(Self::NXDOMAIN)
+    }
+}
+
+/// How a client said hello to a mail server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmtpCommandForm {
+    /// It did not.
+    None,
+    /// `HELO`.
+    Helo,
+    /// `EHLO`.
+    Ehlo,
+}
+
+/// An SMTP session, as far as it was in clear.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Smtp {
+    /// When the connection began.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends; `orig` is the client.
+    pub tuple: Tuple,
+    /// The server's first reply code, usually 220.
+    pub banner_code: Option<u16>,
+    /// The server's first line, at most 200 bytes.
+    pub banner: Option<String>,
+    /// The first form of hello.
+    pub hello: SmtpCommandForm,
+    /// The name the client gave.
+    pub helo: Option<String>,
+    /// Whether the banner offered ESMTP.
+    pub esmtp_offered: bool,
+    /// Whether STARTTLS was offered.
+    pub starttls_offered: bool,
+    /// Whether STARTTLS was begun; nothing after it is seen.
+    pub starttls_used: bool,
+    /// Whether the client logged in, which a submission client does and a spam bot does not.
+    pub auth: bool,
+    /// MAIL commands.
+    pub mail_count: u32,
+    /// RCPT commands.
+    pub rcpt_count: u32,
+    /// RCPT commands answered 2xx.
+    pub rcpt_accepted: u32,
+    /// Domains of the senders given, lower case, at most 16.
+    pub sender_domains: Vec<String>,
+    /// Domains of the recipients given, lower case, at most 16.
+    pub recipient_domains: Vec<String>,
+    /// DATA (or BDAT) commands answered 354 or 2xx.
+    pub data_count: u32,
+    /// Messages that the server accepted.
+    pub accepted_count: u32,
+    /// 4xx and 5xx replies.
+    pub rejects: u32,
+    /// The last reply code of the server.
+    pub last_code: Option<u16>,
+    /// Bytes of message text.
+    pub message_bytes: u64,
+    /// When message text first flowed.
+    pub first_data_at: Option<Timestamp>,
+    /// Whether the client took its leave.
+    pub quit: bool,
+    /// Whether a header was spelled `Message-Id`, which an old family did.
+    pub odd_message_id: bool,
+    /// Bytes the client sent.
+    pub client_bytes: u64,
+    /// The packets a reader wants to see.
+    pub packets: Vec<PacketId>,
+}
+
+/// What a body looks like, whatever its declared type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Magic {
+    /// Nothing known.
+    #[default]
+    None,
+    /// Windows executable (`MZ`).
+    Pe,
+    /// Linux executable.
+    Elf,
+    /// macOS executable.
+    MachO,
+    /// Zip (also Office, Java, Android).
+    Zip,
+    /// gzip.
+    Gzip,
+    /// RAR.
+    Rar,
+    /// 7-Zip.
+    SevenZip,
+    /// Microsoft cabinet.
+    Cab,
+    /// OLE2 compound (old Office, MSI).
+    Ole,
+    /// PDF.
+    Pdf,
+    /// An image.
+    Image,
+    /// Sound or video.
+    Media,
+    /// HTML or XML.
+    Markup,
+    /// JSON.
+    Json,
+    /// A script with `#!`.
+    Script,
+    /// Java class.
+    JavaClass,
+    /// Flash.
+    Flash,
+    /// Other text.
+    Text,
+}
+
+impl Magic {
+    /// Recognises the first bytes of a body.
+    pub fn of(b: &[u8]) -> Self {
+        match b {
+            [b'M', b'Z', ..] if b.len() >= 64 || b.len() == 2 => Self::Pe,
+            [0x7f, b'E', b'L', b'F', ..] => Self::Elf,
+            [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..] | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..] => Self::MachO,
+            [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => Self::Zip,
+            [0x1f, 0x8b, 8, ..] => Self::Gzip,
+            [b'R', b'a', b'r', b'!', 0x1a, 7, ..] => Self::Rar,
+            [b'7', b'z', 0xbc, 0xaf, 0x27, 0x1c, ..] => Self::SevenZip,
+            [b'M', b'S', b'C', b'F', ..] => Self::Cab,
+            [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Self::Ole,
+            [b'%', b'P', b'D', b'F', ..] => Self::Pdf,
+            [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'G', b'I', b'F', b'8', ..] | [0, 0, 1, 0, ..] => {
+                Self::Image
+            }
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Self::Image,
+            [b'R', b'I', b'F', b'F', ..] | [b'I', b'D', b'3', ..] | [b'O', b'g', b'g', b'S', ..] | [b'F', b'L', b'V', 1, ..] => {
+                Self::Media
+            }
+            [_, _, _, _, b'f', b't', b'y', b'p', ..] | [0x1a, 0x45, 0xdf, 0xa3, ..] => Self::Media,
+            [0xca, 0xfe, 0xba, 0xbe, ..] => Self::JavaClass,
+            [b'F' | b'C' | b'Z', b'W', b'S', ..] => Self::Flash,
+            [b'#', b'!', b'/', ..] => Self::Script,
+            _ => Self::of_text(b),
+        }
+    }
+
+    fn of_text(b: &[u8]) -> Self {
+        let b = b.strip_prefix(b"\xef\xbb\xbf").unwrap_or(b);
+        let start = b.iter().position(|c| !c.is_ascii_whitespace()).unwrap_or(b.len());
+        match &b[start..] {
+            [] => Self::None,
+            [b'<', c, ..] if c.is_ascii_alphabetic() || *c == b'!' || *c == b'?' => Self::Markup,
+            [b'{', ..] | [b'[', b'{' | b'"' | b'[', ..] => Self::Json,
+            rest => {
+                let shown = &rest[..rest.len().min(256)];
+                let plain = shown.iter().filter(|&&c| matches!(c, 0x20..=0x7e | b'\t' | b'\r' | b'\n')).count();
+                if shown.len() >= 8 && plain == shown.len() { Self::Text } else { Self::None }
+            }
+        }
+    }
+
+    /// Whether it can be run as it is.
+    pub const fn is_executable(self) -> bool {
+        matches!(self, Self::Pe | Self::Elf | Self::MachO | Self::Script)
+    }
+
+    /// Whether it is a container that malware travels in as well as other things.
+    pub const fn is_archive(self) -> bool {
+        matches!(self, Self::Zip | Self::Gzip | Self::Rar | Self::SevenZip | Self::Cab | Self::Ole | Self::JavaClass)
+    }
+
+    /// The name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Pe => "pe",
+            Self::Elf => "elf",
+            Self::MachO => "mach-o",
+            Self::Zip => "zip",
+            Self::Gzip => "gzip",
+            Self::Rar => "rar",
+            Self::SevenZip => "7z",
+            Self::Cab => "cab",
+            Self::Ole => "ole",
+            Self::Pdf => "pdf",
+            Self::Image => "image",
+            Self::Media => "media",
+            Self::Markup => "markup",
+            Self::Json => "json",
+            Self::Script => "script",
+            Self::JavaClass => "java-class",
+            Self::Flash => "flash",
+            Self::Text => "text",
+        }
+    }
+}
+
+/// A body of an HTTP message.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BodyFacts {
+    /// Bytes seen (and bytes that must have been there, where a gap swallowed them).
+    pub len: u64,
+    /// `Content-Type`, lower case, without parameters.
+    pub declared: Option<String>,
+    /// Whether `Content-Encoding` or chunked coding says that the bytes are compressed.
+    pub encoded: bool,
+    /// What the first bytes are.
+    pub magic: Magic,
+    /// Facts of the first bytes (up to 512).
+    pub facts: Option<PayloadFacts>,
+}
+
+/// An HTTP request and, if one was seen, its response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// When the request began.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends; `orig` is the client.
+    pub tuple: Tuple,
+    /// Which request of the connection, from 0.
+    pub depth: u32,
+    /// The method, upper case.
+    pub method: String,
+    /// The `Host` header without port, lower case.
+    pub host: Option<String>,
+    /// The request target, at most 1,024 bytes.
+    pub path: String,
+    /// The response's status.
+    pub status: Option<u16>,
+    /// `User-Agent`.
+    pub user_agent: Option<String>,
+    /// `Referer`.
+    pub referer: Option<String>,
+    /// Whether a cookie was sent.
+    pub cookie: bool,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// What the client sent.
+    pub request: BodyFacts,
+    /// What the server sent.
+    pub response: BodyFacts,
+    /// Request's and response's packets.
+    pub packets: Vec<PacketId>,
+}
+
+/// A TLS handshake, as far as it is in clear.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// When the ClientHello came.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends; `orig` is the client.
+    pub tuple: Tuple,
+    /// The version the server chose, or the highest the client offered.
+    pub version: u16,
+    /// Server name, lower case.
+    pub sni: Option<String>,
+    /// The first protocol the client offered.
+    pub alpn: Option<String>,
+    /// JA4 fingerprint of the ClientHello.
+    pub ja4: Option<String>,
+    /// The cipher suite the server chose.
+    pub cipher: Option<u16>,
+    /// The hello's packets.
+    pub packets: Vec<PacketId>,
+}
+
+/// A QUIC connection whose Initial was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Quic {
+    /// When the first Initial came.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends; `orig` is the client.
+    pub tuple: Tuple,
+    /// QUIC version number.
+    pub version: u32,
+    /// Server name, lower case.
+    pub sni: Option<String>,
+    /// The first protocol the client offered.
+    pub alpn: Option<String>,
+    /// JA4 fingerprint of the ClientHello.
+    pub ja4: Option<String>,
+    /// The packets that held it.
+    pub packets: Vec<PacketId>,
+}
+
+/// A line of IRC that tells what a client does or is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Irc {
+    /// When the line came.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends; `orig` is the client.
+    pub tuple: Tuple,
+    /// Who said it.
+    pub from: Direction,
+    /// `NICK`, `USER`, `JOIN`, `PRIVMSG`, `TOPIC`, `332`, …
+    pub command: String,
+    /// The parameters, at most 400 bytes.
+    pub params: String,
+    /// The line's packet.
+    pub packets: Vec<PacketId>,
+}
+
+/// SSH banners.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ssh {
+    /// When the first banner came.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends; `orig` is the client.
+    pub tuple: Tuple,
+    /// The client's software.
+    pub client: Option<String>,
+    /// The server's software.
+    pub server: Option<String>,
+    /// The banners' packets.
+    pub packets: Vec<PacketId>,
+}
+
+/// A DHCP client's identity, from a request or an acknowledgement.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dhcp {
+    /// When the message came.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends.
+    pub tuple: Tuple,
+    /// The client's Ethernet address.
+    pub mac: Mac,
+    /// The address the client has or was given.
+    pub ip: Option<IpAddr>,
+    /// The name the client gave itself.
+    pub host_name: Option<String>,
+    /// DHCP message type.
+    pub kind: u8,
+    /// The message's packet.
+    pub packets: Vec<PacketId>,
+}
+
+/// A payload of the length and look of a Kraken frame: at most level L1 of KRAKEN §3.4 is claimed of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameCandidate {
+    /// When it came.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends.
+    pub tuple: Tuple,
+    /// Which way it went.
+    pub from: Direction,
+    /// Which payload of its side it is, from 0.
+    pub position: u32,
+    /// Its numbers and first bytes.
+    pub facts: PayloadFacts,
+    /// Its packet.
+    pub packets: Vec<PacketId>,
+}

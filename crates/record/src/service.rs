@@ -1,0 +1,191 @@
+/// Defines the services with their Zeek-style names in one place.
+macro_rules! services {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// The protocol of a flow, recognised by content on whatever port.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Service {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Service {
+            /// Every service, in the order of definition.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The name in records, lower case.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+services! {
+    /// Nothing was recognised yet, or nothing was said.
+    Unknown = "unknown",
+    /// Both sides may have spoken, no protocol fits, and the bytes look random.
+    Opaque = "opaque",
+    /// Something plain that is not recognised.
+    Unrecognised = "unrecognised",
+    /// DNS over UDP or TCP.
+    Dns = "dns",
+    /// Multicast DNS.
+    Mdns = "mdns",
+    /// Link-local multicast name resolution.
+    Llmnr = "llmnr",
+    /// NetBIOS name and datagram service.
+    Netbios = "netbios",
+    /// SMTP.
+    Smtp = "smtp",
+    /// HTTP/1.
+    Http = "http",
+    /// HTTP/2 without TLS.
+    Http2 = "http2",
+    /// TLS over TCP.
+    Tls = "ssl",
+    /// The SSLv2 hello.
+    Ssl2 = "sslv2",
+    /// QUIC.
+    Quic = "quic",
+    /// IRC.
+    Irc = "irc",
+    /// SSH.
+    Ssh = "ssh",
+    /// DHCP or BOOTP.
+    Dhcp = "dhcp",
+    /// DHCPv6.
+    Dhcp6 = "dhcpv6",
+    /// BitTorrent peer wire or tracker over TCP.
+    BitTorrent = "bittorrent",
+    /// uTP, BitTorrent's transport over UDP.
+    Utp = "utp",
+    /// BitTorrent's distributed hash table (also Mozi's).
+    Dht = "dht",
+    /// eDonkey and Kad.
+    Kad = "kad",
+    /// Gnutella.
+    Gnutella = "gnutella",
+    /// FTP control.
+    Ftp = "ftp",
+    /// IMAP.
+    Imap = "imap",
+    /// POP3.
+    Pop3 = "pop3",
+    /// NNTP, the newsreader's protocol.
+    Nntp = "nntp",
+    /// RDP.
+    Rdp = "rdp",
+    /// SMB over TCP or NetBIOS session.
+    Smb = "smb",
+    /// Distributed computing environment RPC.
+    DceRpc = "dce_rpc",
+    /// Kerberos.
+    Kerberos = "krb",
+    /// LDAP.
+    Ldap = "ldap",
+    /// NTP.
+    Ntp = "ntp",
+    /// SNMP.
+    Snmp = "snmp",
+    /// Syslog over UDP.
+    Syslog = "syslog",
+    /// TFTP.
+    Tftp = "tftp",
+    /// MQTT.
+    Mqtt = "mqtt",
+    /// CoAP.
+    Coap = "coap",
+    /// SIP.
+    Sip = "sip",
+    /// SOCKS 4 or 5.
+    Socks = "socks",
+    /// DRDA/DDM, the legitimate owner of ports 446–448.
+    Drda = "drda",
+    /// Telnet.
+    Telnet = "telnet",
+    /// Stratum mining.
+    Stratum = "stratum",
+    /// STUN or TURN.
+    Stun = "stun",
+    /// RTP.
+    Rtp = "rtp",
+    /// RTCP.
+    Rtcp = "rtcp",
+    /// DTLS.
+    Dtls = "dtls",
+    /// WireGuard.
+    WireGuard = "wireguard",
+    /// OpenVPN.
+    OpenVpn = "openvpn",
+    /// ISAKMP, IKE and ESP in UDP.
+    Ipsec = "ipsec",
+    /// L2TP.
+    L2tp = "l2tp",
+    /// PPTP control.
+    Pptp = "pptp",
+    /// Teredo.
+    Teredo = "teredo",
+    /// VXLAN.
+    Vxlan = "vxlan",
+    /// GTP, user plane.
+    GtpU = "gtp_u",
+    /// Valve's Source and Steam queries.
+    Source = "source",
+    /// RakNet games.
+    RakNet = "raknet",
+    /// SSDP.
+    Ssdp = "ssdp",
+    /// WS-Discovery.
+    WsDiscovery = "ws_discovery",
+    /// NetFlow or IPFIX export.
+    NetFlow = "netflow",
+    /// MySQL.
+    MySql = "mysql",
+    /// PostgreSQL.
+    Postgres = "postgres",
+    /// Microsoft SQL Server.
+    Tds = "tds",
+    /// Redis.
+    Redis = "redis",
+    /// VNC's remote frame buffer.
+    Vnc = "vnc",
+    /// XMPP.
+    Xmpp = "xmpp",
+    /// RTSP.
+    Rtsp = "rtsp",
+    /// RTMP.
+    Rtmp = "rtmp",
+    /// RADIUS.
+    Radius = "radius",
+    /// BGP.
+    Bgp = "bgp",
+    /// ICMP echo and errors.
+    Icmp = "icmp",
+}
+
+impl Service {
+    /// Whether the protocol of the flow is known by content.
+    pub const fn is_recognised(self) -> bool {
+        !matches!(self, Self::Unknown | Self::Opaque | Self::Unrecognised)
+    }
+
+    /// Whether it is a peer-to-peer application that a user chose to run.
+    pub const fn is_p2p(self) -> bool {
+        matches!(self, Self::BitTorrent | Self::Utp | Self::Dht | Self::Kad | Self::Gnutella)
+    }
+
+    /// Whether it is a tunnel that a user or the house set up.
+    pub const fn is_vpn(self) -> bool {
+        matches!(self, Self::WireGuard | Self::OpenVpn | Self::Ipsec | Self::L2tp | Self::Pptp | Self::Teredo)
+    }
+
+    /// Whether it carries calls.
+    pub const fn is_voip(self) -> bool {
+        matches!(self, Self::Sip | Self::Rtp | Self::Rtcp | Self::Stun)
+    }
+}
+
+impl std::fmt::Display for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,90 @@
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A moment of packet time: nanoseconds since 1970-01-01T00:00:00Z. It may be negative; captures lie.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// The earliest moment that can be written.
+    pub const MIN: Self = Self(i64::MIN);
+    /// The latest moment that can be written.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// Makes a moment from whole seconds since the epoch.
+    pub const fn from_secs(secs: i64) -> Self {
+        Self(secs.saturating_mul(1_000_000_000))
+    }
+
+    /// Returns the time from `earlier` to this moment; zero if `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0).max(0).cast_unsigned())
+    }
+
+    /// Returns the moment `after` this one, held at the end of time instead of wrapping.
+    pub fn plus(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(after.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// Returns the moment `before` this one, held at the beginning of time instead of wrapping.
+    pub fn minus(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(before.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// Seconds since the epoch, with fraction.
+    pub fn as_secs_f64(self) -> f64 {
+        self.0 as f64 / 1e9
+    }
+
+    /// Days since the epoch and nanoseconds within that day.
+    fn split_days(self) -> (i64, i64) {
+        const DAY: i64 = 86_400_000_000_000;
+        (self.0.div_euclid(DAY), self.0.rem_euclid(DAY))
+    }
+}
+
+/// RFC 3339 in UTC, with microseconds: `2008-04-08T09:00:00.123456Z`.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, nanos) = self.split_days();
+        // Civil date from a day count: H. Hinnant, "chrono-compatible low-level date algorithms".
+        let z = days + 719_468;
+        let era = z.div_euclid(146_097);
+        let doe = z.rem_euclid(146_097);
+        let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+        let mp = (5 * doy + 2) / 153;
+        let day = doy - (153 * mp + 2) / 5 + 1;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        let year = yoe + era * 400 + i64::from(month <= 2);
+        let secs = nanos / 1_000_000_000;
+        let micros = nanos % 1_000_000_000 / 1000;
+        let (h, m, s) = (secs / 3600, secs / 60 % 60, secs % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{micros:06}Z")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_reads_as_rfc_3339() {
+        assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(Timestamp::from_secs(1_207_000_000).to_string(), "2008-03-31T21:46:40.000000Z");
+        assert_eq!(Timestamp(951_826_554_123_456_789).to_string(), "2000-02-29T12:15:54.123456Z");
+        assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn the_ends_of_time_do_not_wrap() {
+        assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.minus(Duration::from_secs(1)), Timestamp::MIN);
+        assert_eq!(Timestamp(5).since(Timestamp(9)), Duration::ZERO);
+        assert!(!Timestamp::MIN.to_string().is_empty());
+        assert!(!Timestamp::MAX.to_string().is_empty());
+    }
+}

@@ -1,0 +1,227 @@
+//! IP fragments, put together within bounds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Anomaly, Mac, Timestamp};
+
+use crate::ip::{FragmentPiece, IpInfo};
+
+/// How long pieces wait for the others: Linux's default (`ipfrag_time`), half of RFC 791's suggestion.
+const WAIT: Duration = Duration::from_secs(30);
+/// The largest payload of an IP packet.
+const MAX_DATAGRAM: u32 = 65_535;
+/// Pieces of one datagram; 65,535 bytes in the smallest sensible fragments (an IPv4 minimum MTU of 68) are 1,366.
+const MAX_PIECES: usize = 2048;
+/// What a waiting datagram costs besides its bytes, for the budget.
+const OVERHEAD: usize = 256;
+
+type Key = (IpAddr, IpAddr, u32, u8, u8);
+
+/// A datagram whose pieces all came.
+#[derive(Clone, Debug)]
+pub struct Datagram {
+    info: IpInfo,
+    bytes: Vec<u8>,
+    last: FragmentPiece,
+}
+
+impl Datagram {
+    /// Its payload, as IP carried it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes the payload out.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
+    pub(crate) fn info(&self) -> IpInfo {
+        self.info
+    }
+
+    pub(crate) fn last_frame_len(&self) -> u32 {
+        self.last.frame_len
+    }
+
+    pub(crate) fn mac(&self) -> Option<Mac> {
+        self.last.mac
+    }
+
+    pub(crate) fn vlan(&self) -> Option<u16> {
+        self.last.vlan
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    /// Protocol and header of the first piece; the others only repeat it.
+    info: IpInfo,
+    /// Pieces by offset; they never overlap.
+    pieces: BTreeMap<u32, Vec<u8>>,
+    /// Total length, known from the last piece.
+    total: Option<u32>,
+    since: Timestamp,
+    held: usize,
+}
+
+/// Datagrams that wait for pieces.
+#[derive(Debug)]
+pub struct Fragments {
+    waiting: HashMap<Key, Waiting>,
+    /// Keys by the time they began to wait; the oldest goes first.
+    order: BTreeMap<(Timestamp, u64), Key>,
+    turn: u64,
+    held: usize,
+    budget: usize,
+}
+
+impl Fragments {
+    /// Keeps at most `budget` bytes of unfinished datagrams.
+    pub fn new(budget: usize) -> Self {
+        Self { waiting: HashMap::new(), order: BTreeMap::new(), turn: 0, held: 0, budget }
+    }
+
+    /// Bytes held, with their overhead.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Adds a piece; gives the datagram when it was the last that lacked. Where pieces overlap, the one that came first counts.
+    pub fn add(
+        &mut self,
+        piece: FragmentPiece,
+        bytes: &[u8],
+        now: Timestamp,
+        report: &mut impl FnMut(Anomaly),
+    ) -> Option<Datagram> {
+        self.expire(now, report);
+        let end = piece.offset.saturating_add(bytes.len() as u32);
+        let tiny = piece.more && (bytes.len() < 8 || bytes.len() % 8 != 0);
+        if !piece.complete || end > MAX_DATAGRAM || bytes.is_empty() || tiny {
+            report(Anomaly::FragmentBadSize);
+            if end > MAX_DATAGRAM || bytes.is_empty() || !piece.complete {
+                return None;
+            }
+        }
+        let protocol = if piece.info.src.is_ipv4() { piece.info.protocol } else { 0 };
+        let key = (piece.info.src, piece.info.dst, piece.ident, protocol, piece.info.layer);
+        if !self.waiting.contains_key(&key) {
+            self.turn = self.turn.saturating_add(1);
+            self.order.insert((now, self.turn), key);
+            self.held = self.held.saturating_add(OVERHEAD);
+            let info = piece.info;
+            self.waiting
+                .insert(key, Waiting { info, pieces: BTreeMap::new(), total: None, since: now, held: OVERHEAD });
+        }
+        let waiting = self.waiting.get_mut(&key)?;
+        if piece.offset == 0 {
+            waiting.info = piece.info;
+        }
+        if !piece.more {
+            waiting.total = Some(waiting.total.map_or(end, |t| t.max(end)));
+        }
+        let added = waiting.insert(piece.offset, bytes, report);
+        waiting.held = waiting.held.saturating_add(added);
+        self.held = self.held.saturating_add(added);
+        if waiting.pieces.len() > MAX_PIECES {
+            report(Anomaly::FragmentBadSize);
+            self.forget(&key);
+            return None;
+        }
+        let whole = waiting.whole();
+        if let Some(bytes) = whole {
+            let info = waiting.info;
+            self.forget(&key);
+            return Some(Datagram { info, bytes, last: piece });
+        }
+        while self.held > self.budget {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            if self.forget(&oldest) {
+                report(Anomaly::FragmentDropped);
+            }
+        }
+        None
+    }
+
+    /// Forgets what has waited too long.
+    fn expire(&mut self, now: Timestamp, report: &mut impl FnMut(Anomaly)) {
+        while let Some((&(since, turn), &key)) = self.order.first_key_value() {
+            if now.since(since) < WAIT {
+                break;
+            }
+            self.order.remove(&(since, turn));
+            if self.waiting.get(&key).is_some_and(|w| w.since == since) && self.forget(&key) {
+                report(Anomaly::FragmentIncomplete);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: &Key) -> bool {
+        match self.waiting.remove(key) {
+            Some(gone) => {
+                self.held = self.held.saturating_sub(gone.held);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Waiting {
+    /// Keeps the parts of `bytes` that are new; returns how much memory they take.
+    fn insert(&mut self, offset: u32, bytes: &[u8], report: &mut impl FnMut(Anomaly)) -> usize {
+        let end = offset.saturating_add(bytes.len() as u32);
+        let part = |from: u32, to: u32| {
+            let (a, b) = (from.saturating_sub(offset) as usize, to.saturating_sub(offset) as usize);
+            bytes.get(a..b).unwrap_or_default()
+        };
+        let mut fresh: Vec<(u32, Vec<u8>)> = Vec::new();
+        let mut at = offset;
+        let before = self.pieces.range(..=offset).next_back().map(|(k, _)| *k).unwrap_or(offset);
+        let mut differs = false;
+        for (&start, held) in self.pieces.range(before..end) {
+            let stop = start.saturating_add(held.len() as u32);
+            if stop <= at {
+                continue;
+            }
+            if start > at {
+                fresh.push((at, part(at, start).to_vec()));
+                at = start;
+            }
+            let common = stop.min(end);
+            let mine = held.get(at.saturating_sub(start) as usize..common.saturating_sub(start) as usize);
+            differs |= mine.unwrap_or_default() != part(at, common);
+            at = common;
+        }
+        if at < end {
+            fresh.push((at, part(at, end).to_vec()));
+        }
+        if differs {
+            report(Anomaly::FragmentOverlap);
+        }
+        let mut added = 0usize;
+        for (start, bytes) in fresh {
+            added = added.saturating_add(bytes.len()).saturating_add(64);
+            self.pieces.insert(start, bytes);
+        }
+        added
+    }
+
+    fn whole(&self) -> Option<Vec<u8>> {
+        let total = self.total?;
+        let mut at = 0u32;
+        for (&start, held) in &self.pieces {
+            if start != at {
+                return None;
+            }
+            at = at.saturating_add(held.len() as u32);
+        }
+        if at < total {
+            return None;
+        }
+        Some(self.pieces.values().flatten().copied().collect())
+    }
+}

@@ -1,0 +1,213 @@
+//! IPv4 (RFC 791) and IPv6 (RFC 8200) with options, fragments and extension headers.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use record::{Anomaly, Mac};
+
+use crate::layer::Layer;
+use crate::{Context, Sink, checksum, icmp, transport, tunnel};
+
+/// How many IPv6 extension headers are followed; RFC 8200 expects each kind once.
+const MAX_EXTENSIONS: usize = 10;
+
+/// What the IP header says about the payload behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IpInfo {
+    /// Source.
+    pub src: IpAddr,
+    /// Destination.
+    pub dst: IpAddr,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Time-to-live or hop limit.
+    pub ttl: u8,
+    /// How many tunnels it is inside of.
+    pub layer: u8,
+}
+
+/// A piece of a fragmented datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentPiece {
+    /// The header it came under.
+    pub info: IpInfo,
+    /// The identification that all pieces share.
+    pub ident: u32,
+    /// Where in the datagram it belongs, in bytes.
+    pub offset: u32,
+    /// Whether others follow it.
+    pub more: bool,
+    /// Whether the capture kept all of it.
+    pub complete: bool,
+    /// Bytes of the frame on the wire.
+    pub frame_len: u32,
+    /// Source Ethernet address.
+    pub mac: Option<Mac>,
+    /// VLAN.
+    pub vlan: Option<u16>,
+}
+
+/// IP of the version that the first nibble says.
+pub fn any(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    let Some(context) = context.deeper() else { return sink.anomaly(Anomaly::TooManyLayers) };
+    match layer.bytes.first().map(|b| b >> 4) {
+        Some(4) => v4(layer, context, sink),
+        Some(6) => v6(layer, context, sink),
+        Some(_) => sink.anomaly(Anomaly::UnknownNetwork),
+        None => sink.anomaly(Anomaly::TruncatedHeader),
+    }
+}
+
+/// An IPv4 packet.
+pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    let Some(&[vihl, _, l0, l1, i0, i1, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
+        layer.head::<20>()
+    else {
+        return sink.anomaly(Anomaly::TruncatedHeader);
+    };
+    let header = usize::from(vihl & 0x0f).saturating_mul(4);
+    if vihl >> 4 != 4 || header < 20 {
+        return sink.anomaly(Anomaly::BadLength);
+    }
+    sink.ip();
+    let total = usize::from(u16::from_be_bytes([l0, l1]));
+    let body = if total == 0 {
+        // Segmentation offload: the card was to fill it in. The frame's own length is the truth.
+        sink.anomaly(Anomaly::OffloadedLength);
+        layer.skip(header)
+    } else if total < header {
+        return sink.anomaly(Anomaly::BadLength);
+    } else {
+        if total > layer.wire {
+            sink.anomaly(Anomaly::BadLength);
+        }
+        layer.limit(total).skip(header)
+    };
+    if layer.bytes.get(..header).is_some_and(|h| checksum::fold(checksum::sum(h)) != 0xffff) {
+        sink.anomaly(Anomaly::BadIpChecksum);
+    }
+    let info = IpInfo {
+        src: IpAddr::V4(Ipv4Addr::new(s0, s1, s2, s3)),
+        dst: IpAddr::V4(Ipv4Addr::new(d0, d1, d2, d3)),
+        protocol,
+        ttl,
+        layer: context.layer,
+    };
+    let flags = u16::from_be_bytes([f0, f1]);
+    let (offset, more) = (u32::from(flags & 0x1fff).saturating_mul(8), flags & 0x2000 != 0);
+    if offset > 0 || more {
+        return fragment(body, info, u32::from(u16::from_be_bytes([i0, i1])), offset, more, context, sink);
+    }
+    payload(body, info, context, sink);
+}
+
+/// An IPv6 packet with its extension headers.
+pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    let Some(&[v, _, _, _, l0, l1, next, hops]) = layer.head::<8>() else {
+        return sink.anomaly(Anomaly::TruncatedHeader);
+    };
+    let Some(addresses) = layer.skip(8).head::<32>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+    if v >> 4 != 6 {
+        return sink.anomaly(Anomaly::BadLength);
+    }
+    sink.ip();
+    let (src, dst) = addresses.split_at(16);
+    let address = |b: &[u8]| <[u8; 16]>::try_from(b).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from);
+    let length = usize::from(u16::from_be_bytes([l0, l1]));
+    let mut body = layer.skip(40);
+    if length > 0 {
+        if length > body.wire {
+            sink.anomaly(Anomaly::BadLength);
+        }
+        body = body.limit(length);
+    } else if body.wire > 0 && next != 59 {
+        sink.anomaly(Anomaly::OffloadedLength);
+    }
+    let mut info = IpInfo {
+        src: IpAddr::V6(address(src)),
+        dst: IpAddr::V6(address(dst)),
+        protocol: next,
+        ttl: hops,
+        layer: context.layer,
+    };
+    for _ in 0..MAX_EXTENSIONS {
+        match info.protocol {
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: next header, length in 8 bytes without the first.
+            0 | 43 | 60 | 135 | 139 | 140 => {
+                let Some(&[next, len]) = body.head::<2>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+                info.protocol = next;
+                body = body.skip(usize::from(len).saturating_add(1).saturating_mul(8));
+            }
+            // Authentication header: length in 4 bytes without the first two.
+            51 => {
+                let Some(&[next, len]) = body.head::<2>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+                info.protocol = next;
+                body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
+            }
+            44 => {
+                let Some(&[next, _, o0, o1, i0, i1, i2, i3]) = body.head::<8>() else {
+                    return sink.anomaly(Anomaly::TruncatedHeader);
+                };
+                info.protocol = next;
+                body = body.skip(8);
+                let field = u16::from_be_bytes([o0, o1]);
+                let (offset, more) = (u32::from(field & 0xfff8), field & 1 == 1);
+                // An atomic fragment (RFC 6946) is whole.
+                if offset > 0 || more {
+                    let ident = u32::from_be_bytes([i0, i1, i2, i3]);
+                    return fragment(body, info, ident, offset, more, context, sink);
+                }
+            }
+            _ => return payload(body, info, context, sink),
+        }
+    }
+    sink.anomaly(Anomaly::TooManyLayers);
+}
+
+fn fragment(
+    body: Layer<'_>,
+    info: IpInfo,
+    ident: u32,
+    offset: u32,
+    more: bool,
+    context: Context,
+    sink: &mut impl Sink,
+) {
+    let complete = body.bytes.len() == body.wire;
+    let piece = FragmentPiece {
+        info,
+        ident,
+        offset,
+        more,
+        complete,
+        frame_len: context.frame_len,
+        mac: context.mac,
+        vlan: context.vlan,
+    };
+    sink.fragment(piece, body.bytes);
+}
+
+/// What an IP header carries.
+pub fn payload(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
+    match info.protocol {
+        6 => transport::tcp(body, info, context, sink),
+        17 | 136 => transport::udp(body, info, context, sink),
+        1 | 58 => icmp::decode(body, info, context, sink),
+        132 => transport::sctp(body, info, context, sink),
+        4 | 41 => tunnel::ip_in_ip(body, context, sink),
+        47 => tunnel::gre(body, info, context, sink),
+        137 => link::mpls_in_ip(body, context, sink),
+        59 => {}
+        _ => transport::other(body, info, context, sink),
+    }
+}
+
+mod link {
+    use super::{Context, Layer, Sink};
+
+    /// RFC 4023.
+    pub fn mpls_in_ip(body: Layer<'_>, context: Context, sink: &mut impl Sink) {
+        if let Some(context) = context.deeper() {
+            crate::link::mpls(body, context.tunnelled(), sink);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+use super::*;
+use record::Timestamp;
+
+#[derive(Default)]
+struct Seen {
+    packets: Vec<Packet>,
+    fragments: Vec<(FragmentPiece, Vec<u8>)>,
+    anomalies: Vec<Anomaly>,
+}
+
+impl Sink for Seen {
+    fn packet(&mut self, packet: Packet) {
+        self.packets.push(packet);
+    }
+    fn fragment(&mut self, piece: FragmentPiece, bytes: &[u8]) {
+        self.fragments.push((piece, bytes.to_vec()));
+    }
+    fn anomaly(&mut self, anomaly: Anomaly) {
+        self.anomalies.push(anomaly);
+    }
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|c| u8::from_str_radix(std::str::from_utf8(c).unwrap(), 16).unwrap()).collect()
+}
+
+fn seen(link: u32, bytes: &[u8]) -> Seen {
+    let mut seen = Seen::default();
+    decode(bytes, link, bytes.len() as u32, &mut seen);
+    seen
+}
+
+/// UDP 10.0.0.1:1234 → 10.0.0.2:53, payload `abcd`, made by hand after RFC 791 and 768.
+const UDP4: &str = "4500 0020 0001 0000 4011 66ca 0a000001 0a000002 04d2 0035 000c 0000 61626364";
+/// TCP SYN 10.0.0.1:4000 → 10.0.0.2:80.
+const TCP4: &str = "4500 0028 0001 0000 4006 66cd 0a000001 0a000002 0fa0 0050 00000064 00000000 5002 2000 0000 0000";
+const ETH4: &str = "020000000002 020000000001 0800";
+
+fn check_udp(seen: &Seen, layer: u8, frame: &[u8]) {
+    let p = seen.packets.last().expect("a packet");
+    assert_eq!((p.transport, p.sport, p.dport, p.layer), (Transport::Udp, 1234, 53, layer));
+    assert_eq!(&frame[p.payload_at..p.payload_at + p.payload_captured as usize], b"abcd");
+}
+
+#[test]
+fn every_link_type_finds_the_packet() {
+    let cases: &[(u32, &str)] = &[
+        (1, ETH4),
+        (1, "020000000002 020000000001 8100 0005 0800"),
+        (1, "020000000002 020000000001 88a8 0007 8100 0005 0800"),
+        (1, "020000000002 020000000001 8847 00001 0ff 00002 1ff"),
+        (1, "020000000002 020000000001 8864 1100 0001 0022 0021"),
+        (1, "020000000002 020000000001 0028 aaaa03 000000 0800"),
+        (101, ""),
+        (12, ""),
+        (228, ""),
+        (0, "02000000"),
+        (0, "00000002"),
+        (108, "00000002"),
+        (9, "ff03 0021"),
+        (9, "0021"),
+        (50, "0f00 0800"),
+        (113, "0000 0001 0006 020000000001 0000 0800"),
+        (276, "0800 0000 00000001 0001 00 06 020000000001 0000"),
+    ];
+    for (link, prefix) in cases {
+        let frame = hex(&format!("{prefix}{UDP4}"));
+        let got = seen(*link, &frame);
+        assert_eq!(got.packets.len(), 1, "link {link} {prefix}: {:?}", got.anomalies);
+        check_udp(&got, 0, &frame);
+    }
+}
+
+#[test]
+fn tags_and_addresses_are_kept() {
+    let got = seen(1, &hex(&format!("020000000002 020000000001 88a8 0007 8100 0005 0800{UDP4}")));
+    assert_eq!(got.packets[0].vlan, Some(7));
+    assert_eq!(got.packets[0].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+    let sll = seen(113, &hex(&format!("0000 0001 0006 020000000009 0000 0800{UDP4}")));
+    assert_eq!(sll.packets[0].mac, Some(Mac([2, 0, 0, 0, 0, 9])));
+}
+
+#[test]
+fn tunnels_are_followed_and_reported() {
+    // Outer IPv4 10.1.0.1 → 10.1.0.2 with total length for the given body.
+    let outer = |protocol: u8, body: &[u8]| {
+        let total = (20 + body.len()) as u16;
+        let mut b = hex("4500 0000 0001 0000 40");
+        b[2..4].copy_from_slice(&total.to_be_bytes());
+        b.push(protocol);
+        b.extend(hex("0000 0a010001 0a010002"));
+        b.extend(body);
+        b
+    };
+    let udp = |port: u16, body: &[u8]| {
+        let mut b = hex("c350");
+        b.extend(port.to_be_bytes());
+        b.extend(((8 + body.len()) as u16).to_be_bytes());
+        b.extend([0, 0]);
+        b.extend(body);
+        outer(17, &b)
+    };
+    let inner = hex(UDP4);
+    let with = |head: &str, tail: &[u8]| [hex(head), tail.to_vec()].concat();
+    let ether = with(ETH4, &inner);
+    let v6_inner = hex("6000 0000 000c 11 40 20010000000000000000000000000001 20010000000000000000000000000002 04d2 0035 000c 0000 61626364");
+    let cases: Vec<(&str, Vec<u8>, usize)> = vec![
+        ("ip in ip", outer(4, &inner), 1),
+        ("gre", outer(47, &with("0000 0800", &inner)), 1),
+        ("gre with key and sequence", outer(47, &with("3000 0800 00000001 00000002", &inner)), 1),
+        ("gre ethernet", outer(47, &with("0000 6558", &ether)), 1),
+        ("erspan ii", outer(47, &with("1000 88be 00000001 1000000000000000", &ether)), 1),
+        ("pptp", outer(47, &with("3081 880b 0024 0001 00000001 00000002 ff03 0021", &inner)), 1),
+        ("vxlan", udp(4789, &with("08000000 00002a00", &ether)), 2),
+        ("geneve", udp(6081, &with("02006558 00002a00 0102030100000000", &ether)), 2),
+        ("gtp-u", udp(2152, &with("30ff0020 11223344", &inner)), 2),
+        ("gtp-u with extension", udp(2152, &with("34ff0028 11223344 00000085 01100900", &inner)), 2),
+        ("teredo", udp(3544, &v6_inner), 2),
+        ("teredo with origin", udp(3544, &with("0000 1234 f5fffffe", &v6_inner)), 2),
+        ("teredo with both", udp(3544, &with("0001 0000 0000000000000000 00 0000 1234 f5fffffe", &v6_inner)), 2),
+    ];
+    for (name, frame, packets) in cases {
+        let got = seen(101, &frame);
+        assert_eq!(got.packets.len(), packets, "{name}: {:?}", got.anomalies);
+        assert_eq!(got.packets[0].carries.is_some(), packets == 2, "{name}");
+        check_udp(&got, 1, &frame);
+    }
+}
+
+#[test]
+fn a_tunnel_without_end_is_given_up() {
+    let mut frame = hex(UDP4);
+    for _ in 0..30 {
+        let total = (20 + frame.len()) as u16;
+        let mut outer = hex("4500 0000 0001 0000 4004 0000 0a010001 0a010002");
+        outer[2..4].copy_from_slice(&total.to_be_bytes());
+        outer.extend(frame);
+        frame = outer;
+    }
+    let got = seen(101, &frame);
+    assert!(got.packets.is_empty());
+    assert!(got.anomalies.contains(&Anomaly::TooManyLayers));
+}
+
+#[test]
+fn tcp_fields_and_checksum() {
+    let mut frame = hex(TCP4);
+    let got = seen(101, &frame);
+    let p = got.packets[0];
+    assert_eq!((p.tcp.seq, p.tcp.flags, p.payload_len), (100, TcpFlags::SYN, 0));
+    assert!(p.bad_checksum);
+    let sum = checksum::fold(
+        checksum::sum(&frame[20..]) + checksum::pseudo(p.src, p.dst, 6, frame.len() - 20),
+    );
+    frame[36..38].copy_from_slice(&(!sum).to_be_bytes());
+    assert!(!seen(101, &frame).packets[0].bad_checksum);
+}
+
+#[test]
+fn options_padding_and_offload() {
+    // IPv4 with 4 bytes of options and 6 bytes of Ethernet padding.
+    let frame = hex(&format!("{ETH4} 4600 0024 0001 0000 4011 0000 0a000001 0a000002 01010101 04d2 0035 000c 0000 61626364 000000000000"));
+    let got = seen(1, &frame);
+    check_udp(&got, 0, &frame);
+    assert_eq!(got.packets[0].payload_len, 4);
+    // Total length 0.
+    let mut frame = hex(UDP4);
+    frame[2..4].fill(0);
+    let got = seen(101, &frame);
+    check_udp(&got, 0, &frame);
+    assert!(got.anomalies.contains(&Anomaly::OffloadedLength));
+}
+
+#[test]
+fn ipv6_extension_headers_are_walked() {
+    // Hop-by-hop, destination options, atomic fragment, then UDP.
+    let frame = hex(
+        "6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 \
+         3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0035 000c 0000 61626364",
+    );
+    let got = seen(229, &frame);
+    check_udp(&got, 0, &frame);
+    let mut chain = hex("6000 0000 0000 3c 40 20010db8000000000000000000000001 20010db8000000000000000000000002");
+    chain.extend(hex("3c00 0104 00000000").repeat(40));
+    assert!(seen(229, &chain).anomalies.contains(&Anomaly::TooManyLayers));
+}
+
+#[test]
+fn a_cut_packet_keeps_its_wire_length() {
+    let frame = hex(UDP4);
+    for cut in 0..frame.len() {
+        let mut got = Seen::default();
+        decode(&frame[..cut], 101, frame.len() as u32, &mut got);
+        if cut >= 28 {
+            assert_eq!(got.packets[0].payload_len, 4);
+            assert_eq!(got.packets[0].payload_captured as usize, cut - 28);
+        } else {
+            assert!(got.packets.is_empty() && !got.anomalies.is_empty(), "{cut}");
+        }
+    }
+}
+
+fn fragments_of(payload: &[u8], cuts: &[usize]) -> Vec<(FragmentPiece, Vec<u8>)> {
+    let info = IpInfo {
+        src: "10.0.0.1".parse().unwrap(),
+        dst: "10.0.0.2".parse().unwrap(),
+        protocol: 17,
+        ttl: 64,
+        layer: 0,
+    };
+    let mut bounds = vec![0];
+    bounds.extend(cuts);
+    bounds.push(payload.len());
+    bounds
+        .windows(2)
+        .map(|w| {
+            let piece = FragmentPiece {
+                info,
+                ident: 9,
+                offset: w[0] as u32,
+                more: w[1] < payload.len(),
+                complete: true,
+                frame_len: 60,
+                mac: None,
+                vlan: None,
+            };
+            (piece, payload[w[0]..w[1]].to_vec())
+        })
+        .collect()
+}
+
+#[test]
+fn fragments_in_any_order_make_the_datagram() {
+    let payload: Vec<u8> = (0..60u8).collect();
+    let pieces = fragments_of(&payload, &[16, 32, 40]);
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]] {
+        let mut table = Fragments::new(1 << 20);
+        let mut anomalies = Vec::new();
+        let mut whole = None;
+        for i in order {
+            let (piece, bytes) = &pieces[i];
+            whole = whole.or(table.add(*piece, bytes, Timestamp(0), &mut |a| anomalies.push(a)));
+        }
+        assert_eq!(whole.unwrap().bytes(), payload);
+        assert!(anomalies.is_empty());
+        assert_eq!(table.held(), 0);
+    }
+}
+
+#[test]
+fn overlapping_fragments_are_named_and_the_first_counts() {
+    let payload: Vec<u8> = (0..48u8).collect();
+    let pieces = fragments_of(&payload, &[24]);
+    let mut table = Fragments::new(1 << 20);
+    let mut anomalies = Vec::new();
+    let mut report = |a| anomalies.push(a);
+    table.add(pieces[0].0, &pieces[0].1, Timestamp(0), &mut report);
+    let mut evil = pieces[0].clone();
+    evil.0.offset = 16;
+    evil.1 = vec![0xee; 16];
+    table.add(evil.0, &evil.1, Timestamp(0), &mut report);
+    let whole = table.add(pieces[1].0, &pieces[1].1, Timestamp(0), &mut report).unwrap();
+    assert_eq!(&whole.bytes()[..24], &payload[..24]);
+    assert_eq!(&whole.bytes()[24..32], &[0xee; 8]);
+    assert_eq!(anomalies, [Anomaly::FragmentOverlap, Anomaly::FragmentOverlap]);
+}
+
+#[test]
+fn fragments_are_bounded_and_forgotten() {
+    let mut table = Fragments::new(10_000);
+    let mut dropped = 0;
+    for ident in 0..1000 {
+        let mut piece = fragments_of(&[0; 64], &[32])[0].0;
+        piece.ident = ident;
+        table.add(piece, &[0; 32], Timestamp(0), &mut |a| dropped += u32::from(a == Anomaly::FragmentDropped));
+        assert!(table.held() <= 10_000);
+    }
+    assert!(dropped > 900);
+    let mut incomplete = 0;
+    let (last, bytes) = fragments_of(&[0; 64], &[32])[0].clone();
+    table.add(last, &bytes, Timestamp::from_secs(31), &mut |a| incomplete += u32::from(a == Anomaly::FragmentIncomplete));
+    assert!(incomplete > 10);
+}
+
+#[test]
+fn any_bytes_decode_without_panic() {
+    let mut state = 1u64;
+    for round in 0..2000usize {
+        let mut bytes = match round % 4 {
+            0 => hex(&format!("{ETH4}{UDP4}")),
+            1 => hex(&format!("{ETH4}{TCP4}")),
+            2 => hex("020000000002 020000000001 86dd 6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0d80 000c 0000 61626364"),
+            _ => vec![0; 80],
+        };
+        for _ in 0..(round % 7) + 1 {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = (state >> 33) as usize % bytes.len();
+            bytes[at] = (state >> 24) as u8;
+        }
+        bytes.truncate((state >> 40) as usize % (bytes.len() + 1));
+        fuzz_decode(&bytes);
+    }
+}
