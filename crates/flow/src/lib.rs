@@ -1,1 +1,19 @@
-//! x
+//! Which packets belong together?
+//!
+//! A bidirectional flow table whose only clock is packet time. It puts TCP streams back in order within bounds, names
+//! overlaps and gaps, marks flows that were picked up in their middle, and tells each flow's life in [`record::Conn`]s.
+//! What the bytes mean is somebody else's question: they are handed to a [`Sessions`].
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod history;
+mod key;
+mod stream;
+mod table;
+mod timer;
+
+pub use key::shard_of;
+pub use table::{Arrival, Chunk, FlowFacts, FlowTable, Limits, Progress, Sessions};
+
+#[cfg(test)]
+mod tests;

@@ -41,8 +41,6 @@ pub struct Health {
     pub midstream_tcp: u64,
     /// Payload bytes that TCP sequence numbers say existed and the capture did not hold.
     pub missed_bytes: u64,
-    /// Packets that are an exact copy of one just before (span ports that see a packet twice).
-    pub duplicate_packets: u64,
     /// Everything strange, by kind.
     pub anomalies: AnomalyCounts,
 }
@@ -72,7 +70,6 @@ impl Health {
         self.one_sided_tcp += other.one_sided_tcp;
         self.midstream_tcp += other.midstream_tcp;
         self.missed_bytes += other.missed_bytes;
-        self.duplicate_packets += other.duplicate_packets;
         self.anomalies.merge(&other.anomalies);
     }
 }

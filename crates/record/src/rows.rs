@@ -10,8 +10,8 @@ pub struct RecordKey {
     pub at: Timestamp,
     /// The flow that it is about.
     pub flow: FlowId,
-    /// Which of the flow's records it is, from 0.
-    pub turn: u32,
+    /// The order in which the flow's shard made its records.
+    pub turn: u64,
 }
 
 /// One observation of the sensor half.

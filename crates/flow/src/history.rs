@@ -1,0 +1,85 @@
+//! What happened on a TCP connection, and the state that Zeek would name.
+
+use record::{ConnState, Direction, Transport};
+
+/// Letters of Zeek's history that are kept; longer histories repeat themselves.
+const MAX_HISTORY: usize = 24;
+
+/// What one side of a connection has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Done(pub u16);
+
+impl Done {
+    pub const SYN: u16 = 1;
+    pub const SYN_ACK: u16 = 2;
+    pub const ACK: u16 = 4;
+    pub const DATA: u16 = 8;
+    pub const FIN: u16 = 16;
+    pub const RST: u16 = 32;
+    pub const GAP: u16 = 64;
+    pub const RETRANSMIT: u16 = 128;
+    pub const BAD_CHECKSUM: u16 = 256;
+
+    pub const fn has(self, what: u16) -> bool {
+        self.0 & what != 0
+    }
+}
+
+const LETTERS: [(u16, char); 9] = [
+    (Done::SYN, 's'),
+    (Done::SYN_ACK, 'h'),
+    (Done::ACK, 'a'),
+    (Done::DATA, 'd'),
+    (Done::FIN, 'f'),
+    (Done::RST, 'r'),
+    (Done::GAP, 'g'),
+    (Done::RETRANSMIT, 't'),
+    (Done::BAD_CHECKSUM, 'c'),
+];
+
+/// Notes that `side` did `what` for the first time.
+pub fn note(history: &mut String, done: &mut Done, side: Direction, what: u16) {
+    if done.has(what) || history.len() >= MAX_HISTORY {
+        done.0 |= what;
+        return;
+    }
+    done.0 |= what;
+    for (bit, letter) in LETTERS {
+        if bit == what {
+            history.push(if side == Direction::Orig { letter.to_ascii_uppercase() } else { letter });
+        }
+    }
+}
+
+/// Zeek's name for how a flow went.
+pub fn state(transport: Transport, done: [Done; 2], packets: [u64; 2]) -> ConnState {
+    let [o, r] = done;
+    if transport != Transport::Tcp {
+        return match packets {
+            [_, 0] => ConnState::S0,
+            [0, _] => ConnState::ShR,
+            _ => ConnState::SF,
+        };
+    }
+    let established = o.has(Done::SYN) && r.has(Done::SYN_ACK);
+    match (o.has(Done::SYN), r.has(Done::SYN_ACK)) {
+        (true, true) => {}
+        (true, false) if r.has(Done::RST) => return ConnState::Rej,
+        (true, false) if o.has(Done::RST) => return ConnState::RstOS0,
+        (true, false) if o.has(Done::FIN) => return ConnState::Sh,
+        (true, false) if packets[1] == 0 => return ConnState::S0,
+        (true, false) => return ConnState::Oth,
+        (false, true) if r.has(Done::RST) => return ConnState::RstRH,
+        (false, true) if r.has(Done::FIN) && packets[0] == 0 => return ConnState::ShR,
+        _ => return ConnState::Oth,
+    }
+    debug_assert!(established);
+    match (o.has(Done::RST), r.has(Done::RST), o.has(Done::FIN), r.has(Done::FIN)) {
+        (_, _, true, true) => ConnState::SF,
+        (true, ..) => ConnState::RstO,
+        (_, true, ..) => ConnState::RstR,
+        (_, _, true, false) => ConnState::S2,
+        (_, _, false, true) => ConnState::S3,
+        _ => ConnState::S1,
+    }
+}

@@ -1,0 +1,332 @@
+//! One side of a TCP connection, put back in order within bounds.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use record::Anomaly;
+
+/// Out-of-order segments that one side may keep waiting. A window of 64 segments is more than fast retransmit leaves open.
+const MAX_WAITING_SEGMENTS: usize = 64;
+/// Out-of-order bytes that one side may keep waiting.
+const MAX_WAITING_BYTES: usize = 256 << 10;
+/// A jump of the sequence number beyond this is not a hole but another connection's packet or a lie; the largest window is 2³⁰.
+const MAX_HOLE: u32 = 1 << 30;
+/// Delivered segments remembered to compare retransmissions with.
+const REMEMBERED: usize = 4;
+
+/// What comes out of a stream.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// The next bytes.
+    Data(&'a [u8]),
+    /// Bytes that the capture does not have.
+    Gap(u64),
+}
+
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// The next sequence number, once known.
+    next: Option<u32>,
+    /// Segments beyond a hole, by their distance from the first byte of the stream.
+    waiting: BTreeMap<u64, Vec<u8>>,
+    waiting_bytes: usize,
+    /// Bytes of the stream before `next`.
+    passed: u64,
+    missed: u64,
+    /// An acknowledgement beyond `next` that was seen once.
+    unseen: Option<u32>,
+    delivered: [(u32, u32, u64); REMEMBERED],
+    turn: u8,
+}
+
+/// How a segment stood to the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It brought something new.
+    New,
+    /// All of it was there before.
+    Retransmission,
+}
+
+impl Stream {
+    /// Begins (or, in mid-stream, picks up) at `seq`.
+    pub fn begin(&mut self, seq: u32) {
+        if self.next.is_none() {
+            self.next = Some(seq);
+        }
+    }
+
+    /// Bytes that the capture does not have.
+    pub fn missed(&self) -> u64 {
+        self.missed
+    }
+
+    /// Bytes held out of order.
+    pub fn held(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Lets everything go that waits; returns how much it was.
+    pub fn release(&mut self) -> usize {
+        self.waiting.clear();
+        std::mem::take(&mut self.waiting_bytes)
+    }
+
+    /// Follows the sequence numbers only: nobody wants the bytes.
+    pub fn pass(&mut self, seq: u32, len: u32) -> Fit {
+        let next = *self.next.get_or_insert(seq);
+        let ahead = seq.wrapping_sub(next);
+        if ahead < MAX_HOLE {
+            self.missed += u64::from(ahead);
+            self.next = Some(seq.wrapping_add(len));
+            return Fit::New;
+        }
+        let behind = next.wrapping_sub(seq);
+        if len > behind {
+            self.next = Some(seq.wrapping_add(len));
+            return Fit::New;
+        }
+        if len > 1 {
+            self.missed = self.missed.saturating_sub(u64::from(len));
+        }
+        Fit::Retransmission
+    }
+
+    /// Takes a segment of `len` bytes of which `bytes` were captured, and gives out what is now in order.
+    pub fn add(
+        &mut self,
+        seq: u32,
+        bytes: &[u8],
+        len: u32,
+        report: &mut impl FnMut(Anomaly),
+        out: &mut impl FnMut(Piece<'_>),
+    ) -> Fit {
+        let next = *self.next.get_or_insert(seq);
+        let ahead = seq.wrapping_sub(next);
+        if ahead == 0 {
+            self.deliver(seq, bytes, len, out);
+            self.drain(out);
+            return Fit::New;
+        }
+        if ahead < MAX_HOLE {
+            self.keep(u64::from(ahead), bytes, report);
+            if self.waiting.len() > MAX_WAITING_SEGMENTS || self.waiting_bytes > MAX_WAITING_BYTES {
+                self.give_up_hole(report, out);
+            }
+            return Fit::New;
+        }
+        let behind = next.wrapping_sub(seq);
+        self.compare(seq, bytes, len, report);
+        if len > behind {
+            let tail = bytes.get(behind as usize..).unwrap_or_default();
+            self.deliver(next, tail, len - behind, out);
+            self.drain(out);
+            return Fit::New;
+        }
+        Fit::Retransmission
+    }
+
+    /// The other side acknowledged everything before `ack`: what is still missing there when it does so again, the
+    /// capture lost. The first time may be the capture's own reordering.
+    pub fn acked(&mut self, ack: u32, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
+        let Some(next) = self.next else { return };
+        let ahead = ack.wrapping_sub(next);
+        // One byte is a FIN that was not captured.
+        if ahead <= 1 || ahead >= MAX_HOLE {
+            self.unseen = None;
+            return;
+        }
+        let Some(unseen) = self.unseen.replace(ack) else { return };
+        let ahead = unseen.wrapping_sub(next);
+        if ahead <= 1 || ahead >= MAX_HOLE {
+            return;
+        }
+        report(Anomaly::TcpAckedUnseen);
+        let target = self.passed + u64::from(ahead);
+        while self.passed < target {
+            let hole_ends = self.waiting.first_key_value().map_or(target, |(&at, _)| at.min(target));
+            self.skip(hole_ends.saturating_sub(self.passed), report, out);
+            self.drain(out);
+        }
+    }
+
+    fn skip(&mut self, n: u64, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
+        if n == 0 {
+            return;
+        }
+        report(Anomaly::TcpGap);
+        self.missed += n;
+        self.passed += n;
+        self.next = self.next.map(|s| s.wrapping_add(n as u32));
+        out(Piece::Gap(n));
+    }
+
+    /// Too much waits behind the hole: it will not be filled.
+    fn give_up_hole(&mut self, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
+        if let Some((&at, _)) = self.waiting.first_key_value() {
+            self.skip(at.saturating_sub(self.passed), report, out);
+            self.drain(out);
+        }
+    }
+
+    fn deliver(&mut self, seq: u32, bytes: &[u8], len: u32, out: &mut impl FnMut(Piece<'_>)) {
+        self.remember(seq, bytes);
+        out(Piece::Data(bytes));
+        let cut = u64::from(len).saturating_sub(bytes.len() as u64);
+        if cut > 0 {
+            self.missed += cut;
+            out(Piece::Gap(cut));
+        }
+        self.passed += u64::from(len);
+        self.next = Some(seq.wrapping_add(len));
+    }
+
+    /// Gives out what waits and is now in order.
+    fn drain(&mut self, out: &mut impl FnMut(Piece<'_>)) {
+        while let Some((&at, _)) = self.waiting.first_key_value() {
+            if at > self.passed {
+                return;
+            }
+            let Some((_, bytes)) = self.waiting.pop_first() else { return };
+            self.waiting_bytes -= bytes.len();
+            let known = (self.passed - at) as usize;
+            if let Some(fresh) = bytes.get(known..).filter(|f| !f.is_empty()) {
+                let next = self.next.unwrap_or(0);
+                self.deliver(next, fresh, fresh.len() as u32, out);
+            }
+        }
+    }
+
+    /// Keeps a segment that lies `ahead` of what is in order. Where it overlaps one that waits already, the older counts.
+    fn keep(&mut self, ahead: u64, bytes: &[u8], report: &mut impl FnMut(Anomaly)) {
+        let mut at = self.passed + ahead;
+        let end = at + bytes.len() as u64;
+        let mut rest = bytes;
+        let from = self.waiting.range(..=at).next_back().map_or(at, |(k, _)| *k);
+        let mut fresh: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut differs = false;
+        for (&start, held) in self.waiting.range(from..end) {
+            let stop = start + held.len() as u64;
+            if stop <= at {
+                continue;
+            }
+            if start > at {
+                let (gap, tail) = rest.split_at((start - at) as usize);
+                fresh.push((at, gap.to_vec()));
+                rest = tail;
+                at = start;
+            }
+            let common = (stop.min(end) - at) as usize;
+            let theirs = &held[(at - start) as usize..][..common];
+            differs |= theirs != &rest[..common];
+            rest = &rest[common..];
+            at += common as u64;
+        }
+        if !rest.is_empty() {
+            fresh.push((at, rest.to_vec()));
+        }
+        if differs {
+            report(Anomaly::TcpOverlapDiffers);
+        }
+        for (at, bytes) in fresh {
+            self.waiting_bytes += bytes.len();
+            self.waiting.insert(at, bytes);
+        }
+    }
+
+    fn remember(&mut self, seq: u32, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.delivered[usize::from(self.turn) % REMEMBERED] = (seq, bytes.len() as u32, digest(bytes));
+            self.turn = self.turn.wrapping_add(1);
+        }
+    }
+
+    /// Compares a retransmission with what was delivered under the same numbers.
+    fn compare(&self, seq: u32, bytes: &[u8], len: u32, report: &mut impl FnMut(Anomaly)) {
+        if bytes.len() == len as usize
+            && self.delivered.iter().any(|&(s, l, d)| s == seq && l == len && l > 0 && d != digest(bytes))
+        {
+            report(Anomaly::TcpOverlapDiffers);
+        }
+    }
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = FixedState::default().build_hasher();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs segments through a stream; gives the text (gaps as dots) and the anomalies.
+    fn run(start: u32, segments: &[(u32, &str)]) -> (String, Vec<Anomaly>) {
+        let mut stream = Stream::default();
+        stream.begin(start);
+        let (mut text, mut anomalies) = (String::new(), Vec::new());
+        for (seq, data) in segments {
+            let mut out = |p: Piece<'_>| match p {
+                Piece::Data(d) => text.push_str(std::str::from_utf8(d).unwrap()),
+                Piece::Gap(n) => text.push_str(&".".repeat(n as usize)),
+            };
+            let mut report = |a| anomalies.push(a);
+            match data.strip_prefix("ack") {
+                Some("") => stream.acked(*seq, &mut report, &mut out),
+                _ => {
+                    stream.add(*seq, data.as_bytes(), data.len() as u32, &mut report, &mut out);
+                }
+            }
+        }
+        (text, anomalies)
+    }
+
+    #[test]
+    fn order_is_restored() {
+        let whole = "abcdefghij";
+        for segments in [
+            vec![(0, "abc"), (3, "def"), (6, "ghij")],
+            vec![(6, "ghij"), (3, "def"), (0, "abc")],
+            vec![(0, "abc"), (0, "abc"), (6, "ghij"), (2, "cdefg")],
+            vec![(3, "def"), (5, "fghij"), (0, "abcd")],
+            vec![(0, "abcdef"), (3, "defghij")],
+        ] {
+            assert_eq!(run(0, &segments), (whole.to_owned(), vec![]), "{segments:?}");
+            let wrapped: Vec<_> = segments.iter().map(|(s, d)| (u32::wrapping_add(*s, u32::MAX - 4), *d)).collect();
+            assert_eq!(run(u32::MAX - 4, &wrapped).0, whole, "across the wrap: {segments:?}");
+        }
+    }
+
+    #[test]
+    fn a_hole_that_the_peer_acknowledged_is_given_up() {
+        let (text, anomalies) = run(0, &[(0, "ab"), (4, "ef"), (6, "ack"), (6, "ack")]);
+        assert_eq!(text, "ab..ef");
+        assert!(anomalies.contains(&Anomaly::TcpAckedUnseen));
+        assert_eq!(run(0, &[(0, "ab"), (8, "ack"), (8, "ack"), (8, "ij")]).0, "ab......ij");
+        let (text, anomalies) = run(0, &[(0, "ab"), (4, "ack"), (2, "cd"), (4, "ack")]);
+        assert_eq!((text.as_str(), anomalies), ("abcd", vec![]), "an acknowledgement captured before its data");
+    }
+
+    #[test]
+    fn different_data_under_the_same_numbers_is_named() {
+        let differs = |segments: &[(u32, &str)]| run(0, segments).1.contains(&Anomaly::TcpOverlapDiffers);
+        assert!(differs(&[(0, "abc"), (0, "xyz")]));
+        assert!(differs(&[(2, "cd"), (2, "xx"), (0, "ab")]));
+        assert!(!differs(&[(0, "abc"), (0, "abc"), (2, "cd"), (2, "cd")]));
+        assert_eq!(run(0, &[(2, "cd"), (2, "xx"), (0, "ab")]).0, "abcd", "what came first counts");
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let mut stream = Stream::default();
+        stream.begin(0);
+        let mut gaps = 0;
+        for i in 0..10_000u32 {
+            stream.add(100 + i * 3, b"xx", 2, &mut |_| (), &mut |p| gaps += u32::from(matches!(p, Piece::Gap(_))));
+            assert!(stream.waiting.len() <= MAX_WAITING_SEGMENTS);
+        }
+        assert!(gaps > 1000);
+    }
+}

@@ -1,0 +1,229 @@
+use std::net::IpAddr;
+
+use record::{Conn, ConnPhase, ConnState, Direction, PacketId, Service, Timestamp, Transport};
+use wire::{Packet, TcpFlags, TcpInfo};
+
+use crate::{Arrival, Chunk, FlowFacts, FlowTable, Limits, Progress, Sessions};
+
+/// Keeps all text of both sides and never has enough.
+#[derive(Default)]
+struct Listener {
+    conns: Vec<Conn>,
+    text: Vec<(Direction, Vec<u8>)>,
+    gaps: u64,
+}
+
+impl Sessions for Listener {
+    type Session = ();
+    fn begin(&mut self, _: &FlowFacts) {}
+    fn data(&mut self, _: &FlowFacts, (): &mut (), chunk: Chunk<'_>) -> Progress {
+        self.text.push((chunk.from, chunk.bytes.to_vec()));
+        let service = (chunk.bytes == b"hello").then_some(Service::Telnet);
+        Progress { service, wants_more: true }
+    }
+    fn gap(&mut self, _: &FlowFacts, (): &mut (), _: Direction, bytes: u64) -> Progress {
+        self.gaps += bytes;
+        Progress { service: None, wants_more: true }
+    }
+    fn end(&mut self, _: &FlowFacts, (): &mut (), _: Timestamp) -> Option<Service> {
+        None
+    }
+    fn conn(&mut self, conn: Conn) {
+        self.conns.push(conn);
+    }
+}
+
+const CLIENT: (&str, u16) = ("10.0.0.1", 4000);
+const SERVER: (&str, u16) = ("10.0.0.2", 80);
+const SYN: TcpFlags = TcpFlags::SYN;
+const ACK: TcpFlags = TcpFlags::ACK;
+const SYNACK: TcpFlags = TcpFlags(0x12);
+const FINACK: TcpFlags = TcpFlags(0x11);
+const RSTACK: TcpFlags = TcpFlags(0x14);
+
+struct Wire {
+    table: FlowTable<()>,
+    listener: Listener,
+    number: u64,
+    now: i64,
+}
+
+impl Wire {
+    fn new(limits: Limits) -> Self {
+        Self { table: FlowTable::new(limits), listener: Listener::default(), number: 0, now: 1000 }
+    }
+
+    fn roomy() -> Self {
+        Self::new(Limits { flows: 1000, waiting_bytes: 1 << 20 })
+    }
+
+    fn send(&mut self, from: (&str, u16), to: (&str, u16), transport: Transport, tcp: TcpInfo, payload: &[u8]) {
+        self.number += 1;
+        let ip = |s: &str| s.parse::<IpAddr>().unwrap();
+        let packet = Packet {
+            src: ip(from.0),
+            dst: ip(to.0),
+            transport,
+            sport: from.1,
+            dport: to.1,
+            tcp,
+            payload_at: 0,
+            payload_captured: payload.len() as u32,
+            payload_len: payload.len() as u32,
+            frame_len: payload.len() as u32 + 54,
+            ttl: 64,
+            layer: 0,
+            mac: None,
+            vlan: None,
+            carries: None,
+            bad_checksum: false,
+        };
+        let ts = Timestamp::from_secs(self.now);
+        self.table.advance(ts, &mut self.listener);
+        let arrival = Arrival { packet, payload, ts, clock: ts, id: PacketId::new(0, self.number) };
+        self.table.packet(&arrival, &mut self.listener);
+    }
+
+    fn tcp(&mut self, client: bool, flags: TcpFlags, seq: u32, ack: u32, payload: &[u8]) {
+        let (from, to) = if client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
+        self.send(from, to, Transport::Tcp, TcpInfo { seq, ack, flags, window: 1000 }, payload);
+    }
+
+    fn closed(&mut self) -> Vec<Conn> {
+        self.table.finish(Timestamp::from_secs(self.now), &mut self.listener);
+        assert!(self.table.is_empty());
+        self.listener.conns.iter().filter(|c| c.phase == ConnPhase::Closed).cloned().collect()
+    }
+}
+
+#[test]
+fn a_whole_connection() {
+    let mut w = Wire::roomy();
+    w.tcp(true, SYN, 100, 0, b"");
+    w.tcp(false, SYNACK, 500, 101, b"");
+    w.tcp(true, ACK, 101, 501, b"");
+    w.tcp(true, ACK, 101, 501, b"hello");
+    w.tcp(false, ACK, 501, 106, b"world!");
+    w.tcp(true, FINACK, 106, 507, b"");
+    w.tcp(false, FINACK, 507, 107, b"");
+    w.tcp(true, ACK, 107, 508, b"");
+    let conns = w.closed();
+    assert_eq!(conns.len(), 1);
+    let c = &conns[0];
+    assert_eq!((c.packets, c.bytes, c.state), ([5, 3], [5, 6], ConnState::SF));
+    assert_eq!((c.history.as_str(), c.service, c.start_seen), ("ShADdFf", Service::Telnet, true));
+    assert_eq!(c.first_lengths[..3], [5, -6, 0]);
+    assert_eq!(w.listener.text, [(Direction::Orig, b"hello".to_vec()), (Direction::Resp, b"world!".to_vec())]);
+    assert_eq!(w.listener.conns.iter().filter(|c| c.phase == ConnPhase::Classified).count(), 1);
+}
+
+#[test]
+fn how_connections_end() {
+    type Steps = &'static [(bool, TcpFlags)];
+    let cases: &[(Steps, ConnState)] = &[
+        (&[(true, SYN)], ConnState::S0),
+        (&[(true, SYN), (false, RSTACK)], ConnState::Rej),
+        (&[(true, SYN), (true, RSTACK)], ConnState::RstOS0),
+        (&[(true, SYN), (false, SYNACK)], ConnState::S1),
+        (&[(true, SYN), (false, SYNACK), (true, RSTACK)], ConnState::RstO),
+        (&[(true, SYN), (false, SYNACK), (false, RSTACK)], ConnState::RstR),
+        (&[(true, SYN), (false, SYNACK), (true, FINACK)], ConnState::S2),
+        (&[(true, SYN), (false, SYNACK), (false, FINACK)], ConnState::S3),
+        (&[(false, SYNACK), (false, RSTACK)], ConnState::RstRH),
+        (&[(true, ACK), (false, ACK)], ConnState::Oth),
+    ];
+    for (steps, state) in cases {
+        let mut w = Wire::roomy();
+        for (client, flags) in *steps {
+            w.tcp(*client, *flags, if *client { 100 } else { 500 }, 0, b"");
+        }
+        let conns = w.closed();
+        assert_eq!(conns.len(), 1, "{state:?}");
+        assert_eq!(conns[0].state, *state);
+        assert_eq!(conns[0].tuple.orig.port, 4000, "{state:?}: the client is the originator");
+    }
+}
+
+#[test]
+fn retransmitted_syns_are_one_attempt_and_new_ones_are_not() {
+    let mut w = Wire::roomy();
+    for _ in 0..3 {
+        w.tcp(true, SYN, 100, 0, b"");
+        w.now += 3;
+    }
+    w.tcp(true, SYN, 9000, 0, b"");
+    let conns = w.closed();
+    assert_eq!(conns.iter().map(|c| c.syn_retransmits).collect::<Vec<_>>(), [2, 0]);
+}
+
+#[test]
+fn packet_time_ends_flows() {
+    let mut w = Wire::roomy();
+    w.tcp(true, SYN, 100, 0, b"");
+    w.now += 61;
+    w.send(("10.0.0.9", 1), ("10.0.0.8", 2), Transport::Udp, TcpInfo::default(), b"x");
+    assert_eq!(w.table.len(), 1);
+    assert_eq!(w.listener.conns[0].at, Timestamp::from_secs(1060), "told at its own deadline, not at the next packet");
+    w.now += 59;
+    w.send(("10.0.0.8", 2), ("10.0.0.9", 1), Transport::Udp, TcpInfo::default(), b"y");
+    assert_eq!(w.table.len(), 1);
+    w.now += 60;
+    w.send(("10.0.0.8", 2), ("10.0.0.9", 1), Transport::Udp, TcpInfo::default(), b"y");
+    let conns = w.closed();
+    assert_eq!(conns.len(), 3);
+    assert_eq!((conns[1].packets, conns[1].state), ([1, 1], ConnState::SF));
+}
+
+#[test]
+fn long_flows_tell_of_themselves() {
+    let mut w = Wire::roomy();
+    for _ in 0..40 {
+        w.send(("10.0.0.9", 1), ("10.0.0.8", 2), Transport::Udp, TcpInfo::default(), b"x");
+        w.now += 30;
+    }
+    let interim: Vec<_> =
+        w.listener.conns.iter().filter(|c| c.phase == ConnPhase::Interim).map(|c| c.at.0 / 1_000_000_000).collect();
+    assert_eq!(interim, [1300, 1600, 1900]);
+    assert_eq!(w.closed().len(), 1);
+}
+
+#[test]
+fn a_flow_from_the_middle_is_marked_and_turned_round() {
+    let mut w = Wire::roomy();
+    w.tcp(false, ACK, 500, 101, b"from the server");
+    let conns = w.closed();
+    assert!(!conns[0].start_seen);
+    assert_eq!(conns[0].tuple.resp.port, 80);
+    assert_eq!((conns[0].bytes, w.table.health().midstream_tcp), ([0, 15], 1));
+}
+
+#[test]
+fn a_full_table_forgets_the_unanswered_first() {
+    let mut w = Wire::new(Limits { flows: 20, waiting_bytes: 1 << 20 });
+    w.tcp(true, SYN, 100, 0, b"");
+    w.tcp(false, SYNACK, 500, 101, b"");
+    w.tcp(true, ACK, 101, 501, b"hello");
+    for port in 1..500 {
+        let tcp = TcpInfo { seq: 1, ack: 0, flags: SYN, window: 0 };
+        w.send(("10.9.9.9", port), ("10.0.0.3", 80), Transport::Tcp, tcp, b"");
+        assert!(w.table.len() <= 20);
+    }
+    assert!(w.table.anomalies().of(record::Anomaly::FlowEvicted) >= 480);
+    w.tcp(false, ACK, 501, 106, b"still here");
+    let conns = w.closed();
+    assert!(conns.iter().any(|c| c.bytes == [5, 10]), "the conversation outlived the flood");
+}
+
+#[test]
+fn reassembly_is_bounded_over_all_flows() {
+    let mut w = Wire::new(Limits { flows: 1000, waiting_bytes: 10_000 });
+    for port in 1..100u16 {
+        let from = ("10.9.9.9", port);
+        let tcp = |seq, flags| TcpInfo { seq, ack: 0, flags, window: 0 };
+        w.send(from, SERVER, Transport::Tcp, tcp(0, SYN), b"");
+        for i in 0..5 {
+            w.send(from, SERVER, Transport::Tcp, tcp(1000 + i * 200, ACK), &[7; 100]);
+        }
+    }
+    assert!(w.table.anomalies().of(record::Anomaly::ReassemblyDropped) > 0);
+}

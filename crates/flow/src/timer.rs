@@ -1,0 +1,86 @@
+//! A timer wheel on packet time. Entries are hints: whoever they wake looks at its own deadline and may go back to sleep.
+
+use record::Timestamp;
+
+/// One tick is 2³⁰ ns, a little over a second.
+const TICK_BITS: u32 = 30;
+/// More ticks than the longest timeout has (30 minutes); later deadlines wait in the last slot and go back to sleep.
+const SLOTS: usize = 2048;
+
+#[derive(Debug)]
+pub struct Wheel {
+    slots: Vec<Vec<u32>>,
+    /// The tick up to which everything was woken; `None` before the first packet.
+    tick: Option<i64>,
+}
+
+const fn tick_of(at: Timestamp) -> i64 {
+    at.0 >> TICK_BITS
+}
+
+impl Wheel {
+    pub fn new() -> Self {
+        Self { slots: vec![Vec::new(); SLOTS], tick: None }
+    }
+
+    /// Wakes `who` when the clock has passed `at`, or earlier.
+    pub fn schedule(&mut self, who: u32, at: Timestamp) {
+        let tick = self.tick.unwrap_or(tick_of(at));
+        let wanted = tick_of(at).clamp(tick, tick.saturating_add(SLOTS as i64 - 1));
+        self.slots[wanted.rem_euclid(SLOTS as i64) as usize].push(who);
+    }
+
+    /// Takes out everything that may be due at `clock`.
+    pub fn due(&mut self, clock: Timestamp, woken: &mut Vec<u32>) {
+        let now = tick_of(clock);
+        let from = self.tick.unwrap_or(now);
+        let steps = now.saturating_sub(from).clamp(0, SLOTS as i64 - 1);
+        for step in 0..=steps {
+            let slot = from.saturating_add(step).rem_euclid(SLOTS as i64) as usize;
+            woken.append(&mut self.slots[slot]);
+        }
+        self.tick = Some(now.max(from));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_woken_late() {
+        let mut wheel = Wheel::new();
+        let mut woken = Vec::new();
+        wheel.due(Timestamp::from_secs(1000), &mut woken);
+        for (who, secs) in [(1, 1001), (2, 1500), (3, 9000), (4, 500)] {
+            wheel.schedule(who, Timestamp::from_secs(secs));
+        }
+        let mut deadlines = vec![(1, 1001), (2, 1500), (3, 9000), (4, 500)];
+        for now in (1000..12_000).step_by(7) {
+            woken.clear();
+            wheel.due(Timestamp::from_secs(now), &mut woken);
+            for who in woken.clone() {
+                let at = deadlines.iter().position(|d| d.0 == who).unwrap();
+                if deadlines[at].1 <= now {
+                    deadlines.remove(at);
+                } else {
+                    wheel.schedule(who, Timestamp::from_secs(deadlines[at].1));
+                }
+            }
+            assert!(deadlines.iter().all(|d| d.1 > now), "{now}: {deadlines:?}");
+        }
+        assert!(deadlines.is_empty());
+    }
+
+    #[test]
+    fn a_jump_over_the_whole_wheel_wakes_everybody() {
+        let mut wheel = Wheel::new();
+        let mut woken = Vec::new();
+        wheel.due(Timestamp(0), &mut woken);
+        for who in 0..100 {
+            wheel.schedule(who, Timestamp::from_secs(i64::from(who) * 20));
+        }
+        wheel.due(Timestamp::from_secs(1_000_000_000), &mut woken);
+        assert_eq!(woken.len(), 100);
+    }
+}
