@@ -13,7 +13,7 @@ mod table;
 mod timer;
 
 pub use key::shard_of;
-pub use table::{Arrival, Chunk, FlowFacts, FlowTable, Limits, Progress, Sessions};
+pub use table::{Arrival, FlowTable, Limits, Sessions};
 
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use record::{
-    Anomaly, AnomalyCounts, Conn, ConnPhase, Direction, Endpoint, FlowId, Health, Mac, PacketId, PayloadFacts, Service,
-    Timestamp, Transport, Tuple,
+    Anomaly, AnomalyCounts, Chunk, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, Health, Mac, PacketId,
+    PayloadFacts, Progress, Service, Timestamp, Transport, Tuple,
 };
 use wire::{Packet, TcpFlags};
 
@@ -63,47 +63,6 @@ pub struct Arrival<'a> {
     pub clock: Timestamp,
     /// Its place in the input.
     pub id: PacketId,
-}
-
-/// What sessions may know of their flow.
-#[derive(Clone, Copy, Debug)]
-pub struct FlowFacts {
-    /// The flow's name.
-    pub id: FlowId,
-    /// Both ends.
-    pub tuple: Tuple,
-    /// When the first packet came.
-    pub ts: Timestamp,
-    /// Whether the beginning was seen.
-    pub start_seen: bool,
-    /// The protocol, once known.
-    pub service: Service,
-}
-
-/// Bytes of one side, in order (TCP) or one datagram (others).
-#[derive(Clone, Copy, Debug)]
-pub struct Chunk<'a> {
-    /// Whose they are.
-    pub from: Direction,
-    /// The bytes.
-    pub bytes: &'a [u8],
-    /// How many bytes the datagram had on the wire (more than `bytes` when cut); for TCP the same as `bytes`.
-    pub wire_len: u32,
-    /// When they came.
-    pub ts: Timestamp,
-    /// The clock when they came.
-    pub at: Timestamp,
-    /// The packet that brought them.
-    pub packet: PacketId,
-}
-
-/// What a session made of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// The protocol, when it has just become known.
-    pub service: Option<Service>,
-    /// Whether it wants more bytes.
-    pub wants_more: bool,
 }
 
 /// Who understands what flows carry.

@@ -1,9 +1,9 @@
 use std::net::IpAddr;
 
-use record::{Conn, ConnPhase, ConnState, Direction, PacketId, Service, Timestamp, Transport};
+use record::{Chunk, Conn, ConnPhase, ConnState, Direction, FlowFacts, PacketId, Progress, Service, Timestamp, Transport};
 use wire::{Packet, TcpFlags, TcpInfo};
 
-use crate::{Arrival, Chunk, FlowFacts, FlowTable, Limits, Progress, Sessions};
+use crate::{Arrival, FlowTable, Limits, Sessions};
 
 /// Keeps all text of both sides and never has enough.
 #[derive(Default)]

@@ -1,1 +1,29 @@
-//! x
+//! Which protocol is this really, whatever the port?
+//!
+//! A [`Session`] belongs to one flow. It first *recognises* the protocol by content ([`recognise`]), then hands the
+//! bytes to that protocol's parser, and puts what it understands into the [`Outbox`] as records. Parsers are pure and
+//! lenient: they return what they understood and name the anomaly. Nothing here panics on any bytes.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+
+mod cursor;
+mod dhcp;
+mod dns;
+mod http;
+mod irc;
+mod lines;
+mod outbox;
+mod quic;
+mod recognise;
+mod session;
+mod smtp;
+mod ssh;
+mod tls;
+
+pub use outbox::Outbox;
+pub use session::{Session, fuzz_session};
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@ mod net;
 mod payload;
 mod rows;
 mod service;
+mod stream;
 mod time;
 
 pub use anomaly::{Anomaly, AnomalyCounts};
@@ -26,4 +27,5 @@ pub use rows::{
     RecordKey, Smtp, SmtpCommandForm, Ssh, Tls,
 };
 pub use service::Service;
+pub use stream::{Chunk, FlowFacts, Progress};
 pub use time::Timestamp;

@@ -1,0 +1,69 @@
+//! DHCP (RFC 2131): who a host says it is.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use record::{Anomaly, Dhcp, Mac, Record};
+
+use crate::cursor::Cursor;
+use crate::outbox::{Scene, text};
+
+const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
+/// A host name is at most 255 bytes (RFC 2132 §3.14).
+const MAX_NAME: usize = 255;
+
+/// Whether a datagram is a DHCP or BOOTP message over Ethernet.
+pub fn is_dhcp(b: &[u8]) -> bool {
+    matches!(b, [1 | 2, 1, 6, ..]) && b.get(236..240) == Some(&COOKIE)
+}
+
+/// Reads a message into a record; acknowledgements and requests name hosts, the others do not.
+pub fn datagram(bytes: &[u8], scene: &mut Scene<'_>) {
+    if parse(bytes, scene).is_none() {
+        scene.out.strange(Anomaly::DhcpMalformed);
+    }
+}
+
+fn parse(bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
+    let mut c = Cursor::new(bytes);
+    c.take(12)?;
+    let (current, offered) = (c.array::<4>()?, c.array::<4>()?);
+    c.take(8)?;
+    let mac = Mac(c.array::<6>()?);
+    c.seek(240)?;
+    let (mut kind, mut host_name, mut requested) = (0, None, None);
+    loop {
+        match c.u8()? {
+            0 => {}
+            255 => break,
+            code => {
+                let value = c.vec8()?;
+                match (code, value) {
+                    (53, [k]) => kind = *k,
+                    (12, name) => host_name = Some(text(name, MAX_NAME).trim_end_matches('\0').to_owned()),
+                    (50, [a, b, c, d]) => requested = Some([*a, *b, *c, *d]),
+                    _ => {}
+                }
+            }
+        }
+        if c.is_empty() {
+            break;
+        }
+    }
+    // REQUEST, ACK, INFORM.
+    if !matches!(kind, 3 | 5 | 8) {
+        return Some(());
+    }
+    let ip = [offered, current, requested.unwrap_or_default()].into_iter().find(|a| *a != [0; 4]);
+    scene.out.records.push(Record::Dhcp(Box::new(Dhcp {
+        ts: scene.ts,
+        at: scene.at,
+        flow: scene.flow.id,
+        tuple: scene.flow.tuple,
+        mac,
+        ip: ip.map(|a| IpAddr::V4(Ipv4Addr::from(a))),
+        host_name,
+        kind,
+        packets: vec![scene.packet],
+    })));
+    Some(())
+}

@@ -1,0 +1,259 @@
+//! DNS (RFC 1035): messages over UDP and, behind a two-byte length, over TCP.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use record::{Anomaly, Dns, DnsAnswer, Direction, PacketId, Record, Timestamp};
+
+use crate::cursor::Cursor;
+use crate::outbox::Scene;
+
+/// Answers kept of a response; round-robin names have up to 30 or so.
+const MAX_ANSWERS: usize = 32;
+/// A name has at most 127 labels (RFC 1035: 255 bytes), and following more pointers than that is a loop.
+const MAX_LABELS: usize = 128;
+/// Questions of one flow that wait for their answer. A resolver's flow may have many.
+const MAX_WAITING: usize = 64;
+/// The largest message over TCP.
+const MAX_TCP: usize = 65_535;
+
+/// A message, understood as far as it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    pub id: u16,
+    pub response: bool,
+    pub recursion_desired: bool,
+    pub rcode: u8,
+    pub query: String,
+    pub qtype: u16,
+    pub answers: Vec<DnsAnswer>,
+    /// It ended before its counts were used up, or broke a rule.
+    pub malformed: bool,
+}
+
+/// Reads a name; gives it lower case with dots, other bytes escaped.
+fn name(cursor: &mut Cursor<'_>) -> Option<String> {
+    let mut out = String::new();
+    let mut at = *cursor;
+    let mut jumped = false;
+    for _ in 0..MAX_LABELS {
+        let start = at.position();
+        let len = at.u8()?;
+        match len >> 6 {
+            0 if len == 0 => {
+                if !jumped {
+                    *cursor = at;
+                }
+                return Some(out);
+            }
+            0 => {
+                let label = at.take(usize::from(len))?;
+                if !out.is_empty() {
+                    out.push('.');
+                }
+                for &b in label {
+                    match b {
+                        b'.' | b'\\' => {
+                            out.push('\\');
+                            out.push(char::from(b));
+                        }
+                        0x21..=0x7e => out.push(char::from(b.to_ascii_lowercase())),
+                        _ => {
+                            let _ = write!(out, "\\{b:03}");
+                        }
+                    }
+                }
+                if out.len() > 1024 {
+                    return None;
+                }
+            }
+            3 => {
+                let target = (usize::from(len & 0x3f) << 8) | usize::from(at.u8()?);
+                if !jumped {
+                    *cursor = at;
+                    jumped = true;
+                }
+                // Only backwards: a pointer that is not is a loop.
+                if target >= start {
+                    return None;
+                }
+                at.seek(target)?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Parses a message; `None` when it cannot be DNS.
+pub fn parse(bytes: &[u8]) -> Option<Message> {
+    let mut c = Cursor::new(bytes);
+    let (id, flags) = (c.u16()?, c.u16()?);
+    let (questions, answers, authority, additional) = (c.u16()?, c.u16()?, c.u16()?, c.u16()?);
+    let opcode = (flags >> 11) & 0xf;
+    let response = flags & 0x8000 != 0;
+    // Z must be zero; opcodes beyond 6 are not assigned; one question, or none in some responses.
+    if opcode > 6 || flags & 0x0040 != 0 || questions > 1 || (questions == 0 && !response) {
+        return None;
+    }
+    if (!response && (answers > 1 || flags & 0x000f != 0)) || answers > 4096 || additional > 1024 {
+        return None;
+    }
+    let mut message = Message {
+        id,
+        response,
+        recursion_desired: flags & 0x0100 != 0,
+        rcode: (flags & 0xf) as u8,
+        query: String::new(),
+        qtype: 0,
+        answers: Vec::new(),
+        malformed: false,
+    };
+    if questions == 1 {
+        message.query = name(&mut c)?;
+        message.qtype = c.u16()?;
+        let class = c.u16()? & 0x7fff;
+        if !matches!(class, 1 | 3 | 4 | 254 | 255) || message.qtype == 0 {
+            return None;
+        }
+    } else if answers == 0 && authority == 0 {
+        // A response without any section: only an error code makes sense.
+        return (bytes.len() == 12 && message.rcode != 0).then_some(message);
+    }
+    for _ in 0..answers {
+        match answer(&mut c) {
+            Some(a) if message.answers.len() < MAX_ANSWERS => message.answers.push(a),
+            Some(_) => {}
+            None => {
+                message.malformed = true;
+                break;
+            }
+        }
+    }
+    Some(message)
+}
+
+fn answer(c: &mut Cursor<'_>) -> Option<DnsAnswer> {
+    let _owner = name(c)?;
+    let (rtype, _class, ttl, len) = (c.u16()?, c.u16()?, c.u32()?, c.u16()?);
+    let start = c.position();
+    let data = c.take(usize::from(len))?;
+    let mut made = DnsAnswer { rtype, ttl, addr: None, name: None };
+    let mut inner = *c;
+    inner.seek(start)?;
+    match rtype {
+        1 => made.addr = <[u8; 4]>::try_from(data).ok().map(|a| IpAddr::V4(Ipv4Addr::from(a))),
+        28 => made.addr = <[u8; 16]>::try_from(data).ok().map(|a| IpAddr::V6(Ipv6Addr::from(a))),
+        2 | 5 | 12 => made.name = name(&mut inner),
+        15 => {
+            inner.u16()?;
+            made.name = name(&mut inner);
+        }
+        _ => {}
+    }
+    Some(made)
+}
+
+struct Waiting {
+    message: Message,
+    ts: Timestamp,
+    packet: PacketId,
+}
+
+/// Pairs questions with answers.
+#[derive(Default)]
+pub struct DnsSession {
+    waiting: VecDeque<Waiting>,
+    stream: [Vec<u8>; 2],
+}
+
+impl DnsSession {
+    /// A datagram.
+    pub fn datagram(&mut self, bytes: &[u8], scene: &mut Scene<'_>) {
+        match parse(bytes) {
+            Some(message) => self.message(message, bytes.len() as u32, scene),
+            None => scene.out.strange(Anomaly::DnsMalformed),
+        }
+    }
+
+    /// Bytes of a TCP stream; `false` when it makes no sense any more.
+    pub fn stream(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+        let [orig, resp] = &mut self.stream;
+        let kept = if from == Direction::Orig { orig } else { resp };
+        kept.extend_from_slice(bytes);
+        let mut whole = std::mem::take(kept);
+        let mut used = 0usize;
+        loop {
+            let mut c = Cursor::new(whole.get(used..).unwrap_or_default());
+            let Some(message) = c.vec16() else { break };
+            used = used.saturating_add(c.position());
+            self.datagram(message, scene);
+        }
+        whole.drain(..used.min(whole.len()));
+        let fits = whole.len() <= MAX_TCP;
+        let [orig, resp] = &mut self.stream;
+        *(if from == Direction::Orig { orig } else { resp }) = whole;
+        fits
+    }
+
+    fn message(&mut self, message: Message, len: u32, scene: &mut Scene<'_>) {
+        if message.malformed {
+            scene.out.strange(Anomaly::DnsMalformed);
+        }
+        if !message.response {
+            // The same question again is a retransmission.
+            if self.waiting.iter().any(|w| w.message.id == message.id && w.message.query == message.query) {
+                return;
+            }
+            if self.waiting.len() >= MAX_WAITING
+                && let Some(old) = self.waiting.pop_front()
+            {
+                push(old, None, 0, scene);
+            }
+            self.waiting.push_back(Waiting { message, ts: scene.ts, packet: scene.packet });
+            return;
+        }
+        let asked = self.waiting.iter().position(|w| {
+            w.message.id == message.id && (message.query.is_empty() || w.message.query == message.query)
+        });
+        match asked.and_then(|at| self.waiting.remove(at)) {
+            Some(question) => push(question, Some(message), len, scene),
+            None if message.query.is_empty() => {}
+            None => {
+                let alone = Waiting { message: message.clone(), ts: scene.ts, packet: scene.packet };
+                push(alone, Some(message), len, scene);
+            }
+        }
+    }
+
+    /// The flow ends: what still waits was not answered.
+    pub fn end(&mut self, scene: &mut Scene<'_>) {
+        while let Some(old) = self.waiting.pop_front() {
+            push(old, None, 0, scene);
+        }
+    }
+}
+
+fn push(question: Waiting, answer: Option<Message>, len: u32, scene: &mut Scene<'_>) {
+    let mut packets = vec![question.packet];
+    let answered = answer.is_some();
+    if answered && scene.packet != question.packet {
+        packets.push(scene.packet);
+    }
+    scene.out.records.push(Record::Dns(Box::new(Dns {
+        ts: question.ts,
+        at: scene.at,
+        flow: scene.flow.id,
+        tuple: scene.flow.tuple,
+        id: question.message.id,
+        query: question.message.query,
+        qtype: question.message.qtype,
+        rcode: answer.as_ref().map(|a| a.rcode),
+        recursion_desired: question.message.recursion_desired,
+        rtt: answered.then(|| scene.ts.since(question.ts)),
+        answers: answer.map(|a| a.answers).unwrap_or_default(),
+        response_len: len,
+        packets,
+    })));
+}

@@ -1,0 +1,583 @@
+//! HTTP/1 (RFC 9112): requests with their responses, and what their bodies look like.
+//!
+//! Heads are read by `httparse`; what it refuses is read leniently and named. Bodies are counted, never kept, but for
+//! the first bytes, whose look is told.
+
+use std::collections::VecDeque;
+
+use record::{Anomaly, BodyFacts, Direction, Http, Magic, PacketId, PayloadFacts, Record, Timestamp};
+
+use crate::outbox::{Scene, text};
+
+/// A head longer than this is not read; Apache's and nginx's limits are 8–32 KiB.
+const MAX_HEAD: usize = 32 << 10;
+/// Headers read of a head.
+const MAX_HEADERS: usize = 100;
+/// First bytes kept of a body to see what it is.
+const MAX_LOOK: usize = 512;
+/// Requests that wait for their response on one connection.
+const MAX_WAITING: usize = 64;
+const MAX_PATH: usize = 1024;
+const MAX_VALUE: usize = 512;
+
+const METHODS: [&[u8]; 13] = [
+    b"GET ",
+    b"POST ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"OPTIONS ",
+    b"CONNECT ",
+    b"TRACE ",
+    b"PATCH ",
+    b"PROPFIND ",
+    b"REPORT ",
+    b"SUBSCRIBE ",
+    b"RPC_IN_DATA ",
+];
+
+/// Whether bytes begin an HTTP/1 request: a method, a target, and if the line is there, its version.
+pub fn is_request(b: &[u8]) -> bool {
+    METHODS.iter().any(|m| b.starts_with(m)) && {
+        let line = b.split(|c| *c == b'\n').next().unwrap_or_default();
+        line.len() == b.len() || line.windows(6).any(|w| w == b"HTTP/1") || line.split(|c| *c == b' ').count() == 2
+    }
+}
+
+/// Whether bytes begin an HTTP/1 response.
+pub fn is_response(b: &[u8]) -> bool {
+    b.starts_with(b"HTTP/1.") || b.starts_with(b"ICY 200")
+}
+
+/// How the end of a body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    None,
+    Length(u64),
+    Chunked,
+    UntilClose,
+}
+
+/// The headers that matter.
+#[derive(Debug, Default)]
+struct Head {
+    start: [String; 3],
+    host: Option<String>,
+    user_agent: Option<String>,
+    referer: Option<String>,
+    cookie: bool,
+    content_type: Option<String>,
+    encoded: bool,
+    location: Option<String>,
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+}
+
+fn value(bytes: &[u8]) -> String {
+    text(bytes.trim_ascii(), MAX_VALUE)
+}
+
+impl Head {
+    fn header(&mut self, name: &[u8], bytes: &[u8]) {
+        let is = |what: &str| name.eq_ignore_ascii_case(what.as_bytes());
+        if is("host") {
+            let host = value(bytes).to_ascii_lowercase();
+            let bare = match host.rsplit_once(':') {
+                Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name.to_owned(),
+                _ => host,
+            };
+            self.host = Some(bare);
+        } else if is("user-agent") {
+            self.user_agent = Some(value(bytes));
+        } else if is("referer") {
+            self.referer = Some(value(bytes));
+        } else if is("cookie") {
+            self.cookie = true;
+        } else if is("content-type") {
+            let full = value(bytes).to_ascii_lowercase();
+            self.content_type = Some(full.split(';').next().unwrap_or_default().trim().to_owned());
+        } else if is("content-encoding") {
+            self.encoded = !bytes.trim_ascii().eq_ignore_ascii_case(b"identity");
+        } else if is("location") {
+            self.location = Some(value(bytes));
+        } else if is("content-length") {
+            self.length = value(bytes).parse().ok();
+        } else if is("transfer-encoding") {
+            self.chunked = value(bytes).to_ascii_lowercase().contains("chunked");
+        } else if is("upgrade") {
+            self.upgrade = true;
+        }
+    }
+
+    /// Reads a whole head, strictly first; the flag says that only the lenient reading took it.
+    fn parse(bytes: &[u8], request: bool) -> Option<(Self, bool)> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = Self::default();
+        if request {
+            let mut parsed = httparse::Request::new(&mut headers);
+            if let Ok(httparse::Status::Complete(_)) = parsed.parse(bytes) {
+                let path = text(parsed.path.unwrap_or_default().as_bytes(), MAX_PATH);
+                head.start = [parsed.method.unwrap_or_default().to_owned(), path, String::new()];
+                for h in parsed.headers {
+                    head.header(h.name.as_bytes(), h.value);
+                }
+                return Some((head, false));
+            }
+        } else {
+            let mut parsed = httparse::Response::new(&mut headers);
+            if let Ok(httparse::Status::Complete(_)) = parsed.parse(bytes) {
+                head.start = [String::new(), parsed.code.unwrap_or(0).to_string(), String::new()];
+                for h in parsed.headers {
+                    head.header(h.name.as_bytes(), h.value);
+                }
+                return Some((head, false));
+            }
+        }
+        Self::lenient(bytes).map(|head| (head, true))
+    }
+
+    /// Three words, then lines with a colon.
+    fn lenient(bytes: &[u8]) -> Option<Self> {
+        let mut lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
+        let first = lines.next()?;
+        let mut words = first.splitn(3, |b| *b == b' ');
+        let mut head = Self::default();
+        for slot in &mut head.start {
+            *slot = text(words.next().unwrap_or_default(), MAX_PATH);
+        }
+        if head.start.iter().take(2).any(String::is_empty) {
+            return None;
+        }
+        for line in lines.take(MAX_HEADERS) {
+            if let Some(colon) = line.iter().position(|b| *b == b':') {
+                let (name, rest) = line.split_at_checked(colon)?;
+                head.header(name, rest.get(1..).unwrap_or_default());
+            }
+        }
+        Some(head)
+    }
+}
+
+/// A body on its way.
+#[derive(Debug)]
+struct Body {
+    framing: Framing,
+    left: u64,
+    /// Bytes of a chunk-size line.
+    line: Vec<u8>,
+    len: u64,
+    look: Vec<u8>,
+    declared: Option<String>,
+    encoded: bool,
+}
+
+impl Body {
+    fn new(framing: Framing, head: &Head) -> Self {
+        Self {
+            framing,
+            left: if let Framing::Length(n) = framing { n } else { 0 },
+            line: Vec::new(),
+            len: 0,
+            look: Vec::new(),
+            declared: head.content_type.clone(),
+            encoded: head.encoded,
+        }
+    }
+
+    /// Takes its share of `bytes`; gives what is left over and whether the body is complete.
+    fn take<'a>(&mut self, mut bytes: &'a [u8]) -> (&'a [u8], bool) {
+        match self.framing {
+            Framing::None => return (bytes, true),
+            Framing::UntilClose => {
+                self.keep(bytes);
+                return (&[], false);
+            }
+            Framing::Length(_) => {
+                let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                let (mine, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
+                self.keep(mine);
+                self.left = self.left.saturating_sub(n as u64);
+                return (rest, self.left == 0);
+            }
+            Framing::Chunked => {}
+        }
+        while !bytes.is_empty() {
+            if self.left > 0 {
+                let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+                let (mine, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
+                self.keep(mine);
+                self.left = self.left.saturating_sub(n as u64);
+                bytes = rest;
+                continue;
+            }
+            let end = bytes.iter().position(|b| *b == b'\n');
+            let (piece, rest) = bytes.split_at_checked(end.map_or(bytes.len(), |e| e.saturating_add(1))).unwrap_or((bytes, &[]));
+            self.line.extend_from_slice(piece.get(..64).unwrap_or(piece));
+            bytes = rest;
+            if end.is_none() {
+                break;
+            }
+            let line = std::mem::take(&mut self.line);
+            let line = line.trim_ascii();
+            if line.is_empty() {
+                continue;
+            }
+            let digits = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+            match std::str::from_utf8(digits).ok().and_then(|d| u64::from_str_radix(d, 16).ok()) {
+                // The trailer's empty line is eaten by the next head.
+                Some(0) => return (bytes, true),
+                Some(n) => self.left = n,
+                None => {
+                    self.framing = Framing::UntilClose;
+                    self.keep(bytes);
+                    return (&[], false);
+                }
+            }
+        }
+        (bytes, false)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        self.len = self.len.saturating_add(bytes.len() as u64);
+        let room = MAX_LOOK.saturating_sub(self.look.len());
+        self.look.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
+    /// Bytes are missing; `true` when they end the body.
+    fn gap(&mut self, n: u64) -> Option<bool> {
+        match self.framing {
+            Framing::None => None,
+            Framing::UntilClose => {
+                self.len = self.len.saturating_add(n);
+                Some(false)
+            }
+            Framing::Length(_) | Framing::Chunked if n <= self.left => {
+                self.len = self.len.saturating_add(n);
+                self.left = self.left.saturating_sub(n);
+                Some(self.left == 0 && self.framing != Framing::Chunked)
+            }
+            _ => None,
+        }
+    }
+
+    fn facts(&self) -> BodyFacts {
+        BodyFacts {
+            len: self.len,
+            declared: self.declared.clone(),
+            encoded: self.encoded,
+            magic: Magic::of(&self.look),
+            facts: (!self.look.is_empty())
+                .then(|| PayloadFacts::of(&self.look, u32::try_from(self.len).unwrap_or(u32::MAX))),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Side {
+    Head(Vec<u8>),
+    Body(Body),
+    /// Out of step after a gap; waits for something that begins a message.
+    Lost,
+}
+
+impl Default for Side {
+    fn default() -> Self {
+        Self::Head(Vec::new())
+    }
+}
+
+/// A request that waits for its response.
+struct Waiting {
+    head: Head,
+    ts: Timestamp,
+    packets: Vec<PacketId>,
+    depth: u32,
+    request: Option<BodyFacts>,
+}
+
+/// An HTTP/1 connection.
+#[derive(Default)]
+pub struct HttpSession {
+    client: Side,
+    server: Side,
+    waiting: VecDeque<Waiting>,
+    /// The response whose body is on its way.
+    answer: Option<(u16, Option<String>, PacketId)>,
+    depth: u32,
+    over: bool,
+}
+
+impl HttpSession {
+    /// Bytes of a stream; `false` when it is no HTTP any more.
+    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+        match from {
+            Direction::Orig => self.client(bytes, scene),
+            Direction::Resp => self.server(bytes, scene),
+        }
+        !self.over
+    }
+
+    /// Bytes are missing.
+    pub fn gap(&mut self, from: Direction, n: u64, scene: &mut Scene<'_>) {
+        match from {
+            Direction::Orig => {
+                if let Side::Body(body) = &mut self.client {
+                    match body.gap(n) {
+                        Some(false) => {}
+                        done => {
+                            let facts = body.facts();
+                            if let Some(last) = self.waiting.back_mut() {
+                                last.request = Some(facts);
+                            }
+                            self.client = if done.is_some() { Side::default() } else { Side::Lost };
+                        }
+                    }
+                } else {
+                    self.client = Side::Lost;
+                }
+            }
+            Direction::Resp => {
+                if let Side::Body(body) = &mut self.server {
+                    match body.gap(n) {
+                        Some(false) => {}
+                        done => {
+                            let facts = body.facts();
+                            self.server = if done.is_some() { Side::default() } else { Side::Lost };
+                            self.answered(facts, scene);
+                        }
+                    }
+                } else {
+                    self.server = Side::Lost;
+                }
+            }
+        }
+    }
+
+    fn client(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+        while !bytes.is_empty() && !self.over {
+            match &mut self.client {
+                Side::Lost if is_request(bytes) => self.client = Side::default(),
+                Side::Lost => return,
+                Side::Body(body) => {
+                    let (rest, done) = body.take(bytes);
+                    bytes = rest;
+                    if done {
+                        let facts = body.facts();
+                        if let Some(last) = self.waiting.back_mut() {
+                            last.request = Some(facts);
+                            push_packet(&mut last.packets, scene.packet);
+                        }
+                        self.client = Side::default();
+                    }
+                }
+                Side::Head(kept) => {
+                    let Some((head, rest)) = take_head(kept, bytes, scene) else { return };
+                    bytes = rest;
+                    if head.is_empty() {
+                        continue;
+                    }
+                    let Some((head, lenient)) = Head::parse(&head, true) else {
+                        scene.out.strange(Anomaly::HttpMalformed);
+                        self.client = Side::Lost;
+                        continue;
+                    };
+                    if lenient {
+                        scene.out.strange(Anomaly::HttpMalformed);
+                    }
+                    let framing = match (head.chunked, head.length) {
+                        (true, _) => Framing::Chunked,
+                        (false, Some(n)) if n > 0 => Framing::Length(n),
+                        _ => Framing::None,
+                    };
+                    let body = Body::new(framing, &head);
+                    if self.waiting.len() >= MAX_WAITING {
+                        self.give_up_first(scene);
+                    }
+                    self.waiting.push_back(Waiting {
+                        ts: scene.ts,
+                        packets: vec![scene.packet],
+                        depth: self.depth,
+                        request: (framing == Framing::None).then(BodyFacts::default),
+                        head,
+                    });
+                    self.depth = self.depth.saturating_add(1);
+                    if framing != Framing::None {
+                        self.client = Side::Body(body);
+                    }
+                }
+            }
+        }
+    }
+
+    fn server(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+        while !bytes.is_empty() && !self.over {
+            match &mut self.server {
+                Side::Lost if is_response(bytes) => self.server = Side::default(),
+                Side::Lost => return,
+                Side::Body(body) => {
+                    let (rest, done) = body.take(bytes);
+                    bytes = rest;
+                    if done {
+                        let facts = body.facts();
+                        self.server = Side::default();
+                        self.answered(facts, scene);
+                    }
+                }
+                Side::Head(kept) => {
+                    let Some((head, rest)) = take_head(kept, bytes, scene) else { return };
+                    bytes = rest;
+                    if head.is_empty() {
+                        continue;
+                    }
+                    let Some((head, lenient)) = Head::parse(&head, false) else {
+                        scene.out.strange(Anomaly::HttpMalformed);
+                        self.server = Side::Lost;
+                        continue;
+                    };
+                    if lenient {
+                        scene.out.strange(Anomaly::HttpMalformed);
+                    }
+                    self.response_head(&head, scene);
+                }
+            }
+        }
+    }
+
+    fn response_head(&mut self, head: &Head, scene: &mut Scene<'_>) {
+        let [_, code, _] = &head.start;
+        let status: u16 = code.parse().unwrap_or(0);
+        // 100 Continue and its like announce another head.
+        if (100..200).contains(&status) && status != 101 {
+            return;
+        }
+        let method = self.waiting.front().map(|w| w.head.start.first().cloned().unwrap_or_default()).unwrap_or_default();
+        let framing = if method == "HEAD" || matches!(status, 101 | 204 | 304) || (method == "CONNECT" && status < 300) {
+            Framing::None
+        } else if head.chunked {
+            Framing::Chunked
+        } else {
+            match head.length {
+                Some(0) => Framing::None,
+                Some(n) => Framing::Length(n),
+                None => Framing::UntilClose,
+            }
+        };
+        self.answer = Some((status, head.location.clone(), scene.packet));
+        if framing == Framing::None {
+            let facts = BodyFacts { declared: head.content_type.clone(), ..BodyFacts::default() };
+            self.answered(facts, scene);
+        } else {
+            self.server = Side::Body(Body::new(framing, head));
+        }
+        if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
+            self.over = true;
+            self.end(scene);
+        }
+    }
+
+    /// A response is complete: tells of it and its request.
+    fn answered(&mut self, response: BodyFacts, scene: &mut Scene<'_>) {
+        let answer = self.answer.take();
+        let Some(request) = self.waiting.pop_front() else { return };
+        push(request, answer, response, scene);
+    }
+
+    fn give_up_first(&mut self, scene: &mut Scene<'_>) {
+        if let Some(request) = self.waiting.pop_front() {
+            push(request, None, BodyFacts::default(), scene);
+        }
+    }
+
+    /// The connection ends; a body that goes on until then is complete.
+    pub fn end(&mut self, scene: &mut Scene<'_>) {
+        if let Side::Body(body) = &self.client
+            && let Some(last) = self.waiting.back_mut()
+        {
+            last.request = Some(body.facts());
+        }
+        if let Side::Body(body) = &self.server {
+            let facts = body.facts();
+            self.server = Side::Lost;
+            self.answered(facts, scene);
+        }
+        while !self.waiting.is_empty() {
+            self.give_up_first(scene);
+        }
+    }
+}
+
+fn push_packet(packets: &mut Vec<PacketId>, packet: PacketId) {
+    if packets.last() != Some(&packet) && packets.len() < 8 {
+        packets.push(packet);
+    }
+}
+
+fn push(mut request: Waiting, answer: Option<(u16, Option<String>, PacketId)>, response: BodyFacts, scene: &mut Scene<'_>) {
+    if let Some((_, _, packet)) = &answer {
+        push_packet(&mut request.packets, *packet);
+        push_packet(&mut request.packets, scene.packet);
+    }
+    let [method, path, _] = request.head.start;
+    let (status, location) = answer.map(|(s, l, _)| (Some(s), l)).unwrap_or_default();
+    scene.out.records.push(Record::Http(Box::new(Http {
+        ts: request.ts,
+        at: scene.at,
+        flow: scene.flow.id,
+        tuple: scene.flow.tuple,
+        depth: request.depth,
+        method: method.to_ascii_uppercase(),
+        host: request.head.host,
+        path,
+        status,
+        user_agent: request.head.user_agent,
+        referer: request.head.referer,
+        cookie: request.head.cookie,
+        location,
+        request: request.request.unwrap_or_default(),
+        response,
+        packets: request.packets,
+    })));
+}
+
+/// Collects a head up to its empty line; gives it with the bytes behind it. Empty lines before a head are eaten.
+fn take_head<'a>(kept: &mut Vec<u8>, bytes: &'a [u8], scene: &mut Scene<'_>) -> Option<(Vec<u8>, &'a [u8])> {
+    if kept.is_empty() {
+        let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        if blank > 0 {
+            return Some((Vec::new(), bytes.get(blank..).unwrap_or_default()));
+        }
+    }
+    let before = kept.len();
+    let room = MAX_HEAD.saturating_sub(before);
+    kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    // The empty line may straddle the seam.
+    let from = before.saturating_sub(3);
+    let end = head_end(kept.get(from..).unwrap_or_default()).map(|e| e.saturating_add(from));
+    if let Some(end) = end {
+        let mut head = std::mem::take(kept);
+        head.truncate(end);
+        return Some((head, bytes.get(end.saturating_sub(before)..).unwrap_or_default()));
+    }
+    if kept.len() >= MAX_HEAD {
+        scene.out.strange(Anomaly::HttpMalformed);
+        let mut head = std::mem::take(kept);
+        head.extend(b"\r\n\r\n");
+        return Some((head, &[]));
+    }
+    None
+}
+
+/// Where an empty line ends.
+fn head_end(b: &[u8]) -> Option<usize> {
+    let mut after_newline = false;
+    for (at, &c) in b.iter().enumerate() {
+        match c {
+            b'\n' if after_newline => return Some(at.saturating_add(1)),
+            b'\n' => after_newline = true,
+            b'\r' => {}
+            _ => after_newline = false,
+        }
+    }
+    None
+}

@@ -1,0 +1,321 @@
+//! One flow's understanding: recognition first, then the parser of what was recognised.
+
+use record::{
+    Chunk, Direction, FlowFacts, FrameCandidate, PacketId, PayloadFacts, Progress, Record, Service, Timestamp, Transport,
+};
+
+use crate::dns::DnsSession;
+use crate::http::HttpSession;
+use crate::irc::IrcSession;
+use crate::outbox::{Outbox, Scene};
+use crate::quic::QuicSession;
+use crate::recognise::{self, Verdict};
+use crate::smtp::SmtpSession;
+use crate::ssh::SshSession;
+use crate::tls::TlsSession;
+
+/// First bytes of each side that recognition looks at.
+const MAX_HEAD: usize = 2048;
+/// Stream pieces after which recognition gives up.
+const MAX_PIECES: u8 = 12;
+/// Payloads of an unrecognised flow that are looked at as frames.
+const MAX_FRAMES: u32 = 16;
+/// The length of a Kraken frame without body (KRAKEN §3).
+const FRAME_LEN: u32 = 24;
+
+/// A piece kept until the protocol is known.
+struct Early {
+    from: Direction,
+    bytes: Vec<u8>,
+    ts: Timestamp,
+    packet: PacketId,
+}
+
+#[derive(Default)]
+struct Probing {
+    early: Vec<Early>,
+    heads: [Vec<u8>; 2],
+    pieces: u8,
+}
+
+enum State {
+    Probing(Box<Probing>),
+    Dns(Box<DnsSession>),
+    Smtp(Box<SmtpSession>),
+    Http(Box<HttpSession>),
+    Tls(Box<TlsSession>),
+    Quic(Box<QuicSession>),
+    Irc(Box<IrcSession>),
+    Ssh(Box<SshSession>),
+    Dhcp,
+    /// Not recognised; its first payloads are still looked at as frames.
+    Unknown,
+    /// Nothing more is to be learnt.
+    Done,
+}
+
+/// What is understood of one flow.
+pub struct Session {
+    state: State,
+    /// Payloads looked at so far, by side.
+    payloads: [u32; 2],
+    service: Service,
+}
+
+impl Session {
+    /// A flow begins.
+    pub fn new() -> Self {
+        Self { state: State::Probing(Box::default()), payloads: [0; 2], service: Service::Unknown }
+    }
+
+    /// Bytes came.
+    pub fn data(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) -> Progress {
+        self.frame(flow, chunk, out);
+        let mut service = None;
+        if let State::Probing(probing) = &mut self.state {
+            let verdict = probing.look(flow, chunk);
+            let gone = probing.early.len();
+            match verdict {
+                Verdict::Is(found) => {
+                    service = Some(found);
+                    let early = match std::mem::replace(&mut self.state, State::Done) {
+                        State::Probing(p) => p.early,
+                        _ => Vec::new(),
+                    };
+                    debug_assert_eq!(early.len(), gone);
+                    let scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+                    self.state = begin(found, flow, &scene);
+                    for e in early {
+                        let mut scene = Scene { flow, ts: e.ts, at: chunk.at, packet: e.packet, out };
+                        self.feed(e.from, &e.bytes, &mut scene);
+                    }
+                }
+                Verdict::No => {
+                    service = Some(unrecognised(probing));
+                    self.state = State::Unknown;
+                }
+                Verdict::Maybe => {}
+            }
+        } else {
+            let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+            self.feed(chunk.from, chunk.bytes, &mut scene);
+        }
+        if let Some(service) = service {
+            self.service = service;
+        }
+        Progress { service, wants_more: self.wants_more() }
+    }
+
+    /// Bytes are missing.
+    pub fn gap(&mut self, flow: &FlowFacts, from: Direction, bytes: u64, at: Timestamp, packet: PacketId, out: &mut Outbox) -> Progress {
+        let mut scene = Scene { flow, ts: at, at, packet, out };
+        let mut service = None;
+        match &mut self.state {
+            // What comes behind a hole is no beginning.
+            State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
+                service = Some(unrecognised(probing));
+                self.state = State::Unknown;
+            }
+            State::Smtp(s) => s.gap(from, bytes),
+            State::Http(s) => s.gap(from, bytes, &mut scene),
+            State::Tls(s) => {
+                s.gap(&mut scene);
+                self.state = State::Done;
+            }
+            State::Irc(s) => s.gap(from),
+            State::Dns(_) => self.state = State::Done,
+            _ => {}
+        }
+        if let Some(service) = service {
+            self.service = service;
+        }
+        Progress { service, wants_more: self.wants_more() }
+    }
+
+    /// The flow ends; gives the service if only this settles it.
+    pub fn end(&mut self, flow: &FlowFacts, at: Timestamp, out: &mut Outbox) -> Option<Service> {
+        let mut scene = Scene { flow, ts: at, at, packet: flow.id.packet, out };
+        match &mut self.state {
+            State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
+                let service = unrecognised(probing);
+                self.state = State::Done;
+                return Some(service);
+            }
+            State::Dns(s) => s.end(&mut scene),
+            State::Smtp(s) => s.end(&mut scene),
+            State::Http(s) => s.end(&mut scene),
+            State::Tls(s) => s.end(&mut scene),
+            State::Quic(s) => s.end(&mut scene),
+            State::Ssh(s) => s.end(&mut scene),
+            _ => {}
+        }
+        self.state = State::Done;
+        None
+    }
+
+    fn wants_more(&self) -> bool {
+        match self.state {
+            State::Done => false,
+            State::Unknown => self.payloads.iter().any(|n| *n < MAX_FRAMES),
+            _ => true,
+        }
+    }
+
+    /// Gives bytes to the parser; when it has had enough, it is done (its last word is said by `end`, which stays possible).
+    fn feed(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) {
+        let udp = scene.flow.tuple.transport == Transport::Udp;
+        let wants = match &mut self.state {
+            State::Dns(s) if udp => {
+                s.datagram(bytes, scene);
+                true
+            }
+            State::Dns(s) => s.stream(from, bytes, scene),
+            State::Smtp(s) => {
+                // What is hidden by STARTTLS is told when the flow ends.
+                let _ = s.data(from, bytes, scene);
+                true
+            }
+            State::Http(s) => s.data(from, bytes, scene),
+            State::Tls(s) => s.data(from, bytes, scene),
+            State::Quic(s) => s.datagram(from, bytes, scene) || from == Direction::Resp,
+            State::Irc(s) => s.data(from, bytes, scene),
+            State::Ssh(s) => s.data(from, bytes, scene),
+            State::Dhcp => {
+                crate::dhcp::datagram(bytes, scene);
+                true
+            }
+            State::Probing(_) | State::Unknown | State::Done => return,
+        };
+        if !wants {
+            self.state = State::Done;
+        }
+    }
+
+    /// Tells of a payload that has the length and the look of a frame, in a flow whose protocol is not known.
+    fn frame(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) {
+        if !matches!(self.state, State::Probing(_) | State::Unknown) {
+            return;
+        }
+        let [orig, resp] = &mut self.payloads;
+        let count = if chunk.from == Direction::Orig { orig } else { resp };
+        let position = *count;
+        *count = count.saturating_add(1);
+        if chunk.wire_len != FRAME_LEN || position >= MAX_FRAMES || !flow.start_seen {
+            return;
+        }
+        let facts = PayloadFacts::of(chunk.bytes, chunk.wire_len);
+        if facts.is_opaque() {
+            out.records.push(Record::Frame(Box::new(FrameCandidate {
+                ts: chunk.ts,
+                at: chunk.at,
+                flow: flow.id,
+                tuple: flow.tuple,
+                from: chunk.from,
+                position,
+                facts,
+                packets: vec![chunk.packet],
+            })));
+        }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Probing {
+    fn look(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>) -> Verdict {
+        self.pieces = self.pieces.saturating_add(1);
+        let udp = flow.tuple.transport == Transport::Udp;
+        let [orig, resp] = &mut self.heads;
+        let verdict = if udp {
+            recognise::datagram(flow, chunk.from, chunk.bytes, chunk.wire_len, [orig, resp], self.pieces)
+        } else {
+            Verdict::Maybe
+        };
+        let head = if chunk.from == Direction::Orig { &mut *orig } else { &mut *resp };
+        if !udp || head.is_empty() {
+            let room = MAX_HEAD.saturating_sub(head.len());
+            head.extend_from_slice(chunk.bytes.get(..room).unwrap_or(chunk.bytes));
+        }
+        let bytes = chunk.bytes.to_vec();
+        self.early.push(Early { from: chunk.from, bytes, ts: chunk.ts, packet: chunk.packet });
+        match flow.tuple.transport {
+            Transport::Udp => verdict,
+            Transport::Tcp => match recognise::stream(flow, [orig, resp]) {
+                Verdict::Maybe if self.pieces >= MAX_PIECES => Verdict::No,
+                verdict => verdict,
+            },
+            Transport::Icmp | Transport::Icmp6 => Verdict::Is(Service::Icmp),
+            _ => Verdict::No,
+        }
+    }
+}
+
+/// Opaque or merely unrecognised: the side that spoke first decides, if it said enough.
+fn unrecognised(probing: &Probing) -> Service {
+    let first = probing.early.first().map_or(Direction::Orig, |e| e.from);
+    let [orig, resp] = &probing.heads;
+    let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
+    let speaks = if mine.len() >= 8 { mine } else { other };
+    if PayloadFacts::of(speaks, speaks.len() as u32).is_opaque() { Service::Opaque } else { Service::Unrecognised }
+}
+
+fn begin(service: Service, flow: &FlowFacts, scene: &Scene<'_>) -> State {
+    match service {
+        Service::Dns => State::Dns(Box::default()),
+        Service::Smtp => State::Smtp(Box::new(SmtpSession::new(scene))),
+        Service::Http => State::Http(Box::default()),
+        Service::Tls if flow.tuple.transport == Transport::Tcp => State::Tls(Box::default()),
+        Service::Quic => State::Quic(Box::default()),
+        Service::Irc => State::Irc(Box::default()),
+        Service::Ssh => State::Ssh(Box::default()),
+        Service::Dhcp => State::Dhcp,
+        _ => State::Done,
+    }
+}
+
+/// Runs a session over arbitrary bytes, cut into pieces of both sides by the bytes themselves, over TCP and UDP. A fuzz
+/// function; the target is a shim.
+pub fn fuzz_session(data: &[u8]) {
+    use record::{Endpoint, FlowId, Tuple};
+    let [selector, ports, rest @ ..] = data else { return };
+    let port = [53, 25, 80, 443, 447, 123, 5353, 4500].get(usize::from(ports & 7)).copied().unwrap_or(53);
+    let end = |port| Endpoint { ip: std::net::Ipv4Addr::LOCALHOST.into(), port };
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let flow = FlowFacts {
+            id: FlowId::default(),
+            tuple: Tuple { orig: end(40_000), resp: end(port), transport },
+            ts: Timestamp(0),
+            start_seen: selector & 1 == 0,
+            service: Service::Unknown,
+        };
+        let (mut session, mut out) = (Session::new(), Outbox::default());
+        let mut rest = rest;
+        let mut wants = true;
+        while let ([control, tail @ ..], true) = (rest, wants) {
+            let from = if control & 1 == 0 { Direction::Orig } else { Direction::Resp };
+            let n = usize::from(control >> 1).saturating_mul(4).min(tail.len());
+            let (bytes, after) = tail.split_at(n);
+            rest = after;
+            let chunk = Chunk {
+                from,
+                bytes,
+                wire_len: n as u32,
+                ts: Timestamp(0),
+                at: Timestamp(0),
+                packet: PacketId::default(),
+            };
+            let progress = if control == &0xfe {
+                session.gap(&flow, from, n as u64, Timestamp(0), PacketId::default(), &mut out)
+            } else {
+                session.data(&flow, &chunk, &mut out)
+            };
+            wants = progress.wants_more;
+        }
+        session.end(&flow, Timestamp(0), &mut out);
+        assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
+    }
+}

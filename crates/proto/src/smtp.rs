@@ -1,0 +1,334 @@
+//! SMTP (RFC 5321): a session as far as it is in clear.
+
+use std::collections::VecDeque;
+
+use record::{Direction, PacketId, Record, Smtp, SmtpCommandForm};
+
+use crate::lines::Lines;
+use crate::outbox::{Packets, Scene, text};
+
+/// Commands that wait for their replies; pipelining clients send a few dozen.
+const MAX_PENDING: usize = 128;
+/// Domains kept of senders and of recipients.
+const MAX_DOMAINS: usize = 16;
+const MAX_BANNER: usize = 200;
+/// A domain has at most 255 bytes.
+const MAX_DOMAIN: usize = 255;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Command {
+    Banner,
+    Hello,
+    StartTls,
+    Auth,
+    Mail,
+    Rcpt,
+    Data,
+    EndOfData,
+    Bdat,
+    Quit,
+    Other,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Commands,
+    /// DATA was sent; message text follows when the server says 354.
+    AwaitingData,
+    /// Message headers, then body, up to a line with a single dot.
+    Headers,
+    Body,
+    /// A BDAT chunk with so many bytes to come.
+    Chunk(u64),
+    /// The login's lines are not commands.
+    Auth,
+    /// TLS has begun.
+    Hidden,
+}
+
+pub struct SmtpSession {
+    lines: [Lines; 2],
+    mode: Mode,
+    pending: VecDeque<Command>,
+    server_spoke: bool,
+    row: Smtp,
+    packets: Packets,
+    last_packet: PacketId,
+}
+
+impl SmtpSession {
+    pub fn new(scene: &Scene<'_>) -> Self {
+        Self {
+            lines: [Lines::default(), Lines::default()],
+            mode: Mode::Commands,
+            pending: VecDeque::from([Command::Banner]),
+            server_spoke: false,
+            row: Smtp {
+                ts: scene.flow.ts,
+                at: scene.at,
+                flow: scene.flow.id,
+                tuple: scene.flow.tuple,
+                banner_code: None,
+                banner: None,
+                hello: SmtpCommandForm::None,
+                helo: None,
+                esmtp_offered: false,
+                starttls_offered: false,
+                starttls_used: false,
+                auth: false,
+                mail_count: 0,
+                rcpt_count: 0,
+                rcpt_accepted: 0,
+                sender_domains: Vec::new(),
+                recipient_domains: Vec::new(),
+                data_count: 0,
+                accepted_count: 0,
+                rejects: 0,
+                last_code: None,
+                message_bytes: 0,
+                first_data_at: None,
+                quit: false,
+                odd_message_id: false,
+                client_bytes: 0,
+                packets: Vec::new(),
+            },
+            packets: Packets::default(),
+            last_packet: scene.packet,
+        }
+    }
+
+    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+        self.last_packet = scene.packet;
+        if self.mode == Mode::Hidden {
+            return false;
+        }
+        if from == Direction::Orig {
+            self.row.client_bytes = self.row.client_bytes.saturating_add(bytes.len() as u64);
+            self.client(bytes, scene);
+        } else {
+            self.server(bytes, scene);
+        }
+        self.mode != Mode::Hidden
+    }
+
+    pub fn gap(&mut self, from: Direction, n: u64) {
+        let [orig, resp] = &mut self.lines;
+        match from {
+            Direction::Orig => {
+                orig.gap();
+                match &mut self.mode {
+                    Mode::Headers | Mode::Body => {
+                        self.row.message_bytes = self.row.message_bytes.saturating_add(n);
+                        self.mode = Mode::Body;
+                    }
+                    Mode::Chunk(left) => *left = left.saturating_sub(n),
+                    _ => {}
+                }
+            }
+            // Replies are lost: what waits cannot be matched any more.
+            Direction::Resp => {
+                resp.gap();
+                self.pending.clear();
+            }
+        }
+    }
+
+    fn client(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+        while !bytes.is_empty() && self.mode != Mode::Hidden {
+            if let Mode::Chunk(left) = self.mode {
+                let n = left.min(bytes.len() as u64);
+                self.row.message_bytes = self.row.message_bytes.saturating_add(n);
+                bytes = bytes.get(n as usize..).unwrap_or_default();
+                let left = left.saturating_sub(n);
+                self.mode = if left == 0 { Mode::Commands } else { Mode::Chunk(left) };
+                continue;
+            }
+            // Without a server's word (a one-sided capture), what follows DATA is the message.
+            if self.mode == Mode::AwaitingData && !self.server_spoke {
+                self.message_begins(scene);
+            }
+            let [lines, _] = &mut self.lines;
+            let Some(line) = lines.next(&mut bytes, scene.out) else { return };
+            match self.mode {
+                Mode::Headers | Mode::Body => self.message_line(&line),
+                Mode::Auth => {
+                    if line == b"*" {
+                        self.mode = Mode::Commands;
+                    }
+                }
+                _ => self.command(&line, scene),
+            }
+        }
+    }
+
+    fn message_begins(&mut self, scene: &Scene<'_>) {
+        self.row.first_data_at.get_or_insert(scene.ts);
+        self.packets.add(scene.packet);
+        self.mode = Mode::Headers;
+    }
+
+    fn message_line(&mut self, line: &[u8]) {
+        if line == b"." {
+            self.mode = Mode::Commands;
+            self.wait(Command::EndOfData);
+            return;
+        }
+        self.row.message_bytes = self.row.message_bytes.saturating_add(line.len() as u64).saturating_add(2);
+        if self.mode == Mode::Headers {
+            if line.is_empty() {
+                self.mode = Mode::Body;
+            }
+            self.row.odd_message_id |= line.starts_with(b"Message-Id:");
+        }
+    }
+
+    fn wait(&mut self, command: Command) {
+        if self.pending.len() < MAX_PENDING {
+            self.pending.push_back(command);
+        }
+    }
+
+    fn command(&mut self, line: &[u8], scene: &Scene<'_>) {
+        let end = line.iter().position(|&b| b == b' ' || b == b':').unwrap_or(line.len());
+        let (verb, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
+        let argument = rest.trim_ascii();
+        let row = &mut self.row;
+        let command = match verb.to_ascii_uppercase().as_slice() {
+            hello @ (b"HELO" | b"EHLO") => {
+                if row.hello == SmtpCommandForm::None {
+                    row.hello = if hello == b"HELO" { SmtpCommandForm::Helo } else { SmtpCommandForm::Ehlo };
+                }
+                row.helo = Some(text(argument, MAX_DOMAIN).to_ascii_lowercase());
+                self.packets.add(scene.packet);
+                Command::Hello
+            }
+            b"STARTTLS" => Command::StartTls,
+            b"AUTH" => {
+                row.auth = true;
+                self.mode = Mode::Auth;
+                Command::Auth
+            }
+            b"MAIL" => {
+                row.mail_count = row.mail_count.saturating_add(1);
+                add_domain(&mut row.sender_domains, line);
+                self.packets.add(scene.packet);
+                Command::Mail
+            }
+            b"RCPT" => {
+                row.rcpt_count = row.rcpt_count.saturating_add(1);
+                add_domain(&mut row.recipient_domains, line);
+                Command::Rcpt
+            }
+            b"DATA" => {
+                self.mode = Mode::AwaitingData;
+                Command::Data
+            }
+            b"BDAT" => {
+                let size = text(argument, 20).split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+                row.first_data_at.get_or_insert(scene.ts);
+                row.data_count = row.data_count.saturating_add(1);
+                self.mode = Mode::Chunk(size);
+                Command::Bdat
+            }
+            b"QUIT" => {
+                row.quit = true;
+                Command::Quit
+            }
+            _ => Command::Other,
+        };
+        self.wait(command);
+    }
+
+    fn server(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+        self.server_spoke = true;
+        loop {
+            let [_, lines] = &mut self.lines;
+            let Some(line) = lines.next(&mut bytes, scene.out) else { return };
+            let Some((code, last, rest)) = reply(&line) else { continue };
+            self.reply(code, last, rest, scene);
+            if self.mode == Mode::Hidden {
+                return;
+            }
+        }
+    }
+
+    fn reply(&mut self, code: u16, last: bool, rest: &[u8], scene: &Scene<'_>) {
+        let row = &mut self.row;
+        let command = self.pending.front().copied().unwrap_or(Command::Other);
+        match command {
+            Command::Banner if row.banner.is_none() => {
+                row.banner_code = Some(code);
+                row.banner = Some(text(rest, MAX_BANNER));
+                row.esmtp_offered = rest.windows(5).any(|w| w.eq_ignore_ascii_case(b"ESMTP"));
+                self.packets.add(scene.packet);
+            }
+            Command::Hello => {
+                row.starttls_offered |= rest.len() >= 8 && rest.get(..8).is_some_and(|r| r.eq_ignore_ascii_case(b"STARTTLS"));
+            }
+            _ => {}
+        }
+        if !last {
+            return;
+        }
+        self.pending.pop_front();
+        row.last_code = Some(code);
+        let ok = (200..300).contains(&code);
+        if code >= 400 {
+            row.rejects = row.rejects.saturating_add(1);
+        }
+        match command {
+            Command::Rcpt if ok => row.rcpt_accepted = row.rcpt_accepted.saturating_add(1),
+            Command::Data if code == 354 => {
+                row.data_count = row.data_count.saturating_add(1);
+                self.message_begins(scene);
+            }
+            Command::Data => self.mode = Mode::Commands,
+            Command::EndOfData | Command::Bdat if ok => {
+                self.row.accepted_count = self.row.accepted_count.saturating_add(1);
+                self.packets.add(scene.packet);
+            }
+            Command::StartTls if ok => {
+                row.starttls_used = true;
+                self.mode = Mode::Hidden;
+            }
+            // 334 asks for more; anything else ends the login.
+            Command::Auth if code == 334 => self.pending.push_front(Command::Auth),
+            Command::Auth => self.mode = Mode::Commands,
+            _ => {}
+        }
+    }
+
+    pub fn end(&mut self, scene: &mut Scene<'_>) {
+        self.packets.add(self.last_packet);
+        let mut row = self.row.clone();
+        row.at = scene.at;
+        row.packets = self.packets.take();
+        scene.out.records.push(Record::Smtp(Box::new(row)));
+    }
+}
+
+/// Splits a reply line: code, whether it is the last, text.
+pub fn reply(line: &[u8]) -> Option<(u16, bool, &[u8])> {
+    let (digits, rest) = line.split_at_checked(3)?;
+    let mut code = 0u16;
+    for d in digits {
+        code = code.checked_mul(10)?.checked_add(u16::from(char::from(*d).to_digit(10)? as u8))?;
+    }
+    match rest {
+        [] => Some((code, true, rest)),
+        [b' ', text @ ..] => Some((code, true, text)),
+        [b'-', text @ ..] => Some((code, false, text)),
+        _ => None,
+    }
+}
+
+/// The domain of `<user@domain>`.
+fn add_domain(domains: &mut Vec<String>, line: &[u8]) {
+    let Some(at) = line.iter().rposition(|&b| b == b'@') else { return };
+    let rest = line.get(at.saturating_add(1)..).unwrap_or_default();
+    let end = rest.iter().position(|&b| matches!(b, b'>' | b' ')).unwrap_or(rest.len());
+    let domain = text(rest.get(..end).unwrap_or_default(), MAX_DOMAIN).to_ascii_lowercase();
+    if domains.len() < MAX_DOMAINS && !domain.is_empty() && !domains.contains(&domain) {
+        domains.push(domain);
+    }
+}

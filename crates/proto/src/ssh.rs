@@ -1,0 +1,69 @@
+//! SSH (RFC 4253 §4.2): the banners.
+
+use record::{Direction, Record, Ssh, Timestamp};
+
+use crate::lines::Lines;
+use crate::outbox::{Packets, Scene, text};
+
+/// RFC 4253: the banner is at most 255 bytes; other lines may stand before it.
+const MAX_BANNER: usize = 255;
+
+#[derive(Default)]
+pub struct SshSession {
+    lines: [Lines; 2],
+    banners: [Option<String>; 2],
+    started: Option<Timestamp>,
+    packets: Packets,
+    told: bool,
+}
+
+impl SshSession {
+    /// Bytes of a stream; `false` when both banners are known.
+    pub fn data(&mut self, from: Direction, mut bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+        let ([lines, _], [banner, _]) = if from == Direction::Orig {
+            (each(&mut self.lines), each(&mut self.banners))
+        } else {
+            (rev(&mut self.lines), rev(&mut self.banners))
+        };
+        if banner.is_none() {
+            while let Some(line) = lines.next(&mut bytes, scene.out) {
+                if line.starts_with(b"SSH-") {
+                    *banner = Some(text(&line, MAX_BANNER));
+                    self.started.get_or_insert(scene.ts);
+                    self.packets.add(scene.packet);
+                    break;
+                }
+            }
+        }
+        let done = self.banners.iter().all(Option::is_some);
+        if done {
+            self.end(scene);
+        }
+        !done
+    }
+
+    pub fn end(&mut self, scene: &mut Scene<'_>) {
+        if self.told {
+            return;
+        }
+        self.told = true;
+        let [client, server] = std::mem::take(&mut self.banners);
+        scene.out.records.push(Record::Ssh(Box::new(Ssh {
+            ts: self.started.unwrap_or(scene.ts),
+            at: scene.at,
+            flow: scene.flow.id,
+            tuple: scene.flow.tuple,
+            client,
+            server,
+            packets: self.packets.take(),
+        })));
+    }
+}
+
+fn each<T>([a, b]: &mut [T; 2]) -> [&mut T; 2] {
+    [a, b]
+}
+
+fn rev<T>([a, b]: &mut [T; 2]) -> [&mut T; 2] {
+    [b, a]
+}

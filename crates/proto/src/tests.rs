@@ -1,0 +1,418 @@
+use record::{
+    Chunk, Direction, Endpoint, FlowFacts, FlowId, Magic, PacketId, Record, Service, SmtpCommandForm, Timestamp, Transport,
+    Tuple,
+};
+
+use crate::{Outbox, Session};
+use Direction::{Orig, Resp};
+
+type Pieces<'a> = &'a [(Direction, &'a [u8])];
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+    digits.chunks(2).map(|c| u8::from_str_radix(std::str::from_utf8(c).unwrap(), 16).unwrap()).collect()
+}
+
+fn flow(transport: Transport, port: u16) -> FlowFacts {
+    let end = |ip: &str, port| Endpoint { ip: ip.parse().unwrap(), port };
+    FlowFacts {
+        id: FlowId::default(),
+        tuple: Tuple { orig: end("10.0.0.1", 40_000), resp: end("198.51.100.7", port), transport },
+        ts: Timestamp(0),
+        start_seen: true,
+        service: Service::Unknown,
+    }
+}
+
+/// Runs pieces through a session: the service it settles on, and its records.
+fn run_on(flow: &FlowFacts, pieces: &[(Direction, &[u8])]) -> (Service, Vec<Record>) {
+    let (mut session, mut out) = (Session::new(), Outbox::default());
+    let mut service = Service::Unknown;
+    for (i, (from, bytes)) in pieces.iter().enumerate() {
+        let ts = Timestamp::from_secs(i as i64);
+        let chunk = Chunk {
+            from: *from,
+            bytes,
+            wire_len: bytes.len() as u32,
+            ts,
+            at: ts,
+            packet: PacketId::new(0, i as u64 + 1),
+        };
+        let progress = session.data(flow, &chunk, &mut out);
+        service = progress.service.unwrap_or(service);
+        if !progress.wants_more {
+            break;
+        }
+    }
+    service = session.end(flow, Timestamp::from_secs(99), &mut out).unwrap_or(service);
+    (service, out.records)
+}
+
+fn tcp(port: u16, pieces: &[(Direction, &[u8])]) -> (Service, Vec<Record>) {
+    run_on(&flow(Transport::Tcp, port), pieces)
+}
+
+fn udp(port: u16, pieces: &[(Direction, &[u8])]) -> (Service, Vec<Record>) {
+    run_on(&flow(Transport::Udp, port), pieces)
+}
+
+const RANDOM: [u8; 48] = [
+    0x9c, 0x1f, 0x52, 0xe7, 0x03, 0xb8, 0x6d, 0xd4, 0x21, 0x8a, 0xf5, 0x3e, 0xc9, 0x70, 0x17, 0xab, 0x44, 0xde, 0x95, 0x0b,
+    0x66, 0xf8, 0x3d, 0xa1, 0x58, 0xe2, 0x0d, 0xb3, 0x7c, 0x91, 0x2e, 0xc6, 0x4f, 0xd8, 0x13, 0xa5, 0x6a, 0xf0, 0x37, 0x8e,
+    0xbb, 0x04, 0xdc, 0x49, 0x72, 0xe9, 0x1a, 0x85,
+];
+
+#[test]
+fn services_are_recognised_on_any_port() {
+    let cases: &[(Service, Pieces<'_>)] = &[
+        (Service::Http, &[(Orig, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")]),
+        (Service::Http, &[(Resp, b"HTTP/1.1 200 OK\r\n\r\n")]),
+        (Service::Ssh, &[(Resp, b"SSH-2.0-OpenSSH_9.2\r\n")]),
+        (Service::Smtp, &[(Resp, b"220 mx.example ESMTP ready\r\n")]),
+        (Service::Smtp, &[(Resp, b"220 hello\r\n"), (Orig, b"EHLO me\r\n")]),
+        (Service::Ftp, &[(Resp, b"220 hello\r\n"), (Orig, b"USER anonymous\r\n")]),
+        (Service::Ftp, &[(Resp, b"220 ProFTPD 1.3\r\n")]),
+        (Service::Imap, &[(Resp, b"* OK IMAP4rev1 ready\r\n")]),
+        (Service::Pop3, &[(Resp, b"+OK ready\r\n")]),
+        (Service::Nntp, &[(Resp, b"200 news.example NNTP posting ok\r\n")]),
+        (Service::Irc, &[(Orig, b"NICK abc\r\nUSER abc 0 * :abc\r\n")]),
+        (Service::Irc, &[(Resp, b":irc.example NOTICE AUTH :*** Looking up\r\n")]),
+        (Service::BitTorrent, &[(Orig, b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0")]),
+        (Service::Smb, &[(Orig, b"\0\0\0\x45\xffSMB\x72\0\0\0\0\x18")]),
+        (Service::Rdp, &[(Orig, b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0")]),
+        (Service::Mqtt, &[(Orig, b"\x10\x10\0\x04MQTT\x04\x02\0\x3c\0\x04test")]),
+        (Service::Socks, &[(Orig, b"\x05\x01\0")]),
+        (Service::Socks, &[(Orig, b"\x04\x01\0\x50\x0a\0\0\x01me\0")]),
+        (Service::Drda, &[(Orig, b"\0\x26\xd0\x41\0\x01\0\x20\x10\x41\0\x08\x11\x47\xd8\xc4")]),
+        (Service::Telnet, &[(Resp, b"\xff\xfd\x18\xff\xfd\x20\xff\xfd\x23")]),
+        (Service::Stratum, &[(Orig, b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[]}\n")]),
+        (Service::Ssl2, &[(Orig, b"\x80\x2e\x01\x03\x01\0\x15\0\0\0\x10\x01\0\x80")]),
+        (Service::MySql, &[(Resp, b"\x4a\0\0\0\x0a8.0.33\0")]),
+        (Service::Opaque, &[(Orig, &RANDOM), (Resp, &RANDOM)]),
+        (Service::Opaque, &[(Orig, &RANDOM)]),
+        (Service::Unrecognised, &[(Orig, b"hello there\n"), (Resp, b"general greeting\n")]),
+    ];
+    for (service, pieces) in cases {
+        assert_eq!(tcp(12_345, pieces).0, *service, "{:?}", String::from_utf8_lossy(pieces[0].1));
+    }
+}
+
+#[test]
+fn datagrams_are_recognised_on_any_port() {
+    let mut wireguard = vec![1, 0, 0, 0];
+    wireguard.extend([0xa7; 144]);
+    let mut ntp = vec![0x23, 0, 6, 0xec];
+    ntp.resize(48, 0);
+    let rtp = |seq: u8| [&[0x80, 0x00, 0x10, seq, 0, 0, 1, 2, 9, 9, 9, 9][..], &RANDOM].concat();
+    let stun = hex("0001 0000 2112a442 000102030405060708090a0b");
+    let kad = [&[0xe4, 0x21][..], &RANDOM[..33]].concat();
+    let utp = hex("4100 1234 00000001 00000000 00100000 0001 0000");
+    let dtls = [&hex("16 feff 0000 000000000000 0030")[..], &RANDOM].concat();
+    let ike = hex("0102030405060708 0000000000000000 2120 2208 00000000 0000001c");
+    let openvpn = hex("38 0102030405060708 00 00000000");
+    let cases: &[(Service, &[u8])] = &[
+        (Service::Dns, &hex("1234 0100 0001 0000 0000 0000 03777777 076578616d706c65 03636f6d 00 0001 0001")),
+        (Service::Stun, &stun),
+        (Service::Dht, b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"),
+        (Service::Utp, &utp),
+        (Service::Kad, &kad),
+        (Service::WireGuard, &wireguard),
+        (Service::Ntp, &ntp),
+        (Service::Dtls, &dtls),
+        (Service::Ipsec, &ike),
+        (Service::OpenVpn, &openvpn),
+        (Service::Source, b"\xff\xff\xff\xffTSource Engine Query\0"),
+        (Service::Ssdp, b"M-SEARCH * HTTP/1.1\r\n"),
+        (Service::Sip, b"OPTIONS sip:a@b SIP/2.0\r\n"),
+        (Service::Snmp, &hex("30 26 02 01 01 04 06 7075626c6963")),
+        (Service::Opaque, &RANDOM[..24]),
+    ];
+    for (service, bytes) in cases {
+        assert_eq!(udp(12_345, &[(Orig, bytes)]).0, *service);
+    }
+    assert_eq!(udp(12_345, &[(Orig, &rtp(1)), (Orig, &rtp(2))]).0, Service::Rtp);
+    assert_eq!(udp(12_345, &[(Orig, &RANDOM[..24]), (Resp, &RANDOM[24..])]).0, Service::Opaque);
+}
+
+#[test]
+fn random_bytes_are_hardly_ever_recognised() {
+    let mut state = 7u64;
+    let mut wrong = Vec::new();
+    let rounds = 40_000usize;
+    for i in 0..rounds {
+        let bytes: Vec<u8> = (0..24 + i % 200)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                (state >> 56) as u8
+            })
+            .collect();
+        let (a, b) = bytes.split_at(bytes.len() / 2);
+        wrong.push(udp(12_345, &[(Orig, a), (Resp, b)]).0);
+        wrong.push(tcp(12_345, &[(Orig, a), (Resp, b)]).0);
+    }
+    wrong.retain(|s| s.is_recognised());
+    assert!(wrong.len() <= rounds * 2 / 4096, "{} of {}: {wrong:?}", wrong.len(), rounds * 2);
+}
+
+#[test]
+fn dns_pairs_questions_and_answers() {
+    let question = hex("1234 0100 0001 0000 0000 0000 03575757 076578616d706c65 03636f6d 00 0001 0001");
+    let answer = hex(
+        "1234 8180 0001 0002 0000 0000 03777777 076578616d706c65 03636f6d 00 0001 0001 \
+         c00c 0005 0001 0000003c 0006 0361626 3c010 c02d 0001 0001 0000003c 0004 c6336407",
+    );
+    let (_, records) = udp(53, &[(Orig, &question), (Orig, &question), (Resp, &answer)]);
+    let [Record::Dns(dns)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((dns.query.as_str(), dns.qtype, dns.rcode), ("www.example.com", 1, Some(0)));
+    assert_eq!(dns.answers[0].name.as_deref(), Some("abc.example.com"));
+    assert_eq!(dns.answers[1].addr, Some("198.51.100.7".parse().unwrap()));
+    assert_eq!(dns.rtt.unwrap().as_secs(), 2);
+    let (_, unanswered) = udp(53, &[(Orig, &question)]);
+    assert!(matches!(&unanswered[..], [Record::Dns(d)] if d.rcode.is_none()));
+    let framed = [&(question.len() as u16).to_be_bytes()[..], &question].concat();
+    let (service, over_tcp) = tcp(5300, &[(Orig, &framed[..7]), (Orig, &framed[7..])]);
+    assert_eq!((service, over_tcp.len()), (Service::Dns, 1));
+}
+
+#[test]
+fn dns_names_that_loop_or_lie_end() {
+    let looping = hex("1234 0100 0001 0000 0000 0000 c00c 0001 0001");
+    assert!(crate::dns::parse(&looping).is_none());
+    let cut = hex("1234 8180 0001 0009 0000 0000 03777777 00 0001 0001");
+    assert!(crate::dns::parse(&cut).is_some_and(|m| m.malformed));
+    let odd = hex("1234 0100 0001 0000 0000 0000 03 1b2e41 00 0001 0001");
+    assert_eq!(crate::dns::parse(&odd).unwrap().query, "\\027\\.a");
+}
+
+#[test]
+fn an_smtp_session_is_understood() {
+    let (service, records) = tcp(
+        25,
+        &[
+            (Resp, b"220 mx.example ESMTP\r\n"),
+            (Orig, b"EHLO dlpyjaa\r\n"),
+            (Resp, b"250-mx.example\r\n250-STARTTLS\r\n250 SIZE\r\n"),
+            (Orig, b"MAIL FROM:<a@One.example>\r\nRCPT TO:<b@two.example>\r\nRCPT TO:<c@two.example>\r\nDATA\r\n"),
+            (Resp, b"250 ok\r\n250 ok\r\n550 no\r\n354 go\r\n"),
+            (Orig, b"Message-Id: <x>\r\nSubject: s\r\n\r\nbo"),
+            (Orig, b"dy\r\n.\r\n"),
+            (Resp, b"250 queued\r\n"),
+            (Orig, b"QUIT\r\n"),
+        ],
+    );
+    let [Record::Smtp(s)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!(service, Service::Smtp);
+    assert_eq!((s.helo.as_deref(), s.hello), (Some("dlpyjaa"), SmtpCommandForm::Ehlo));
+    assert_eq!((s.mail_count, s.rcpt_count, s.rcpt_accepted, s.data_count, s.accepted_count), (1, 2, 1, 1, 1));
+    assert_eq!((s.starttls_offered, s.starttls_used, s.quit, s.odd_message_id, s.rejects), (true, false, true, true, 1));
+    assert_eq!((s.sender_domains[0].as_str(), s.recipient_domains.len()), ("one.example", 1));
+    assert_eq!(s.first_data_at, Some(Timestamp::from_secs(4)));
+    assert_eq!(s.message_bytes, 15 + 2 + 10 + 2 + 2 + 4 + 2);
+}
+
+#[test]
+fn starttls_hides_the_rest() {
+    let (_, records) = tcp(
+        587,
+        &[
+            (Resp, b"220 x ESMTP\r\n"),
+            (Orig, b"EHLO me\r\n"),
+            (Resp, b"250-x\r\n250 STARTTLS\r\n"),
+            (Orig, b"STARTTLS\r\n"),
+            (Resp, b"220 go\r\n"),
+            (Orig, b"\x16\x03\x01MAIL FROM:<x@y>\r\n"),
+        ],
+    );
+    let [Record::Smtp(s)] = &records[..] else { panic!() };
+    assert!(s.starttls_used && s.mail_count == 0);
+}
+
+#[test]
+fn http_requests_meet_their_responses() {
+    let (_, records) = tcp(
+        8080,
+        &[
+            (Orig, b"POST /a HTTP/1.1\r\nHost: Example.com:8080\r\nContent-Length: 24\r\n\r\n"),
+            (Orig, &RANDOM[..24]),
+            (Resp, b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nMZ\x90\0\r\n"),
+            (Resp, b"3c\r\n"),
+            (Resp, &[1; 60]),
+            (Resp, b"\r\n0\r\n\r\n"),
+            (Orig, b"GET /b HTTP/1.1\r\nHost: example.com\r\nReferer: r\r\nCookie: c\r\n\r\nGET /c HTTP/1.0\r\n\r\n"),
+            (Resp, b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.0 200 OK\r\n\r\nuntil the end"),
+        ],
+    );
+    let http: Vec<_> = records
+        .iter()
+        .map(|r| match r {
+            Record::Http(h) => h,
+            r => panic!("{r:?}"),
+        })
+        .collect();
+    assert_eq!(http.len(), 3);
+    let first = http[0];
+    assert_eq!((first.method.as_str(), first.host.as_deref(), first.status), ("POST", Some("example.com"), Some(200)));
+    assert!(first.request.facts.unwrap().is_opaque());
+    assert_eq!((first.response.len, first.response.magic), (64, Magic::Pe));
+    assert_eq!(first.response.declared.as_deref(), Some("text/html"));
+    assert_eq!((http[1].status, http[1].cookie, http[1].depth), (Some(204), true, 1));
+    assert_eq!((http[2].path.as_str(), http[2].response.len), ("/c", 13));
+}
+
+#[test]
+fn a_gap_in_a_body_is_counted_and_the_next_message_is_found() {
+    let facts = flow(Transport::Tcp, 80);
+    let (mut session, mut out) = (Session::new(), Outbox::default());
+    let mut say = |session: &mut Session, from, bytes: &[u8]| {
+        let chunk = Chunk {
+            from,
+            bytes,
+            wire_len: bytes.len() as u32,
+            ts: Timestamp(0),
+            at: Timestamp(0),
+            packet: PacketId::new(0, 1),
+        };
+        session.data(&facts, &chunk, &mut out);
+    };
+    say(&mut session, Orig, b"GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
+    say(&mut session, Resp, b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabcdefgh");
+    let mut later = Outbox::default();
+    session.gap(&facts, Resp, 900, Timestamp(0), PacketId::default(), &mut later);
+    let mut say = |session: &mut Session, bytes: &[u8]| {
+        let chunk = Chunk {
+            from: Resp,
+            bytes,
+            wire_len: 0,
+            ts: Timestamp(0),
+            at: Timestamp(0),
+            packet: PacketId::new(0, 2),
+        };
+        session.data(&facts, &chunk, &mut later);
+    };
+    say(&mut session, &[b'x'; 92]);
+    say(&mut session, b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let got: Vec<_> = later
+        .records
+        .iter()
+        .map(|r| match r {
+            Record::Http(h) => (h.path.clone(), h.status, h.response.len),
+            r => panic!("{r:?}"),
+        })
+        .collect();
+    assert_eq!(got, [("/a".to_owned(), Some(200), 1000), ("/b".to_owned(), Some(404), 0)]);
+}
+
+#[test]
+fn the_quic_initial_of_rfc_9001_opens() {
+    let initial = hex(include_str!("testdata/rfc9001-a2-client-initial.hex"));
+    assert_eq!(initial.len(), 1200);
+    let (service, records) = udp(443, &[(Orig, &initial)]);
+    let [Record::Quic(q)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((service, q.version, q.sni.as_deref()), (Service::Quic, 1, Some("example.com")));
+    assert_eq!(q.ja4.as_deref(), Some("q13d0211an_62ed6f6ca7ad_4d634acda6c0"));
+    let mut wrong = initial;
+    wrong[600] ^= 1;
+    let (_, records) = udp(443, &[(Orig, &wrong)]);
+    assert!(matches!(&records[..], [Record::Quic(q)] if q.sni.is_none()));
+}
+
+#[test]
+fn ja4_follows_the_published_vectors() {
+    use crate::tls::ClientHello;
+    let list = |text: &str| text.split(',').map(|v| u16::from_str_radix(v, 16).unwrap()).collect::<Vec<_>>();
+    let mut hello = ClientHello {
+        legacy_version: 0x0303,
+        ciphers: list("1a1a,1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035"),
+        extensions: list("2a2a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015"),
+        sni: None,
+        alpn: Some(b"h2".to_vec()),
+        versions: list("3a3a,0304,0303"),
+        signature_algorithms: list("0403,0804,0401,0503,0805,0501,0806,0601"),
+    };
+    assert_eq!(hello.ja4('t'), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+    hello.signature_algorithms.clear();
+    assert_eq!(hello.ja4('t'), "t13d1516h2_8daaf6152771_6d807ffa2a79");
+    let old = ClientHello {
+        legacy_version: 0x0303,
+        ciphers: list("000a,002f,0035,003c,003d,009c,009d,c009,c00a,c013,c014,c023,c024,c027,c028,c02b,c02c,c02f,c030"),
+        extensions: list("0000,0005,000a,000b,000d,0017,0023,ff01"),
+        signature_algorithms: list("0804,0805,0806,0401,0501,0201,0403,0503,0203,0202,0601,0603"),
+        ..ClientHello::default()
+    };
+    assert_eq!(old.ja4('t'), "t12d190800_d83cc789557e_7af1ed941c26");
+    for (alpn, letters) in [("ab", "bb"), ("30ab", "3b"), ("30abcd31", "01"), ("3031abcd", "3d")] {
+        let hello = ClientHello { alpn: Some(hex(alpn)), ..ClientHello::default() };
+        let want = if alpn == "ab" { "ab" } else { letters };
+        assert_eq!(&hello.ja4('t')[8..10], want, "{alpn}");
+    }
+}
+
+#[test]
+fn a_tls_handshake_in_pieces() {
+    let body = [
+        &hex("0303")[..],
+        &[7; 32],
+        &hex("00 0004 1301 1302 0100 0018 0000 0010 000e 00 000b 6578616d706c652e636f6d 002b 0000")[..],
+    ]
+    .concat();
+    let handshake = [&[1, 0, 0, body.len() as u8][..], &body].concat();
+    let record = [&[0x16, 3, 1, 0, handshake.len() as u8][..], &handshake].concat();
+    let server = [&hex("16 0303 002a 02 000026 0303")[..], &[9; 32], &hex("00 1301 00")[..]].concat();
+    for cut in 1..record.len() {
+        let (service, records) = tcp(4444, &[(Orig, &record[..cut]), (Orig, &record[cut..]), (Resp, &server)]);
+        let [Record::Tls(t)] = &records[..] else { panic!("{cut}: {records:?}") };
+        assert_eq!((service, t.sni.as_deref(), t.cipher), (Service::Tls, Some("example.com"), Some(0x1301)), "{cut}");
+    }
+}
+
+#[test]
+fn irc_ssh_and_dhcp_tell_what_matters() {
+    let (_, irc) = tcp(51_987, &[(Orig, b"NICK bot\r\nJOIN #x key\r\n"), (Resp, b":a!b@c PRIVMSG #x :.scan\r\n")]);
+    let told: Vec<_> = irc
+        .iter()
+        .map(|r| match r {
+            Record::Irc(i) => (i.command.as_str(), i.params.as_str()),
+            r => panic!("{r:?}"),
+        })
+        .collect();
+    assert_eq!(told, [("NICK", "bot"), ("JOIN", "#x key"), ("PRIVMSG", "#x :.scan")]);
+    let (_, ssh) = tcp(2222, &[(Resp, b"SSH-2.0-a\r\n"), (Orig, b"SSH-2.0-b\r\n")]);
+    assert!(matches!(&ssh[..], [Record::Ssh(s)] if s.client.as_deref() == Some("SSH-2.0-b")));
+    let mut dhcp = vec![1, 1, 6, 0];
+    dhcp.resize(28, 0);
+    dhcp.extend([2, 0, 0, 0, 0, 5]);
+    dhcp.resize(236, 0);
+    dhcp.extend(hex("63825363 350103 3204 0a000005 0c03 706373 ff"));
+    let (_, records) = udp(67, &[(Orig, &dhcp)]);
+    let [Record::Dhcp(d)] = &records[..] else { panic!("{records:?}") };
+    assert_eq!((d.host_name.as_deref(), d.ip), (Some("pcs"), Some("10.0.0.5".parse().unwrap())));
+}
+
+#[test]
+fn frames_of_24_random_bytes_are_told_and_others_are_not() {
+    let (_, records) = udp(447, &[(Orig, &RANDOM[..24]), (Resp, &RANDOM[24..]), (Orig, &RANDOM[..23])]);
+    assert_eq!(records.iter().filter(|r| matches!(r, Record::Frame(_))).count(), 2);
+    let (_, plain) = udp(447, &[(Orig, &[0; 24]), (Orig, b"twenty-four plain bytes!")]);
+    assert!(plain.is_empty());
+}
+
+#[test]
+fn any_bytes_in_any_pieces_are_survived() {
+    let seeds: &[&[u8]] = &[
+        b"\0\x02\x30GET / HTTP/1.1\r\nHost: a\r\n\r\n\x21HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"\0\x01\x21220 mx ESMTP\r\n\x20EHLO a\r\n\x21250 ok\r\n\x20DATA\r\n\x21354 go\r\n",
+        b"\0\0\x40\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x07example\x03com\0\0\x01\0\x01",
+        b"\0\x03\x80\x16\x03\x01\x00\x60\x01\0\0\x5c\x03\x03aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\0\0\x02\x13\x01\x01\0",
+        b"\0\x05\x40NICK a\r\nUSER a b c :d\r\n",
+    ];
+    let mut state = 3u64;
+    for round in 0..20_000usize {
+        let mut bytes = seeds[round % seeds.len()].to_vec();
+        for _ in 0..=(round % 5) {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let at = (state >> 33) as usize % bytes.len();
+            bytes[at] = (state >> 20) as u8;
+        }
+        crate::fuzz_session(&bytes);
+    }
+}

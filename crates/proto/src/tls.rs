@@ -1,0 +1,301 @@
+//! TLS (RFC 8446, 5246): ClientHello and ServerHello, and the JA4 fingerprint of the former.
+//!
+//! JA4 source: FoxIO, "JA4: TLS Client Fingerprinting" (BSD 3-Clause), technical details as of 2026.
+
+use record::{Anomaly, Direction, Record, Timestamp, Tls, Transport};
+use sha2::{Digest, Sha256};
+
+use crate::cursor::Cursor;
+use crate::outbox::{Packets, Scene, text};
+
+/// A hello with post-quantum key shares and many extensions stays below 4 KiB; this leaves room.
+const MAX_HELLO: usize = 16 << 10;
+/// A host name has at most 255 bytes.
+const MAX_NAME: usize = 255;
+
+/// What a ClientHello says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientHello {
+    pub legacy_version: u16,
+    pub ciphers: Vec<u16>,
+    pub extensions: Vec<u16>,
+    pub sni: Option<String>,
+    pub alpn: Option<Vec<u8>>,
+    pub versions: Vec<u16>,
+    pub signature_algorithms: Vec<u16>,
+}
+
+const fn is_grease(v: u16) -> bool {
+    v & 0x0f0f == 0x0a0a && v >> 8 == v & 0xff
+}
+
+fn u16s(b: &[u8]) -> Vec<u16> {
+    b.as_chunks::<2>().0.iter().map(|c| u16::from_be_bytes(*c)).collect()
+}
+
+impl ClientHello {
+    /// Parses the body of a ClientHello (without the handshake header).
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let mut c = Cursor::new(body);
+        let mut made = Self { legacy_version: c.u16()?, ..Self::default() };
+        c.take(32)?;
+        if c.vec8()?.len() > 32 {
+            return None;
+        }
+        // DTLS has a cookie here.
+        if made.legacy_version >> 8 == 0xfe {
+            c.vec8()?;
+        }
+        made.ciphers = u16s(c.vec16()?);
+        c.vec8()?;
+        if c.is_empty() {
+            return Some(made);
+        }
+        let mut extensions = Cursor::new(c.vec16()?);
+        while !extensions.is_empty() {
+            let kind = extensions.u16()?;
+            let data = extensions.vec16()?;
+            made.extensions.push(kind);
+            // A broken extension is its own loss.
+            let _ = made.extension(kind, data);
+        }
+        Some(made)
+    }
+
+    fn extension(&mut self, kind: u16, data: &[u8]) -> Option<()> {
+        let mut c = Cursor::new(data);
+        match kind {
+            0 => {
+                let mut names = Cursor::new(c.vec16()?);
+                while !names.is_empty() {
+                    let (kind, name) = (names.u8()?, names.vec16()?);
+                    if kind == 0 {
+                        self.sni = Some(text(name, MAX_NAME).to_ascii_lowercase());
+                    }
+                }
+            }
+            13 => self.signature_algorithms = u16s(c.vec16()?),
+            16 => self.alpn = Some(Cursor::new(c.vec16()?).vec8()?.to_vec()),
+            43 => self.versions = u16s(c.vec8()?),
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The highest version offered.
+    pub fn version(&self) -> u16 {
+        self.versions.iter().copied().filter(|v| !is_grease(*v)).max().unwrap_or(self.legacy_version)
+    }
+
+    /// The JA4 fingerprint; `protocol` is `t`, `q` or `d`.
+    pub fn ja4(&self, protocol: char) -> String {
+        let version = match self.version() {
+            0x0304 => "13",
+            0x0303 => "12",
+            0x0302 => "11",
+            0x0301 => "10",
+            0x0300 => "s3",
+            0x0002 => "s2",
+            0xfeff => "d1",
+            0xfefd => "d2",
+            0xfefc => "d3",
+            _ => "00",
+        };
+        let sni = if self.extensions.contains(&0) { 'd' } else { 'i' };
+        let mut ciphers: Vec<u16> = self.ciphers.iter().copied().filter(|v| !is_grease(*v)).collect();
+        let mut extensions: Vec<u16> = self.extensions.iter().copied().filter(|v| !is_grease(*v)).collect();
+        let counts = (ciphers.len().min(99), extensions.len().min(99));
+        let alpn = alpn_letters(self.alpn.as_deref().unwrap_or_default());
+        ciphers.sort_unstable();
+        extensions.retain(|e| *e != 0 && *e != 16);
+        extensions.sort_unstable();
+        let algorithms: Vec<u16> = self.signature_algorithms.iter().copied().filter(|v| !is_grease(*v)).collect();
+        let mut of_extensions = hex_list(&extensions);
+        if !of_extensions.is_empty() && !algorithms.is_empty() {
+            of_extensions.push('_');
+            of_extensions.push_str(&hex_list(&algorithms));
+        }
+        format!(
+            "{protocol}{version}{sni}{:02}{:02}{alpn}_{}_{}",
+            counts.0,
+            counts.1,
+            short_hash(&hex_list(&ciphers)),
+            short_hash(&of_extensions)
+        )
+    }
+}
+
+fn alpn_letters(alpn: &[u8]) -> String {
+    match (alpn.first(), alpn.last()) {
+        (Some(a), Some(b)) if a.is_ascii_alphanumeric() && b.is_ascii_alphanumeric() => {
+            [char::from(*a), char::from(*b)].iter().collect()
+        }
+        (Some(a), Some(b)) => {
+            let (first, last) = (format!("{a:02x}"), format!("{b:02x}"));
+            first.chars().take(1).chain(last.chars().skip(1)).collect()
+        }
+        _ => "00".to_owned(),
+    }
+}
+
+fn hex_list(values: &[u16]) -> String {
+    let each: Vec<String> = values.iter().map(|v| format!("{v:04x}")).collect();
+    each.join(",")
+}
+
+fn short_hash(text: &str) -> String {
+    if text.is_empty() {
+        return "0".repeat(12);
+    }
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    let [a, b, c, d, e, f, ..] = digest;
+    format!("{:012x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+}
+
+/// Collects the handshake bytes of one side.
+#[derive(Debug, Default)]
+struct Handshake {
+    /// Record bytes not yet whole.
+    records: Vec<u8>,
+    /// Handshake bytes taken out of records.
+    messages: Vec<u8>,
+    over: bool,
+}
+
+impl Handshake {
+    /// Adds stream bytes; `None` when they are not TLS records (any more).
+    fn add(&mut self, bytes: &[u8]) -> Option<()> {
+        if self.over {
+            return Some(());
+        }
+        self.records.extend_from_slice(bytes.get(..MAX_HELLO).unwrap_or(bytes));
+        let records = std::mem::take(&mut self.records);
+        let mut c = Cursor::new(&records);
+        while !c.is_empty() {
+            let mut ahead = c;
+            let (Some(kind), Some(version), Some(len)) = (ahead.u8(), ahead.u16(), ahead.u16()) else { break };
+            if !(0x14..=0x18).contains(&kind) || version >> 8 != 3 || usize::from(len) > (1 << 14) + 2048 {
+                return None;
+            }
+            let Some(body) = ahead.take(usize::from(len)) else {
+                // A hello may be read before its record is whole: keep what there is.
+                break;
+            };
+            if kind == 0x16 {
+                self.messages.extend_from_slice(body);
+            } else {
+                self.over = true;
+            }
+            c = ahead;
+        }
+        self.records = c.rest().to_vec();
+        (self.records.len() <= 2 * MAX_HELLO && self.messages.len() <= 2 * MAX_HELLO).then_some(())
+    }
+
+    /// The first handshake message, if it is whole: kind and body.
+    fn first(&self) -> Option<(u8, &[u8])> {
+        let mut c = Cursor::new(&self.messages);
+        let (kind, len) = (c.u8()?, c.u24()?);
+        Some((kind, c.take(len as usize)?))
+    }
+}
+
+/// A TLS connection up to the ServerHello.
+#[derive(Default)]
+pub struct TlsSession {
+    sides: [Handshake; 2],
+    client: Option<ClientHello>,
+    server: Option<(u16, u16)>,
+    started: Option<Timestamp>,
+    packets: Packets,
+    told: bool,
+}
+
+impl TlsSession {
+    /// Bytes of a stream; `false` when nothing more is to be learnt.
+    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+        self.started.get_or_insert(scene.ts);
+        let [orig, resp] = &mut self.sides;
+        let side = if from == Direction::Orig { orig } else { resp };
+        if side.add(bytes).is_none() {
+            scene.out.strange(Anomaly::TlsMalformed);
+            self.end(scene);
+            return false;
+        }
+        match (from, side.first()) {
+            (Direction::Orig, Some((1, body))) if self.client.is_none() => {
+                self.packets.add(scene.packet);
+                match ClientHello::parse(body) {
+                    Some(hello) => self.client = Some(hello),
+                    None => scene.out.strange(Anomaly::TlsMalformed),
+                }
+            }
+            (Direction::Resp, Some((2, body))) if self.server.is_none() => {
+                self.packets.add(scene.packet);
+                self.server = server_hello(body);
+                self.end(scene);
+                return false;
+            }
+            (Direction::Resp, Some(_)) => {
+                self.end(scene);
+                return false;
+            }
+            _ => {}
+        }
+        if from == Direction::Resp && side.over {
+            self.end(scene);
+            return false;
+        }
+        true
+    }
+
+    /// Bytes are missing: a hello that is not whole will not become so.
+    pub fn gap(&mut self, scene: &mut Scene<'_>) {
+        self.end(scene);
+    }
+
+    pub fn end(&mut self, scene: &mut Scene<'_>) {
+        if self.told {
+            return;
+        }
+        self.told = true;
+        let hello = self.client.take();
+        let ja4 = hello.as_ref().map(|h| h.ja4(if scene.flow.tuple.transport == Transport::Udp { 'd' } else { 't' }));
+        let (version, cipher) = match self.server {
+            Some((version, cipher)) => (version, Some(cipher)),
+            None => (hello.as_ref().map_or(0, ClientHello::version), None),
+        };
+        let (sni, alpn) = hello.map(|h| (h.sni, h.alpn)).unwrap_or_default();
+        scene.out.records.push(Record::Tls(Box::new(Tls {
+            ts: self.started.unwrap_or(scene.ts),
+            at: scene.at,
+            flow: scene.flow.id,
+            tuple: scene.flow.tuple,
+            version,
+            sni,
+            alpn: alpn.map(|a| text(&a, MAX_NAME)),
+            ja4,
+            cipher,
+            packets: self.packets.take(),
+        })));
+    }
+}
+
+/// The chosen version and cipher suite of a ServerHello.
+fn server_hello(body: &[u8]) -> Option<(u16, u16)> {
+    let mut c = Cursor::new(body);
+    let mut version = c.u16()?;
+    c.take(32)?;
+    c.vec8()?;
+    let cipher = c.u16()?;
+    c.u8()?;
+    if let Some(extensions) = c.vec16() {
+        let mut c = Cursor::new(extensions);
+        while let (Some(kind), Some(data)) = (c.u16(), c.vec16()) {
+            if let (43, [hi, lo]) = (kind, data) {
+                version = u16::from_be_bytes([*hi, *lo]);
+            }
+        }
+    }
+    Some((version, cipher))
+}
