@@ -1,1 +1,36 @@
-//! x
+//! Did this host do that?
+//!
+//! One file per behaviour. A [`Detector`] observes records and, when its condition holds, fires [`record::Evidence`]:
+//! numbers and packets, never prose and never decibans, which are the verdict's. The head of each file is the manual
+//! page that `hydrophone behaviours NAME` prints.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub mod bigrams;
+mod catalogue;
+pub mod domains;
+pub mod front_pages;
+pub mod generated_names;
+mod home;
+pub mod kraken_frames;
+pub mod kraken_names;
+mod lore;
+pub mod mail_exchanger_lookups;
+pub mod module_download;
+pub mod peer_walk;
+pub mod port_imposter;
+pub mod same_remote_chain;
+mod scene;
+pub mod smtp_probe;
+pub mod spam_run;
+pub mod spam_update_cycle;
+pub mod story_order;
+mod table;
+
+pub use catalogue::{Behaviour, CATALOGUE, Settings, detectors};
+pub use home::{Home, HomeGuess};
+pub use lore::{Application, Lore};
+pub use scene::{Chronicle, Detector, Fire, Scene};
+
+#[cfg(test)]
+mod testing;

@@ -145,8 +145,8 @@ pub struct Evidence {
     pub packets: Vec<PacketId>,
     /// The flows that prove it, at most 32.
     pub flows: Vec<FlowId>,
-    /// The remote that it is about, if it is about one.
-    pub remote: Option<IpAddr>,
+    /// The remotes that it is about, at most 64.
+    pub remotes: Vec<IpAddr>,
     /// Further values for a reader.
     pub facts: BTreeMap<Cow<'static, str>, FactValue>,
 }

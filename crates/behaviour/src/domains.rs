@@ -1,0 +1,104 @@
+//! Names: what is registered, what is below it, and which lists it stands on.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::OnceLock;
+
+/// The registrable domain of a name (`www.bbc.co.uk` → `bbc.co.uk`); `None` for a suffix, a single label, an address.
+pub fn registrable(name: &str) -> Option<&str> {
+    if name.parse::<IpAddr>().is_ok() {
+        return None;
+    }
+    let domain = psl::domain(name.as_bytes())?;
+    if !domain.suffix().is_known() && !name.contains('.') {
+        return None;
+    }
+    std::str::from_utf8(domain.as_bytes()).ok()
+}
+
+/// The label that somebody chose when registering: the first of the registrable domain.
+pub fn chosen_label(name: &str) -> Option<&str> {
+    registrable(name)?.split('.').next()
+}
+
+/// A list file as a set: one entry per line, `#` begins a comment.
+fn set_of(text: &'static str) -> HashSet<&'static str> {
+    text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()
+}
+
+/// Whether a name stands on a list, itself or by a parent domain.
+fn is_below(set: &HashSet<&'static str>, name: &str) -> bool {
+    let mut rest = name;
+    loop {
+        if set.contains(rest) {
+            return true;
+        }
+        match rest.split_once('.') {
+            Some((_, parent)) => rest = parent,
+            None => return false,
+        }
+    }
+}
+
+macro_rules! list {
+    ($(#[$doc:meta])* $name:ident, $file:literal) => {
+        $(#[$doc])*
+        pub fn $name(name: &str) -> bool {
+            static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
+            is_below(SET.get_or_init(|| set_of(include_str!(concat!("../lists/", $file)))), name)
+        }
+    };
+}
+
+list!(
+    /// Whether a name is one of a mail exchanger that bots probe.
+    is_probe_target, "probe_targets.txt"
+);
+list!(
+    /// Whether a name belongs to a news site or portal.
+    is_front_page, "front_pages.txt"
+);
+list!(
+    /// Whether a name is asked by operating systems and browsers to see whether they are online.
+    is_connectivity_check, "connectivity_checks.txt"
+);
+list!(
+    /// Whether a name lies below a dynamic-DNS suffix.
+    is_dynamic, "dynamic_dns.txt"
+);
+
+/// Splits a dynamic-DNS name into the label before its suffix and the suffix.
+pub fn dynamic_parts(name: &str) -> Option<(&str, &str)> {
+    let mut rest = name;
+    while let Some((label, parent)) = rest.split_once('.') {
+        if is_dynamic(parent) && !is_dynamic(parent.split_once('.').map_or("", |(_, p)| p)) {
+            return Some((label, parent));
+        }
+        rest = parent;
+    }
+    None
+}
+
+/// Whether a `Host` is an address, as a bot's often is and a person's hardly ever.
+pub fn is_address_literal(host: &str) -> bool {
+    host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_apart() {
+        assert_eq!(registrable("www.bbc.co.uk"), Some("bbc.co.uk"));
+        assert_eq!(registrable("localhost"), None);
+        assert_eq!(registrable("10.0.0.1"), None);
+        assert_eq!(chosen_label("a.b.example.com"), Some("example"));
+        assert_eq!(dynamic_parts("rbqdxflojkj.mooo.com"), Some(("rbqdxflojkj", "mooo.com")));
+        assert_eq!(dynamic_parts("example.com"), None);
+        assert!(is_front_page("www.nytimes.com") && !is_front_page("times.com"));
+        assert!(is_probe_target("mx.google.com") && !is_probe_target("google.com"));
+        assert!(is_connectivity_check("www.msftconnecttest.com"));
+        assert!(is_address_literal("[2001:db8::1]") && !is_address_literal("a.b"));
+    }
+}

@@ -1,0 +1,154 @@
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Conn, ConnPhase, Dns, Record, Service, Timestamp};
+
+use crate::Home;
+use crate::table::HostTable;
+
+/// How long a name stays known for an address (DETECTION §4.5: "never resolved by DNS in 24 h").
+const NAME_MEMORY: Duration = Duration::from_hours(24);
+/// MX questions remembered of one host.
+const MAX_MX: usize = 512;
+/// Names remembered of one address.
+const MAX_NAMES: usize = 4;
+/// Local hosts remembered of one remote: enough to tell a popular one.
+const MAX_USERS: usize = 64;
+
+/// What a user runs that explains odd traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Application {
+    /// BitTorrent, eDonkey, Gnutella.
+    P2p,
+    /// Calls.
+    Voip,
+    /// A tunnel.
+    Vpn,
+}
+
+#[derive(Debug, Default)]
+struct HostLore {
+    mx: VecDeque<(Timestamp, String)>,
+    applications: BTreeMap<Application, Timestamp>,
+}
+
+#[derive(Debug, Default)]
+struct RemoteLore {
+    names: VecDeque<(Timestamp, String)>,
+    users: Vec<IpAddr>,
+}
+
+/// What is known of hosts, names and applications, for every behaviour.
+#[derive(Debug)]
+pub struct Lore {
+    home: Home,
+    hosts: HostTable<HostLore>,
+    remotes: HostTable<RemoteLore>,
+    locals: HashSet<IpAddr>,
+    most_locals: usize,
+}
+
+impl Lore {
+    /// Knows nothing but where home is; keeps at most `hosts` local hosts and eight times as many remotes.
+    pub fn new(home: Home, hosts: usize) -> Self {
+        Self {
+            home,
+            hosts: HostTable::new(hosts),
+            remotes: HostTable::new(hosts.saturating_mul(8)),
+            locals: HashSet::new(),
+            most_locals: hosts,
+        }
+    }
+
+    /// The local networks.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Learns from a record.
+    pub fn learn(&mut self, record: &Record, now: Timestamp) {
+        match record {
+            Record::Dns(dns) => self.learn_dns(dns, now),
+            Record::Conn(conn) => self.learn_conn(conn, now),
+            _ => {}
+        }
+    }
+
+    fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
+        for answer in &dns.answers {
+            if let Some(ip) = answer.addr {
+                let names = &mut self.remotes.of(ip, now).names;
+                names.retain(|(_, n)| *n != dns.query);
+                names.push_back((dns.ts, dns.query.clone()));
+                if names.len() > MAX_NAMES {
+                    names.pop_front();
+                }
+            }
+        }
+        if dns.qtype == Dns::MX && self.home.contains(dns.tuple.orig.ip) {
+            let mx = &mut self.hosts.of(dns.tuple.orig.ip, now).mx;
+            mx.push_back((dns.ts, dns.query.clone()));
+            if mx.len() > MAX_MX {
+                mx.pop_front();
+            }
+        }
+    }
+
+    fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
+        let (orig, resp) = (conn.tuple.orig.ip, conn.tuple.resp.ip);
+        for ip in [orig, resp] {
+            if self.home.contains(ip) && self.locals.len() < self.most_locals {
+                self.locals.insert(ip);
+            }
+        }
+        if self.home.contains(orig) && self.home.is_external(resp) {
+            let users = &mut self.remotes.of(resp, now).users;
+            if users.len() < MAX_USERS && !users.contains(&orig) {
+                users.push(orig);
+            }
+        }
+        // An application is verified when both sides speak it.
+        if conn.phase == ConnPhase::Interim || (conn.packets[0] == 0 || conn.packets[1] == 0) {
+            return;
+        }
+        let application = match conn.service {
+            s if s.is_p2p() => Application::P2p,
+            s if s.is_vpn() => Application::Vpn,
+            Service::Sip | Service::Rtp | Service::Stun => Application::Voip,
+            _ => return,
+        };
+        for ip in [orig, resp] {
+            if self.home.contains(ip) {
+                self.hosts.of(ip, now).applications.insert(application, now);
+            }
+        }
+    }
+
+    /// The name last resolved to `ip` within a day.
+    pub fn name_of(&self, ip: IpAddr, now: Timestamp) -> Option<&str> {
+        let (ts, name) = self.remotes.get(ip)?.names.back()?;
+        (now.since(*ts) <= NAME_MEMORY).then_some(name.as_str())
+    }
+
+    /// All names resolved to `ip` within a day, newest last, at most four.
+    pub fn names_of(&self, ip: IpAddr, now: Timestamp) -> Vec<&str> {
+        let names = self.remotes.get(ip).map(|r| r.names.iter());
+        names.into_iter().flatten().filter(|(ts, _)| now.since(*ts) <= NAME_MEMORY).map(|(_, n)| n.as_str()).collect()
+    }
+
+    /// Whether `host` asked for mail exchangers within `span` before `ts`.
+    pub fn asked_mx(&self, host: IpAddr, ts: Timestamp, span: Duration) -> bool {
+        self.hosts.get(host).is_some_and(|h| h.mx.iter().any(|(t, _)| *t <= ts && ts.since(*t) <= span))
+    }
+
+    /// When `host` was last seen to use an application.
+    pub fn last_used(&self, host: IpAddr, application: Application) -> Option<Timestamp> {
+        self.hosts.get(host)?.applications.get(&application).copied()
+    }
+
+    /// Local hosts that used `remote`, and local hosts in all.
+    pub fn prevalence(&self, remote: IpAddr) -> (usize, usize) {
+        (self.remotes.get(remote).map_or(0, |r| r.users.len()), self.locals.len())
+    }
+}

@@ -1,0 +1,308 @@
+//! ## What it sees
+//! A host sends opaque datagrams to several hosts elsewhere, each on another port, whose names it never asked for.
+//!
+//! ## Why it matters
+//! A peer-to-peer bot walks its list of peers until some answer, and registers with them (ATT&CK T1095, T1571). Ports,
+//! contents and names may all be new; the walk remains.
+//!
+//! ## How it decides
+//! Over 600 s of UDP to hosts elsewhere, without everything that is recognised by content: P distinct remotes, D distinct
+//! remote ports per remote, N share never resolved by DNS within 24 h, R share whose first datagram is opaque, F share
+//! unanswered. Fires at P ≥ 5, D ≥ 0.8, R ≥ 0.7 and N ≥ 0.8 (or names of a known generator). More for P ≥ 20, for F ≥ 0.3, and for
+//! first datagrams of equal length with differing content, at least three.
+//!
+//! ## What else looks like this
+//! File sharing, calls, games and tunnels, as far as they are not recognised; a verified peer-to-peer or voice application
+//! on the host within an hour discounts it.
+//!
+//! ## Blind spots
+//! Peers on one fixed port; peers over TCP; fewer than five peers.
+//!
+//! ## Options
+//! `peers` (5), `many_peers` (20), `ports_per_peer` (0.8), `opaque_share` (0.7), `unnamed_share` (0.8), `unanswered_share` (0.3), `window` (10m).
+//!
+//! ## References
+//! R. Balupari, McAfee Avert Labs (2008); C. Rossow et al., "P2PWNED", IEEE S&P 2013.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::kraken_names::generator_of;
+use crate::table::HostTable;
+use crate::{Application, Detector, Fire, Scene};
+
+/// Remotes remembered of one host.
+const MAX_PEERS: usize = 512;
+/// Equal first lengths that count as recurring (*assumed*).
+const RECURRING: usize = 3;
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Distinct remotes, ≥ 2 (*assumed*).
+    pub peers: usize,
+    /// So many count more (*assumed*).
+    pub many_peers: usize,
+    /// Distinct remote ports per remote, 0–1 (*assumed*).
+    pub ports_per_peer: f64,
+    /// Share whose first datagram is opaque, 0–1 (*assumed*).
+    pub opaque_share: f64,
+    /// Share never resolved by DNS, 0–1 (*assumed*).
+    pub unnamed_share: f64,
+    /// Share unanswered that counts more, 0–1 (*assumed*).
+    pub unanswered_share: f64,
+    /// The window (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            peers: 5,
+            many_peers: 20,
+            ports_per_peer: 0.8,
+            opaque_share: 0.7,
+            unnamed_share: 0.8,
+            unanswered_share: 0.3,
+            window: Duration::from_mins(10),
+        }
+    }
+}
+
+struct Peer {
+    ts: Timestamp,
+    port: u16,
+    named: bool,
+    generated: bool,
+    opaque: bool,
+    answered: bool,
+    len: u32,
+    head: Vec<u8>,
+    flow: FlowId,
+    packet: PacketId,
+}
+
+#[derive(Default)]
+struct Host {
+    peers: BTreeMap<IpAddr, Peer>,
+    told: Option<(Timestamp, usize, usize)>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    hosts: HostTable<Host>,
+}
+
+impl Watcher {
+    /// Watches at most `hosts` hosts.
+    pub fn new(settings: Settings, hosts: usize) -> Self {
+        Self { settings, hosts: HostTable::new(hosts) }
+    }
+}
+
+impl Detector for Watcher {
+    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+        let Record::Conn(c) = record else { return };
+        if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
+            return;
+        }
+        let Some(host) = scene.outbound(&c.tuple) else { return };
+        let remote = c.tuple.resp.ip;
+        let state = self.hosts.of(host, scene.now);
+        if c.service.is_recognised() {
+            // A walk that turns out to be an application is none.
+            state.peers.remove(&remote);
+            return;
+        }
+        let Some(first) = c.first_payload[0] else { return };
+        if first.len == 0 {
+            return;
+        }
+        let names = scene.lore.names_of(remote, scene.now);
+        let peer = Peer {
+            ts: c.ts,
+            port: c.tuple.resp.port,
+            named: !names.is_empty(),
+            generated: names.iter().any(|n| generator_of(n).is_some()),
+            opaque: first.is_opaque(),
+            answered: c.packets[1] > 0,
+            len: first.len,
+            head: first.head().to_vec(),
+            flow: c.flow,
+            packet: c.key_packets.first().copied().unwrap_or_default(),
+        };
+        // The first contact counts; a later word on the same flow may tell that it was answered.
+        match state.peers.get_mut(&remote) {
+            Some(known) if c.ts.since(known.ts) <= self.settings.window => known.answered |= peer.answered,
+            _ => {
+                state.peers.insert(remote, peer);
+            }
+        }
+        let newest = state.peers.values().map(|p| p.ts).max().unwrap_or(c.ts);
+        state.peers.retain(|_, p| newest.since(p.ts) <= self.settings.window);
+        if state.peers.len() > MAX_PEERS {
+            state.peers.pop_first();
+        }
+        judge(&self.settings, host, state, scene);
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.hosts.forgotten()
+    }
+}
+
+fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<'_>) {
+    let p = state.peers.len();
+    if p < settings.peers {
+        scene.near(host, p as f64, settings.peers as f64, "opaque UDP peers");
+        return;
+    }
+    let share = |f: fn(&Peer) -> bool| state.peers.values().filter(|x| f(x)).count() as f64 / p as f64;
+    let ports: BTreeSet<u16> = state.peers.values().map(|x| x.port).collect();
+    let d = ports.len() as f64 / p as f64;
+    let (n, f, r) = (share(|x| !x.named), share(|x| !x.answered), share(|x| x.opaque));
+    let generated = share(|x| x.generated) >= settings.unnamed_share;
+    let misses = [(d, settings.ports_per_peer, "ports per peer"), (r, settings.opaque_share, "opaque first datagrams")];
+    for (value, threshold, unit) in misses {
+        if value < threshold {
+            scene.near(host, value, threshold, unit);
+            return;
+        }
+    }
+    if n < settings.unnamed_share && !generated {
+        scene.near(host, n, settings.unnamed_share, "peers never resolved by DNS");
+        return;
+    }
+    let mut grades = vec![("walk", 1)];
+    if p >= settings.many_peers {
+        grades.push(("many_peers", 1));
+    }
+    if f >= settings.unanswered_share {
+        grades.push(("unanswered", 1));
+    }
+    let mut by_len: BTreeMap<u32, BTreeSet<&[u8]>> = BTreeMap::new();
+    for peer in state.peers.values().filter(|x| x.opaque) {
+        by_len.entry(peer.len).or_default().insert(&peer.head);
+    }
+    let recurring = by_len.iter().max_by_key(|(_, heads)| heads.len()).filter(|(_, heads)| heads.len() >= RECURRING);
+    if recurring.is_some() {
+        grades.push(("equal_lengths", 1));
+    }
+    let recent = state.told.filter(|(t, ..)| scene.now.since(*t) <= settings.window);
+    if recent.is_some_and(|(_, peers, g)| p < peers * 2 && grades.len() <= g) {
+        return;
+    }
+    state.told = Some((scene.now, p, grades.len()));
+    let mut order: Vec<(&IpAddr, &Peer)> = state.peers.iter().collect();
+    order.sort_by_key(|(_, x)| x.ts);
+    let hour = |a: Application| {
+        scene.lore.last_used(host, a).is_some_and(|t| scene.now.since(t) <= Duration::from_hours(1))
+    };
+    let explained = hour(Application::P2p) || hour(Application::Voip);
+    let fire = Fire {
+        host,
+        key: "walk".into(),
+        grades,
+        started: order[0].1.ts,
+        value: p as f64,
+        threshold: settings.peers as f64,
+        unit: "opaque UDP peers",
+        source: "assumed",
+        packets: order.iter().map(|(_, x)| x.packet).collect(),
+        flows: order.iter().map(|(_, x)| x.flow).collect(),
+        remotes: order.iter().map(|(ip, _)| **ip).collect(),
+        facts: vec![
+            ("ports_per_peer", d.into()),
+            ("unnamed_share", n.into()),
+            ("unanswered_share", f.into()),
+            ("opaque_share", r.into()),
+            ("recurring_length", recurring.map_or(0, |(len, _)| u64::from(*len)).into()),
+            ("application_within_hour", explained.into()),
+        ],
+    };
+    scene.fire(fire);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use record::{Dns, PayloadFacts, Service};
+
+    fn bench() -> Bench {
+        Bench::new("peer_walk", Watcher::new(Settings::default(), 100))
+    }
+
+    fn peer(i: u64, len: usize) -> record::Conn {
+        let mut c = conn(1.0 + i as f64, Transport::Udp, &format!("198.51.100.{}", i + 1), 20_000 + i as u16);
+        c.service = Service::Opaque;
+        let bytes = random(len, i + 7);
+        c.first_payload[0] = payload(&bytes);
+        c
+    }
+
+    #[test]
+    fn five_peers_fire_and_four_do_not() {
+        let mut b = bench();
+        for i in 0..4 {
+            b.feed(record(peer(i, 40 + i as usize)), 10.0 + i as f64);
+        }
+        assert!(b.evidence.is_empty());
+        assert_eq!(b.near.values().next().unwrap().value, 4.0);
+        b.feed(record(peer(4, 50)), 20.0);
+        assert_eq!(b.grades(), ["walk"]);
+    }
+
+    #[test]
+    fn more_speaks_louder() {
+        let mut b = bench();
+        for i in 0..20 {
+            let mut c = peer(i, 40);
+            if i % 2 == 0 {
+                c.packets = [1, 0];
+            }
+            b.feed(record(c), 10.0 + i as f64);
+        }
+        assert_eq!(b.grades(), ["walk", "many_peers", "unanswered", "equal_lengths"]);
+    }
+
+    #[test]
+    fn what_is_recognised_named_plain_or_on_one_port_is_not_it() {
+        let run = |change: &dyn Fn(u64, &mut record::Conn), named: bool| {
+            let mut b = bench();
+            for i in 0..10 {
+                let mut c = peer(i, 40);
+                change(i, &mut c);
+                if named {
+                    b.feed(dns(0.5, &format!("p{i}.example.com"), Dns::A, 0, Some(&c.tuple.resp.ip.to_string())), 0.5);
+                }
+                b.feed(record(c), 10.0 + i as f64);
+            }
+            b.evidence.len()
+        };
+        assert!(run(&|_, _| (), false) > 0);
+        assert_eq!(run(&|_, c| c.service = Service::Dht, false), 0);
+        assert_eq!(run(&|_, c| c.tuple.resp.port = 447, false), 0);
+        assert_eq!(run(&|_, c| c.first_payload[0] = Some(PayloadFacts::of(b"plain text goes here", 20)), false), 0);
+        assert_eq!(run(&|_, _| (), true), 0);
+        assert_eq!(run(&|_, c| c.start_seen = false, false), 0);
+    }
+
+    #[test]
+    fn the_window_is_ten_minutes() {
+        let mut b = bench();
+        for i in 0..5 {
+            let mut c = peer(i, 40);
+            c.ts = at(1.0 + 151.0 * i as f64);
+            b.feed(record(c), 10.0 + 151.0 * i as f64);
+        }
+        assert!(b.evidence.is_empty());
+    }
+}

@@ -1,0 +1,376 @@
+//! ## What it sees
+//! A host that spoke to a remote over UDP takes a larger transfer from the same remote over TCP soon after, in a form
+//! that no ordinary client uses.
+//!
+//! ## Why it matters
+//! The peer that a bot registered with hands it the update: 100–200 kB over TCP, by whatever port is open (ATT&CK T1105,
+//! T1008, T1104, T1071.001). The link between the two contacts holds when ports and contents change.
+//!
+//! ## How it decides
+//! UDP contact with the remote, not recognised by content, at most 1800 s before; then TCP to the same remote:
+//! (a) port 446 or 447, opaque, 80–250 kB inbound; (b) port 80, a POST with opaque body, without Referer, whose Host is
+//! missing, an address, a generated or a dynamic-DNS name, and whose answer of 20–250 kB is not what it declares; (c) port 443,
+//! where the first data is opaque and neither TLS nor SSLv2; (d) adds to (c) when port 80 of the same remote was refused,
+//! reset or silent within 60 s before. On any other port the chain counts at half. Without the UDP contact each counts less. No
+//! verdict on flows whose start was not seen or whose beginning is missing.
+//!
+//! ## What else looks like this
+//! Obfuscated proxies, tunnels, remote-help tools and file sharing on 443; remotes that many local hosts use (discounted).
+//!
+//! ## Blind spots
+//! An update from a remote that was never contacted before over UDP, in perfect HTTPS.
+//!
+//! ## Options
+//! `link` (30m), `fallback` (1m), `transfer_min` (80000), `transfer_max` (250000), `post_min` (20000).
+//!
+//! ## References
+//! R. Balupari, McAfee Avert Labs (2008); KRAKEN §2–3.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Conn, ConnPhase, Direction, FlowId, Http, PacketId, Record, Service, Timestamp, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::kraken_names::generator_of;
+use crate::table::HostTable;
+use crate::{Detector, Fire, Scene, domains};
+
+/// UDP contacts remembered of one host.
+const MAX_CONTACTS: usize = 1024;
+/// Failed tries on port 80 remembered of one host.
+const MAX_FAILED: usize = 64;
+const STUDY: &str = "field study 2008: 100–200 kB from the same peer";
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The UDP contact lies at most this far back (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub link: Duration,
+    /// From a failure on port 80 to 443 (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub fallback: Duration,
+    /// Inbound bytes of a transfer, at least (the study's 100 kB, with room).
+    pub transfer_min: u64,
+    /// Inbound bytes of a transfer, at most (the study's 200 kB, with room).
+    pub transfer_max: u64,
+    /// Inbound bytes of the answer to a POST, at least (*assumed*).
+    pub post_min: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            link: Duration::from_mins(30),
+            fallback: Duration::from_mins(1),
+            transfer_min: 80_000,
+            transfer_max: 250_000,
+            post_min: 20_000,
+        }
+    }
+}
+
+struct Contact {
+    ts: Timestamp,
+    flow: FlowId,
+    packet: PacketId,
+}
+
+#[derive(Default)]
+struct Host {
+    udp: BTreeMap<IpAddr, Contact>,
+    failed: VecDeque<(Timestamp, IpAddr, FlowId, PacketId)>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    hosts: HostTable<Host>,
+}
+
+impl Watcher {
+    /// Watches at most `hosts` hosts.
+    pub fn new(settings: Settings, hosts: usize) -> Self {
+        Self { settings, hosts: HostTable::new(hosts) }
+    }
+}
+
+impl Detector for Watcher {
+    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+        match record {
+            Record::Conn(c) if c.phase != ConnPhase::Interim => {
+                let Some(host) = scene.outbound(&c.tuple) else { return };
+                let state = self.hosts.of(host, scene.now);
+                match c.tuple.transport {
+                    Transport::Udp => contact(state, c),
+                    Transport::Tcp if c.phase == ConnPhase::Closed => tcp(&self.settings, host, state, c, scene),
+                    _ => {}
+                }
+            }
+            Record::Http(h) => {
+                let Some(host) = scene.outbound(&h.tuple) else { return };
+                post(&self.settings, host, self.hosts.of(host, scene.now), h, scene);
+            }
+            _ => {}
+        }
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.hosts.forgotten()
+    }
+}
+
+fn contact(state: &mut Host, c: &Conn) {
+    let remote = c.tuple.resp.ip;
+    if c.service.is_recognised() {
+        state.udp.remove(&remote);
+        return;
+    }
+    if c.first_payload[0].is_none() || !c.start_seen {
+        return;
+    }
+    let packet = c.key_packets.first().copied().unwrap_or_default();
+    // The first contact is the beginning of the chain; the latest word keeps it alive.
+    let known = state.udp.entry(remote).or_insert(Contact { ts: c.last, flow: c.flow, packet });
+    known.ts = known.ts.max(c.last);
+    if state.udp.len() > MAX_CONTACTS
+        && let Some(oldest) = state.udp.iter().min_by_key(|(ip, k)| (k.ts, **ip)).map(|(ip, _)| *ip)
+    {
+        state.udp.remove(&oldest);
+    }
+}
+
+/// The UDP contact with `remote` that lies before `ts`, if there is one in time.
+fn link<'a>(settings: &Settings, state: &'a Host, remote: IpAddr, ts: Timestamp) -> Option<&'a Contact> {
+    state.udp.get(&remote).filter(|k| ts.since(k.ts) <= settings.link)
+}
+
+fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mut Scene<'_>) {
+    let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
+    let failed = c.state.is_failure() || (c.bytes[1] == 0 && !c.opaque_first(Direction::Orig));
+    if port == 80 && failed {
+        let packet = c.key_packets.first().copied().unwrap_or_default();
+        state.failed.push_back((c.last, remote, c.flow, packet));
+        if state.failed.len() > MAX_FAILED {
+            state.failed.pop_front();
+        }
+        return;
+    }
+    if !c.start_seen || c.missed_bytes[0] > 0 || c.service != Service::Opaque {
+        return;
+    }
+    let first = c.first_speaker.unwrap_or(Direction::Orig);
+    if !c.opaque_first(first) {
+        return;
+    }
+    let linked = link(settings, state, remote, c.ts);
+    let inbound = c.bytes[1];
+    let sized = (settings.transfer_min..=settings.transfer_max).contains(&inbound);
+    let name = |with, without| if linked.is_some() { Some(with) } else { without };
+    let base = match port {
+        446 | 447 if sized => name("transfer_447", Some("transfer_447_unlinked")),
+        443 => name("opaque_443", Some("opaque_443_unlinked")),
+        _ if sized => name("transfer_any_port", None),
+        _ => None,
+    };
+    let Some(base) = base else {
+        if linked.is_some() {
+            scene.near(host, inbound as f64, settings.transfer_min as f64, "bytes from a UDP contact");
+        }
+        return;
+    };
+    let mut grades = vec![(base, 1)];
+    let mut packets = c.key_packets.clone();
+    let mut flows = vec![c.flow];
+    if let Some(k) = linked {
+        packets.push(k.packet);
+        flows.push(k.flow);
+    }
+    let fallback = state.failed.iter().rev().find(|(t, ip, ..)| *ip == remote && c.ts.since(*t) <= settings.fallback && *t <= c.ts);
+    if let Some((_, _, flow, packet)) = fallback.filter(|_| port == 443) {
+        grades.push(("fallback_from_80", 1));
+        packets.push(*packet);
+        flows.push(*flow);
+    }
+    let gap = linked.map_or(0.0, |k| c.ts.since(k.ts).as_secs_f64());
+    let (users, hosts) = scene.lore.prevalence(remote);
+    scene.fire(Fire {
+        host,
+        key: "chain".into(),
+        grades,
+        started: c.ts,
+        value: inbound as f64,
+        threshold: if port == 443 { 0.0 } else { settings.transfer_min as f64 },
+        unit: "bytes inbound",
+        source: STUDY,
+        packets,
+        flows,
+        remotes: vec![remote],
+        facts: vec![
+            ("port", u64::from(port).into()),
+            ("udp_before", linked.is_some().into()),
+            ("seconds_after_udp", gap.into()),
+            ("prevalent", is_prevalent(users, hosts).into()),
+        ],
+    });
+}
+
+/// Used by at least 5 % of the local hosts, and by 3 of at least 20: too few hosts have no customs.
+fn is_prevalent(users: usize, hosts: usize) -> bool {
+    hosts >= 20 && users >= 3 && users * 20 >= hosts
+}
+
+fn post(settings: &Settings, host: IpAddr, state: &Host, h: &Http, scene: &mut Scene<'_>) {
+    let remote = h.tuple.resp.ip;
+    let opaque = h.request.facts.is_some_and(|f| f.is_opaque());
+    let odd_host = h.host.as_deref().is_none_or(|n| {
+        n.is_empty() || domains::is_address_literal(n) || generator_of(n).is_some() || domains::is_dynamic(n)
+    });
+    if h.method != "POST" || !opaque || h.referer.is_some() || !odd_host {
+        return;
+    }
+    let sized = (settings.post_min..=settings.transfer_max).contains(&h.response.len);
+    if !sized || !contradicts(h) {
+        scene.near(host, h.response.len as f64, settings.post_min as f64, "bytes answering an opaque POST");
+        return;
+    }
+    let linked = link(settings, state, remote, h.ts);
+    let base = match (h.tuple.resp.port, linked.is_some()) {
+        (80, true) => "post_80",
+        (80, false) => "post_80_unlinked",
+        (_, true) => "post_any_port",
+        (_, false) => return,
+    };
+    let mut packets = h.packets.clone();
+    let mut flows = vec![h.flow];
+    if let Some(k) = linked {
+        packets.push(k.packet);
+        flows.push(k.flow);
+    }
+    let (users, hosts) = scene.lore.prevalence(remote);
+    scene.fire(Fire {
+        host,
+        key: "chain".into(),
+        grades: vec![(base, 1)],
+        started: h.ts,
+        value: h.response.len as f64,
+        threshold: settings.post_min as f64,
+        unit: "bytes inbound",
+        source: STUDY,
+        packets,
+        flows,
+        remotes: vec![remote],
+        facts: vec![
+            ("port", u64::from(h.tuple.resp.port).into()),
+            ("udp_before", linked.is_some().into()),
+            ("seconds_after_udp", linked.map_or(0.0, |k| h.ts.since(k.ts).as_secs_f64()).into()),
+            ("host", h.host.clone().unwrap_or_default().into()),
+            ("declared", h.response.declared.clone().unwrap_or_default().into()),
+            ("prevalent", is_prevalent(users, hosts).into()),
+        ],
+    });
+}
+
+/// The answer's bytes are not what its type says: opaque under a type of text or image, or under none.
+fn contradicts(h: &Http) -> bool {
+    let opaque = h.response.facts.is_some_and(|f| f.is_opaque()) && h.response.magic == record::Magic::None;
+    let declared = h.response.declared.as_deref().unwrap_or_default();
+    opaque && !h.response.encoded && (declared.is_empty() || !declared.starts_with("application/") && !declared.starts_with("video/") && !declared.starts_with("audio/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use record::{BodyFacts, ConnState};
+
+    fn bench(udp_at: Option<f64>) -> Bench {
+        let mut b = Bench::new("same_remote_chain", Watcher::new(Settings::default(), 100));
+        if let Some(t) = udp_at {
+            let mut c = conn(t, Transport::Udp, REMOTE, 31_337);
+            c.service = Service::Opaque;
+            c.last = c.ts;
+            c.first_payload[0] = payload(&random(40, 1));
+            b.feed(record(c), t + 60.0);
+        }
+        b
+    }
+
+    fn transfer(t: f64, port: u16, inbound: u64) -> Conn {
+        let mut c = conn(t, Transport::Tcp, REMOTE, port);
+        c.service = Service::Opaque;
+        c.bytes = [24, inbound];
+        c.first_payload = [payload(&random(24, 3)), payload(&random(200, 4))];
+        c.first_speaker = Some(Direction::Orig);
+        c
+    }
+
+    fn answer(t: f64, len: u64, declared: &str) -> Record {
+        let mut h = http(t, REMOTE, "POST", Some(REMOTE), "/");
+        h.request = BodyFacts { len: 60, facts: payload(&random(60, 5)), ..BodyFacts::default() };
+        h.response = BodyFacts { len, declared: Some(declared.into()), facts: payload(&random(400, 6)), ..BodyFacts::default() };
+        Record::Http(Box::new(h))
+    }
+
+    #[test]
+    fn the_old_bot_takes_its_update_on_447() {
+        for (inbound, fired) in [(79_999, false), (80_000, true), (250_000, true), (250_001, false)] {
+            let mut b = bench(Some(100.0));
+            b.feed(record(transfer(200.0, 447, inbound)), 210.0);
+            assert_eq!(!b.evidence.is_empty(), fired, "{inbound}");
+        }
+        let mut b = bench(None);
+        b.feed(record(transfer(200.0, 447, 100_000)), 210.0);
+        assert_eq!(b.grades(), ["transfer_447_unlinked"]);
+    }
+
+    #[test]
+    fn the_link_lasts_half_an_hour() {
+        for (t, grade) in [(1900.0, "transfer_447"), (1901.0, "transfer_447_unlinked")] {
+            let mut b = bench(Some(100.0));
+            b.feed(record(transfer(t, 447, 100_000)), t + 10.0);
+            assert_eq!(b.grades(), [grade], "{t}");
+        }
+    }
+
+    #[test]
+    fn the_new_bot_posts_on_80() {
+        let mut b = bench(Some(100.0));
+        b.feed(answer(200.0, 120_000, "text/html"), 210.0);
+        assert_eq!(b.grades(), ["post_80"]);
+        let mut b = bench(Some(100.0));
+        b.feed(answer(200.0, 19_999, "text/html"), 210.0);
+        b.feed(answer(201.0, 120_000, "application/octet-stream"), 211.0);
+        assert!(b.evidence.is_empty());
+    }
+
+    #[test]
+    fn the_fallback_needs_port_80_to_have_failed_within_a_minute() {
+        for (t, grades) in [(260.0, vec!["opaque_443", "fallback_from_80"]), (261.0, vec!["opaque_443"])] {
+            let mut b = bench(Some(100.0));
+            let mut refused = conn(199.0, Transport::Tcp, REMOTE, 80);
+            refused.state = ConnState::Rej;
+            b.feed(record(refused), 205.0);
+            b.feed(record(transfer(t, 443, 120_000)), t + 1.0);
+            assert_eq!(b.grades(), grades, "{t}");
+        }
+    }
+
+    #[test]
+    fn tls_and_flows_from_the_middle_are_not_judged() {
+        let mut b = bench(Some(100.0));
+        let mut tls = transfer(200.0, 443, 120_000);
+        tls.service = Service::Tls;
+        b.feed(record(tls), 210.0);
+        let mut late = transfer(220.0, 443, 120_000);
+        late.start_seen = false;
+        b.feed(record(late), 230.0);
+        let mut holed = transfer(240.0, 443, 120_000);
+        holed.missed_bytes = [10, 0];
+        b.feed(record(holed), 250.0);
+        assert!(b.evidence.is_empty());
+    }
+}

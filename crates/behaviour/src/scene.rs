@@ -1,0 +1,199 @@
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp};
+
+use crate::Lore;
+
+/// Packets and flows named in a piece of evidence.
+const MAX_PROOF: usize = 32;
+/// Remotes named in a piece of evidence.
+const MAX_REMOTES: usize = 64;
+/// Times remembered of one behaviour of one host.
+const MAX_EVENTS: usize = 256;
+/// Remotes remembered as a host's command channel.
+const MAX_COMMANDERS: usize = 1024;
+
+/// A behaviour at work.
+pub trait Detector: Send {
+    /// Looks at a record.
+    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>);
+    /// Time has passed (at least a second since the last call): what was waiting may be decided now.
+    fn tick(&mut self, scene: &mut Scene<'_>) {
+        let _ = scene;
+    }
+    /// Hosts whose state was forgotten for want of memory.
+    fn forgotten(&self) -> u64 {
+        0
+    }
+}
+
+/// What fired, before it is written down as evidence.
+#[derive(Debug)]
+pub struct Fire {
+    /// The host.
+    pub host: IpAddr,
+    /// Same key, same item: the stronger counts.
+    pub key: Cow<'static, str>,
+    /// The grades reached; the first is the base.
+    pub grades: Vec<(&'static str, u32)>,
+    /// First packet of it.
+    pub started: Timestamp,
+    /// The value compared.
+    pub value: f64,
+    /// With what.
+    pub threshold: f64,
+    /// In what unit.
+    pub unit: &'static str,
+    /// Where the threshold comes from.
+    pub source: &'static str,
+    /// Packets that prove it.
+    pub packets: Vec<PacketId>,
+    /// Flows that prove it.
+    pub flows: Vec<FlowId>,
+    /// Remotes it is about.
+    pub remotes: Vec<IpAddr>,
+    /// Further values.
+    pub facts: Vec<(&'static str, FactValue)>,
+}
+
+#[derive(Debug, Default)]
+struct HostChronicle {
+    /// Times of each behaviour: first packet and completion.
+    events: BTreeMap<&'static str, VecDeque<(Timestamp, Timestamp)>>,
+    /// First time of each stage.
+    stages: BTreeMap<Stage, Timestamp>,
+    commanders: HashSet<IpAddr>,
+}
+
+/// What has fired so far, for behaviours that build on others.
+#[derive(Debug, Default)]
+pub struct Chronicle {
+    hosts: HashMap<IpAddr, HostChronicle>,
+}
+
+impl Chronicle {
+    /// The times at which `behaviour` fired for `host`: first packet and completion, oldest first.
+    pub fn events(&self, host: IpAddr, behaviour: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
+        self.hosts.get(&host).and_then(|h| h.events.get(behaviour)).into_iter().flatten().copied()
+    }
+
+    /// Whether `behaviour` fired for `host` within `span` of `ts`, before or after.
+    pub fn near(&self, host: IpAddr, behaviour: &str, ts: Timestamp, span: Duration) -> bool {
+        self.events(host, behaviour).any(|(start, end)| start.minus(span) <= ts && ts <= end.plus(span))
+    }
+
+    /// When each stage first fired for `host`, by the stages' order in the story.
+    pub fn stages(&self, host: IpAddr) -> Vec<(Stage, Timestamp)> {
+        self.hosts.get(&host).map(|h| h.stages.iter().map(|(s, t)| (*s, *t)).collect()).unwrap_or_default()
+    }
+
+    /// Whether `remote` is part of what fired as `host`'s command channel or update.
+    pub fn commands(&self, host: IpAddr, remote: IpAddr) -> bool {
+        self.hosts.get(&host).is_some_and(|h| h.commanders.contains(&remote))
+    }
+
+    /// Hosts of which something fired.
+    pub fn hosts(&self) -> Vec<IpAddr> {
+        let mut all: Vec<_> = self.hosts.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence) {
+        let host = self.hosts.entry(evidence.host).or_default();
+        let events = host.events.entry(behaviour).or_default();
+        if events.back().is_none_or(|last| *last != (evidence.started, evidence.ts)) {
+            events.push_back((evidence.started, evidence.ts));
+        }
+        if events.len() > MAX_EVENTS {
+            events.pop_front();
+        }
+        if Stage::STORY.contains(&stage) {
+            let first = host.stages.entry(stage).or_insert(evidence.started);
+            *first = (*first).min(evidence.started);
+        }
+        if matches!(stage, Stage::Command | Stage::Update) && host.commanders.len() < MAX_COMMANDERS {
+            host.commanders.extend(&evidence.remotes);
+        }
+    }
+}
+
+/// What a detector sees while it looks: the time, what is known, and where to put what it finds.
+pub struct Scene<'a> {
+    /// Packet time.
+    pub now: Timestamp,
+    /// What is known of hosts, names and applications.
+    pub lore: &'a Lore,
+    /// What has fired so far.
+    pub chronicle: &'a mut Chronicle,
+    /// What fires now.
+    pub evidence: &'a mut Vec<Evidence>,
+    /// What came near.
+    pub near: &'a mut HashMap<(IpAddr, &'static str), NearMiss>,
+    /// The behaviour at work.
+    pub behaviour: &'static str,
+    /// Its stage.
+    pub stage: Stage,
+}
+
+impl Scene<'_> {
+    /// Writes down what fired.
+    pub fn fire(&mut self, mut fire: Fire) {
+        fire.packets.sort_unstable();
+        fire.packets.dedup();
+        fire.packets.truncate(MAX_PROOF);
+        fire.flows.truncate(MAX_PROOF);
+        fire.remotes.truncate(MAX_REMOTES);
+        let evidence = Evidence {
+            host: fire.host,
+            stage: self.stage,
+            behaviour: Cow::Borrowed(self.behaviour),
+            key: fire.key,
+            grades: fire.grades.into_iter().map(|(name, times)| Grade { name: Cow::Borrowed(name), times }).collect(),
+            started: fire.started,
+            ts: self.now.max(fire.started),
+            value: fire.value,
+            threshold: fire.threshold,
+            unit: Cow::Borrowed(fire.unit),
+            source: Cow::Borrowed(fire.source),
+            packets: fire.packets,
+            flows: fire.flows,
+            remotes: fire.remotes,
+            facts: fire.facts.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect(),
+        };
+        self.chronicle.note(self.stage, self.behaviour, &evidence);
+        self.evidence.push(evidence);
+    }
+
+    /// Notes how near it came: the nearest by the same measure is kept; another measure means that another condition is
+    /// the one that fails now.
+    pub fn near(&mut self, host: IpAddr, value: f64, threshold: f64, unit: &'static str) {
+        let made = NearMiss {
+            stage: self.stage,
+            behaviour: Cow::Borrowed(self.behaviour),
+            value,
+            threshold,
+            unit: Cow::Borrowed(unit),
+            ts: self.now,
+        };
+        let closeness = |n: &NearMiss| n.value / n.threshold.max(f64::MIN_POSITIVE);
+        match self.near.entry((host, self.behaviour)) {
+            std::collections::hash_map::Entry::Vacant(slot) => {
+                slot.insert(made);
+            }
+            std::collections::hash_map::Entry::Occupied(mut slot) => {
+                if made.unit != slot.get().unit || closeness(&made) > closeness(slot.get()) {
+                    slot.insert(made);
+                }
+            }
+        }
+    }
+
+    /// The local host of a flow that it opened to somewhere else.
+    pub fn outbound(&self, tuple: &record::Tuple) -> Option<IpAddr> {
+        (self.lore.home().contains(tuple.orig.ip) && self.lore.home().is_external(tuple.resp.ip)).then_some(tuple.orig.ip)
+    }
+}

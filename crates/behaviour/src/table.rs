@@ -1,0 +1,73 @@
+//! State per host, bounded: the longest silent host is forgotten first.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use record::Timestamp;
+
+/// A map from hosts to state that holds at most so many.
+#[derive(Debug)]
+pub struct HostTable<T> {
+    hosts: HashMap<IpAddr, (Timestamp, T)>,
+    most: usize,
+    forgotten: u64,
+}
+
+impl<T: Default> HostTable<T> {
+    /// Keeps at most `most` hosts.
+    pub fn new(most: usize) -> Self {
+        Self { hosts: HashMap::new(), most: most.max(16), forgotten: 0 }
+    }
+
+    /// The state of a host, made if it was not there.
+    pub fn of(&mut self, host: IpAddr, now: Timestamp) -> &mut T {
+        if self.hosts.len() >= self.most && !self.hosts.contains_key(&host) {
+            self.forget();
+        }
+        let entry = self.hosts.entry(host).or_insert_with(|| (now, T::default()));
+        entry.0 = entry.0.max(now);
+        &mut entry.1
+    }
+
+    /// The state of a host, if it is there.
+    pub fn get(&self, host: IpAddr) -> Option<&T> {
+        self.hosts.get(&host).map(|(_, t)| t)
+    }
+
+    /// The state of a host, if it is there, to be changed.
+    pub fn get_mut(&mut self, host: IpAddr) -> Option<&mut T> {
+        self.hosts.get_mut(&host).map(|(_, t)| t)
+    }
+
+    /// Hosts that were forgotten.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Forgets an eighth, the longest silent; ties by address, so that every run forgets the same.
+    fn forget(&mut self) {
+        let mut order: Vec<(Timestamp, IpAddr)> = self.hosts.iter().map(|(ip, (seen, _))| (*seen, *ip)).collect();
+        order.sort_unstable();
+        for (_, ip) in order.into_iter().take((self.most / 8).max(1)) {
+            self.hosts.remove(&ip);
+            self.forgotten += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silent_is_forgotten_first() {
+        let mut table: HostTable<u32> = HostTable::new(16);
+        for i in 0..100u8 {
+            *table.of(IpAddr::from([10, 0, 0, i]), Timestamp::from_secs(i64::from(i))) += 1;
+            assert!(table.hosts.len() <= 16);
+        }
+        assert!(table.get(IpAddr::from([10, 0, 0, 99])).is_some());
+        assert!(table.get(IpAddr::from([10, 0, 0, 1])).is_none());
+        assert!(table.forgotten() >= 84);
+    }
+}

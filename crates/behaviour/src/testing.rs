@@ -1,0 +1,283 @@
+//! Makes records for the tests of behaviours.
+#![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use record::{
+    BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId, FrameCandidate, Http, NearMiss,
+    PacketId, PayloadFacts, Record, Service, Smtp, SmtpCommandForm, Stage, Timestamp, Tls, Transport, Tuple,
+};
+
+use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, Scene};
+
+pub const HOST: &str = "10.0.0.5";
+pub const REMOTE: &str = "198.51.100.7";
+
+pub fn at(secs: f64) -> Timestamp {
+    Timestamp((secs * 1e9) as i64)
+}
+
+/// Runs one detector over records.
+pub struct Bench {
+    pub lore: Lore,
+    pub chronicle: Chronicle,
+    pub evidence: Vec<Evidence>,
+    pub near: HashMap<(IpAddr, &'static str), NearMiss>,
+    detector: Box<dyn Detector>,
+    behaviour: &'static str,
+    stage: Stage,
+    ticked: Timestamp,
+}
+
+impl Bench {
+    pub fn new(behaviour: &'static str, detector: impl Detector + 'static) -> Self {
+        let stage = CATALOGUE.iter().find(|b| b.name == behaviour).unwrap().stage;
+        Self {
+            lore: Lore::new(Home::private(), 1000),
+            chronicle: Chronicle::default(),
+            evidence: Vec::new(),
+            near: HashMap::new(),
+            detector: Box::new(detector),
+            behaviour,
+            stage,
+            ticked: Timestamp::MIN,
+        }
+    }
+
+    /// Something else fired before.
+    pub fn fired(&mut self, stage: Stage, behaviour: &'static str, started: f64, ended: f64) {
+        self.fired_with(stage, behaviour, started, ended, &[]);
+    }
+
+    pub fn fired_with(&mut self, stage: Stage, behaviour: &'static str, started: f64, ended: f64, remotes: &[&str]) {
+        let mut dropped = Vec::new();
+        let mut scene = Scene {
+            now: at(ended),
+            lore: &self.lore,
+            chronicle: &mut self.chronicle,
+            evidence: &mut dropped,
+            near: &mut self.near,
+            behaviour,
+            stage,
+        };
+        scene.fire(crate::Fire {
+            host: HOST.parse().unwrap(),
+            key: "x".into(),
+            grades: vec![("x", 1)],
+            started: at(started),
+            value: 1.0,
+            threshold: 1.0,
+            unit: "x",
+            source: "test",
+            packets: vec![],
+            flows: vec![],
+            remotes: remotes.iter().map(|r| r.parse().unwrap()).collect(),
+            facts: vec![],
+        });
+    }
+
+    pub fn feed(&mut self, record: Record, now: f64) {
+        let now = at(now);
+        self.lore.learn(&record, now);
+        let mut scene = Scene {
+            now,
+            lore: &self.lore,
+            chronicle: &mut self.chronicle,
+            evidence: &mut self.evidence,
+            near: &mut self.near,
+            behaviour: self.behaviour,
+            stage: self.stage,
+        };
+        if now.since(self.ticked).as_secs() >= 1 {
+            self.detector.tick(&mut scene);
+            self.ticked = now;
+        }
+        self.detector.observe(&record, &mut scene);
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, now: f64) {
+        let mut scene = Scene {
+            now: at(now),
+            lore: &self.lore,
+            chronicle: &mut self.chronicle,
+            evidence: &mut self.evidence,
+            near: &mut self.near,
+            behaviour: self.behaviour,
+            stage: self.stage,
+        };
+        self.detector.tick(&mut scene);
+    }
+
+    /// The grades of the last evidence, as text.
+    pub fn grades(&self) -> Vec<String> {
+        self.evidence.last().map(|e| e.grades.iter().map(|g| g.name.to_string()).collect()).unwrap_or_default()
+    }
+}
+
+fn end(ip: &str, port: u16) -> Endpoint {
+    Endpoint { ip: ip.parse().unwrap(), port }
+}
+
+pub fn payload(bytes: &[u8]) -> Option<PayloadFacts> {
+    Some(PayloadFacts::of(bytes, bytes.len() as u32))
+}
+
+/// `n` random-looking bytes, different for each `seed`.
+pub fn random(n: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    (0..n)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        })
+        .collect()
+}
+
+/// A closed flow of the host at `secs`, one second long, to `remote:port`.
+pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
+    let sport = 1024 + (secs * 10.0) as u16 % 60_000;
+    Conn {
+        phase: ConnPhase::Closed,
+        ts: at(secs),
+        last: at(secs + 1.0),
+        at: at(secs + 1.0),
+        flow: FlowId { packet: PacketId::new(0, (secs * 1000.0) as u64 + 1), layer: 0 },
+        tuple: Tuple { orig: end(HOST, sport), resp: end(remote, port), transport },
+        service: Service::Unknown,
+        state: ConnState::SF,
+        history: String::new(),
+        packets: [3, 3],
+        bytes: [0, 0],
+        frame_bytes: [0, 0],
+        missed_bytes: [0, 0],
+        start_seen: true,
+        syn_retransmits: 0,
+        first_payload: [None, None],
+        first_speaker: None,
+        first_lengths: [0; 8],
+        payload_packets: [0, 0],
+        turns: 0,
+        mac: [None, None],
+        vlan: None,
+        tunnel_depth: 0,
+        orig_ttl: 64,
+        key_packets: vec![PacketId::new(0, (secs * 1000.0) as u64 + 1)],
+    }
+}
+
+pub fn record(conn: Conn) -> Record {
+    Record::Conn(Box::new(conn))
+}
+
+/// A question of the host and its answer.
+pub fn dns(secs: f64, query: &str, qtype: u16, rcode: u8, addr: Option<&str>) -> Record {
+    let base = conn(secs, Transport::Udp, "10.0.0.1", 53);
+    Record::Dns(Box::new(Dns {
+        ts: at(secs),
+        at: at(secs),
+        flow: base.flow,
+        tuple: base.tuple,
+        id: 1,
+        query: query.to_owned(),
+        qtype,
+        rcode: Some(rcode),
+        recursion_desired: true,
+        answers: addr.map(|a| DnsAnswer { rtype: 1, ttl: 60, addr: Some(a.parse().unwrap()), name: None }).into_iter().collect(),
+        rtt: None,
+        response_len: 60,
+        packets: base.key_packets,
+    }))
+}
+
+/// A request of the host.
+pub fn http(secs: f64, remote: &str, method: &str, host: Option<&str>, path: &str) -> Http {
+    let base = conn(secs, Transport::Tcp, remote, 80);
+    Http {
+        ts: at(secs),
+        at: at(secs),
+        flow: base.flow,
+        tuple: base.tuple,
+        depth: 0,
+        method: method.to_owned(),
+        host: host.map(str::to_owned),
+        path: path.to_owned(),
+        status: Some(200),
+        user_agent: None,
+        referer: None,
+        cookie: false,
+        location: None,
+        request: BodyFacts::default(),
+        response: BodyFacts::default(),
+        packets: base.key_packets,
+    }
+}
+
+/// A TLS handshake of the host.
+pub fn tls(secs: f64, remote: &str, sni: &str) -> Record {
+    let base = conn(secs, Transport::Tcp, remote, 443);
+    Record::Tls(Box::new(Tls {
+        ts: at(secs),
+        at: at(secs),
+        flow: base.flow,
+        tuple: base.tuple,
+        version: 0x0304,
+        sni: Some(sni.to_owned()),
+        alpn: None,
+        ja4: None,
+        cipher: None,
+        packets: base.key_packets,
+    }))
+}
+
+/// An SMTP session of the host that delivers one message.
+pub fn smtp(secs: f64, remote: &str) -> Smtp {
+    let base = conn(secs, Transport::Tcp, remote, 25);
+    Smtp {
+        ts: at(secs),
+        at: at(secs),
+        flow: base.flow,
+        tuple: base.tuple,
+        banner_code: Some(220),
+        banner: Some("mx".into()),
+        hello: SmtpCommandForm::Ehlo,
+        helo: Some("mail.example.com".into()),
+        esmtp_offered: true,
+        starttls_offered: false,
+        starttls_used: false,
+        auth: false,
+        mail_count: 1,
+        rcpt_count: 1,
+        rcpt_accepted: 1,
+        sender_domains: vec!["example.com".into()],
+        recipient_domains: vec!["example.net".into()],
+        data_count: 1,
+        accepted_count: 1,
+        rejects: 0,
+        last_code: Some(221),
+        message_bytes: 2000,
+        first_data_at: Some(at(secs)),
+        quit: true,
+        odd_message_id: false,
+        client_bytes: 2300,
+        packets: base.key_packets,
+    }
+}
+
+/// A frame of 24 random bytes.
+pub fn frame(secs: f64, remote: &str, transport: Transport, port: u16, from: Direction, bytes: &[u8]) -> Record {
+    let base = conn(secs, transport, remote, port);
+    Record::Frame(Box::new(FrameCandidate {
+        ts: at(secs),
+        at: at(secs),
+        flow: base.flow,
+        tuple: base.tuple,
+        from,
+        position: 0,
+        facts: PayloadFacts::of(bytes, bytes.len() as u32),
+        packets: base.key_packets,
+    }))
+}
