@@ -1,11 +1,11 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The place of a packet in the input: which file of the run (from 0) and its number there (from 1, as in Wireshark).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(u64);
 
 impl PacketId {
@@ -33,8 +33,37 @@ impl fmt::Display for PacketId {
     }
 }
 
+impl PacketId {
+    fn parse(text: &str) -> Option<Self> {
+        let (file, number) = text.split_once(':').unwrap_or(("0", text));
+        Some(Self::new(file.parse().ok()?, number.parse().ok()?))
+    }
+}
+
+/// The number alone in the first file, as in Wireshark; `"file:number"` in the others.
+impl Serialize for PacketId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.file() == 0 { serializer.serialize_u64(self.number()) } else { serializer.collect_str(self) }
+    }
+}
+
+impl<'de> Deserialize<'de> for PacketId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Text(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Number(n) => Ok(Self::new(0, n)),
+            Either::Text(t) => Self::parse(&t).ok_or_else(|| D::Error::custom(format!("not a packet: {t:?}"))),
+        }
+    }
+}
+
 /// A flow's name: its first packet, and which layer of that packet carried it (0 outermost). The same input gives the same name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId {
     /// The first packet of the flow.
     pub packet: PacketId,
@@ -42,8 +71,32 @@ pub struct FlowId {
     pub layer: u8,
 }
 
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.layer == 0 { write!(f, "{}", self.packet) } else { write!(f, "{}/{}", self.packet, self.layer) }
+    }
+}
+
+/// As its text: the first packet, and behind a slash the tunnels around it.
+impl Serialize for FlowId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FlowId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (packet, layer) = text.split_once('/').unwrap_or((&text, "0"));
+        match (PacketId::parse(packet), layer.parse()) {
+            (Some(packet), Ok(layer)) => Ok(Self { packet, layer }),
+            _ => Err(D::Error::custom(format!("not a flow: {text:?}"))),
+        }
+    }
+}
+
 /// An Ethernet address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {

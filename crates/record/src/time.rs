@@ -1,11 +1,11 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A moment of packet time: nanoseconds since 1970-01-01T00:00:00Z. It may be negative; captures lie.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
@@ -39,6 +39,26 @@ impl Timestamp {
         self.0 as f64 / 1e9
     }
 
+    /// Reads what [`fmt::Display`] writes.
+    fn parse(text: &str) -> Option<Self> {
+        let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+        let mut parts = date.rsplitn(3, '-');
+        let (day, month): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let year: i64 = parts.next()?.parse().ok()?;
+        let y = year - i64::from(month <= 2);
+        let era = y.div_euclid(400);
+        let yoe = y.rem_euclid(400);
+        let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+        let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+        let (clock, micros) = time.split_once('.')?;
+        let mut secs = 0i64;
+        for part in clock.split(':') {
+            secs = secs * 60 + part.parse::<i64>().ok()?;
+        }
+        let nanos = (days * 86_400 + secs).checked_mul(1_000_000_000)?;
+        Some(Self(nanos.checked_add(micros.parse::<i64>().ok()?.checked_mul(1000)?)?))
+    }
+
     /// Days since the epoch and nanoseconds within that day.
     fn split_days(self) -> (i64, i64) {
         const DAY: i64 = 86_400_000_000_000;
@@ -67,6 +87,21 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// As its text.
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// From its text; what lies below a microsecond is not in it.
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("not a time of the form 2008-04-08T09:00:00.000000Z: {text:?}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,6 +112,10 @@ mod tests {
         assert_eq!(Timestamp::from_secs(1_207_000_000).to_string(), "2008-03-31T21:46:40.000000Z");
         assert_eq!(Timestamp(951_826_554_123_456_789).to_string(), "2000-02-29T12:15:54.123456Z");
         assert_eq!(Timestamp(-1).to_string(), "1969-12-31T23:59:59.999999Z");
+        for secs in [0, 951_826_554, 1_207_000_000, -86_400 * 700, 4_102_444_800] {
+            let t = Timestamp(secs * 1_000_000_000 + 123_456_000);
+            assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
+        }
     }
 
     #[test]

@@ -1,0 +1,322 @@
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use behaviour::{CATALOGUE, Chronicle, Detector, Home, HomeGuess, Lore, Scene, Settings, detectors};
+use record::{Evidence, FactValue, NearMiss, Record, Stage, Timestamp};
+
+use crate::host_book::{HostBook, HostPage};
+use crate::ledger::Ledger;
+use crate::roles::{Role, RoleSeen, Roles};
+use crate::story::{CaptureFacts, Finding, HostStory, Note, Verdict};
+
+/// Records held back until it is known where home is.
+const HELD_BACK: usize = 20_000;
+/// How often detectors may decide what was waiting.
+const TICK: Duration = Duration::from_secs(1);
+/// A capture shorter than this shows no window of ten minutes, which most behaviours need.
+const SHORTEST: Duration = Duration::from_mins(10);
+/// Share of a host's TCP flows that may be one-sided, begun before the capture, or cut, before "quiet" cannot be said (*assumed*).
+const BLIND_SHARE: f64 = 0.5;
+/// Share of its bytes that may be missing (*assumed*).
+const MISSING_SHARE: f64 = 0.1;
+
+/// How much the analyst may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct AnalystLimits {
+    /// Local hosts with state in each behaviour.
+    pub hosts: usize,
+}
+
+/// The analyst half: records in, stories out.
+pub struct Analyst {
+    given_home: Option<Home>,
+    guess: HomeGuess,
+    held: Vec<(Timestamp, Record)>,
+    settings: Settings,
+    limits: AnalystLimits,
+    prior_db: f64,
+    desk: Option<Desk>,
+}
+
+/// Everything that needs to know where home is.
+struct Desk {
+    how: String,
+    lore: Lore,
+    chronicle: Chronicle,
+    detectors: Vec<Box<dyn Detector>>,
+    roles: Roles,
+    book: HostBook,
+    ledgers: HashMap<IpAddr, Ledger>,
+    near: HashMap<(IpAddr, &'static str), NearMiss>,
+    fresh: Vec<Evidence>,
+    first: Option<Timestamp>,
+    ticked: Timestamp,
+}
+
+impl Analyst {
+    /// An analyst who knows where home is, or will find out. `prior_db` is what one believes of a host before looking.
+    pub fn new(home: Option<Home>, settings: Settings, limits: AnalystLimits, prior_db: f64) -> Self {
+        Self {
+            given_home: home,
+            guess: HomeGuess::default(),
+            held: Vec::new(),
+            settings,
+            limits,
+            prior_db,
+            desk: None,
+        }
+    }
+
+    /// Looks at a record that became known at `at`. Records come in order.
+    pub fn observe(&mut self, record: Record, at: Timestamp) {
+        if let Some(desk) = &mut self.desk {
+            desk.observe(&record, at);
+            return;
+        }
+        if self.given_home.is_none() {
+            self.guess.learn(record.tuple());
+            if !self.guess.has_private() && self.held.len() < HELD_BACK {
+                self.held.push((at, record));
+                return;
+            }
+        }
+        self.sit_down().observe(&record, at);
+    }
+
+    /// Where home is, is known now: goes through what was held back.
+    fn sit_down(&mut self) -> &mut Desk {
+        let (home, how) = match self.given_home.take() {
+            Some(home) => (home, "as given".to_owned()),
+            None => self.guess.home(),
+        };
+        let mut desk = Desk {
+            how,
+            lore: Lore::new(home, self.limits.hosts),
+            chronicle: Chronicle::default(),
+            detectors: detectors(&self.settings, self.limits.hosts),
+            roles: Roles::default(),
+            book: HostBook::default(),
+            ledgers: HashMap::new(),
+            near: HashMap::new(),
+            fresh: Vec::new(),
+            first: None,
+            ticked: Timestamp::MIN,
+        };
+        for (at, record) in self.held.drain(..) {
+            desk.observe(&record, at);
+        }
+        self.desk.insert(desk)
+    }
+
+    /// The local networks and how they were chosen.
+    pub fn home(&mut self) -> (Vec<String>, String) {
+        if self.desk.is_none() {
+            self.sit_down();
+        }
+        match &self.desk {
+            Some(desk) => (desk.lore.home().networks().iter().map(ToString::to_string).collect(), desk.how.clone()),
+            None => (Vec::new(), String::new()),
+        }
+    }
+
+    /// Hosts whose state was forgotten for want of memory, over all behaviours.
+    pub fn forgotten(&self) -> u64 {
+        self.desk.as_ref().map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.forgotten()).sum::<u64>())
+    }
+
+    /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
+    pub fn stories(&mut self, capture: &CaptureFacts) -> Vec<HostStory> {
+        if self.desk.is_none() {
+            self.sit_down();
+        }
+        let prior = self.prior_db;
+        let Some(desk) = &mut self.desk else { return Vec::new() };
+        if let Some(last) = capture.last {
+            // What waits for a quiet moment gets it.
+            desk.tick(last.plus(Duration::from_mins(1)));
+        }
+        let mut hosts = desk.book.hosts();
+        hosts.extend(desk.ledgers.keys());
+        hosts.sort_unstable();
+        hosts.dedup();
+        let mut stories: Vec<HostStory> = hosts.into_iter().map(|h| desk.story(h, capture, prior)).collect();
+        stories.sort_by(|a, b| {
+            b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
+        });
+        stories
+    }
+}
+
+impl Desk {
+    fn observe(&mut self, record: &Record, at: Timestamp) {
+        self.first.get_or_insert(at);
+        if self.ticked == Timestamp::MIN || at.since(self.ticked) >= TICK {
+            self.tick(at);
+        }
+        self.lore.learn(record, at);
+        self.roles.learn(record, self.lore.home(), at);
+        self.book.learn(record, self.lore.home());
+        for (detector, behaviour) in self.detectors.iter_mut().zip(CATALOGUE) {
+            let mut scene = Scene {
+                now: at,
+                lore: &self.lore,
+                chronicle: &mut self.chronicle,
+                evidence: &mut self.fresh,
+                near: &mut self.near,
+                behaviour: behaviour.name,
+                stage: behaviour.stage,
+            };
+            detector.observe(record, &mut scene);
+        }
+        self.bank();
+    }
+
+    fn tick(&mut self, at: Timestamp) {
+        self.ticked = at;
+        for (detector, behaviour) in self.detectors.iter_mut().zip(CATALOGUE) {
+            let mut scene = Scene {
+                now: at,
+                lore: &self.lore,
+                chronicle: &mut self.chronicle,
+                evidence: &mut self.fresh,
+                near: &mut self.near,
+                behaviour: behaviour.name,
+                stage: behaviour.stage,
+            };
+            detector.tick(&mut scene);
+        }
+        self.bank();
+    }
+
+    /// Takes what fired into the ledgers.
+    fn bank(&mut self) {
+        if self.fresh.is_empty() {
+            return;
+        }
+        for evidence in self.fresh.drain(..) {
+            let roles = effective(self.roles.roles(evidence.host), self.chronicle.stages(evidence.host).into_iter().map(|s| s.0));
+            let first = self.book.get(evidence.host).first.or(self.first).unwrap_or(evidence.ts);
+            self.ledgers.entry(evidence.host).or_default().add(evidence, first, &roles);
+        }
+    }
+
+    fn story(&self, host: IpAddr, capture: &CaptureFacts, prior: f64) -> HostStory {
+        let page = self.book.get(host);
+        let empty = Ledger::default();
+        let ledger = self.ledgers.get(&host).unwrap_or(&empty);
+        let roles = effective(self.roles.roles(host), self.chronicle.stages(host).into_iter().map(|s| s.0));
+        let best = ledger.best();
+        let evidence = ledger.evidence(&roles);
+        let unseen = unseen(&page, capture);
+        let verdict = match best.verdict {
+            Verdict::Quiet if !unseen.is_empty() => Verdict::Unsayable,
+            v => v,
+        };
+        let mut near: Vec<NearMiss> = CATALOGUE
+            .iter()
+            .filter_map(|b| self.near.get(&(host, b.name)))
+            .filter(|n| !evidence.iter().any(|e| e.evidence.behaviour == n.behaviour))
+            .cloned()
+            .collect();
+        near.sort_by_key(|n| n.stage);
+        HostStory {
+            host,
+            names: page.names(),
+            first: page.first,
+            last: page.last,
+            flows: page.flows,
+            verdict,
+            level_db: best.level_db,
+            level_at: (best.at != Timestamp::MIN).then_some(best.at),
+            carried_db: best.carried_db,
+            posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
+            reached: ledger.reached().clone(),
+            findings: findings(&evidence, &roles),
+            notes: notes(&evidence, ledger.reached(), &page),
+            would_change: Ledger::would_change(&best),
+            stages: best.stages,
+            evidence_dropped: ledger.dropped(),
+            evidence,
+            roles,
+            near,
+            unseen,
+        }
+    }
+}
+
+/// The roles that may excuse: who is commanded by somebody is not taken for a mail server because others take its mail.
+fn effective(mut roles: Vec<RoleSeen>, stages: impl Iterator<Item = Stage>) -> Vec<RoleSeen> {
+    let mut stages = stages;
+    if stages.any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
+        roles.retain(|r| r.role != Role::MailSender);
+    }
+    roles
+}
+
+/// Why "quiet" cannot be said of a host.
+fn unseen(page: &HostPage, capture: &CaptureFacts) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+    if !capture.complete {
+        reasons.push("the input ended early or could not be read to its end".to_owned());
+    }
+    if let (Some(first), Some(last)) = (capture.first, capture.last)
+        && last.since(first) < SHORTEST
+    {
+        let secs = last.since(first).as_secs();
+        reasons.push(format!("the capture covers {secs} s, and most behaviours need windows of {} s", SHORTEST.as_secs()));
+    }
+    if capture.dropped > 0 && share(capture.dropped, capture.packets + capture.dropped) > 0.01 {
+        reasons.push(format!("the capturing side dropped {} packets", capture.dropped));
+    }
+    if share(page.one_sided, page.tcp) > BLIND_SHARE {
+        reasons.push(format!("{} of its {} TCP flows were seen from one side only", page.one_sided, page.tcp));
+    }
+    if share(page.midstream, page.tcp) > BLIND_SHARE {
+        reasons.push(format!("{} of its {} TCP flows had begun before they were seen", page.midstream, page.tcp));
+    }
+    if share(page.missed, page.bytes + page.missed) > MISSING_SHARE {
+        reasons.push(format!("{} bytes of its TCP streams are missing from the capture", page.missed));
+    }
+    if share(page.cut, page.with_payload) > BLIND_SHARE {
+        reasons.push(format!("payloads of {} of its {} flows were cut by the snap length", page.cut, page.with_payload));
+    }
+    reasons
+}
+
+fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mail = roles.iter().any(|r| matches!(r.role, Role::MailServer | Role::MailSender));
+    let first = |behaviour: &str, key: &str| {
+        evidence.iter().find(|e| e.evidence.behaviour == behaviour && e.evidence.key == key).map(|e| e.evidence.started)
+    };
+    let mut add = |kind: &str, behaviour: &str, since: Option<Timestamp>| {
+        found.extend(since.map(|since| Finding { kind: kind.into(), since, behaviour: behaviour.into() }));
+    };
+    add("spam source", "spam_run", first("spam_run", "volume").filter(|_| !mail));
+    add("Kraken (Oderoor/Bobax, 2008)", "generated_names", first("generated_names", "exact"));
+    add("Kraken (Oderoor/Bobax, 2008)", "kraken_frames", first("kraken_frames", "frames"));
+    found
+}
+
+fn notes(evidence: &[crate::ScoredEvidence], reached: &BTreeMap<Verdict, Timestamp>, page: &HostPage) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let probes = || evidence.iter().filter(|e| e.evidence.behaviour == "smtp_probe");
+    let open = |e: &crate::ScoredEvidence| e.evidence.facts.get("smtp_open") == Some(&FactValue::Flag(true));
+    if !probes().any(open)
+        && let Some(blocked) = probes().next_back()
+        && let Some(FactValue::Text(target)) = blocked.evidence.facts.get("target")
+    {
+        notes.push(Note::PortBlocked { target: target.clone() });
+    }
+    if let (Some(likely), Some(message)) = (reached.get(&Verdict::Likely), page.first_spam) {
+        let (likely_at, first_message_at) = (*likely, message);
+        notes.push(if likely_at <= first_message_at {
+            Note::BeforeFirstMessage { likely_at, first_message_at }
+        } else {
+            Note::AfterFirstMessage { likely_at, first_message_at }
+        });
+    }
+    notes
+}

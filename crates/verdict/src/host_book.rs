@@ -1,0 +1,123 @@
+//! Who the local hosts are, and how well each was seen.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use behaviour::Home;
+use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
+
+use crate::story::Names;
+
+/// Hosts remembered.
+const MAX_HOSTS: usize = 100_000;
+/// Ethernet addresses and names remembered of one host.
+const MAX_NAMES: usize = 8;
+
+/// One local host.
+#[derive(Clone, Debug, Default)]
+pub struct HostPage {
+    pub first: Option<Timestamp>,
+    pub last: Option<Timestamp>,
+    pub macs: BTreeMap<Mac, (Timestamp, Timestamp)>,
+    pub names: BTreeMap<String, (Timestamp, Timestamp)>,
+    pub flows: u64,
+    pub tcp: u64,
+    pub one_sided: u64,
+    pub midstream: u64,
+    pub bytes: u64,
+    pub missed: u64,
+    pub cut: u64,
+    pub with_payload: u64,
+    /// When text of a message that it sent first flowed.
+    pub first_spam: Option<Timestamp>,
+}
+
+#[derive(Debug, Default)]
+pub struct HostBook {
+    hosts: HashMap<IpAddr, HostPage>,
+    forgotten: u64,
+}
+
+impl HostBook {
+    fn page(&mut self, ip: IpAddr) -> Option<&mut HostPage> {
+        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&ip) {
+            self.forgotten += 1;
+            return None;
+        }
+        Some(self.hosts.entry(ip).or_default())
+    }
+
+    pub fn learn(&mut self, record: &Record, home: &Home) {
+        match record {
+            Record::Conn(c) if c.phase == ConnPhase::Closed => self.learn_conn(c, home),
+            Record::Smtp(s) if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth => {
+                if let (Some(t), Some(page)) = (s.first_data_at, self.page(s.tuple.orig.ip)) {
+                    page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
+                }
+            }
+            Record::Dhcp(d) => {
+                if let (Some(ip), Some(name)) = (d.ip, &d.host_name)
+                    && home.contains(ip)
+                    && let Some(page) = self.page(ip)
+                    && (page.names.len() < MAX_NAMES || page.names.contains_key(name))
+                {
+                    page.names.entry(name.clone()).or_insert((d.ts, d.ts)).1 = d.ts;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn learn_conn(&mut self, c: &Conn, home: &Home) {
+        for (side, ip) in [c.tuple.orig.ip, c.tuple.resp.ip].into_iter().enumerate() {
+            // Being called by somebody makes no host: it must have said something.
+            if !home.contains(ip) || c.packets[side] == 0 {
+                continue;
+            }
+            let Some(page) = self.page(ip) else { continue };
+            page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
+            page.last = page.last.max(Some(c.last));
+            page.flows += 1;
+            page.bytes += c.bytes.iter().sum::<u64>();
+            page.missed += c.missed_bytes.iter().sum::<u64>();
+            if c.tuple.transport == Transport::Tcp {
+                page.tcp += 1;
+                page.midstream += u64::from(!c.start_seen);
+                page.one_sided += u64::from(c.packets.contains(&0) && c.bytes != [0, 0]);
+            }
+            let firsts = c.first_payload.iter().flatten();
+            page.with_payload += u64::from(c.bytes != [0, 0]);
+            page.cut += u64::from(firsts.clone().any(record::PayloadFacts::is_cut));
+            if let Some(mac) = c.mac[side]
+                && (page.macs.len() < MAX_NAMES || page.macs.contains_key(&mac))
+            {
+                let seen = page.macs.entry(mac).or_insert((c.ts, c.last));
+                seen.0 = seen.0.min(c.ts);
+                seen.1 = seen.1.max(c.last);
+            }
+        }
+    }
+
+    pub fn hosts(&self) -> Vec<IpAddr> {
+        let mut all: Vec<_> = self.hosts.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
+    pub fn get(&self, ip: IpAddr) -> HostPage {
+        self.hosts.get(&ip).cloned().unwrap_or_default()
+    }
+
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+}
+
+impl HostPage {
+    pub fn names(&self) -> Names {
+        Names {
+            macs: self.macs.keys().map(ToString::to_string).collect(),
+            host_names: self.names.keys().cloned().collect(),
+        }
+    }
+}

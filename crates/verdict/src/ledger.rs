@@ -1,0 +1,420 @@
+//! The money of one host: bets by stage and day.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use record::{Evidence, FactValue, Stage, Timestamp};
+
+use crate::calibration::{Calibration, STAKE, gain};
+use crate::roles::{Role, RoleSeen};
+use crate::story::{Discount, Item, ScoredEvidence, StageScore, Verdict, WouldChange};
+
+const DAY: Duration = Duration::from_hours(24);
+/// A probe that nothing joins within this time is forgotten (DETECTION §2).
+const PROBE_MEMORY: Duration = Duration::from_hours(2);
+/// Exact generated names are remembered a week (DETECTION §2).
+const NAME_MEMORY: Duration = Duration::from_hours(7 * 24);
+/// Pieces of evidence kept of one host.
+const MAX_EVIDENCE: usize = 256;
+/// What a telling stage must bring, at least one of two (DETECTION §2).
+const TELLING_DB: f64 = 9.0;
+
+type ItemKey = (Stage, Cow<'static, str>, Cow<'static, str>);
+
+/// The state of the bets at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    pub at: Timestamp,
+    pub verdict: Verdict,
+    pub level_db: f64,
+    pub carried_db: f64,
+    pub stages: BTreeMap<Stage, StageScore>,
+}
+
+#[derive(Debug, Default)]
+pub struct Ledger {
+    day: Option<Timestamp>,
+    carried_db: f64,
+    /// The strongest evidence of each key; those of the day before are kept for the verdict's memory, not for the level.
+    items: BTreeMap<ItemKey, Evidence>,
+    remembered: BTreeMap<ItemKey, Evidence>,
+    evidence: Vec<Evidence>,
+    dropped: u64,
+    best: Option<Snapshot>,
+    reached: BTreeMap<Verdict, Timestamp>,
+}
+
+/// One decimal: what is shown adds up.
+fn tenths(db: f64) -> f64 {
+    (db * 10.0).round() / 10.0
+}
+
+impl Ledger {
+    /// Takes evidence and settles the bets anew.
+    pub fn add(&mut self, evidence: Evidence, first_seen: Timestamp, roles: &[RoleSeen]) {
+        let now = evidence.ts;
+        self.turn_days(first_seen, now, roles);
+        let key = (evidence.stage, evidence.behaviour.clone(), evidence.key.clone());
+        let calibration = Calibration::built_in();
+        let worth = |e: &Evidence| calibration.payoff(e).db;
+        // The order of the story is what it is now, not what it once seemed.
+        let replaces = evidence.stage == Stage::Order;
+        match self.items.get(&key) {
+            Some(old) if !replaces && worth(old) >= worth(&evidence) => {}
+            _ => {
+                self.items.insert(key, evidence.clone());
+            }
+        }
+        if self.evidence.len() < MAX_EVIDENCE {
+            self.evidence.push(evidence);
+        } else {
+            self.dropped += 1;
+        }
+        self.settle(now, roles);
+    }
+
+    /// Begins new days until `now` lies in the current one.
+    fn turn_days(&mut self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) {
+        let day = *self.day.get_or_insert(first_seen.min(now));
+        let days = now.since(day).as_secs() / DAY.as_secs();
+        if days == 0 {
+            return;
+        }
+        let end = day.plus(DAY);
+        let level = self.snapshot(end, roles).level_db;
+        let lost = -10.0 * (1.0 - STAKE).log10() * 6.0 * (days - 1) as f64;
+        self.carried_db = tenths((level.max(0.0) - lost).max(0.0));
+        self.day = Some(Timestamp(day.0.saturating_add((days as i64).saturating_mul(DAY.as_nanos() as i64))));
+        self.remembered.append(&mut self.items);
+        self.remembered.retain(|(stage, ..), e| {
+            let memory = if *stage == Stage::Rendezvous && e.key == "exact" { NAME_MEMORY } else { DAY };
+            now.since(e.ts) <= memory
+        });
+    }
+
+    fn settle(&mut self, now: Timestamp, roles: &[RoleSeen]) {
+        let snapshot = self.snapshot(now, roles);
+        for verdict in [Verdict::Suspicious, Verdict::Likely, Verdict::Infected] {
+            if snapshot.verdict >= verdict {
+                self.reached.entry(verdict).or_insert(now);
+            }
+        }
+        let better = self
+            .best
+            .as_ref()
+            .is_none_or(|b| (snapshot.verdict, snapshot.level_db) > (b.verdict, b.level_db));
+        if better {
+            self.best = Some(snapshot);
+        }
+    }
+
+    /// The bets as they stand at `now`.
+    fn snapshot(&self, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
+        let live: Vec<&Evidence> = self.items.values().filter(|e| self.is_live(e, now)).collect();
+        let stages = score(&live, roles);
+        let level_db = tenths(self.carried_db.max(0.0) + stages.values().map(|s| s.db).sum::<f64>());
+        let mut memory: BTreeMap<Stage, f64> = stages.iter().map(|(s, score)| (*s, score.db)).collect();
+        let old: Vec<&Evidence> = self.remembered.values().filter(|e| self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY).collect();
+        for (stage, score) in score(&old, roles) {
+            let db = memory.entry(stage).or_insert(score.db);
+            *db = db.max(score.db);
+        }
+        let two_names = live.iter().chain(&old).any(|e| e.key == "exact" && e.grades.len() > 1);
+        let verdict = judge(level_db, &memory, &stages, two_names);
+        Snapshot { at: now, verdict, level_db, carried_db: self.carried_db, stages }
+    }
+
+    /// A probe alone is forgotten after two hours.
+    fn is_live(&self, e: &Evidence, now: Timestamp) -> bool {
+        if e.stage != Stage::Probe || now.since(e.ts) <= PROBE_MEMORY {
+            return true;
+        }
+        let other = |o: &Evidence| {
+            !matches!(o.stage, Stage::Probe | Stage::Order) && o.started.0.abs_diff(e.ts.0) <= PROBE_MEMORY.as_nanos() as u64
+        };
+        self.items.values().chain(self.remembered.values()).any(other)
+    }
+
+    /// The strongest state reached; the empty bets when nothing ever fired.
+    pub fn best(&self) -> Snapshot {
+        self.best.clone().unwrap_or_else(|| Snapshot {
+            at: Timestamp::MIN,
+            verdict: Verdict::Quiet,
+            level_db: tenths(score(&[], &[]).values().map(|s| s.db).sum()),
+            carried_db: 0.0,
+            stages: score(&[], &[]),
+        })
+    }
+
+    pub fn reached(&self) -> &BTreeMap<Verdict, Timestamp> {
+        &self.reached
+    }
+
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// All evidence with its worth, in time order.
+    pub fn evidence(&self, roles: &[RoleSeen]) -> Vec<ScoredEvidence> {
+        let mut all: Vec<ScoredEvidence> =
+            self.evidence.iter().map(|e| ScoredEvidence { db: tenths(item(e, roles).db), evidence: e.clone() }).collect();
+        all.sort_by_key(|e| (e.evidence.started, e.evidence.ts));
+        all
+    }
+
+    /// What the verdict would be without each of the three strongest items.
+    pub fn would_change(snapshot: &Snapshot) -> Vec<WouldChange> {
+        let mut items: Vec<(Stage, &Item)> =
+            snapshot.stages.iter().flat_map(|(s, score)| score.items.iter().map(move |i| (*s, i))).collect();
+        items.sort_by(|a, b| b.1.db.total_cmp(&a.1.db).then(a.0.cmp(&b.0)));
+        let mut changes = Vec::new();
+        for (stage, gone) in items.into_iter().take(3).filter(|(_, i)| i.db > 0.0) {
+            let mut stages = snapshot.stages.clone();
+            if let Some(score) = stages.get_mut(&stage) {
+                let left: Vec<Item> = score.items.iter().filter(|i| *i != gone).cloned().collect();
+                *score = total(stage, left);
+            }
+            let level_db = tenths(snapshot.carried_db + stages.values().map(|s| s.db).sum::<f64>());
+            let memory = stages.iter().map(|(s, score)| (*s, score.db)).collect();
+            let two = stages.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
+            let verdict = judge(level_db, &memory, &stages, two);
+            changes.push(WouldChange { without: format!("{}/{}", gone.behaviour, gone.key), level_db, verdict });
+        }
+        changes
+    }
+}
+
+/// Every stage's bet on the evidence that stands.
+fn score(live: &[&Evidence], roles: &[RoleSeen]) -> BTreeMap<Stage, StageScore> {
+    let mut stages = BTreeMap::new();
+    for stage in Stage::ALL {
+        let items: Vec<Item> = live.iter().filter(|e| e.stage == stage).map(|e| item(e, roles)).collect();
+        // Below three stages no bet is placed on their order.
+        if stage == Stage::Order && items.is_empty() {
+            continue;
+        }
+        stages.insert(stage, total(stage, items));
+    }
+    stages
+}
+
+/// One stage's bet: `e = 0.8 + Σ gains`, capped.
+fn total(stage: Stage, items: Vec<Item>) -> StageScore {
+    let calibration = Calibration::built_in();
+    let e = 1.0 - STAKE + items.iter().map(|i| i.gain).sum::<f64>();
+    let raw_db = 10.0 * e.log10();
+    let mut cap_db = calibration.cap(stage);
+    for i in &items {
+        for (name, payoff) in calibration.grades(&i.behaviour) {
+            if i.parts.iter().any(|(p, _)| p == name) {
+                cap_db = cap_db.max(payoff.cap.unwrap_or(0.0));
+            }
+        }
+    }
+    if let [only] = &items[..]
+        && let Some(alone) = calibration.alone(&only.behaviour)
+    {
+        cap_db = cap_db.min(alone);
+    }
+    StageScore { db: tenths(raw_db.min(cap_db)), raw_db, cap_db, items }
+}
+
+/// Evidence as an item: its payoff and what takes away from it.
+fn item(e: &Evidence, roles: &[RoleSeen]) -> Item {
+    let calibration = Calibration::built_in();
+    let payoff = calibration.payoff(e);
+    let discounts = discounts(e, roles);
+    let factor: f64 = discounts.iter().map(|d| d.factor).product();
+    let db = if payoff.db > 0.0 { payoff.db * factor } else { payoff.db };
+    Item {
+        behaviour: e.behaviour.to_string(),
+        key: e.key.to_string(),
+        parts: payoff.parts,
+        payoff_db: payoff.db,
+        p0: payoff.p0,
+        p0_source: calibration.source().to_owned(),
+        discounts,
+        db,
+        gain: if factor == 0.0 { 0.0 } else { gain(db) },
+        ts: e.ts,
+    }
+}
+
+/// What makes evidence count for less. Factors are *assumed* but for those of DETECTION §4.
+fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
+    let has = |role: Role| roles.iter().any(|r| r.role == role);
+    let fact = |name: &str| e.facts.get(name) == Some(&FactValue::Flag(true));
+    let mail = has(Role::MailServer) || has(Role::MailSender);
+    let mut found = Vec::new();
+    let mut add = |holds: bool, because: &str, factor: f64| {
+        if holds {
+            found.push(Discount { because: because.to_owned(), factor });
+        }
+    };
+    match e.behaviour.as_ref() {
+        "smtp_probe" => {
+            add(mail, "role: mail server", 0.2);
+            add(has(Role::Monitor), "role: monitor", 0.2);
+        }
+        "generated_names" => add(has(Role::Resolver), "role: resolver", 0.2),
+        "peer_walk" => add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3),
+        "port_imposter" => {
+            add(has(Role::P2pUser), "role: P2P user", 0.3);
+            add(has(Role::VpnUser), "role: VPN user", 0.3);
+        }
+        "same_remote_chain" => {
+            add(fact("prevalent"), "at least 5 % of the local hosts use this remote", 0.3);
+            add(has(Role::P2pUser), "role: P2P user", 0.5);
+            add(has(Role::VpnUser), "role: VPN user", 0.5);
+        }
+        "mail_exchanger_lookups" => {
+            add(mail, "role: mail server", 0.0);
+            add(has(Role::Resolver), "role: resolver", 0.0);
+        }
+        "spam_run" | "spam_update_cycle" => add(mail, "role: mail server", 0.2),
+        _ => {}
+    }
+    found
+}
+
+/// DETECTION §2.
+fn judge(level: f64, memory: &BTreeMap<Stage, f64>, today: &BTreeMap<Stage, StageScore>, two_names: bool) -> Verdict {
+    let fired = |stage: &Stage| memory.get(stage).copied().filter(|db| *db > 0.0);
+    let telling: Vec<f64> =
+        [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
+    let stages = Stage::STORY.iter().filter_map(fired).count();
+    // An act says what a host does, not what it is: without a channel of command it stays a finding of its own.
+    let only_acts = [Stage::Rendezvous, Stage::Command, Stage::Update].iter().all(|s| fired(s).is_none());
+    let at_cap = today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::built_in().cap(*stage));
+    if level >= 40.0 && (two_names || (!only_acts && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB))) {
+        Verdict::Infected
+    } else if level >= 30.0 && stages >= 2 && !only_acts {
+        Verdict::Likely
+    } else if level >= 10.0 || at_cap {
+        Verdict::Suspicious
+    } else {
+        Verdict::Quiet
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::Grade;
+
+    fn evidence(stage: Stage, behaviour: &'static str, key: &'static str, grades: &[&'static str], secs: i64) -> Evidence {
+        Evidence {
+            host: "10.0.0.5".parse().unwrap(),
+            stage,
+            behaviour: behaviour.into(),
+            key: key.into(),
+            grades: grades.iter().map(|g| Grade { name: (*g).into(), times: 1 }).collect(),
+            started: Timestamp::from_secs(secs),
+            ts: Timestamp::from_secs(secs),
+            value: 1.0,
+            threshold: 1.0,
+            unit: "x".into(),
+            source: "test".into(),
+            packets: vec![],
+            flows: vec![],
+            remotes: vec![],
+            facts: BTreeMap::new(),
+        }
+    }
+
+    fn probe(secs: i64) -> Evidence {
+        evidence(Stage::Probe, "smtp_probe", "probe", &["attempts", "no_mx_question", "known_target"], secs)
+    }
+
+    fn walk(secs: i64) -> Evidence {
+        evidence(Stage::Command, "peer_walk", "walk", &["walk", "many_peers", "unanswered", "equal_lengths"], secs)
+    }
+
+    fn post(secs: i64) -> Evidence {
+        evidence(Stage::Update, "same_remote_chain", "chain", &["post_80"], secs)
+    }
+
+    fn run(all: Vec<Evidence>) -> Ledger {
+        let mut ledger = Ledger::default();
+        for e in all {
+            ledger.add(e, Timestamp::from_secs(0), &[]);
+        }
+        ledger
+    }
+
+    #[test]
+    fn the_numbers_add_up_to_the_level() {
+        for all in [vec![], vec![probe(10)], vec![probe(10), walk(20), post(30)]] {
+            let best = run(all).best();
+            let sum: f64 = best.stages.values().map(|s| s.db).sum::<f64>() + best.carried_db;
+            assert!((sum - best.level_db).abs() < 1e-9, "{sum} {}", best.level_db);
+        }
+    }
+
+    #[test]
+    fn an_empty_day_loses_every_bet() {
+        let best = Ledger::default().best();
+        assert_eq!((best.level_db, best.verdict), (-6.0, Verdict::Quiet));
+    }
+
+    #[test]
+    fn caps_hold() {
+        let best = run(vec![probe(10), walk(20)]).best();
+        assert_eq!(best.stages[&Stage::Probe].db, 20.0, "26 dB of grades, capped at 20");
+        assert_eq!(best.stages[&Stage::Command].db, 11.0, "a walk alone brings at most 11");
+        let imposter = evidence(Stage::Command, "port_imposter", "imposter", &["imposter"], 30);
+        let both = run(vec![walk(20), imposter]).best();
+        assert!(both.stages[&Stage::Command].db > 11.0);
+        let names = evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
+        assert_eq!(run(vec![names]).best().stages[&Stage::Rendezvous].db, 52.0);
+    }
+
+    #[test]
+    fn verdicts_in_words() {
+        assert_eq!(run(vec![probe(10)]).best().verdict, Verdict::Suspicious);
+        let infected = run(vec![probe(10), walk(20), post(30)]).best();
+        assert_eq!(infected.verdict, Verdict::Infected, "{infected:?}");
+        let acts = evidence(Stage::Act, "spam_run", "volume", &["volume", "rate"], 40);
+        let mut burst = evidence(Stage::Act, "spam_run", "outcomes", &["failed_first_contacts_db"], 40);
+        burst.grades[0].times = 40;
+        let mx = evidence(Stage::Act, "mail_exchanger_lookups", "mx", &["burst"], 40);
+        let spam = run(vec![probe(10), acts, burst, mx]).best();
+        assert!(spam.level_db >= 30.0 && spam.verdict == Verdict::Suspicious, "an act alone is no bot: {spam:?}");
+        let names = evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
+        assert_eq!(run(vec![names]).best().verdict, Verdict::Infected);
+    }
+
+    #[test]
+    fn a_probe_that_nothing_joins_is_forgotten() {
+        let joined = run(vec![probe(0), walk(7000)]).best();
+        assert_eq!(joined.stages[&Stage::Probe].db, 20.0);
+        let mut late = Ledger::default();
+        late.add(probe(0), Timestamp(0), &[]);
+        late.add(walk(7300), Timestamp(0), &[]);
+        let now = late.snapshot(Timestamp::from_secs(7300), &[]);
+        assert_eq!(now.stages[&Stage::Probe].db, -1.0);
+    }
+
+    #[test]
+    fn the_level_of_yesterday_is_carried_and_never_negative() {
+        let mut ledger = run(vec![probe(0), walk(100), post(200)]);
+        let first = ledger.best().level_db;
+        ledger.add(walk(86_500), Timestamp(0), &[]);
+        assert!((ledger.carried_db - first).abs() < 1e-9);
+        let mut quiet = Ledger::default();
+        quiet.add(evidence(Stage::Command, "port_imposter", "imposter", &["imposter"], 10), Timestamp(0), &[]);
+        quiet.add(walk(3 * 86_400), Timestamp(0), &[]);
+        assert_eq!(quiet.carried_db, 0.0);
+    }
+
+    #[test]
+    fn roles_discount_and_are_shown() {
+        let role = RoleSeen { role: Role::MailServer, since: Timestamp(0), because: "test".into() };
+        let mut ledger = Ledger::default();
+        ledger.add(probe(10), Timestamp(0), std::slice::from_ref(&role));
+        let best = ledger.best();
+        let item = &best.stages[&Stage::Probe].items[0];
+        assert!((item.db - 26.0 * 0.2).abs() < 1e-9 && item.discounts[0].because.contains("mail server"));
+    }
+}

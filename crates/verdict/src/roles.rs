@@ -1,0 +1,214 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use behaviour::Home;
+use record::{Conn, ConnPhase, Dns, Record, Smtp, Timestamp, Transport};
+use serde::{Deserialize, Serialize};
+
+/// Accepted transactions that make a mail server (DETECTION §3).
+const DELIVERIES: u64 = 20;
+/// Share of its transactions that a mail server gets accepted (DETECTION §3).
+const DELIVERY_SHARE: f64 = 0.9;
+/// Clients or upstream servers that make a resolver (*assumed*).
+const RESOLVER_PEERS: usize = 3;
+/// Contacts with one service that show a period (*assumed*).
+const MONITOR_CONTACTS: usize = 8;
+/// Relative deviation of a monitor's period, at most (*assumed*).
+const MONITOR_JITTER: f64 = 0.05;
+/// Hosts remembered.
+const MAX_HOSTS: usize = 100_000;
+
+/// What a host is for, as far as its traffic shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It accepts mail on port 25.
+    MailServer,
+    /// It delivers mail, and nearly all of it is accepted.
+    MailSender,
+    /// It answers DNS questions, or asks authoritative servers itself.
+    Resolver,
+    /// It calls the same services with a strict period.
+    Monitor,
+    /// It runs a peer-to-peer application.
+    P2pUser,
+    /// It makes calls.
+    VoipUser,
+    /// It uses a tunnel.
+    VpnUser,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::MailServer => "mail server",
+            Self::MailSender => "mail sender",
+            Self::Resolver => "resolver",
+            Self::Monitor => "monitor",
+            Self::P2pUser => "P2P user",
+            Self::VoipUser => "VoIP user",
+            Self::VpnUser => "VPN user",
+        })
+    }
+}
+
+/// A role and why it was given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RoleSeen {
+    /// The role.
+    pub role: Role,
+    /// When it was first clear.
+    pub since: Timestamp,
+    /// What showed it.
+    pub because: String,
+}
+
+#[derive(Debug, Default)]
+struct HostRoles {
+    seen: BTreeMap<Role, RoleSeen>,
+    accepted: u64,
+    refused: u64,
+    clients: BTreeSet<IpAddr>,
+    upstreams: BTreeSet<IpAddr>,
+    contacts: BTreeMap<(IpAddr, u16), VecDeque<Timestamp>>,
+}
+
+/// Learns the roles of local hosts.
+#[derive(Debug, Default)]
+pub struct Roles {
+    hosts: HashMap<IpAddr, HostRoles>,
+}
+
+impl Roles {
+    fn of(&mut self, host: IpAddr) -> Option<&mut HostRoles> {
+        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
+            return None;
+        }
+        Some(self.hosts.entry(host).or_default())
+    }
+
+    /// Learns from a record.
+    pub fn learn(&mut self, record: &Record, home: &Home, now: Timestamp) {
+        match record {
+            Record::Smtp(s) => self.learn_smtp(s, home, now),
+            Record::Dns(d) => self.learn_dns(d, home, now),
+            Record::Conn(c) => self.learn_conn(c, home, now),
+            _ => {}
+        }
+    }
+
+    fn learn_smtp(&mut self, s: &Smtp, home: &Home, now: Timestamp) {
+        let server = s.tuple.resp.ip;
+        if home.contains(server)
+            && s.banner_code == Some(220)
+            && s.tuple.resp.port == 25
+            && let Some(host) = self.of(server)
+        {
+            host.gain(Role::MailServer, now, || "accepts mail on port 25 with 220".into());
+        }
+        let client = s.tuple.orig.ip;
+        if home.contains(client) && !home.contains(server) && s.mail_count > 0 && !s.auth {
+            let Some(host) = self.of(client) else { return };
+            if s.accepted_count > 0 {
+                host.accepted += 1;
+            } else {
+                host.refused += 1;
+            }
+            let share = host.accepted as f64 / (host.accepted + host.refused) as f64;
+            if host.accepted >= DELIVERIES && share >= DELIVERY_SHARE {
+                let (n, all) = (host.accepted, host.accepted + host.refused);
+                host.gain(Role::MailSender, now, || format!("{n} of {all} deliveries accepted"));
+            } else if share < DELIVERY_SHARE {
+                host.seen.remove(&Role::MailSender);
+            }
+        }
+    }
+
+    fn learn_dns(&mut self, d: &Dns, home: &Home, now: Timestamp) {
+        let (client, server) = (d.tuple.orig.ip, d.tuple.resp.ip);
+        if d.tuple.resp.port != 53 {
+            return;
+        }
+        if home.contains(server) && d.rcode.is_some() {
+            let Some(host) = self.of(server) else { return };
+            if host.clients.len() < RESOLVER_PEERS {
+                host.clients.insert(client);
+            }
+            // Answering alone may be an authoritative server; asking others makes it a resolver either way.
+            if host.clients.len() >= RESOLVER_PEERS || !host.upstreams.is_empty() {
+                let n = host.clients.len();
+                host.gain(Role::Resolver, now, || format!("answers DNS questions of {n} or more hosts"));
+            }
+        }
+        if home.contains(client) && !home.contains(server) && !d.recursion_desired {
+            let Some(host) = self.of(client) else { return };
+            if host.upstreams.len() <= RESOLVER_PEERS {
+                host.upstreams.insert(server);
+            }
+            if host.upstreams.len() >= RESOLVER_PEERS {
+                host.gain(Role::Resolver, now, || "asks authoritative servers without recursion".into());
+            }
+        }
+    }
+
+    fn learn_conn(&mut self, c: &Conn, home: &Home, now: Timestamp) {
+        if c.phase == ConnPhase::Interim {
+            return;
+        }
+        let both = c.packets[0] > 0 && c.packets[1] > 0;
+        let application = match c.service {
+            s if s.is_p2p() => Some(Role::P2pUser),
+            s if s.is_vpn() => Some(Role::VpnUser),
+            record::Service::Sip | record::Service::Rtp | record::Service::Stun => Some(Role::VoipUser),
+            _ => None,
+        };
+        if let Some(role) = application.filter(|_| both) {
+            for ip in [c.tuple.orig.ip, c.tuple.resp.ip] {
+                if home.contains(ip)
+                    && let Some(host) = self.of(ip)
+                {
+                    host.gain(role, now, || format!("{} with {}", c.service, c.tuple.resp));
+                }
+            }
+        }
+        let client = c.tuple.orig.ip;
+        if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && c.tuple.resp.port == 25 && home.contains(client) {
+            let Some(host) = self.of(client) else { return };
+            host.period((c.tuple.resp.ip, c.tuple.resp.port), c.ts, now);
+        }
+    }
+
+    /// The roles of a host.
+    pub fn roles(&self, host: IpAddr) -> Vec<RoleSeen> {
+        self.hosts.get(&host).map(|h| h.seen.values().cloned().collect()).unwrap_or_default()
+    }
+}
+
+impl HostRoles {
+    fn gain(&mut self, role: Role, now: Timestamp, because: impl Fn() -> String) {
+        self.seen.entry(role).or_insert_with(|| RoleSeen { role, since: now, because: because() });
+    }
+
+    fn period(&mut self, service: (IpAddr, u16), ts: Timestamp, now: Timestamp) {
+        if self.contacts.len() >= 64 && !self.contacts.contains_key(&service) {
+            return;
+        }
+        let times = self.contacts.entry(service).or_default();
+        times.push_back(ts);
+        times.make_contiguous().sort_unstable();
+        if times.len() > MONITOR_CONTACTS {
+            times.pop_front();
+        }
+        if times.len() < MONITOR_CONTACTS {
+            return;
+        }
+        let gaps: Vec<f64> = times.iter().zip(times.iter().skip(1)).map(|(a, b)| b.since(*a).as_secs_f64()).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let deviation = (gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
+        if mean >= Duration::from_secs(5).as_secs_f64() && deviation <= MONITOR_JITTER * mean {
+            self.gain(Role::Monitor, now, || format!("contacts {}:{} every {mean:.0} s", service.0, service.1));
+        }
+    }
+}

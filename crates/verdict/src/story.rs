@@ -1,0 +1,216 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+
+use record::{Evidence, NearMiss, Stage, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::RoleSeen;
+
+/// The verdict in words, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The capture cannot support the word "quiet".
+    Unsayable,
+    /// Nothing that speaks for a bot, in a capture that would have shown it.
+    Quiet,
+    /// At least 10 dB, or one stage at its cap.
+    Suspicious,
+    /// At least 30 dB and two stages.
+    Likely,
+    /// At least 40 dB and two telling stages, or two exact generated names.
+    Infected,
+}
+
+impl Verdict {
+    /// The name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unsayable => "unsayable",
+            Self::Quiet => "quiet",
+            Self::Suspicious => "suspicious",
+            Self::Likely => "likely",
+            Self::Infected => "infected",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why an item counts for less than its payoff.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Discount {
+    /// The reason.
+    pub because: String,
+    /// The factor in 0–1 that the decibans were multiplied by.
+    pub factor: f64,
+}
+
+/// One item of a stage's bet: the strongest evidence of one key of one behaviour.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Item {
+    /// The behaviour.
+    pub behaviour: String,
+    /// The key.
+    pub key: String,
+    /// Grade by grade, decibans.
+    pub parts: Vec<(String, f64)>,
+    /// The payoff alone, in decibans.
+    pub payoff_db: f64,
+    /// How often a clean host may do it in a day.
+    pub p0: f64,
+    /// Where that comes from.
+    pub p0_source: String,
+    /// What makes it less.
+    pub discounts: Vec<Discount>,
+    /// The payoff with its discounts, in decibans.
+    pub db: f64,
+    /// What it adds to the stage's `e`.
+    pub gain: f64,
+    /// When.
+    pub ts: Timestamp,
+}
+
+/// A stage's bet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageScore {
+    /// What it brings the level, in decibans: the rounded `raw_db`, capped.
+    pub db: f64,
+    /// 10·log10(0.8 + Σ gains).
+    pub raw_db: f64,
+    /// The cap.
+    pub cap_db: f64,
+    /// The items.
+    pub items: Vec<Item>,
+}
+
+/// Evidence with its worth.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoredEvidence {
+    /// What was seen.
+    #[serde(flatten)]
+    pub evidence: Evidence,
+    /// What it alone would bring its stage, in decibans, discounts counted.
+    pub db: f64,
+}
+
+/// Something worth telling that is not "bot".
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// `spam source`, `Kraken (Oderoor/Bobax, 2008)`, …
+    pub kind: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// The behaviour that shows it.
+    pub behaviour: String,
+}
+
+/// What must be said about a host beside its evidence.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "note")]
+pub enum Note {
+    /// Its connectivity test failed: no spam is to be expected of it.
+    PortBlocked {
+        /// What it tried to reach.
+        target: String,
+    },
+    /// The verdict stood before the first message.
+    BeforeFirstMessage {
+        /// When it was likely.
+        likely_at: Timestamp,
+        /// When message text first flowed.
+        first_message_at: Timestamp,
+    },
+    /// The first message came before the verdict.
+    AfterFirstMessage {
+        /// When it was likely.
+        likely_at: Timestamp,
+        /// When message text first flowed.
+        first_message_at: Timestamp,
+    },
+}
+
+/// How the verdict would change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WouldChange {
+    /// Without this item …
+    pub without: String,
+    /// … the level would be this many decibans …
+    pub level_db: f64,
+    /// … and the verdict this.
+    pub verdict: Verdict,
+}
+
+/// How a host is called.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Names {
+    /// Ethernet addresses.
+    pub macs: Vec<String>,
+    /// Names it gave itself.
+    pub host_names: Vec<String>,
+}
+
+/// Everything that is said of a host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostStory {
+    /// Its address.
+    pub host: IpAddr,
+    /// How it is called.
+    pub names: Names,
+    /// First and last packet of its flows.
+    pub first: Option<Timestamp>,
+    /// See `first`.
+    pub last: Option<Timestamp>,
+    /// Flows it had a part in.
+    pub flows: u64,
+    /// The verdict in words.
+    pub verdict: Verdict,
+    /// The level in decibans: the highest reached, and the sum of the stages and what was carried.
+    pub level_db: f64,
+    /// When that was reached.
+    pub level_at: Option<Timestamp>,
+    /// Carried over from earlier days, in decibans.
+    pub carried_db: f64,
+    /// Level plus prior, in decibans: what to believe of it.
+    pub posterior_db: f64,
+    /// When each verdict was first reached.
+    pub reached: BTreeMap<Verdict, Timestamp>,
+    /// The bets.
+    pub stages: BTreeMap<Stage, StageScore>,
+    /// What was seen, in time order.
+    pub evidence: Vec<ScoredEvidence>,
+    /// Evidence beyond the number that is kept.
+    pub evidence_dropped: u64,
+    /// Other findings.
+    pub findings: Vec<Finding>,
+    /// Roles.
+    pub roles: Vec<RoleSeen>,
+    /// What must be said beside.
+    pub notes: Vec<Note>,
+    /// The nearest miss of each behaviour that stayed silent.
+    pub near: Vec<NearMiss>,
+    /// What would change the verdict.
+    pub would_change: Vec<WouldChange>,
+    /// Why nothing can be said, or what could not be seen.
+    pub unseen: Vec<String>,
+}
+
+/// What the verdict must know of the capture as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureFacts {
+    /// First packet.
+    pub first: Option<Timestamp>,
+    /// Last packet.
+    pub last: Option<Timestamp>,
+    /// Packets that the capturing side dropped.
+    pub dropped: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Whether all input was read.
+    pub complete: bool,
+}
