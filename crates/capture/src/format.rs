@@ -263,10 +263,10 @@ impl Reader {
                 2 | 6 => Some(enhanced(body, big, kind == 2, &self.interfaces)),
                 3 => Some(simple(body, big, &self.interfaces, self.last)),
                 5 => {
-                    if let (Some(at), Some(drops)) = ((body.len() >= 4).then(|| u32_at(body, 0, big) as usize), drops(body, big)) {
-                        if let Some(slot) = self.section_drops.get_mut(at) {
-                            *slot = drops;
-                        }
+                    if let Some(drops) = drops(body, big)
+                        && let Some(slot) = self.section_drops.get_mut(u32_at(body, 0, big) as usize)
+                    {
+                        *slot = drops;
                     }
                     None
                 }

@@ -13,7 +13,7 @@ use crate::format::{RawPacket, Reader};
 use crate::source;
 
 /// A pause that may be a gap in the capture.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 /// Packets in a batch: enough that handing one over costs nothing per packet, few enough to stay in the cache.
 const BATCH: usize = 2048;
 
@@ -60,6 +60,15 @@ impl Batch {
         self.buffers.clear();
         self.packets.clear();
     }
+}
+
+/// Where an input comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A file, a directory, or `-` for standard input.
+    Path(PathBuf),
+    /// A capture that is in memory, and its name.
+    Memory(&'static str, &'static [u8]),
 }
 
 /// One input of the run.
@@ -150,13 +159,14 @@ impl CaptureSet {
     ///
     /// # Errors
     /// A named input does not exist or cannot be listed. Inputs that are no captures become notices.
-    pub fn open(paths: &[PathBuf]) -> Result<Self, CaptureError> {
+    pub fn open(sources: &[Source]) -> Result<Self, CaptureError> {
         let mut found: Vec<(PathBuf, bool)> = Vec::new();
-        for path in paths {
-            if path.as_os_str() != "-" && path.is_dir() {
-                list(path, &mut found)?;
-            } else {
-                found.push((path.clone(), false));
+        let mut memory: Vec<(&'static str, &'static [u8])> = Vec::new();
+        for source in sources {
+            match source {
+                Source::Path(path) if path.as_os_str() != "-" && path.is_dir() => list(path, &mut found)?,
+                Source::Path(path) => found.push((path.clone(), false)),
+                Source::Memory(name, bytes) => memory.push((name, bytes)),
             }
         }
         let mut set = Self {
@@ -173,25 +183,36 @@ impl CaptureSet {
         };
         let only = found.len() == 1;
         for (path, listed) in found {
-            set.look_at(path, listed, only);
+            let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+            let window = source::open(&path);
+            set.look_at(path, size, window, listed, only);
+        }
+        for (name, bytes) in memory {
+            let window = Ok(source::Window::whole(Bytes::from_static(bytes)));
+            set.look_at(name.into(), Some(bytes.len() as u64), window, false, true);
         }
         set.pending.sort_unstable_by_key(|&(ts, file)| Reverse((ts, file)));
         Ok(set)
     }
 
-    fn look_at(&mut self, path: PathBuf, listed: bool, only: bool) {
-        let name = path.display().to_string();
-        let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-        let reader = source::open(&path).map(|window| Reader::new(window, name));
-        let mut reader = match reader {
-            Ok(reader) => reader,
+    /// Reads an input's first packet; `keep` holds it open, because it cannot be opened twice or is the only one.
+    fn look_at(
+        &mut self,
+        path: PathBuf,
+        size: Option<u64>,
+        window: Result<source::Window, CaptureError>,
+        listed: bool,
+        keep: bool,
+    ) {
+        let mut reader = match window {
+            Ok(window) => Reader::new(window, path.display().to_string()),
             Err(e) => return self.notices.push(Notice::Failed(e)),
         };
         let file = self.files.len() as u32;
         match reader.next_packet() {
             Ok(Some(head)) => {
                 self.files.push(InputFile { path, size });
-                if size.is_none() || only {
+                if size.is_none() || keep {
                     let offset = reader.offset();
                     self.pending.push((head.ts, file));
                     self.begun.push(Active { reader, file, number: 1, head, registered: None, dropped: 0, offset });
@@ -400,6 +421,11 @@ mod tests {
         path
     }
 
+    fn open(paths: &[PathBuf]) -> Result<CaptureSet, CaptureError> {
+        let sources: Vec<Source> = paths.iter().cloned().map(Source::Path).collect();
+        CaptureSet::open(&sources)
+    }
+
     fn times(set: &mut CaptureSet) -> Vec<i64> {
         let mut batch = Batch::default();
         let mut out = Vec::new();
@@ -419,7 +445,7 @@ mod tests {
         file(dir.path(), "a.pcapng", &[10, 40, 60]);
         file(dir.path(), "c.pcapng", &[70]);
         std::fs::write(dir.path().join("README"), "not a capture").unwrap();
-        let mut set = CaptureSet::open(&[dir.path().to_owned()]).unwrap();
+        let mut set = open(&[dir.path().to_owned()]).unwrap();
         assert_eq!(times(&mut set), [10, 20, 30, 40, 50, 60, 70]);
         let overlaps = set.notices().iter().filter(|n| matches!(n, Notice::Overlap { .. })).count();
         let passed = set.notices().iter().filter(|n| matches!(n, Notice::PassedOver(_))).count();
@@ -430,7 +456,7 @@ mod tests {
     fn a_step_back_is_counted_and_the_clock_stands_still() {
         let dir = tempfile::tempdir().unwrap();
         let path = file(dir.path(), "a.pcapng", &[10, 40, 30, 50]);
-        let mut set = CaptureSet::open(&[path]).unwrap();
+        let mut set = open(&[path]).unwrap();
         let mut batch = Batch::default();
         assert!(set.next_batch(&mut batch));
         assert_eq!(batch.packets.iter().map(|p| p.clock.0).collect::<Vec<_>>(), [10, 40, 40, 50]);
@@ -442,10 +468,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let all: Vec<i64> = (0..5000).collect();
         let path = file(dir.path(), "a.pcapng", &all);
-        assert_eq!(times(&mut CaptureSet::open(std::slice::from_ref(&path)).unwrap()), all);
+        assert_eq!(times(&mut open(std::slice::from_ref(&path)).unwrap()), all);
         let packed = dir.path().join("a.zst");
         std::fs::write(&packed, zstd::stream::encode_all(&std::fs::read(&path).unwrap()[..], 1).unwrap()).unwrap();
-        let mut both = CaptureSet::open(&[path, packed]).unwrap();
+        let mut both = open(&[path, packed]).unwrap();
         let twice: Vec<i64> = (0..10_000).map(|i| i / 2).collect();
         assert_eq!(times(&mut both), twice);
         assert_eq!(both.counters().packets, 10_000);
@@ -453,7 +479,7 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_a_notice_with_its_name() {
-        let set = CaptureSet::open(&["/nonexistent/x.pcap".into()]).unwrap();
+        let set = open(&["/nonexistent/x.pcap".into()]).unwrap();
         assert!(matches!(&set.notices()[0], Notice::Failed(e) if e.path().contains("x.pcap")));
     }
 }

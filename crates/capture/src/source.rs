@@ -161,7 +161,7 @@ impl std::error::Error for Bomb {}
 /// Turns a failure of the stream into an error that names the place.
 pub fn read_error(path: &str, offset: u64, source: io::Error) -> CaptureError {
     let path = path.to_owned();
-    if source.get_ref().is_some_and(|e| e.is::<Bomb>()) {
+    if matches!(source.get_ref(), Some(e) if e.is::<Bomb>()) {
         CaptureError::Bomb { path, offset, ratio: BOMB_RATIO }
     } else {
         CaptureError::Read { path, offset, source }
@@ -296,7 +296,7 @@ mod tests {
         let failure = window.take_failure().unwrap();
         assert!(matches!(read_error("x", skipped, failure), CaptureError::Bomb { .. }));
 
-        let packed = zstd::stream::encode_all(&[7u8; 100_000][..], 1).unwrap();
+        let packed = zstd::stream::encode_all(&vec![7u8; 100_000][..], 1).unwrap();
         let mut window = stream(Box::new(io::Cursor::new(packed))).unwrap();
         assert_eq!(window.skip(u64::MAX), 100_000);
         assert!(window.take_failure().is_none());

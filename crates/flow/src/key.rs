@@ -38,7 +38,7 @@ pub fn shard_of(p: &Packet, shards: u32) -> u32 {
     };
     // A sum is the same whichever end is named first.
     let both = end(p.src, p.sport).wrapping_add(end(p.dst, p.dport));
-    ((mix(both) >> 32) * u64::from(shards) >> 32) as u32
+    (((mix(both) >> 32) * u64::from(shards)) >> 32) as u32
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).

@@ -73,8 +73,16 @@ pub trait Sessions {
     fn begin(&mut self, flow: &FlowFacts) -> Self::Session;
     /// Bytes came.
     fn data(&mut self, flow: &FlowFacts, session: &mut Self::Session, chunk: Chunk<'_>) -> Progress;
-    /// Bytes are missing.
-    fn gap(&mut self, flow: &FlowFacts, session: &mut Self::Session, from: Direction, bytes: u64) -> Progress;
+    /// `bytes` bytes are missing; `at` is the clock when that became known, by packet `packet`.
+    fn gap(
+        &mut self,
+        flow: &FlowFacts,
+        session: &mut Self::Session,
+        from: Direction,
+        bytes: u64,
+        at: Timestamp,
+        packet: PacketId,
+    ) -> Progress;
     /// The flow ends; the protocol may be settled by that.
     fn end(&mut self, flow: &FlowFacts, session: &mut Self::Session, at: Timestamp) -> Option<Service>;
     /// A flow's record.
@@ -585,7 +593,9 @@ impl<H: Sessions> Pieces<'_, '_, H> {
                 };
                 self.sessions.data(&self.flow, session, chunk)
             }
-            Piece::Gap(n) => self.sessions.gap(&self.flow, session, from, n),
+            Piece::Gap(n) => {
+                self.sessions.gap(&self.flow, session, from, n, self.arrival.clock, self.arrival.id)
+            }
         };
         let service = progress.service.or(self.progress.and_then(|p| p.service));
         if let Some(service) = service {

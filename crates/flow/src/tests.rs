@@ -21,7 +21,7 @@ impl Sessions for Listener {
         let service = (chunk.bytes == b"hello").then_some(Service::Telnet);
         Progress { service, wants_more: true }
     }
-    fn gap(&mut self, _: &FlowFacts, (): &mut (), _: Direction, bytes: u64) -> Progress {
+    fn gap(&mut self, _: &FlowFacts, (): &mut (), _: Direction, bytes: u64, _: Timestamp, _: PacketId) -> Progress {
         self.gaps += bytes;
         Progress { service: None, wants_more: true }
     }

@@ -1,1 +1,15 @@
-//! x
+//! In what order does it all run?
+//!
+//! The only room that knows the whole street: packets are read in batches, decoded, spread over a fixed number of
+//! shards, followed as flows, understood as protocols, and their records reach the analyst in one order — whatever the
+//! number of threads.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod budget;
+mod decode;
+mod run;
+mod sensor;
+
+pub use budget::{ByteSize, Budget};
+pub use run::{Input, Outcome, Progress, RunError, RunOptions, run};

@@ -99,7 +99,7 @@ impl Fragments {
     ) -> Option<Datagram> {
         self.expire(now, report);
         let end = piece.offset.saturating_add(bytes.len() as u32);
-        let tiny = piece.more && (bytes.len() < 8 || bytes.len() % 8 != 0);
+        let tiny = piece.more && (bytes.len() < 8 || !bytes.len().is_multiple_of(8));
         if !piece.complete || end > MAX_DATAGRAM || bytes.is_empty() || tiny {
             report(Anomaly::FragmentBadSize);
             if end > MAX_DATAGRAM || bytes.is_empty() || !piece.complete {
@@ -180,7 +180,7 @@ impl Waiting {
         };
         let mut fresh: Vec<(u32, Vec<u8>)> = Vec::new();
         let mut at = offset;
-        let before = self.pieces.range(..=offset).next_back().map(|(k, _)| *k).unwrap_or(offset);
+        let before = self.pieces.range(..=offset).next_back().map_or(offset, |(k, _)| *k);
         let mut differs = false;
         for (&start, held) in self.pieces.range(before..end) {
             let stop = start.saturating_add(held.len() as u32);

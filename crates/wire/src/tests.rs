@@ -293,7 +293,7 @@ fn any_bytes_decode_without_panic() {
             2 => hex("020000000002 020000000001 86dd 6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0d80 000c 0000 61626364"),
             _ => vec![0; 80],
         };
-        for _ in 0..(round % 7) + 1 {
+        for _ in 0..=(round % 7) {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
             let at = (state >> 33) as usize % bytes.len();
             bytes[at] = (state >> 24) as u8;

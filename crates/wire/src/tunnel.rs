@@ -56,7 +56,7 @@ pub fn over_udp(ports: (u16, u16), b: &[u8]) -> Option<Service> {
     match b {
         [flags, 0, 0, 0, _, _, _, 0, ..] if *flags == 8 && (ports.1 == 4789 || ports.1 == 8472) => Some(Service::Vxlan),
         [0..=0x3f, flags, 0x65, 0x58, ..] | [0..=0x3f, flags, 0x08, 0x00, ..] | [0..=0x3f, flags, 0x86, 0xdd, ..]
-            if ports.1 == 6081 && flags & 0x3f == 0 =>
+            if ports.1 == 6081 && matches!(flags, 0 | 0x40 | 0x80 | 0xc0) =>
         {
             Some(Service::Vxlan)
         }

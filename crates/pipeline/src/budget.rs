@@ -1,0 +1,100 @@
+use std::fmt;
+use std::str::FromStr;
+
+use flow::Limits;
+use verdict::AnalystLimits;
+
+/// A size in bytes, written like `64MiB`, `1GiB`, `500MB` or plain bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (digits, unit) = text.split_at(split);
+        let n: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size: write 64MiB, 1GiB or a number of bytes"))?;
+        let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "k" | "kib" => 1 << 10,
+            "m" | "mib" => 1 << 20,
+            "g" | "gib" => 1 << 30,
+            "kb" => 1000,
+            "mb" => 1_000_000,
+            "gb" => 1_000_000_000,
+            other => return Err(format!("{other:?} is not a unit of size: KiB, MiB, GiB, kB, MB or GB")),
+        };
+        n.checked_mul(factor).map(Self).ok_or_else(|| format!("{text:?} is too large"))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (shift, unit) in [(30, "GiB"), (20, "MiB"), (10, "KiB")] {
+            if self.0 >= 1 << shift && self.0.trailing_zeros() >= shift {
+                return write!(f, "{}{unit}", self.0 >> shift);
+            }
+        }
+        write!(f, "{}B", self.0)
+    }
+}
+
+/// What state of one local host costs over all behaviours when it is busy.
+const HOST_COST: u64 = 6 << 10;
+/// Buffers of streams, batches in flight, the program itself: not divided.
+const FIXED: u64 = 24 << 20;
+/// The smallest budget that makes sense.
+pub const SMALLEST: ByteSize = ByteSize(48 << 20);
+
+/// How one budget is divided among the tables.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// For each shard's flow table.
+    pub flows: Limits,
+    /// For unfinished IP datagrams.
+    pub fragments: usize,
+    /// For the analyst.
+    pub analyst: AnalystLimits,
+}
+
+impl Budget {
+    /// Divides `total` bytes: three fifths for flows and their streams, a tenth for fragments (16 MiB at most), the rest for hosts.
+    pub fn divide(total: ByteSize, shards: u32) -> Self {
+        let room = total.0.max(SMALLEST.0) - FIXED;
+        let flows = room / 5 * 3 / u64::from(shards.max(1));
+        let fragments = (room / 10).min(16 << 20);
+        let hosts = room / 10 * 3 / HOST_COST;
+        Self {
+            flows: Limits::of_budget(flows as usize),
+            fragments: fragments as usize,
+            analyst: AnalystLimits { hosts: (hosts as usize).max(256) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_written() {
+        for (text, bytes) in [("64MiB", 64 << 20), ("1GiB", 1 << 30), ("500MB", 500_000_000), ("123", 123), ("2g", 2 << 30)] {
+            assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes);
+        }
+        assert_eq!(ByteSize(1 << 30).to_string(), "1GiB");
+        for bad in ["", "x", "12parsecs", "99999999999GiB"] {
+            assert!(bad.parse::<ByteSize>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_parts_stay_within_the_whole() {
+        for total in [64u64 << 20, 1 << 30] {
+            let b = Budget::divide(ByteSize(total), 16);
+            let flows = 16 * (b.flows.flows * 1400 + b.flows.waiting_bytes) as u64;
+            let sum = flows + b.fragments as u64 + b.analyst.hosts as u64 * HOST_COST + FIXED;
+            assert!(sum <= total, "{sum} of {total}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Batches of frames become batches of packets, each with its shard.
+
+use bytes::Bytes;
+use capture::{Batch, PacketMeta};
+use record::{Anomaly, Health, PacketId, Timestamp};
+use wire::{Fragments, FragmentPiece, Packet, Sink};
+
+/// A packet with where it came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed {
+    pub packet: Packet,
+    pub ts: Timestamp,
+    pub clock: Timestamp,
+    pub id: PacketId,
+    /// Index of the buffer that the payload lies in.
+    pub buffer: u32,
+    /// Where the frame (or the reassembled datagram) begins in it.
+    pub base: usize,
+    pub shard: u32,
+}
+
+/// Decoded packets with their memory.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    pub buffers: Vec<Bytes>,
+    pub packets: Vec<Placed>,
+    /// The clock when the batch ends.
+    pub clock: Option<Timestamp>,
+}
+
+impl Decoded {
+    /// The captured payload of a packet of this batch.
+    pub fn payload(&self, p: &Placed) -> &[u8] {
+        let from = p.base + p.packet.payload_at;
+        self.buffers
+            .get(p.buffer as usize)
+            .and_then(|b| b.get(from..from + p.packet.payload_captured as usize))
+            .unwrap_or_default()
+    }
+}
+
+/// Decodes batches one after another; fragments are put together on the way.
+pub struct Decoder {
+    fragments: Fragments,
+    shards: u32,
+    pub health: Health,
+}
+
+struct Collect<'a> {
+    meta: &'a PacketMeta,
+    shards: u32,
+    out: &'a mut Vec<Placed>,
+    health: &'a mut Health,
+    pieces: Vec<(FragmentPiece, Vec<u8>)>,
+    buffer: u32,
+    base: usize,
+}
+
+impl Sink for Collect<'_> {
+    fn packet(&mut self, packet: Packet) {
+        *self.health.by_transport.entry(packet.transport.number()).or_default() += 1;
+        self.out.push(Placed {
+            shard: flow::shard_of(&packet, self.shards),
+            packet,
+            ts: self.meta.ts,
+            clock: self.meta.clock,
+            id: self.meta.id,
+            buffer: self.buffer,
+            base: self.base,
+        });
+    }
+
+    fn fragment(&mut self, piece: FragmentPiece, bytes: &[u8]) {
+        self.pieces.push((piece, bytes.to_vec()));
+    }
+
+    fn anomaly(&mut self, anomaly: Anomaly) {
+        self.health.anomalies.add(anomaly);
+    }
+
+    fn ip(&mut self) {
+        self.health.ip_packets += 1;
+    }
+
+    fn unknown_link(&mut self) {
+        self.health.unknown_link += 1;
+    }
+}
+
+impl Decoder {
+    pub fn new(shards: u32, fragments: usize) -> Self {
+        Self { fragments: Fragments::new(fragments), shards, health: Health::default() }
+    }
+
+    pub fn decode(&mut self, batch: &Batch) -> Decoded {
+        let mut made = Decoded {
+            buffers: batch.buffers.clone(),
+            packets: Vec::with_capacity(batch.packets.len() + 16),
+            clock: batch.packets.last().map(|p| p.clock),
+        };
+        for meta in &batch.packets {
+            let mut sink = Collect {
+                meta,
+                shards: self.shards,
+                out: &mut made.packets,
+                health: &mut self.health,
+                pieces: Vec::new(),
+                buffer: meta.buffer,
+                base: meta.offset,
+            };
+            wire::decode(batch.frame(meta), meta.link, meta.original, &mut sink);
+            // A whole datagram may hold a fragment again (tunnels): the depth limit of the decoder ends that.
+            let mut pieces = std::mem::take(&mut sink.pieces);
+            while let Some((piece, bytes)) = pieces.pop() {
+                let anomalies = &mut self.health.anomalies;
+                let Some(datagram) = self.fragments.add(piece, &bytes, meta.clock, &mut |a| anomalies.add(a)) else { continue };
+                let mut sink = Collect {
+                    meta,
+                    shards: self.shards,
+                    out: &mut made.packets,
+                    health: &mut self.health,
+                    pieces: Vec::new(),
+                    buffer: made.buffers.len() as u32,
+                    base: 0,
+                };
+                wire::decode_datagram(&datagram, &mut sink);
+                pieces.append(&mut sink.pieces);
+                made.buffers.push(Bytes::from(datagram.into_bytes()));
+            }
+        }
+        made
+    }
+}
