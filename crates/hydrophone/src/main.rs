@@ -1,1 +1,84 @@
-fn main() {}
+//! The command line: arguments → checked configuration → pipeline → exit code.
+
+mod args;
+mod case;
+mod config;
+mod explain;
+mod manual;
+mod read;
+mod selftest;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Args, Command};
+
+/// What the exit code says (DESIGN §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All went well.
+    Done = 0,
+    /// `--fail-on` was given and a host is at that level.
+    Found = 1,
+    /// Usage or configuration.
+    Usage = 2,
+    /// Input unreadable or ended early; what was read is printed and says so.
+    Partial = 3,
+    /// More was lost than the limit allows.
+    Losses = 4,
+}
+
+/// An error with the exit code that it deserves.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    error: anyhow::Error,
+}
+
+impl Failure {
+    /// The user's fault: arguments or configuration.
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into() }
+    }
+
+    /// The input's fault.
+    pub fn input(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Partial, error: error.into() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::input(error)
+    }
+}
+
+/// Whether an error is only that nobody reads any more, which is success.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = match args.command {
+        Command::Read(read) => read::run(&read),
+        Command::Explain(explain) => explain::run(&explain),
+        Command::Behaviours { name } => manual::behaviours(name.as_deref()),
+        Command::Selftest => selftest::run(),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man => manual::man(),
+    };
+    match done {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut err = anstream::stderr().lock();
+            let _ = writeln!(err, "hydrophone: {:#}", failure.error);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}

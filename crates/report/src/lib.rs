@@ -1,1 +1,18 @@
-//! x
+//! How does a person see it, and how does a machine?
+//!
+//! Pure functions of stories: a terminal story, the complete arithmetic, JSON lines. Text from the wire is hostile in
+//! all of them: control characters are made visible, and names are defanged in prose.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod explain;
+mod json;
+mod plain;
+mod prose;
+mod terminal;
+
+pub use explain::explain;
+pub use json::{CaptureLine, FlowCounts, InputLine, Line, parse_lines};
+pub use plain::{clean, defang, human_bytes, human_count, human_duration};
+pub use prose::describe;
+pub use terminal::{Detail, terminal};

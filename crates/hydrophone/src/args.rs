@@ -1,0 +1,127 @@
+//! What the user typed. What it means is decided in `config`.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ipnet::IpNet;
+use pipeline::ByteSize;
+use verdict::Verdict;
+
+/// Which of my hosts is a bot, and how do you know?
+///
+/// Hydrophone listens: it reads captured traffic, tells per local host what it did in order, how sure that is, and which
+/// packets prove it. It sends nothing.
+#[derive(Debug, Parser)]
+#[command(name = "hydrophone", version, propagate_version = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read captures and judge every local host (the main job)
+    Read(Read),
+    /// Say why, and why not: the complete arithmetic of one host of a case
+    Explain(Explain),
+    /// List the behaviours, or print the manual page of one
+    Behaviours {
+        /// The behaviour
+        name: Option<String>,
+    },
+    /// Analyse built-in captures: the bots must be found, the clean ones must stay below likely
+    Selftest,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page (roff)
+    Man,
+}
+
+/// A level for `--fail-on`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Level {
+    /// At least 10 dB, or a stage at its cap
+    Suspicious,
+    /// At least 30 dB and two stages
+    Likely,
+    /// At least 40 dB and two telling stages
+    Infected,
+}
+
+impl Level {
+    /// The verdict that it stands for.
+    pub const fn verdict(self) -> Verdict {
+        match self {
+            Self::Suspicious => Verdict::Suspicious,
+            Self::Likely => Verdict::Likely,
+            Self::Infected => Verdict::Infected,
+        }
+    }
+}
+
+/// Read captures and judge every local host.
+#[derive(Debug, clap::Args)]
+pub struct Read {
+    /// Captures: pcap or pcapng, plain or .gz .zst .lz4; directories are searched; - is standard input
+    #[arg(required_unless_present = "print_config", value_name = "CAPTURE")]
+    pub inputs: Vec<PathBuf>,
+    /// Local networks, for example 192.168.0.0/16 (again for more) [default: private ranges; without any, found out]
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub home: Vec<IpNet>,
+    /// Print JSON lines instead of the story: the capture first, then one object per host
+    #[arg(long)]
+    pub json: bool,
+    /// Keep everything in this folder: the JSON lines and the hashes of the inputs
+    #[arg(short = 'o', long = "output", value_name = "CASE")]
+    pub output: Option<PathBuf>,
+    /// Give a line to every host, also to those that did nothing
+    #[arg(short, long)]
+    pub all: bool,
+    /// Threads, 1 or more: one reads and judges, the others follow flows [default: 2, or 1 on a single processor]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// End with exit code 1 if a host is at this level or above
+    #[arg(long, value_name = "LEVEL")]
+    pub fail_on: Option<Level>,
+    /// Configuration file (TOML); see --print-config for its form
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that would be used, as TOML, and do nothing
+    #[arg(long)]
+    pub print_config: bool,
+    /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Colour,
+}
+
+/// When to use colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Colour {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+/// Say why, and why not.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// The case: a folder made by `read -o`
+    pub case: PathBuf,
+    /// The host's address
+    pub host: std::net::IpAddr,
+}

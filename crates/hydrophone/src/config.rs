@@ -1,0 +1,81 @@
+//! What the arguments and the configuration file mean together.
+
+use std::path::Path;
+
+use anyhow::Context;
+use behaviour::Settings;
+use ipnet::IpNet;
+use pipeline::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use crate::args::Read;
+
+/// The prior of DETECTION §1: one host in a thousand.
+const PRIOR_DB: f64 = -30.0;
+const MEMORY: ByteSize = ByteSize(1 << 30);
+/// Losses beyond this share of flows end with exit code 4.
+const MAX_LOSS_PERCENT: f64 = 1.0;
+
+/// The configuration, as the file has it and `--print-config` shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Local networks; empty to find out.
+    pub home: Vec<IpNet>,
+    /// Threads, ≥ 1.
+    pub threads: usize,
+    /// The memory budget.
+    pub memory: String,
+    /// What one believes of a host before looking, in decibans.
+    pub prior_db: f64,
+    /// Forgotten flows, in percent of all, beyond which the exit code is 4.
+    pub max_loss_percent: f64,
+    /// Settings of the behaviours.
+    pub behaviour: Settings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            home: Vec::new(),
+            threads: processors.min(2),
+            memory: MEMORY.to_string(),
+            prior_db: PRIOR_DB,
+            max_loss_percent: MAX_LOSS_PERCENT,
+            behaviour: Settings::default(),
+        }
+    }
+}
+
+impl Config {
+    /// The file, if there is one, with the arguments over it.
+    pub fn of(args: &Read) -> Result<Self, Failure> {
+        let mut config = match &args.config {
+            Some(path) => Self::from_file(path).map_err(Failure::usage)?,
+            None => Self::default(),
+        };
+        if !args.home.is_empty() {
+            config.home.clone_from(&args.home);
+        }
+        if let Some(threads) = args.threads {
+            config.threads = threads;
+        }
+        if let Some(memory) = args.memory {
+            config.memory = memory.to_string();
+        }
+        config.memory().map_err(Failure::usage)?;
+        Ok(config)
+    }
+
+    fn from_file(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text).with_context(|| format!("{} is not a configuration (see --print-config)", path.display()))
+    }
+
+    /// The memory budget.
+    pub fn memory(&self) -> anyhow::Result<ByteSize> {
+        self.memory.parse().map_err(|e| anyhow::anyhow!("memory: {e}"))
+    }
+}

@@ -1,0 +1,63 @@
+//! Manual pages: of behaviours, of the program, for shells.
+
+use std::io::Write;
+
+use behaviour::CATALOGUE;
+use clap::CommandFactory;
+use clap_complete::Shell;
+use verdict::Calibration;
+
+use crate::args::Args;
+use crate::{Exit, Failure};
+
+/// The list of behaviours, or the page of one.
+pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
+    let mut out = anstream::stdout().lock();
+    let calibration = Calibration::built_in();
+    let Some(name) = name else {
+        for b in CATALOGUE {
+            let manual = b.manual();
+            let first = manual.lines().nth(1).unwrap_or_default().to_owned();
+            writeln!(out, "{:<24} {:<10} {first}", b.name, b.stage.name())?;
+        }
+        return Ok(Exit::Done);
+    };
+    let Some(b) = CATALOGUE.iter().find(|b| b.name == name) else {
+        let known: Vec<&str> = CATALOGUE.iter().map(|b| b.name).collect();
+        return Err(Failure::usage(anyhow::anyhow!("no behaviour is called {name:?}; there are: {}", known.join(", "))));
+    };
+    writeln!(out, "# {}\n\nStage: {} · ATT&CK: {}\n", b.name, b.stage, b.attack.join(", "))?;
+    writeln!(out, "{}", b.manual())?;
+    writeln!(out, "## Payoffs\n\nStage cap {:.1} dB. All values: {}.\n", calibration.cap(b.stage), calibration.source())?;
+    for (grade, payoff) in calibration.grades(b.name) {
+        let most = payoff.most.map(|m| format!(", at most {m:.1} dB together")).unwrap_or_default();
+        match (payoff.db, payoff.add) {
+            (Some(db), _) if db > 0.0 => {
+                writeln!(out, "- {grade}: {db:+.1} dB{most}, P0 = {:.2e} a day", calibration.p0(b.name, db))?;
+            }
+            (Some(db), _) => writeln!(out, "- {grade}: {db:+.1} dB")?,
+            (None, Some(add)) => writeln!(out, "- {grade}: adds {add:+.1} dB{most}")?,
+            (None, None) => {}
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// Completions for a shell.
+pub fn completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "hydrophone", &mut text);
+    std::io::stdout().lock().write_all(&text)?;
+    Ok(Exit::Done)
+}
+
+/// The manual page.
+pub fn man() -> Result<Exit, Failure> {
+    let mut text = Vec::new();
+    clap_mangen::Man::new(Args::command()).render(&mut text)?;
+    for sub in Args::command().get_subcommands() {
+        clap_mangen::Man::new(sub.clone().disable_help_subcommand(true)).render(&mut text)?;
+    }
+    std::io::stdout().lock().write_all(&text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,170 @@
+//! `hydrophone read`: the main job.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use capture::Source;
+use indicatif::{ProgressBar, ProgressStyle};
+use pipeline::{Outcome, Progress, RunOptions, run as run_pipeline};
+use report::{CaptureLine, Detail, InputLine, Line, terminal};
+use verdict::Calibration;
+
+use crate::args::{Colour, Read};
+use crate::config::Config;
+use crate::{Exit, Failure, case};
+
+/// A bar is worth showing from this many bytes on.
+const LONG: u64 = 64 << 20;
+
+pub fn run(args: &Read) -> Result<Exit, Failure> {
+    let config = Config::of(args)?;
+    if args.print_config {
+        let text = toml::to_string(&config).map_err(Failure::usage)?;
+        anstream::stdout().lock().write_all(text.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    if let Some(dir) = &args.output {
+        case::check(dir).map_err(Failure::usage)?;
+    }
+    for path in &args.inputs {
+        if path.as_os_str() != "-" && !path.exists() {
+            return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
+        }
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    // Only the first handler counts; without one an interrupt ends the program, which loses the report but nothing else.
+    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
+    let options = RunOptions {
+        inputs: args.inputs.iter().cloned().map(Source::Path).collect(),
+        home: (!config.home.is_empty()).then(|| config.home.clone()),
+        threads: config.threads,
+        memory: config.memory().map_err(Failure::usage)?,
+        settings: config.behaviour.clone(),
+        prior_db: config.prior_db,
+        stop,
+    };
+    let bar = bar(args);
+    let outcome = run_pipeline(&options, |p| show(&bar, p)).map_err(|e| match e {
+        pipeline::RunError::Input(e) => Failure::input(e),
+        pipeline::RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
+    })?;
+    bar.finish_and_clear();
+    let capture = capture_line(&outcome, args.output.is_some());
+    let lines = lines(&capture, &outcome);
+    if let Some(dir) = &args.output {
+        case::write(dir, &lines, &capture).map_err(Failure::input)?;
+    }
+    print(args, &lines, &capture, &outcome)?;
+    for failure in &outcome.failures {
+        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
+    }
+    Ok(exit(args, &config, &outcome))
+}
+
+fn print(args: &Read, lines: &[Line], capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
+    let choice = match args.color {
+        Colour::Auto => anstream::ColorChoice::Auto,
+        Colour::Always => anstream::ColorChoice::Always,
+        Colour::Never => anstream::ColorChoice::Never,
+    };
+    let mut out = anstream::AutoStream::new(std::io::stdout(), choice).lock();
+    if args.json {
+        for line in lines {
+            let text = line.to_json().map_err(Failure::input)?;
+            writeln!(out, "{text}")?;
+        }
+    } else {
+        let detail = if args.all { Detail::Each } else { Detail::Summary };
+        out.write_all(terminal(capture, &outcome.stories, detail, true).as_bytes())?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// The program's lines: the capture, then each host.
+pub fn lines(capture: &CaptureLine, outcome: &Outcome) -> Vec<Line> {
+    let hosts = outcome.stories.iter().cloned().map(|s| Line::Host(Box::new(s)));
+    std::iter::once(Line::Capture(Box::new(capture.clone()))).chain(hosts).collect()
+}
+
+/// What is said of the capture as a whole.
+pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
+    let inputs = outcome
+        .inputs
+        .iter()
+        .map(|i| InputLine {
+            path: i.path.clone(),
+            size: i.size,
+            sha256: i.size.filter(|_| hashed).and_then(|_| case::sha256(Path::new(&i.path)).ok()),
+        })
+        .collect();
+    CaptureLine {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        schema: CaptureLine::SCHEMA,
+        inputs,
+        complete: outcome.is_complete(),
+        failures: outcome.failures.clone(),
+        notices: outcome.notices.clone(),
+        home: outcome.home.clone(),
+        home_chosen: outcome.home_chosen.clone(),
+        hosts_forgotten: outcome.hosts_forgotten,
+        calibration: Calibration::built_in().source().to_owned(),
+        ..CaptureLine::default()
+    }
+    .with_health(&outcome.health)
+    .with_hosts(&outcome.stories)
+}
+
+/// A host at the level that was asked for comes first: that is what the caller wants to know. Then what was not read, then what was lost.
+fn exit(args: &Read, config: &Config, outcome: &Outcome) -> Exit {
+    let found = |level: crate::args::Level| outcome.stories.iter().any(|s| s.verdict >= level.verdict());
+    let flows = outcome.health.flows.0 + outcome.health.flows.1 + outcome.health.flows.2;
+    let lost = outcome.health.anomalies.of(record::Anomaly::FlowEvicted) + outcome.hosts_forgotten;
+    if args.fail_on.is_some_and(found) {
+        Exit::Found
+    } else if !outcome.is_complete() {
+        Exit::Partial
+    } else if lost as f64 > flows as f64 * config.max_loss_percent / 100.0 {
+        Exit::Losses
+    } else {
+        Exit::Done
+    }
+}
+
+fn bar(args: &Read) -> ProgressBar {
+    let sizes: Vec<Option<u64>> = args
+        .inputs
+        .iter()
+        .map(|p| std::fs::metadata(p).ok().filter(std::fs::Metadata::is_file).map(|m| m.len()))
+        .collect();
+    let packed = |p: &Path| p.extension().is_some_and(|e| ["gz", "zst", "lz4"].iter().any(|x| e == *x));
+    let known = sizes.iter().all(Option::is_some) && !args.inputs.iter().any(|p| packed(p));
+    let total: u64 = sizes.iter().flatten().sum();
+    if args.quiet || !std::io::stderr().is_terminal() || (known && total < LONG) {
+        return ProgressBar::hidden();
+    }
+    let style = if known {
+        ProgressStyle::with_template("{bar:32} {bytes}/{total_bytes} {msg} ETA {eta}")
+    } else {
+        ProgressStyle::with_template("{spinner} {bytes} {msg}")
+    };
+    let bar = if known { ProgressBar::new(total) } else { ProgressBar::new_spinner() };
+    if let Ok(style) = style {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn show(bar: &ProgressBar, p: Progress) {
+    if bar.is_hidden() {
+        return;
+    }
+    bar.set_position(p.bytes);
+    let rate = p.packets as f64 / bar.elapsed().as_secs_f64().max(0.001);
+    bar.set_message(format!("{} packets, {} packets/s", report::human_count(p.packets), report::human_count(rate as u64)));
+}

@@ -1,0 +1,163 @@
+use std::collections::BTreeMap;
+
+use record::{Health, Timestamp};
+use serde::{Deserialize, Serialize};
+use verdict::HostStory;
+
+/// An input of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InputLine {
+    /// Its path.
+    pub path: String,
+    /// Its size in bytes; absent for streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// SHA-256 of its bytes as they lie in the file; only in cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Closed flows by what carried them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FlowCounts {
+    /// TCP.
+    pub tcp: u64,
+    /// UDP.
+    pub udp: u64,
+    /// Everything else.
+    pub other: u64,
+}
+
+/// The capture as a whole: health and counters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CaptureLine {
+    /// The program's version.
+    pub version: String,
+    /// The version of this format; it changes when the meaning of a field does.
+    pub schema: u32,
+    /// The inputs; evidence names packets of the first by number, of others as `"index:number"`.
+    pub inputs: Vec<InputLine>,
+    /// Whether all of them were read to their end.
+    pub complete: bool,
+    /// Inputs that failed or ended early, each with its reason.
+    pub failures: Vec<String>,
+    /// What else must be told of them.
+    pub notices: Vec<String>,
+    /// The local networks.
+    pub home: Vec<String>,
+    /// How they were chosen.
+    pub home_chosen: String,
+    /// Earliest packet.
+    pub first: Option<Timestamp>,
+    /// Latest packet.
+    pub last: Option<Timestamp>,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes on the wire.
+    pub bytes: u64,
+    /// Bytes captured.
+    pub captured_bytes: u64,
+    /// Packets cut by the snap length.
+    pub cut_packets: u64,
+    /// Packets whose link type is not understood.
+    pub unknown_link_packets: u64,
+    /// IP headers understood, those inside tunnels too.
+    pub ip_packets: u64,
+    /// Packets by IP protocol number.
+    pub by_transport: BTreeMap<u8, u64>,
+    /// Closed flows.
+    pub flows: FlowCounts,
+    /// TCP flows begun before they were seen.
+    pub midstream_tcp_flows: u64,
+    /// TCP flows with data of which one side was seen.
+    pub one_sided_tcp_flows: u64,
+    /// Stream bytes that existed and were not captured.
+    pub missed_bytes: u64,
+    /// Packets the capturing side dropped.
+    pub dropped_by_capture: u64,
+    /// Steps back in packet time.
+    pub backward_jumps: u64,
+    /// The largest of them, in seconds.
+    pub largest_backward_s: f64,
+    /// Pauses of more than a minute.
+    pub pauses: u64,
+    /// The longest of them, in seconds.
+    pub longest_pause_s: f64,
+    /// Host states forgotten for want of memory.
+    pub hosts_forgotten: u64,
+    /// Everything strange, by name.
+    pub anomalies: BTreeMap<String, u64>,
+    /// Local hosts by verdict.
+    pub hosts: BTreeMap<String, u64>,
+    /// Where the payoffs come from.
+    pub calibration: String,
+}
+
+impl CaptureLine {
+    /// The current version of the format.
+    pub const SCHEMA: u32 = 1;
+
+    /// Takes the counters over.
+    pub fn with_health(mut self, h: &Health) -> Self {
+        self.first = h.first;
+        self.last = h.last;
+        self.packets = h.packets;
+        self.bytes = h.bytes;
+        self.captured_bytes = h.captured_bytes;
+        self.cut_packets = h.cut_packets;
+        self.unknown_link_packets = h.unknown_link;
+        self.ip_packets = h.ip_packets;
+        self.by_transport.clone_from(&h.by_transport);
+        self.flows = FlowCounts { tcp: h.flows.0, udp: h.flows.1, other: h.flows.2 };
+        self.midstream_tcp_flows = h.midstream_tcp;
+        self.one_sided_tcp_flows = h.one_sided_tcp;
+        self.missed_bytes = h.missed_bytes;
+        self.dropped_by_capture = h.dropped_by_capture;
+        self.backward_jumps = h.backward_jumps;
+        self.largest_backward_s = h.largest_backward_ns as f64 / 1e9;
+        self.pauses = h.pauses;
+        self.longest_pause_s = h.longest_pause_ns as f64 / 1e9;
+        self.anomalies = h.anomalies.seen().map(|(a, n)| (a.name().to_owned(), n)).collect();
+        self
+    }
+
+    /// Counts the verdicts.
+    pub fn with_hosts(mut self, stories: &[HostStory]) -> Self {
+        for story in stories {
+            *self.hosts.entry(story.verdict.name().to_owned()).or_default() += 1;
+        }
+        self
+    }
+}
+
+/// A line of the output: the capture first, then each host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Line {
+    /// The capture.
+    Capture(Box<CaptureLine>),
+    /// A host.
+    Host(Box<HostStory>),
+}
+
+impl Line {
+    /// The line as JSON, without a newline.
+    ///
+    /// # Errors
+    /// A number that JSON cannot write; none of ours is.
+    pub fn to_json(&self) -> serde_json::Result<String> {
+        serde_json::to_string(self)
+    }
+}
+
+/// Reads lines back.
+///
+/// # Errors
+/// Names the first line that is not one of ours.
+pub fn parse_lines(text: &str) -> Result<Vec<Line>, String> {
+    text.lines()
+        .enumerate()
+        .filter(|(_, l)| !l.trim().is_empty())
+        .map(|(i, l)| serde_json::from_str(l).map_err(|e| format!("line {}: {e}", i + 1)))
+        .collect()
+}

@@ -1,0 +1,295 @@
+//! The story on a terminal: for a tired person, at first glance.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use anstyle::{AnsiColor, Style};
+use record::{PacketId, Stage, Timestamp};
+use verdict::{HostStory, Note, ScoredEvidence, Verdict};
+
+use crate::json::CaptureLine;
+use crate::plain::{clean, human_bytes, human_count, human_duration};
+use crate::prose::describe;
+
+/// How much to show of hosts that did nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// Only their number and first addresses.
+    Summary,
+    /// A line each.
+    Each,
+}
+
+/// Packets shown of one line.
+const PACKETS: usize = 6;
+/// Addresses shown of hosts that did nothing.
+const ADDRESSES: usize = 6;
+
+struct Paint(bool);
+
+impl Paint {
+    fn with(&self, style: Style, text: &str) -> String {
+        if self.0 { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.with(Style::new().bold(), text)
+    }
+
+    fn dim(&self, text: &str) -> String {
+        self.with(Style::new().dimmed(), text)
+    }
+
+    fn warn(&self, text: &str) -> String {
+        self.with(AnsiColor::Yellow.on_default(), text)
+    }
+
+    fn verdict(&self, verdict: Verdict, text: &str) -> String {
+        let style = match verdict {
+            Verdict::Infected => AnsiColor::Red.on_default().bold(),
+            Verdict::Likely => AnsiColor::Magenta.on_default().bold(),
+            Verdict::Suspicious => AnsiColor::Yellow.on_default().bold(),
+            Verdict::Quiet => AnsiColor::Green.on_default(),
+            Verdict::Unsayable => Style::new().dimmed(),
+        };
+        self.with(style, text)
+    }
+}
+
+/// The time of day, with the date when the capture covers more than one.
+fn clock(t: Timestamp, days: bool) -> String {
+    let full = t.to_string();
+    let at = full.find('T').unwrap_or(0);
+    let time = full.get(at + 1..at + 9).unwrap_or("");
+    if days { format!("{} {time}Z", full.get(at.saturating_sub(5)..at).unwrap_or("")) } else { format!("{time}Z") }
+}
+
+/// Writes the whole story. With `colour`, ANSI escapes are used.
+pub fn terminal(capture: &CaptureLine, stories: &[HostStory], detail: Detail, colour: bool) -> String {
+    let paint = Paint(colour);
+    let mut out = String::new();
+    head(&mut out, capture, &paint);
+    let days = match (capture.first, capture.last) {
+        (Some(a), Some(b)) => a.to_string().get(..10) != b.to_string().get(..10),
+        _ => false,
+    };
+    let told = |s: &&HostStory| s.verdict >= Verdict::Suspicious;
+    for story in stories.iter().filter(told) {
+        host(&mut out, story, days, &paint);
+    }
+    if !stories.iter().any(|s| s.verdict >= Verdict::Suspicious) && !stories.is_empty() {
+        let _ = writeln!(out, "\n{}", paint.bold("No host did anything that a bot does."));
+    }
+    rest(&mut out, stories, detail, &paint);
+    out
+}
+
+fn head(out: &mut String, c: &CaptureLine, paint: &Paint) {
+    let inputs: Vec<String> = c.inputs.iter().take(3).map(|i| clean(&i.path)).collect();
+    let more = c.inputs.len().saturating_sub(3);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let _ = writeln!(out, "{}{more}", paint.bold(&inputs.join(", ")));
+    if let (Some(first), Some(last)) = (c.first, c.last) {
+        let flows = c.flows.tcp + c.flows.udp + c.flows.other;
+        let _ = writeln!(
+            out,
+            "{} to {} ({}) · {} packets · {} · {} flows",
+            first.to_string().get(..19).unwrap_or_default().to_owned() + "Z",
+            last.to_string().get(..19).unwrap_or_default().to_owned() + "Z",
+            human_duration(last.since(first)),
+            human_count(c.packets),
+            human_bytes(c.bytes),
+            human_count(flows)
+        );
+    } else {
+        let _ = writeln!(out, "no packets");
+    }
+    let networks = if c.home.len() > 4 { String::new() } else { format!(": {}", c.home.join(", ")) };
+    let hosts: u64 = c.hosts.values().sum();
+    let _ = writeln!(out, "local: {}{networks} · {} hosts", clean(&c.home_chosen), human_count(hosts));
+    for warning in warnings(c) {
+        let _ = writeln!(out, "{}", paint.warn(&format!("! {}", clean(&warning))));
+    }
+}
+
+/// What speaks against taking the capture at its word.
+fn warnings(c: &CaptureLine) -> Vec<String> {
+    let mut all = Vec::new();
+    let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
+    if !c.complete {
+        all.push("PARTIAL: not all input was read".to_owned());
+    }
+    all.extend(c.failures.iter().cloned());
+    all.extend(c.notices.iter().cloned());
+    let mut say = |holds: bool, text: String| {
+        if holds {
+            all.push(text);
+        }
+    };
+    say(c.dropped_by_capture > 0, format!("the capturing side dropped {} packets", human_count(c.dropped_by_capture)));
+    say(share(c.cut_packets, c.packets) > 0.01, format!("{} packets were cut by the snap length", human_count(c.cut_packets)));
+    say(c.unknown_link_packets > 0, format!("{} packets have a link type that is not understood", human_count(c.unknown_link_packets)));
+    say(share(c.one_sided_tcp_flows, c.flows.tcp) > 0.2, format!("{} of {} TCP flows were seen from one side only", human_count(c.one_sided_tcp_flows), human_count(c.flows.tcp)));
+    say(share(c.midstream_tcp_flows, c.flows.tcp) > 0.2, format!("{} of {} TCP flows had begun before they were seen", human_count(c.midstream_tcp_flows), human_count(c.flows.tcp)));
+    say(share(c.missed_bytes, c.bytes) > 0.01, format!("{} of TCP streams are missing from the capture", human_bytes(c.missed_bytes)));
+    say(c.backward_jumps > 0 && c.largest_backward_s > 1.0, format!("packet time jumps back {} times, by up to {:.0} s", c.backward_jumps, c.largest_backward_s));
+    let lost: u64 = ["flow_evicted", "reassembly_dropped", "fragment_dropped"].iter().filter_map(|a| c.anomalies.get(*a)).sum();
+    say(lost + c.hosts_forgotten > 0, format!("{} flows, streams or hosts were forgotten to stay within --memory", human_count(lost + c.hosts_forgotten)));
+    all
+}
+
+fn packets(list: &[PacketId]) -> String {
+    let mut shown: Vec<String> = list.iter().take(PACKETS).map(ToString::to_string).collect();
+    if list.len() > PACKETS {
+        shown.push(format!("… (+{})", list.len() - PACKETS));
+    }
+    if shown.is_empty() { String::new() } else { format!("packets {}", shown.join(" ")) }
+}
+
+/// The lines of a host: one for each stage, by the time it began; what else showed it stands below.
+fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
+    let name = s.names.host_names.first().or(s.names.macs.first()).map(|n| format!("  {}", clean(n))).unwrap_or_default();
+    let title = s.verdict.name().to_uppercase();
+    let _ = writeln!(
+        out,
+        "\n{}  {}{}  {}",
+        paint.verdict(s.verdict, &title),
+        paint.bold(&s.host.to_string()),
+        paint.dim(&name),
+        paint.bold(&format!("{:+.1} dB", s.level_db))
+    );
+    let mut stages: Vec<(Timestamp, Stage, Vec<&ScoredEvidence>)> = Vec::new();
+    for stage in Stage::ALL {
+        let mut all: Vec<&ScoredEvidence> = strongest(s, stage);
+        all.sort_by(|a, b| b.db.total_cmp(&a.db).then(a.evidence.started.cmp(&b.evidence.started)));
+        if let Some(first) = all.iter().map(|e| e.evidence.started).min() {
+            stages.push((first, stage, all));
+        }
+    }
+    stages.sort_by_key(|(t, stage, _)| (matches!(stage, Stage::Cycle | Stage::Order), *t, *stage));
+    for (first, stage, all) in &stages {
+        let db = s.stages.get(stage).map_or(0.0, |score| score.db);
+        for (i, e) in all.iter().enumerate() {
+            let lead = if i == 0 {
+                format!("{}  {:<10} {:>+6.1}", clock(*first, days), stage.name(), db)
+            } else {
+                " ".repeat(clock(*first, days).len() + 19)
+            };
+            let proof = packets(&e.evidence.packets);
+            let _ = writeln!(out, "  {lead}  {}  {}", describe(&e.evidence), paint.dim(&proof));
+        }
+    }
+    let silent: Vec<String> =
+        s.stages.iter().filter(|(_, score)| score.items.is_empty()).map(|(stage, score)| format!("{stage} {:+.1}", score.db)).collect();
+    if !silent.is_empty() {
+        let _ = writeln!(out, "  {}", paint.dim(&format!("silent: {}", silent.join(" · "))));
+    }
+    for note in &s.notes {
+        let _ = writeln!(out, "  {}", self::note(note, days));
+    }
+    for finding in &s.findings {
+        let _ = writeln!(out, "  also: {} since {}", clean(&finding.kind), clock(finding.since, days));
+    }
+    if !s.roles.is_empty() {
+        let roles: Vec<String> = s.roles.iter().map(|r| format!("{} ({})", r.role, clean(&r.because))).collect();
+        let _ = writeln!(out, "  role: {}", roles.join(", "));
+    }
+    for change in s.would_change.iter().take(1) {
+        let still = if change.verdict == s.verdict { "still " } else { "" };
+        let _ = writeln!(
+            out,
+            "  what would change it: without {} it is {:+.1} dB, {still}{}",
+            change.without.split('/').next().unwrap_or_default(),
+            change.level_db,
+            change.verdict
+        );
+    }
+    if let Some(near) = s.near.iter().find(|n| s.stages.get(&n.stage).is_some_and(|x| x.items.is_empty())) {
+        let _ = writeln!(
+            out,
+            "  nearest miss: {} {} of {} {}",
+            near.behaviour,
+            trimmed(near.value),
+            trimmed(near.threshold),
+            clean(&near.unit)
+        );
+    }
+    for reason in &s.unseen {
+        let _ = writeln!(out, "  {}", paint.dim(&format!("not seen: {}", clean(reason))));
+    }
+}
+
+/// A number without a needless point.
+pub(crate) fn trimmed(v: f64) -> String {
+    if v.fract() == 0.0 { format!("{v:.0}") } else { format!("{v:.2}") }
+}
+
+/// The strongest evidence of each key of a stage.
+fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
+    let mut best: Vec<&ScoredEvidence> = Vec::new();
+    for e in s.evidence.iter().filter(|e| e.evidence.stage == stage) {
+        let same = |o: &&&ScoredEvidence| o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key;
+        match best.iter().find(same).map(|o| o.db) {
+            // The latest of equals says most.
+            Some(db) if db > e.db => {}
+            Some(_) => {
+                best.retain(|o| !same(&o));
+                best.push(e);
+            }
+            None => best.push(e),
+        }
+    }
+    best
+}
+
+fn note(n: &Note, days: bool) -> String {
+    match n {
+        Note::PortBlocked { target } => format!(
+            "port 25 of {} did not open to it: no spam is to be expected, and its absence speaks for nobody",
+            crate::plain::defang(target)
+        ),
+        Note::BeforeFirstMessage { likely_at, first_message_at } => format!(
+            "likely since {}, {} before its first message",
+            clock(*likely_at, days),
+            human_duration(first_message_at.since(*likely_at))
+        ),
+        Note::AfterFirstMessage { likely_at, first_message_at } => format!(
+            "first message at {}, likely only since {}",
+            clock(*first_message_at, days),
+            clock(*likely_at, days)
+        ),
+    }
+}
+
+fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) {
+    for verdict in [Verdict::Quiet, Verdict::Unsayable] {
+        let these: Vec<&HostStory> = stories.iter().filter(|s| s.verdict == verdict).collect();
+        if these.is_empty() {
+            continue;
+        }
+        out.push('\n');
+        if detail == Detail::Each {
+            for s in these {
+                let why = s.unseen.first().map(|r| format!("  {}", clean(r))).unwrap_or_default();
+                let role = s.roles.first().map(|r| format!("  {}", r.role)).unwrap_or_default();
+                let _ = writeln!(out, "{}  {}  {:+.1} dB{role}{}", paint.verdict(verdict, verdict.name()), s.host, s.level_db, paint.dim(&why));
+            }
+            continue;
+        }
+        let mut shown: Vec<String> = these.iter().take(ADDRESSES).map(|s| ip(s.host)).collect();
+        if these.len() > ADDRESSES {
+            shown.push(format!("… ({} more)", these.len() - ADDRESSES));
+        }
+        let what = if these.len() == 1 { "host" } else { "hosts" };
+        let _ = writeln!(out, "{}: {} {what}: {}", paint.verdict(verdict, verdict.name()), these.len(), shown.join(", "));
+        if verdict == Verdict::Unsayable
+            && let Some(reason) = these.iter().find_map(|s| s.unseen.first())
+        {
+            let _ = writeln!(out, "  not enough to say \"quiet\": {}", clean(reason));
+        }
+    }
+}
+
+fn ip(ip: IpAddr) -> String {
+    ip.to_string()
+}
