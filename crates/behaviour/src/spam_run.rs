@@ -78,6 +78,14 @@ impl Default for Settings {
     }
 }
 
+#[derive(Clone, Copy)]
+struct Outcome {
+    failed: bool,
+    messages: u64,
+    /// The client greeted nobody and sent nothing: a test of the connection, not a delivery.
+    probe: bool,
+}
+
 struct Session {
     ts: Timestamp,
     network: IpAddr,
@@ -95,7 +103,7 @@ struct Host {
     failures: u64,
     nats: f64,
     /// Outcomes of sessions whose flow has not closed yet.
-    pending: BTreeMap<FlowId, (bool, u64)>,
+    pending: BTreeMap<FlowId, Outcome>,
     helos: BTreeSet<String>,
     senders: VecDeque<(Timestamp, String)>,
     oddities: BTreeSet<&'static str>,
@@ -156,7 +164,8 @@ impl Detector for Watcher {
 
 fn learn(state: &mut Host, s: &Smtp) {
     let failed = s.accepted_count == 0 && (s.rejects > 0 || s.banner_code.is_some_and(|c| c >= 400));
-    state.pending.insert(s.flow, (failed, u64::from(s.accepted_count.max(s.data_count))));
+    let probe = s.mail_count == 0 && !s.starttls_used && s.banner_code.is_some_and(|c| c < 400);
+    state.pending.insert(s.flow, Outcome { failed, messages: u64::from(s.accepted_count.max(s.data_count)), probe });
     if state.pending.len() > 256 {
         state.pending.pop_first();
     }
@@ -202,10 +211,10 @@ fn learn(state: &mut Host, s: &Smtp) {
 fn session(state: &mut Host, c: &Conn) {
     let remote = c.tuple.resp.ip;
     let outcome = state.pending.remove(&c.flow);
-    let failed = match outcome {
-        Some((failed, _)) => failed,
-        None => c.state.is_failure(),
-    };
+    if outcome.is_some_and(|o| o.probe) {
+        return;
+    }
+    let failed = outcome.map_or(c.state.is_failure(), |o| o.failed);
     if state.contacted.len() < MAX_CONTACTS && state.contacted.insert(remote) {
         state.contacts += 1;
         state.failures += u64::from(failed);
@@ -216,7 +225,7 @@ fn session(state: &mut Host, c: &Conn) {
         ts: c.ts,
         network: network(remote),
         remote,
-        messages: outcome.map_or(0, |(_, n)| n),
+        messages: outcome.map_or(0, |o| o.messages),
         flow: c.flow,
         packets: c.key_packets.clone(),
     });
@@ -257,7 +266,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
     let flows: Vec<FlowId> = recent.iter().map(|s| s.flow).collect();
     let exchangers: BTreeSet<IpAddr> = state.sessions.iter().map(|s| s.remote).collect();
     let codes: Vec<String> = state.codes.iter().map(|(code, n)| format!("{code}×{n}")).collect();
-    let started = recent[0].ts;
+    // The run begins with its first message; what failed before may have been a test.
+    let started = recent.iter().find(|s| s.messages > 0).map_or(recent[0].ts, |s| s.ts);
     let facts = |state: &Host| {
         vec![
             ("messages", state.messages.into()),

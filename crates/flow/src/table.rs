@@ -203,6 +203,7 @@ impl<S> FlowTable<S> {
 
     /// Takes a packet.
     pub fn packet<H: Sessions<Session = S>>(&mut self, arrival: &Arrival<'_>, sessions: &mut H) {
+        self.wheel.begin(arrival.clock);
         let (key, forward) = Key::of(&arrival.packet);
         let hash = self.seed.hash_one(key);
         let found = self.index.find(hash, |&slot| is_key(&self.flows, slot, &key)).copied();

@@ -23,6 +23,11 @@ impl Wheel {
         Self { slots: vec![Vec::new(); SLOTS], tick: None }
     }
 
+    /// Tells what time it is before the first deadline is set.
+    pub fn begin(&mut self, clock: Timestamp) {
+        self.tick.get_or_insert(tick_of(clock));
+    }
+
     /// Wakes `who` when the clock has passed `at`, or earlier.
     pub fn schedule(&mut self, who: u32, at: Timestamp) {
         let tick = self.tick.unwrap_or(tick_of(at));
@@ -70,6 +75,16 @@ mod tests {
             assert!(deadlines.iter().all(|d| d.1 > now), "{now}: {deadlines:?}");
         }
         assert!(deadlines.is_empty());
+    }
+
+    #[test]
+    fn what_was_scheduled_before_the_first_look_is_woken() {
+        let mut wheel = Wheel::new();
+        wheel.begin(Timestamp::from_secs(1000));
+        wheel.schedule(1, Timestamp::from_secs(1005));
+        let mut woken = Vec::new();
+        wheel.due(Timestamp::from_secs(1500), &mut woken);
+        assert_eq!(woken, [1]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use record::{Health, Timestamp};
+use record::{Health, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 use verdict::HostStory;
 
@@ -63,8 +63,8 @@ pub struct CaptureLine {
     pub unknown_link_packets: u64,
     /// IP headers understood, those inside tunnels too.
     pub ip_packets: u64,
-    /// Packets by IP protocol number.
-    pub by_transport: BTreeMap<u8, u64>,
+    /// Packets by what carried them.
+    pub by_transport: BTreeMap<String, u64>,
     /// Closed flows.
     pub flows: FlowCounts,
     /// TCP flows begun before they were seen.
@@ -107,7 +107,7 @@ impl CaptureLine {
         self.cut_packets = h.cut_packets;
         self.unknown_link_packets = h.unknown_link;
         self.ip_packets = h.ip_packets;
-        self.by_transport.clone_from(&h.by_transport);
+        self.by_transport = h.by_transport.iter().map(|(p, n)| (Transport::of_number(*p).to_string(), *n)).collect();
         self.flows = FlowCounts { tcp: h.flows.0, udp: h.flows.1, other: h.flows.2 };
         self.midstream_tcp_flows = h.midstream_tcp;
         self.one_sided_tcp_flows = h.one_sided_tcp;

@@ -162,7 +162,7 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
     for stage in Stage::ALL {
         let mut all: Vec<&ScoredEvidence> = strongest(s, stage);
         all.sort_by(|a, b| b.db.total_cmp(&a.db).then(a.evidence.started.cmp(&b.evidence.started)));
-        if let Some(first) = all.iter().map(|e| e.evidence.started).min() {
+        if let Some(first) = s.evidence.iter().filter(|e| e.evidence.stage == stage).map(|e| e.evidence.started).min() {
             stages.push((first, stage, all));
         }
     }
@@ -229,9 +229,8 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
     let mut best: Vec<&ScoredEvidence> = Vec::new();
     for e in s.evidence.iter().filter(|e| e.evidence.stage == stage) {
         let same = |o: &&&ScoredEvidence| o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key;
-        match best.iter().find(same).map(|o| o.db) {
-            // The latest of equals says most.
-            Some(db) if db > e.db => {}
+        match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
+            Some(known) if known >= (e.db, e.evidence.value) => {}
             Some(_) => {
                 best.retain(|o| !same(&o));
                 best.push(e);

@@ -1,1 +1,20 @@
-//! x
+//! Where do test captures come from?
+//!
+//! A small script language: hosts and conversations become frames with right lengths and checksums, and the frames a
+//! capture file. Nothing is ever sent anywhere. What stands for command and control in the scenarios is random bytes.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod conversation;
+pub mod evaluate;
+mod frame;
+pub mod office;
+pub mod protocols;
+pub mod scenarios;
+mod script;
+
+pub use conversation::Tcp;
+pub use script::{End, Script};
+
+/// The host that the bot lives on in every scenario.
+pub const BOT: &str = "10.20.0.13";

@@ -1,0 +1,123 @@
+use std::net::IpAddr;
+
+use capture::{LINKTYPE_ETHERNET, PcapngWriter};
+use oorandom::Rand32;
+use record::Timestamp;
+
+use crate::conversation::Tcp;
+use crate::frame;
+
+/// An address and a port of a test host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The address.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+impl End {
+    /// Reads `10.0.0.1` and a port.
+    ///
+    /// # Panics
+    /// The address is none: scripts are written by hand.
+    pub fn new(ip: &str, port: u16) -> Self {
+        Self { ip: ip.parse().unwrap_or_else(|_| panic!("{ip:?} is no address")), port }
+    }
+}
+
+/// Frames in the making. Times are seconds since the script's start.
+pub struct Script {
+    start: Timestamp,
+    frames: Vec<(Timestamp, u32, Vec<u8>)>,
+    rng: Rand32,
+    ident: u16,
+    port: u16,
+}
+
+impl Script {
+    /// Begins at a moment (seconds since the epoch) with a seed; the same script makes the same capture.
+    pub fn new(start_secs: i64, seed: u64) -> Self {
+        Self {
+            start: Timestamp::from_secs(start_secs),
+            frames: Vec::new(),
+            rng: Rand32::new(seed),
+            ident: 1,
+            port: 49_152,
+        }
+    }
+
+    /// `n` random bytes.
+    pub fn random(&mut self, n: usize) -> Vec<u8> {
+        (0..n).map(|_| self.rng.rand_u32() as u8).collect()
+    }
+
+    /// A number from `low` up to but not including `high`.
+    pub fn range(&mut self, low: u32, high: u32) -> u32 {
+        self.rng.rand_range(low..high)
+    }
+
+    /// A number between 0 and 1.
+    pub fn share(&mut self) -> f64 {
+        f64::from(self.rng.rand_float())
+    }
+
+    /// The next port of a client.
+    pub fn client_port(&mut self) -> u16 {
+        self.port = if self.port >= 65_000 { 49_152 } else { self.port + 1 };
+        self.port
+    }
+
+    /// A client's end with a fresh port.
+    pub fn client(&mut self, ip: &str) -> End {
+        End::new(ip, self.client_port())
+    }
+
+    pub(crate) fn put(&mut self, at: f64, frame: Vec<u8>) {
+        let ts = Timestamp(self.start.0 + (at * 1e9) as i64);
+        let order = self.frames.len() as u32;
+        self.frames.push((ts, order, frame));
+    }
+
+    pub(crate) fn ident(&mut self) -> u16 {
+        self.ident = self.ident.wrapping_add(1);
+        self.ident
+    }
+
+    /// A UDP datagram.
+    pub fn udp(&mut self, at: f64, from: End, to: End, payload: &[u8]) {
+        let ident = self.ident();
+        let frame = frame::udp((from.ip, from.port), (to.ip, to.port), ident, payload);
+        self.put(at, frame);
+    }
+
+    /// A TCP conversation that begins at `at`.
+    pub fn tcp(&mut self, at: f64, client: End, server: End) -> Tcp<'_> {
+        let seqs = (self.rng.rand_u32(), self.rng.rand_u32());
+        Tcp::new(self, at, client, server, seqs)
+    }
+
+    /// Packets so far.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether nothing was scripted yet.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The capture file, in the order of time.
+    pub fn pcapng(mut self) -> Vec<u8> {
+        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+        let mut out = Vec::new();
+        let writer = PcapngWriter::new(&mut out, LINKTYPE_ETHERNET, "hydrophone testkit");
+        if let Ok(mut writer) = writer {
+            for (ts, _, frame) in &self.frames {
+                // Writing to memory does not fail.
+                let _ = writer.packet(*ts, frame, frame.len() as u32);
+            }
+        }
+        out
+    }
+}
