@@ -61,10 +61,26 @@ mod tests {
 
     #[test]
     fn chosen_names_are_negative_and_drawn_ones_positive() {
-        for chosen in ["wikipedia", "nytimes", "facebook", "washingtonpost", "googleusercontent", "microsoft", "weather"] {
+        for chosen in [
+            "wikipedia",
+            "nytimes",
+            "facebook",
+            "washingtonpost",
+            "googleusercontent",
+            "microsoft",
+            "weather",
+        ] {
             assert!(score(chosen) < 0.0, "{chosen}: {}", score(chosen));
         }
-        for drawn in ["ibbwnhgh", "rbqdxflojkj", "clwafrfuuxq", "xpdbwuimwag", "zoipmnwr", "lvctmusxcyz", "xjvyvnzivvt"] {
+        for drawn in [
+            "ibbwnhgh",
+            "rbqdxflojkj",
+            "clwafrfuuxq",
+            "xpdbwuimwag",
+            "zoipmnwr",
+            "lvctmusxcyz",
+            "xjvyvnzivvt",
+        ] {
             assert!(score(drawn) > 0.0, "{drawn}: {}", score(drawn));
         }
     }

@@ -3,8 +3,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Detector;
 use crate::{
-    front_pages, generated_names, kraken_frames, mail_exchanger_lookups, module_download, peer_walk, port_imposter,
-    same_remote_chain, smtp_probe, spam_run, spam_update_cycle, story_order,
+    front_pages, generated_names, kraken_frames, mail_exchanger_lookups, module_download, peer_walk,
+    port_imposter, same_remote_chain, smtp_probe, spam_run, spam_update_cycle, story_order,
 };
 
 /// What is known of a behaviour without running it.

@@ -108,8 +108,11 @@ impl Watcher {
     fn fetch(&mut self, host: IpAddr, fetch: Fetch, now: Timestamp) {
         let settle = self.settings.settle;
         let state = self.hosts.of(host, now);
-        if let Some(earlier) =
-            state.fetches.iter_mut().rev().find(|f| f.domain == fetch.domain && fetch.ts.since(f.ts) <= settle)
+        if let Some(earlier) = state
+            .fetches
+            .iter_mut()
+            .rev()
+            .find(|f| f.domain == fetch.domain && fetch.ts.since(f.ts) <= settle)
         {
             earlier.more += u32::from(earlier.flow != fetch.flow || earlier.ts != fetch.ts);
             return;
@@ -138,7 +141,10 @@ impl Detector for Watcher {
             Record::Conn(c) => {
                 let state = self.hosts.of(host, scene.now);
                 state.since = state.since.map(|s| s.min(c.ts));
-                if c.phase != ConnPhase::Interim && c.tuple.transport != Transport::Icmp && state.known.insert(remote) {
+                if c.phase != ConnPhase::Interim
+                    && c.tuple.transport != Transport::Icmp
+                    && state.known.insert(remote)
+                {
                     state.contacts.push_back((c.ts, remote));
                     if state.contacts.len() > MAX_CONTACTS {
                         state.contacts.pop_front();
@@ -157,7 +163,10 @@ impl Detector for Watcher {
             Record::Quic(q) => (q.ts, q.sni.clone(), true, &q.packets),
             _ => return,
         };
-        let Some(name) = name.filter(|n| domains::is_front_page(n) && !domains::is_connectivity_check(n)) else { return };
+        let Some(name) = name.filter(|n| domains::is_front_page(n) && !domains::is_connectivity_check(n))
+        else {
+            return;
+        };
         let Some(domain) = domains::registrable(&name).map(str::to_owned) else { return };
         let fetch = Fetch {
             ts,
@@ -204,13 +213,20 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
                 continue;
             }
             let end = fetch.ts.plus(settings.settle);
-            let others = state.contacts.iter().filter(|(t, ip)| *t >= fetch.ts && *t <= end && *ip != fetch.remote).count();
+            let others = state
+                .contacts
+                .iter()
+                .filter(|(t, ip)| *t >= fetch.ts && *t <= end && *ip != fetch.remote)
+                .count();
             fetch.judged = Some(others <= settings.fan_out && fetch.more == 0);
         }
     }
     let newest = state.fetches.back().map_or(scene.now, |f| f.ts);
-    let bare: Vec<&Fetch> =
-        state.fetches.iter().filter(|f| f.judged == Some(true) && newest.since(f.ts) <= settings.window).collect();
+    let bare: Vec<&Fetch> = state
+        .fetches
+        .iter()
+        .filter(|f| f.judged == Some(true) && newest.since(f.ts) <= settings.window)
+        .collect();
     let by_domain: BTreeMap<&str, &Fetch> = bare.iter().map(|f| (f.domain.as_str(), *f)).collect();
     if by_domain.len() < settings.pages {
         if !by_domain.is_empty() {
@@ -257,8 +273,11 @@ mod tests {
     use crate::testing::*;
     use record::Stage;
 
-    const SITES: [(&str, &str); 3] =
-        [("www.nytimes.com", "198.51.100.1"), ("www.cnn.com", "198.51.100.2"), ("reuters.com", "198.51.100.3")];
+    const SITES: [(&str, &str); 3] = [
+        ("www.nytimes.com", "198.51.100.1"),
+        ("www.cnn.com", "198.51.100.2"),
+        ("reuters.com", "198.51.100.3"),
+    ];
 
     fn bench() -> Bench {
         Bench::new("front_pages", Watcher::new(Settings::default(), 100))
@@ -327,7 +346,9 @@ mod tests {
         b.tick(100.0);
         assert_eq!(b.evidence.len(), 1);
         let mut b = bench();
-        for (i, name) in ["clients3.google.com", "www.msftconnecttest.com", "detectportal.firefox.com"].iter().enumerate() {
+        for (i, name) in
+            ["clients3.google.com", "www.msftconnecttest.com", "detectportal.firefox.com"].iter().enumerate()
+        {
             b.feed(tls(10.0 + 20.0 * i as f64, "198.51.100.9", name), 10.0 + 20.0 * i as f64);
         }
         b.tick(100.0);

@@ -118,7 +118,9 @@ fn is_special(name: &str) -> bool {
     labels.len() < 2
         || numeric >= 4
         || name.contains('_')
-        || [".arpa", ".local", ".lan", ".home", ".internal", ".localdomain", ".corp", ".test", ".invalid"].iter().any(|s| name.ends_with(s))
+        || [".arpa", ".local", ".lan", ".home", ".internal", ".localdomain", ".corp", ".test", ".invalid"]
+            .iter()
+            .any(|s| name.ends_with(s))
 }
 
 impl Detector for Watcher {
@@ -217,7 +219,13 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, scene
     let score = label
         .filter(|l| l.len() >= MIN_LABEL && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
         .map(bigrams::score);
-    state.missing.push_back(Missing { ts: dns.ts, name: dns.query.clone(), score, flow: dns.flow, packets: dns.packets.clone() });
+    state.missing.push_back(Missing {
+        ts: dns.ts,
+        name: dns.query.clone(),
+        score,
+        flow: dns.flow,
+        packets: dns.packets.clone(),
+    });
     state.missing.retain(|m| dns.ts.since(m.ts) <= settings.window);
     if state.missing.len() > MAX_NAMES {
         state.missing.pop_front();
@@ -300,8 +308,20 @@ mod tests {
     #[test]
     fn chosen_names_single_labels_and_blocklists_are_not_it() {
         let mut b = bench();
-        let chosen = ["oldnewspaper", "summerholiday", "kitchenstore", "musicarchive", "carpenters", "weatherstation", "bookreview",
-            "gardening", "streetview", "homepages", "theatertickets", "schoolbus"];
+        let chosen = [
+            "oldnewspaper",
+            "summerholiday",
+            "kitchenstore",
+            "musicarchive",
+            "carpenters",
+            "weatherstation",
+            "bookreview",
+            "gardening",
+            "streetview",
+            "homepages",
+            "theatertickets",
+            "schoolbus",
+        ];
         for (i, name) in chosen.iter().enumerate() {
             b.feed(dns(i as f64, &format!("{name}.com"), Dns::A, 3, None), i as f64);
         }

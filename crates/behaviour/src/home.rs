@@ -18,8 +18,15 @@ impl Home {
 
     /// The private ranges: RFC 1918, shared address space (RFC 6598), link-local, unique local (RFC 4193).
     pub fn private() -> Self {
-        const RANGES: [&str; 7] =
-            ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7", "fe80::/10"];
+        const RANGES: [&str; 7] = [
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "100.64.0.0/10",
+            "169.254.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ];
         Self { networks: RANGES.iter().filter_map(|r| r.parse().ok()).collect() }
     }
 
@@ -96,18 +103,29 @@ impl HomeGuess {
                     entry.1 += all;
                 }
             }
-            let best = by_network.iter().filter(|(_, (opened, _))| *opened > 0).max_by_key(|(_, (opened, all))| (*all, *opened));
+            let best = by_network
+                .iter()
+                .filter(|(_, (opened, _))| *opened > 0)
+                .max_by_key(|(_, (opened, all))| (*all, *opened));
             if let Some((network, (opened, all))) = best
                 && *all as f64 >= COVERAGE * self.flows as f64
                 && opened * 2 >= *all
             {
-                let how = format!("inferred: {what} ({network}) has a part in {all} of {} flows and opens {opened}", self.flows);
+                let how = format!(
+                    "inferred: {what} ({network}) has a part in {all} of {} flows and opens {opened}",
+                    self.flows
+                );
                 return (Home::of(vec![*network]), how);
             }
         }
-        let openers: Vec<IpNet> =
-            self.seen.iter().filter(|(_, (opened, all))| opened * 2 > *all).map(|(ip, _)| IpNet::from(*ip)).collect();
-        let how = format!("inferred: the {} addresses that open more connections than they accept", openers.len());
+        let openers: Vec<IpNet> = self
+            .seen
+            .iter()
+            .filter(|(_, (opened, all))| opened * 2 > *all)
+            .map(|(ip, _)| IpNet::from(*ip))
+            .collect();
+        let how =
+            format!("inferred: the {} addresses that open more connections than they accept", openers.len());
         (Home::of(openers), how)
     }
 }
@@ -142,12 +160,16 @@ mod tests {
     #[test]
     fn one_public_host_is_found() {
         let (home, how) = guess(&[("24.6.125.19", "198.51.100.1"), ("24.6.125.19", "203.0.113.1")]).home();
-        assert!(home.contains("24.6.125.19".parse().unwrap()) && !home.contains("203.0.113.1".parse().unwrap()), "{how}");
+        assert!(
+            home.contains("24.6.125.19".parse().unwrap()) && !home.contains("203.0.113.1".parse().unwrap()),
+            "{how}"
+        );
     }
 
     #[test]
     fn a_public_network_is_found() {
-        let (home, how) = guess(&[("147.32.1.1", "8.8.8.8"), ("147.32.2.2", "9.9.9.9"), ("147.32.3.3", "1.1.1.1")]).home();
+        let (home, how) =
+            guess(&[("147.32.1.1", "8.8.8.8"), ("147.32.2.2", "9.9.9.9"), ("147.32.3.3", "1.1.1.1")]).home();
         assert!(home.contains("147.32.200.1".parse().unwrap()), "{how}");
         assert!(!home.contains("8.8.8.8".parse().unwrap()));
     }

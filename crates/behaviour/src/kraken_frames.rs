@@ -30,7 +30,9 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{ConnPhase, Direction, FlowId, PacketId, PayloadFacts, Record, Service, Timestamp, Transport, Tuple};
+use record::{
+    ConnPhase, Direction, FlowId, PacketId, PayloadFacts, Record, Service, Timestamp, Transport, Tuple,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
@@ -57,7 +59,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { frames: 2, window: Duration::from_mins(6), port_packets: 5, port_window: Duration::from_mins(1) }
+        Self {
+            frames: 2,
+            window: Duration::from_mins(6),
+            port_packets: 5,
+            port_window: Duration::from_mins(1),
+        }
     }
 }
 
@@ -125,7 +132,8 @@ impl Detector for Watcher {
                 judge(&self.settings, host, state, scene);
             }
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Udp => {
-                let drda = c.service == Service::Drda || c.first_payload[0].is_some_and(|p| p.head().get(2) == Some(&0xd0));
+                let drda = c.service == Service::Drda
+                    || c.first_payload[0].is_some_and(|p| p.head().get(2) == Some(&0xd0));
                 let plain = c.service.is_recognised();
                 if !drda && !plain {
                     port(&self.settings, host, self.hosts.of(host, scene.now), c, scene);
@@ -223,7 +231,10 @@ impl Levels {
             ones = (ones.0.min(f.ones_per_byte()), ones.1.max(f.ones_per_byte()));
             fewest = fewest.min(f.distinct);
         }
-        tests.push(format!("set bits per byte {:.2}–{:.2} (99 % of random: {low:.2}–{high:.2})", ones.0, ones.1));
+        tests.push(format!(
+            "set bits per byte {:.2}–{:.2} (99 % of random: {low:.2}–{high:.2})",
+            ones.0, ones.1
+        ));
         tests.push(format!("distinct bytes of 24: at least {fewest} (1 % quantile of random: 20)"));
         let heads: Vec<&[u8]> = frames.iter().filter_map(|f| f.head().get(..8)).collect();
         let mut distinct = heads.clone();
@@ -231,7 +242,11 @@ impl Levels {
         distinct.dedup();
         let repeat = distinct.len() < heads.len();
         tests.push(if repeat {
-            format!("first 8 bytes: {} of {} distinct, so not keyed anew for each packet", distinct.len(), heads.len())
+            format!(
+                "first 8 bytes: {} of {} distinct, so not keyed anew for each packet",
+                distinct.len(),
+                heads.len()
+            )
         } else {
             format!("first 8 bytes: all {} distinct", heads.len())
         });
@@ -318,7 +333,17 @@ mod tests {
     fn what_does_not_hold_is_not_shown() {
         let mut b = bench();
         for t in [1.0, 2.0] {
-            b.feed(frame(t, REMOTE, Transport::Udp, 447, Direction::Orig, &[[0xff; 8], [0; 8], [0x55; 8]].concat()), t);
+            b.feed(
+                frame(
+                    t,
+                    REMOTE,
+                    Transport::Udp,
+                    447,
+                    Direction::Orig,
+                    &[[0xff; 8], [0; 8], [0x55; 8]].concat(),
+                ),
+                t,
+            );
         }
         let e = b.evidence.last().unwrap();
         assert_eq!(e.facts["level"], FactValue::Text("L1".into()));

@@ -210,7 +210,16 @@ mod tests {
 
     #[test]
     fn other_names_are_not_members() {
-        for name in ["google.com", "nytimes.com", "mx.google.com", "mooo.com", "wikipedia.org", "egbmbdey.org", "ibbwnhgh.yi.org", "a.ibbwnhgh.mooo.com"] {
+        for name in [
+            "google.com",
+            "nytimes.com",
+            "mx.google.com",
+            "mooo.com",
+            "wikipedia.org",
+            "egbmbdey.org",
+            "ibbwnhgh.yi.org",
+            "a.ibbwnhgh.mooo.com",
+        ] {
             assert_eq!(generator_of(name), None, "{name}");
         }
     }

@@ -134,7 +134,12 @@ impl Lore {
     /// All names resolved to `ip` within a day, newest last, at most four.
     pub fn names_of(&self, ip: IpAddr, now: Timestamp) -> Vec<&str> {
         let names = self.remotes.get(ip).map(|r| r.names.iter());
-        names.into_iter().flatten().filter(|(ts, _)| now.since(*ts) <= NAME_MEMORY).map(|(_, n)| n.as_str()).collect()
+        names
+            .into_iter()
+            .flatten()
+            .filter(|(ts, _)| now.since(*ts) <= NAME_MEMORY)
+            .map(|(_, n)| n.as_str())
+            .collect()
     }
 
     /// Whether `host` asked for mail exchangers within `span` before `ts`.

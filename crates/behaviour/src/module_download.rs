@@ -71,7 +71,13 @@ impl Watcher {
         Self { settings, hosts: HostTable::new(hosts) }
     }
 
-    fn transfer(&mut self, host: IpAddr, remote: IpAddr, made: (Timestamp, u64, FlowId, PacketId), scene: &mut Scene<'_>) {
+    fn transfer(
+        &mut self,
+        host: IpAddr,
+        remote: IpAddr,
+        made: (Timestamp, u64, FlowId, PacketId),
+        scene: &mut Scene<'_>,
+    ) {
         let needed = self.settings.transfers;
         let state = self.hosts.of(host, scene.now);
         let list = state.transfers.entry(remote).or_default();
@@ -125,14 +131,21 @@ impl Watcher {
     fn http(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
         let body = &h.response;
         let packet = h.packets.first().copied().unwrap_or_default();
-        let opaque = body.facts.is_some_and(|f| f.is_opaque()) && body.magic == record::Magic::None && !body.encoded;
+        let opaque =
+            body.facts.is_some_and(|f| f.is_opaque()) && body.magic == record::Magic::None && !body.encoded;
         let wanted = opaque || body.magic.is_executable() || body.magic.is_archive();
-        if wanted && (self.settings.min..=self.settings.max).contains(&body.len) && (h.request.len <= self.settings.request || h.method == "POST") {
+        if wanted
+            && (self.settings.min..=self.settings.max).contains(&body.len)
+            && (h.request.len <= self.settings.request || h.method == "POST")
+        {
             self.transfer(host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), scene);
         }
         let declared = body.declared.as_deref().unwrap_or_default();
         let disguised = body.magic.is_executable()
-            && (declared.starts_with("image/") || declared.starts_with("text/") || declared.starts_with("audio/") || declared.starts_with("video/"));
+            && (declared.starts_with("image/")
+                || declared.starts_with("text/")
+                || declared.starts_with("audio/")
+                || declared.starts_with("video/"));
         // A script is text: only binaries wear a disguise.
         if !disguised || body.magic == record::Magic::Script || body.len < 2 {
             return;
@@ -168,7 +181,9 @@ impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound(record.tuple()) else { return };
         match record {
-            Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => self.conn(host, c, scene),
+            Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
+                self.conn(host, c, scene)
+            }
             Record::Http(h) => self.http(host, h, scene),
             _ => {}
         }
@@ -234,7 +249,8 @@ mod tests {
         let run = |declared: &str, magic, host| {
             let mut b = bench(false);
             let mut h = http(10.0, REMOTE, "GET", Some(host), "/logo.gif");
-            h.response = BodyFacts { len: 90_000, declared: Some(declared.into()), magic, ..BodyFacts::default() };
+            h.response =
+                BodyFacts { len: 90_000, declared: Some(declared.into()), magic, ..BodyFacts::default() };
             b.feed(Record::Http(Box::new(h)), 11.0);
             b.grades()
         };

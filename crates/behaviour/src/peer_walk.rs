@@ -169,7 +169,10 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     let d = ports.len() as f64 / p as f64;
     let (n, f, r) = (share(|x| !x.named), share(|x| !x.answered), share(|x| x.opaque));
     let generated = share(|x| x.generated) >= settings.unnamed_share;
-    let misses = [(d, settings.ports_per_peer, "ports per peer"), (r, settings.opaque_share, "opaque first datagrams")];
+    let misses = [
+        (d, settings.ports_per_peer, "ports per peer"),
+        (r, settings.opaque_share, "opaque first datagrams"),
+    ];
     for (value, threshold, unit) in misses {
         if value < threshold {
             scene.near(host, value, threshold, unit);
@@ -191,7 +194,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     for peer in state.peers.values().filter(|x| x.opaque) {
         by_len.entry(peer.len).or_default().insert(&peer.head);
     }
-    let recurring = by_len.iter().max_by_key(|(_, heads)| heads.len()).filter(|(_, heads)| heads.len() >= RECURRING);
+    let recurring =
+        by_len.iter().max_by_key(|(_, heads)| heads.len()).filter(|(_, heads)| heads.len() >= RECURRING);
     if recurring.is_some() {
         grades.push(("equal_lengths", 1));
     }
@@ -281,7 +285,10 @@ mod tests {
                 let mut c = peer(i, 40);
                 change(i, &mut c);
                 if named {
-                    b.feed(dns(0.5, &format!("p{i}.example.com"), Dns::A, 0, Some(&c.tuple.resp.ip.to_string())), 0.5);
+                    b.feed(
+                        dns(0.5, &format!("p{i}.example.com"), Dns::A, 0, Some(&c.tuple.resp.ip.to_string())),
+                        0.5,
+                    );
                 }
                 b.feed(record(c), 10.0 + i as f64);
             }
@@ -290,7 +297,10 @@ mod tests {
         assert!(run(&|_, _| (), false) > 0);
         assert_eq!(run(&|_, c| c.service = Service::Dht, false), 0);
         assert_eq!(run(&|_, c| c.tuple.resp.port = 447, false), 0);
-        assert_eq!(run(&|_, c| c.first_payload[0] = Some(PayloadFacts::of(b"plain text goes here", 20)), false), 0);
+        assert_eq!(
+            run(&|_, c| c.first_payload[0] = Some(PayloadFacts::of(b"plain text goes here", 20)), false),
+            0
+        );
         assert_eq!(run(&|_, _| (), true), 0);
         assert_eq!(run(&|_, c| c.start_seen = false, false), 0);
     }

@@ -122,10 +122,9 @@ impl Detector for Watcher {
             return;
         }
         let Some(instead) = imposter(c) else { return };
-        let explained = state
-            .tls
-            .iter()
-            .any(|(t, ip, p)| (*ip, *p) == (remote, port) && t.0.abs_diff(c.ts.0) <= self.settings.tls_near.as_nanos() as u64);
+        let explained = state.tls.iter().any(|(t, ip, p)| {
+            (*ip, *p) == (remote, port) && t.0.abs_diff(c.ts.0) <= self.settings.tls_near.as_nanos() as u64
+        });
         if explained || state.told.len() >= MAX_TOLD || state.told.contains(&(remote, port)) {
             return;
         }

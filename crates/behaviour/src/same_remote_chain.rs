@@ -106,7 +106,9 @@ impl Detector for Watcher {
                 let state = self.hosts.of(host, scene.now);
                 match c.tuple.transport {
                     Transport::Udp => contact(state, c),
-                    Transport::Tcp if c.phase == ConnPhase::Closed => tcp(&self.settings, host, state, c, scene),
+                    Transport::Tcp if c.phase == ConnPhase::Closed => {
+                        tcp(&self.settings, host, state, c, scene)
+                    }
                     _ => {}
                 }
             }
@@ -189,7 +191,11 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
         packets.push(k.packet);
         flows.push(k.flow);
     }
-    let fallback = state.failed.iter().rev().find(|(t, ip, ..)| *ip == remote && c.ts.since(*t) <= settings.fallback && *t <= c.ts);
+    let fallback = state
+        .failed
+        .iter()
+        .rev()
+        .find(|(t, ip, ..)| *ip == remote && c.ts.since(*t) <= settings.fallback && *t <= c.ts);
     if let Some((_, _, flow, packet)) = fallback.filter(|_| port == 443) {
         grades.push(("fallback_from_80", 1));
         packets.push(*packet);
@@ -278,7 +284,12 @@ fn post(settings: &Settings, host: IpAddr, state: &Host, h: &Http, scene: &mut S
 fn contradicts(h: &Http) -> bool {
     let opaque = h.response.facts.is_some_and(|f| f.is_opaque()) && h.response.magic == record::Magic::None;
     let declared = h.response.declared.as_deref().unwrap_or_default();
-    opaque && !h.response.encoded && (declared.is_empty() || !declared.starts_with("application/") && !declared.starts_with("video/") && !declared.starts_with("audio/"))
+    opaque
+        && !h.response.encoded
+        && (declared.is_empty()
+            || !declared.starts_with("application/")
+                && !declared.starts_with("video/")
+                && !declared.starts_with("audio/"))
 }
 
 #[cfg(test)]
@@ -311,7 +322,12 @@ mod tests {
     fn answer(t: f64, len: u64, declared: &str) -> Record {
         let mut h = http(t, REMOTE, "POST", Some(REMOTE), "/");
         h.request = BodyFacts { len: 60, facts: payload(&random(60, 5)), ..BodyFacts::default() };
-        h.response = BodyFacts { len, declared: Some(declared.into()), facts: payload(&random(400, 6)), ..BodyFacts::default() };
+        h.response = BodyFacts {
+            len,
+            declared: Some(declared.into()),
+            facts: payload(&random(400, 6)),
+            ..BodyFacts::default()
+        };
         Record::Http(Box::new(h))
     }
 

@@ -152,7 +152,11 @@ impl Scene<'_> {
             stage: self.stage,
             behaviour: Cow::Borrowed(self.behaviour),
             key: fire.key,
-            grades: fire.grades.into_iter().map(|(name, times)| Grade { name: Cow::Borrowed(name), times }).collect(),
+            grades: fire
+                .grades
+                .into_iter()
+                .map(|(name, times)| Grade { name: Cow::Borrowed(name), times })
+                .collect(),
             started: fire.started,
             ts: self.now.max(fire.started),
             value: fire.value,
@@ -194,6 +198,7 @@ impl Scene<'_> {
 
     /// The local host of a flow that it opened to somewhere else.
     pub fn outbound(&self, tuple: &record::Tuple) -> Option<IpAddr> {
-        (self.lore.home().contains(tuple.orig.ip) && self.lore.home().is_external(tuple.resp.ip)).then_some(tuple.orig.ip)
+        (self.lore.home().contains(tuple.orig.ip) && self.lore.home().is_external(tuple.resp.ip))
+            .then_some(tuple.orig.ip)
     }
 }

@@ -58,7 +58,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { attempts: 3, window: Duration::from_mins(10), longest_gap: Duration::from_mins(2), client_bytes: 200 }
+        Self {
+            attempts: 3,
+            window: Duration::from_mins(10),
+            longest_gap: Duration::from_mins(2),
+            client_bytes: 200,
+        }
     }
 }
 
@@ -105,7 +110,10 @@ impl Detector for Watcher {
                 }
             }
             Record::Conn(c)
-                if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && c.tuple.resp.port == 25 && c.start_seen =>
+                if c.phase == ConnPhase::Closed
+                    && c.tuple.transport == Transport::Tcp
+                    && c.tuple.resp.port == 25
+                    && c.start_seen =>
             {
                 let Some(host) = scene.outbound(&c.tuple) else { return };
                 let state = self.hosts.of(host, scene.now);
@@ -185,7 +193,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene:
     }
     let open = run.iter().any(|a| a.answered);
     let target = name.clone().unwrap_or_else(|| remote.to_string());
-    let gaps: Vec<String> = run.windows(2).map(|w| format!("{:.0}", w[1].ts.since(w[0].ts).as_secs_f64())).collect();
+    let gaps: Vec<String> =
+        run.windows(2).map(|w| format!("{:.0}", w[1].ts.since(w[0].ts).as_secs_f64())).collect();
     scene.fire(Fire {
         host,
         key: "probe".into(),

@@ -29,7 +29,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Smtp, SmtpCommandForm, Timestamp, Transport};
+use record::{
+    Conn, ConnPhase, FlowId, PacketId, Record, Service, Smtp, SmtpCommandForm, Timestamp, Transport,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
@@ -110,7 +112,7 @@ struct Host {
     messages: u64,
     recipients: u64,
     codes: BTreeMap<u16, u64>,
-    told: (usize, u32, usize),
+    told: (usize, u32, u32),
     first_message: Option<Timestamp>,
 }
 
@@ -147,7 +149,8 @@ impl Detector for Watcher {
                 }
             }
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
-                let smtp = c.tuple.resp.port == 25 || (c.service == Service::Smtp && !matches!(c.tuple.resp.port, 465 | 587));
+                let smtp = c.tuple.resp.port == 25
+                    || (c.service == Service::Smtp && !matches!(c.tuple.resp.port, 465 | 587));
                 let Some(host) = scene.outbound(&c.tuple).filter(|_| smtp && c.start_seen) else { return };
                 let state = self.hosts.of(host, scene.now);
                 session(state, c);
@@ -165,7 +168,9 @@ impl Detector for Watcher {
 fn learn(state: &mut Host, s: &Smtp) {
     let failed = s.accepted_count == 0 && (s.rejects > 0 || s.banner_code.is_some_and(|c| c >= 400));
     let probe = s.mail_count == 0 && !s.starttls_used && s.banner_code.is_some_and(|c| c < 400);
-    state.pending.insert(s.flow, Outcome { failed, messages: u64::from(s.accepted_count.max(s.data_count)), probe });
+    state
+        .pending
+        .insert(s.flow, Outcome { failed, messages: u64::from(s.accepted_count.max(s.data_count)), probe });
     if state.pending.len() > 256 {
         state.pending.pop_first();
     }
@@ -235,18 +240,30 @@ fn session(state: &mut Host, c: &Conn) {
 }
 
 fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, scene: &mut Scene<'_>) {
-    let recent: Vec<&Session> = state.sessions.iter().filter(|s| now.since(s.ts) <= settings.window && s.ts <= now).collect();
+    let recent: Vec<&Session> =
+        state.sessions.iter().filter(|s| now.since(s.ts) <= settings.window && s.ts <= now).collect();
     let networks: BTreeSet<IpAddr> = recent.iter().map(|s| s.network).collect();
     if recent.len() <= settings.connections {
-        scene.near(host, recent.len() as f64, settings.connections as f64 + 1.0, "SMTP connections in 15 min");
+        scene.near(
+            host,
+            recent.len() as f64,
+            settings.connections as f64 + 1.0,
+            "SMTP connections in 15 min",
+        );
         return;
     }
     if networks.len() < settings.networks {
-        scene.near(host, networks.len() as f64, settings.networks as f64, "networks with mail servers contacted");
+        scene.near(
+            host,
+            networks.len() as f64,
+            settings.networks as f64,
+            "networks with mail servers contacted",
+        );
         return;
     }
     let minutes = settings.rate_window.as_secs() / 60;
-    let rate: u64 = recent.iter().filter(|s| now.since(s.ts) <= settings.rate_window).map(|s| s.messages).sum();
+    let rate: u64 =
+        recent.iter().filter(|s| now.since(s.ts) <= settings.rate_window).map(|s| s.messages).sum();
     let mut volume = vec![("volume", 1)];
     if rate >= settings.messages_per_minute * minutes {
         volume.push(("rate", 1));
@@ -257,7 +274,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
     let payoff = (state.nats * DECIBANS_PER_NAT).round() as u32;
     let judged = state.contacts >= settings.first_contacts;
     // Told anew when there is more to tell.
-    let told = (volume.len() + state.oddities.len(), payoff.min(17), (state.sessions.len() / 64).max(1));
+    let told = (volume.len() + state.oddities.len(), payoff.min(17), state.sessions.len().max(1).ilog2());
     if told.0 <= state.told.0 && told.1 <= state.told.1 && told.2 <= state.told.2 {
         return;
     }
@@ -368,7 +385,13 @@ mod tests {
         }
         let has = |name: &str| b.evidence.iter().any(|e| e.grades.iter().any(|g| g.name == name));
         assert!(has("rate") && has("dialect_oddity") && has("failed_first_contacts_db"));
-        let best = b.evidence.iter().flat_map(|e| &e.grades).filter(|g| g.name == "failed_first_contacts_db").map(|g| g.times).max();
+        let best = b
+            .evidence
+            .iter()
+            .flat_map(|e| &e.grades)
+            .filter(|g| g.name == "failed_first_contacts_db")
+            .map(|g| g.times)
+            .max();
         assert!(best.unwrap() >= 17);
     }
 

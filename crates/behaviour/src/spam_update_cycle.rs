@@ -114,7 +114,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     let mut before: Option<Timestamp> = None;
     let mut cycles: Vec<&Batch> = Vec::new();
     for batch in state.batches.iter().filter(|b| b.sessions >= settings.sessions) {
-        let earliest = before.unwrap_or(batch.first.minus(settings.pause)).min(batch.first.minus(settings.pause));
+        let earliest =
+            before.unwrap_or(batch.first.minus(settings.pause)).min(batch.first.minus(settings.pause));
         if updates.iter().any(|u| *u >= earliest && *u <= batch.first) {
             cycles.push(batch);
         }
@@ -122,7 +123,12 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     }
     if cycles.len() < settings.cycles {
         if !state.batches.is_empty() {
-            scene.near(host, cycles.len() as f64, settings.cycles as f64, "batches of spam with an update before");
+            scene.near(
+                host,
+                cycles.len() as f64,
+                settings.cycles as f64,
+                "batches of spam with an update before",
+            );
         }
         return;
     }
@@ -181,9 +187,18 @@ mod tests {
 
     #[test]
     fn the_edges() {
-        assert!(run(&[900.0, 1500.0], &[1000.0, 2000.0], 4).evidence.is_empty(), "four sessions are no batch");
-        assert!(run(&[699.0, 1500.0], &[1000.0, 2000.0], 6).evidence.is_empty(), "301 s before the first batch");
-        assert!(!run(&[700.0, 1500.0], &[1000.0, 2000.0], 6).evidence.is_empty(), "300 s before the first batch");
+        assert!(
+            run(&[900.0, 1500.0], &[1000.0, 2000.0], 4).evidence.is_empty(),
+            "four sessions are no batch"
+        );
+        assert!(
+            run(&[699.0, 1500.0], &[1000.0, 2000.0], 6).evidence.is_empty(),
+            "301 s before the first batch"
+        );
+        assert!(
+            !run(&[700.0, 1500.0], &[1000.0, 2000.0], 6).evidence.is_empty(),
+            "300 s before the first batch"
+        );
         assert!(run(&[900.0, 1200.0], &[1000.0, 1340.0], 6).evidence.is_empty(), "290 s apart is one batch");
         assert!(!run(&[900.0, 1200.0], &[1000.0, 1350.0], 6).evidence.is_empty(), "300 s apart are two");
     }

@@ -46,7 +46,8 @@ impl<T: Default> HostTable<T> {
 
     /// Forgets an eighth, the longest silent; ties by address, so that every run forgets the same.
     fn forget(&mut self) {
-        let mut order: Vec<(Timestamp, IpAddr)> = self.hosts.iter().map(|(ip, (seen, _))| (*seen, *ip)).collect();
+        let mut order: Vec<(Timestamp, IpAddr)> =
+            self.hosts.iter().map(|(ip, (seen, _))| (*seen, *ip)).collect();
         order.sort_unstable();
         for (_, ip) in order.into_iter().take((self.most / 8).max(1)) {
             self.hosts.remove(&ip);

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use record::{
-    BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId, FrameCandidate, Http, NearMiss,
-    PacketId, PayloadFacts, Record, Service, Smtp, SmtpCommandForm, Stage, Timestamp, Tls, Transport, Tuple,
+    BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId,
+    FrameCandidate, Http, NearMiss, PacketId, PayloadFacts, Record, Service, Smtp, SmtpCommandForm, Stage,
+    Timestamp, Tls, Transport, Tuple,
 };
 
 use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, Scene};
@@ -50,7 +51,14 @@ impl Bench {
         self.fired_with(stage, behaviour, started, ended, &[]);
     }
 
-    pub fn fired_with(&mut self, stage: Stage, behaviour: &'static str, started: f64, ended: f64, remotes: &[&str]) {
+    pub fn fired_with(
+        &mut self,
+        stage: Stage,
+        behaviour: &'static str,
+        started: f64,
+        ended: f64,
+        remotes: &[&str],
+    ) {
         let mut dropped = Vec::new();
         let mut scene = Scene {
             now: at(ended),
@@ -112,7 +120,10 @@ impl Bench {
 
     /// The grades of the last evidence, as text.
     pub fn grades(&self) -> Vec<String> {
-        self.evidence.last().map(|e| e.grades.iter().map(|g| g.name.to_string()).collect()).unwrap_or_default()
+        self.evidence
+            .last()
+            .map(|e| e.grades.iter().map(|g| g.name.to_string()).collect())
+            .unwrap_or_default()
     }
 }
 
@@ -186,7 +197,10 @@ pub fn dns(secs: f64, query: &str, qtype: u16, rcode: u8, addr: Option<&str>) ->
         qtype,
         rcode: Some(rcode),
         recursion_desired: true,
-        answers: addr.map(|a| DnsAnswer { rtype: 1, ttl: 60, addr: Some(a.parse().unwrap()), name: None }).into_iter().collect(),
+        answers: addr
+            .map(|a| DnsAnswer { rtype: 1, ttl: 60, addr: Some(a.parse().unwrap()), name: None })
+            .into_iter()
+            .collect(),
         rtt: None,
         response_len: 60,
         packets: base.key_packets,
@@ -268,7 +282,14 @@ pub fn smtp(secs: f64, remote: &str) -> Smtp {
 }
 
 /// A frame of 24 random bytes.
-pub fn frame(secs: f64, remote: &str, transport: Transport, port: u16, from: Direction, bytes: &[u8]) -> Record {
+pub fn frame(
+    secs: f64,
+    remote: &str,
+    transport: Transport,
+    port: u16,
+    from: Direction,
+    bytes: &[u8],
+) -> Record {
     let base = conn(secs, transport, remote, port);
     Record::Frame(Box::new(FrameCandidate {
         ts: at(secs),

@@ -22,7 +22,9 @@ pub enum CaptureError {
         source: io::Error,
     },
     /// The input's fault: it ends within a record. Everything before was read.
-    #[error("{path}: ends at offset {end} inside {what} that began at offset {offset} ({missing} bytes are missing); everything before it was read")]
+    #[error(
+        "{path}: ends at offset {end} inside {what} that began at offset {offset} ({missing} bytes are missing); everything before it was read"
+    )]
     Truncated {
         /// The input.
         path: String,
@@ -36,7 +38,9 @@ pub enum CaptureError {
         missing: u64,
     },
     /// The input's fault: a record contradicts itself. Everything before was read.
-    #[error("{path}: broken at offset {offset}: {what}; everything before it was read (try `editcap` or `pcapfix` to save what follows)")]
+    #[error(
+        "{path}: broken at offset {offset}: {what}; everything before it was read (try `editcap` or `pcapfix` to save what follows)"
+    )]
     Broken {
         /// The input.
         path: String,
@@ -54,7 +58,9 @@ pub enum CaptureError {
         what: String,
     },
     /// A limit: the compressed input unpacks to absurdly much.
-    #[error("{path}: stopped at offset {offset}: unpacks to more than {ratio} times its size, which looks like a decompression bomb; unpack it by hand if it is not")]
+    #[error(
+        "{path}: stopped at offset {offset}: unpacks to more than {ratio} times its size, which looks like a decompression bomb; unpack it by hand if it is not"
+    )]
     Bomb {
         /// The input.
         path: String,

@@ -149,8 +149,12 @@ impl Reader {
         let head = self.window.rest();
         let big = match head {
             [] => return Err(self.unsupported_or_failed("is empty: no capture header")),
-            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] | [0xa1, 0xb2, 0xcd, 0x34, ..] => true,
-            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] | [0x34, 0xcd, 0xb2, 0xa1, ..] => false,
+            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] | [0xa1, 0xb2, 0xcd, 0x34, ..] => {
+                true
+            }
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] | [0x34, 0xcd, 0xb2, 0xa1, ..] => {
+                false
+            }
             [0x0a, 0x0d, 0x0d, 0x0a, ..] => {
                 self.kind = Kind::Pcapng { big: false };
                 return Ok(());
@@ -172,7 +176,13 @@ impl Reader {
         Ok(())
     }
 
-    fn next_pcap(&mut self, big: bool, nanos: bool, link: u32, extra: usize) -> Result<Option<RawPacket>, CaptureError> {
+    fn next_pcap(
+        &mut self,
+        big: bool,
+        nanos: bool,
+        link: u32,
+        extra: usize,
+    ) -> Result<Option<RawPacket>, CaptureError> {
         let header = 16 + extra;
         let have = self.window.ensure(header);
         if have == 0 {
@@ -185,7 +195,9 @@ impl Reader {
         let (secs, fraction) = (u32_at(b, 0, big), u32_at(b, 4, big));
         let (captured, original) = (u32_at(b, 8, big), u32_at(b, 12, big));
         if captured > MAX_PACKET {
-            return Err(self.broken(format!("a packet of {captured} bytes (no more than {MAX_PACKET} can be)")));
+            return Err(
+                self.broken(format!("a packet of {captured} bytes (no more than {MAX_PACKET} can be)"))
+            );
         }
         let want = header + captured as usize;
         let have = self.window.ensure(want);
@@ -235,7 +247,11 @@ impl Reader {
             if !section && !matches!(kind, 1..=3 | 5 | 6) {
                 let skipped = self.window.skip(u64::from(total));
                 if skipped < u64::from(total) {
-                    return Err(self.truncated_at(self.window.offset() - skipped, "a block", u64::from(total) - skipped));
+                    return Err(self.truncated_at(
+                        self.window.offset() - skipped,
+                        "a block",
+                        u64::from(total) - skipped,
+                    ));
                 }
                 continue;
             }
@@ -328,7 +344,8 @@ impl Reader {
 
 /// Names what a file that is not a capture seems to be, and what to do.
 fn foreign(head: &[u8]) -> String {
-    let convert = |name: &str| format!("is a {name} file, not pcap or pcapng; convert it with `editcap -F pcapng`");
+    let convert =
+        |name: &str| format!("is a {name} file, not pcap or pcapng; convert it with `editcap -F pcapng`");
     match head {
         [b's', b'n', b'o', b'o', b'p', 0, 0, 0, ..] => convert("snoop"),
         [b'G', b'M', b'B', b'U', ..] | [b'R', b'T', b'S', b'S', ..] => convert("Microsoft Network Monitor"),
@@ -526,7 +543,11 @@ mod tests {
     fn pcapng_sections_interfaces_and_clocks() {
         let mut file = Vec::new();
         file.extend(section(false));
-        file.extend(interface_block(false, 1, &[9, 0, 1, 0, 9, 0, 0, 0, 14, 0, 8, 0, 10, 0, 0, 0, 0, 0, 0, 0]));
+        file.extend(interface_block(
+            false,
+            1,
+            &[9, 0, 1, 0, 9, 0, 0, 0, 14, 0, 8, 0, 10, 0, 0, 0, 0, 0, 0, 0],
+        ));
         file.extend(interface_block(false, 113, &[9, 0, 1, 0, 0x8a, 0, 0, 0]));
         file.extend(block(0x0bad_cafe, &[1, 2, 3, 4, 5], false));
         file.extend(enhanced_block(false, 0, 7_000_000_001, b"x"));

@@ -19,7 +19,8 @@ pub use write::{LINKTYPE_ETHERNET, PcapngWriter};
 /// Runs the readers over arbitrary bytes and checks their promises: every packet lies within the input, and an end
 /// is reached. A fuzz function; the target is a shim.
 pub fn fuzz_read(data: &[u8]) {
-    let mut reader = format::Reader::new(source::Window::whole(bytes::Bytes::copy_from_slice(data)), "fuzz".into());
+    let mut reader =
+        format::Reader::new(source::Window::whole(bytes::Bytes::copy_from_slice(data)), "fuzz".into());
     let mut packets = 0usize;
     while let Ok(Some(raw)) = reader.next_packet() {
         let buffer = reader.buffer();

@@ -215,7 +215,15 @@ impl CaptureSet {
                 if size.is_none() || keep {
                     let offset = reader.offset();
                     self.pending.push((head.ts, file));
-                    self.begun.push(Active { reader, file, number: 1, head, registered: None, dropped: 0, offset });
+                    self.begun.push(Active {
+                        reader,
+                        file,
+                        number: 1,
+                        head,
+                        registered: None,
+                        dropped: 0,
+                        offset,
+                    });
                 } else {
                     self.pending.push((head.ts, file));
                 }
@@ -273,7 +281,9 @@ impl CaptureSet {
             self.pending.pop();
             let begun = self.begun.iter().position(|a| a.file == file).map(|at| self.begun.swap_remove(at));
             let Some(active) = begun.or_else(|| self.reopen(file)) else { continue };
-            if let Some(other) = self.active.iter().find(|a| self.heap.iter().any(|Reverse((_, f, _))| *f == a.file)) {
+            if let Some(other) =
+                self.active.iter().find(|a| self.heap.iter().any(|Reverse((_, f, _))| *f == a.file))
+            {
                 self.notices.push(Notice::Overlap {
                     earlier: self.files[other.file as usize].path.clone(),
                     later: self.files[file as usize].path.clone(),
@@ -470,7 +480,8 @@ mod tests {
         let path = file(dir.path(), "a.pcapng", &all);
         assert_eq!(times(&mut open(std::slice::from_ref(&path)).unwrap()), all);
         let packed = dir.path().join("a.zst");
-        std::fs::write(&packed, zstd::stream::encode_all(&std::fs::read(&path).unwrap()[..], 1).unwrap()).unwrap();
+        std::fs::write(&packed, zstd::stream::encode_all(&std::fs::read(&path).unwrap()[..], 1).unwrap())
+            .unwrap();
         let mut both = open(&[path, packed]).unwrap();
         let twice: Vec<i64> = (0..10_000).map(|i| i / 2).collect();
         assert_eq!(times(&mut both), twice);

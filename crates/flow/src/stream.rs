@@ -294,7 +294,8 @@ mod tests {
             vec![(0, "abcdef"), (3, "defghij")],
         ] {
             assert_eq!(run(0, &segments), (whole.to_owned(), vec![]), "{segments:?}");
-            let wrapped: Vec<_> = segments.iter().map(|(s, d)| (u32::wrapping_add(*s, u32::MAX - 4), *d)).collect();
+            let wrapped: Vec<_> =
+                segments.iter().map(|(s, d)| (u32::wrapping_add(*s, u32::MAX - 4), *d)).collect();
             assert_eq!(run(u32::MAX - 4, &wrapped).0, whole, "across the wrap: {segments:?}");
         }
     }
@@ -306,7 +307,11 @@ mod tests {
         assert!(anomalies.contains(&Anomaly::TcpAckedUnseen));
         assert_eq!(run(0, &[(0, "ab"), (8, "ack"), (8, "ack"), (8, "ij")]).0, "ab......ij");
         let (text, anomalies) = run(0, &[(0, "ab"), (4, "ack"), (2, "cd"), (4, "ack")]);
-        assert_eq!((text.as_str(), anomalies), ("abcd", vec![]), "an acknowledgement captured before its data");
+        assert_eq!(
+            (text.as_str(), anomalies),
+            ("abcd", vec![]),
+            "an acknowledgement captured before its data"
+        );
     }
 
     #[test]
@@ -324,7 +329,9 @@ mod tests {
         stream.begin(0);
         let mut gaps = 0;
         for i in 0..10_000u32 {
-            stream.add(100 + i * 3, b"xx", 2, &mut |_| (), &mut |p| gaps += u32::from(matches!(p, Piece::Gap(_))));
+            stream.add(100 + i * 3, b"xx", 2, &mut |_| (), &mut |p| {
+                gaps += u32::from(matches!(p, Piece::Gap(_)))
+            });
             assert!(stream.waiting.len() <= MAX_WAITING_SEGMENTS);
         }
         assert!(gaps > 1000);

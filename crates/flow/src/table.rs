@@ -6,8 +6,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use record::{
-    Anomaly, AnomalyCounts, Chunk, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, Health, Mac, PacketId,
-    PayloadFacts, Progress, Service, Timestamp, Transport, Tuple,
+    Anomaly, AnomalyCounts, Chunk, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, Health, Mac,
+    PacketId, PayloadFacts, Progress, Service, Timestamp, Transport, Tuple,
 };
 use wire::{Packet, TcpFlags};
 
@@ -210,7 +210,9 @@ impl<S> FlowTable<S> {
         let slot = match found {
             Some(slot) if !self.is_over(slot, forward, arrival) => slot,
             Some(slot) => {
-                let at = self.flows[slot as usize].as_ref().map_or(arrival.clock, |f| f.deadline.min(arrival.clock));
+                let at = self.flows[slot as usize]
+                    .as_ref()
+                    .map_or(arrival.clock, |f| f.deadline.min(arrival.clock));
                 self.close(slot, at, sessions);
                 self.open(key, hash, forward, arrival, sessions)
             }
@@ -261,7 +263,8 @@ impl<S> FlowTable<S> {
             return true;
         }
         let flags = arrival.packet.tcp.flags;
-        if arrival.packet.transport != Transport::Tcp || !flags.has(TcpFlags::SYN) || flags.has(TcpFlags::ACK) {
+        if arrival.packet.transport != Transport::Tcp || !flags.has(TcpFlags::SYN) || flags.has(TcpFlags::ACK)
+        {
             return false;
         }
         let side = &flow.cold.sides[flow.direction(forward).index()];
@@ -336,14 +339,19 @@ impl<S> FlowTable<S> {
             (self.flows.len() - 1) as u32
         };
         let (flows, seed) = (&self.flows, &self.seed);
-        self.index.insert_unique(hash, slot, |&s| {
-            flows[s as usize].as_ref().map_or(0, |f| seed.hash_one(f.key))
-        });
+        self.index
+            .insert_unique(hash, slot, |&s| flows[s as usize].as_ref().map_or(0, |f| seed.hash_one(f.key)));
         self.wheel.schedule(slot, arrival.clock.plus(TCP_LINGER));
         slot
     }
 
-    fn follow<H: Sessions<Session = S>>(&mut self, slot: u32, forward: bool, arrival: &Arrival<'_>, sessions: &mut H) {
+    fn follow<H: Sessions<Session = S>>(
+        &mut self,
+        slot: u32,
+        forward: bool,
+        arrival: &Arrival<'_>,
+        sessions: &mut H,
+    ) {
         let Some(flow) = self.flows[slot as usize].as_mut() else { return };
         let p = &arrival.packet;
         let from = flow.direction(forward);
@@ -377,7 +385,8 @@ impl<S> FlowTable<S> {
             }
             if usize::from(cold.lengths) < cold.first_lengths.len() {
                 let len = p.payload_len.min(i32::MAX as u32) as i32;
-                cold.first_lengths[usize::from(cold.lengths)] = if from == Direction::Orig { len } else { -len };
+                cold.first_lengths[usize::from(cold.lengths)] =
+                    if from == Direction::Orig { len } else { -len };
                 cold.lengths += 1;
             }
         }
@@ -401,7 +410,13 @@ impl<S> FlowTable<S> {
         }
     }
 
-    fn tcp<H: Sessions<Session = S>>(&mut self, slot: u32, from: Direction, arrival: &Arrival<'_>, sessions: &mut H) {
+    fn tcp<H: Sessions<Session = S>>(
+        &mut self,
+        slot: u32,
+        from: Direction,
+        arrival: &Arrival<'_>,
+        sessions: &mut H,
+    ) {
         let Some(flow) = self.flows[slot as usize].as_mut() else { return };
         let p = &arrival.packet;
         let flags = p.tcp.flags;
@@ -414,7 +429,8 @@ impl<S> FlowTable<S> {
             let side = &mut cold.sides[from.index()];
             if syn {
                 if side.done.has(Done::SYN | Done::SYN_ACK) {
-                    cold.syn_retransmits = cold.syn_retransmits.saturating_add(u16::from(from == Direction::Orig));
+                    cold.syn_retransmits =
+                        cold.syn_retransmits.saturating_add(u16::from(from == Direction::Orig));
                 } else {
                     side.isn = p.tcp.seq;
                 }
@@ -448,7 +464,9 @@ impl<S> FlowTable<S> {
             let back = from.reversed();
             let missed = other.stream.missed();
             let session = &mut cold.session;
-            other.stream.acked(p.tcp.ack, &mut |a| anomalies.add(a), &mut |piece| pieces.give(wants, session, back, &piece));
+            other.stream.acked(p.tcp.ack, &mut |a| anomalies.add(a), &mut |piece| {
+                pieces.give(wants, session, back, &piece)
+            });
             if other.stream.missed() > missed {
                 note(&mut cold.history, &mut other.done, back, Done::GAP);
             }
@@ -611,7 +629,8 @@ fn is_key<S>(flows: &[Option<Flow<S>>], slot: u32, key: &Key) -> bool {
 }
 
 fn tuple(key: &Key, orig_is_low: bool) -> Tuple {
-    let (orig, resp): (Endpoint, Endpoint) = if orig_is_low { (key.low, key.high) } else { (key.high, key.low) };
+    let (orig, resp): (Endpoint, Endpoint) =
+        if orig_is_low { (key.low, key.high) } else { (key.high, key.low) };
     Tuple { orig, resp, transport: key.transport }
 }
 

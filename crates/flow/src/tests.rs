@@ -1,6 +1,9 @@
 use std::net::IpAddr;
 
-use record::{Chunk, Conn, ConnPhase, ConnState, Direction, FlowFacts, PacketId, Progress, Service, Timestamp, Transport};
+use record::{
+    Chunk, Conn, ConnPhase, ConnState, Direction, FlowFacts, PacketId, Progress, Service, Timestamp,
+    Transport,
+};
 use wire::{Packet, TcpFlags, TcpInfo};
 
 use crate::{Arrival, FlowTable, Limits, Sessions};
@@ -21,7 +24,15 @@ impl Sessions for Listener {
         let service = (chunk.bytes == b"hello").then_some(Service::Telnet);
         Progress { service, wants_more: true }
     }
-    fn gap(&mut self, _: &FlowFacts, (): &mut (), _: Direction, bytes: u64, _: Timestamp, _: PacketId) -> Progress {
+    fn gap(
+        &mut self,
+        _: &FlowFacts,
+        (): &mut (),
+        _: Direction,
+        bytes: u64,
+        _: Timestamp,
+        _: PacketId,
+    ) -> Progress {
         self.gaps += bytes;
         Progress { service: None, wants_more: true }
     }
@@ -57,7 +68,14 @@ impl Wire {
         Self::new(Limits { flows: 1000, waiting_bytes: 1 << 20 })
     }
 
-    fn send(&mut self, from: (&str, u16), to: (&str, u16), transport: Transport, tcp: TcpInfo, payload: &[u8]) {
+    fn send(
+        &mut self,
+        from: (&str, u16),
+        to: (&str, u16),
+        transport: Transport,
+        tcp: TcpInfo,
+        payload: &[u8],
+    ) {
         self.number += 1;
         let ip = |s: &str| s.parse::<IpAddr>().unwrap();
         let packet = Packet {
@@ -113,7 +131,10 @@ fn a_whole_connection() {
     assert_eq!((c.packets, c.bytes, c.state), ([5, 3], [5, 6], ConnState::SF));
     assert_eq!((c.history.as_str(), c.service, c.start_seen), ("ShADdFf", Service::Telnet, true));
     assert_eq!(c.first_lengths[..3], [5, -6, 0]);
-    assert_eq!(w.listener.text, [(Direction::Orig, b"hello".to_vec()), (Direction::Resp, b"world!".to_vec())]);
+    assert_eq!(
+        w.listener.text,
+        [(Direction::Orig, b"hello".to_vec()), (Direction::Resp, b"world!".to_vec())]
+    );
     assert_eq!(w.listener.conns.iter().filter(|c| c.phase == ConnPhase::Classified).count(), 1);
 }
 
@@ -163,7 +184,11 @@ fn packet_time_ends_flows() {
     w.now += 61;
     w.send(("10.0.0.9", 1), ("10.0.0.8", 2), Transport::Udp, TcpInfo::default(), b"x");
     assert_eq!(w.table.len(), 1);
-    assert_eq!(w.listener.conns[0].at, Timestamp::from_secs(1060), "told at its own deadline, not at the next packet");
+    assert_eq!(
+        w.listener.conns[0].at,
+        Timestamp::from_secs(1060),
+        "told at its own deadline, not at the next packet"
+    );
     w.now += 59;
     w.send(("10.0.0.8", 2), ("10.0.0.9", 1), Transport::Udp, TcpInfo::default(), b"y");
     assert_eq!(w.table.len(), 1);
@@ -181,8 +206,13 @@ fn long_flows_tell_of_themselves() {
         w.send(("10.0.0.9", 1), ("10.0.0.8", 2), Transport::Udp, TcpInfo::default(), b"x");
         w.now += 30;
     }
-    let interim: Vec<_> =
-        w.listener.conns.iter().filter(|c| c.phase == ConnPhase::Interim).map(|c| c.at.0 / 1_000_000_000).collect();
+    let interim: Vec<_> = w
+        .listener
+        .conns
+        .iter()
+        .filter(|c| c.phase == ConnPhase::Interim)
+        .map(|c| c.at.0 / 1_000_000_000)
+        .collect();
     assert_eq!(interim, [1300, 1600, 1900]);
     assert_eq!(w.closed().len(), 1);
 }

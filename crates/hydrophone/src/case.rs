@@ -59,7 +59,9 @@ pub fn write(dir: &Path, lines: &[Line], capture: &CaptureLine) -> anyhow::Resul
     let put = |name: &str, text: &str| -> anyhow::Result<()> {
         let path = fresh.join(name);
         let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(|| format!("cannot write {}", path.display()))
+        file.write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+            .with_context(|| format!("cannot write {}", path.display()))
     };
     let mut text = String::new();
     for line in lines {
@@ -88,8 +90,9 @@ pub fn write(dir: &Path, lines: &[Line], capture: &CaptureLine) -> anyhow::Resul
 /// Reads a case back.
 pub fn read(dir: &Path) -> anyhow::Result<(CaptureLine, Vec<HostStory>)> {
     let path = if dir.is_dir() { dir.join(LINES) } else { dir.to_owned() };
-    let text = fs::read_to_string(&path)
-        .with_context(|| format!("{} is no case: make one with `hydrophone read CAPTURE -o {}`", dir.display(), dir.display()))?;
+    let text = fs::read_to_string(&path).with_context(|| {
+        format!("{} is no case: make one with `hydrophone read CAPTURE -o {}`", dir.display(), dir.display())
+    })?;
     let lines = parse_lines(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     let (mut capture, mut stories) = (None, Vec::new());
     for line in lines {

@@ -70,8 +70,10 @@ impl Config {
     }
 
     fn from_file(path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        toml::from_str(&text).with_context(|| format!("{} is not a configuration (see --print-config)", path.display()))
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        toml::from_str(&text)
+            .with_context(|| format!("{} is not a configuration (see --print-config)", path.display()))
     }
 
     /// The memory budget.

@@ -24,11 +24,19 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
     };
     let Some(b) = CATALOGUE.iter().find(|b| b.name == name) else {
         let known: Vec<&str> = CATALOGUE.iter().map(|b| b.name).collect();
-        return Err(Failure::usage(anyhow::anyhow!("no behaviour is called {name:?}; there are: {}", known.join(", "))));
+        return Err(Failure::usage(anyhow::anyhow!(
+            "no behaviour is called {name:?}; there are: {}",
+            known.join(", ")
+        )));
     };
     writeln!(out, "# {}\n\nStage: {} · ATT&CK: {}\n", b.name, b.stage, b.attack.join(", "))?;
     writeln!(out, "{}", b.manual())?;
-    writeln!(out, "## Payoffs\n\nStage cap {:.1} dB. All values: {}.\n", calibration.cap(b.stage), calibration.source())?;
+    writeln!(
+        out,
+        "## Payoffs\n\nStage cap {:.1} dB. All values: {}.\n",
+        calibration.cap(b.stage),
+        calibration.source()
+    )?;
     for (grade, payoff) in calibration.grades(b.name) {
         let most = payoff.most.map(|m| format!(", at most {m:.1} dB together")).unwrap_or_default();
         match (payoff.db, payoff.add) {

@@ -166,5 +166,9 @@ fn show(bar: &ProgressBar, p: Progress) {
     }
     bar.set_position(p.bytes);
     let rate = p.packets as f64 / bar.elapsed().as_secs_f64().max(0.001);
-    bar.set_message(format!("{} packets, {} packets/s", report::human_count(p.packets), report::human_count(rate as u64)));
+    bar.set_message(format!(
+        "{} packets, {} packets/s",
+        report::human_count(p.packets),
+        report::human_count(rate as u64)
+    ));
 }

@@ -60,13 +60,22 @@ pub fn run() -> Result<Exit, Failure> {
         let worst = outcome.stories.first();
         let (good, what) = match must {
             Must::Find(at_least) => {
-                let others = outcome.stories.iter().any(|s| s.host.to_string() != BOT && s.verdict >= Verdict::Likely);
-                (bot.is_some_and(|s| s.verdict >= *at_least) && !others, format!("{BOT} at least {at_least}, nobody else likely"))
+                let others =
+                    outcome.stories.iter().any(|s| s.host.to_string() != BOT && s.verdict >= Verdict::Likely);
+                (
+                    bot.is_some_and(|s| s.verdict >= *at_least) && !others,
+                    format!("{BOT} at least {at_least}, nobody else likely"),
+                )
             }
-            Must::StayBelow(limit) => (worst.is_none_or(|s| s.verdict < *limit), format!("everybody below {limit}")),
+            Must::StayBelow(limit) => {
+                (worst.is_none_or(|s| s.verdict < *limit), format!("everybody below {limit}"))
+            }
         };
         failed += usize::from(!good);
-        let got = bot.or(worst).map_or_else(|| "no host".to_owned(), |s| format!("{} {} {:+.1} dB", s.host, s.verdict, s.level_db));
+        let got = bot.or(worst).map_or_else(
+            || "no host".to_owned(),
+            |s| format!("{} {} {:+.1} dB", s.host, s.verdict, s.level_db),
+        );
         writeln!(out, "{}  {name}: {got} (must be: {what})", if good { "ok    " } else { "FAILED" })?;
     }
     writeln!(out, "{} passed, {failed} failed", SAMPLES.len() - failed)?;

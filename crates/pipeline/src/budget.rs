@@ -14,7 +14,9 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, String> {
         let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (digits, unit) = text.split_at(split);
-        let n: u64 = digits.parse().map_err(|_| format!("{text:?} is not a size: write 64MiB, 1GiB or a number of bytes"))?;
+        let n: u64 = digits
+            .parse()
+            .map_err(|_| format!("{text:?} is not a size: write 64MiB, 1GiB or a number of bytes"))?;
         let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
             "" | "b" => 1,
             "k" | "kib" => 1 << 10,
@@ -79,7 +81,9 @@ mod tests {
 
     #[test]
     fn sizes_are_read_and_written() {
-        for (text, bytes) in [("64MiB", 64 << 20), ("1GiB", 1 << 30), ("500MB", 500_000_000), ("123", 123), ("2g", 2 << 30)] {
+        for (text, bytes) in
+            [("64MiB", 64 << 20), ("1GiB", 1 << 30), ("500MB", 500_000_000), ("123", 123), ("2g", 2 << 30)]
+        {
             assert_eq!(text.parse::<ByteSize>().unwrap().0, bytes);
         }
         assert_eq!(ByteSize(1 << 30).to_string(), "1GiB");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use capture::{Batch, PacketMeta};
 use record::{Anomaly, Health, PacketId, Timestamp};
-use wire::{Fragments, FragmentPiece, Packet, Sink};
+use wire::{FragmentPiece, Fragments, Packet, Sink};
 
 /// A packet with where it came from.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,10 @@ impl Decoder {
             let mut pieces = std::mem::take(&mut sink.pieces);
             while let Some((piece, bytes)) = pieces.pop() {
                 let anomalies = &mut self.health.anomalies;
-                let Some(datagram) = self.fragments.add(piece, &bytes, meta.clock, &mut |a| anomalies.add(a)) else { continue };
+                let Some(datagram) = self.fragments.add(piece, &bytes, meta.clock, &mut |a| anomalies.add(a))
+                else {
+                    continue;
+                };
                 let mut sink = Collect {
                     meta,
                     shards: self.shards,

@@ -11,5 +11,5 @@ mod decode;
 mod run;
 mod sensor;
 
-pub use budget::{ByteSize, Budget};
-pub use run::{Input, Outcome, Progress, RunError, RunOptions, run};
+pub use budget::{Budget, ByteSize};
+pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, sense};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use behaviour::{Home, Settings};
-use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
+use capture::{Batch, CaptureError, CaptureSet, Notice, ReadCounters, Source};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ipnet::IpNet;
 use record::{Health, Record, RecordKey, Timestamp};
@@ -101,27 +101,38 @@ pub enum RunError {
 
 type Keyed = Vec<(RecordKey, Record)>;
 
-/// Reads everything and judges every host. `progress` is called about once a batch.
+/// What the sensor half counted, and what must be told of its inputs.
+#[derive(Debug)]
+pub struct Sensed {
+    /// The inputs, in the order of packet ids.
+    pub inputs: Vec<Input>,
+    /// Counters.
+    pub health: Health,
+    /// What must be told about the inputs.
+    pub notices: Vec<String>,
+    /// Inputs that failed or ended early, each with its reason.
+    pub failures: Vec<String>,
+    /// Whether it was stopped from outside.
+    pub interrupted: bool,
+}
+
+/// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch.
 ///
 /// # Errors
 /// A directory cannot be listed, or the options contradict themselves. Inputs that fail are part of the outcome.
-pub fn run(options: &RunOptions, mut progress: impl FnMut(Progress)) -> Result<Outcome, RunError> {
-    if options.threads == 0 {
-        return Err(RunError::Config("--threads must be at least 1".into()));
-    }
-    if options.memory < crate::budget::SMALLEST {
-        let smallest = crate::budget::SMALLEST;
-        return Err(RunError::Config(format!("--memory {} is too little: at least {smallest} are needed", options.memory)));
-    }
-    let budget = Budget::divide(options.memory, SHARDS);
+pub fn sense(
+    options: &RunOptions,
+    mut progress: impl FnMut(Progress),
+    mut sink: impl FnMut(RecordKey, Record),
+) -> Result<Sensed, RunError> {
+    let budget = options.budget()?;
     let mut set = CaptureSet::open(&options.inputs)?;
-    let mut analyst = Analyst::new(options.home.clone().map(Home::of), options.settings.clone(), budget.analyst, options.prior_db);
     let mut decoder = Decoder::new(SHARDS, budget.fragments);
     let sensors: Vec<Sensor> = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
     let mut interrupted = false;
     let mut sink = |keyed: Keyed| {
         for (key, record) in keyed {
-            analyst.observe(record, key.at);
+            sink(key, record);
         }
     };
     let mut feed = |decoded: &mut dyn FnMut(Decoded)| {
@@ -138,48 +149,91 @@ pub fn run(options: &RunOptions, mut progress: impl FnMut(Progress)) -> Result<O
         }
         set.counters().last
     };
-    let mut health = if options.threads == 1 { alone(sensors, &mut feed, &mut sink) } else { together(options.threads - 1, sensors, &mut feed, &mut sink) };
+    let mut health = if options.threads == 1 {
+        alone(sensors, &mut feed, &mut sink)
+    } else {
+        together(options.threads - 1, sensors, &mut feed, &mut sink)
+    };
     health.merge(&decoder.health);
-    let counters = set.counters();
-    health.packets = counters.packets;
-    health.bytes = counters.bytes;
-    health.captured_bytes = counters.captured_bytes;
-    health.cut_packets = counters.cut_packets;
-    health.first = counters.first;
-    health.last = counters.last;
-    health.backward_jumps = counters.backward_jumps;
-    health.largest_backward_ns = counters.largest_backward_ns;
-    health.pauses = counters.pauses;
-    health.longest_pause_ns = counters.longest_pause_ns;
-    health.dropped_by_capture = counters.dropped_by_capture;
+    health.merge(&read_health(&set.counters()));
     let (mut notices, mut failures) = (Vec::new(), Vec::new());
     for notice in set.notices() {
         match notice {
             Notice::Failed(e) => failures.push(e.to_string()),
             Notice::PassedOver(e) => notices.push(format!("passed over: {e}")),
             Notice::Overlap { earlier, later, at } => {
-                notices.push(format!("{} begins at {at}, while {} still goes on: merged by packet time", later.display(), earlier.display()));
+                let (earlier, later) = (earlier.display(), later.display());
+                notices.push(format!(
+                    "{later} begins at {at}, while {earlier} still goes on: merged by packet time"
+                ));
             }
         }
     }
+    let inputs =
+        set.files().iter().map(|f| Input { path: f.path.display().to_string(), size: f.size }).collect();
+    Ok(Sensed { inputs, health, notices, failures, interrupted })
+}
+
+fn read_health(c: &ReadCounters) -> Health {
+    Health {
+        packets: c.packets,
+        bytes: c.bytes,
+        captured_bytes: c.captured_bytes,
+        cut_packets: c.cut_packets,
+        first: c.first,
+        last: c.last,
+        backward_jumps: c.backward_jumps,
+        largest_backward_ns: c.largest_backward_ns,
+        pauses: c.pauses,
+        longest_pause_ns: c.longest_pause_ns,
+        dropped_by_capture: c.dropped_by_capture,
+        ..Health::default()
+    }
+}
+
+impl RunOptions {
+    fn budget(&self) -> Result<Budget, RunError> {
+        if self.threads == 0 {
+            return Err(RunError::Config("--threads must be at least 1".into()));
+        }
+        let smallest = crate::budget::SMALLEST;
+        if self.memory < smallest {
+            return Err(RunError::Config(format!(
+                "--memory {} is too little: at least {smallest} are needed",
+                self.memory
+            )));
+        }
+        Ok(Budget::divide(self.memory, SHARDS))
+    }
+}
+
+/// Reads everything and judges every host. `progress` is called about once a batch.
+///
+/// # Errors
+/// As [`sense`].
+pub fn run(options: &RunOptions, progress: impl FnMut(Progress)) -> Result<Outcome, RunError> {
+    let limits = options.budget()?.analyst;
+    let home = options.home.clone().map(Home::of);
+    let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db);
+    let sensed = sense(options, progress, |key, record| analyst.observe(record, key.at))?;
     let facts = CaptureFacts {
-        first: health.first,
-        last: health.last,
-        dropped: health.dropped_by_capture,
-        packets: health.packets,
-        complete: failures.is_empty() && !interrupted,
+        first: sensed.health.first,
+        last: sensed.health.last,
+        dropped: sensed.health.dropped_by_capture,
+        packets: sensed.health.packets,
+        complete: sensed.failures.is_empty() && !sensed.interrupted,
     };
     let (home, home_chosen) = analyst.home();
     Ok(Outcome {
-        inputs: set.files().iter().map(|f| Input { path: f.path.display().to_string(), size: f.size }).collect(),
         stories: analyst.stories(&facts),
         hosts_forgotten: analyst.forgotten(),
-        health,
-        notices,
-        failures,
+        inputs: sensed.inputs,
+        health: sensed.health,
+        notices: sensed.notices,
+        failures: sensed.failures,
         home,
         home_chosen,
-        interrupted,
+        interrupted: sensed.interrupted,
     })
 }
 

@@ -2,7 +2,10 @@
 
 use flow::{Arrival, FlowTable, Limits, Sessions};
 use proto::{Outbox, Session};
-use record::{Chunk, Conn, Direction, FlowFacts, FlowId, Health, PacketId, Progress, Record, RecordKey, Service, Timestamp};
+use record::{
+    Chunk, Conn, Direction, FlowFacts, FlowId, Health, PacketId, Progress, Record, RecordKey, Service,
+    Timestamp,
+};
 
 use crate::decode::Decoded;
 

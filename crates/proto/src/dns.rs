@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use record::{Anomaly, Dns, DnsAnswer, Direction, PacketId, Record, Timestamp};
+use record::{Anomaly, Direction, Dns, DnsAnswer, PacketId, Record, Timestamp};
 
 use crate::cursor::Cursor;
 use crate::outbox::Scene;

@@ -40,7 +40,9 @@ const METHODS: [&[u8]; 13] = [
 pub fn is_request(b: &[u8]) -> bool {
     METHODS.iter().any(|m| b.starts_with(m)) && {
         let line = b.split(|c| *c == b'\n').next().unwrap_or_default();
-        line.len() == b.len() || line.windows(6).any(|w| w == b"HTTP/1") || line.split(|c| *c == b' ').count() == 2
+        line.len() == b.len()
+            || line.windows(6).any(|w| w == b"HTTP/1")
+            || line.split(|c| *c == b' ').count() == 2
     }
 }
 
@@ -84,7 +86,9 @@ impl Head {
         if is("host") {
             let host = value(bytes).to_ascii_lowercase();
             let bare = match host.rsplit_once(':') {
-                Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => name.to_owned(),
+                Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
+                    name.to_owned()
+                }
                 _ => host,
             };
             self.host = Some(bare);
@@ -212,7 +216,9 @@ impl Body {
                 continue;
             }
             let end = bytes.iter().position(|b| *b == b'\n');
-            let (piece, rest) = bytes.split_at_checked(end.map_or(bytes.len(), |e| e.saturating_add(1))).unwrap_or((bytes, &[]));
+            let (piece, rest) = bytes
+                .split_at_checked(end.map_or(bytes.len(), |e| e.saturating_add(1)))
+                .unwrap_or((bytes, &[]));
             self.line.extend_from_slice(piece.get(..64).unwrap_or(piece));
             bytes = rest;
             if end.is_none() {
@@ -451,18 +457,24 @@ impl HttpSession {
         if (100..200).contains(&status) && status != 101 {
             return;
         }
-        let method = self.waiting.front().map(|w| w.head.start.first().cloned().unwrap_or_default()).unwrap_or_default();
-        let framing = if method == "HEAD" || matches!(status, 101 | 204 | 304) || (method == "CONNECT" && status < 300) {
-            Framing::None
-        } else if head.chunked {
-            Framing::Chunked
-        } else {
-            match head.length {
-                Some(0) => Framing::None,
-                Some(n) => Framing::Length(n),
-                None => Framing::UntilClose,
-            }
-        };
+        let method = self
+            .waiting
+            .front()
+            .map(|w| w.head.start.first().cloned().unwrap_or_default())
+            .unwrap_or_default();
+        let framing =
+            if method == "HEAD" || matches!(status, 101 | 204 | 304) || (method == "CONNECT" && status < 300)
+            {
+                Framing::None
+            } else if head.chunked {
+                Framing::Chunked
+            } else {
+                match head.length {
+                    Some(0) => Framing::None,
+                    Some(n) => Framing::Length(n),
+                    None => Framing::UntilClose,
+                }
+            };
         self.answer = Some((status, head.location.clone(), scene.packet));
         if framing == Framing::None {
             let facts = BodyFacts { declared: head.content_type.clone(), ..BodyFacts::default() };
@@ -513,7 +525,12 @@ fn push_packet(packets: &mut Vec<PacketId>, packet: PacketId) {
     }
 }
 
-fn push(mut request: Waiting, answer: Option<(u16, Option<String>, PacketId)>, response: BodyFacts, scene: &mut Scene<'_>) {
+fn push(
+    mut request: Waiting,
+    answer: Option<(u16, Option<String>, PacketId)>,
+    response: BodyFacts,
+    scene: &mut Scene<'_>,
+) {
     if let Some((_, _, packet)) = &answer {
         push_packet(&mut request.packets, *packet);
         push_packet(&mut request.packets, scene.packet);

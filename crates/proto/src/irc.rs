@@ -40,7 +40,17 @@ impl IrcSession {
             let command = text(&command.to_ascii_uppercase(), 12);
             let told = matches!(
                 command.as_str(),
-                "NICK" | "USER" | "PASS" | "JOIN" | "PRIVMSG" | "TOPIC" | "332" | "001" | "MODE" | "NOTICE" | "PART"
+                "NICK"
+                    | "USER"
+                    | "PASS"
+                    | "JOIN"
+                    | "PRIVMSG"
+                    | "TOPIC"
+                    | "332"
+                    | "001"
+                    | "MODE"
+                    | "NOTICE"
+                    | "PART"
             );
             if told && self.told < MAX_TOLD {
                 self.told = self.told.saturating_add(1);

@@ -19,7 +19,9 @@ impl Lines {
     pub fn next(&mut self, input: &mut &[u8], out: &mut Outbox) -> Option<Vec<u8>> {
         let end = memchr_newline(input);
         let (piece, rest) = match end {
-            Some(at) => (input.get(..at).unwrap_or_default(), input.get(at.saturating_add(1)..).unwrap_or_default()),
+            Some(at) => {
+                (input.get(..at).unwrap_or_default(), input.get(at.saturating_add(1)..).unwrap_or_default())
+            }
             None => (*input, &[][..]),
         };
         *input = rest;

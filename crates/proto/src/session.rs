@@ -1,7 +1,8 @@
 //! One flow's understanding: recognition first, then the parser of what was recognised.
 
 use record::{
-    Chunk, Direction, FlowFacts, FrameCandidate, PacketId, PayloadFacts, Progress, Record, Service, Timestamp, Transport,
+    Chunk, Direction, FlowFacts, FrameCandidate, PacketId, PayloadFacts, Progress, Record, Service,
+    Timestamp, Transport,
 };
 
 use crate::dns::DnsSession;
@@ -107,7 +108,15 @@ impl Session {
     }
 
     /// Bytes are missing.
-    pub fn gap(&mut self, flow: &FlowFacts, from: Direction, bytes: u64, at: Timestamp, packet: PacketId, out: &mut Outbox) -> Progress {
+    pub fn gap(
+        &mut self,
+        flow: &FlowFacts,
+        from: Direction,
+        bytes: u64,
+        at: Timestamp,
+        packet: PacketId,
+        out: &mut Outbox,
+    ) -> Progress {
         let mut scene = Scene { flow, ts: at, at, packet, out };
         let mut service = None;
         match &mut self.state {
@@ -260,7 +269,11 @@ fn unrecognised(probing: &Probing) -> Service {
     let [orig, resp] = &probing.heads;
     let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
     let speaks = if mine.len() >= 8 { mine } else { other };
-    if PayloadFacts::of(speaks, speaks.len() as u32).is_opaque() { Service::Opaque } else { Service::Unrecognised }
+    if PayloadFacts::of(speaks, speaks.len() as u32).is_opaque() {
+        Service::Opaque
+    } else {
+        Service::Unrecognised
+    }
 }
 
 fn begin(service: Service, flow: &FlowFacts, scene: &Scene<'_>) -> State {
@@ -316,6 +329,9 @@ pub fn fuzz_session(data: &[u8]) {
             wants = progress.wants_more;
         }
         session.end(&flow, Timestamp(0), &mut out);
-        assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
+        assert!(
+            out.records.len() <= data.len().saturating_mul(2).saturating_add(8),
+            "records come from bytes"
+        );
     }
 }

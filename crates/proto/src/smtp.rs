@@ -263,7 +263,8 @@ impl SmtpSession {
                 self.packets.add(scene.packet);
             }
             Command::Hello => {
-                row.starttls_offered |= rest.len() >= 8 && rest.get(..8).is_some_and(|r| r.eq_ignore_ascii_case(b"STARTTLS"));
+                row.starttls_offered |=
+                    rest.len() >= 8 && rest.get(..8).is_some_and(|r| r.eq_ignore_ascii_case(b"STARTTLS"));
             }
             _ => {}
         }

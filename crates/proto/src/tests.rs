@@ -1,6 +1,6 @@
 use record::{
-    Chunk, Direction, Endpoint, FlowFacts, FlowId, Magic, PacketId, Record, Service, SmtpCommandForm, Timestamp, Transport,
-    Tuple,
+    Chunk, Direction, Endpoint, FlowFacts, FlowId, Magic, PacketId, Record, Service, SmtpCommandForm,
+    Timestamp, Transport, Tuple,
 };
 
 use crate::{Outbox, Session};
@@ -57,9 +57,9 @@ fn udp(port: u16, pieces: &[(Direction, &[u8])]) -> (Service, Vec<Record>) {
 }
 
 const RANDOM: [u8; 48] = [
-    0x9c, 0x1f, 0x52, 0xe7, 0x03, 0xb8, 0x6d, 0xd4, 0x21, 0x8a, 0xf5, 0x3e, 0xc9, 0x70, 0x17, 0xab, 0x44, 0xde, 0x95, 0x0b,
-    0x66, 0xf8, 0x3d, 0xa1, 0x58, 0xe2, 0x0d, 0xb3, 0x7c, 0x91, 0x2e, 0xc6, 0x4f, 0xd8, 0x13, 0xa5, 0x6a, 0xf0, 0x37, 0x8e,
-    0xbb, 0x04, 0xdc, 0x49, 0x72, 0xe9, 0x1a, 0x85,
+    0x9c, 0x1f, 0x52, 0xe7, 0x03, 0xb8, 0x6d, 0xd4, 0x21, 0x8a, 0xf5, 0x3e, 0xc9, 0x70, 0x17, 0xab, 0x44,
+    0xde, 0x95, 0x0b, 0x66, 0xf8, 0x3d, 0xa1, 0x58, 0xe2, 0x0d, 0xb3, 0x7c, 0x91, 0x2e, 0xc6, 0x4f, 0xd8,
+    0x13, 0xa5, 0x6a, 0xf0, 0x37, 0x8e, 0xbb, 0x04, 0xdc, 0x49, 0x72, 0xe9, 0x1a, 0x85,
 ];
 
 #[test]
@@ -157,10 +157,8 @@ fn random_bytes_are_hardly_ever_recognised() {
 #[test]
 fn dns_pairs_questions_and_answers() {
     let question = hex("1234 0100 0001 0000 0000 0000 03575757 076578616d706c65 03636f6d 00 0001 0001");
-    let answer = hex(
-        "1234 8180 0001 0002 0000 0000 03777777 076578616d706c65 03636f6d 00 0001 0001 \
-         c00c 0005 0001 0000003c 0006 0361626 3c010 c02d 0001 0001 0000003c 0004 c6336407",
-    );
+    let answer = hex("1234 8180 0001 0002 0000 0000 03777777 076578616d706c65 03636f6d 00 0001 0001 \
+         c00c 0005 0001 0000003c 0006 0361626 3c010 c02d 0001 0001 0000003c 0004 c6336407");
     let (_, records) = udp(53, &[(Orig, &question), (Orig, &question), (Resp, &answer)]);
     let [Record::Dns(dns)] = &records[..] else { panic!("{records:?}") };
     assert_eq!((dns.query.as_str(), dns.qtype, dns.rcode), ("www.example.com", 1, Some(0)));
@@ -203,8 +201,14 @@ fn an_smtp_session_is_understood() {
     let [Record::Smtp(s)] = &records[..] else { panic!("{records:?}") };
     assert_eq!(service, Service::Smtp);
     assert_eq!((s.helo.as_deref(), s.hello), (Some("dlpyjaa"), SmtpCommandForm::Ehlo));
-    assert_eq!((s.mail_count, s.rcpt_count, s.rcpt_accepted, s.data_count, s.accepted_count), (1, 2, 1, 1, 1));
-    assert_eq!((s.starttls_offered, s.starttls_used, s.quit, s.odd_message_id, s.rejects), (true, false, true, true, 1));
+    assert_eq!(
+        (s.mail_count, s.rcpt_count, s.rcpt_accepted, s.data_count, s.accepted_count),
+        (1, 2, 1, 1, 1)
+    );
+    assert_eq!(
+        (s.starttls_offered, s.starttls_used, s.quit, s.odd_message_id, s.rejects),
+        (true, false, true, true, 1)
+    );
     assert_eq!((s.sender_domains[0].as_str(), s.recipient_domains.len()), ("one.example", 1));
     assert_eq!(s.first_data_at, Some(Timestamp::from_secs(4)));
     assert_eq!(s.message_bytes, 15 + 2 + 10 + 2 + 2 + 4 + 2);
@@ -251,7 +255,10 @@ fn http_requests_meet_their_responses() {
         .collect();
     assert_eq!(http.len(), 3);
     let first = http[0];
-    assert_eq!((first.method.as_str(), first.host.as_deref(), first.status), ("POST", Some("example.com"), Some(200)));
+    assert_eq!(
+        (first.method.as_str(), first.host.as_deref(), first.status),
+        ("POST", Some("example.com"), Some(200))
+    );
     assert!(first.request.facts.unwrap().is_opaque());
     assert_eq!((first.response.len, first.response.magic), (64, Magic::Pe));
     assert_eq!(first.response.declared.as_deref(), Some("text/html"));
@@ -323,7 +330,9 @@ fn ja4_follows_the_published_vectors() {
     let mut hello = ClientHello {
         legacy_version: 0x0303,
         ciphers: list("1a1a,1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035"),
-        extensions: list("2a2a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015"),
+        extensions: list(
+            "2a2a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015",
+        ),
         sni: None,
         alpn: Some(b"h2".to_vec()),
         versions: list("3a3a,0304,0303"),
@@ -334,7 +343,9 @@ fn ja4_follows_the_published_vectors() {
     assert_eq!(hello.ja4('t'), "t13d1516h2_8daaf6152771_6d807ffa2a79");
     let old = ClientHello {
         legacy_version: 0x0303,
-        ciphers: list("000a,002f,0035,003c,003d,009c,009d,c009,c00a,c013,c014,c023,c024,c027,c028,c02b,c02c,c02f,c030"),
+        ciphers: list(
+            "000a,002f,0035,003c,003d,009c,009d,c009,c00a,c013,c014,c023,c024,c027,c028,c02b,c02c,c02f,c030",
+        ),
         extensions: list("0000,0005,000a,000b,000d,0017,0023,ff01"),
         signature_algorithms: list("0804,0805,0806,0401,0501,0201,0403,0503,0203,0202,0601,0603"),
         ..ClientHello::default()
@@ -359,15 +370,21 @@ fn a_tls_handshake_in_pieces() {
     let record = [&[0x16, 3, 1, 0, handshake.len() as u8][..], &handshake].concat();
     let server = [&hex("16 0303 002a 02 000026 0303")[..], &[9; 32], &hex("00 1301 00")[..]].concat();
     for cut in 1..record.len() {
-        let (service, records) = tcp(4444, &[(Orig, &record[..cut]), (Orig, &record[cut..]), (Resp, &server)]);
+        let (service, records) =
+            tcp(4444, &[(Orig, &record[..cut]), (Orig, &record[cut..]), (Resp, &server)]);
         let [Record::Tls(t)] = &records[..] else { panic!("{cut}: {records:?}") };
-        assert_eq!((service, t.sni.as_deref(), t.cipher), (Service::Tls, Some("example.com"), Some(0x1301)), "{cut}");
+        assert_eq!(
+            (service, t.sni.as_deref(), t.cipher),
+            (Service::Tls, Some("example.com"), Some(0x1301)),
+            "{cut}"
+        );
     }
 }
 
 #[test]
 fn irc_ssh_and_dhcp_tell_what_matters() {
-    let (_, irc) = tcp(51_987, &[(Orig, b"NICK bot\r\nJOIN #x key\r\n"), (Resp, b":a!b@c PRIVMSG #x :.scan\r\n")]);
+    let (_, irc) =
+        tcp(51_987, &[(Orig, b"NICK bot\r\nJOIN #x key\r\n"), (Resp, b":a!b@c PRIVMSG #x :.scan\r\n")]);
     let told: Vec<_> = irc
         .iter()
         .map(|r| match r {

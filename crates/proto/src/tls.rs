@@ -109,7 +109,8 @@ impl ClientHello {
         ciphers.sort_unstable();
         extensions.retain(|e| *e != 0 && *e != 16);
         extensions.sort_unstable();
-        let algorithms: Vec<u16> = self.signature_algorithms.iter().copied().filter(|v| !is_grease(*v)).collect();
+        let algorithms: Vec<u16> =
+            self.signature_algorithms.iter().copied().filter(|v| !is_grease(*v)).collect();
         let mut of_extensions = hex_list(&extensions);
         if !of_extensions.is_empty() && !algorithms.is_empty() {
             of_extensions.push('_');
@@ -173,7 +174,9 @@ impl Handshake {
         let mut c = Cursor::new(&records);
         while !c.is_empty() {
             let mut ahead = c;
-            let (Some(kind), Some(version), Some(len)) = (ahead.u8(), ahead.u16(), ahead.u16()) else { break };
+            let (Some(kind), Some(version), Some(len)) = (ahead.u8(), ahead.u16(), ahead.u16()) else {
+                break;
+            };
             if !(0x14..=0x18).contains(&kind) || version >> 8 != 3 || usize::from(len) > (1 << 14) + 2048 {
                 return None;
             }
@@ -260,7 +263,9 @@ impl TlsSession {
         }
         self.told = true;
         let hello = self.client.take();
-        let ja4 = hello.as_ref().map(|h| h.ja4(if scene.flow.tuple.transport == Transport::Udp { 'd' } else { 't' }));
+        let ja4 = hello
+            .as_ref()
+            .map(|h| h.ja4(if scene.flow.tuple.transport == Transport::Udp { 'd' } else { 't' }));
         let (version, cipher) = match self.server {
             Some((version, cipher)) => (version, Some(cipher)),
             None => (hello.as_ref().map_or(0, ClientHello::version), None),

@@ -130,7 +130,8 @@ mod tests {
     fn the_published_vectors_hold() {
         for line in BASELINE.lines() {
             let f: Vec<_> = line.split(' ').collect();
-            let end = |ip: &str, port: &str| Endpoint { ip: ip.parse().unwrap(), port: port.parse().unwrap() };
+            let end =
+                |ip: &str, port: &str| Endpoint { ip: ip.parse().unwrap(), port: port.parse().unwrap() };
             let transport = Transport::of_number(f[0].parse().unwrap());
             let tuple = Tuple { orig: end(f[1], f[3]), resp: end(f[2], f[4]), transport };
             assert_eq!(CommunityId::of(&tuple).to_string(), f[5], "{line}");

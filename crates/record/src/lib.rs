@@ -23,8 +23,8 @@ pub use health::Health;
 pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
 pub use payload::{PayloadFacts, Plainness};
 pub use rows::{
-    BodyFacts, Conn, ConnPhase, ConnState, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record,
-    RecordKey, Smtp, SmtpCommandForm, Ssh, Tls,
+    BodyFacts, Conn, ConnPhase, ConnState, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic,
+    Record, RecordKey, Smtp, SmtpCommandForm, Ssh, Tls,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

@@ -29,7 +29,11 @@ impl PacketId {
 
 impl fmt::Display for PacketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.file() == 0 { write!(f, "{}", self.number()) } else { write!(f, "{}:{}", self.file(), self.number()) }
+        if self.file() == 0 {
+            write!(f, "{}", self.number())
+        } else {
+            write!(f, "{}:{}", self.file(), self.number())
+        }
     }
 }
 
@@ -57,7 +61,9 @@ impl<'de> Deserialize<'de> for PacketId {
         }
         match Either::deserialize(deserializer)? {
             Either::Number(n) => Ok(Self::new(0, n)),
-            Either::Text(t) => Self::parse(&t).ok_or_else(|| D::Error::custom(format!("not a packet: {t:?}"))),
+            Either::Text(t) => {
+                Self::parse(&t).ok_or_else(|| D::Error::custom(format!("not a packet: {t:?}")))
+            }
         }
     }
 }
@@ -73,7 +79,11 @@ pub struct FlowId {
 
 impl fmt::Display for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.layer == 0 { write!(f, "{}", self.packet) } else { write!(f, "{}/{}", self.packet, self.layer) }
+        if self.layer == 0 {
+            write!(f, "{}", self.packet)
+        } else {
+            write!(f, "{}/{}", self.packet, self.layer)
+        }
     }
 }
 

@@ -177,8 +177,8 @@ mod tests {
 
     /// 24 bytes of `/dev/urandom`.
     const RANDOM_24: [u8; 24] = [
-        0x9c, 0x1f, 0x52, 0xe7, 0x03, 0xb8, 0x6d, 0xd4, 0x21, 0x8a, 0xf5, 0x3e, 0xc9, 0x70, 0x17, 0xab, 0x44, 0xde,
-        0x95, 0x0b, 0x66, 0xf8, 0x3d, 0xa1,
+        0x9c, 0x1f, 0x52, 0xe7, 0x03, 0xb8, 0x6d, 0xd4, 0x21, 0x8a, 0xf5, 0x3e, 0xc9, 0x70, 0x17, 0xab, 0x44,
+        0xde, 0x95, 0x0b, 0x66, 0xf8, 0x3d, 0xa1,
     ];
 
     #[test]
@@ -197,7 +197,11 @@ mod tests {
         assert_eq!(says(b"220 mx.example ESMTP\r\n"), Plainness::TextStart);
         assert_eq!(says(&[0u8; 64]), Plainness::Bits);
         assert_eq!(says(&[0xff; 64]), Plainness::Bits);
-        assert_eq!(says(&[0x0f; 64]), Plainness::Bits, "half the bits are set, but it is one byte over and over");
+        assert_eq!(
+            says(&[0x0f; 64]),
+            Plainness::Bits,
+            "half the bits are set, but it is one byte over and over"
+        );
         assert_eq!(says(b"\x01\x02abcdefgh"), Plainness::MostlyText);
         assert_eq!(says(&RANDOM_24[..7]), Plainness::Short);
         let mut long = [0u8; 100];

@@ -387,13 +387,15 @@ impl Magic {
             [b'M', b'S', b'C', b'F', ..] => Self::Cab,
             [0xd0, 0xcf, 0x11, 0xe0, 0xa1, 0xb1, 0x1a, 0xe1, ..] => Self::Ole,
             [b'%', b'P', b'D', b'F', ..] => Self::Pdf,
-            [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'G', b'I', b'F', b'8', ..] | [0, 0, 1, 0, ..] => {
-                Self::Image
-            }
+            [0x89, b'P', b'N', b'G', ..]
+            | [0xff, 0xd8, 0xff, ..]
+            | [b'G', b'I', b'F', b'8', ..]
+            | [0, 0, 1, 0, ..] => Self::Image,
             [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Self::Image,
-            [b'R', b'I', b'F', b'F', ..] | [b'I', b'D', b'3', ..] | [b'O', b'g', b'g', b'S', ..] | [b'F', b'L', b'V', 1, ..] => {
-                Self::Media
-            }
+            [b'R', b'I', b'F', b'F', ..]
+            | [b'I', b'D', b'3', ..]
+            | [b'O', b'g', b'g', b'S', ..]
+            | [b'F', b'L', b'V', 1, ..] => Self::Media,
             [_, _, _, _, b'f', b't', b'y', b'p', ..] | [0x1a, 0x45, 0xdf, 0xa3, ..] => Self::Media,
             [0xca, 0xfe, 0xba, 0xbe, ..] => Self::JavaClass,
             [b'F' | b'C' | b'Z', b'W', b'S', ..] => Self::Flash,
@@ -411,7 +413,8 @@ impl Magic {
             [b'{', ..] | [b'[', b'{' | b'"' | b'[', ..] => Self::Json,
             rest => {
                 let shown = &rest[..rest.len().min(256)];
-                let plain = shown.iter().filter(|&&c| matches!(c, 0x20..=0x7e | b'\t' | b'\r' | b'\n')).count();
+                let plain =
+                    shown.iter().filter(|&&c| matches!(c, 0x20..=0x7e | b'\t' | b'\r' | b'\n')).count();
                 if shown.len() >= 8 && plain == shown.len() { Self::Text } else { Self::None }
             }
         }
@@ -424,7 +427,10 @@ impl Magic {
 
     /// Whether it is a container that malware travels in as well as other things.
     pub const fn is_archive(self) -> bool {
-        matches!(self, Self::Zip | Self::Gzip | Self::Rar | Self::SevenZip | Self::Cab | Self::Ole | Self::JavaClass)
+        matches!(
+            self,
+            Self::Zip | Self::Gzip | Self::Rar | Self::SevenZip | Self::Cab | Self::Ole | Self::JavaClass
+        )
     }
 
     /// The name in records.

@@ -98,7 +98,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| D::Error::custom(format!("not a time of the form 2008-04-08T09:00:00.000000Z: {text:?}")))
+        Self::parse(&text).ok_or_else(|| {
+            D::Error::custom(format!("not a time of the form 2008-04-08T09:00:00.000000Z: {text:?}"))
+        })
     }
 }
 

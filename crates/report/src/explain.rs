@@ -16,38 +16,76 @@ use crate::terminal::trimmed;
 pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  {}  {:+.1} dB", s.host, s.verdict.name().to_uppercase(), s.level_db);
-    let _ = writeln!(out, "\nThe bets against \"this host is clean\" (decibans; payoffs are {}):", clean(&capture.calibration));
+    let _ = writeln!(
+        out,
+        "\nThe bets against \"this host is clean\" (decibans; payoffs are {}):",
+        clean(&capture.calibration)
+    );
     if s.carried_db > 0.0 {
         let _ = writeln!(out, "  carried over from earlier days  {:+.1}", s.carried_db);
     }
     for (stage, score) in &s.stages {
-        let capped = if score.raw_db > score.cap_db { format!(", capped at {:.1}", score.cap_db) } else { String::new() };
-        let _ = writeln!(out, "\n  {:<10} {:+.1}   = 10·log10(0.8 + Σ gains) = {:+.2}{capped}", stage.name(), score.db, score.raw_db);
+        let capped = if score.raw_db > score.cap_db {
+            format!(", capped at {:.1}", score.cap_db)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(
+            out,
+            "\n  {:<10} {:+.1}   = 10·log10(0.8 + Σ gains) = {:+.2}{capped}",
+            stage.name(),
+            score.db,
+            score.raw_db
+        );
         if score.items.is_empty() {
             let _ = writeln!(out, "      nothing fired: the stake of one fifth is lost");
         }
         for item in &score.items {
-            let parts: Vec<String> = item.parts.iter().map(|(n, db)| format!("{} {:+.1}", n.replace('_', " "), db)).collect();
-            let _ = writeln!(out, "      {} ({}): {} = {:+.1} dB", item.behaviour, item.key, parts.join(", "), item.payoff_db);
+            let parts: Vec<String> =
+                item.parts.iter().map(|(n, db)| format!("{} {:+.1}", n.replace('_', " "), db)).collect();
+            let _ = writeln!(
+                out,
+                "      {} ({}): {} = {:+.1} dB",
+                item.behaviour,
+                item.key,
+                parts.join(", "),
+                item.payoff_db
+            );
             for d in &item.discounts {
                 let _ = writeln!(out, "        × {} because {}", d.factor, clean(&d.because));
             }
             let _ = writeln!(
                 out,
                 "        gain {:.3}; a clean host does this in a day with P0 = {:.2e} ({})",
-                item.gain, item.p0, clean(&item.p0_source)
+                item.gain,
+                item.p0,
+                clean(&item.p0_source)
             );
         }
     }
-    let terms: Vec<String> = s.stages.iter().map(|(stage, score)| format!("{stage} {:+.1}", score.db)).collect();
+    let terms: Vec<String> =
+        s.stages.iter().map(|(stage, score)| format!("{stage} {:+.1}", score.db)).collect();
     let carried = if s.carried_db > 0.0 { format!("carried {:+.1} ", s.carried_db) } else { String::new() };
     let _ = writeln!(out, "\n  level {:+.1} = {carried}{}", s.level_db, terms.join(" "));
-    let _ = writeln!(out, "  with the prior of {:+.1} dB: {:+.1} dB to believe", s.posterior_db - s.level_db, s.posterior_db);
+    let _ = writeln!(
+        out,
+        "  with the prior of {:+.1} dB: {:+.1} dB to believe",
+        s.posterior_db - s.level_db,
+        s.posterior_db
+    );
     let _ = writeln!(out, "\nWhat was seen, in time order:");
     for e in &s.evidence {
         let v = &e.evidence;
         let _ = writeln!(out, "  {}  {:<10} {:+.1} dB  {}", v.started, v.stage.name(), e.db, describe(v));
-        let _ = writeln!(out, "      {}: {} {} against {} ({})", v.behaviour, trimmed(v.value), clean(&v.unit), trimmed(v.threshold), clean(&v.source));
+        let _ = writeln!(
+            out,
+            "      {}: {} {} against {} ({})",
+            v.behaviour,
+            trimmed(v.value),
+            clean(&v.unit),
+            trimmed(v.threshold),
+            clean(&v.source)
+        );
         let numbers: Vec<String> = v.packets.iter().map(ToString::to_string).collect();
         if !numbers.is_empty() {
             let _ = writeln!(out, "      packets {}", numbers.join(" "));
@@ -113,10 +151,15 @@ fn benign(out: &mut String, s: &HostStory) {
     let Some(item) = strongest.filter(|_| s.verdict >= Verdict::Suspicious) else { return };
     let Some(b) = CATALOGUE.iter().find(|b| b.name == item.behaviour) else { return };
     let manual = b.manual();
-    let looks = manual.split("## What else looks like this").nth(1).and_then(|t| t.split("## ").next()).unwrap_or_default();
+    let looks = manual
+        .split("## What else looks like this")
+        .nth(1)
+        .and_then(|t| t.split("## ").next())
+        .unwrap_or_default();
     let one_line: Vec<&str> = looks.split_whitespace().collect();
     let _ = writeln!(out, "\nThe best benign explanation of {}: {}", item.behaviour, one_line.join(" "));
-    let roles: Vec<String> = s.roles.iter().map(|r| format!("{} since {} ({})", r.role, r.since, clean(&r.because))).collect();
+    let roles: Vec<String> =
+        s.roles.iter().map(|r| format!("{} since {} ({})", r.role, r.since, clean(&r.because))).collect();
     let _ = if roles.is_empty() {
         writeln!(out, "  roles seen: none that would explain it")
     } else {

@@ -107,7 +107,8 @@ impl CaptureLine {
         self.cut_packets = h.cut_packets;
         self.unknown_link_packets = h.unknown_link;
         self.ip_packets = h.ip_packets;
-        self.by_transport = h.by_transport.iter().map(|(p, n)| (Transport::of_number(*p).to_string(), *n)).collect();
+        self.by_transport =
+            h.by_transport.iter().map(|(p, n)| (Transport::of_number(*p).to_string(), *n)).collect();
         self.flows = FlowCounts { tcp: h.flows.0, udp: h.flows.1, other: h.flows.2 };
         self.midstream_tcp_flows = h.midstream_tcp;
         self.one_sided_tcp_flows = h.one_sided_tcp;

@@ -56,7 +56,11 @@ pub fn human_bytes(n: u64) -> String {
         value /= 1000.0;
         at += 1;
     }
-    if at == 0 || value >= 100.0 { format!("{value:.0} {}", units[at]) } else { format!("{value:.1} {}", units[at]) }
+    if at == 0 || value >= 100.0 {
+        format!("{value:.0} {}", units[at])
+    } else {
+        format!("{value:.1} {}", units[at])
+    }
 }
 
 /// A duration in its two largest units: `1 h 12 min`.
@@ -90,7 +94,7 @@ mod tests {
         assert_eq!(human_count(12), "12");
         assert_eq!(human_bytes(117_800), "118 kB");
         assert_eq!(human_bytes(999), "999 B");
-        assert_eq!(human_duration(Duration::from_secs(4320)), "1 h 12 min");
+        assert_eq!(human_duration(Duration::from_mins(72)), "1 h 12 min");
         assert_eq!(human_duration(Duration::from_millis(1500)), "1.5 s");
     }
 }

@@ -71,7 +71,8 @@ pub fn describe(e: &Evidence) -> String {
             format!("one attempt at {} port 25, {} SYNs, no answer", defang(&f.text("target")), n(e.value))
         }
         "smtp_probe" => {
-            let mut s = format!("tried {} port 25 {} times and sent no mail", defang(&f.text("target")), n(e.value));
+            let mut s =
+                format!("tried {} port 25 {} times and sent no mail", defang(&f.text("target")), n(e.value));
             if f.has("no_mx_question") {
                 s.push_str("; never asked for MX");
             }
@@ -83,18 +84,31 @@ pub fn describe(e: &Evidence) -> String {
             format!("fetched bare front pages of {}{near}", f.names("pages", 5))
         }
         "generated_names" if e.key == "exact" => {
-            format!("asked for {}: made by Kraken's name generator {}", f.names("names", 2), f.text("generator"))
+            format!(
+                "asked for {}: made by Kraken's name generator {}",
+                f.names("names", 2),
+                f.text("generator")
+            )
         }
-        "generated_names" if e.key == "walk" => format!("tried one label under {} dynamic-DNS suffixes: {}", n(e.value), f.names("names", 3)),
+        "generated_names" if e.key == "walk" => {
+            format!("tried one label under {} dynamic-DNS suffixes: {}", n(e.value), f.names("names", 3))
+        }
         "generated_names" => {
             let list = f.names("names", 3);
-            format!("{} names that do not exist and look drawn at random ({list})", human_count(f.count("nxdomains")))
+            format!(
+                "{} names that do not exist and look drawn at random ({list})",
+                human_count(f.count("nxdomains"))
+            )
         }
         "kraken_frames" if e.key == "port" => format!("{} packets to UDP port 447", n(e.value)),
         "kraken_frames" => {
             let back = f.count("inbound_frames");
             let both = if back > 0 { format!(", {back} came back") } else { String::new() };
-            format!("{} opaque payloads of exactly 24 bytes to port 447{both} (read to level {})", n(e.value), f.text("level"))
+            format!(
+                "{} opaque payloads of exactly 24 bytes to port 447{both} (read to level {})",
+                n(e.value),
+                f.text("level")
+            )
         }
         "peer_walk" => {
             let mut s = format!("opaque UDP to {} peers nobody named, each on its own port", n(e.value));
@@ -115,7 +129,12 @@ pub fn describe(e: &Evidence) -> String {
                 Some(g) if g.starts_with("post") => "answer to an opaque POST",
                 _ => "opaque transfer",
             };
-            let mut s = format!("{} by {how} from {} port {}", human_bytes(e.value as u64), f.remote(), f.count("port"));
+            let mut s = format!(
+                "{} by {how} from {} port {}",
+                human_bytes(e.value as u64),
+                f.remote(),
+                f.count("port")
+            );
             if f.flag("udp_before") {
                 s.push_str(&format!(", its UDP peer {:.0} s before", f.number("seconds_after_udp")));
             }
@@ -137,10 +156,22 @@ pub fn describe(e: &Evidence) -> String {
         ),
         "module_download" => format!("{} transfers from {}, which commands it", n(e.value), f.text("remote")),
         "mail_exchanger_lookups" => {
-            format!("asked for mail exchangers of {} ({})", if f.list("domains").len() == 1 { "one domain".into() } else { format!("{} domains", f.list("domains").len()) }, f.names("domains", 3))
+            format!(
+                "asked for mail exchangers of {} ({})",
+                if f.list("domains").len() == 1 {
+                    "one domain".into()
+                } else {
+                    format!("{} domains", f.list("domains").len())
+                },
+                f.names("domains", 3)
+            )
         }
         "spam_run" if e.key == "outcomes" => {
-            format!("{} of {} mail servers refused it at first contact", human_count(f.count("failures")), human_count(f.count("first_contacts")))
+            format!(
+                "{} of {} mail servers refused it at first contact",
+                human_count(f.count("failures")),
+                human_count(f.count("first_contacts"))
+            )
         }
         "spam_run" => {
             let mut s = format!(
@@ -157,7 +188,9 @@ pub fn describe(e: &Evidence) -> String {
             s
         }
         "spam_update_cycle" => format!("{} batches of spam, each after an update", n(e.value)),
-        "story_order" if f.flag("in_order") => format!("the {} stages came in the order of the story", n(e.value)),
+        "story_order" if f.flag("in_order") => {
+            format!("the {} stages came in the order of the story", n(e.value))
+        }
         "story_order" => format!("the {} stages did not come in the order of the story", n(e.value)),
         other => format!("{other}: {} {}", n(e.value), crate::clean(&e.unit)),
     }

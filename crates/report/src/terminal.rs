@@ -61,7 +61,11 @@ fn clock(t: Timestamp, days: bool) -> String {
     let full = t.to_string();
     let at = full.find('T').unwrap_or(0);
     let time = full.get(at + 1..at + 9).unwrap_or("");
-    if days { format!("{} {time}Z", full.get(at.saturating_sub(5)..at).unwrap_or("")) } else { format!("{time}Z") }
+    if days {
+        format!("{} {time}Z", full.get(at.saturating_sub(5)..at).unwrap_or(""))
+    } else {
+        format!("{time}Z")
+    }
 }
 
 /// Writes the whole story. With `colour`, ANSI escapes are used.
@@ -126,15 +130,53 @@ fn warnings(c: &CaptureLine) -> Vec<String> {
             all.push(text);
         }
     };
-    say(c.dropped_by_capture > 0, format!("the capturing side dropped {} packets", human_count(c.dropped_by_capture)));
-    say(share(c.cut_packets, c.packets) > 0.01, format!("{} packets were cut by the snap length", human_count(c.cut_packets)));
-    say(c.unknown_link_packets > 0, format!("{} packets have a link type that is not understood", human_count(c.unknown_link_packets)));
-    say(share(c.one_sided_tcp_flows, c.flows.tcp) > 0.2, format!("{} of {} TCP flows were seen from one side only", human_count(c.one_sided_tcp_flows), human_count(c.flows.tcp)));
-    say(share(c.midstream_tcp_flows, c.flows.tcp) > 0.2, format!("{} of {} TCP flows had begun before they were seen", human_count(c.midstream_tcp_flows), human_count(c.flows.tcp)));
-    say(share(c.missed_bytes, c.bytes) > 0.01, format!("{} of TCP streams are missing from the capture", human_bytes(c.missed_bytes)));
-    say(c.backward_jumps > 0 && c.largest_backward_s > 1.0, format!("packet time jumps back {} times, by up to {:.0} s", c.backward_jumps, c.largest_backward_s));
-    let lost: u64 = ["flow_evicted", "reassembly_dropped", "fragment_dropped"].iter().filter_map(|a| c.anomalies.get(*a)).sum();
-    say(lost + c.hosts_forgotten > 0, format!("{} flows, streams or hosts were forgotten to stay within --memory", human_count(lost + c.hosts_forgotten)));
+    say(
+        c.dropped_by_capture > 0,
+        format!("the capturing side dropped {} packets", human_count(c.dropped_by_capture)),
+    );
+    say(
+        share(c.cut_packets, c.packets) > 0.01,
+        format!("{} packets were cut by the snap length", human_count(c.cut_packets)),
+    );
+    say(
+        c.unknown_link_packets > 0,
+        format!("{} packets have a link type that is not understood", human_count(c.unknown_link_packets)),
+    );
+    say(
+        share(c.one_sided_tcp_flows, c.flows.tcp) > 0.2,
+        format!(
+            "{} of {} TCP flows were seen from one side only",
+            human_count(c.one_sided_tcp_flows),
+            human_count(c.flows.tcp)
+        ),
+    );
+    say(
+        share(c.midstream_tcp_flows, c.flows.tcp) > 0.2,
+        format!(
+            "{} of {} TCP flows had begun before they were seen",
+            human_count(c.midstream_tcp_flows),
+            human_count(c.flows.tcp)
+        ),
+    );
+    say(
+        share(c.missed_bytes, c.bytes) > 0.01,
+        format!("{} of TCP streams are missing from the capture", human_bytes(c.missed_bytes)),
+    );
+    say(
+        c.backward_jumps > 0 && c.largest_backward_s > 1.0,
+        format!("packet time jumps back {} times, by up to {:.0} s", c.backward_jumps, c.largest_backward_s),
+    );
+    let lost: u64 = ["flow_evicted", "reassembly_dropped", "fragment_dropped"]
+        .iter()
+        .filter_map(|a| c.anomalies.get(*a))
+        .sum();
+    say(
+        lost + c.hosts_forgotten > 0,
+        format!(
+            "{} flows, streams or hosts were forgotten to stay within --memory",
+            human_count(lost + c.hosts_forgotten)
+        ),
+    );
     all
 }
 
@@ -148,7 +190,13 @@ fn packets(list: &[PacketId]) -> String {
 
 /// The lines of a host: one for each stage, by the time it began; what else showed it stands below.
 fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
-    let name = s.names.host_names.first().or(s.names.macs.first()).map(|n| format!("  {}", clean(n))).unwrap_or_default();
+    let name = s
+        .names
+        .host_names
+        .first()
+        .or(s.names.macs.first())
+        .map(|n| format!("  {}", clean(n)))
+        .unwrap_or_default();
     let title = s.verdict.name().to_uppercase();
     let _ = writeln!(
         out,
@@ -162,7 +210,9 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
     for stage in Stage::ALL {
         let mut all: Vec<&ScoredEvidence> = strongest(s, stage);
         all.sort_by(|a, b| b.db.total_cmp(&a.db).then(a.evidence.started.cmp(&b.evidence.started)));
-        if let Some(first) = s.evidence.iter().filter(|e| e.evidence.stage == stage).map(|e| e.evidence.started).min() {
+        if let Some(first) =
+            s.evidence.iter().filter(|e| e.evidence.stage == stage).map(|e| e.evidence.started).min()
+        {
             stages.push((first, stage, all));
         }
     }
@@ -179,8 +229,12 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
             let _ = writeln!(out, "  {lead}  {}  {}", describe(&e.evidence), paint.dim(&proof));
         }
     }
-    let silent: Vec<String> =
-        s.stages.iter().filter(|(_, score)| score.items.is_empty()).map(|(stage, score)| format!("{stage} {:+.1}", score.db)).collect();
+    let silent: Vec<String> = s
+        .stages
+        .iter()
+        .filter(|(_, score)| score.items.is_empty())
+        .map(|(stage, score)| format!("{stage} {:+.1}", score.db))
+        .collect();
     if !silent.is_empty() {
         let _ = writeln!(out, "  {}", paint.dim(&format!("silent: {}", silent.join(" · "))));
     }
@@ -191,7 +245,8 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
         let _ = writeln!(out, "  also: {} since {}", clean(&finding.kind), clock(finding.since, days));
     }
     if !s.roles.is_empty() {
-        let roles: Vec<String> = s.roles.iter().map(|r| format!("{} ({})", r.role, clean(&r.because))).collect();
+        let roles: Vec<String> =
+            s.roles.iter().map(|r| format!("{} ({})", r.role, clean(&r.because))).collect();
         let _ = writeln!(out, "  role: {}", roles.join(", "));
     }
     for change in s.would_change.iter().take(1) {
@@ -228,7 +283,9 @@ pub(crate) fn trimmed(v: f64) -> String {
 fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
     let mut best: Vec<&ScoredEvidence> = Vec::new();
     for e in s.evidence.iter().filter(|e| e.evidence.stage == stage) {
-        let same = |o: &&&ScoredEvidence| o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key;
+        let same = |o: &&&ScoredEvidence| {
+            o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key
+        };
         match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
             Some(known) if known >= (e.db, e.evidence.value) => {}
             Some(_) => {
@@ -271,7 +328,14 @@ fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) 
             for s in these {
                 let why = s.unseen.first().map(|r| format!("  {}", clean(r))).unwrap_or_default();
                 let role = s.roles.first().map(|r| format!("  {}", r.role)).unwrap_or_default();
-                let _ = writeln!(out, "{}  {}  {:+.1} dB{role}{}", paint.verdict(verdict, verdict.name()), s.host, s.level_db, paint.dim(&why));
+                let _ = writeln!(
+                    out,
+                    "{}  {}  {:+.1} dB{role}{}",
+                    paint.verdict(verdict, verdict.name()),
+                    s.host,
+                    s.level_db,
+                    paint.dim(&why)
+                );
             }
             continue;
         }
@@ -280,7 +344,13 @@ fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) 
             shown.push(format!("… ({} more)", these.len() - ADDRESSES));
         }
         let what = if these.len() == 1 { "host" } else { "hosts" };
-        let _ = writeln!(out, "{}: {} {what}: {}", paint.verdict(verdict, verdict.name()), these.len(), shown.join(", "));
+        let _ = writeln!(
+            out,
+            "{}: {} {what}: {}",
+            paint.verdict(verdict, verdict.name()),
+            these.len(),
+            shown.join(", ")
+        );
         if verdict == Verdict::Unsayable
             && let Some(reason) = these.iter().find_map(|s| s.unseen.first())
         {

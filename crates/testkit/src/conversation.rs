@@ -24,16 +24,26 @@ pub struct Tcp<'a> {
 }
 
 impl<'a> Tcp<'a> {
-    pub(crate) fn new(script: &'a mut Script, now: f64, client: End, server: End, (seq, peer): (u32, u32)) -> Self {
+    pub(crate) fn new(
+        script: &'a mut Script,
+        now: f64,
+        client: End,
+        server: End,
+        (seq, peer): (u32, u32),
+    ) -> Self {
         Self { script, now, client, server, seq, peer }
     }
 
     fn send(&mut self, from_client: bool, flags: u8, payload: &[u8]) {
-        let (src, dst, seq, ack) =
-            if from_client { (self.client, self.server, self.seq, self.peer) } else { (self.server, self.client, self.peer, self.seq) };
+        let (src, dst, seq, ack) = if from_client {
+            (self.client, self.server, self.seq, self.peer)
+        } else {
+            (self.server, self.client, self.peer, self.seq)
+        };
         let ack = if flags & 0x10 == 0 { 0 } else { ack };
         let ident = self.script.ident();
-        let frame = frame::tcp((src.ip, src.port), (dst.ip, dst.port), ident, Segment { seq, ack, flags }, payload);
+        let frame =
+            frame::tcp((src.ip, src.port), (dst.ip, dst.port), ident, Segment { seq, ack, flags }, payload);
         self.script.put(self.now, frame);
         let moved = payload.len() as u32 + u32::from(flags & 0x03 != 0);
         if from_client {

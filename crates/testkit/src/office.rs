@@ -43,7 +43,15 @@ fn person(s: &mut Script, ip: &str, n: u32) {
 
 /// A page: one site, and a few others that belong to it.
 fn visit(s: &mut Script, t: f64, ip: &str) {
-    let sites = ["www.nytimes.com", "www.cnn.com", "www.google.com", "www.wikipedia.org", "shop.example", "maps.example", "bank.example"];
+    let sites = [
+        "www.nytimes.com",
+        "www.cnn.com",
+        "www.google.com",
+        "www.wikipedia.org",
+        "shop.example",
+        "maps.example",
+        "bank.example",
+    ];
     let pick = s.range(0, sites.len() as u32) as usize;
     let server = format!("198.18.{}.80", 20 + pick);
     dns(s, t, ip, sites[pick], Answer::Address(&server));

@@ -43,7 +43,10 @@ pub fn dns(s: &mut Script, at: f64, client: &str, query: &str, answer: Answer<'_
     let from = s.client(client);
     let to = End::new(RESOLVER, 53);
     s.udp(at, from, to, &head(0x0100, 0));
-    let mut reply = head(if matches!(answer, Answer::NxDomain) { 0x8183 } else { 0x8180 }, u16::from(!matches!(answer, Answer::NxDomain)));
+    let mut reply = head(
+        if matches!(answer, Answer::NxDomain) { 0x8183 } else { 0x8180 },
+        u16::from(!matches!(answer, Answer::NxDomain)),
+    );
     let mut data = Vec::new();
     match answer {
         Answer::NxDomain => {}
@@ -64,12 +67,23 @@ pub fn dns(s: &mut Script, at: f64, client: &str, query: &str, answer: Answer<'_
 }
 
 /// A page of `len` bytes over plain HTTP; gives the time when it is over.
-pub fn http_get(s: &mut Script, at: f64, client: &str, server: &str, host: &str, path: &str, len: usize) -> f64 {
+pub fn http_get(
+    s: &mut Script,
+    at: f64,
+    client: &str,
+    server: &str,
+    host: &str,
+    path: &str,
+    len: usize,
+) -> f64 {
     let from = s.client(client);
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n");
     let body = page(len);
-    let response =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let response = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
     s.tcp(at, from, End::new(server, 80))
         .open()
         .client(request.as_bytes())
@@ -79,7 +93,12 @@ pub fn http_get(s: &mut Script, at: f64, client: &str, server: &str, host: &str,
 
 /// An HTML page of about `n` bytes.
 pub fn page(n: usize) -> Vec<u8> {
-    b"<!DOCTYPE html><html><head><title>News</title></head><body>".iter().copied().chain(b"<p>All the news. </p>".iter().copied().cycle()).take(n).collect()
+    b"<!DOCTYPE html><html><head><title>News</title></head><body>"
+        .iter()
+        .copied()
+        .chain(b"<p>All the news. </p>".iter().copied().cycle())
+        .take(n)
+        .collect()
 }
 
 /// A TLS 1.3 ClientHello for `sni`, as a browser sends it.
@@ -172,7 +191,15 @@ pub struct Dialect<'a> {
 }
 
 /// A delivery on port 25; gives the time when it is over.
-pub fn smtp(s: &mut Script, at: f64, client: &str, server: &str, d: Dialect<'_>, to: &str, outcome: Delivery) -> f64 {
+pub fn smtp(
+    s: &mut Script,
+    at: f64,
+    client: &str,
+    server: &str,
+    d: Dialect<'_>,
+    to: &str,
+    outcome: Delivery,
+) -> f64 {
     let from = s.client(client);
     let server = End::new(server, 25);
     if outcome == Delivery::NoConnection {
@@ -183,7 +210,8 @@ pub fn smtp(s: &mut Script, at: f64, client: &str, server: &str, d: Dialect<'_>,
         return open.client(b"QUIT\r\n").server(b"221 bye\r\n").close();
     }
     let hello = format!("{} {}\r\n", if d.ehlo { "EHLO" } else { "HELO" }, d.helo);
-    let offers: &[u8] = if d.ehlo { b"250-mx.example.net\r\n250 SIZE 10000000\r\n" } else { b"250 mx.example.net\r\n" };
+    let offers: &[u8] =
+        if d.ehlo { b"250-mx.example.net\r\n250 SIZE 10000000\r\n" } else { b"250 mx.example.net\r\n" };
     let greeted = open
         .client(hello.as_bytes())
         .server(offers)

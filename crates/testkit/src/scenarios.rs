@@ -194,7 +194,9 @@ fn front_pages(s: &mut Script, mut t: f64) -> f64 {
 fn rendezvous(s: &mut Script, mut t: f64, v: &Variant) -> f64 {
     let list: Vec<String> = if v.kraken_names {
         // The first lines of the public list (J. Bader, 2015).
-        ["ibbwnhgh.mooo.com", "smhburg.dyndns.org", "clwafrfuuxq.yi.org", "ivxcxbj.dynserv.com"].map(String::from).to_vec()
+        ["ibbwnhgh.mooo.com", "smhburg.dyndns.org", "clwafrfuuxq.yi.org", "ivxcxbj.dynserv.com"]
+            .map(String::from)
+            .to_vec()
     } else {
         (0..14)
             .map(|_| {
@@ -241,9 +243,12 @@ fn update(s: &mut Script, t: f64, controller: &str, v: &Variant, len: usize) -> 
     let ask = s.random(if v.late_probe { 71 } else { 112 });
     let body = s.random(len);
     match v.update {
-        Update::Port(port) => s.tcp(t, from, End::new(controller, port)).open().client(&ask).server(&body).close(),
+        Update::Port(port) => {
+            s.tcp(t, from, End::new(controller, port)).open().client(&ask).server(&body).close()
+        }
         Update::Post => {
-            let request = format!("POST / HTTP/1.1\r\nHost: {controller}\r\nContent-Length: {}\r\n\r\n", ask.len());
+            let request =
+                format!("POST / HTTP/1.1\r\nHost: {controller}\r\nContent-Length: {}\r\n\r\n", ask.len());
             let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len}\r\n\r\n");
             s.tcp(t, from, End::new(controller, 80))
                 .open()
@@ -410,7 +415,14 @@ pub fn bittorrent_vpn() -> Script {
 pub fn browser_news() -> Script {
     let mut s = Script::new(START, 25);
     let host = "10.20.0.60";
-    let sites = ["www.nytimes.com", "www.cnn.com", "www.reuters.com", "www.bbc.co.uk", "www.theguardian.com", "www.cbsnews.com"];
+    let sites = [
+        "www.nytimes.com",
+        "www.cnn.com",
+        "www.reuters.com",
+        "www.bbc.co.uk",
+        "www.theguardian.com",
+        "www.cbsnews.com",
+    ];
     for (i, site) in sites.iter().enumerate() {
         let t = 30.0 + 140.0 * i as f64;
         let ip = format!("198.18.{}.80", 20 + i);
@@ -431,7 +443,14 @@ pub fn browser_news() -> Script {
 pub fn newsreader() -> Script {
     let mut s = Script::new(START, 26);
     let host = "10.20.0.70";
-    let sites = ["rss.nytimes.com", "feeds.bbc.co.uk", "rss.cnn.com", "feeds.reuters.com", "www.theguardian.com", "feeds.npr.org"];
+    let sites = [
+        "rss.nytimes.com",
+        "feeds.bbc.co.uk",
+        "rss.cnn.com",
+        "feeds.reuters.com",
+        "www.theguardian.com",
+        "feeds.npr.org",
+    ];
     for round in 0..5 {
         for (i, site) in sites.iter().enumerate() {
             let t = 20.0 + 900.0 * f64::from(round) + 3.0 * i as f64;

@@ -115,14 +115,18 @@ impl Analyst {
             self.sit_down();
         }
         match &self.desk {
-            Some(desk) => (desk.lore.home().networks().iter().map(ToString::to_string).collect(), desk.how.clone()),
+            Some(desk) => {
+                (desk.lore.home().networks().iter().map(ToString::to_string).collect(), desk.how.clone())
+            }
             None => (Vec::new(), String::new()),
         }
     }
 
     /// Hosts whose state was forgotten for want of memory, over all behaviours.
     pub fn forgotten(&self) -> u64 {
-        self.desk.as_ref().map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.forgotten()).sum::<u64>())
+        self.desk
+            .as_ref()
+            .map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.forgotten()).sum::<u64>())
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
@@ -195,7 +199,10 @@ impl Desk {
             return;
         }
         for evidence in self.fresh.drain(..) {
-            let roles = effective(self.roles.roles(evidence.host), self.chronicle.stages(evidence.host).into_iter().map(|s| s.0));
+            let roles = effective(
+                self.roles.roles(evidence.host),
+                self.chronicle.stages(evidence.host).into_iter().map(|s| s.0),
+            );
             let first = self.book.get(evidence.host).first.or(self.first).unwrap_or(evidence.ts);
             self.ledgers.entry(evidence.host).or_default().add(evidence, first, &roles);
         }
@@ -265,22 +272,32 @@ fn unseen(page: &HostPage, capture: &CaptureFacts) -> Vec<String> {
         && last.since(first) < SHORTEST
     {
         let secs = last.since(first).as_secs();
-        reasons.push(format!("the capture covers {secs} s, and most behaviours need windows of {} s", SHORTEST.as_secs()));
+        reasons.push(format!(
+            "the capture covers {secs} s, and most behaviours need windows of {} s",
+            SHORTEST.as_secs()
+        ));
     }
     if capture.dropped > 0 && share(capture.dropped, capture.packets + capture.dropped) > 0.01 {
         reasons.push(format!("the capturing side dropped {} packets", capture.dropped));
     }
     if share(page.one_sided, page.tcp) > BLIND_SHARE {
-        reasons.push(format!("{} of its {} TCP flows were seen from one side only", page.one_sided, page.tcp));
+        reasons
+            .push(format!("{} of its {} TCP flows were seen from one side only", page.one_sided, page.tcp));
     }
     if share(page.midstream, page.tcp) > BLIND_SHARE {
-        reasons.push(format!("{} of its {} TCP flows had begun before they were seen", page.midstream, page.tcp));
+        reasons.push(format!(
+            "{} of its {} TCP flows had begun before they were seen",
+            page.midstream, page.tcp
+        ));
     }
     if share(page.missed, page.bytes + page.missed) > MISSING_SHARE {
         reasons.push(format!("{} bytes of its TCP streams are missing from the capture", page.missed));
     }
     if share(page.cut, page.with_payload) > BLIND_SHARE {
-        reasons.push(format!("payloads of {} of its {} flows were cut by the snap length", page.cut, page.with_payload));
+        reasons.push(format!(
+            "payloads of {} of its {} flows were cut by the snap length",
+            page.cut, page.with_payload
+        ));
     }
     reasons
 }
@@ -289,7 +306,10 @@ fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Findi
     let mut found = Vec::new();
     let mail = roles.iter().any(|r| matches!(r.role, Role::MailServer | Role::MailSender));
     let first = |behaviour: &str, key: &str| {
-        evidence.iter().find(|e| e.evidence.behaviour == behaviour && e.evidence.key == key).map(|e| e.evidence.started)
+        evidence
+            .iter()
+            .find(|e| e.evidence.behaviour == behaviour && e.evidence.key == key)
+            .map(|e| e.evidence.started)
     };
     let mut add = |kind: &str, behaviour: &str, since: Option<Timestamp>| {
         found.extend(since.map(|since| Finding { kind: kind.into(), since, behaviour: behaviour.into() }));
@@ -300,7 +320,11 @@ fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Findi
     found
 }
 
-fn notes(evidence: &[crate::ScoredEvidence], reached: &BTreeMap<Verdict, Timestamp>, page: &HostPage) -> Vec<Note> {
+fn notes(
+    evidence: &[crate::ScoredEvidence],
+    reached: &BTreeMap<Verdict, Timestamp>,
+    page: &HostPage,
+) -> Vec<Note> {
     let mut notes = Vec::new();
     let probes = || evidence.iter().filter(|e| e.evidence.behaviour == "smtp_probe");
     let open = |e: &crate::ScoredEvidence| e.evidence.facts.get("smtp_open") == Some(&FactValue::Flag(true));

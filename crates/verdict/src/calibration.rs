@@ -127,8 +127,11 @@ mod tests {
         let calibration = Calibration::built_in();
         assert_eq!(calibration.source(), "assumed");
         for stage in Stage::ALL {
-            let sum: f64 =
-                CATALOGUE.iter().filter(|b| b.stage == stage).map(|b| calibration.behaviour[b.name].share).sum();
+            let sum: f64 = CATALOGUE
+                .iter()
+                .filter(|b| b.stage == stage)
+                .map(|b| calibration.behaviour[b.name].share)
+                .sum();
             assert!((sum - 1.0).abs() < 1e-9, "{stage}: {sum}");
             assert!(calibration.cap(stage) > 0.0);
         }

@@ -50,7 +50,9 @@ impl HostBook {
     pub fn learn(&mut self, record: &Record, home: &Home) {
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed => self.learn_conn(c, home),
-            Record::Smtp(s) if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth => {
+            Record::Smtp(s)
+                if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth =>
+            {
                 if let (Some(t), Some(page)) = (s.first_data_at, self.page(s.tuple.orig.ip)) {
                     page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
                 }

@@ -115,7 +115,11 @@ impl Ledger {
         let stages = score(&live, roles);
         let level_db = tenths(self.carried_db.max(0.0) + stages.values().map(|s| s.db).sum::<f64>());
         let mut memory: BTreeMap<Stage, f64> = stages.iter().map(|(s, score)| (*s, score.db)).collect();
-        let old: Vec<&Evidence> = self.remembered.values().filter(|e| self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY).collect();
+        let old: Vec<&Evidence> = self
+            .remembered
+            .values()
+            .filter(|e| self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY)
+            .collect();
         for (stage, score) in score(&old, roles) {
             let db = memory.entry(stage).or_insert(score.db);
             *db = db.max(score.db);
@@ -131,7 +135,8 @@ impl Ledger {
             return true;
         }
         let other = |o: &Evidence| {
-            !matches!(o.stage, Stage::Probe | Stage::Order) && o.started.0.abs_diff(e.ts.0) <= PROBE_MEMORY.as_nanos() as u64
+            !matches!(o.stage, Stage::Probe | Stage::Order)
+                && o.started.0.abs_diff(e.ts.0) <= PROBE_MEMORY.as_nanos() as u64
         };
         self.items.values().chain(self.remembered.values()).any(other)
     }
@@ -157,8 +162,11 @@ impl Ledger {
 
     /// All evidence with its worth, in time order.
     pub fn evidence(&self, roles: &[RoleSeen]) -> Vec<ScoredEvidence> {
-        let mut all: Vec<ScoredEvidence> =
-            self.evidence.iter().map(|e| ScoredEvidence { db: tenths(item(e, roles).db), evidence: e.clone() }).collect();
+        let mut all: Vec<ScoredEvidence> = self
+            .evidence
+            .iter()
+            .map(|e| ScoredEvidence { db: tenths(item(e, roles).db), evidence: e.clone() })
+            .collect();
         all.sort_by_key(|e| (e.evidence.started, e.evidence.ts));
         all
     }
@@ -179,7 +187,11 @@ impl Ledger {
             let memory = stages.iter().map(|(s, score)| (*s, score.db)).collect();
             let two = stages.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
             let verdict = judge(level_db, &memory, &stages, two);
-            changes.push(WouldChange { without: format!("{}/{}", gone.behaviour, gone.key), level_db, verdict });
+            changes.push(WouldChange {
+                without: format!("{}/{}", gone.behaviour, gone.key),
+                level_db,
+                verdict,
+            });
         }
         changes
     }
@@ -258,7 +270,9 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
             add(has(Role::Monitor), "role: monitor", 0.2);
         }
         "generated_names" => add(has(Role::Resolver), "role: resolver", 0.2),
-        "peer_walk" => add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3),
+        "peer_walk" => {
+            add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3)
+        }
         "port_imposter" => {
             add(has(Role::P2pUser), "role: P2P user", 0.3);
             add(has(Role::VpnUser), "role: VPN user", 0.3);
@@ -279,15 +293,23 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
 }
 
 /// DETECTION §2.
-fn judge(level: f64, memory: &BTreeMap<Stage, f64>, today: &BTreeMap<Stage, StageScore>, two_names: bool) -> Verdict {
+fn judge(
+    level: f64,
+    memory: &BTreeMap<Stage, f64>,
+    today: &BTreeMap<Stage, StageScore>,
+    two_names: bool,
+) -> Verdict {
     let fired = |stage: &Stage| memory.get(stage).copied().filter(|db| *db > 0.0);
     let telling: Vec<f64> =
         [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
     let stages = Stage::STORY.iter().filter_map(fired).count();
     // An act says what a host does, not what it is: without a channel of command it stays a finding of its own.
     let only_acts = [Stage::Rendezvous, Stage::Command, Stage::Update].iter().all(|s| fired(s).is_none());
-    let at_cap = today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::built_in().cap(*stage));
-    if level >= 40.0 && (two_names || (!only_acts && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB))) {
+    let at_cap =
+        today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::built_in().cap(*stage));
+    if level >= 40.0
+        && (two_names || (!only_acts && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB)))
+    {
         Verdict::Infected
     } else if level >= 30.0 && stages >= 2 && !only_acts {
         Verdict::Likely
@@ -303,7 +325,13 @@ mod tests {
     use super::*;
     use record::Grade;
 
-    fn evidence(stage: Stage, behaviour: &'static str, key: &'static str, grades: &[&'static str], secs: i64) -> Evidence {
+    fn evidence(
+        stage: Stage,
+        behaviour: &'static str,
+        key: &'static str,
+        grades: &[&'static str],
+        secs: i64,
+    ) -> Evidence {
         Evidence {
             host: "10.0.0.5".parse().unwrap(),
             stage,
@@ -328,7 +356,13 @@ mod tests {
     }
 
     fn walk(secs: i64) -> Evidence {
-        evidence(Stage::Command, "peer_walk", "walk", &["walk", "many_peers", "unanswered", "equal_lengths"], secs)
+        evidence(
+            Stage::Command,
+            "peer_walk",
+            "walk",
+            &["walk", "many_peers", "unanswered", "equal_lengths"],
+            secs,
+        )
     }
 
     fn post(secs: i64) -> Evidence {
@@ -366,7 +400,8 @@ mod tests {
         let imposter = evidence(Stage::Command, "port_imposter", "imposter", &["imposter"], 30);
         let both = run(vec![walk(20), imposter]).best();
         assert!(both.stages[&Stage::Command].db > 11.0);
-        let names = evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
+        let names =
+            evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
         assert_eq!(run(vec![names]).best().stages[&Stage::Rendezvous].db, 52.0);
     }
 
@@ -380,8 +415,12 @@ mod tests {
         burst.grades[0].times = 40;
         let mx = evidence(Stage::Act, "mail_exchanger_lookups", "mx", &["burst"], 40);
         let spam = run(vec![probe(10), acts, burst, mx]).best();
-        assert!(spam.level_db >= 30.0 && spam.verdict == Verdict::Suspicious, "an act alone is no bot: {spam:?}");
-        let names = evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
+        assert!(
+            spam.level_db >= 30.0 && spam.verdict == Verdict::Suspicious,
+            "an act alone is no bot: {spam:?}"
+        );
+        let names =
+            evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
         assert_eq!(run(vec![names]).best().verdict, Verdict::Infected);
     }
 
@@ -403,7 +442,11 @@ mod tests {
         ledger.add(walk(86_500), Timestamp(0), &[]);
         assert!((ledger.carried_db - first).abs() < 1e-9);
         let mut quiet = Ledger::default();
-        quiet.add(evidence(Stage::Command, "port_imposter", "imposter", &["imposter"], 10), Timestamp(0), &[]);
+        quiet.add(
+            evidence(Stage::Command, "port_imposter", "imposter", &["imposter"], 10),
+            Timestamp(0),
+            &[],
+        );
         quiet.add(walk(3 * 86_400), Timestamp(0), &[]);
         assert_eq!(quiet.carried_db, 0.0);
     }

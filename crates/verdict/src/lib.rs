@@ -16,5 +16,6 @@ pub use analyst::{Analyst, AnalystLimits};
 pub use calibration::{Calibration, GradePayoff};
 pub use roles::{Role, RoleSeen};
 pub use story::{
-    CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict, WouldChange,
+    CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict,
+    WouldChange,
 };

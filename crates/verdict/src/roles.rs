@@ -174,7 +174,11 @@ impl Roles {
             }
         }
         let client = c.tuple.orig.ip;
-        if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && c.tuple.resp.port == 25 && home.contains(client) {
+        if c.phase == ConnPhase::Closed
+            && c.tuple.transport == Transport::Tcp
+            && c.tuple.resp.port == 25
+            && home.contains(client)
+        {
             let Some(host) = self.of(client) else { return };
             host.period((c.tuple.resp.ip, c.tuple.resp.port), c.ts, now);
         }
@@ -204,11 +208,14 @@ impl HostRoles {
         if times.len() < MONITOR_CONTACTS {
             return;
         }
-        let gaps: Vec<f64> = times.iter().zip(times.iter().skip(1)).map(|(a, b)| b.since(*a).as_secs_f64()).collect();
+        let gaps: Vec<f64> =
+            times.iter().zip(times.iter().skip(1)).map(|(a, b)| b.since(*a).as_secs_f64()).collect();
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let deviation = (gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
         if mean >= Duration::from_secs(5).as_secs_f64() && deviation <= MONITOR_JITTER * mean {
-            self.gain(Role::Monitor, now, || format!("contacts {}:{} every {mean:.0} s", service.0, service.1));
+            self.gain(Role::Monitor, now, || {
+                format!("contacts {}:{} every {mean:.0} s", service.0, service.1)
+            });
         }
     }
 }

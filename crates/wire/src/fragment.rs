@@ -113,8 +113,10 @@ impl Fragments {
             self.order.insert((now, self.turn), key);
             self.held = self.held.saturating_add(OVERHEAD);
             let info = piece.info;
-            self.waiting
-                .insert(key, Waiting { info, pieces: BTreeMap::new(), total: None, since: now, held: OVERHEAD });
+            self.waiting.insert(
+                key,
+                Waiting { info, pieces: BTreeMap::new(), total: None, since: now, held: OVERHEAD },
+            );
         }
         let waiting = self.waiting.get_mut(&key)?;
         if piece.offset == 0 {

@@ -133,13 +133,17 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         match info.protocol {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6: next header, length in 8 bytes without the first.
             0 | 43 | 60 | 135 | 139 | 140 => {
-                let Some(&[next, len]) = body.head::<2>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+                let Some(&[next, len]) = body.head::<2>() else {
+                    return sink.anomaly(Anomaly::TruncatedHeader);
+                };
                 info.protocol = next;
                 body = body.skip(usize::from(len).saturating_add(1).saturating_mul(8));
             }
             // Authentication header: length in 4 bytes without the first two.
             51 => {
-                let Some(&[next, len]) = body.head::<2>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+                let Some(&[next, len]) = body.head::<2>() else {
+                    return sink.anomaly(Anomaly::TruncatedHeader);
+                };
                 info.protocol = next;
                 body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
             }

@@ -106,7 +106,9 @@ fn ppp_framed(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     match layer.bytes {
         [0xff, 3, ..] => ppp(layer.skip(2), context, sink),
         // Cisco HDLC under the same link type: address, control, EtherType.
-        [0x0f | 0x8f, 0, t0, t1, ..] => by_ether_type(u16::from_be_bytes([*t0, *t1]), layer.skip(4), context, sink),
+        [0x0f | 0x8f, 0, t0, t1, ..] => {
+            by_ether_type(u16::from_be_bytes([*t0, *t1]), layer.skip(4), context, sink)
+        }
         _ => ppp(layer, context, sink),
     }
 }

@@ -34,7 +34,8 @@ fn seen(link: u32, bytes: &[u8]) -> Seen {
 /// UDP 10.0.0.1:1234 → 10.0.0.2:53, payload `abcd`, made by hand after RFC 791 and 768.
 const UDP4: &str = "4500 0020 0001 0000 4011 66ca 0a000001 0a000002 04d2 0035 000c 0000 61626364";
 /// TCP SYN 10.0.0.1:4000 → 10.0.0.2:80.
-const TCP4: &str = "4500 0028 0001 0000 4006 66cd 0a000001 0a000002 0fa0 0050 00000064 00000000 5002 2000 0000 0000";
+const TCP4: &str =
+    "4500 0028 0001 0000 4006 66cd 0a000001 0a000002 0fa0 0050 00000064 00000000 5002 2000 0000 0000";
 const ETH4: &str = "020000000002 020000000001 0800";
 
 fn check_udp(seen: &Seen, layer: u8, frame: &[u8]) {
@@ -104,7 +105,9 @@ fn tunnels_are_followed_and_reported() {
     let inner = hex(UDP4);
     let with = |head: &str, tail: &[u8]| [hex(head), tail.to_vec()].concat();
     let ether = with(ETH4, &inner);
-    let v6_inner = hex("6000 0000 000c 11 40 20010000000000000000000000000001 20010000000000000000000000000002 04d2 0035 000c 0000 61626364");
+    let v6_inner = hex(
+        "6000 0000 000c 11 40 20010000000000000000000000000001 20010000000000000000000000000002 04d2 0035 000c 0000 61626364",
+    );
     let cases: Vec<(&str, Vec<u8>, usize)> = vec![
         ("ip in ip", outer(4, &inner), 1),
         ("gre", outer(47, &with("0000 0800", &inner)), 1),
@@ -118,7 +121,11 @@ fn tunnels_are_followed_and_reported() {
         ("gtp-u with extension", udp(2152, &with("34ff0028 11223344 00000085 01100900", &inner)), 2),
         ("teredo", udp(3544, &v6_inner), 2),
         ("teredo with origin", udp(3544, &with("0000 1234 f5fffffe", &v6_inner)), 2),
-        ("teredo with both", udp(3544, &with("0001 0000 0000000000000000 00 0000 1234 f5fffffe", &v6_inner)), 2),
+        (
+            "teredo with both",
+            udp(3544, &with("0001 0000 0000000000000000 00 0000 1234 f5fffffe", &v6_inner)),
+            2,
+        ),
     ];
     for (name, frame, packets) in cases {
         let got = seen(101, &frame);
@@ -150,9 +157,8 @@ fn tcp_fields_and_checksum() {
     let p = got.packets[0];
     assert_eq!((p.tcp.seq, p.tcp.flags, p.payload_len), (100, TcpFlags::SYN, 0));
     assert!(p.bad_checksum);
-    let sum = checksum::fold(
-        checksum::sum(&frame[20..]) + checksum::pseudo(p.src, p.dst, 6, frame.len() - 20),
-    );
+    let sum =
+        checksum::fold(checksum::sum(&frame[20..]) + checksum::pseudo(p.src, p.dst, 6, frame.len() - 20));
     frame[36..38].copy_from_slice(&(!sum).to_be_bytes());
     assert!(!seen(101, &frame).packets[0].bad_checksum);
 }
@@ -160,7 +166,9 @@ fn tcp_fields_and_checksum() {
 #[test]
 fn options_padding_and_offload() {
     // IPv4 with 4 bytes of options and 6 bytes of Ethernet padding.
-    let frame = hex(&format!("{ETH4} 4600 0024 0001 0000 4011 0000 0a000001 0a000002 01010101 04d2 0035 000c 0000 61626364 000000000000"));
+    let frame = hex(&format!(
+        "{ETH4} 4600 0024 0001 0000 4011 0000 0a000001 0a000002 01010101 04d2 0035 000c 0000 61626364 000000000000"
+    ));
     let got = seen(1, &frame);
     check_udp(&got, 0, &frame);
     assert_eq!(got.packets[0].payload_len, 4);
@@ -175,13 +183,13 @@ fn options_padding_and_offload() {
 #[test]
 fn ipv6_extension_headers_are_walked() {
     // Hop-by-hop, destination options, atomic fragment, then UDP.
-    let frame = hex(
-        "6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 \
-         3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0035 000c 0000 61626364",
-    );
+    let frame =
+        hex("6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 \
+         3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0035 000c 0000 61626364");
     let got = seen(229, &frame);
     check_udp(&got, 0, &frame);
-    let mut chain = hex("6000 0000 0000 3c 40 20010db8000000000000000000000001 20010db8000000000000000000000002");
+    let mut chain =
+        hex("6000 0000 0000 3c 40 20010db8000000000000000000000001 20010db8000000000000000000000002");
     chain.extend(hex("3c00 0104 00000000").repeat(40));
     assert!(seen(229, &chain).anomalies.contains(&Anomaly::TooManyLayers));
 }
@@ -273,13 +281,16 @@ fn fragments_are_bounded_and_forgotten() {
     for ident in 0..1000 {
         let mut piece = fragments_of(&[0; 64], &[32])[0].0;
         piece.ident = ident;
-        table.add(piece, &[0; 32], Timestamp(0), &mut |a| dropped += u32::from(a == Anomaly::FragmentDropped));
+        table
+            .add(piece, &[0; 32], Timestamp(0), &mut |a| dropped += u32::from(a == Anomaly::FragmentDropped));
         assert!(table.held() <= 10_000);
     }
     assert!(dropped > 900);
     let mut incomplete = 0;
     let (last, bytes) = fragments_of(&[0; 64], &[32])[0].clone();
-    table.add(last, &bytes, Timestamp::from_secs(31), &mut |a| incomplete += u32::from(a == Anomaly::FragmentIncomplete));
+    table.add(last, &bytes, Timestamp::from_secs(31), &mut |a| {
+        incomplete += u32::from(a == Anomaly::FragmentIncomplete)
+    });
     assert!(incomplete > 10);
 }
 
@@ -290,7 +301,9 @@ fn any_bytes_decode_without_panic() {
         let mut bytes = match round % 4 {
             0 => hex(&format!("{ETH4}{UDP4}")),
             1 => hex(&format!("{ETH4}{TCP4}")),
-            2 => hex("020000000002 020000000001 86dd 6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0d80 000c 0000 61626364"),
+            2 => hex(
+                "020000000002 020000000001 86dd 6000 0000 0024 00 40 20010db8000000000000000000000001 20010db8000000000000000000000002 3c00 0104 00000000 2c00 0104 00000000 1100 0000 00000001 04d2 0d80 000c 0000 61626364",
+            ),
             _ => vec![0; 80],
         };
         for _ in 0..=(round % 7) {

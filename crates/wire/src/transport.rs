@@ -51,7 +51,13 @@ pub struct TcpInfo {
     pub window: u16,
 }
 
-fn packet(info: IpInfo, transport: Transport, ports: (u16, u16), payload: Layer<'_>, context: Context) -> Packet {
+fn packet(
+    info: IpInfo,
+    transport: Transport,
+    ports: (u16, u16),
+    payload: Layer<'_>,
+    context: Context,
+) -> Packet {
     Packet {
         src: info.src,
         dst: info.dst,
@@ -75,14 +81,18 @@ fn packet(info: IpInfo, transport: Transport, ports: (u16, u16), payload: Layer<
 /// Whether the checksum over a wholly captured segment is wrong.
 fn is_bad(layer: Layer<'_>, info: IpInfo) -> bool {
     layer.bytes.len() == layer.wire
-        && checksum::fold(
-            checksum::sum(layer.bytes).wrapping_add(checksum::pseudo(info.src, info.dst, info.protocol, layer.wire)),
-        ) != 0xffff
+        && checksum::fold(checksum::sum(layer.bytes).wrapping_add(checksum::pseudo(
+            info.src,
+            info.dst,
+            info.protocol,
+            layer.wire,
+        ))) != 0xffff
 }
 
 /// A TCP segment.
 pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, _, _]) = layer.head::<20>()
+    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, _, _]) =
+        layer.head::<20>()
     else {
         // Ports and sequence still tell which flow it is, but not what it did.
         return sink.anomaly(Anomaly::TruncatedHeader);
@@ -132,7 +142,9 @@ pub fn udp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
 
 /// An SCTP packet: its ports.
 pub fn sctp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some(&[s0, s1, d0, d1, ..]) = layer.head::<12>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+    let Some(&[s0, s1, d0, d1, ..]) = layer.head::<12>() else {
+        return sink.anomaly(Anomaly::TruncatedHeader);
+    };
     let ports = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
     sink.packet(packet(info, Transport::Sctp, ports, layer.skip(12), context));
 }

@@ -24,7 +24,9 @@ pub fn ip_in_ip(body: Layer<'_>, context: Context, sink: &mut impl Sink) {
 
 /// GRE, with PPTP's version 1 and ERSPAN.
 pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some(&[flags, version, t0, t1]) = body.head::<4>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+    let Some(&[flags, version, t0, t1]) = body.head::<4>() else {
+        return sink.anomaly(Anomaly::TruncatedHeader);
+    };
     let Some(context) = context.deeper() else { return sink.anomaly(Anomaly::TooManyLayers) };
     let field = |bit: u8| if flags & bit != 0 { 4usize } else { 0 };
     let protocol = u16::from_be_bytes([t0, t1]);
@@ -54,8 +56,12 @@ pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink
 pub fn over_udp(ports: (u16, u16), b: &[u8]) -> Option<Service> {
     let on = |port: u16| ports.0 == port || ports.1 == port;
     match b {
-        [flags, 0, 0, 0, _, _, _, 0, ..] if *flags == 8 && (ports.1 == 4789 || ports.1 == 8472) => Some(Service::Vxlan),
-        [0..=0x3f, flags, 0x65, 0x58, ..] | [0..=0x3f, flags, 0x08, 0x00, ..] | [0..=0x3f, flags, 0x86, 0xdd, ..]
+        [flags, 0, 0, 0, _, _, _, 0, ..] if *flags == 8 && (ports.1 == 4789 || ports.1 == 8472) => {
+            Some(Service::Vxlan)
+        }
+        [0..=0x3f, flags, 0x65, 0x58, ..]
+        | [0..=0x3f, flags, 0x08, 0x00, ..]
+        | [0..=0x3f, flags, 0x86, 0xdd, ..]
             if ports.1 == 6081 && matches!(flags, 0 | 0x40 | 0x80 | 0xc0) =>
         {
             Some(Service::Vxlan)
@@ -110,7 +116,9 @@ pub fn udp_inner(kind: Service, body: Layer<'_>, context: Context, sink: &mut im
 }
 
 fn gtp_u(body: Layer<'_>, inside: Context, sink: &mut impl Sink) {
-    let Some(&[flags, _, l0, l1, _, _, _, _]) = body.head::<8>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+    let Some(&[flags, _, l0, l1, _, _, _, _]) = body.head::<8>() else {
+        return sink.anomaly(Anomaly::TruncatedHeader);
+    };
     let mut inner = body.skip(8).limit(usize::from(u16::from_be_bytes([l0, l1])));
     if flags & 0x07 != 0 {
         let Some(&[_, _, _, next]) = inner.head::<4>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
@@ -120,7 +128,8 @@ fn gtp_u(body: Layer<'_>, inside: Context, sink: &mut impl Sink) {
             if next == 0 {
                 break;
             }
-            let Some(len) = inner.bytes.first().map(|n| usize::from(*n).saturating_mul(4)).filter(|n| *n > 0) else {
+            let Some(len) = inner.bytes.first().map(|n| usize::from(*n).saturating_mul(4)).filter(|n| *n > 0)
+            else {
                 return sink.anomaly(Anomaly::BadLength);
             };
             next = inner.bytes.get(len.saturating_sub(1)).copied().unwrap_or(0);

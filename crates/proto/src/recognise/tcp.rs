@@ -41,7 +41,26 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         [0xff, b'S', b'M', b'B', ..] | [0xfe, b'S', b'M', b'B', ..] => Service::Smb,
         [0, 0 | 1, _, _, 0xfd..=0xff, b'S', b'M', b'B', ..] => Service::Smb,
         [5, 0, 0..=20, 0..=3, 0x10, 0, 0, 0, ..] => Service::DceRpc,
-        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, ..] => Service::Bgp,
+        [
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0xff,
+            0,
+            ..,
+        ] => Service::Bgp,
         [b'R', b'F', b'B', b' ', b'0', b'0', ..] => Service::Vnc,
         [_, _, 0, 1, 0x1a, 0x2b, 0x3c, 0x4d, ..] => Service::Pptp,
         _ if is_telnet(b) => Service::Telnet,
@@ -50,7 +69,9 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         _ if starts(b, &["GNUTELLA", "GNUTELLA/"]) => Service::Gnutella,
         _ if starts(b, &["RTSP/1.0 "]) => Service::Rtsp,
         _ if starts(b, &["SIP/2.0 "]) => Service::Sip,
-        _ if has(b, b"jabber:client") || has(b, b"jabber:server") || has(b, b"etherx.jabber.org/streams") => Service::Xmpp,
+        _ if has(b, b"jabber:client") || has(b, b"jabber:server") || has(b, b"etherx.jabber.org/streams") => {
+            Service::Xmpp
+        }
         _ if is_openvpn(b) => Service::OpenVpn,
         _ if is_dns(b) => Service::Dns,
         _ => return None,
@@ -66,7 +87,9 @@ fn by_client(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
             Service::Ssl2
         }
         // TPKT with an X.224 connection request.
-        [3, 0, 0, len, li, 0xe0, ..] if usize::from(*len) == usize::from(*li).saturating_add(5) => Service::Rdp,
+        [3, 0, 0, len, li, 0xe0, ..] if usize::from(*len) == usize::from(*li).saturating_add(5) => {
+            Service::Rdp
+        }
         [0x81, 0, 0, 0x44, 0x20, ..] => Service::Smb,
         // SOCKS 5: so many methods as it says, all of the assigned ones.
         [5, n @ 1..=9, methods @ ..]
@@ -76,26 +99,42 @@ fn by_client(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         }
         // SOCKS 4: connect or bind, port, address, user, NUL.
         [4, 1 | 2, _, _, _, _, _, _, user @ ..]
-            if user.last() == Some(&0) && user.iter().take(user.len().saturating_sub(1)).all(|c| (0x20..0x7f).contains(c) || *c == 0) =>
+            if user.last() == Some(&0)
+                && user
+                    .iter()
+                    .take(user.len().saturating_sub(1))
+                    .all(|c| (0x20..0x7f).contains(c) || *c == 0) =>
         {
             Service::Socks
         }
-        [0x10, rest @ ..] if rest.get(1..7) == Some(b"\0\x04MQTT") || rest.get(1..9) == Some(b"\0\x06MQIsdp") || rest.get(2..8) == Some(b"\0\x04MQTT") => {
+        [0x10, rest @ ..]
+            if rest.get(1..7) == Some(b"\0\x04MQTT")
+                || rest.get(1..9) == Some(b"\0\x06MQIsdp")
+                || rest.get(2..8) == Some(b"\0\x04MQTT") =>
+        {
             Service::Mqtt
         }
         // PostgreSQL: length, then protocol 3.0 or an SSL request.
-        [0, 0, _, len, 0, 3, 0, 0, rest @ ..] if rest.len() >= 8 && usize::from(*len) >= 8 => Service::Postgres,
+        [0, 0, _, len, 0, 3, 0, 0, rest @ ..] if rest.len() >= 8 && usize::from(*len) >= 8 => {
+            Service::Postgres
+        }
         [0, 0, 0, 8, 4, 0xd2, 0x16, 0x2f | 0x30] => Service::Postgres,
         // TDS pre-login: type, last packet, length.
-        [0x12, 1, l0, l1, 0, 0, _, 0, 0, ..] if usize::from(u16::from_be_bytes([*l0, *l1])) == b.len() => Service::Tds,
+        [0x12, 1, l0, l1, 0, 0, _, 0, 0, ..] if usize::from(u16::from_be_bytes([*l0, *l1])) == b.len() => {
+            Service::Tds
+        }
         // eDonkey: marker, length, opcode hello.
-        [0xe3 | 0xc5, l0, l1, 0, 0, 1, ..] if usize::from(u16::from_le_bytes([*l0, *l1])) >= 16 => Service::Kad,
+        [0xe3 | 0xc5, l0, l1, 0, 0, 1, ..] if usize::from(u16::from_le_bytes([*l0, *l1])) >= 16 => {
+            Service::Kad
+        }
         // RTMP: version 3 and a whole first chunk.
         [3, _, _, _, _, 0, 0, 0, 0, ..] if b.len() >= 1024 => Service::Rtmp,
         // Kerberos over TCP: length, then an AS or TGS request.
         [0, 0, _, _, 0x6a | 0x6c, 0x81 | 0x82, ..] => Service::Kerberos,
         // LDAP: sequence, message id, bind or search.
-        [0x30, _, 2, 1, _, 0x60 | 0x63, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60 | 0x63 | 0x77, ..] => Service::Ldap,
+        [0x30, _, 2, 1, _, 0x60 | 0x63, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60 | 0x63 | 0x77, ..] => {
+            Service::Ldap
+        }
         // BitTorrent with encryption cannot be told; its tracker and its web seeds are HTTP.
         _ if b.starts_with(b"PRI * HTTP/2") => Service::Http2,
         _ if http::is_request(b) => {
@@ -110,8 +149,12 @@ fn by_client(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         _ if is_stratum(b) => Service::Stratum,
         _ if is_irc_client(b) => Service::Irc,
         _ if starts(b, &["EHLO ", "HELO ", "ehlo ", "helo "]) => Service::Smtp,
-        _ if starts(b, &["*1\r\n$4\r\n", "*2\r\n$4\r\n", "*3\r\n$3\r\n", "*2\r\n$3\r\n", "*1\r\n$7\r\n"]) => Service::Redis,
-        _ if starts(b, &["CAPA\r\n"]) || (on_port(flow, 110) && starts(b, &["USER ", "APOP "])) => Service::Pop3,
+        _ if starts(b, &["*1\r\n$4\r\n", "*2\r\n$4\r\n", "*3\r\n$3\r\n", "*2\r\n$3\r\n", "*1\r\n$7\r\n"]) => {
+            Service::Redis
+        }
+        _ if starts(b, &["CAPA\r\n"]) || (on_port(flow, 110) && starts(b, &["USER ", "APOP "])) => {
+            Service::Pop3
+        }
         _ => return None,
     })
 }
@@ -133,16 +176,26 @@ fn by_server(flow: &FlowFacts, client: &[u8], server: &[u8]) -> Option<Service> 
     let (code, ..) = smtp::reply(server.split(|b| *b == b'\n').next().unwrap_or_default().trim_ascii_end())?;
     let line = server.to_ascii_uppercase();
     let said = |words: &[&str]| words.iter().any(|w| has(&line, w.as_bytes()));
-    let verb: Vec<u8> = client.iter().take_while(|b| b.is_ascii_alphabetic()).map(u8::to_ascii_uppercase).collect();
+    let verb: Vec<u8> =
+        client.iter().take_while(|b| b.is_ascii_alphabetic()).map(u8::to_ascii_uppercase).collect();
     match (code, verb.as_slice()) {
         // The client's word decides; without one the greeting, then the port.
         (220 | 421 | 450 | 554, b"EHLO" | b"HELO" | b"MAIL" | b"STARTTLS") => Some(Service::Smtp),
         (220 | 120 | 421, b"USER" | b"FEAT" | b"SYST" | b"PASS") => Some(Service::Ftp),
-        (200 | 201 | 400 | 502, b"MODE" | b"GROUP" | b"LIST" | b"ARTICLE" | b"CAPABILITIES" | b"XOVER" | b"HEAD") => Some(Service::Nntp),
-        (220 | 421 | 450 | 521 | 550..=554, _) if said(&["SMTP", " MAIL", "POSTFIX", "EXIM", "SENDMAIL"]) => Some(Service::Smtp),
+        (
+            200 | 201 | 400 | 502,
+            b"MODE" | b"GROUP" | b"LIST" | b"ARTICLE" | b"CAPABILITIES" | b"XOVER" | b"HEAD",
+        ) => Some(Service::Nntp),
+        (220 | 421 | 450 | 521 | 550..=554, _) if said(&["SMTP", " MAIL", "POSTFIX", "EXIM", "SENDMAIL"]) => {
+            Some(Service::Smtp)
+        }
         (220, _) if said(&["FTP", "FILEZILLA"]) => Some(Service::Ftp),
         (200 | 201, _) if said(&["NNTP", "NEWS", "POSTING"]) => Some(Service::Nntp),
-        (220 | 421 | 450 | 521 | 550..=554, b"" | b"QUIT") if [25, 465, 587, 2525].iter().any(|p| on_port(flow, *p)) => Some(Service::Smtp),
+        (220 | 421 | 450 | 521 | 550..=554, b"" | b"QUIT")
+            if [25, 465, 587, 2525].iter().any(|p| on_port(flow, *p)) =>
+        {
+            Some(Service::Smtp)
+        }
         (220, b"" | b"QUIT" | b"AUTH") if on_port(flow, 21) => Some(Service::Ftp),
         (200 | 201, b"" | b"QUIT") if on_port(flow, 119) => Some(Service::Nntp),
         _ => None,
@@ -165,7 +218,10 @@ fn has(b: &[u8], needle: &[u8]) -> bool {
 /// Telnet: at least two option negotiations one after another.
 fn is_telnet(b: &[u8]) -> bool {
     matches!(b, [0xff, 0xfb..=0xfe, 0..=50, 0xff, 0xfa..=0xfe, 0..=50, ..])
-        || matches!(b, [0xff, 0xfb..=0xfe, 0..=50] | [0xff, 0xfb..=0xfe, 0..=50, b'\r' | b'\n' | b' '..=b'~', ..])
+        || matches!(
+            b,
+            [0xff, 0xfb..=0xfe, 0..=50] | [0xff, 0xfb..=0xfe, 0..=50, b'\r' | b'\n' | b' '..=b'~', ..]
+        )
 }
 
 /// A DSS header of DRDA: big-endian length, magic 0xD0, format 1–5 with flags, then a DDM object of just
@@ -186,7 +242,8 @@ pub fn is_drda(b: &[u8]) -> bool {
 fn is_openvpn(b: &[u8]) -> bool {
     match b {
         [l0, l1, packet @ ..] => {
-            usize::from(u16::from_be_bytes([*l0, *l1])) == packet.len() && super::udp::is_openvpn_reset(packet)
+            usize::from(u16::from_be_bytes([*l0, *l1])) == packet.len()
+                && super::udp::is_openvpn_reset(packet)
         }
         _ => false,
     }
@@ -199,7 +256,8 @@ fn is_dns(b: &[u8]) -> bool {
             let len = usize::from(u16::from_be_bytes([*l0, *l1]));
             len >= 17
                 && len <= message.len()
-                && dns::parse(message.get(..len).unwrap_or_default()).is_some_and(|m| !m.malformed && !m.query.is_empty())
+                && dns::parse(message.get(..len).unwrap_or_default())
+                    .is_some_and(|m| !m.malformed && !m.query.is_empty())
         }
         _ => false,
     }
@@ -208,7 +266,10 @@ fn is_dns(b: &[u8]) -> bool {
 /// Stratum and its Ethereum and Monero kin: JSON-RPC with a mining method.
 fn is_stratum(b: &[u8]) -> bool {
     b.first() == Some(&b'{')
-        && (has(b, b"\"mining.") || has(b, b"\"eth_submitLogin") || has(b, b"\"eth_login") || has(b, b"eth_getWork")
+        && (has(b, b"\"mining.")
+            || has(b, b"\"eth_submitLogin")
+            || has(b, b"\"eth_login")
+            || has(b, b"eth_getWork")
             || (has(b, b"\"login\"") && (has(b, b"\"agent\"") || has(b, b"\"pass\""))))
 }
 
@@ -218,7 +279,9 @@ fn is_irc_client(b: &[u8]) -> bool {
     match irc::split(line) {
         Some((b"NICK", params)) => whole && !params.trim_ascii_end().is_empty() && params.len() <= 64,
         // USER name mode unused :real name — FTP's and POP3's USER have one word.
-        Some((b"USER", params)) => whole && params.split(|c| *c == b' ').filter(|w| !w.is_empty()).count() >= 4,
+        Some((b"USER", params)) => {
+            whole && params.split(|c| *c == b' ').filter(|w| !w.is_empty()).count() >= 4
+        }
         Some((b"CAP", params)) => whole && (params.starts_with(b"LS") || params.starts_with(b"REQ")),
         Some((b"PASS", _)) => {
             let mut rest = b.split(|c| *c == b'\n').skip(1);
@@ -236,5 +299,8 @@ fn irc_server(b: &[u8]) -> bool {
     let Some(line) = b.split(|c| *c == b'\n').next() else { return false };
     b.first() == Some(&b':')
         && line.len() < b.len()
-        && matches!(irc::split(line), Some((b"NOTICE" | b"001" | b"002" | b"020" | b"433" | b"451" | b"421" | b"PRIVMSG" | b"JOIN", _)))
+        && matches!(
+            irc::split(line),
+            Some((b"NOTICE" | b"001" | b"002" | b"020" | b"433" | b"451" | b"421" | b"PRIVMSG" | b"JOIN", _))
+        )
 }

@@ -9,7 +9,14 @@ use crate::{dhcp, dns, quic};
 const ENOUGH: u8 = 4;
 
 /// What a flow is, by a datagram and those before it (each side's first, and how many came in all).
-pub fn datagram(flow: &FlowFacts, from: Direction, b: &[u8], wire_len: u32, earlier: [&[u8]; 2], count: u8) -> Verdict {
+pub fn datagram(
+    flow: &FlowFacts,
+    from: Direction,
+    b: &[u8],
+    wire_len: u32,
+    earlier: [&[u8]; 2],
+    count: u8,
+) -> Verdict {
     if let Some(service) = alone(flow, b, wire_len) {
         return Verdict::Is(service);
     }
@@ -32,7 +39,9 @@ fn alone(flow: &FlowFacts, b: &[u8], wire_len: u32) -> Option<Service> {
         [_, _, _, _, 0, _, ..] if on_port(flow, 5353) => Service::Mdns,
         _ if on_port(flow, 5355) && dns::parse(b).is_some() => Service::Llmnr,
         _ if on_port(flow, 137) && is_netbios_name(b) => Service::Netbios,
-        [0x10..=0x16, 0..=0x1f, ..] if flow.tuple.orig.port == 138 && flow.tuple.resp.port == 138 => Service::Netbios,
+        [0x10..=0x16, 0..=0x1f, ..] if flow.tuple.orig.port == 138 && flow.tuple.resp.port == 138 => {
+            Service::Netbios
+        }
         _ if is_dns(flow, b, whole) => Service::Dns,
         _ if dhcp::is_dhcp(b) => Service::Dhcp,
         [1..=13, _, _, _, 0, _, ..] if on_port(flow, 547) && on_port(flow, 546) => Service::Dhcp6,
@@ -47,17 +56,26 @@ fn alone(flow: &FlowFacts, b: &[u8], wire_len: u32) -> Option<Service> {
         _ if is_rtcp(b, len) => Service::Rtcp,
         _ if is_ntp(flow, b, len) => Service::Ntp,
         // SNMP: sequence, version 0, 1 or 3, then community or header.
-        [0x30, _, 2, 1, 0 | 1, 4, ..] | [0x30, _, 2, 1, 3, 0x30, ..] | [0x30, 0x81, _, 2, 1, 0 | 1, 4, ..] | [0x30, 0x82, _, _, 2, 1, 0 | 1, 4, ..] => {
-            Service::Snmp
-        }
+        [0x30, _, 2, 1, 0 | 1, 4, ..]
+        | [0x30, _, 2, 1, 3, 0x30, ..]
+        | [0x30, 0x81, _, 2, 1, 0 | 1, 4, ..]
+        | [0x30, 0x82, _, _, 2, 1, 0 | 1, 4, ..] => Service::Snmp,
         // CLDAP: sequence, message id, search request or its answers.
-        [0x30, _, 2, 1, _, 0x63..=0x65, ..] | [0x30, 0x84, _, _, _, _, 2, 1..=2, ..] if on_port(flow, 389) => Service::Ldap,
-        [0x6a | 0x6b | 0x6c | 0x6d | 0x7e, 0x81 | 0x82 | 0x10..=0x7f, ..] if on_port(flow, 88) => Service::Kerberos,
+        [0x30, _, 2, 1, _, 0x63..=0x65, ..] | [0x30, 0x84, _, _, _, _, 2, 1..=2, ..]
+            if on_port(flow, 389) =>
+        {
+            Service::Ldap
+        }
+        [0x6a | 0x6b | 0x6c | 0x6d | 0x7e, 0x81 | 0x82 | 0x10..=0x7f, ..] if on_port(flow, 88) => {
+            Service::Kerberos
+        }
         [b'<', b'0'..=b'9', ..] if is_syslog(b) => Service::Syslog,
         [0, 1 | 2, rest @ ..] if is_tftp(rest) => Service::Tftp,
         // uTP SYN: type 4 version 1, no time difference yet, sequence 1.
         [0x41, 0..=2, _, _, _, _, _, _, 0, 0, 0, 0, _, _, _, _, 0, 1, ..] => Service::Utp,
-        [b'd', b'1' | b'2', b':', ..] if has(b, b"1:y1:") || b.starts_with(b"d1:ad2:id20:") || b.starts_with(b"d1:rd2:id20:") => {
+        [b'd', b'1' | b'2', b':', ..]
+            if has(b, b"1:y1:") || b.starts_with(b"d1:ad2:id20:") || b.starts_with(b"d1:rd2:id20:") =>
+        {
             Service::Dht
         }
         _ if is_kad(b, len) => Service::Kad,
@@ -72,9 +90,14 @@ fn alone(flow: &FlowFacts, b: &[u8], wire_len: u32) -> Option<Service> {
         [0, 0, 0, 0, ike @ ..] if on_port(flow, 4500) && is_ike(ike, len.saturating_sub(4)) => Service::Ipsec,
         // ESP in UDP and its keep-alive have no marks: the port must agree, and the sequence be small.
         [0xff] if on_port(flow, 4500) => Service::Ipsec,
-        [s0, _, _, _, 0, q1, _, _, ..] if on_port(flow, 4500) && *s0 != 0 && *q1 < 16 && len >= 32 => Service::Ipsec,
+        [s0, _, _, _, 0, q1, _, _, ..] if on_port(flow, 4500) && *s0 != 0 && *q1 < 16 && len >= 32 => {
+            Service::Ipsec
+        }
         [flags, version, l0, l1, ..]
-            if on_port(flow, 1701) && version & 0x0f == 2 && flags & 0xc0 == 0xc0 && usize::from(u16::from_be_bytes([*l0, *l1])) == len =>
+            if on_port(flow, 1701)
+                && version & 0x0f == 2
+                && flags & 0xc0 == 0xc0
+                && usize::from(u16::from_be_bytes([*l0, *l1])) == len =>
         {
             Service::L2tp
         }
@@ -85,10 +108,20 @@ fn alone(flow: &FlowFacts, b: &[u8], wire_len: u32) -> Option<Service> {
         _ if has(b.get(..48).unwrap_or(b), &RAKNET) => Service::RakNet,
         _ if starts(b, &["M-SEARCH *", "NOTIFY *", "HTTP/1.1 200 OK"]) => Service::Ssdp,
         _ if on_port(flow, 3702) && starts(b, &["<?xml", "<soap", "<s:Env"]) => Service::WsDiscovery,
-        [0, 5, 0, n @ 1..=30, ..] if len == usize::from(*n).saturating_mul(48).saturating_add(24) => Service::NetFlow,
-        [0, 10, l0, l1, ..] if usize::from(u16::from_be_bytes([*l0, *l1])) == len && len >= 20 => Service::NetFlow,
-        [0, 9, 0, 1..=60, ..] if on_port(flow, 2055) || on_port(flow, 9995) || on_port(flow, 9996) => Service::NetFlow,
-        [first, _, _, _, ..] if (on_port(flow, 5683) || on_port(flow, 5684)) && first >> 6 == 1 && first & 0x0f <= 8 => Service::Coap,
+        [0, 5, 0, n @ 1..=30, ..] if len == usize::from(*n).saturating_mul(48).saturating_add(24) => {
+            Service::NetFlow
+        }
+        [0, 10, l0, l1, ..] if usize::from(u16::from_be_bytes([*l0, *l1])) == len && len >= 20 => {
+            Service::NetFlow
+        }
+        [0, 9, 0, 1..=60, ..] if on_port(flow, 2055) || on_port(flow, 9995) || on_port(flow, 9996) => {
+            Service::NetFlow
+        }
+        [first, _, _, _, ..]
+            if (on_port(flow, 5683) || on_port(flow, 5684)) && first >> 6 == 1 && first & 0x0f <= 8 =>
+        {
+            Service::Coap
+        }
         _ if is_sip(b) => Service::Sip,
         [1..=5 | 11..=13 | 40..=45, _, l0, l1, ..]
             if usize::from(u16::from_be_bytes([*l0, *l1])) == len
@@ -141,7 +174,10 @@ fn is_dns(flow: &FlowFacts, b: &[u8], whole: bool) -> bool {
     if on_port(flow, 53) {
         return true;
     }
-    whole && !m.malformed && (m.query.contains('.') || m.response) && (m.qtype <= 65 || matches!(m.qtype, 99 | 250..=257))
+    whole
+        && !m.malformed
+        && (m.query.contains('.') || m.response)
+        && (m.qtype <= 65 || matches!(m.qtype, 99 | 250..=257))
 }
 
 /// NetBIOS name service: DNS framing with a first label of 32 letters A–P.
@@ -162,7 +198,8 @@ fn is_stun(b: &[u8], len: usize) -> bool {
                 let mut good = true;
                 while good && !c.is_empty() {
                     let kind = c.u16();
-                    good = kind.is_some_and(|k| (1..=0x24).contains(&k) || (0x8000..=0x80ff).contains(&k)) && c.vec16().is_some();
+                    good = kind.is_some_and(|k| (1..=0x24).contains(&k) || (0x8000..=0x80ff).contains(&k))
+                        && c.vec16().is_some();
                 }
                 good
             }
@@ -178,7 +215,8 @@ fn is_rtcp(b: &[u8], len: usize) -> bool {
         if first >> 6 != 2 || !(200..=207).contains(kind) {
             return false;
         }
-        at = at.saturating_add(usize::from(u16::from_be_bytes([*l0, *l1])).saturating_add(1).saturating_mul(4));
+        at = at
+            .saturating_add(usize::from(u16::from_be_bytes([*l0, *l1])).saturating_add(1).saturating_mul(4));
         packets = packets.saturating_add(1);
         if packets > 8 || at > len {
             return false;
@@ -241,7 +279,9 @@ fn is_tftp(b: &[u8]) -> bool {
     let mut parts = b.split(|c| *c == 0);
     let name = parts.next().unwrap_or_default();
     let mode = parts.next().unwrap_or_default().to_ascii_lowercase();
-    !name.is_empty() && name.iter().all(|c| (0x20..0x7f).contains(c)) && matches!(mode.as_slice(), b"octet" | b"netascii" | b"mail")
+    !name.is_empty()
+        && name.iter().all(|c| (0x20..0x7f).contains(c))
+        && matches!(mode.as_slice(), b"octet" | b"netascii" | b"mail")
 }
 
 /// Kad and eDonkey over UDP: marker, opcode, and the length that opcode has. Source: aMule, `opcodes.h`.
@@ -250,7 +290,9 @@ fn is_kad(b: &[u8], len: usize) -> bool {
         [0xe4, 0x00 | 0x01 | 0x60, ..] if len == 2 => true,
         [0xe4, 0x20 | 0x21, ..] => len == 35,
         [0xe4, 0x61, ..] => len == 4,
-        [0xe4, 0x11 | 0x19 | 0x22, ..] => (21..=300).contains(&len) && b.get(18..20).is_some_and(|p| p != [0, 0]),
+        [0xe4, 0x11 | 0x19 | 0x22, ..] => {
+            (21..=300).contains(&len) && b.get(18..20).is_some_and(|p| p != [0, 0])
+        }
         // Answers list contacts of 25 bytes each.
         [0xe4, 0x29, ..] => len >= 19 && len.saturating_sub(19).is_multiple_of(25),
         [0xe4, 0x09, ..] => len >= 23 && len.saturating_sub(23).is_multiple_of(25),
@@ -286,8 +328,18 @@ fn is_sip(b: &[u8]) -> bool {
     starts(
         b,
         &[
-            "SIP/2.0 ", "INVITE sip", "REGISTER sip", "OPTIONS sip", "BYE sip", "ACK sip", "CANCEL sip", "SUBSCRIBE sip", "NOTIFY sip",
-            "PUBLISH sip", "INFO sip", "MESSAGE sip",
+            "SIP/2.0 ",
+            "INVITE sip",
+            "REGISTER sip",
+            "OPTIONS sip",
+            "BYE sip",
+            "ACK sip",
+            "CANCEL sip",
+            "SUBSCRIBE sip",
+            "NOTIFY sip",
+            "PUBLISH sip",
+            "INFO sip",
+            "MESSAGE sip",
         ],
     )
 }

@@ -1,0 +1,221 @@
+//! The command line as a user meets it: exit codes, wrong flags, garbage, pipes.
+
+mod common;
+
+use std::io::Write;
+
+use common::{hydrophone, sample};
+
+fn code(args: &[&str]) -> (i32, String, String) {
+    let out = hydrophone().args(args).output().expect("it runs");
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    (out.status.code().expect("an exit code"), text(&out.stdout), text(&out.stderr))
+}
+
+fn path(name: &str) -> String {
+    sample(name).to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let bot = path("kraken-new.pcapng");
+    let clean = path("clean-newsreader.pcapng");
+    assert_eq!(code(&["read", &bot]).0, 0);
+    assert_eq!(code(&["read", &bot, "--fail-on", "likely"]).0, 1);
+    assert_eq!(code(&["--version"]).0, 0);
+    assert_eq!(code(&["read", &clean, "--fail-on", "suspicious"]).0, 0);
+    assert_eq!(code(&["read"]).0, 2);
+    assert_eq!(code(&["read", &bot, "--bogus"]).0, 2);
+    assert_eq!(code(&["read", &bot, "--threads", "0"]).0, 2);
+    assert_eq!(code(&["read", &bot, "--memory", "1MiB"]).0, 2);
+    assert_eq!(code(&["read", &bot, "--memory", "lots"]).0, 2);
+    assert_eq!(code(&["read", &bot, "--home", "300.1.2.3/8"]).0, 2);
+    assert_eq!(code(&["read", "/nonexistent.pcap"]).0, 3);
+    assert_eq!(code(&["behaviours", "nothing_like_it"]).0, 2);
+}
+
+#[test]
+fn arguments_come_in_any_order() {
+    let bot = path("kraken-blocked.pcapng");
+    let a = code(&["read", "--json", &bot, "--threads", "1"]);
+    let b = code(&["read", &bot, "--threads", "1", "--json"]);
+    assert_eq!(a, b);
+}
+
+#[test]
+fn a_truncated_capture_gives_what_it_holds_and_says_so() {
+    let whole = std::fs::read(sample("kraken-new.pcapng")).expect("a sample");
+    let dir = tempfile::tempdir().expect("a folder");
+    let cut = dir.path().join("cut.pcapng");
+    std::fs::write(&cut, &whole[..whole.len() / 2 + 1]).expect("written");
+    let (exit, out, err) = code(&["read", cut.to_str().expect("UTF-8")]);
+    assert_eq!(exit, 3);
+    assert!(out.contains("PARTIAL") && out.contains("INFECTED"), "{out}");
+    assert!(err.contains("cut.pcapng") && err.contains("offset"), "{err}");
+}
+
+#[test]
+fn garbage_is_refused_with_its_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for (name, bytes) in [
+        ("empty.pcap", &b""[..]),
+        ("text.pcap", b"hello, I am no capture at all"),
+        ("short.pcap", b"\xd4\xc3\xb2\xa1\x02"),
+    ] {
+        let file = dir.path().join(name);
+        std::fs::write(&file, bytes).expect("written");
+        let (exit, _, err) = code(&["read", file.to_str().expect("UTF-8")]);
+        assert_eq!(exit, 3, "{name}");
+        assert!(err.contains(name), "{err}");
+    }
+}
+
+#[test]
+fn every_cut_and_flipped_sample_is_survived() {
+    let whole = std::fs::read(sample("kraken-blocked.pcapng")).expect("a sample");
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("x.pcapng");
+    for i in 0..60usize {
+        let mut bytes = whole.clone();
+        if i % 2 == 0 {
+            bytes.truncate(i * whole.len() / 60 + i % 7);
+        } else {
+            for at in (i..bytes.len()).step_by(97) {
+                bytes[at] ^= 0xff;
+            }
+        }
+        std::fs::write(&file, &bytes).expect("written");
+        let (exit, _, err) = code(&["read", file.to_str().expect("UTF-8"), "--memory", "64MiB"]);
+        assert!([0, 3].contains(&exit) && !err.contains("panicked"), "{i}: {exit} {err}");
+    }
+}
+
+#[test]
+fn standard_input_compressed_inputs_and_folders_say_the_same() {
+    let plain = std::fs::read(sample("kraken-blocked.pcapng")).expect("a sample");
+    let hosts = |out: &str| {
+        out.lines().filter(|l| l.contains("\"type\":\"host\"")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (_, direct, _) = code(&["read", "--json", &path("kraken-blocked.pcapng")]);
+    let piped =
+        hydrophone().args(["read", "--json", "-"]).write_stdin(plain.clone()).output().expect("it runs");
+    assert_eq!(hosts(&String::from_utf8_lossy(&piped.stdout)), hosts(&direct));
+    let dir = tempfile::tempdir().expect("a folder");
+    let inner = dir.path().join("a/b");
+    std::fs::create_dir_all(&inner).expect("folders");
+    std::fs::write(inner.join("x.pcapng.zst"), zstd::stream::encode_all(&plain[..], 1).expect("zstd"))
+        .expect("written");
+    std::fs::write(inner.join("README"), "not a capture").expect("written");
+    let (exit, folder, _) = code(&["read", "--json", dir.path().to_str().expect("UTF-8")]);
+    assert_eq!((exit, hosts(&folder)), (0, hosts(&direct)));
+    assert!(folder.contains("passed over"));
+}
+
+#[test]
+fn a_case_is_kept_explained_and_replaced_but_nothing_else_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let case = dir.path().join("case");
+    let case = case.to_str().expect("UTF-8");
+    for name in ["kraken-blocked.pcapng", "kraken-new.pcapng"] {
+        assert_eq!(code(&["read", &path(name), "-o", case]).0, 0);
+    }
+    let hashes = std::fs::read_to_string(format!("{case}/inputs.sha256")).expect("hashes");
+    assert!(hashes.contains("kraken-new.pcapng") && hashes.len() > 64);
+    let (exit, out, _) = code(&["explain", case, testkit::BOT]);
+    assert_eq!(exit, 0);
+    for part in [
+        "The bets against",
+        "level +",
+        "What would change it",
+        "Why not more",
+        "What could not be seen",
+        "P0 =",
+    ] {
+        assert!(out.contains(part), "{part}");
+    }
+    let (exit, out, _) = code(&["explain", case, "10.20.0.2"]);
+    assert!(exit == 0 && out.contains("nothing fired"));
+    let (exit, _, err) = code(&["explain", case, "9.9.9.9"]);
+    assert!(exit == 2 && err.contains(testkit::BOT), "{err}");
+    let other = dir.path().join("other");
+    std::fs::create_dir(&other).expect("a folder");
+    std::fs::write(other.join("precious"), "x").expect("written");
+    let (exit, _, err) = code(&["read", &path("kraken-new.pcapng"), "-o", other.to_str().expect("UTF-8")]);
+    assert!(exit == 2 && err.contains("not empty"), "{err}");
+    assert!(other.join("precious").exists());
+    assert_eq!(code(&["explain", "/nonexistent", "10.0.0.1"]).0, 3);
+}
+
+#[test]
+fn the_configuration_is_checked_and_shown() {
+    let (exit, shown, _) = code(&["read", "--print-config"]);
+    assert_eq!(exit, 0);
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("hydrophone.toml");
+    std::fs::write(&file, &shown).expect("written");
+    let name = file.to_str().expect("UTF-8");
+    assert_eq!(code(&["read", "--print-config", "-c", name]).1, shown, "what is shown is read back");
+    std::fs::write(&file, "[behaviour.smtp_probe]\nwindow = \"20m\"\n").expect("written");
+    assert!(code(&["read", "--print-config", "-c", name]).1.contains("20m"));
+    std::fs::write(&file, "[behaviour.smtp_probe]\nwimdow = \"20m\"\n").expect("written");
+    let (exit, _, err) = code(&["read", "--print-config", "-c", name]);
+    assert!(exit == 2 && err.contains("wimdow"), "{err}");
+}
+
+#[test]
+fn manuals_and_completions_are_printed() {
+    let (_, list, _) = code(&["behaviours"]);
+    assert_eq!(list.lines().count(), 12);
+    let (exit, page, _) = code(&["behaviours", "same_remote_chain"]);
+    assert!(exit == 0 && page.contains("## How it decides") && page.contains("P0 ="));
+    assert!(code(&["completions", "bash"]).1.contains("_hydrophone"));
+    assert!(code(&["man"]).1.contains(".TH"));
+}
+
+#[test]
+fn selftest_passes() {
+    let (exit, out, _) = code(&["selftest"]);
+    assert_eq!(exit, 0, "{out}");
+    assert!(out.ends_with("11 passed, 0 failed\n"), "{out}");
+}
+
+#[test]
+fn a_broken_pipe_is_success() {
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+        .args(["read", "--json", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    drop(child.stdout.take());
+    let bytes = std::fs::read(sample("kraken-blocked.pcapng")).expect("a sample");
+    let _ = child.stdin.take().expect("a pipe").write_all(&bytes);
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn hostile_text_does_not_reach_the_terminal() {
+    use testkit::protocols::{Answer, dns};
+    // A name with an escape sequence, asked often enough to be told of.
+    let mut s = testkit::Script::new(1_207_645_200, 9);
+    for i in 0..12 {
+        dns(
+            &mut s,
+            60.0 * f64::from(i),
+            "10.20.0.9",
+            &format!("d{i}\u{1b}[31m.example"),
+            Answer::Exchanger("mx.example"),
+        );
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("x.pcapng");
+    std::fs::write(&file, s.pcapng()).expect("written");
+    let case = dir.path().join("case");
+    let case = case.to_str().expect("UTF-8");
+    let (_, out, _) = code(&["read", file.to_str().expect("UTF-8"), "--color", "never", "-o", case]);
+    assert!(!out.contains('\u{1b}'));
+    let (_, out, _) = code(&["explain", case, "10.20.0.9"]);
+    assert!(out.contains("asked for mail exchangers"), "{out}");
+    assert!(!out.contains('\u{1b}'));
+}

@@ -1,0 +1,35 @@
+//! What the tests of the binary share.
+#![allow(dead_code)]
+
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+use serde_json::Value;
+
+pub fn hydrophone() -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"));
+    command.env_remove("NO_COLOR");
+    command
+}
+
+pub fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(name)
+}
+
+/// Runs `read --json` and gives the lines.
+pub fn read_json(args: &[&str]) -> Vec<Value> {
+    let out = hydrophone().arg("read").args(args).args(["--json", "--quiet"]).output().expect("it runs");
+    String::from_utf8(out.stdout)
+        .expect("JSON is UTF-8")
+        .lines()
+        .map(|l| serde_json::from_str(l).expect("each line is JSON"))
+        .collect()
+}
+
+pub fn read_sample(name: &str) -> Vec<Value> {
+    read_json(&[sample(name).to_str().expect("a path in UTF-8")])
+}
+
+pub fn host<'a>(lines: &'a [Value], ip: &str) -> &'a Value {
+    lines.iter().find(|l| l["host"] == ip).unwrap_or_else(|| panic!("no line of {ip}"))
+}
