@@ -182,7 +182,7 @@ impl Detector for Watcher {
         let Some(host) = scene.outbound(record.tuple()) else { return };
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
-                self.conn(host, c, scene)
+                self.conn(host, c, scene);
             }
             Record::Http(h) => self.http(host, h, scene),
             _ => {}

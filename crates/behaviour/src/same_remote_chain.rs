@@ -107,7 +107,7 @@ impl Detector for Watcher {
                 match c.tuple.transport {
                     Transport::Udp => contact(state, c),
                     Transport::Tcp if c.phase == ConnPhase::Closed => {
-                        tcp(&self.settings, host, state, c, scene)
+                        tcp(&self.settings, host, state, c, scene);
                     }
                     _ => {}
                 }

@@ -7,10 +7,19 @@ use record::Timestamp;
 use crate::CaptureError;
 use crate::source::{Window, read_error};
 
-/// No link in use has larger packets; Wireshark's own limit for standard captures. A larger length is a broken file.
-const MAX_PACKET: u32 = 262_144;
-/// D-Bus and USB captures have larger records; only lengths beyond this are called broken in pcapng.
+/// Links of networks have no larger packets (Wireshark's limit too): a larger length is a broken file.
+const MAX_NETWORK_PACKET: u32 = 262_144;
+/// Buses and others have; beyond this a length is broken whatever the link.
 const MAX_BLOCK: u32 = 128 << 20;
+
+/// The largest packet that a link type may have.
+const fn max_packet(link: u32) -> u32 {
+    match link {
+        // Those that are decoded, and Wi-Fi.
+        0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 105 | 108 | 113 | 127 | 228 | 229 | 276 => MAX_NETWORK_PACKET,
+        _ => MAX_BLOCK,
+    }
+}
 
 /// A packet as it lies in the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +134,11 @@ impl Reader {
         self.window.offset()
     }
 
+    /// Lets memory go that was read a while ago.
+    pub fn release(&mut self) {
+        self.window.release();
+    }
+
     /// Packets that the capturing side says it dropped, so far.
     pub fn dropped(&self) -> u64 {
         self.dropped + self.section_drops.iter().sum::<u64>()
@@ -194,10 +208,9 @@ impl Reader {
         let b = self.window.rest();
         let (secs, fraction) = (u32_at(b, 0, big), u32_at(b, 4, big));
         let (captured, original) = (u32_at(b, 8, big), u32_at(b, 12, big));
-        if captured > MAX_PACKET {
-            return Err(
-                self.broken(format!("a packet of {captured} bytes (no more than {MAX_PACKET} can be)"))
-            );
+        let most = max_packet(link);
+        if captured > most {
+            return Err(self.broken(format!("a packet of {captured} bytes (no more than {most} can be)")));
         }
         let want = header + captured as usize;
         let have = self.window.ensure(want);

@@ -263,6 +263,7 @@ impl CaptureSet {
         batch.clear();
         for active in &mut self.active {
             active.registered = None;
+            active.reader.release();
         }
         while batch.packets.len() < BATCH {
             self.begin_due();

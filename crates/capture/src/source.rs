@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use memmap2::{Advice, Mmap, UncheckedAdvice};
 
 use crate::CaptureError;
 
@@ -15,8 +17,24 @@ const BOMB_FREE: u64 = 256 << 20;
 /// Beyond that, the most bytes out per byte in. Real captures pack 2–20 to 1, floods of equal packets up to about 100 to 1 (*assumed*).
 const BOMB_RATIO: u64 = 250;
 
+/// How far behind the reader the pages of a map are kept: more than all batches in flight reach back.
+const KEPT: usize = 16 << 20;
+/// Advice is given for whole pages; a multiple of every page size in use.
+const PAGE: usize = 64 << 10;
+
+/// A map as shared bytes.
+struct MapBytes(Arc<Mmap>);
+
+impl AsRef<[u8]> for MapBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// A part of the input that is in memory, and how to get more.
 pub struct Window {
+    /// The map behind `bytes`, if it is one, and up to where its pages were let go.
+    map: Option<(Arc<Mmap>, usize)>,
     bytes: Bytes,
     pos: usize,
     /// Offset of `bytes[0]` in the input.
@@ -29,12 +47,43 @@ pub struct Window {
 impl Window {
     /// A window over bytes that are all there.
     pub fn whole(bytes: Bytes) -> Self {
-        Self { bytes, pos: 0, base: 0, more: None, generation: 0, failure: None }
+        Self { map: None, bytes, pos: 0, base: 0, more: None, generation: 0, failure: None }
+    }
+
+    /// A window over a memory-mapped file.
+    fn mapped(map: Mmap) -> Self {
+        let map = Arc::new(map);
+        Self { map: Some((map.clone(), 0)), ..Self::whole(Bytes::from_owner(MapBytes(map))) }
+    }
+
+    /// Lets the pages go that were read a while ago, so that a long file does not fill the memory. They stay readable:
+    /// whoever still looks at them brings them back from the file.
+    #[allow(unsafe_code)]
+    pub fn release(&mut self) {
+        let Some((map, released)) = &mut self.map else { return };
+        if self.pos.saturating_sub(*released) < 2 * KEPT {
+            return;
+        }
+        let until = (self.pos - KEPT) / PAGE * PAGE;
+        // SAFETY: the map is private, read-only and backed by a file. For such a map MADV_DONTNEED only drops the
+        // resident pages; the next access reads the same bytes from the file again (madvise(2)). Nothing was ever
+        // written to it that could be lost.
+        let _ =
+            unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, *released, until - *released) };
+        *released = until;
     }
 
     /// A window over a stream.
     pub fn stream(more: Box<dyn Read + Send>) -> Self {
-        Self { bytes: Bytes::new(), pos: 0, base: 0, more: Some(more), generation: 0, failure: None }
+        Self {
+            map: None,
+            bytes: Bytes::new(),
+            pos: 0,
+            base: 0,
+            more: Some(more),
+            generation: 0,
+            failure: None,
+        }
     }
 
     /// Makes the next `n` bytes available and returns how many are there: fewer only at the input's end.
@@ -171,7 +220,7 @@ pub fn read_error(path: &str, offset: u64, source: io::Error) -> CaptureError {
 /// A reader that counts what was read through it.
 struct Counted<R> {
     inner: R,
-    count: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    count: Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl<R: Read> Read for Counted<R> {
@@ -183,7 +232,7 @@ impl<R: Read> Read for Counted<R> {
 }
 
 fn decompressed(first: &[u8], raw: Box<dyn Read + Send>) -> io::Result<Option<Box<dyn Read + Send>>> {
-    let count = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let seen = count.clone();
     let taken = move || seen.load(std::sync::atomic::Ordering::Relaxed);
     let counted = Counted { inner: raw, count };
@@ -233,15 +282,15 @@ pub fn open(path: &Path) -> Result<Window, CaptureError> {
     // SAFETY: the map is read-only and private to this process's view of the file. If another process shortens the
     // file while it is read, the kernel raises SIGBUS and the run ends; no memory of ours is affected. Contents that
     // change under the map are hostile bytes like any other: every parser bounds-checks each access anew.
-    let map = unsafe { memmap2::Mmap::map(&file) };
+    let map = unsafe { Mmap::map(&file) };
     match map {
         Ok(map) => {
-            let _ = map.advise(memmap2::Advice::Sequential);
+            let _ = map.advise(Advice::Sequential);
             let first = &map[..map.len().min(4)];
             if is_compressed(first) {
                 return stream(Box::new(file)).map_err(fail);
             }
-            Ok(Window::whole(Bytes::from_owner(map)))
+            Ok(Window::mapped(map))
         }
         Err(_) => stream(Box::new(file)).map_err(fail),
     }

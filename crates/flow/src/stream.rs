@@ -10,8 +10,8 @@ use record::Anomaly;
 const MAX_WAITING_SEGMENTS: usize = 64;
 /// Out-of-order bytes that one side may keep waiting.
 const MAX_WAITING_BYTES: usize = 256 << 10;
-/// A jump of the sequence number beyond this is not a hole but another connection's packet or a lie; the largest window is 2³⁰.
-const MAX_HOLE: u32 = 1 << 30;
+/// A jump of the sequence number beyond this is not a hole but another connection's packet or a lie: windows in use stay far below (*assumed*).
+const MAX_HOLE: u32 = 1 << 26;
 /// Delivered segments remembered to compare retransmissions with.
 const REMEMBERED: usize = 4;
 
@@ -330,7 +330,7 @@ mod tests {
         let mut gaps = 0;
         for i in 0..10_000u32 {
             stream.add(100 + i * 3, b"xx", 2, &mut |_| (), &mut |p| {
-                gaps += u32::from(matches!(p, Piece::Gap(_)))
+                gaps += u32::from(matches!(p, Piece::Gap(_)));
             });
             assert!(stream.waiting.len() <= MAX_WAITING_SEGMENTS);
         }

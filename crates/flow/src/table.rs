@@ -465,7 +465,7 @@ impl<S> FlowTable<S> {
             let missed = other.stream.missed();
             let session = &mut cold.session;
             other.stream.acked(p.tcp.ack, &mut |a| anomalies.add(a), &mut |piece| {
-                pieces.give(wants, session, back, &piece)
+                pieces.give(wants, session, back, &piece);
             });
             if other.stream.missed() > missed {
                 note(&mut cold.history, &mut other.done, back, Done::GAP);

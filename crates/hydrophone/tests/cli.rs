@@ -47,7 +47,7 @@ fn a_truncated_capture_gives_what_it_holds_and_says_so() {
     let whole = std::fs::read(sample("kraken-new.pcapng")).expect("a sample");
     let dir = tempfile::tempdir().expect("a folder");
     let cut = dir.path().join("cut.pcapng");
-    std::fs::write(&cut, &whole[..whole.len() / 2 + 1]).expect("written");
+    std::fs::write(&cut, &whole[..=whole.len() / 2]).expect("written");
     let (exit, out, err) = code(&["read", cut.to_str().expect("UTF-8")]);
     assert_eq!(exit, 3);
     assert!(out.contains("PARTIAL") && out.contains("INFECTED"), "{out}");

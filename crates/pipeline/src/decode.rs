@@ -24,6 +24,8 @@ pub struct Placed {
 pub struct Decoded {
     pub buffers: Vec<Bytes>,
     pub packets: Vec<Placed>,
+    /// Indices of each shard's packets, in order.
+    pub of_shard: Vec<Vec<u32>>,
     /// The clock when the batch ends.
     pub clock: Option<Timestamp>,
 }
@@ -96,6 +98,7 @@ impl Decoder {
         let mut made = Decoded {
             buffers: batch.buffers.clone(),
             packets: Vec::with_capacity(batch.packets.len() + 16),
+            of_shard: vec![Vec::with_capacity(batch.packets.len() / 8); self.shards as usize],
             clock: batch.packets.last().map(|p| p.clock),
         };
         for meta in &batch.packets {
@@ -130,6 +133,9 @@ impl Decoder {
                 pieces.append(&mut sink.pieces);
                 made.buffers.push(Bytes::from(datagram.into_bytes()));
             }
+        }
+        for (i, placed) in made.packets.iter().enumerate() {
+            made.of_shard[placed.shard as usize].push(i as u32);
         }
         made
     }

@@ -87,7 +87,8 @@ impl Sensor {
 
     /// Follows the packets of this shard and gives the records that became known, in order.
     pub fn batch(&mut self, batch: &Decoded) -> Vec<(RecordKey, Record)> {
-        for placed in batch.packets.iter().filter(|p| p.shard == self.shard) {
+        for &i in &batch.of_shard[self.shard as usize] {
+            let placed = &batch.packets[i as usize];
             let arrival = Arrival {
                 packet: placed.packet,
                 payload: batch.payload(placed),

@@ -287,7 +287,8 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
             o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key
         };
         match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
-            Some(known) if known >= (e.db, e.evidence.value) => {}
+            // The order of the story is what it came to be, not what it once seemed.
+            Some(known) if stage != Stage::Order && known >= (e.db, e.evidence.value) => {}
             Some(_) => {
                 best.retain(|o| !same(&o));
                 best.push(e);

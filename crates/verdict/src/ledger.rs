@@ -271,7 +271,7 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
         }
         "generated_names" => add(has(Role::Resolver), "role: resolver", 0.2),
         "peer_walk" => {
-            add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3)
+            add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3);
         }
         "port_imposter" => {
             add(has(Role::P2pUser), "role: P2P user", 0.3);

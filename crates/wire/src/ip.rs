@@ -77,10 +77,13 @@ pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     } else if total < header {
         return sink.anomaly(Anomaly::BadLength);
     } else {
+        let mut packet = layer.limit(total);
         if total > layer.wire {
+            // A capture that was cut without saying so: the header knows how long the packet was.
             sink.anomaly(Anomaly::BadLength);
+            packet.wire = total;
         }
-        layer.limit(total).skip(header)
+        packet.skip(header)
     };
     if layer.bytes.get(..header).is_some_and(|h| checksum::fold(checksum::sum(h)) != 0xffff) {
         sink.anomaly(Anomaly::BadIpChecksum);

@@ -14,6 +14,7 @@ const PPP: u32 = 9;
 const RAW_BSD: u32 = 12;
 const RAW_OPENBSD: u32 = 14;
 const PPP_HDLC: u32 = 50;
+const PPI: u32 = 192;
 const PPP_ETHER: u32 = 51;
 const RAW: u32 = 101;
 const LOOP: u32 = 108;
@@ -30,6 +31,7 @@ pub fn decode(layer: Layer<'_>, link: u32, context: Context, sink: &mut impl Sin
         NULL | LOOP => loopback(layer, context, sink),
         PPP | PPP_HDLC => ppp_framed(layer, context, sink),
         PPP_ETHER => pppoe_session(layer, context, sink),
+        PPI => per_packet_information(layer, context, sink),
         LINUX_SLL => sll(layer, context, sink),
         LINUX_SLL2 => sll2(layer, context, sink),
         _ => sink.unknown_link(),
@@ -62,6 +64,8 @@ pub fn by_ether_type(ether_type: u16, layer: Layer<'_>, context: Context, sink: 
             None => sink.anomaly(Anomaly::TruncatedHeader),
         },
         0x8847 | 0x8848 => mpls(layer, context, sink),
+        // Cisco FabricPath: a tag, then the frame that it carries.
+        0x8903 => ethernet(layer.skip(2), context, sink),
         0x8864 => pppoe_session(layer, context, sink),
         // ARP names hosts, but every frame of theirs does so too; LLDP, STP, EAPOL, PPPoE discovery, Wake-on-LAN and their like are not IP.
         0x0806 | 0x88cc | 0x888e | 0x8863 | 0x0842 | 0x9000 | 0x88e1 | 0x893a => {}
@@ -107,7 +111,7 @@ fn ppp_framed(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         [0xff, 3, ..] => ppp(layer.skip(2), context, sink),
         // Cisco HDLC under the same link type: address, control, EtherType.
         [0x0f | 0x8f, 0, t0, t1, ..] => {
-            by_ether_type(u16::from_be_bytes([*t0, *t1]), layer.skip(4), context, sink)
+            by_ether_type(u16::from_be_bytes([*t0, *t1]), layer.skip(4), context, sink);
         }
         _ => ppp(layer, context, sink),
     }
@@ -138,6 +142,18 @@ fn loopback(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         // An EtherType in place of the family, as some writers do.
         0x0800 | 0x86dd => by_ether_type(family, layer.skip(4), context, sink),
         _ => sink.anomaly(Anomaly::UnknownNetwork),
+    }
+}
+
+/// Per-Packet Information (CACE): version, flags, length and the link type of what follows, in little-endian order.
+fn per_packet_information(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    let Some(&[_, _, l0, l1, d0, d1, d2, d3]) = layer.head::<8>() else {
+        return sink.anomaly(Anomaly::TruncatedHeader);
+    };
+    let (len, link) = (u16::from_le_bytes([l0, l1]), u32::from_le_bytes([d0, d1, d2, d3]));
+    match context.deeper() {
+        Some(context) if link != PPI && len >= 8 => decode(layer.skip(usize::from(len)), link, context, sink),
+        _ => sink.anomaly(Anomaly::BadLength),
     }
 }
 

@@ -53,6 +53,8 @@ fn every_link_type_finds_the_packet() {
         (1, "020000000002 020000000001 8847 00001 0ff 00002 1ff"),
         (1, "020000000002 020000000001 8864 1100 0001 0022 0021"),
         (1, "020000000002 020000000001 0028 aaaa03 000000 0800"),
+        (1, "020000000003 020000000004 8903 0041 020000000002 020000000001 0800"),
+        (192, "0000 0800 65000000"),
         (101, ""),
         (12, ""),
         (228, ""),
@@ -289,7 +291,7 @@ fn fragments_are_bounded_and_forgotten() {
     let mut incomplete = 0;
     let (last, bytes) = fragments_of(&[0; 64], &[32])[0].clone();
     table.add(last, &bytes, Timestamp::from_secs(31), &mut |a| {
-        incomplete += u32::from(a == Anomaly::FragmentIncomplete)
+        incomplete += u32::from(a == Anomaly::FragmentIncomplete);
     });
     assert!(incomplete > 10);
 }
