@@ -31,6 +31,7 @@ pub use catalogue::{Behaviour, CATALOGUE, Settings, detectors};
 pub use home::{Home, HomeGuess};
 pub use lore::{Application, Lore};
 pub use scene::{Chronicle, Detector, Fire, Scene};
+pub use table::HostTable;
 
 #[cfg(test)]
 mod testing;

@@ -165,6 +165,7 @@ impl Scene<'_> {
             source: Cow::Borrowed(fire.source),
             packets: fire.packets,
             flows: fire.flows,
+            community_ids: Vec::new(),
             remotes: fire.remotes,
             facts: fire.facts.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect(),
         };

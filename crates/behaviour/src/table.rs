@@ -39,6 +39,13 @@ impl<T: Default> HostTable<T> {
         self.hosts.get_mut(&host).map(|(_, t)| t)
     }
 
+    /// Every host, in the order of addresses.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let mut all: Vec<IpAddr> = self.hosts.keys().copied().collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Hosts that were forgotten.
     pub fn forgotten(&self) -> u64 {
         self.forgotten

@@ -13,7 +13,7 @@ mod source;
 mod write;
 
 pub use error::CaptureError;
-pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, ReadCounters, Source};
+pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, Source};
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};
 
 /// Runs the readers over arbitrary bytes and checks their promises: every packet lies within the input, and an end

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
-use record::{PacketId, Timestamp};
+use record::{Health, PacketId, Timestamp};
 
 use crate::CaptureError;
 use crate::format::{RawPacket, Reader};
@@ -98,35 +98,6 @@ pub enum Notice {
     },
 }
 
-/// What reading counted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ReadCounters {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes on the wire.
-    pub bytes: u64,
-    /// Bytes captured.
-    pub captured_bytes: u64,
-    /// Packets cut by the snap length.
-    pub cut_packets: u64,
-    /// Earliest time.
-    pub first: Option<Timestamp>,
-    /// Latest time.
-    pub last: Option<Timestamp>,
-    /// Steps back in time.
-    pub backward_jumps: u64,
-    /// The largest, in nanoseconds.
-    pub largest_backward_ns: u64,
-    /// Pauses of more than a minute.
-    pub pauses: u64,
-    /// The longest pause, in nanoseconds.
-    pub longest_pause_ns: u64,
-    /// Packets the capturing side dropped.
-    pub dropped_by_capture: u64,
-    /// Bytes of input read (of compressed inputs: unpacked).
-    pub offset: u64,
-}
-
 struct Active {
     reader: Reader,
     file: u32,
@@ -148,10 +119,9 @@ pub struct CaptureSet {
     active: Vec<Active>,
     heap: BinaryHeap<Reverse<(Timestamp, u32, usize)>>,
     notices: Vec<Notice>,
-    counters: ReadCounters,
+    counters: Health,
     clock: Timestamp,
     previous: Option<Timestamp>,
-    finished_offset: u64,
 }
 
 impl CaptureSet {
@@ -176,10 +146,9 @@ impl CaptureSet {
             active: Vec::new(),
             heap: BinaryHeap::new(),
             notices: Vec::new(),
-            counters: ReadCounters::default(),
+            counters: Health::default(),
             clock: Timestamp::MIN,
             previous: None,
-            finished_offset: 0,
         };
         let only = found.len() == 1;
         for (path, listed) in found {
@@ -250,12 +219,21 @@ impl CaptureSet {
         &self.notices
     }
 
-    /// What was counted so far.
-    pub fn counters(&self) -> ReadCounters {
-        let mut counters = self.counters;
-        counters.dropped_by_capture += self.active.iter().map(|a| a.dropped).sum::<u64>();
-        counters.offset = self.finished_offset + self.active.iter().map(|a| a.offset).sum::<u64>();
-        counters
+    /// What was counted so far: packets, bytes, times, drops.
+    pub fn health(&self) -> Health {
+        let mut health = self.counters.clone();
+        health.dropped_by_capture += self.active.iter().map(|a| a.dropped).sum::<u64>();
+        health
+    }
+
+    /// Packets read so far.
+    pub fn packets(&self) -> u64 {
+        self.counters.packets
+    }
+
+    /// Bytes of input read so far (of compressed inputs: unpacked).
+    pub fn offset(&self) -> u64 {
+        self.active.iter().map(|a| a.offset).sum()
     }
 
     /// Fills `batch` with the next packets; `false` when there are none left.
@@ -471,7 +449,7 @@ mod tests {
         let mut batch = Batch::default();
         assert!(set.next_batch(&mut batch));
         assert_eq!(batch.packets.iter().map(|p| p.clock.0).collect::<Vec<_>>(), [10, 40, 40, 50]);
-        assert_eq!((set.counters().backward_jumps, set.counters().largest_backward_ns), (1, 10));
+        assert_eq!((set.health().backward_jumps, set.health().largest_backward_ns), (1, 10));
     }
 
     #[test]
@@ -486,7 +464,7 @@ mod tests {
         let mut both = open(&[path, packed]).unwrap();
         let twice: Vec<i64> = (0..10_000).map(|i| i / 2).collect();
         assert_eq!(times(&mut both), twice);
-        assert_eq!(both.counters().packets, 10_000);
+        assert_eq!(both.packets(), 10_000);
     }
 
     #[test]

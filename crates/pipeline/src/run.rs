@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use behaviour::{Home, Settings};
-use capture::{Batch, CaptureError, CaptureSet, Notice, ReadCounters, Source};
+use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use ipnet::IpNet;
 use record::{Health, Record, RecordKey, Timestamp};
@@ -139,15 +139,14 @@ pub fn sense(
         let mut batch = Batch::default();
         while set.next_batch(&mut batch) {
             let made = decoder.decode(&batch);
-            let counters = set.counters();
-            progress(Progress { packets: counters.packets, bytes: counters.offset, clock: made.clock });
+            progress(Progress { packets: set.packets(), bytes: set.offset(), clock: made.clock });
             decoded(made);
             if options.stop.load(Ordering::Relaxed) {
                 interrupted = true;
                 break;
             }
         }
-        set.counters().last
+        set.health().last
     };
     let mut health = if options.threads == 1 {
         alone(sensors, &mut feed, &mut sink)
@@ -155,7 +154,7 @@ pub fn sense(
         together(options.threads - 1, sensors, &mut feed, &mut sink)
     };
     health.merge(&decoder.health);
-    health.merge(&read_health(&set.counters()));
+    health.merge(&set.health());
     let (mut notices, mut failures) = (Vec::new(), Vec::new());
     for notice in set.notices() {
         match notice {
@@ -172,23 +171,6 @@ pub fn sense(
     let inputs =
         set.files().iter().map(|f| Input { path: f.path.display().to_string(), size: f.size }).collect();
     Ok(Sensed { inputs, health, notices, failures, interrupted })
-}
-
-fn read_health(c: &ReadCounters) -> Health {
-    Health {
-        packets: c.packets,
-        bytes: c.bytes,
-        captured_bytes: c.captured_bytes,
-        cut_packets: c.cut_packets,
-        first: c.first,
-        last: c.last,
-        backward_jumps: c.backward_jumps,
-        largest_backward_ns: c.largest_backward_ns,
-        pauses: c.pauses,
-        longest_pause_ns: c.longest_pause_ns,
-        dropped_by_capture: c.dropped_by_capture,
-        ..Health::default()
-    }
 }
 
 impl RunOptions {

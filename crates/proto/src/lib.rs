@@ -1,6 +1,6 @@
 //! Which protocol is this really, whatever the port?
 //!
-//! A [`Session`] belongs to one flow. It first *recognises* the protocol by content ([`recognise`]), then hands the
+//! A [`Session`] belongs to one flow. It first *recognises* the protocol by content (`recognise`), then hands the
 //! bytes to that protocol's parser, and puts what it understands into the [`Outbox`] as records. Parsers are pure and
 //! lenient: they return what they understood and name the anomaly. Nothing here panics on any bytes.
 #![deny(missing_docs)]

@@ -145,6 +145,9 @@ pub struct Evidence {
     pub packets: Vec<PacketId>,
     /// The flows that prove it, at most 32.
     pub flows: Vec<FlowId>,
+    /// Their Community IDs, to join with other tools' records; distinct, in the order of `flows`.
+    #[serde(default)]
+    pub community_ids: Vec<String>,
     /// The remotes that it is about, at most 64.
     pub remotes: Vec<IpAddr>,
     /// Further values for a reader.

@@ -112,6 +112,23 @@ impl<'a> Tcp<'a> {
         self
     }
 
+    /// The client's next `n` bytes get lost before they are seen.
+    #[must_use]
+    pub fn hole(mut self, n: u32) -> Self {
+        self.seq = self.seq.wrapping_add(n);
+        self
+    }
+
+    /// The client says something that nobody acknowledges.
+    #[must_use]
+    pub fn unacknowledged(mut self, bytes: &[u8]) -> Self {
+        self.now += HALF_TRIP;
+        for part in bytes.chunks(MSS) {
+            self.send(true, PSH_ACK, part);
+        }
+        self
+    }
+
     /// Nothing is said for a while.
     #[must_use]
     pub fn wait(mut self, secs: f64) -> Self {

@@ -42,6 +42,17 @@ fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ident: u16, segment: &[u8]) 
     frame
 }
 
+/// The first fragment of a UDP datagram whose rest is left out.
+pub fn first_fragment(src: IpAddr, dst: IpAddr, ident: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = ipv4(v4(src), v4(dst), 17, ident, payload);
+    // More fragments, offset 0; the header's checksum follows.
+    frame[20..22].copy_from_slice(&[0x20, 0]);
+    frame[24..26].fill(0);
+    let check = fold(sum(&frame[14..34]));
+    frame[24..26].copy_from_slice(&check.to_be_bytes());
+    frame
+}
+
 fn checked(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, mut segment: Vec<u8>, at: usize) -> Vec<u8> {
     let pseudo = sum(&src.octets()) + sum(&dst.octets()) + u32::from(protocol) + segment.len() as u32;
     let check = fold(pseudo + sum(&segment));

@@ -7,6 +7,7 @@
 
 mod conversation;
 pub mod evaluate;
+pub mod floods;
 mod frame;
 pub mod office;
 pub mod protocols;

@@ -91,6 +91,13 @@ impl Script {
         self.put(at, frame);
     }
 
+    /// The first fragment of a datagram whose rest never comes.
+    pub fn first_fragment(&mut self, at: f64, from: &str, to: &str, payload: &[u8]) {
+        let ident = self.ident();
+        let frame = frame::first_fragment(End::new(from, 0).ip, End::new(to, 0).ip, ident, payload);
+        self.put(at, frame);
+    }
+
     /// A TCP conversation that begins at `at`.
     pub fn tcp(&mut self, at: f64, client: End, server: End) -> Tcp<'_> {
         let seqs = (self.rng.rand_u32(), self.rng.rand_u32());

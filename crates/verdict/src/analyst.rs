@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{CATALOGUE, Chronicle, Detector, Home, HomeGuess, Lore, Scene, Settings, detectors};
-use record::{Evidence, FactValue, NearMiss, Record, Stage, Timestamp};
+use record::{CommunityId, Evidence, FactValue, FlowId, NearMiss, Record, Stage, Timestamp, Tuple};
 
 use crate::host_book::{HostBook, HostPage};
 use crate::ledger::Ledger;
@@ -39,6 +39,39 @@ pub struct Analyst {
     desk: Option<Desk>,
 }
 
+/// Flows whose ends are remembered, so that evidence can name their Community IDs: at least this many, at most twice.
+const REMEMBERED_FLOWS: usize = 32_768;
+
+/// The ends of the flows seen last.
+#[derive(Default)]
+struct FlowMemory {
+    young: HashMap<FlowId, Tuple>,
+    old: HashMap<FlowId, Tuple>,
+}
+
+impl FlowMemory {
+    fn learn(&mut self, record: &Record) {
+        if let Record::Conn(c) = record {
+            self.young.insert(c.flow, c.tuple);
+            if self.young.len() >= REMEMBERED_FLOWS {
+                self.old = std::mem::take(&mut self.young);
+            }
+        }
+    }
+
+    /// The Community IDs of flows, each once; flows that were forgotten have none.
+    fn ids(&self, flows: &[FlowId]) -> Vec<String> {
+        let mut ids: Vec<String> = Vec::new();
+        for tuple in flows.iter().filter_map(|f| self.young.get(f).or_else(|| self.old.get(f))) {
+            let id = CommunityId::of(tuple).to_string();
+            if !ids.contains(&id) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+}
+
 /// Everything that needs to know where home is.
 struct Desk {
     how: String,
@@ -50,6 +83,7 @@ struct Desk {
     ledgers: HashMap<IpAddr, Ledger>,
     near: HashMap<(IpAddr, &'static str), NearMiss>,
     fresh: Vec<Evidence>,
+    flows: FlowMemory,
     first: Option<Timestamp>,
     ticked: Timestamp,
 }
@@ -95,11 +129,12 @@ impl Analyst {
             lore: Lore::new(home, self.limits.hosts),
             chronicle: Chronicle::default(),
             detectors: detectors(&self.settings, self.limits.hosts),
-            roles: Roles::default(),
-            book: HostBook::default(),
+            roles: Roles::new(self.limits.hosts),
+            book: HostBook::new(self.limits.hosts),
             ledgers: HashMap::new(),
             near: HashMap::new(),
             fresh: Vec::new(),
+            flows: FlowMemory::default(),
             first: None,
             ticked: Timestamp::MIN,
         };
@@ -161,26 +196,22 @@ impl Desk {
         self.lore.learn(record, at);
         self.roles.learn(record, self.lore.home(), at);
         self.book.learn(record, self.lore.home());
-        for (detector, behaviour) in self.detectors.iter_mut().zip(CATALOGUE) {
-            let mut scene = Scene {
-                now: at,
-                lore: &self.lore,
-                chronicle: &mut self.chronicle,
-                evidence: &mut self.fresh,
-                near: &mut self.near,
-                behaviour: behaviour.name,
-                stage: behaviour.stage,
-            };
-            detector.observe(record, &mut scene);
-        }
+        self.flows.learn(record);
+        self.each(at, |detector, scene| detector.observe(record, scene));
         self.bank();
     }
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
+        self.each(at, |detector, scene| detector.tick(scene));
+        self.bank();
+    }
+
+    /// Shows every detector the scene as it is now.
+    fn each(&mut self, now: Timestamp, mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>)) {
         for (detector, behaviour) in self.detectors.iter_mut().zip(CATALOGUE) {
             let mut scene = Scene {
-                now: at,
+                now,
                 lore: &self.lore,
                 chronicle: &mut self.chronicle,
                 evidence: &mut self.fresh,
@@ -188,9 +219,8 @@ impl Desk {
                 behaviour: behaviour.name,
                 stage: behaviour.stage,
             };
-            detector.tick(&mut scene);
+            look(detector.as_mut(), &mut scene);
         }
-        self.bank();
     }
 
     /// Takes what fired into the ledgers.
@@ -198,12 +228,13 @@ impl Desk {
         if self.fresh.is_empty() {
             return;
         }
-        for evidence in self.fresh.drain(..) {
+        for mut evidence in self.fresh.drain(..) {
+            evidence.community_ids = self.flows.ids(&evidence.flows);
             let roles = effective(
                 self.roles.roles(evidence.host),
                 self.chronicle.stages(evidence.host).into_iter().map(|s| s.0),
             );
-            let first = self.book.get(evidence.host).first.or(self.first).unwrap_or(evidence.ts);
+            let first = self.book.first(evidence.host).or(self.first).unwrap_or(evidence.ts);
             self.ledgers.entry(evidence.host).or_default().add(evidence, first, &roles);
         }
     }

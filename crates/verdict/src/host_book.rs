@@ -1,15 +1,13 @@
 //! Who the local hosts are, and how well each was seen.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use behaviour::Home;
+use behaviour::{Home, HostTable};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
 
 use crate::story::Names;
 
-/// Hosts remembered.
-const MAX_HOSTS: usize = 100_000;
 /// Ethernet addresses and names remembered of one host.
 const MAX_NAMES: usize = 8;
 
@@ -32,19 +30,15 @@ pub struct HostPage {
     pub first_spam: Option<Timestamp>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HostBook {
-    hosts: HashMap<IpAddr, HostPage>,
-    forgotten: u64,
+    hosts: HostTable<HostPage>,
 }
 
 impl HostBook {
-    fn page(&mut self, ip: IpAddr) -> Option<&mut HostPage> {
-        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&ip) {
-            self.forgotten += 1;
-            return None;
-        }
-        Some(self.hosts.entry(ip).or_default())
+    /// Remembers at most `hosts` hosts.
+    pub fn new(hosts: usize) -> Self {
+        Self { hosts: HostTable::new(hosts) }
     }
 
     pub fn learn(&mut self, record: &Record, home: &Home) {
@@ -53,16 +47,19 @@ impl HostBook {
             Record::Smtp(s)
                 if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth =>
             {
-                if let (Some(t), Some(page)) = (s.first_data_at, self.page(s.tuple.orig.ip)) {
+                if let Some(t) = s.first_data_at {
+                    let page = self.hosts.of(s.tuple.orig.ip, s.at);
                     page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
                 }
             }
             Record::Dhcp(d) => {
                 if let (Some(ip), Some(name)) = (d.ip, &d.host_name)
                     && home.contains(ip)
-                    && let Some(page) = self.page(ip)
-                    && (page.names.len() < MAX_NAMES || page.names.contains_key(name))
                 {
+                    let page = self.hosts.of(ip, d.at);
+                    if page.names.len() >= MAX_NAMES && !page.names.contains_key(name) {
+                        return;
+                    }
                     page.names.entry(name.clone()).or_insert((d.ts, d.ts)).1 = d.ts;
                 }
             }
@@ -76,7 +73,7 @@ impl HostBook {
             if !home.contains(ip) || c.packets[side] == 0 {
                 continue;
             }
-            let Some(page) = self.page(ip) else { continue };
+            let page = self.hosts.of(ip, c.at);
             page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
             page.last = page.last.max(Some(c.last));
             page.flows += 1;
@@ -101,17 +98,20 @@ impl HostBook {
     }
 
     pub fn hosts(&self) -> Vec<IpAddr> {
-        let mut all: Vec<_> = self.hosts.keys().copied().collect();
-        all.sort_unstable();
-        all
+        self.hosts.addresses()
     }
 
     pub fn get(&self, ip: IpAddr) -> HostPage {
-        self.hosts.get(&ip).cloned().unwrap_or_default()
+        self.hosts.get(ip).cloned().unwrap_or_default()
+    }
+
+    /// When the first flow of a host began.
+    pub fn first(&self, ip: IpAddr) -> Option<Timestamp> {
+        self.hosts.get(ip)?.first
     }
 
     pub fn forgotten(&self) -> u64 {
-        self.forgotten
+        self.hosts.forgotten()
     }
 }
 

@@ -346,6 +346,7 @@ mod tests {
             source: "test".into(),
             packets: vec![],
             flows: vec![],
+            community_ids: vec![],
             remotes: vec![],
             facts: BTreeMap::new(),
         }

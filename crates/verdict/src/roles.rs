@@ -1,9 +1,9 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::Home;
+use behaviour::{Home, HostTable};
 use record::{Conn, ConnPhase, Dns, Record, Smtp, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +17,6 @@ const RESOLVER_PEERS: usize = 3;
 const MONITOR_CONTACTS: usize = 8;
 /// Relative deviation of a monitor's period, at most (*assumed*).
 const MONITOR_JITTER: f64 = 0.05;
-/// Hosts remembered.
-const MAX_HOSTS: usize = 100_000;
 
 /// What a host is for, as far as its traffic shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,17 +74,15 @@ struct HostRoles {
 }
 
 /// Learns the roles of local hosts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Roles {
-    hosts: HashMap<IpAddr, HostRoles>,
+    hosts: HostTable<HostRoles>,
 }
 
 impl Roles {
-    fn of(&mut self, host: IpAddr) -> Option<&mut HostRoles> {
-        if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
-            return None;
-        }
-        Some(self.hosts.entry(host).or_default())
+    /// Remembers at most `hosts` hosts.
+    pub fn new(hosts: usize) -> Self {
+        Self { hosts: HostTable::new(hosts) }
     }
 
     /// Learns from a record.
@@ -101,16 +97,13 @@ impl Roles {
 
     fn learn_smtp(&mut self, s: &Smtp, home: &Home, now: Timestamp) {
         let server = s.tuple.resp.ip;
-        if home.contains(server)
-            && s.banner_code == Some(220)
-            && s.tuple.resp.port == 25
-            && let Some(host) = self.of(server)
-        {
+        if home.contains(server) && s.banner_code == Some(220) && s.tuple.resp.port == 25 {
+            let host = self.hosts.of(server, now);
             host.gain(Role::MailServer, now, || "accepts mail on port 25 with 220".into());
         }
         let client = s.tuple.orig.ip;
         if home.contains(client) && !home.contains(server) && s.mail_count > 0 && !s.auth {
-            let Some(host) = self.of(client) else { return };
+            let host = self.hosts.of(client, now);
             if s.accepted_count > 0 {
                 host.accepted += 1;
             } else {
@@ -132,7 +125,7 @@ impl Roles {
             return;
         }
         if home.contains(server) && d.rcode.is_some() {
-            let Some(host) = self.of(server) else { return };
+            let host = self.hosts.of(server, now);
             if host.clients.len() < RESOLVER_PEERS {
                 host.clients.insert(client);
             }
@@ -143,7 +136,7 @@ impl Roles {
             }
         }
         if home.contains(client) && !home.contains(server) && !d.recursion_desired {
-            let Some(host) = self.of(client) else { return };
+            let host = self.hosts.of(client, now);
             if host.upstreams.len() <= RESOLVER_PEERS {
                 host.upstreams.insert(server);
             }
@@ -166,9 +159,8 @@ impl Roles {
         };
         if let Some(role) = application.filter(|_| both) {
             for ip in [c.tuple.orig.ip, c.tuple.resp.ip] {
-                if home.contains(ip)
-                    && let Some(host) = self.of(ip)
-                {
+                if home.contains(ip) {
+                    let host = self.hosts.of(ip, now);
                     host.gain(role, now, || format!("{} with {}", c.service, c.tuple.resp));
                 }
             }
@@ -179,14 +171,14 @@ impl Roles {
             && c.tuple.resp.port == 25
             && home.contains(client)
         {
-            let Some(host) = self.of(client) else { return };
+            let host = self.hosts.of(client, now);
             host.period((c.tuple.resp.ip, c.tuple.resp.port), c.ts, now);
         }
     }
 
     /// The roles of a host.
     pub fn roles(&self, host: IpAddr) -> Vec<RoleSeen> {
-        self.hosts.get(&host).map(|h| h.seen.values().cloned().collect()).unwrap_or_default()
+        self.hosts.get(host).map(|h| h.seen.values().cloned().collect()).unwrap_or_default()
     }
 }
 
