@@ -36,6 +36,8 @@ use crate::{Detector, Fire, Scene, domains};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
+/// Times that the front page may be asked for again: a redirect to its secure or its `www` form, or both.
+const MAX_AGAIN: u32 = 2;
 /// Contacts remembered of one host, for the fan-out.
 const MAX_CONTACTS: usize = 64;
 
@@ -76,8 +78,10 @@ struct Fetch {
     remote: IpAddr,
     flow: FlowId,
     packets: Vec<PacketId>,
-    /// Further requests to the same site within `settle`.
+    /// Requests for something else of the same site within `settle`.
     more: u32,
+    /// The front page again within `settle`: a redirect, or a second try.
+    again: u32,
     judged: Option<bool>,
 }
 
@@ -114,7 +118,8 @@ impl Watcher {
             .rev()
             .find(|f| f.domain == fetch.domain && fetch.ts.since(f.ts) <= settle)
         {
-            earlier.more += u32::from(earlier.flow != fetch.flow || earlier.ts != fetch.ts);
+            earlier.more += fetch.more;
+            earlier.again += 1;
             return;
         }
         state.fetches.push_back(fetch);
@@ -180,6 +185,7 @@ impl Detector for Watcher {
             },
             packets: packets.clone(),
             more: u32::from(!page),
+            again: 0,
             judged: None,
         };
         self.fetch(host, fetch, scene.now);
@@ -218,7 +224,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
                 .iter()
                 .filter(|(t, ip)| *t >= fetch.ts && *t <= end && *ip != fetch.remote)
                 .count();
-            fetch.judged = Some(others <= settings.fan_out && fetch.more == 0);
+            fetch.judged = Some(others <= settings.fan_out && fetch.more == 0 && fetch.again <= MAX_AGAIN);
         }
     }
     let newest = state.fetches.back().map_or(scene.now, |f| f.ts);
@@ -319,6 +325,18 @@ mod tests {
         }
         b.tick(100.0);
         assert!(b.evidence.is_empty(), "sub-resources");
+    }
+
+    #[test]
+    fn a_redirect_to_the_secure_page_is_the_same_fetch() {
+        let mut b = bench();
+        for (i, site) in SITES.iter().enumerate() {
+            let t = 10.0 + 20.0 * i as f64;
+            visit(&mut b, t, *site, 0, "/");
+            b.feed(tls(t + 1.0, site.1, site.0), t + 1.0);
+        }
+        b.tick(100.0);
+        assert_eq!(b.evidence.len(), 1);
     }
 
     #[test]

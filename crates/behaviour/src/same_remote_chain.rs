@@ -39,6 +39,8 @@ use crate::{Detector, Fire, Scene, domains};
 
 /// UDP contacts remembered of one host.
 const MAX_CONTACTS: usize = 1024;
+/// Transfers without a UDP contact remembered of one host.
+const MAX_UNLINKED: usize = 16;
 /// Failed tries on port 80 remembered of one host.
 const MAX_FAILED: usize = 64;
 const STUDY: &str = "field study 2008: 100–200 kB from the same peer";
@@ -74,13 +76,39 @@ impl Default for Settings {
 }
 
 struct Contact {
+    /// When the first datagram went out.
+    first: Timestamp,
+    /// The latest word.
     ts: Timestamp,
     flow: FlowId,
     packet: PacketId,
 }
 
+/// A transfer that had no UDP contact when it was judged: the contact's flow may not have been told of yet.
+enum Unlinked {
+    Conn(Box<Conn>),
+    Post(Box<Http>),
+}
+
+impl Unlinked {
+    fn remote(&self) -> IpAddr {
+        match self {
+            Self::Conn(c) => c.tuple.resp.ip,
+            Self::Post(h) => h.tuple.resp.ip,
+        }
+    }
+
+    fn ts(&self) -> Timestamp {
+        match self {
+            Self::Conn(c) => c.ts,
+            Self::Post(h) => h.ts,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Host {
+    unlinked: VecDeque<Unlinked>,
     udp: BTreeMap<IpAddr, Contact>,
     failed: VecDeque<(Timestamp, IpAddr, FlowId, PacketId)>,
 }
@@ -105,7 +133,10 @@ impl Detector for Watcher {
                 let Some(host) = scene.outbound(&c.tuple) else { return };
                 let state = self.hosts.of(host, scene.now);
                 match c.tuple.transport {
-                    Transport::Udp => contact(state, c),
+                    Transport::Udp => {
+                        contact(state, c);
+                        again(&self.settings, host, state, c.tuple.resp.ip, scene);
+                    }
                     Transport::Tcp if c.phase == ConnPhase::Closed => {
                         tcp(&self.settings, host, state, c, scene);
                     }
@@ -114,7 +145,8 @@ impl Detector for Watcher {
             }
             Record::Http(h) => {
                 let Some(host) = scene.outbound(&h.tuple) else { return };
-                post(&self.settings, host, self.hosts.of(host, scene.now), h, scene);
+                let state = self.hosts.of(host, scene.now);
+                post(&self.settings, host, state, h, scene);
             }
             _ => {}
         }
@@ -136,7 +168,8 @@ fn contact(state: &mut Host, c: &Conn) {
     }
     let packet = c.key_packets.first().copied().unwrap_or_default();
     // The first contact is the beginning of the chain; the latest word keeps it alive.
-    let known = state.udp.entry(remote).or_insert(Contact { ts: c.last, flow: c.flow, packet });
+    let known = state.udp.entry(remote).or_insert(Contact { first: c.ts, ts: c.last, flow: c.flow, packet });
+    known.first = known.first.min(c.ts);
     known.ts = known.ts.max(c.last);
     if state.udp.len() > MAX_CONTACTS
         && let Some(oldest) = state.udp.iter().min_by_key(|(ip, k)| (k.ts, **ip)).map(|(ip, _)| *ip)
@@ -147,7 +180,29 @@ fn contact(state: &mut Host, c: &Conn) {
 
 /// The UDP contact with `remote` that lies before `ts`, if there is one in time.
 fn link<'a>(settings: &Settings, state: &'a Host, remote: IpAddr, ts: Timestamp) -> Option<&'a Contact> {
-    state.udp.get(&remote).filter(|k| ts.since(k.ts) <= settings.link)
+    state.udp.get(&remote).filter(|k| k.first <= ts && ts.since(k.ts) <= settings.link)
+}
+
+/// A UDP contact has become known: transfers from the same remote that had none are judged anew.
+fn again(settings: &Settings, host: IpAddr, state: &mut Host, remote: IpAddr, scene: &mut Scene<'_>) {
+    if !state.unlinked.iter().any(|u| u.remote() == remote) {
+        return;
+    }
+    for unlinked in std::mem::take(&mut state.unlinked) {
+        let in_time = unlinked.remote() == remote && link(settings, state, remote, unlinked.ts()).is_some();
+        match unlinked {
+            Unlinked::Conn(c) if in_time => tcp(settings, host, state, &c, scene),
+            Unlinked::Post(h) if in_time => post(settings, host, state, &h, scene),
+            other => state.unlinked.push_back(other),
+        }
+    }
+}
+
+fn remember(state: &mut Host, unlinked: Unlinked) {
+    state.unlinked.push_back(unlinked);
+    if state.unlinked.len() > MAX_UNLINKED {
+        state.unlinked.pop_front();
+    }
 }
 
 fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mut Scene<'_>) {
@@ -168,9 +223,12 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
     if !c.opaque_first(first) {
         return;
     }
-    let linked = link(settings, state, remote, c.ts);
     let inbound = c.bytes[1];
     let sized = (settings.transfer_min..=settings.transfer_max).contains(&inbound);
+    if (sized || port == 443) && link(settings, state, remote, c.ts).is_none() {
+        remember(state, Unlinked::Conn(Box::new(c.clone())));
+    }
+    let linked = link(settings, state, remote, c.ts);
     let name = |with, without| if linked.is_some() { Some(with) } else { without };
     let base = match port {
         446 | 447 if sized => name("transfer_447", Some("transfer_447_unlinked")),
@@ -229,7 +287,7 @@ fn is_prevalent(users: usize, hosts: usize) -> bool {
     hosts >= 20 && users >= 3 && users * 20 >= hosts
 }
 
-fn post(settings: &Settings, host: IpAddr, state: &Host, h: &Http, scene: &mut Scene<'_>) {
+fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &mut Scene<'_>) {
     let remote = h.tuple.resp.ip;
     let opaque = h.request.facts.is_some_and(|f| f.is_opaque());
     let odd_host = h.host.as_deref().is_none_or(|n| {
@@ -242,6 +300,9 @@ fn post(settings: &Settings, host: IpAddr, state: &Host, h: &Http, scene: &mut S
     if !sized || !contradicts(h) {
         scene.near(host, h.response.len as f64, settings.post_min as f64, "bytes answering an opaque POST");
         return;
+    }
+    if link(settings, state, remote, h.ts).is_none() {
+        remember(state, Unlinked::Post(Box::new(h.clone())));
     }
     let linked = link(settings, state, remote, h.ts);
     let base = match (h.tuple.resp.port, linked.is_some()) {
@@ -373,6 +434,26 @@ mod tests {
             b.feed(record(transfer(t, 443, 120_000)), t + 1.0);
             assert_eq!(b.grades(), grades, "{t}");
         }
+    }
+
+    #[test]
+    fn a_contact_that_is_told_late_still_links_but_one_that_came_later_does_not() {
+        let udp = |t: f64| {
+            let mut c = conn(t, Transport::Udp, REMOTE, 31_337);
+            c.service = Service::Opaque;
+            c.last = c.ts;
+            c.first_payload[0] = payload(&random(40, 1));
+            record(c)
+        };
+        let mut b = bench(None);
+        b.feed(record(transfer(200.0, 447, 100_000)), 210.0);
+        assert_eq!(b.grades(), ["transfer_447_unlinked"]);
+        b.feed(udp(190.0), 250.0);
+        assert_eq!(b.grades(), ["transfer_447"]);
+        let mut b = bench(None);
+        b.feed(record(transfer(200.0, 447, 100_000)), 210.0);
+        b.feed(udp(205.0), 265.0);
+        assert_eq!(b.grades(), ["transfer_447_unlinked"]);
     }
 
     #[test]

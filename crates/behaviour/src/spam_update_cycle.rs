@@ -5,7 +5,7 @@
 //! A template bot asks for new work after each batch (ATT&CK T1104). A mail server never does.
 //!
 //! ## How it decides
-//! A batch is at least 5 SMTP sessions that reached DATA, less than 300 s apart. A cycle is a batch with an update event
+//! A batch is at least 5 messages handed to mail servers, in sessions less than 300 s apart. A cycle is a batch with an update event
 //! (`same_remote_chain`, `module_download`) in the pause of at least 300 s before it, or at most 300 s before its beginning.
 //! Two cycles fire; three count more.
 //!
@@ -16,7 +16,7 @@
 //! A bot whose updates are not seen as such; one that sends without pause.
 //!
 //! ## Options
-//! `pause` (5m), `sessions` (5), `cycles` (2).
+//! `pause` (5m), `messages` (5), `cycles` (2).
 //!
 //! ## References
 //! R. Balupari, McAfee Avert Labs (2008): batches, then update, then spam again.
@@ -40,22 +40,22 @@ pub struct Settings {
     /// What separates batches (*assumed*).
     #[serde(with = "humantime_serde")]
     pub pause: Duration,
-    /// Sessions of a batch, at least (*assumed*).
-    pub sessions: u32,
+    /// Messages of a batch, at least (*assumed*).
+    pub messages: u32,
     /// Cycles, ≥ 2 (*assumed*).
     pub cycles: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { pause: Duration::from_mins(5), sessions: 5, cycles: 2 }
+        Self { pause: Duration::from_mins(5), messages: 5, cycles: 2 }
     }
 }
 
 struct Batch {
     first: Timestamp,
     last: Timestamp,
-    sessions: u32,
+    messages: u32,
     flow: FlowId,
     packet: PacketId,
 }
@@ -88,10 +88,16 @@ impl Detector for Watcher {
         if let Some(batch) = state.batches.iter_mut().rev().find(near) {
             batch.last = batch.last.max(s.ts);
             batch.first = batch.first.min(s.ts);
-            batch.sessions += 1;
+            batch.messages += s.data_count;
         } else {
             let packet = s.packets.first().copied().unwrap_or_default();
-            state.batches.push(Batch { first: s.ts, last: s.ts, sessions: 1, flow: s.flow, packet });
+            state.batches.push(Batch {
+                first: s.ts,
+                last: s.ts,
+                messages: s.data_count,
+                flow: s.flow,
+                packet,
+            });
             if state.batches.len() > MAX_BATCHES {
                 state.batches.remove(0);
             }
@@ -113,7 +119,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     updates.sort_unstable();
     let mut before: Option<Timestamp> = None;
     let mut cycles: Vec<&Batch> = Vec::new();
-    for batch in state.batches.iter().filter(|b| b.sessions >= settings.sessions) {
+    for batch in state.batches.iter().filter(|b| b.messages >= settings.messages) {
         let earliest =
             before.unwrap_or(batch.first.minus(settings.pause)).min(batch.first.minus(settings.pause));
         if updates.iter().any(|u| *u >= earliest && *u <= batch.first) {
@@ -148,7 +154,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         packets: cycles.iter().map(|b| b.packet).collect(),
         flows: cycles.iter().map(|b| b.flow).collect(),
         remotes: vec![],
-        facts: vec![("sessions", cycles.iter().map(|b| b.sessions.to_string()).collect::<Vec<_>>().into())],
+        facts: vec![("messages", cycles.iter().map(|b| b.messages.to_string()).collect::<Vec<_>>().into())],
     };
     scene.fire(fire);
 }
@@ -189,7 +195,7 @@ mod tests {
     fn the_edges() {
         assert!(
             run(&[900.0, 1500.0], &[1000.0, 2000.0], 4).evidence.is_empty(),
-            "four sessions are no batch"
+            "four messages are no batch"
         );
         assert!(
             run(&[699.0, 1500.0], &[1000.0, 2000.0], 6).evidence.is_empty(),
