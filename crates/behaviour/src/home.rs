@@ -8,12 +8,22 @@ use record::Tuple;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
     networks: Vec<IpNet>,
+    /// The same as (network, mask), because every record is asked about.
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
 }
 
 impl Home {
     /// Exactly these networks.
     pub fn of(networks: Vec<IpNet>) -> Self {
-        Self { networks }
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for network in &networks {
+            match network {
+                IpNet::V4(n) => v4.push((u32::from(n.network()), u32::from(n.netmask()))),
+                IpNet::V6(n) => v6.push((u128::from(n.network()), u128::from(n.netmask()))),
+            }
+        }
+        Self { networks, v4, v6 }
     }
 
     /// The private ranges: RFC 1918, shared address space (RFC 6598), link-local, unique local (RFC 4193).
@@ -27,7 +37,7 @@ impl Home {
             "fc00::/7",
             "fe80::/10",
         ];
-        Self { networks: RANGES.iter().filter_map(|r| r.parse().ok()).collect() }
+        Self::of(RANGES.iter().filter_map(|r| r.parse().ok()).collect())
     }
 
     /// The networks.
@@ -35,14 +45,21 @@ impl Home {
         &self.networks
     }
 
+    fn covers(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(ip) => self.v4.iter().any(|(net, mask)| u32::from(ip) & mask == *net),
+            IpAddr::V6(ip) => self.v6.iter().any(|(net, mask)| u128::from(ip) & mask == *net),
+        }
+    }
+
     /// Whether a host with this address is local.
     pub fn contains(&self, ip: IpAddr) -> bool {
-        !is_group(ip) && self.networks.iter().any(|n| n.contains(&ip))
+        self.covers(ip) && !is_group(ip)
     }
 
     /// Whether an address is somewhere else: neither local nor a group nor nobody's.
     pub fn is_external(&self, ip: IpAddr) -> bool {
-        !is_group(ip) && !self.networks.iter().any(|n| n.contains(&ip)) && !ip.is_loopback()
+        !self.covers(ip) && !is_group(ip) && !ip.is_loopback()
     }
 }
 
