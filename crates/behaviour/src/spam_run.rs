@@ -110,6 +110,7 @@ struct Host {
     senders: VecDeque<(Timestamp, String)>,
     oddities: BTreeSet<&'static str>,
     messages: u64,
+    encrypted: u64,
     recipients: u64,
     codes: BTreeMap<u16, u64>,
     told: (usize, u32, u32),
@@ -151,7 +152,9 @@ impl Detector for Watcher {
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
                 let smtp = c.tuple.resp.port == 25
                     || (c.service == Service::Smtp && !matches!(c.tuple.resp.port, 465 | 587));
-                let Some(host) = scene.outbound(&c.tuple).filter(|_| smtp && c.start_seen) else { return };
+                // Another protocol on port 25 is no mail; what was never answered may be.
+                let mail = smtp && (c.service == Service::Smtp || !c.service.is_recognised());
+                let Some(host) = scene.outbound(&c.tuple).filter(|_| mail && c.start_seen) else { return };
                 let state = self.hosts.of(host, scene.now);
                 session(state, c);
                 judge(&self.settings, host, state, c.ts, scene);
@@ -175,6 +178,7 @@ fn learn(state: &mut Host, s: &Smtp) {
         state.pending.pop_first();
     }
     state.messages += u64::from(s.data_count);
+    state.encrypted += u64::from(s.starttls_used);
     state.recipients += u64::from(s.rcpt_count);
     if let Some(code) = s.last_code {
         *state.codes.entry(code).or_default() += 1;
@@ -288,6 +292,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
     let facts = |state: &Host| {
         vec![
             ("messages", state.messages.into()),
+            ("encrypted_sessions", state.encrypted.into()),
             ("recipients", state.recipients.into()),
             ("exchangers", exchangers.len().into()),
             ("networks", networks.len().into()),
@@ -393,6 +398,18 @@ mod tests {
             .map(|g| g.times)
             .max();
         assert!(best.unwrap() >= 17);
+    }
+
+    #[test]
+    fn another_protocol_on_port_25_is_no_mail() {
+        let mut b = bench();
+        for i in 0..40 {
+            let t = 10.0 * f64::from(i);
+            let mut c = conn(t, Transport::Tcp, &format!("198.51.{i}.7"), 25);
+            c.service = Service::Stratum;
+            b.feed(record(c), t);
+        }
+        assert!(b.evidence.is_empty());
     }
 
     #[test]

@@ -82,13 +82,19 @@ impl Watcher {
 impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Smtp(s) = record else { return };
-        let Some(host) = scene.outbound(&s.tuple).filter(|_| s.data_count > 0 && !s.auth) else { return };
+        let Some(host) =
+            scene.outbound(&s.tuple).filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth)
+        else {
+            return;
+        };
+        // What STARTTLS hides counts as one message.
+        let messages = s.data_count.max(1);
         let state = self.hosts.of(host, scene.now);
         let near = |b: &&mut Batch| s.ts.0.abs_diff(b.last.0) < self.settings.pause.as_nanos() as u64;
         if let Some(batch) = state.batches.iter_mut().rev().find(near) {
             batch.last = batch.last.max(s.ts);
             batch.first = batch.first.min(s.ts);
-            batch.messages += s.data_count;
+            batch.messages += messages;
         } else {
             let packet = s.packets.first().copied().unwrap_or_default();
             state.batches.push(Batch {

@@ -44,7 +44,7 @@ impl Facts<'_> {
         let list = self.list(name);
         let mut shown: Vec<String> = list.iter().take(most).map(|n| defang(n)).collect();
         if list.len() > most {
-            shown.push(format!("… ({} in all)", list.len()));
+            shown.push("…".to_owned());
         }
         shown.join(", ")
     }
@@ -173,6 +173,11 @@ pub fn describe(e: &Evidence) -> String {
                 human_count(f.count("first_contacts"))
             )
         }
+        "spam_run" if f.count("messages") == 0 => format!(
+            "tried {} mail servers in {} networks and handed over no message in clear",
+            human_count(f.count("exchangers")),
+            human_count(f.count("networks"))
+        ),
         "spam_run" => {
             let mut s = format!(
                 "sent {} messages to {} recipients by {} mail servers in {} networks",

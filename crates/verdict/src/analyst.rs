@@ -345,7 +345,16 @@ fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Findi
     let mut add = |kind: &str, behaviour: &str, since: Option<Timestamp>| {
         found.extend(since.map(|since| Finding { kind: kind.into(), since, behaviour: behaviour.into() }));
     };
-    add("spam source", "spam_run", first("spam_run", "volume").filter(|_| !mail));
+    // Who knocks at many mail servers and hands over nothing is no spam source; what STARTTLS hides may be mail.
+    let count = |e: &crate::ScoredEvidence, fact: &str| match e.evidence.facts.get(fact) {
+        Some(FactValue::Count(n)) => *n,
+        _ => 0,
+    };
+    let handed_over = evidence
+        .iter()
+        .filter(|e| e.evidence.behaviour == "spam_run")
+        .any(|e| count(e, "messages") + count(e, "encrypted_sessions") > 0);
+    add("spam source", "spam_run", first("spam_run", "volume").filter(|_| !mail && handed_over));
     add("Kraken (Oderoor/Bobax, 2008)", "generated_names", first("generated_names", "exact"));
     add("Kraken (Oderoor/Bobax, 2008)", "kraken_frames", first("kraken_frames", "frames"));
     found
