@@ -336,4 +336,64 @@ mod tests {
         }
         assert!(gaps > 1000);
     }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Cutting, repeating, overlapping and (within what may wait) reordering never change a stream.
+        #[test]
+        fn segments_in_any_form_make_the_same_stream(
+            text in proptest::collection::vec(any::<u8>(), 1..400),
+            cuts in proptest::collection::vec((any::<prop::sample::Index>(), 1usize..60), 0..40),
+            start in any::<u32>(),
+            seed in any::<u64>(),
+        ) {
+            // Every byte is covered by the plain segments; the others repeat and overlap them.
+            let mut segments: Vec<(usize, usize)> = (0..text.len()).step_by(17).map(|at| (at, (at + 17).min(text.len()))).collect();
+            segments.extend(cuts.iter().map(|(at, len)| {
+                let at = at.index(text.len());
+                (at, (at + len).min(text.len()))
+            }));
+            let mut state = seed | 1;
+            for i in (1..segments.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                segments.swap(i, (state >> 33) as usize % (i + 1));
+            }
+            let mut stream = Stream::default();
+            stream.begin(start);
+            let (mut out, mut gaps, mut differs) = (Vec::new(), 0, 0);
+            for (from, to) in segments {
+                let bytes = &text[from..to];
+                stream.add(
+                    start.wrapping_add(from as u32),
+                    bytes,
+                    bytes.len() as u32,
+                    &mut |a| differs += u32::from(a == Anomaly::TcpOverlapDiffers),
+                    &mut |p| match p {
+                        Piece::Data(d) => out.extend_from_slice(d),
+                        Piece::Gap(_) => gaps += 1,
+                    },
+                );
+            }
+            prop_assert_eq!(out, text);
+            prop_assert_eq!((gaps, differs, stream.held()), (0, 0, 0));
+        }
+
+        /// Whatever comes, nothing panics and what waits stays bounded.
+        #[test]
+        fn any_segments_are_survived(
+            segments in proptest::collection::vec((any::<u32>(), 0usize..2000, any::<bool>()), 0..200),
+        ) {
+            let mut stream = Stream::default();
+            let body = vec![7u8; 2000];
+            for (seq, len, ack) in segments {
+                if ack {
+                    stream.acked(seq, &mut |_| (), &mut |_| ());
+                } else {
+                    stream.add(seq, &body[..len], len as u32, &mut |_| (), &mut |_| ());
+                }
+                prop_assert!(stream.held() <= MAX_WAITING_BYTES + 2000);
+            }
+        }
+    }
 }

@@ -76,15 +76,33 @@ pub fn write(dir: &Path, lines: &[Line], capture: &CaptureLine) -> anyhow::Resul
         }
     }
     put(HASHES, &hashes)?;
-    let there = dir.exists();
-    if there {
-        fs::rename(dir, &old).with_context(|| format!("cannot replace {}", dir.display()))?;
+    put_in_place(&fresh, dir, &old)
+}
+
+/// Moves the finished folder to its place. Where a case is there already, the two change places in one step, so that at
+/// every moment either the old case or the new one is there, whole.
+fn put_in_place(fresh: &Path, dir: &Path, old: &Path) -> anyhow::Result<()> {
+    if !dir.exists() {
+        return fs::rename(fresh, dir).with_context(|| format!("cannot make {}", dir.display()));
     }
-    fs::rename(&fresh, dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    if there {
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
+    if exchange(fresh, dir).is_ok() {
+        return fs::remove_dir_all(fresh).with_context(|| format!("cannot remove {}", fresh.display()));
     }
-    Ok(())
+    // A file system that cannot exchange: the old one steps aside first.
+    fs::rename(dir, old).with_context(|| format!("cannot replace {}", dir.display()))?;
+    fs::rename(fresh, dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
 /// Reads a case back.

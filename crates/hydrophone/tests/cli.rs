@@ -219,3 +219,27 @@ fn hostile_text_does_not_reach_the_terminal() {
     assert!(out.contains("asked for mail exchangers"), "{out}");
     assert!(!out.contains('\u{1b}'));
 }
+
+#[test]
+fn a_kill_at_any_moment_leaves_the_old_case_or_the_new_one() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let case = dir.path().join("case");
+    let old = path("kraken-blocked.pcapng");
+    let new = path("office-day.pcapng.zst");
+    assert_eq!(code(&["read", &old, "-o", case.to_str().expect("UTF-8")]).0, 0);
+    for i in 0..40u64 {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["read", "--quiet", if i % 2 == 0 { &new } else { &old }, "-o"])
+            .arg(&case)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it runs");
+        std::thread::sleep(std::time::Duration::from_millis(i * 7 % 180));
+        let _ = child.kill();
+        let _ = child.wait();
+        let (exit, out, err) = code(&["explain", case.to_str().expect("UTF-8"), testkit::BOT]);
+        assert_eq!(exit, 0, "round {i}: {err}");
+        assert!(out.contains("level +"), "round {i}");
+    }
+}
