@@ -216,7 +216,9 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
         }
         return;
     }
-    if !c.start_seen || c.missed_bytes[0] > 0 || c.service != Service::Opaque {
+    // A payload that the snap length cut is no hole: its front is there.
+    let holed = c.missed_bytes[0] > 0 && !c.first_payload[0].is_some_and(|p| p.is_cut());
+    if !c.start_seen || holed || c.service != Service::Opaque {
         return;
     }
     let first = c.first_speaker.unwrap_or(Direction::Orig);
@@ -467,7 +469,10 @@ mod tests {
         b.feed(record(late), 230.0);
         let mut holed = transfer(240.0, 443, 120_000);
         holed.missed_bytes = [10, 0];
-        b.feed(record(holed), 250.0);
+        b.feed(record(holed.clone()), 250.0);
         assert!(b.evidence.is_empty());
+        holed.first_payload[0] = Some(record::PayloadFacts::of(&random(40, 8), 50));
+        b.feed(record(holed), 260.0);
+        assert_eq!(b.evidence.len(), 1, "cut by the snap length");
     }
 }
