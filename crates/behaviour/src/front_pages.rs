@@ -8,7 +8,7 @@
 //! ## How it decides
 //! A fetch is a GET of "/" without Referer and cookie, or a TLS or QUIC handshake (of which only the name is seen), to a
 //! registrable domain on the list of news sites and portals. It is bare when in the 10 s after it the host opened
-//! connections to at most 2 other new hosts, and asked the same site for nothing else. Three bare fetches of
+//! connections to at most 2 other new hosts, and asked the same site for nothing else (a redirect to the page itself is no more). Three bare fetches of
 //! distinct domains within 600 s fire if they lie within 300 s of the host's first activity or within 600 s of a port-25
 //! probe; the latter counts more.
 //!

@@ -6,8 +6,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use record::{
-    Anomaly, AnomalyCounts, Chunk, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, Health, Mac,
-    PacketId, PayloadFacts, Progress, Service, Timestamp, Transport, Tuple,
+    Anomaly, Chunk, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, Health, Mac, PacketId,
+    PayloadFacts, Progress, Service, Timestamp, Transport, Tuple,
 };
 use wire::{Packet, TcpFlags};
 
@@ -691,13 +691,5 @@ impl<S> Flow<S> {
             orig_ttl: cold.orig_ttl,
             key_packets: cold.key_packets.clone(),
         }
-    }
-}
-
-/// Merges the anomaly counts of several tables.
-impl<S> FlowTable<S> {
-    /// What was strange.
-    pub fn anomalies(&self) -> &AnomalyCounts {
-        &self.health.anomalies
     }
 }

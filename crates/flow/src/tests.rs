@@ -238,7 +238,7 @@ fn a_full_table_forgets_the_unanswered_first() {
         w.send(("10.9.9.9", port), ("10.0.0.3", 80), Transport::Tcp, tcp, b"");
         assert!(w.table.len() <= 20);
     }
-    assert!(w.table.anomalies().of(record::Anomaly::FlowEvicted) >= 480);
+    assert!(w.table.health().anomalies.of(record::Anomaly::FlowEvicted) >= 480);
     w.tcp(false, ACK, 501, 106, b"still here");
     let conns = w.closed();
     assert!(conns.iter().any(|c| c.bytes == [5, 10]), "the conversation outlived the flood");
@@ -255,5 +255,5 @@ fn reassembly_is_bounded_over_all_flows() {
             w.send(from, SERVER, Transport::Tcp, tcp(1000 + i * 200, ACK), &[7; 100]);
         }
     }
-    assert!(w.table.anomalies().of(record::Anomaly::ReassemblyDropped) > 0);
+    assert!(w.table.health().anomalies.of(record::Anomaly::ReassemblyDropped) > 0);
 }

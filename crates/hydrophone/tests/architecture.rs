@@ -15,7 +15,7 @@ const STREET: &[(&str, &[&str])] = &[
     ("report", &["record", "behaviour", "verdict"]),
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
     ("hydrophone", &["record", "capture", "behaviour", "verdict", "report", "pipeline"]),
-    ("testkit", &["record", "capture", "behaviour", "verdict", "report", "pipeline"]),
+    ("testkit", &["record", "capture", "behaviour", "verdict", "pipeline"]),
 ];
 
 fn short(name: &str) -> &str {

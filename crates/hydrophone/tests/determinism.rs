@@ -28,13 +28,20 @@ fn one_two_and_five_threads_say_the_same() {
 
 #[test]
 fn so_does_a_small_budget_that_forgets() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("flood.pcapng");
+    std::fs::write(&path, testkit::floods::syn(400_000).pcapng()).expect("written");
     let run = |threads: &str| {
         let out = hydrophone()
             .args(["read", "--json", "--quiet", "--memory", "48MiB", "--threads", threads])
-            .arg(sample("office-day.pcapng.zst"))
+            .arg(&path)
             .output()
             .expect("it runs");
-        out.stdout
+        String::from_utf8(out.stdout).expect("UTF-8")
     };
-    assert!(run("1") == run("3"));
+    let one = run("1");
+    assert!(one.contains("\"flow_evicted\":"), "the flood does not fill the table");
+    for threads in ["1", "2", "5"] {
+        assert!(run(threads) == one, "{threads} threads");
+    }
 }

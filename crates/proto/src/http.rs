@@ -141,6 +141,15 @@ impl Head {
         Self::lenient(bytes).map(|head| (head, true))
     }
 
+    /// Reads a whole head and names what is wrong with it.
+    fn read(bytes: &[u8], request: bool, scene: &mut Scene<'_>) -> Option<Self> {
+        let parsed = Self::parse(bytes, request);
+        if !matches!(parsed, Some((_, false))) {
+            scene.out.strange(Anomaly::HttpMalformed);
+        }
+        parsed.map(|(head, _)| head)
+    }
+
     /// Three words, then lines with a colon.
     fn lenient(bytes: &[u8]) -> Option<Self> {
         let mut lines = bytes.split(|b| *b == b'\n').map(<[u8]>::trim_ascii);
@@ -383,14 +392,10 @@ impl HttpSession {
                     if head.is_empty() {
                         continue;
                     }
-                    let Some((head, lenient)) = Head::parse(&head, true) else {
-                        scene.out.strange(Anomaly::HttpMalformed);
+                    let Some(head) = Head::read(&head, true, scene) else {
                         self.client = Side::Lost;
                         continue;
                     };
-                    if lenient {
-                        scene.out.strange(Anomaly::HttpMalformed);
-                    }
                     let framing = match (head.chunked, head.length) {
                         (true, _) => Framing::Chunked,
                         (false, Some(n)) if n > 0 => Framing::Length(n),
@@ -436,14 +441,10 @@ impl HttpSession {
                     if head.is_empty() {
                         continue;
                     }
-                    let Some((head, lenient)) = Head::parse(&head, false) else {
-                        scene.out.strange(Anomaly::HttpMalformed);
+                    let Some(head) = Head::read(&head, false, scene) else {
                         self.server = Side::Lost;
                         continue;
                     };
-                    if lenient {
-                        scene.out.strange(Anomaly::HttpMalformed);
-                    }
                     self.response_head(&head, scene);
                 }
             }

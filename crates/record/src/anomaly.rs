@@ -26,7 +26,7 @@ anomalies! {
     BadLength = "bad_length",
     /// The IPv4 header's checksum is wrong.
     BadIpChecksum = "bad_ip_checksum",
-    /// The TCP or UDP checksum is wrong, by more packets than offloading explains.
+    /// The TCP or UDP checksum is wrong: damage, a decoy, or a card that was to fill it in after the capture.
     BadTransportChecksum = "bad_transport_checksum",
     /// IPv4 total length 0: segmentation offload on the capturing host.
     OffloadedLength = "offloaded_length",
