@@ -5,7 +5,7 @@
 use record::Timestamp;
 
 use crate::CaptureError;
-use crate::source::{Window, read_error};
+use crate::source::{Block, Window, read_error};
 
 /// Links of networks have no larger packets (Wireshark's limit too): a larger length is a broken file.
 const MAX_NETWORK_PACKET: u32 = 262_144;
@@ -27,7 +27,7 @@ pub struct RawPacket {
     pub ts: Timestamp,
     /// Link type number of the interface.
     pub link: u32,
-    /// Where it begins in the reader's buffer.
+    /// Where it begins in the reader's block.
     pub offset: usize,
     pub captured: u32,
     pub original: u32,
@@ -122,8 +122,8 @@ impl Reader {
         }
     }
 
-    pub fn buffer(&self) -> &bytes::Bytes {
-        self.window.buffer()
+    pub fn block(&self) -> &Block {
+        self.window.block()
     }
 
     pub fn generation(&self) -> u64 {
@@ -132,11 +132,6 @@ impl Reader {
 
     pub fn offset(&self) -> u64 {
         self.window.offset()
-    }
-
-    /// Lets memory go that was read a while ago.
-    pub fn release(&mut self) {
-        self.window.release();
     }
 
     /// Packets that the capturing side says it dropped, so far.
@@ -457,10 +452,9 @@ fn drops(body: &[u8], big: bool) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
 
     fn read(data: &[u8]) -> (Vec<RawPacket>, Option<String>) {
-        let mut reader = Reader::new(Window::whole(Bytes::copy_from_slice(data)), "test".into());
+        let mut reader = Reader::new(Window::memory(data.to_vec()), "test".into());
         let mut packets = Vec::new();
         loop {
             match reader.next_packet() {
@@ -591,7 +585,7 @@ mod tests {
         let mut body = vec![0; 12];
         body.extend([5, 0, 8, 0, 42, 0, 0, 0, 0, 0, 0, 0]);
         file.extend(block(5, &body, false));
-        let mut reader = Reader::new(Window::whole(Bytes::from(file)), "test".into());
+        let mut reader = Reader::new(Window::memory(file), "test".into());
         assert!(reader.next_packet().unwrap().is_none());
         assert_eq!(reader.dropped(), 42);
     }

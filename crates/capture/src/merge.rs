@@ -5,17 +5,16 @@ use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
 use record::{Health, PacketId, Timestamp};
 
 use crate::CaptureError;
 use crate::format::{RawPacket, Reader};
-use crate::source;
+use crate::source::{self, Block};
 
 /// A pause that may be a gap in the capture.
 const PAUSE: Duration = Duration::from_mins(1);
 /// Packets in a batch: enough that handing one over costs nothing per packet, few enough to stay in the cache.
-const BATCH: usize = 2048;
+const BATCH: usize = 1024;
 
 /// Where one packet lies, and when it came.
 #[derive(Clone, Copy, Debug)]
@@ -28,9 +27,9 @@ pub struct PacketMeta {
     pub id: PacketId,
     /// Link type number (LINKTYPE_…).
     pub link: u32,
-    /// Index of the buffer in the batch.
-    pub buffer: u32,
-    /// Where in the buffer it begins.
+    /// Index of the block in the batch.
+    pub block: u32,
+    /// Where in the block it begins.
     pub offset: usize,
     /// Bytes captured.
     pub captured: u32,
@@ -42,7 +41,7 @@ pub struct PacketMeta {
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The memory.
-    pub buffers: Vec<Bytes>,
+    pub blocks: Vec<Block>,
     /// The packets.
     pub packets: Vec<PacketMeta>,
 }
@@ -50,14 +49,14 @@ pub struct Batch {
 impl Batch {
     /// The captured bytes of a packet of this batch.
     pub fn frame(&self, meta: &PacketMeta) -> &[u8] {
-        self.buffers
-            .get(meta.buffer as usize)
+        self.blocks
+            .get(meta.block as usize)
             .and_then(|b| b.get(meta.offset..meta.offset + meta.captured as usize))
             .unwrap_or_default()
     }
 
     fn clear(&mut self) {
-        self.buffers.clear();
+        self.blocks.clear();
         self.packets.clear();
     }
 }
@@ -103,7 +102,7 @@ struct Active {
     file: u32,
     number: u64,
     head: RawPacket,
-    /// Buffer of this reader in the current batch: its index and generation.
+    /// Block of this reader in the current batch: its index and generation.
     registered: Option<(u32, u64)>,
     dropped: u64,
     offset: u64,
@@ -157,7 +156,7 @@ impl CaptureSet {
             set.look_at(path, size, window, listed, only);
         }
         for (name, bytes) in memory {
-            let window = Ok(source::Window::whole(Bytes::from_static(bytes)));
+            let window = Ok(source::Window::memory(bytes));
             set.look_at(name.into(), Some(bytes.len() as u64), window, false, true);
         }
         set.pending.sort_unstable_by_key(|&(ts, file)| Reverse((ts, file)));
@@ -241,7 +240,6 @@ impl CaptureSet {
         batch.clear();
         for active in &mut self.active {
             active.registered = None;
-            active.reader.release();
         }
         while batch.packets.len() < BATCH {
             self.begin_due();
@@ -299,11 +297,11 @@ impl CaptureSet {
         loop {
             let active = &mut self.active[slot];
             let generation = active.reader.generation();
-            let buffer = match active.registered {
+            let block = match active.registered {
                 Some((index, g)) if g == generation => index,
                 _ => {
-                    let index = batch.buffers.len() as u32;
-                    batch.buffers.push(active.reader.buffer().clone());
+                    let index = batch.blocks.len() as u32;
+                    batch.blocks.push(active.reader.block().clone());
                     active.registered = Some((index, generation));
                     index
                 }
@@ -318,7 +316,7 @@ impl CaptureSet {
                 clock,
                 id,
                 link: raw.link,
-                buffer,
+                block,
                 offset: raw.offset,
                 captured: raw.captured,
                 original: raw.original,
@@ -351,7 +349,7 @@ impl CaptureSet {
     fn finish(&mut self, slot: usize) {
         let active = &mut self.active[slot];
         active.dropped = active.reader.dropped();
-        active.reader = Reader::new(source::Window::whole(Bytes::new()), String::new());
+        active.reader = Reader::new(source::Window::memory([]), String::new());
     }
 
     fn count(&mut self, raw: &RawPacket) -> Timestamp {

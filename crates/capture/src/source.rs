@@ -1,133 +1,131 @@
-//! Bytes of an input: a memory-mapped file or a stream that is read in large blocks, decompressed on the way.
+//! Bytes of an input, read in blocks that stay in the processor's cache, decompressed on the way.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use memmap2::{Advice, Mmap, UncheckedAdvice};
-
 use crate::CaptureError;
 
-/// How much a stream is read at a time. Large enough that the copied remainder (less than one packet) is small change.
-const BLOCK: usize = 1 << 20;
+/// How much is read at a time. A block is written by the kernel, walked over and decoded while it lies in the second-level
+/// cache (a quarter of the 1 MiB that current cores have); the copied remainder, less than one packet, is small change.
+const BLOCK: usize = 256 << 10;
+/// Blocks kept for reading into again: more than all batches in flight hold, for otherwise new ones are made and dropped.
+const POOL: usize = 64;
 /// A stream may unpack to this much whatever its ratio.
 const BOMB_FREE: u64 = 256 << 20;
 /// Beyond that, the most bytes out per byte in. Real captures pack 2–20 to 1, floods of equal packets up to about 100 to 1 (*assumed*).
 const BOMB_RATIO: u64 = 250;
 
-/// How far behind the reader the pages of a map are kept: more than all batches in flight reach back.
-const KEPT: usize = 16 << 20;
-/// Advice is given for whole pages; a multiple of every page size in use.
-const PAGE: usize = 64 << 10;
+/// Memory that packets point into: shared, and read into again once nobody looks at it any more.
+#[derive(Clone, Debug, Default)]
+pub struct Block(Arc<Vec<u8>>);
 
-/// A map as shared bytes.
-struct MapBytes(Arc<Mmap>);
+impl Deref for Block {
+    type Target = [u8];
 
-impl AsRef<[u8]> for MapBytes {
-    fn as_ref(&self) -> &[u8] {
+    fn deref(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl From<Vec<u8>> for Block {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(bytes))
     }
 }
 
 /// A part of the input that is in memory, and how to get more.
 pub struct Window {
-    /// The map behind `bytes`, if it is one, and up to where its pages were let go.
-    map: Option<(Arc<Mmap>, usize)>,
-    bytes: Bytes,
+    block: Block,
+    /// How much of the block was read: `pos <= filled <= block.len()`.
+    filled: usize,
     pos: usize,
-    /// Offset of `bytes[0]` in the input.
+    /// Offset of the block's first byte in the input.
     base: u64,
     more: Option<Box<dyn Read + Send>>,
     generation: u64,
     failure: Option<io::Error>,
+    /// Blocks handed out before, oldest first.
+    pool: Vec<Block>,
 }
 
 impl Window {
-    /// A window over bytes that are all there.
-    pub fn whole(bytes: Bytes) -> Self {
-        Self { map: None, bytes, pos: 0, base: 0, more: None, generation: 0, failure: None }
-    }
-
-    /// A window over a memory-mapped file.
-    fn mapped(map: Mmap) -> Self {
-        let map = Arc::new(map);
-        Self { map: Some((map.clone(), 0)), ..Self::whole(Bytes::from_owner(MapBytes(map))) }
-    }
-
-    /// Lets the pages go that were read a while ago, so that a long file does not fill the memory. They stay readable:
-    /// whoever still looks at them brings them back from the file.
-    #[allow(unsafe_code)]
-    pub fn release(&mut self) {
-        let Some((map, released)) = &mut self.map else { return };
-        if self.pos.saturating_sub(*released) < 2 * KEPT {
-            return;
-        }
-        let until = (self.pos - KEPT) / PAGE * PAGE;
-        // SAFETY: the map is private, read-only and backed by a file. For such a map MADV_DONTNEED only drops the
-        // resident pages; the next access reads the same bytes from the file again (madvise(2)). Nothing was ever
-        // written to it that could be lost.
-        let _ =
-            unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, *released, until - *released) };
-        *released = until;
-    }
-
     /// A window over a stream.
     pub fn stream(more: Box<dyn Read + Send>) -> Self {
         Self {
-            map: None,
-            bytes: Bytes::new(),
+            block: Block::default(),
+            filled: 0,
             pos: 0,
             base: 0,
             more: Some(more),
             generation: 0,
             failure: None,
+            pool: Vec::new(),
         }
+    }
+
+    /// A window over bytes in memory.
+    pub fn memory(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
+        Self::stream(Box::new(io::Cursor::new(bytes)))
     }
 
     /// Makes the next `n` bytes available and returns how many are there: fewer only at the input's end.
     #[inline]
     pub fn ensure(&mut self, n: usize) -> usize {
-        let have = self.bytes.len() - self.pos;
+        let have = self.filled - self.pos;
         if have >= n || self.more.is_none() { have } else { self.refill(n) }
     }
 
     #[cold]
     fn refill(&mut self, n: usize) -> usize {
-        let rest = self.bytes.slice(self.pos..);
-        let mut block = Vec::with_capacity(rest.len() + n.max(BLOCK));
-        block.extend_from_slice(&rest);
-        if let Some(more) = self.more.as_mut() {
-            // Grown by what really arrives, so that a length field alone never allocates.
-            while block.len() < n {
-                let before = block.len();
-                match more.by_ref().take((BLOCK - before % BLOCK) as u64).read_to_end(&mut block) {
-                    Ok(0) => {
-                        self.more = None;
-                        break;
-                    }
-                    Ok(_) => {}
+        let mut next = self.free_block();
+        let carried = self.filled - self.pos;
+        if let Some(bytes) = Arc::get_mut(&mut next.0) {
+            bytes[..carried].copy_from_slice(&self.block[self.pos..self.filled]);
+            self.base += self.pos as u64;
+            self.pos = 0;
+            self.filled = carried;
+            while self.filled < n {
+                if bytes.len() == self.filled {
+                    // Grown by what really arrived, so that a length field alone never allocates.
+                    let larger = (self.filled * 2).min(n.max(BLOCK));
+                    bytes.resize(larger, 0);
+                }
+                let Some(more) = self.more.as_mut() else { break };
+                match more.read(&mut bytes[self.filled..]) {
+                    Ok(0) => self.more = None,
+                    Ok(read) => self.filled += read,
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => {
                         self.failure = Some(e);
                         self.more = None;
-                        break;
                     }
                 }
             }
         }
-        self.base += self.pos as u64;
-        self.pos = 0;
-        self.bytes = Bytes::from(block);
+        let used = std::mem::replace(&mut self.block, next);
+        if used.len() == BLOCK && self.pool.len() < POOL {
+            self.pool.push(used);
+        }
         self.generation += 1;
-        self.bytes.len()
+        self.filled
+    }
+
+    /// A block that nobody looks at: an old one, or a new one.
+    fn free_block(&mut self) -> Block {
+        let free = self.pool.iter_mut().position(|b| Arc::get_mut(&mut b.0).is_some());
+        match free {
+            Some(at) => self.pool.remove(at),
+            None => Block::from(vec![0; BLOCK.max(self.filled - self.pos)]),
+        }
     }
 
     /// The bytes from here on that are in memory.
     #[inline]
     pub fn rest(&self) -> &[u8] {
-        &self.bytes[self.pos..]
+        &self.block[self.pos..self.filled]
     }
 
     /// Steps over `n` bytes, which [`Self::ensure`] has promised.
@@ -151,18 +149,18 @@ impl Window {
         wanted - n
     }
 
-    /// The buffer in memory; packets point into it.
-    pub fn buffer(&self) -> &Bytes {
-        &self.bytes
+    /// The block in memory; packets point into it.
+    pub fn block(&self) -> &Block {
+        &self.block
     }
 
-    /// Where in [`Self::buffer`] the next byte lies.
+    /// Where in [`Self::block`] the next byte lies.
     #[inline]
     pub fn position(&self) -> usize {
         self.pos
     }
 
-    /// Changes whenever [`Self::buffer`] is another one.
+    /// Changes whenever [`Self::block`] is another one.
     #[inline]
     pub fn generation(&self) -> u64 {
         self.generation
@@ -260,40 +258,18 @@ fn is_compressed(first: &[u8]) -> bool {
     )
 }
 
-/// Opens a file (memory-mapped where it can be) or, for `-`, standard input.
+/// Opens a file or, for `-`, standard input.
 ///
 /// # Errors
 /// The input cannot be opened.
-#[allow(unsafe_code)]
 pub fn open(path: &Path) -> Result<Window, CaptureError> {
-    let name = path.display().to_string();
-    let fail = |source| CaptureError::Open { path: name.clone(), source };
-    if path.as_os_str() == "-" {
-        return stream(Box::new(io::stdin())).map_err(fail);
-    }
-    let file = File::open(path).map_err(fail)?;
-    let meta = file.metadata().map_err(fail)?;
-    if !meta.is_file() {
-        return stream(Box::new(file)).map_err(fail);
-    }
-    if meta.len() == 0 {
-        return Ok(Window::whole(Bytes::new()));
-    }
-    // SAFETY: the map is read-only and private to this process's view of the file. If another process shortens the
-    // file while it is read, the kernel raises SIGBUS and the run ends; no memory of ours is affected. Contents that
-    // change under the map are hostile bytes like any other: every parser bounds-checks each access anew.
-    let map = unsafe { Mmap::map(&file) };
-    match map {
-        Ok(map) => {
-            let _ = map.advise(Advice::Sequential);
-            let first = &map[..map.len().min(4)];
-            if is_compressed(first) {
-                return stream(Box::new(file)).map_err(fail);
-            }
-            Ok(Window::mapped(map))
-        }
-        Err(_) => stream(Box::new(file)).map_err(fail),
-    }
+    let fail = |source| CaptureError::Open { path: path.display().to_string(), source };
+    let raw: Box<dyn Read + Send> = if path.as_os_str() == "-" {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(fail)?)
+    };
+    stream(raw).map_err(fail)
 }
 
 /// A window over a stream, decompressed if its first bytes say so.

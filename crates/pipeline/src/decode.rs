@@ -1,7 +1,6 @@
 //! Batches of frames become batches of packets, each with its shard.
 
-use bytes::Bytes;
-use capture::{Batch, PacketMeta};
+use capture::{Batch, Block, PacketMeta};
 use record::{Anomaly, Health, PacketId, Timestamp};
 use wire::{FragmentPiece, Fragments, Packet, Sink};
 
@@ -12,8 +11,8 @@ pub struct Placed {
     pub ts: Timestamp,
     pub clock: Timestamp,
     pub id: PacketId,
-    /// Index of the buffer that the payload lies in.
-    pub buffer: u32,
+    /// Index of the block that the payload lies in.
+    pub block: u32,
     /// Where the frame (or the reassembled datagram) begins in it.
     pub base: usize,
     pub shard: u32,
@@ -22,7 +21,7 @@ pub struct Placed {
 /// Decoded packets with their memory.
 #[derive(Debug, Default)]
 pub struct Decoded {
-    pub buffers: Vec<Bytes>,
+    pub blocks: Vec<Block>,
     pub packets: Vec<Placed>,
     /// Indices of each shard's packets, in order.
     pub of_shard: Vec<Vec<u32>>,
@@ -34,8 +33,8 @@ impl Decoded {
     /// The captured payload of a packet of this batch.
     pub fn payload(&self, p: &Placed) -> &[u8] {
         let from = p.base + p.packet.payload_at;
-        self.buffers
-            .get(p.buffer as usize)
+        self.blocks
+            .get(p.block as usize)
             .and_then(|b| b.get(from..from + p.packet.payload_captured as usize))
             .unwrap_or_default()
     }
@@ -54,7 +53,7 @@ struct Collect<'a> {
     out: &'a mut Vec<Placed>,
     health: &'a mut Health,
     pieces: Vec<(FragmentPiece, Vec<u8>)>,
-    buffer: u32,
+    block: u32,
     base: usize,
 }
 
@@ -67,7 +66,7 @@ impl Sink for Collect<'_> {
             ts: self.meta.ts,
             clock: self.meta.clock,
             id: self.meta.id,
-            buffer: self.buffer,
+            block: self.block,
             base: self.base,
         });
     }
@@ -96,7 +95,7 @@ impl Decoder {
 
     pub fn decode(&mut self, batch: &Batch) -> Decoded {
         let mut made = Decoded {
-            buffers: batch.buffers.clone(),
+            blocks: batch.blocks.clone(),
             packets: Vec::with_capacity(batch.packets.len() + 16),
             of_shard: vec![Vec::with_capacity(batch.packets.len() / 8); self.shards as usize],
             clock: batch.packets.last().map(|p| p.clock),
@@ -108,7 +107,7 @@ impl Decoder {
                 out: &mut made.packets,
                 health: &mut self.health,
                 pieces: Vec::new(),
-                buffer: meta.buffer,
+                block: meta.block,
                 base: meta.offset,
             };
             wire::decode(batch.frame(meta), meta.link, meta.original, &mut sink);
@@ -126,12 +125,12 @@ impl Decoder {
                     out: &mut made.packets,
                     health: &mut self.health,
                     pieces: Vec::new(),
-                    buffer: made.buffers.len() as u32,
+                    block: made.blocks.len() as u32,
                     base: 0,
                 };
                 wire::decode_datagram(&datagram, &mut sink);
                 pieces.append(&mut sink.pieces);
-                made.buffers.push(Bytes::from(datagram.into_bytes()));
+                made.blocks.push(Block::from(datagram.into_bytes()));
             }
         }
         for (i, placed) in made.packets.iter().enumerate() {
