@@ -138,7 +138,7 @@ impl Detector for Watcher {
             threshold: 1.0,
             unit: "remotes with another protocol than the port's",
             source: "Wu et al. 2023, exemptions Ex1–Ex5",
-            packets: c.key_packets.clone(),
+            packets: c.key_packets.to_vec(),
             flows: vec![c.flow],
             remotes: vec![remote],
             facts: vec![

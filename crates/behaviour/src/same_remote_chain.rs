@@ -245,7 +245,7 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
         return;
     };
     let mut grades = vec![(base, 1)];
-    let mut packets = c.key_packets.clone();
+    let mut packets = c.key_packets.to_vec();
     let mut flows = vec![c.flow];
     if let Some(k) = linked {
         packets.push(k.packet);

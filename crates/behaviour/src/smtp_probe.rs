@@ -131,7 +131,7 @@ impl Detector for Watcher {
                     answered: c.packets[1] > 0 && !c.state.is_failure(),
                     banner: c.bytes[1] > 0,
                     flow: c.flow,
-                    packets: c.key_packets.clone(),
+                    packets: c.key_packets.to_vec(),
                 });
                 if state.attempts.len() > MAX_ATTEMPTS {
                     state.attempts.pop_front();
@@ -159,7 +159,7 @@ fn three_syns(host: IpAddr, c: &record::Conn, scene: &mut Scene<'_>) {
         threshold: 3.0,
         unit: "SYNs of one attempt",
         source: "retry default of old Windows",
-        packets: c.key_packets.clone(),
+        packets: c.key_packets.to_vec(),
         flows: vec![c.flow],
         remotes: vec![c.tuple.resp.ip],
         facts: vec![("target", c.tuple.resp.ip.to_string().into()), ("smtp_open", false.into())],

@@ -236,7 +236,7 @@ fn session(state: &mut Host, c: &Conn) {
         remote,
         messages: outcome.map_or(0, |o| o.messages),
         flow: c.flow,
-        packets: c.key_packets.clone(),
+        packets: c.key_packets.to_vec(),
     });
     if state.sessions.len() > MAX_SESSIONS {
         state.sessions.pop_front();

@@ -160,7 +160,7 @@ pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
         tuple: Tuple { orig: end(HOST, sport), resp: end(remote, port), transport },
         service: Service::Unknown,
         state: ConnState::SF,
-        history: String::new(),
+        history: record::History::default(),
         packets: [3, 3],
         bytes: [0, 0],
         frame_bytes: [0, 0],
@@ -176,12 +176,12 @@ pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
         vlan: None,
         tunnel_depth: 0,
         orig_ttl: 64,
-        key_packets: vec![PacketId::new(0, (secs * 1000.0) as u64 + 1)],
+        key_packets: [PacketId::new(0, (secs * 1000.0) as u64 + 1)].into_iter().collect(),
     }
 }
 
 pub fn record(conn: Conn) -> Record {
-    Record::Conn(Box::new(conn))
+    Record::Conn(conn)
 }
 
 /// A question of the host and its answer.
@@ -203,7 +203,7 @@ pub fn dns(secs: f64, query: &str, qtype: u16, rcode: u8, addr: Option<&str>) ->
             .collect(),
         rtt: None,
         response_len: 60,
-        packets: base.key_packets,
+        packets: base.key_packets.to_vec(),
     }))
 }
 
@@ -226,7 +226,7 @@ pub fn http(secs: f64, remote: &str, method: &str, host: Option<&str>, path: &st
         location: None,
         request: BodyFacts::default(),
         response: BodyFacts::default(),
-        packets: base.key_packets,
+        packets: base.key_packets.to_vec(),
     }
 }
 
@@ -243,7 +243,7 @@ pub fn tls(secs: f64, remote: &str, sni: &str) -> Record {
         alpn: None,
         ja4: None,
         cipher: None,
-        packets: base.key_packets,
+        packets: base.key_packets.to_vec(),
     }))
 }
 
@@ -277,7 +277,7 @@ pub fn smtp(secs: f64, remote: &str) -> Smtp {
         quit: true,
         odd_message_id: false,
         client_bytes: 2300,
-        packets: base.key_packets,
+        packets: base.key_packets.to_vec(),
     }
 }
 
@@ -299,6 +299,6 @@ pub fn frame(
         from,
         position: 0,
         facts: PayloadFacts::of(bytes, bytes.len() as u32),
-        packets: base.key_packets,
+        packets: base.key_packets.to_vec(),
     }))
 }

@@ -55,6 +55,11 @@ impl Batch {
             .unwrap_or_default()
     }
 
+    /// The clock at the end of the batch; `None` when it is empty.
+    pub fn clock(&self) -> Option<Timestamp> {
+        self.packets.last().map(|p| p.clock)
+    }
+
     fn clear(&mut self) {
         self.blocks.clear();
         self.packets.clear();

@@ -1,9 +1,6 @@
 //! What happened on a TCP connection, and the state that Zeek would name.
 
-use record::{ConnState, Direction, Transport};
-
-/// Letters of Zeek's history that are kept; longer histories repeat themselves.
-const MAX_HISTORY: usize = 24;
+use record::{ConnState, Direction, History, Transport};
 
 /// What one side of a connection has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,29 +22,18 @@ impl Done {
     }
 }
 
-const LETTERS: [(u16, char); 9] = [
-    (Done::SYN, 's'),
-    (Done::SYN_ACK, 'h'),
-    (Done::ACK, 'a'),
-    (Done::DATA, 'd'),
-    (Done::FIN, 'f'),
-    (Done::RST, 'r'),
-    (Done::GAP, 'g'),
-    (Done::RETRANSMIT, 't'),
-    (Done::BAD_CHECKSUM, 'c'),
-];
+/// Zeek's letter for each bit of [`Done`].
+const LETTERS: &[u8] = b"shadfrgtc";
 
-/// Notes that `side` did `what` for the first time.
-pub fn note(history: &mut String, done: &mut Done, side: Direction, what: u16) {
-    if done.has(what) || history.len() >= MAX_HISTORY {
-        done.0 |= what;
+/// Notes that `side` did `what` (one bit), the first time with a letter.
+#[inline]
+pub fn note(history: &mut History, done: &mut Done, side: Direction, what: u16) {
+    if done.has(what) {
         return;
     }
     done.0 |= what;
-    for (bit, letter) in LETTERS {
-        if bit == what {
-            history.push(if side == Direction::Orig { letter.to_ascii_uppercase() } else { letter });
-        }
+    if let Some(letter) = LETTERS.get(what.trailing_zeros() as usize) {
+        history.push(if side == Direction::Orig { letter.to_ascii_uppercase() } else { *letter });
     }
 }
 

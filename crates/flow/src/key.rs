@@ -1,25 +1,83 @@
 //! The name under which both directions of a flow are found.
 
-use std::net::IpAddr;
+use std::hash::{BuildHasher, Hasher};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use record::{Direction, Endpoint, Transport};
 use wire::Packet;
 
-/// Both ends in a fixed order, so that both directions make the same key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
-    pub low: Endpoint,
-    pub high: Endpoint,
-    pub transport: Transport,
+/// Both ends in a fixed order, so that both directions make the same key; packed, because every packet compares one.
+///
+/// Words 0–1 are the low address, 2–3 the high one (IPv4 in the last 32 bits), word 4 the ports, the protocol number and
+/// a bit for each end that is IPv6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Key([u64; 5]);
+
+/// An address in two words, and whether it is IPv6.
+const fn words(ip: IpAddr) -> ([u64; 2], bool) {
+    match ip {
+        IpAddr::V4(ip) => ([0, ip.to_bits() as u64], false),
+        IpAddr::V6(ip) => {
+            let bits = ip.to_bits();
+            ([(bits >> 64) as u64, bits as u64], true)
+        }
+    }
+}
+
+const fn address([a, b]: [u64; 2], v6: bool) -> IpAddr {
+    if v6 {
+        IpAddr::V6(Ipv6Addr::from_bits((a as u128) << 64 | b as u128))
+    } else {
+        IpAddr::V4(Ipv4Addr::from_bits(b as u32))
+    }
 }
 
 impl Key {
-    /// The key of a packet, and whether the packet goes from `low` to `high`.
+    /// The key of a packet, and whether the packet goes from the low end to the high one.
+    #[inline]
     pub fn of(p: &Packet) -> (Self, bool) {
-        let (src, dst) = (Endpoint { ip: p.src, port: p.sport }, Endpoint { ip: p.dst, port: p.dport });
-        let forward = src <= dst;
-        let (low, high) = if forward { (src, dst) } else { (dst, src) };
-        (Self { low, high, transport: p.transport }, forward)
+        let (src, src_v6) = words(p.src);
+        let (dst, dst_v6) = words(p.dst);
+        let forward = (src, p.sport) <= (dst, p.dport);
+        let (low, high, ports, v6) = if forward {
+            (src, dst, (p.sport, p.dport), (src_v6, dst_v6))
+        } else {
+            (dst, src, (p.dport, p.sport), (dst_v6, src_v6))
+        };
+        let rest = u64::from(ports.0) << 48
+            | u64::from(ports.1) << 32
+            | u64::from(p.transport.number()) << 8
+            | u64::from(v6.0) << 1
+            | u64::from(v6.1);
+        (Self([low[0], low[1], high[0], high[1], rest]), forward)
+    }
+
+    /// The hash under a table's seed.
+    #[inline]
+    pub fn hash(&self, seed: &impl BuildHasher) -> u64 {
+        let mut hasher = seed.build_hasher();
+        for word in self.0 {
+            hasher.write_u64(word);
+        }
+        hasher.finish()
+    }
+
+    /// The low end.
+    pub fn low(&self) -> Endpoint {
+        let [a, b, _, _, rest] = self.0;
+        Endpoint { ip: address([a, b], rest & 2 != 0), port: (rest >> 48) as u16 }
+    }
+
+    /// The high end.
+    pub fn high(&self) -> Endpoint {
+        let [_, _, a, b, rest] = self.0;
+        Endpoint { ip: address([a, b], rest & 1 != 0), port: (rest >> 32) as u16 }
+    }
+
+    /// What carries the flow.
+    #[inline]
+    pub const fn transport(&self) -> Transport {
+        Transport::of_number((self.0[4] >> 8) as u8)
     }
 }
 

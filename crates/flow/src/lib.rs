@@ -8,8 +8,10 @@
 
 mod history;
 mod key;
+mod state;
 mod stream;
 mod table;
+mod tcp;
 mod timer;
 
 pub use key::shard_of;

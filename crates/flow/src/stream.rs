@@ -24,32 +24,18 @@ pub enum Piece<'a> {
     Gap(u64),
 }
 
-#[derive(Debug, Default)]
-pub struct Stream {
+/// What the sequence numbers of one side say, whether or not anybody wants the bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Numbers {
     /// The next sequence number, once known.
     next: Option<u32>,
-    /// Segments beyond a hole, by their distance from the first byte of the stream.
-    waiting: BTreeMap<u64, Vec<u8>>,
-    waiting_bytes: usize,
-    /// Bytes of the stream before `next`.
-    passed: u64,
-    missed: u64,
     /// An acknowledgement beyond `next` that was seen once.
     unseen: Option<u32>,
-    delivered: [(u32, u32, u64); REMEMBERED],
-    turn: u8,
+    /// Bytes that the capture does not have.
+    pub missed: u64,
 }
 
-/// How a segment stood to the stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    /// It brought something new.
-    New,
-    /// All of it was there before.
-    Retransmission,
-}
-
-impl Stream {
+impl Numbers {
     /// Begins (or, in mid-stream, picks up) at `seq`.
     pub fn begin(&mut self, seq: u32) {
         if self.next.is_none() {
@@ -57,23 +43,7 @@ impl Stream {
         }
     }
 
-    /// Bytes that the capture does not have.
-    pub fn missed(&self) -> u64 {
-        self.missed
-    }
-
-    /// Bytes held out of order.
-    pub fn held(&self) -> usize {
-        self.waiting_bytes
-    }
-
-    /// Lets everything go that waits; returns how much it was.
-    pub fn release(&mut self) -> usize {
-        self.waiting.clear();
-        std::mem::take(&mut self.waiting_bytes)
-    }
-
-    /// Follows the sequence numbers only: nobody wants the bytes.
+    /// Follows a segment whose bytes nobody wants.
     pub fn pass(&mut self, seq: u32, len: u32) -> Fit {
         let next = *self.next.get_or_insert(seq);
         let ahead = seq.wrapping_sub(next);
@@ -93,26 +63,89 @@ impl Stream {
         Fit::Retransmission
     }
 
+    /// The other side acknowledged everything before `ack`: what is still missing there when it does so again, the
+    /// capture lost; gives how much. The first time may be the capture's own reordering.
+    fn lost(&mut self, ack: u32) -> Option<u32> {
+        let next = self.next?;
+        // One byte is a FIN that was not captured.
+        let hole = |ack: u32| Some(ack.wrapping_sub(next)).filter(|n| (2..MAX_HOLE).contains(n));
+        if hole(ack).is_none() {
+            self.unseen = None;
+            return None;
+        }
+        hole(self.unseen.replace(ack)?)
+    }
+
+    fn skip(&mut self, n: u64, report: &mut impl FnMut(Anomaly)) {
+        report(Anomaly::TcpGap);
+        self.missed += n;
+        self.next = self.next.map(|s| s.wrapping_add(n as u32));
+    }
+
+    /// As [`Stream::acked`], for a side none of whose bytes wait.
+    pub fn acked(&mut self, ack: u32, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
+        if let Some(hole) = self.lost(ack) {
+            report(Anomaly::TcpAckedUnseen);
+            self.skip(u64::from(hole), report);
+            out(Piece::Gap(u64::from(hole)));
+        }
+    }
+}
+
+/// The bytes of one side in order, for as long as somebody wants them.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// Segments beyond a hole, by their distance from where the stream began.
+    waiting: BTreeMap<u64, Vec<u8>>,
+    waiting_bytes: usize,
+    /// Bytes since the stream began that lie before the next sequence number.
+    passed: u64,
+    delivered: [(u32, u32, u64); REMEMBERED],
+    turn: u8,
+}
+
+/// How a segment stood to the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// It brought something new.
+    New,
+    /// All of it was there before.
+    Retransmission,
+}
+
+impl Stream {
+    /// Bytes held out of order.
+    pub fn held(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Lets everything go that waits; returns how much it was.
+    pub fn release(&mut self) -> usize {
+        self.waiting.clear();
+        std::mem::take(&mut self.waiting_bytes)
+    }
+
     /// Takes a segment of `len` bytes of which `bytes` were captured, and gives out what is now in order.
     pub fn add(
         &mut self,
+        numbers: &mut Numbers,
         seq: u32,
         bytes: &[u8],
         len: u32,
         report: &mut impl FnMut(Anomaly),
         out: &mut impl FnMut(Piece<'_>),
     ) -> Fit {
-        let next = *self.next.get_or_insert(seq);
+        let next = *numbers.next.get_or_insert(seq);
         let ahead = seq.wrapping_sub(next);
         if ahead == 0 {
-            self.deliver(seq, bytes, len, out);
-            self.drain(out);
+            self.deliver(numbers, seq, bytes, len, out);
+            self.drain(numbers, out);
             return Fit::New;
         }
         if ahead < MAX_HOLE {
             self.keep(u64::from(ahead), bytes, report);
             if self.waiting.len() > MAX_WAITING_SEGMENTS || self.waiting_bytes > MAX_WAITING_BYTES {
-                self.give_up_hole(report, out);
+                self.give_up_hole(numbers, report, out);
             }
             return Fit::New;
         }
@@ -120,70 +153,80 @@ impl Stream {
         self.compare(seq, bytes, len, report);
         if len > behind {
             let tail = bytes.get(behind as usize..).unwrap_or_default();
-            self.deliver(next, tail, len - behind, out);
-            self.drain(out);
+            self.deliver(numbers, next, tail, len - behind, out);
+            self.drain(numbers, out);
             return Fit::New;
         }
         Fit::Retransmission
     }
 
-    /// The other side acknowledged everything before `ack`: what is still missing there when it does so again, the
-    /// capture lost. The first time may be the capture's own reordering.
-    pub fn acked(&mut self, ack: u32, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
-        let Some(next) = self.next else { return };
-        let ahead = ack.wrapping_sub(next);
-        // One byte is a FIN that was not captured.
-        if ahead <= 1 || ahead >= MAX_HOLE {
-            self.unseen = None;
-            return;
-        }
-        let Some(unseen) = self.unseen.replace(ack) else { return };
-        let ahead = unseen.wrapping_sub(next);
-        if ahead <= 1 || ahead >= MAX_HOLE {
-            return;
-        }
+    /// The other side acknowledged everything before `ack`.
+    pub fn acked(
+        &mut self,
+        numbers: &mut Numbers,
+        ack: u32,
+        report: &mut impl FnMut(Anomaly),
+        out: &mut impl FnMut(Piece<'_>),
+    ) {
+        let Some(hole) = numbers.lost(ack) else { return };
         report(Anomaly::TcpAckedUnseen);
-        let target = self.passed + u64::from(ahead);
+        let target = self.passed + u64::from(hole);
         while self.passed < target {
             let hole_ends = self.waiting.first_key_value().map_or(target, |(&at, _)| at.min(target));
-            self.skip(hole_ends.saturating_sub(self.passed), report, out);
-            self.drain(out);
+            self.skip(numbers, hole_ends.saturating_sub(self.passed), report, out);
+            self.drain(numbers, out);
         }
     }
 
-    fn skip(&mut self, n: u64, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
+    fn skip(
+        &mut self,
+        numbers: &mut Numbers,
+        n: u64,
+        report: &mut impl FnMut(Anomaly),
+        out: &mut impl FnMut(Piece<'_>),
+    ) {
         if n == 0 {
             return;
         }
-        report(Anomaly::TcpGap);
-        self.missed += n;
+        numbers.skip(n, report);
         self.passed += n;
-        self.next = self.next.map(|s| s.wrapping_add(n as u32));
         out(Piece::Gap(n));
     }
 
     /// Too much waits behind the hole: it will not be filled.
-    fn give_up_hole(&mut self, report: &mut impl FnMut(Anomaly), out: &mut impl FnMut(Piece<'_>)) {
+    fn give_up_hole(
+        &mut self,
+        numbers: &mut Numbers,
+        report: &mut impl FnMut(Anomaly),
+        out: &mut impl FnMut(Piece<'_>),
+    ) {
         if let Some((&at, _)) = self.waiting.first_key_value() {
-            self.skip(at.saturating_sub(self.passed), report, out);
-            self.drain(out);
+            self.skip(numbers, at.saturating_sub(self.passed), report, out);
+            self.drain(numbers, out);
         }
     }
 
-    fn deliver(&mut self, seq: u32, bytes: &[u8], len: u32, out: &mut impl FnMut(Piece<'_>)) {
+    fn deliver(
+        &mut self,
+        numbers: &mut Numbers,
+        seq: u32,
+        bytes: &[u8],
+        len: u32,
+        out: &mut impl FnMut(Piece<'_>),
+    ) {
         self.remember(seq, bytes);
         out(Piece::Data(bytes));
         let cut = u64::from(len).saturating_sub(bytes.len() as u64);
         if cut > 0 {
-            self.missed += cut;
+            numbers.missed += cut;
             out(Piece::Gap(cut));
         }
         self.passed += u64::from(len);
-        self.next = Some(seq.wrapping_add(len));
+        numbers.next = Some(seq.wrapping_add(len));
     }
 
     /// Gives out what waits and is now in order.
-    fn drain(&mut self, out: &mut impl FnMut(Piece<'_>)) {
+    fn drain(&mut self, numbers: &mut Numbers, out: &mut impl FnMut(Piece<'_>)) {
         while let Some((&at, _)) = self.waiting.first_key_value() {
             if at > self.passed {
                 return;
@@ -192,8 +235,8 @@ impl Stream {
             self.waiting_bytes -= bytes.len();
             let known = (self.passed - at) as usize;
             if let Some(fresh) = bytes.get(known..).filter(|f| !f.is_empty()) {
-                let next = self.next.unwrap_or(0);
-                self.deliver(next, fresh, fresh.len() as u32, out);
+                let next = numbers.next.unwrap_or(0);
+                self.deliver(numbers, next, fresh, fresh.len() as u32, out);
             }
         }
     }
@@ -262,10 +305,15 @@ fn digest(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
+    fn begun(start: u32) -> (Stream, Numbers) {
+        let mut numbers = Numbers::default();
+        numbers.begin(start);
+        (Stream::default(), numbers)
+    }
+
     /// Runs segments through a stream; gives the text (gaps as dots) and the anomalies.
     fn run(start: u32, segments: &[(u32, &str)]) -> (String, Vec<Anomaly>) {
-        let mut stream = Stream::default();
-        stream.begin(start);
+        let (mut stream, mut numbers) = begun(start);
         let (mut text, mut anomalies) = (String::new(), Vec::new());
         for (seq, data) in segments {
             let mut out = |p: Piece<'_>| match p {
@@ -274,9 +322,9 @@ mod tests {
             };
             let mut report = |a| anomalies.push(a);
             match data.strip_prefix("ack") {
-                Some("") => stream.acked(*seq, &mut report, &mut out),
+                Some("") => stream.acked(&mut numbers, *seq, &mut report, &mut out),
                 _ => {
-                    stream.add(*seq, data.as_bytes(), data.len() as u32, &mut report, &mut out);
+                    stream.add(&mut numbers, *seq, data.as_bytes(), data.len() as u32, &mut report, &mut out);
                 }
             }
         }
@@ -325,11 +373,10 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let mut stream = Stream::default();
-        stream.begin(0);
+        let (mut stream, mut numbers) = begun(0);
         let mut gaps = 0;
         for i in 0..10_000u32 {
-            stream.add(100 + i * 3, b"xx", 2, &mut |_| (), &mut |p| {
+            stream.add(&mut numbers, 100 + i * 3, b"xx", 2, &mut |_| (), &mut |p| {
                 gaps += u32::from(matches!(p, Piece::Gap(_)));
             });
             assert!(stream.waiting.len() <= MAX_WAITING_SEGMENTS);
@@ -359,12 +406,12 @@ mod tests {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 segments.swap(i, (state >> 33) as usize % (i + 1));
             }
-            let mut stream = Stream::default();
-            stream.begin(start);
+            let (mut stream, mut numbers) = begun(start);
             let (mut out, mut gaps, mut differs) = (Vec::new(), 0, 0);
             for (from, to) in segments {
                 let bytes = &text[from..to];
                 stream.add(
+                    &mut numbers,
                     start.wrapping_add(from as u32),
                     bytes,
                     bytes.len() as u32,
@@ -384,13 +431,13 @@ mod tests {
         fn any_segments_are_survived(
             segments in proptest::collection::vec((any::<u32>(), 0usize..2000, any::<bool>()), 0..200),
         ) {
-            let mut stream = Stream::default();
+            let (mut stream, mut numbers) = (Stream::default(), Numbers::default());
             let body = vec![7u8; 2000];
             for (seq, len, ack) in segments {
                 if ack {
-                    stream.acked(seq, &mut |_| (), &mut |_| ());
+                    stream.acked(&mut numbers, seq, &mut |_| (), &mut |_| ());
                 } else {
-                    stream.add(seq, &body[..len], len as u32, &mut |_| (), &mut |_| ());
+                    stream.add(&mut numbers, seq, &body[..len], len as u32, &mut |_| (), &mut |_| ());
                 }
                 prop_assert!(stream.held() <= MAX_WAITING_BYTES + 2000);
             }

@@ -1,52 +1,42 @@
 //! The flow table.
 
-use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use record::{
-    Anomaly, Chunk, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, Health, Mac, PacketId,
-    PayloadFacts, Progress, Service, Timestamp, Transport, Tuple,
+    Anomaly, Chunk, Conn, ConnPhase, Direction, FlowFacts, FlowId, Health, PacketId, PayloadFacts, Progress,
+    Service, Timestamp, Transport,
 };
 use wire::{Packet, TcpFlags};
 
-use crate::history::{Done, note, state};
+use crate::history::{Done, note};
 use crate::key::{Key, opener};
-use crate::stream::{Fit, Piece, Stream};
-use crate::timer::Wheel;
+use crate::state::{Cold, Flags, Hot, cost};
+use crate::tcp;
+use crate::timer::{Tick, Wheel};
 
-/// A TCP connection with nothing to say; longer than the keep-alive pings of IRC and its kin (2–5 min), shorter than RFC 1122's two hours of TCP keep-alive, to bound memory (*assumed*).
-const TCP_IDLE: Duration = Duration::from_mins(30);
-/// A SYN that nobody answers: beyond the last retransmission of current systems' first five tries (1+2+4+8+16 s).
-const TCP_HALF_OPEN: Duration = Duration::from_mins(1);
-/// After FIN or RST, so that what trails behind is no new flow.
-const TCP_LINGER: Duration = Duration::from_secs(5);
-/// UDP and the rest: Zeek's `udp_inactivity_timeout`.
-const OTHER_IDLE: Duration = Duration::from_mins(1);
 /// How often a long flow tells of itself (DESIGN §4).
 const INTERIM: Duration = Duration::from_mins(5);
-/// What a flow costs, with its share of table, wheel and session: used to turn the budget into a number of flows.
-pub const FLOW_COST: usize = 1400;
 /// How many flows are looked at to find the one to evict.
 const EVICTION_SAMPLE: usize = 24;
-/// Packets named in a flow's record.
-const KEY_PACKETS: usize = 6;
+/// Packets whose flows are fetched from memory at once: as many misses as a core keeps under way, and some more.
+const GROUP: usize = 32;
 
 /// How much a table may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Flows.
-    pub flows: usize,
+    /// Bytes of flows and what hangs on them.
+    pub flow_bytes: usize,
     /// Bytes that wait for reassembly, over all flows.
     pub waiting_bytes: usize,
 }
 
 impl Limits {
-    /// Divides a budget in bytes: four fifths for flows, one for reassembly; at least 64 flows.
+    /// Divides a budget in bytes: four fifths for flows, one for reassembly.
     pub const fn of_budget(bytes: usize) -> Self {
-        let flows = bytes / 5 * 4 / FLOW_COST;
-        Self { flows: if flows < 64 { 64 } else { flows }, waiting_bytes: bytes / 5 }
+        Self { flow_bytes: bytes / 5 * 4, waiting_bytes: bytes / 5 }
     }
 }
 
@@ -54,7 +44,7 @@ impl Limits {
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival<'a> {
     /// What the headers say.
-    pub packet: Packet,
+    pub packet: &'a Packet,
     /// The captured payload.
     pub payload: &'a [u8],
     /// The time the capture gives.
@@ -70,7 +60,7 @@ pub trait Sessions {
     /// What is kept for each flow.
     type Session;
     /// A flow begins.
-    fn begin(&mut self, flow: &FlowFacts) -> Self::Session;
+    fn begin(&mut self) -> Self::Session;
     /// Bytes came.
     fn data(&mut self, flow: &FlowFacts, session: &mut Self::Session, chunk: Chunk<'_>) -> Progress;
     /// `bytes` bytes are missing; `at` is the clock when that became known, by packet `packet`.
@@ -87,86 +77,26 @@ pub trait Sessions {
     fn end(&mut self, flow: &FlowFacts, session: &mut Self::Session, at: Timestamp) -> Option<Service>;
     /// A flow's record.
     fn conn(&mut self, conn: Conn);
-}
-
-struct Side {
-    packets: u64,
-    bytes: u64,
-    frame_bytes: u64,
-    payload_packets: u64,
-    done: Done,
-    isn: u32,
-    stream: Stream,
-    first_payload: Option<PayloadFacts>,
-    mac: Option<Mac>,
-}
-
-impl Side {
-    fn new() -> Self {
-        Self {
-            packets: 0,
-            bytes: 0,
-            frame_bytes: 0,
-            payload_packets: 0,
-            done: Done::default(),
-            isn: 0,
-            stream: Stream::default(),
-            first_payload: None,
-            mac: None,
-        }
-    }
-}
-
-/// What is touched only now and then.
-struct Cold<S> {
-    session: S,
-    sides: [Side; 2],
-    history: String,
-    first_speaker: Option<Direction>,
-    last_speaker: Option<Direction>,
-    first_lengths: [i32; 8],
-    lengths: u8,
-    turns: u32,
-    syn_retransmits: u16,
-    vlan: Option<u16>,
-    orig_ttl: u8,
-    tunnel_depth: u8,
-    key_packets: Vec<PacketId>,
-    last_packet: PacketId,
-}
-
-struct Flow<S> {
-    key: Key,
-    /// Whether the originator is the key's low end.
-    orig_is_low: bool,
-    start_seen: bool,
-    wants_more: bool,
-    classified: bool,
-    /// FIN or RST was seen: the flow only lingers.
-    closing: bool,
-    service: Service,
-    ts: Timestamp,
-    last: Timestamp,
-    /// When it ends if nothing comes, by the clock.
-    deadline: Timestamp,
-    /// When it next tells of itself.
-    interim: Timestamp,
-    id: FlowId,
-    cold: Box<Cold<S>>,
+    /// About how many bytes of memory hang on a session.
+    fn weight(&self, session: &Self::Session) -> usize;
 }
 
 /// The flows of one shard.
 pub struct FlowTable<S> {
     index: HashTable<u32>,
     seed: RandomState,
-    flows: Vec<Option<Flow<S>>>,
+    /// The hot and the cold part of a flow stand at the same place.
+    pub(crate) hot: Vec<Hot>,
+    pub(crate) cold: Vec<Cold<S>>,
     free: Vec<u32>,
-    wheel: Wheel,
-    woken: Vec<u32>,
-    limits: Limits,
-    waiting_bytes: usize,
+    pub(crate) wheel: Wheel,
+    woken: Vec<(u32, Tick)>,
+    pub(crate) limits: Limits,
+    pub(crate) waiting_bytes: usize,
+    /// What open flows are charged with.
+    charged: usize,
     hand: usize,
-    health: Health,
+    pub(crate) health: Health,
 }
 
 impl<S> FlowTable<S> {
@@ -175,15 +105,22 @@ impl<S> FlowTable<S> {
         Self {
             index: HashTable::new(),
             seed: RandomState::default(),
-            flows: Vec::new(),
+            hot: Vec::new(),
+            cold: Vec::new(),
             free: Vec::new(),
             wheel: Wheel::new(),
             woken: Vec::new(),
             limits,
             waiting_bytes: 0,
+            charged: 0,
             hand: 0,
             health: Health::default(),
         }
+    }
+
+    /// Bytes that an open flow costs at least: one of which no payload was seen.
+    pub const fn flow_cost() -> usize {
+        cost::<S>()
     }
 
     /// Flows that are open now.
@@ -196,23 +133,70 @@ impl<S> FlowTable<S> {
         self.index.is_empty()
     }
 
+    /// Bytes that the open flows are charged with.
+    pub fn charged(&self) -> usize {
+        self.charged
+    }
+
     /// What was counted so far: flows, midstream pickups, gaps, evictions.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Takes a packet.
-    pub fn packet<H: Sessions<Session = S>>(&mut self, arrival: &Arrival<'_>, sessions: &mut H) {
+    /// Takes packets in order.
+    pub fn packets<'a, H: Sessions<Session = S>>(
+        &mut self,
+        arrivals: impl Iterator<Item = Arrival<'a>>,
+        sessions: &mut H,
+    ) {
+        let mut arrivals = arrivals.peekable();
+        let mut group: Vec<(Arrival<'a>, Key, bool, u64)> = Vec::with_capacity(GROUP);
+        while arrivals.peek().is_some() {
+            group.clear();
+            group.extend(arrivals.by_ref().take(GROUP).map(|arrival| {
+                let (key, forward) = Key::of(arrival.packet);
+                (arrival, key, forward, key.hash(&self.seed))
+            }));
+            self.fetch(&group);
+            for (arrival, key, forward, hash) in &group {
+                self.packet(arrival, *key, *forward, *hash, sessions);
+            }
+        }
+    }
+
+    /// Touches the flows of a group of packets, so that the processor waits for their memory all at once and not one after
+    /// another.
+    fn fetch(&self, group: &[(Arrival<'_>, Key, bool, u64)]) {
+        let mut slots = [u32::MAX; GROUP];
+        for (slot, (_, _, _, hash)) in slots.iter_mut().zip(group) {
+            // Whichever flow has this hash's place: nearly always the packet's own.
+            *slot = self.index.find(*hash, |_| true).copied().unwrap_or(u32::MAX);
+        }
+        let mut touched = 0u64;
+        for slot in slots {
+            if let (Some(hot), Some(cold)) = (self.hot.get(slot as usize), self.cold.get(slot as usize)) {
+                touched ^= hot.deadline.0.cast_unsigned()
+                    ^ u64::from(hot.flags.has(Flags::OPEN))
+                    ^ cold.payload_packets[0];
+            }
+        }
+        black_box(touched);
+    }
+
+    fn packet<H: Sessions<Session = S>>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        key: Key,
+        forward: bool,
+        hash: u64,
+        sessions: &mut H,
+    ) {
         self.wheel.begin(arrival.clock);
-        let (key, forward) = Key::of(&arrival.packet);
-        let hash = self.seed.hash_one(key);
-        let found = self.index.find(hash, |&slot| is_key(&self.flows, slot, &key)).copied();
+        let found = self.index.find(hash, |&slot| self.hot[slot as usize].key == key).copied();
         let slot = match found {
             Some(slot) if !self.is_over(slot, forward, arrival) => slot,
             Some(slot) => {
-                let at = self.flows[slot as usize]
-                    .as_ref()
-                    .map_or(arrival.clock, |f| f.deadline.min(arrival.clock));
+                let at = self.hot[slot as usize].deadline.min(arrival.clock);
                 self.close(slot, at, sessions);
                 self.open(key, hash, forward, arrival, sessions)
             }
@@ -225,22 +209,25 @@ impl<S> FlowTable<S> {
     pub fn advance<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
         let mut woken = std::mem::take(&mut self.woken);
         self.wheel.due(clock, &mut woken);
-        for slot in woken.drain(..) {
-            let Some(flow) = self.flows[slot as usize].as_mut() else { continue };
-            while flow.interim < flow.deadline && flow.interim <= clock {
-                let at = flow.interim;
-                flow.interim = at.plus(INTERIM);
+        for (slot, tick) in woken.drain(..) {
+            let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
+            // An entry that a later one has replaced, or of a flow that is gone.
+            if !hot.flags.has(Flags::OPEN) || cold.wake != tick {
+                continue;
+            }
+            while cold.interim < hot.deadline && cold.interim <= clock {
+                let at = cold.interim;
+                cold.interim = at.plus(INTERIM);
                 // A flow that is silent since its last word has nothing to add.
-                if flow.last.plus(INTERIM) >= at {
-                    sessions.conn(flow.tell(ConnPhase::Interim, at));
+                if hot.last.plus(INTERIM) >= at {
+                    sessions.conn(cold.tell(hot, ConnPhase::Interim, at));
                 }
             }
-            if flow.deadline <= clock {
-                let at = flow.deadline;
+            if hot.deadline <= clock {
+                let at = hot.deadline;
                 self.close(slot, at, sessions);
             } else {
-                let next = flow.deadline.min(flow.interim);
-                self.wheel.schedule(slot, next);
+                cold.wake = self.wheel.schedule(slot, hot.deadline.min(cold.interim));
             }
         }
         self.woken = woken;
@@ -248,18 +235,18 @@ impl<S> FlowTable<S> {
 
     /// The input ended: ends every flow.
     pub fn finish<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
-        for slot in 0..self.flows.len() as u32 {
-            if let Some(flow) = &self.flows[slot as usize] {
-                let at = flow.deadline.min(clock);
-                self.close(slot, at, sessions);
+        for slot in 0..self.hot.len() as u32 {
+            let hot = &self.hot[slot as usize];
+            if hot.flags.has(Flags::OPEN) {
+                self.close(slot, hot.deadline.min(clock), sessions);
             }
         }
     }
 
     /// Whether a packet of this key begins another flow: the old one timed out, or a new SYN says so.
     fn is_over(&self, slot: u32, forward: bool, arrival: &Arrival<'_>) -> bool {
-        let Some(flow) = &self.flows[slot as usize] else { return true };
-        if flow.deadline <= arrival.clock {
+        let hot = &self.hot[slot as usize];
+        if hot.deadline <= arrival.clock {
             return true;
         }
         let flags = arrival.packet.tcp.flags;
@@ -267,10 +254,11 @@ impl<S> FlowTable<S> {
         {
             return false;
         }
-        let side = &flow.cold.sides[flow.direction(forward).index()];
+        let side = hot.direction(forward).index();
         // Retransmitted: the same initial number. A simultaneous open: this side said nothing yet.
-        let silent = side.packets == 0;
-        let again = side.done.has(Done::SYN) && side.isn == arrival.packet.tcp.seq;
+        let silent = hot.sides[side].packets == 0;
+        let again =
+            hot.done[side].has(Done::SYN) && self.cold[slot as usize].isn[side] == arrival.packet.tcp.seq;
         !silent && !again
     }
 
@@ -282,66 +270,46 @@ impl<S> FlowTable<S> {
         arrival: &Arrival<'_>,
         sessions: &mut H,
     ) -> u32 {
-        if self.index.len() >= self.limits.flows {
+        while self.charged + Self::flow_cost() > self.limits.flow_bytes && !self.index.is_empty() {
             self.evict(arrival.clock, sessions);
         }
-        let p = &arrival.packet;
+        let p = arrival.packet;
         let (direction, start_seen) = opener(p);
-        let orig_is_low = forward == (direction == Direction::Orig);
-        let id = FlowId { packet: arrival.id, layer: p.layer };
-        let facts = FlowFacts {
-            id,
-            tuple: tuple(&key, orig_is_low),
-            ts: arrival.ts,
-            start_seen,
-            service: p.carries.unwrap_or(Service::Unknown),
-        };
         if !start_seen && p.transport == Transport::Tcp {
             self.health.midstream_tcp += 1;
             self.health.anomalies.add(Anomaly::MidstreamPickup);
         }
-        let cold = Box::new(Cold {
-            session: sessions.begin(&facts),
-            sides: [Side::new(), Side::new()],
-            history: String::new(),
-            first_speaker: None,
-            last_speaker: None,
-            first_lengths: [0; 8],
-            lengths: 0,
-            turns: 0,
-            syn_retransmits: 0,
-            vlan: p.vlan,
-            orig_ttl: p.ttl,
-            tunnel_depth: p.layer,
-            key_packets: Vec::new(),
-            last_packet: arrival.id,
-        });
-        let flow = Flow {
+        let mut flags = Flags::of(Flags::OPEN);
+        flags.set(Flags::ORIG_IS_LOW, forward == (direction == Direction::Orig));
+        flags.set(Flags::START_SEEN, start_seen);
+        flags.set(Flags::WANTS_MORE, p.carries.is_none());
+        flags.set(Flags::CLASSIFIED, p.carries.is_some());
+        let hot = Hot {
             key,
-            orig_is_low,
-            start_seen,
-            wants_more: p.carries.is_none(),
-            classified: p.carries.is_some(),
-            closing: false,
-            service: facts.service,
-            ts: arrival.ts,
             last: arrival.ts,
-            deadline: Timestamp::MAX,
-            interim: arrival.clock.plus(INTERIM),
-            id,
-            cold,
+            flags,
+            service: p.carries.unwrap_or(Service::Unknown),
+            last_packet: arrival.id,
+            ..Hot::default()
         };
-        let slot = if let Some(slot) = self.free.pop() {
-            self.flows[slot as usize] = Some(flow);
-            slot
+        let mut cold = Cold::new(sessions.begin(), FlowId { packet: arrival.id, layer: p.layer }, arrival.ts);
+        cold.interim = arrival.clock.plus(INTERIM);
+        cold.vlan = p.vlan;
+        cold.orig_ttl = p.ttl;
+        cold.charged = Self::flow_cost() as u32;
+        self.charged += Self::flow_cost();
+        let first_deadline = arrival.clock.plus(hot.patience()).min(cold.interim);
+        let slot = self.free.pop().unwrap_or(self.hot.len() as u32);
+        cold.wake = self.wheel.schedule(slot, first_deadline);
+        if (slot as usize) < self.hot.len() {
+            self.hot[slot as usize] = hot;
+            self.cold[slot as usize] = cold;
         } else {
-            self.flows.push(Some(flow));
-            (self.flows.len() - 1) as u32
-        };
-        let (flows, seed) = (&self.flows, &self.seed);
-        self.index
-            .insert_unique(hash, slot, |&s| flows[s as usize].as_ref().map_or(0, |f| seed.hash_one(f.key)));
-        self.wheel.schedule(slot, arrival.clock.plus(TCP_LINGER));
+            self.hot.push(hot);
+            self.cold.push(cold);
+        }
+        let (flows, seed) = (&self.hot, &self.seed);
+        self.index.insert_unique(hash, slot, |&s| flows[s as usize].key.hash(seed));
         slot
     }
 
@@ -352,49 +320,32 @@ impl<S> FlowTable<S> {
         arrival: &Arrival<'_>,
         sessions: &mut H,
     ) {
-        let Some(flow) = self.flows[slot as usize].as_mut() else { return };
-        let p = &arrival.packet;
-        let from = flow.direction(forward);
-        flow.last = flow.last.max(arrival.ts);
-        let cold = flow.cold.as_mut();
-        let side = &mut cold.sides[from.index()];
-        if side.packets == 0 {
-            side.mac = p.mac;
-        }
-        side.packets += 1;
-        side.bytes += u64::from(p.payload_len);
-        side.frame_bytes += u64::from(p.frame_len);
-        cold.last_packet = arrival.id;
-        let first_of_side = p.payload_len > 0 && side.first_payload.is_none();
-        if (cold.key_packets.is_empty() || first_of_side) && cold.key_packets.len() < KEY_PACKETS {
-            cold.key_packets.push(arrival.id);
+        let hot = &mut self.hot[slot as usize];
+        let p = arrival.packet;
+        let from = hot.direction(forward);
+        let side = from.index();
+        hot.last = hot.last.max(arrival.ts);
+        hot.last_packet = arrival.id;
+        let volume = &mut hot.sides[side];
+        volume.packets += 1;
+        volume.bytes += u64::from(p.payload_len);
+        volume.frame_bytes += u64::from(p.frame_len);
+        let first = volume.packets == 1;
+        if first {
+            self.cold[slot as usize].mac[side] = p.mac;
         }
         if p.bad_checksum {
             self.health.anomalies.add(Anomaly::BadTransportChecksum);
-            note(&mut cold.history, &mut side.done, from, Done::BAD_CHECKSUM);
+            note(&mut self.cold[slot as usize].history, &mut hot.done[side], from, Done::BAD_CHECKSUM);
         }
         if p.payload_len > 0 {
-            if first_of_side {
-                side.first_payload = Some(PayloadFacts::of(arrival.payload, p.payload_len));
-                cold.first_speaker = cold.first_speaker.or(Some(from));
-            }
-            side.payload_packets += 1;
-            if cold.last_speaker != Some(from) {
-                cold.turns += u32::from(cold.last_speaker.is_some());
-                cold.last_speaker = Some(from);
-            }
-            if usize::from(cold.lengths) < cold.first_lengths.len() {
-                let len = p.payload_len.min(i32::MAX as u32) as i32;
-                cold.first_lengths[usize::from(cold.lengths)] =
-                    if from == Direction::Orig { len } else { -len };
-                cold.lengths += 1;
-            }
+            spoke(hot, &mut self.cold[slot as usize], from, arrival);
         }
         if p.transport == Transport::Tcp {
-            self.tcp(slot, from, arrival, sessions);
+            tcp::follow(self, slot, from, arrival, sessions);
         } else {
-            flow.deadline = arrival.clock.plus(OTHER_IDLE);
-            if flow.wants_more && p.payload_len > 0 {
+            hot.deadline = arrival.clock.plus(hot.patience());
+            if hot.flags.has(Flags::WANTS_MORE) && p.payload_len > 0 {
                 let chunk = Chunk {
                     from,
                     bytes: arrival.payload,
@@ -403,155 +354,43 @@ impl<S> FlowTable<S> {
                     at: arrival.clock,
                     packet: arrival.id,
                 };
-                let facts = flow.facts();
-                let progress = sessions.data(&facts, &mut flow.cold.session, chunk);
-                flow.progress(progress, arrival.clock, sessions);
+                let cold = &mut self.cold[slot as usize];
+                let facts = cold.facts(hot);
+                let progress = sessions.data(&facts, &mut cold.session, chunk);
+                settle(hot, cold, progress, arrival.clock, sessions);
+                self.charge(slot, sessions);
+            } else if first && p.payload_len > 0 {
+                self.charge(slot, sessions);
             }
         }
     }
 
-    fn tcp<H: Sessions<Session = S>>(
-        &mut self,
-        slot: u32,
-        from: Direction,
-        arrival: &Arrival<'_>,
-        sessions: &mut H,
-    ) {
-        let Some(flow) = self.flows[slot as usize].as_mut() else { return };
-        let p = &arrival.packet;
-        let flags = p.tcp.flags;
-        let anomalies = &mut self.health.anomalies;
-        let facts = flow.facts();
-        let cold = flow.cold.as_mut();
-        let syn = flags.has(TcpFlags::SYN);
-        let data_seq = if syn { p.tcp.seq.wrapping_add(1) } else { p.tcp.seq };
-        {
-            let side = &mut cold.sides[from.index()];
-            if syn {
-                if side.done.has(Done::SYN | Done::SYN_ACK) {
-                    cold.syn_retransmits =
-                        cold.syn_retransmits.saturating_add(u16::from(from == Direction::Orig));
-                } else {
-                    side.isn = p.tcp.seq;
-                }
-                let what = if flags.has(TcpFlags::ACK) { Done::SYN_ACK } else { Done::SYN };
-                note(&mut cold.history, &mut side.done, from, what);
-                side.stream.begin(data_seq);
-                if p.payload_len > 0 {
-                    anomalies.add(Anomaly::TcpSynData);
-                }
-                if flags.has(TcpFlags::FIN) || flags.has(TcpFlags::RST) {
-                    anomalies.add(Anomaly::TcpBadFlags);
-                }
-            }
-            if flags.0 & 0x3f == 0 {
-                anomalies.add(Anomaly::TcpBadFlags);
-            }
-            if flags.has(TcpFlags::URG) && p.payload_len > 0 {
-                anomalies.add(Anomaly::TcpUrgent);
-            }
-            if !syn && p.payload_len == 0 && flags.0 & 0x17 == TcpFlags::ACK.0 {
-                note(&mut cold.history, &mut side.done, from, Done::ACK);
-            }
-        }
-        // The other side's bytes before this acknowledgement exist, captured or not.
-        let mut pieces = Pieces { flow: facts, arrival, sessions, progress: None };
-        let wants = flow.wants_more;
-        let mut held = 0isize;
-        if flags.has(TcpFlags::ACK) && !syn && !flags.has(TcpFlags::RST) {
-            let other = &mut cold.sides[from.reversed().index()];
-            let before = other.stream.held();
-            let back = from.reversed();
-            let missed = other.stream.missed();
-            let session = &mut cold.session;
-            other.stream.acked(p.tcp.ack, &mut |a| anomalies.add(a), &mut |piece| {
-                pieces.give(wants, session, back, &piece);
-            });
-            if other.stream.missed() > missed {
-                note(&mut cold.history, &mut other.done, back, Done::GAP);
-            }
-            held += other.stream.held().cast_signed() - before.cast_signed();
-        }
-        if p.payload_len > 0 {
-            let side = &mut cold.sides[from.index()];
-            let before = side.stream.held();
-            let fit = if wants {
-                let session = &mut cold.session;
-                side.stream.add(
-                    data_seq,
-                    arrival.payload,
-                    p.payload_len,
-                    &mut |a| anomalies.add(a),
-                    &mut |piece| pieces.give(true, session, from, &piece),
-                )
-            } else {
-                side.stream.pass(data_seq, p.payload_len)
-            };
-            let what = if fit == Fit::New { Done::DATA } else { Done::RETRANSMIT };
-            note(&mut cold.history, &mut side.done, from, what);
-            held += side.stream.held().cast_signed() - before.cast_signed();
-        }
-        let progress = pieces.progress;
-        let side = &mut cold.sides[from.index()];
-        if flags.has(TcpFlags::FIN) {
-            note(&mut cold.history, &mut side.done, from, Done::FIN);
-        }
-        if flags.has(TcpFlags::RST) {
-            note(&mut cold.history, &mut side.done, from, Done::RST);
-        }
-        let [o, r] = [cold.sides[0].done, cold.sides[1].done];
-        let established = cold.sides[0].packets > 0 && cold.sides[1].packets > 0;
-        flow.closing = o.has(Done::RST) || r.has(Done::RST) || (o.has(Done::FIN) && r.has(Done::FIN));
-        let idle = if flow.closing {
-            TCP_LINGER
-        } else if established || !flow.start_seen {
-            TCP_IDLE
-        } else {
-            TCP_HALF_OPEN
-        };
-        flow.deadline = arrival.clock.plus(idle);
-        // A shorter deadline than the wheel knows of needs a new entry.
-        if flow.closing {
-            self.wheel.schedule(slot, flow.deadline);
-        }
-        if let Some(progress) = progress {
-            flow.progress(progress, arrival.clock, sessions);
-        }
-        if !flow.wants_more {
-            for side in &mut flow.cold.sides {
-                held -= side.stream.release().cast_signed();
-            }
-        }
-        self.waiting_bytes = self.waiting_bytes.saturating_add_signed(held);
-        if self.waiting_bytes > self.limits.waiting_bytes {
-            let mut dropped = 0;
-            for side in &mut flow.cold.sides {
-                dropped += side.stream.release();
-            }
-            self.waiting_bytes -= dropped;
-            self.health.anomalies.add(Anomaly::ReassemblyDropped);
-        }
+    /// Charges a flow with what hangs on it now.
+    pub(crate) fn charge<H: Sessions<Session = S>>(&mut self, slot: u32, sessions: &H) {
+        let cold = &mut self.cold[slot as usize];
+        let now = Self::flow_cost() + cold.hanging() + sessions.weight(&cold.session);
+        self.charged = self.charged + now - cold.charged as usize;
+        cold.charged = now as u32;
     }
 
     fn close<H: Sessions<Session = S>>(&mut self, slot: u32, at: Timestamp, sessions: &mut H) {
-        let Some(mut flow) = self.flows[slot as usize].take() else { return };
-        self.free.push(slot);
-        let hash = self.seed.hash_one(flow.key);
+        let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
+        let hash = hot.key.hash(&self.seed);
         if let Ok(entry) = self.index.find_entry(hash, |&s| s == slot) {
             entry.remove();
         }
-        for side in &mut flow.cold.sides {
-            self.waiting_bytes -= side.stream.release();
+        self.free.push(slot);
+        self.waiting_bytes -= cold.held();
+        self.charged -= cold.charged as usize;
+        let facts = cold.facts(hot);
+        if let Some(service) = sessions.end(&facts, &mut cold.session, at) {
+            settle(hot, cold, Progress { service: Some(service), wants_more: false }, at, sessions);
         }
-        let facts = flow.facts();
-        if let Some(service) = sessions.end(&facts, &mut flow.cold.session, at) {
-            flow.progress(Progress { service: Some(service), wants_more: false }, at, sessions);
-        }
-        let last = flow.cold.last_packet;
-        if flow.cold.key_packets.last() != Some(&last) {
-            flow.cold.key_packets.push(last);
-        }
-        let conn = flow.tell(ConnPhase::Closed, at);
+        let conn = cold.tell(hot, ConnPhase::Closed, at);
+        hot.flags.set(Flags::OPEN, false);
+        cold.streams = None;
+        cold.spoken = None;
+        cold.session = sessions.begin();
         match conn.tuple.transport {
             Transport::Tcp => self.health.flows.0 += 1,
             Transport::Udp => self.health.flows.1 += 1,
@@ -568,14 +407,20 @@ impl<S> FlowTable<S> {
     fn evict<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
         let mut best: Option<((bool, bool, Timestamp), u32)> = None;
         let (mut looked, mut steps) = (0, 0);
-        while looked < EVICTION_SAMPLE && steps < self.flows.len() {
-            let slot = self.hand % self.flows.len();
+        while looked < EVICTION_SAMPLE && steps < self.hot.len() {
+            let slot = self.hand % self.hot.len();
             self.hand = slot + 1;
             steps += 1;
-            let Some(flow) = &self.flows[slot] else { continue };
+            let hot = &self.hot[slot];
+            if !hot.flags.has(Flags::OPEN) {
+                continue;
+            }
             looked += 1;
-            let answered = flow.cold.sides.iter().all(|s| s.packets > 0);
-            let rank = (answered && !flow.closing, flow.classified, flow.last);
+            let rank = (
+                hot.answered() && !hot.flags.has(Flags::CLOSING),
+                hot.flags.has(Flags::CLASSIFIED),
+                hot.last,
+            );
             if best.is_none_or(|(b, _)| rank < b) {
                 best = Some((rank, slot as u32));
             }
@@ -587,109 +432,47 @@ impl<S> FlowTable<S> {
     }
 }
 
-/// Hands stream pieces to the session and keeps what it last said.
-struct Pieces<'a, 'b, H> {
-    flow: FlowFacts,
-    arrival: &'a Arrival<'b>,
-    sessions: &'a mut H,
-    progress: Option<Progress>,
-}
-
-impl<H: Sessions> Pieces<'_, '_, H> {
-    fn give(&mut self, wanted: bool, session: &mut H::Session, from: Direction, piece: &Piece<'_>) {
-        if !wanted || self.progress.is_some_and(|p| !p.wants_more) {
-            return;
+/// Notes that a side sent payload.
+fn spoke<S>(hot: &mut Hot, cold: &mut Cold<S>, from: Direction, arrival: &Arrival<'_>) {
+    let (side, len) = (from.index(), arrival.packet.payload_len);
+    cold.payload_packets[side] += 1;
+    let anybody = hot.flags.has(Flags::spoke(Direction::Orig) | Flags::spoke(Direction::Resp));
+    let from_resp = from == Direction::Resp;
+    if !hot.flags.has(Flags::spoke(from)) {
+        cold.spoken.get_or_insert_default()[side] = Some(PayloadFacts::of(arrival.payload, len));
+        cold.spoken_in[side] = arrival.id;
+        hot.flags.set(Flags::spoke(from), true);
+        if !anybody {
+            hot.flags.set(Flags::RESP_FIRST, from_resp);
         }
-        let progress = match *piece {
-            Piece::Data(bytes) => {
-                let chunk = Chunk {
-                    from,
-                    bytes,
-                    wire_len: bytes.len() as u32,
-                    ts: self.arrival.ts,
-                    at: self.arrival.clock,
-                    packet: self.arrival.id,
-                };
-                self.sessions.data(&self.flow, session, chunk)
-            }
-            Piece::Gap(n) => {
-                self.sessions.gap(&self.flow, session, from, n, self.arrival.clock, self.arrival.id)
-            }
-        };
-        let service = progress.service.or(self.progress.and_then(|p| p.service));
-        if let Some(service) = service {
-            self.flow.service = service;
-        }
-        self.progress = Some(Progress { service, wants_more: progress.wants_more });
+    }
+    if hot.flags.has(Flags::RESP_LAST) != from_resp {
+        cold.turns += u32::from(anybody);
+        hot.flags.set(Flags::RESP_LAST, from_resp);
+    }
+    if let Some(slot) = cold.first_lengths.get_mut(usize::from(cold.lengths)) {
+        let len = len.min(i32::MAX as u32) as i32;
+        *slot = if from_resp { -len } else { len };
+        cold.lengths += 1;
     }
 }
 
-fn is_key<S>(flows: &[Option<Flow<S>>], slot: u32, key: &Key) -> bool {
-    flows[slot as usize].as_ref().is_some_and(|f| f.key == *key)
-}
-
-fn tuple(key: &Key, orig_is_low: bool) -> Tuple {
-    let (orig, resp): (Endpoint, Endpoint) =
-        if orig_is_low { (key.low, key.high) } else { (key.high, key.low) };
-    Tuple { orig, resp, transport: key.transport }
-}
-
-impl<S> Flow<S> {
-    fn direction(&self, forward: bool) -> Direction {
-        if forward == self.orig_is_low { Direction::Orig } else { Direction::Resp }
+/// Takes in what a session made of its bytes.
+pub(crate) fn settle<H: Sessions>(
+    hot: &mut Hot,
+    cold: &mut Cold<H::Session>,
+    progress: Progress,
+    at: Timestamp,
+    sessions: &mut H,
+) {
+    if !progress.wants_more {
+        hot.flags.set(Flags::WANTS_MORE, false);
     }
-
-    fn facts(&self) -> FlowFacts {
-        FlowFacts {
-            id: self.id,
-            tuple: tuple(&self.key, self.orig_is_low),
-            ts: self.ts,
-            start_seen: self.start_seen,
-            service: self.service,
-        }
-    }
-
-    fn progress<H: Sessions<Session = S>>(&mut self, progress: Progress, at: Timestamp, sessions: &mut H) {
-        self.wants_more &= progress.wants_more;
-        if let Some(service) = progress.service {
-            self.service = service;
-            if !self.classified {
-                self.classified = true;
-                sessions.conn(self.tell(ConnPhase::Classified, at));
-            }
-        }
-    }
-
-    fn tell(&self, phase: ConnPhase, at: Timestamp) -> Conn {
-        let cold = &*self.cold;
-        let [o, r] = &cold.sides;
-        let each = |f: fn(&Side) -> u64| [f(o), f(r)];
-        Conn {
-            phase,
-            ts: self.ts,
-            last: self.last,
-            at,
-            flow: self.id,
-            tuple: tuple(&self.key, self.orig_is_low),
-            service: self.service,
-            state: state(self.key.transport, [o.done, r.done], [o.packets, r.packets]),
-            history: cold.history.clone(),
-            packets: each(|s| s.packets),
-            bytes: each(|s| s.bytes),
-            frame_bytes: each(|s| s.frame_bytes),
-            missed_bytes: each(|s| s.stream.missed()),
-            start_seen: self.start_seen,
-            syn_retransmits: cold.syn_retransmits,
-            first_payload: [o.first_payload, r.first_payload],
-            first_speaker: cold.first_speaker,
-            first_lengths: cold.first_lengths,
-            payload_packets: each(|s| s.payload_packets),
-            turns: cold.turns,
-            mac: [o.mac, r.mac],
-            vlan: cold.vlan,
-            tunnel_depth: cold.tunnel_depth,
-            orig_ttl: cold.orig_ttl,
-            key_packets: cold.key_packets.clone(),
+    if let Some(service) = progress.service {
+        hot.service = service;
+        if !hot.flags.has(Flags::CLASSIFIED) {
+            hot.flags.set(Flags::CLASSIFIED, true);
+            sessions.conn(cold.tell(hot, ConnPhase::Classified, at));
         }
     }
 }

@@ -18,7 +18,7 @@ struct Listener {
 
 impl Sessions for Listener {
     type Session = ();
-    fn begin(&mut self, _: &FlowFacts) {}
+    fn begin(&mut self) {}
     fn data(&mut self, _: &FlowFacts, (): &mut (), chunk: Chunk<'_>) -> Progress {
         self.text.push((chunk.from, chunk.bytes.to_vec()));
         let service = (chunk.bytes == b"hello").then_some(Service::Telnet);
@@ -41,6 +41,9 @@ impl Sessions for Listener {
     }
     fn conn(&mut self, conn: Conn) {
         self.conns.push(conn);
+    }
+    fn weight(&self, (): &()) -> usize {
+        0
     }
 }
 
@@ -65,7 +68,7 @@ impl Wire {
     }
 
     fn roomy() -> Self {
-        Self::new(Limits { flows: 1000, waiting_bytes: 1 << 20 })
+        Self::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 1 << 20 })
     }
 
     fn send(
@@ -98,8 +101,8 @@ impl Wire {
         };
         let ts = Timestamp::from_secs(self.now);
         self.table.advance(ts, &mut self.listener);
-        let arrival = Arrival { packet, payload, ts, clock: ts, id: PacketId::new(0, self.number) };
-        self.table.packet(&arrival, &mut self.listener);
+        let arrival = Arrival { packet: &packet, payload, ts, clock: ts, id: PacketId::new(0, self.number) };
+        self.table.packets([arrival].into_iter(), &mut self.listener);
     }
 
     fn tcp(&mut self, client: bool, flags: TcpFlags, seq: u32, ack: u32, payload: &[u8]) {
@@ -229,7 +232,7 @@ fn a_flow_from_the_middle_is_marked_and_turned_round() {
 
 #[test]
 fn a_full_table_forgets_the_unanswered_first() {
-    let mut w = Wire::new(Limits { flows: 20, waiting_bytes: 1 << 20 });
+    let mut w = Wire::new(Limits { flow_bytes: 20 * FlowTable::<()>::flow_cost(), waiting_bytes: 1 << 20 });
     w.tcp(true, SYN, 100, 0, b"");
     w.tcp(false, SYNACK, 500, 101, b"");
     w.tcp(true, ACK, 101, 501, b"hello");
@@ -246,7 +249,7 @@ fn a_full_table_forgets_the_unanswered_first() {
 
 #[test]
 fn reassembly_is_bounded_over_all_flows() {
-    let mut w = Wire::new(Limits { flows: 1000, waiting_bytes: 10_000 });
+    let mut w = Wire::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 10_000 });
     for port in 1..100u16 {
         let from = ("10.9.9.9", port);
         let tcp = |seq, flags| TcpInfo { seq, ack: 0, flags, window: 0 };

@@ -6,6 +6,8 @@ use record::Timestamp;
 const TICK_BITS: u32 = 30;
 /// More ticks than the longest timeout has (30 minutes); later deadlines wait in the last slot and go back to sleep.
 const SLOTS: usize = 2048;
+/// Entries of a slot whose memory is kept for the next time.
+const KEPT: usize = 256;
 
 #[derive(Debug)]
 pub struct Wheel {
@@ -13,6 +15,10 @@ pub struct Wheel {
     /// The tick up to which everything was woken; `None` before the first packet.
     tick: Option<i64>,
 }
+
+/// The tick under which an entry stands: whoever made a later entry knows an earlier one by it and lets it pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tick(u32);
 
 const fn tick_of(at: Timestamp) -> i64 {
     at.0 >> TICK_BITS
@@ -24,25 +30,30 @@ impl Wheel {
     }
 
     /// Tells what time it is before the first deadline is set.
+    #[inline]
     pub fn begin(&mut self, clock: Timestamp) {
         self.tick.get_or_insert(tick_of(clock));
     }
 
     /// Wakes `who` when the clock has passed `at`, or earlier.
-    pub fn schedule(&mut self, who: u32, at: Timestamp) {
+    pub fn schedule(&mut self, who: u32, at: Timestamp) -> Tick {
         let tick = self.tick.unwrap_or(tick_of(at));
         let wanted = tick_of(at).clamp(tick, tick.saturating_add(SLOTS as i64 - 1));
         self.slots[wanted.rem_euclid(SLOTS as i64) as usize].push(who);
+        Tick(wanted as u32)
     }
 
-    /// Takes out everything that may be due at `clock`.
-    pub fn due(&mut self, clock: Timestamp, woken: &mut Vec<u32>) {
+    /// Takes out everything that may be due at `clock`, with the ticks under which it stood.
+    pub fn due(&mut self, clock: Timestamp, woken: &mut Vec<(u32, Tick)>) {
         let now = tick_of(clock);
         let from = self.tick.unwrap_or(now);
         let steps = now.saturating_sub(from).clamp(0, SLOTS as i64 - 1);
         for step in 0..=steps {
-            let slot = from.saturating_add(step).rem_euclid(SLOTS as i64) as usize;
-            woken.append(&mut self.slots[slot]);
+            let tick = from.saturating_add(step);
+            let slot = &mut self.slots[tick.rem_euclid(SLOTS as i64) as usize];
+            woken.extend(slot.drain(..).map(|who| (who, Tick(tick as u32))));
+            // A flood leaves a slot far larger than it will be needed again.
+            slot.shrink_to(KEPT);
         }
         self.tick = Some(now.max(from));
     }
@@ -64,7 +75,7 @@ mod tests {
         for now in (1000..12_000).step_by(7) {
             woken.clear();
             wheel.due(Timestamp::from_secs(now), &mut woken);
-            for who in woken.clone() {
+            for (who, _) in woken.clone() {
                 let at = deadlines.iter().position(|d| d.0 == who).unwrap();
                 if deadlines[at].1 <= now {
                     deadlines.remove(at);
@@ -84,7 +95,7 @@ mod tests {
         wheel.schedule(1, Timestamp::from_secs(1005));
         let mut woken = Vec::new();
         wheel.due(Timestamp::from_secs(1500), &mut woken);
-        assert_eq!(woken, [1]);
+        assert_eq!(woken.iter().map(|w| w.0).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

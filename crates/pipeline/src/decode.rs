@@ -27,6 +27,19 @@ pub struct Decoded {
     pub of_shard: Vec<Vec<u32>>,
     /// The clock when the batch ends.
     pub clock: Option<Timestamp>,
+    /// What was counted.
+    pub health: Health,
+    /// Pieces of datagrams, which other batches may hold the rest of.
+    pieces: Vec<Piece>,
+}
+
+/// A fragment, and where among the packets of its batch it came.
+#[derive(Debug)]
+struct Piece {
+    before: usize,
+    meta: PacketMeta,
+    piece: FragmentPiece,
+    bytes: Vec<u8>,
 }
 
 impl Decoded {
@@ -40,26 +53,20 @@ impl Decoded {
     }
 }
 
-/// Decodes batches one after another; fragments are put together on the way.
-pub struct Decoder {
-    fragments: Fragments,
-    shards: u32,
-    pub health: Health,
-}
-
 struct Collect<'a> {
     meta: &'a PacketMeta,
     shards: u32,
-    out: &'a mut Vec<Placed>,
-    health: &'a mut Health,
-    pieces: Vec<(FragmentPiece, Vec<u8>)>,
     block: u32,
     base: usize,
+    out: &'a mut Vec<Placed>,
+    pieces: &'a mut Vec<Piece>,
+    health: &'a mut Health,
+    by_transport: &'a mut [u64; 256],
 }
 
 impl Sink for Collect<'_> {
     fn packet(&mut self, packet: Packet) {
-        *self.health.by_transport.entry(packet.transport.number()).or_default() += 1;
+        self.by_transport[usize::from(packet.transport.number())] += 1;
         self.out.push(Placed {
             shard: flow::shard_of(&packet, self.shards),
             packet,
@@ -72,7 +79,8 @@ impl Sink for Collect<'_> {
     }
 
     fn fragment(&mut self, piece: FragmentPiece, bytes: &[u8]) {
-        self.pieces.push((piece, bytes.to_vec()));
+        let (before, meta) = (self.out.len(), *self.meta);
+        self.pieces.push(Piece { before, meta, piece, bytes: bytes.to_vec() });
     }
 
     fn anomaly(&mut self, anomaly: Anomaly) {
@@ -88,54 +96,94 @@ impl Sink for Collect<'_> {
     }
 }
 
-impl Decoder {
+/// Adds counts by protocol number to the health that is shown.
+fn count_transports(health: &mut Health, by_transport: &[u64; 256]) {
+    for (number, n) in (0u8..).zip(by_transport).filter(|(_, n)| **n > 0) {
+        *health.by_transport.entry(number).or_default() += n;
+    }
+}
+
+/// Decodes a batch. Batches know nothing of each other, so that any number of them can be decoded at once; fragments are
+/// left for [`Joiner::join`], which sees the batches in order. `room` is an old one, for its memory.
+pub fn decode(batch: &mut Batch, shards: u32, mut room: Decoded) -> Decoded {
+    room.packets.clear();
+    room.of_shard.resize_with(shards as usize, Vec::new);
+    room.of_shard.iter_mut().for_each(Vec::clear);
+    room.blocks.clear();
+    std::mem::swap(&mut room.blocks, &mut batch.blocks);
+    room.clock = batch.clock();
+    room.health = Health::default();
+    let mut by_transport = [0; 256];
+    for meta in &batch.packets {
+        let block = room.blocks.get(meta.block as usize);
+        let frame = block.and_then(|b| b.get(meta.offset..meta.offset + meta.captured as usize));
+        let mut sink = Collect {
+            meta,
+            shards,
+            block: meta.block,
+            base: meta.offset,
+            out: &mut room.packets,
+            pieces: &mut room.pieces,
+            health: &mut room.health,
+            by_transport: &mut by_transport,
+        };
+        wire::decode(frame.unwrap_or_default(), meta.link, meta.original, &mut sink);
+    }
+    count_transports(&mut room.health, &by_transport);
+    room
+}
+
+/// Puts fragments together, batch after batch, and tells each shard which packets are its own.
+pub struct Joiner {
+    fragments: Fragments,
+    shards: u32,
+}
+
+impl Joiner {
     pub fn new(shards: u32, fragments: usize) -> Self {
-        Self { fragments: Fragments::new(fragments), shards, health: Health::default() }
+        Self { fragments: Fragments::new(fragments), shards }
     }
 
-    pub fn decode(&mut self, batch: &Batch) -> Decoded {
-        let mut made = Decoded {
-            blocks: batch.blocks.clone(),
-            packets: Vec::with_capacity(batch.packets.len() + 16),
-            of_shard: vec![Vec::with_capacity(batch.packets.len() / 8); self.shards as usize],
-            clock: batch.packets.last().map(|p| p.clock),
-        };
-        for meta in &batch.packets {
-            let mut sink = Collect {
-                meta,
-                shards: self.shards,
-                out: &mut made.packets,
-                health: &mut self.health,
-                pieces: Vec::new(),
-                block: meta.block,
-                base: meta.offset,
-            };
-            wire::decode(batch.frame(meta), meta.link, meta.original, &mut sink);
-            // A whole datagram may hold a fragment again (tunnels): the depth limit of the decoder ends that.
-            let mut pieces = std::mem::take(&mut sink.pieces);
-            while let Some((piece, bytes)) = pieces.pop() {
-                let anomalies = &mut self.health.anomalies;
-                let Some(datagram) = self.fragments.add(piece, &bytes, meta.clock, &mut |a| anomalies.add(a))
-                else {
-                    continue;
-                };
-                let mut sink = Collect {
-                    meta,
-                    shards: self.shards,
-                    out: &mut made.packets,
-                    health: &mut self.health,
-                    pieces: Vec::new(),
-                    block: made.blocks.len() as u32,
-                    base: 0,
-                };
-                wire::decode_datagram(&datagram, &mut sink);
-                pieces.append(&mut sink.pieces);
-                made.blocks.push(Block::from(datagram.into_bytes()));
-            }
+    /// Completes a decoded batch.
+    pub fn join(&mut self, made: &mut Decoded) {
+        if !made.pieces.is_empty() {
+            self.put_together(made);
         }
         for (i, placed) in made.packets.iter().enumerate() {
             made.of_shard[placed.shard as usize].push(i as u32);
         }
-        made
+    }
+
+    fn put_together(&mut self, made: &mut Decoded) {
+        let mut by_transport = [0; 256];
+        let mut whole = Vec::with_capacity(made.packets.len() + made.pieces.len());
+        let mut packets = std::mem::take(&mut made.packets).into_iter();
+        let mut taken = 0;
+        for first in std::mem::take(&mut made.pieces) {
+            whole.extend(packets.by_ref().take(first.before - taken));
+            taken = first.before;
+            // A whole datagram may hold a fragment again (tunnels): the depth limit of the decoder ends that.
+            let mut pieces = vec![first];
+            while let Some(Piece { meta, piece, bytes, .. }) = pieces.pop() {
+                let anomalies = &mut made.health.anomalies;
+                let added = self.fragments.add(piece, &bytes, meta.clock, &mut |a| anomalies.add(a));
+                let Some(datagram) = added else { continue };
+                let mut sink = Collect {
+                    meta: &meta,
+                    shards: self.shards,
+                    block: made.blocks.len() as u32,
+                    base: 0,
+                    out: &mut whole,
+                    pieces: &mut pieces,
+                    health: &mut made.health,
+                    by_transport: &mut by_transport,
+                };
+                wire::decode_datagram(&datagram, &mut sink);
+                made.blocks.push(Block::from(datagram.into_bytes()));
+            }
+        }
+        whole.extend(packets);
+        made.packets = whole;
+        count_transports(&mut made.health, &by_transport);
     }
 }

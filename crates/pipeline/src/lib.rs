@@ -10,6 +10,7 @@ mod budget;
 mod decode;
 mod run;
 mod sensor;
+mod street;
 
 pub use budget::{Budget, ByteSize};
 pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, sense};

@@ -5,19 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use behaviour::{Home, Settings};
 use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
-use crossbeam_channel::{Receiver, Sender, bounded};
 use ipnet::IpNet;
 use record::{Health, Record, RecordKey, Timestamp};
 use verdict::{Analyst, CaptureFacts, HostStory};
 
 use crate::budget::{Budget, ByteSize};
-use crate::decode::{Decoded, Decoder};
+use crate::decode::Joiner;
 use crate::sensor::Sensor;
+use crate::street;
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
-/// Batches on their way to a worker: enough to keep it busy, few enough to bound memory.
-const IN_FLIGHT: usize = 4;
 
 /// What to read, and how.
 #[derive(Clone, Debug)]
@@ -26,7 +24,7 @@ pub struct RunOptions {
     pub inputs: Vec<Source>,
     /// Local networks; `None` to find out.
     pub home: Option<Vec<IpNet>>,
-    /// Threads, ≥ 1: one reads, decodes and judges, the others follow flows; with one it does everything.
+    /// Threads, ≥ 1; each does whatever is to be done next.
     pub threads: usize,
     /// The memory budget.
     pub memory: ByteSize,
@@ -99,8 +97,6 @@ pub enum RunError {
     Config(String),
 }
 
-type Keyed = Vec<(RecordKey, Record)>;
-
 /// What the sensor half counted, and what must be told of its inputs.
 #[derive(Debug)]
 pub struct Sensed {
@@ -116,44 +112,30 @@ pub struct Sensed {
     pub interrupted: bool,
 }
 
-/// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch.
+/// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch. Either may be
+/// called on any thread, one call at a time.
 ///
 /// # Errors
 /// A directory cannot be listed, or the options contradict themselves. Inputs that fail are part of the outcome.
 pub fn sense(
     options: &RunOptions,
-    mut progress: impl FnMut(Progress),
-    mut sink: impl FnMut(RecordKey, Record),
+    mut progress: impl FnMut(Progress) + Send,
+    sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
     let mut set = CaptureSet::open(&options.inputs)?;
-    let mut decoder = Decoder::new(SHARDS, budget.fragments);
-    let sensors: Vec<Sensor> = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
+    let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
+    let joiner = Joiner::new(SHARDS, budget.fragments);
     let mut interrupted = false;
-    let mut sink = |keyed: Keyed| {
-        for (key, record) in keyed {
-            sink(key, record);
+    let read = |batch: &mut Batch| {
+        interrupted |= options.stop.load(Ordering::Relaxed);
+        if interrupted || !set.next_batch(batch) {
+            return false;
         }
+        progress(Progress { packets: set.packets(), bytes: set.offset(), clock: batch.clock() });
+        true
     };
-    let mut feed = |decoded: &mut dyn FnMut(Decoded)| {
-        let mut batch = Batch::default();
-        while set.next_batch(&mut batch) {
-            let made = decoder.decode(&batch);
-            progress(Progress { packets: set.packets(), bytes: set.offset(), clock: made.clock });
-            decoded(made);
-            if options.stop.load(Ordering::Relaxed) {
-                interrupted = true;
-                break;
-            }
-        }
-        set.health().last
-    };
-    let mut health = if options.threads == 1 {
-        alone(sensors, &mut feed, &mut sink)
-    } else {
-        together(options.threads - 1, sensors, &mut feed, &mut sink)
-    };
-    health.merge(&decoder.health);
+    let mut health = street::run(options.threads, read, joiner, sensors, sink);
     health.merge(&set.health());
     let (mut notices, mut failures) = (Vec::new(), Vec::new());
     for notice in set.notices() {
@@ -193,7 +175,7 @@ impl RunOptions {
 ///
 /// # Errors
 /// As [`sense`].
-pub fn run(options: &RunOptions, progress: impl FnMut(Progress)) -> Result<Outcome, RunError> {
+pub fn run(options: &RunOptions, progress: impl FnMut(Progress) + Send) -> Result<Outcome, RunError> {
     let limits = options.budget()?.analyst;
     let home = options.home.clone().map(Home::of);
     let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db);
@@ -216,93 +198,5 @@ pub fn run(options: &RunOptions, progress: impl FnMut(Progress)) -> Result<Outco
         home,
         home_chosen,
         interrupted: sensed.interrupted,
-    })
-}
-
-/// Puts the records of all shards into the one order.
-fn in_order(mut keyed: Keyed) -> Keyed {
-    keyed.sort_by_key(|(key, _)| *key);
-    keyed
-}
-
-type Feed<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Decoded)) -> Option<Timestamp>;
-
-/// Everything on one thread.
-fn alone(mut sensors: Vec<Sensor>, feed: Feed<'_>, sink: &mut dyn FnMut(Keyed)) -> Health {
-    let last = feed(&mut |decoded| {
-        let keyed = sensors.iter_mut().flat_map(|s| s.batch(&decoded)).collect();
-        sink(in_order(keyed));
-    });
-    let end = last.unwrap_or_default();
-    sink(in_order(sensors.iter_mut().flat_map(|s| s.finish(end)).collect()));
-    let mut health = Health::default();
-    for sensor in &sensors {
-        health.merge(&sensor.health());
-    }
-    health
-}
-
-/// The shards are spread over `workers` threads; records come back batch by batch.
-fn together(workers: usize, sensors: Vec<Sensor>, feed: Feed<'_>, sink: &mut dyn FnMut(Keyed)) -> Health {
-    let mut crews: Vec<Vec<Sensor>> = (0..workers.min(SHARDS as usize)).map(|_| Vec::new()).collect();
-    let n = crews.len();
-    for (i, sensor) in sensors.into_iter().enumerate() {
-        crews[i % n].push(sensor);
-    }
-    std::thread::scope(|scope| {
-        let mut lines: Vec<(Sender<Arc<Decoded>>, Receiver<Keyed>)> = Vec::new();
-        let mut hands = Vec::new();
-        for mut crew in crews {
-            let (work_in, work_out) = bounded::<Arc<Decoded>>(IN_FLIGHT);
-            let (done_in, done_out) = bounded::<Keyed>(IN_FLIGHT + 2);
-            lines.push((work_in, done_out));
-            hands.push(scope.spawn(move || {
-                for batch in work_out {
-                    let keyed: Keyed = crew.iter_mut().flat_map(|s| s.batch(&batch)).collect();
-                    if done_in.send(keyed).is_err() {
-                        break;
-                    }
-                }
-                crew
-            }));
-        }
-        let mut on_the_way = 0usize;
-        let collect = |sink: &mut dyn FnMut(Keyed)| {
-            let keyed = lines.iter().filter_map(|(_, done)| done.recv().ok()).flatten().collect();
-            sink(in_order(keyed));
-        };
-        let last = feed(&mut |decoded| {
-            let batch = Arc::new(decoded);
-            for (work, _) in &lines {
-                // A worker that is gone has panicked; joining it will say so.
-                let _ = work.send(batch.clone());
-            }
-            on_the_way += 1;
-            if on_the_way > IN_FLIGHT {
-                collect(sink);
-                on_the_way -= 1;
-            }
-        });
-        while on_the_way > 0 {
-            collect(sink);
-            on_the_way -= 1;
-        }
-        drop(lines);
-        let end = last.unwrap_or_default();
-        let mut health = Health::default();
-        let mut keyed = Keyed::new();
-        for hand in hands {
-            match hand.join() {
-                Ok(mut crew) => {
-                    for sensor in &mut crew {
-                        keyed.extend(sensor.finish(end));
-                        health.merge(&sensor.health());
-                    }
-                }
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
-        }
-        sink(in_order(keyed));
-        health
     })
 }

@@ -9,11 +9,14 @@ use record::{
 
 use crate::decode::Decoded;
 
+/// Records with their place in the whole.
+pub type Keyed = Vec<(RecordKey, Record)>;
+
 /// Keeps records with their place in the whole.
 #[derive(Default)]
 struct Desk {
     out: Outbox,
-    keyed: Vec<(RecordKey, Record)>,
+    keyed: Keyed,
     turn: u64,
 }
 
@@ -30,7 +33,7 @@ impl Desk {
 impl Sessions for Desk {
     type Session = Session;
 
-    fn begin(&mut self, _: &FlowFacts) -> Session {
+    fn begin(&mut self) -> Session {
         Session::new()
     }
 
@@ -69,7 +72,11 @@ impl Sessions for Desk {
     fn conn(&mut self, conn: Conn) {
         let key = RecordKey { at: conn.at, flow: conn.flow, turn: self.turn };
         self.turn += 1;
-        self.keyed.push((key, Record::Conn(Box::new(conn))));
+        self.keyed.push((key, Record::Conn(conn)));
+    }
+
+    fn weight(&self, session: &Session) -> usize {
+        session.weight()
     }
 }
 
@@ -85,32 +92,30 @@ impl Sensor {
         Self { shard, table: FlowTable::new(limits), desk: Desk::default() }
     }
 
-    /// Follows the packets of this shard and gives the records that became known, in order.
-    pub fn batch(&mut self, batch: &Decoded) -> Vec<(RecordKey, Record)> {
-        for &i in &batch.of_shard[self.shard as usize] {
+    /// Follows the packets of this shard and gives the records that became known; `room` is an old list, for its memory.
+    pub fn batch(&mut self, batch: &Decoded, room: Keyed) -> Keyed {
+        self.desk.keyed = room;
+        let mine = batch.of_shard.get(self.shard as usize).map_or(&[][..], Vec::as_slice);
+        let arrivals = mine.iter().map(|&i| {
             let placed = &batch.packets[i as usize];
-            let arrival = Arrival {
-                packet: placed.packet,
+            Arrival {
+                packet: &placed.packet,
                 payload: batch.payload(placed),
                 ts: placed.ts,
                 clock: placed.clock,
                 id: placed.id,
-            };
-            self.table.packet(&arrival, &mut self.desk);
-        }
+            }
+        });
+        self.table.packets(arrivals, &mut self.desk);
         if let Some(clock) = batch.clock {
             self.table.advance(clock, &mut self.desk);
         }
-        self.take()
+        std::mem::take(&mut self.desk.keyed)
     }
 
-    /// The input ended.
-    pub fn finish(&mut self, clock: Timestamp) -> Vec<(RecordKey, Record)> {
+    /// The input ended: gives the records of everything that was open.
+    pub fn finish(&mut self, clock: Timestamp) -> Keyed {
         self.table.finish(clock, &mut self.desk);
-        self.take()
-    }
-
-    fn take(&mut self) -> Vec<(RecordKey, Record)> {
         std::mem::take(&mut self.desk.keyed)
     }
 

@@ -189,6 +189,11 @@ pub struct QuicSession {
 }
 
 impl QuicSession {
+    /// Bytes of handshake that are kept.
+    pub fn held(&self) -> usize {
+        self.held
+    }
+
     /// A datagram; `false` when nothing more is to be learnt.
     pub fn datagram(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
         self.started.get_or_insert(scene.ts);

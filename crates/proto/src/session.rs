@@ -20,7 +20,7 @@ const MAX_HEAD: usize = 2048;
 /// Stream pieces after which recognition gives up.
 const MAX_PIECES: u8 = 12;
 /// Payloads of an unrecognised flow that are looked at as frames.
-const MAX_FRAMES: u32 = 16;
+const MAX_FRAMES: u8 = 16;
 /// The length of a Kraken frame without body (KRAKEN §3).
 const FRAME_LEN: u32 = 24;
 
@@ -40,6 +40,8 @@ struct Probing {
 }
 
 enum State {
+    /// Nothing was said yet. Most first payloads settle the protocol, and then nothing of them needs to be kept.
+    Fresh,
     Probing(Box<Probing>),
     Dns(Box<DnsSession>),
     Smtp(Box<SmtpSession>),
@@ -59,51 +61,59 @@ enum State {
 pub struct Session {
     state: State,
     /// Payloads looked at so far, by side.
-    payloads: [u32; 2],
-    service: Service,
+    payloads: [u8; 2],
 }
 
 impl Session {
     /// A flow begins.
     pub fn new() -> Self {
-        Self { state: State::Probing(Box::default()), payloads: [0; 2], service: Service::Unknown }
+        Self { state: State::Fresh, payloads: [0; 2] }
     }
 
     /// Bytes came.
     pub fn data(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) -> Progress {
         self.frame(flow, chunk, out);
-        let mut service = None;
-        if let State::Probing(probing) = &mut self.state {
-            let verdict = probing.look(flow, chunk);
-            let gone = probing.early.len();
-            match verdict {
-                Verdict::Is(found) => {
-                    service = Some(found);
-                    let early = match std::mem::replace(&mut self.state, State::Done) {
-                        State::Probing(p) => p.early,
-                        _ => Vec::new(),
-                    };
-                    debug_assert_eq!(early.len(), gone);
-                    let scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
-                    self.state = begin(found, flow, &scene);
-                    for e in early {
-                        let mut scene = Scene { flow, ts: e.ts, at: chunk.at, packet: e.packet, out };
-                        self.feed(e.from, &e.bytes, &mut scene);
-                    }
-                }
-                Verdict::No => {
-                    service = Some(unrecognised(probing));
-                    self.state = State::Unknown;
-                }
-                Verdict::Maybe => {}
+        let verdict = match &mut self.state {
+            State::Fresh => first_look(flow, chunk),
+            State::Probing(probing) => probing.look(flow, chunk),
+            _ => {
+                let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+                self.feed(chunk.from, chunk.bytes, &mut scene);
+                return Progress { service: None, wants_more: self.wants_more() };
             }
-        } else {
-            let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
-            self.feed(chunk.from, chunk.bytes, &mut scene);
-        }
-        if let Some(service) = service {
-            self.service = service;
-        }
+        };
+        let service = match verdict {
+            Verdict::Is(found) => {
+                let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+                let before = std::mem::replace(&mut self.state, begin(found, flow, &scene));
+                match before {
+                    State::Probing(probing) => {
+                        for e in probing.early {
+                            let mut scene = Scene { flow, ts: e.ts, at: chunk.at, packet: e.packet, out };
+                            self.feed(e.from, &e.bytes, &mut scene);
+                        }
+                    }
+                    _ => self.feed(chunk.from, chunk.bytes, &mut scene),
+                }
+                Some(found)
+            }
+            Verdict::No => {
+                let service = match &self.state {
+                    State::Probing(probing) => probing.unrecognised(),
+                    _ => opaque_or_not(chunk.bytes),
+                };
+                self.state = State::Unknown;
+                Some(service)
+            }
+            Verdict::Maybe => {
+                if matches!(self.state, State::Fresh) {
+                    let mut probing = Box::<Probing>::default();
+                    probing.keep(chunk, flow.tuple.transport == Transport::Udp);
+                    self.state = State::Probing(probing);
+                }
+                None
+            }
+        };
         Progress { service, wants_more: self.wants_more() }
     }
 
@@ -122,7 +132,7 @@ impl Session {
         match &mut self.state {
             // What comes behind a hole is no beginning.
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
-                service = Some(unrecognised(probing));
+                service = Some(probing.unrecognised());
                 self.state = State::Unknown;
             }
             State::Smtp(s) => s.gap(from, bytes),
@@ -135,9 +145,6 @@ impl Session {
             State::Dns(_) => self.state = State::Done,
             _ => {}
         }
-        if let Some(service) = service {
-            self.service = service;
-        }
         Progress { service, wants_more: self.wants_more() }
     }
 
@@ -146,7 +153,7 @@ impl Session {
         let mut scene = Scene { flow, ts: at, at, packet: flow.id.packet, out };
         match &mut self.state {
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
-                let service = unrecognised(probing);
+                let service = probing.unrecognised();
                 self.state = State::Done;
                 return Some(service);
             }
@@ -167,6 +174,27 @@ impl Session {
             State::Done => false,
             State::Unknown => self.payloads.iter().any(|n| *n < MAX_FRAMES),
             _ => true,
+        }
+    }
+
+    /// About how many bytes hang on it: the state of its protocol, and room for what its parser keeps on average
+    /// (*assumed*; the parsers' own limits bound the worst).
+    pub fn weight(&self) -> usize {
+        const KEPT: usize = 512;
+        match &self.state {
+            State::Fresh | State::Dhcp | State::Unknown | State::Done => 0,
+            State::Probing(p) => {
+                let kept = p.early.iter().map(|e| e.bytes.len().saturating_add(size_of::<Early>()));
+                // Streams stand in the heads too.
+                kept.fold(size_of::<Probing>(), |all, one| all.saturating_add(one.saturating_mul(2)))
+            }
+            State::Dns(_) => size_of::<DnsSession>().saturating_add(KEPT),
+            State::Smtp(_) => size_of::<SmtpSession>().saturating_add(KEPT),
+            State::Http(_) => size_of::<HttpSession>().saturating_add(KEPT),
+            State::Tls(_) => size_of::<TlsSession>().saturating_add(KEPT),
+            State::Quic(s) => size_of::<QuicSession>().saturating_add(KEPT).saturating_add(s.held()),
+            State::Irc(_) => size_of::<IrcSession>().saturating_add(KEPT),
+            State::Ssh(_) => size_of::<SshSession>().saturating_add(KEPT),
         }
     }
 
@@ -193,7 +221,7 @@ impl Session {
                 crate::dhcp::datagram(bytes, scene);
                 true
             }
-            State::Probing(_) | State::Unknown | State::Done => return,
+            State::Fresh | State::Probing(_) | State::Unknown | State::Done => return,
         };
         if !wants {
             self.state = State::Done;
@@ -202,7 +230,7 @@ impl Session {
 
     /// Tells of a payload that has the length and the look of a frame, in a flow whose protocol is not known.
     fn frame(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) {
-        if !matches!(self.state, State::Probing(_) | State::Unknown) {
+        if !matches!(self.state, State::Fresh | State::Probing(_) | State::Unknown) {
             return;
         }
         let [orig, resp] = &mut self.payloads;
@@ -220,7 +248,7 @@ impl Session {
                 flow: flow.id,
                 tuple: flow.tuple,
                 from: chunk.from,
-                position,
+                position: u32::from(position),
                 facts,
                 packets: vec![chunk.packet],
             })));
@@ -234,45 +262,75 @@ impl Default for Session {
     }
 }
 
+/// What the bytes say, with the first bytes of each side as far as they are known: of a stream with this piece, of
+/// datagrams before it. `pieces` counts this piece too.
+fn look(flow: &FlowFacts, chunk: &Chunk<'_>, heads: [&[u8]; 2], pieces: u8) -> Verdict {
+    match flow.tuple.transport {
+        Transport::Udp => recognise::datagram(flow, chunk.from, chunk.bytes, chunk.wire_len, heads, pieces),
+        Transport::Tcp => match recognise::stream(flow, heads) {
+            Verdict::Maybe if pieces >= MAX_PIECES => Verdict::No,
+            verdict => verdict,
+        },
+        Transport::Icmp | Transport::Icmp6 => Verdict::Is(Service::Icmp),
+        _ => Verdict::No,
+    }
+}
+
+/// Looks at a flow's first payload.
+fn first_look(flow: &FlowFacts, chunk: &Chunk<'_>) -> Verdict {
+    let head = chunk.bytes.get(..MAX_HEAD).unwrap_or(chunk.bytes);
+    let heads = match (flow.tuple.transport, chunk.from) {
+        (Transport::Tcp, Direction::Orig) => [head, &[]],
+        (Transport::Tcp, Direction::Resp) => [&[], head],
+        _ => [&[][..], &[]],
+    };
+    look(flow, chunk, heads, 1)
+}
+
+/// What a payload is that nobody recognises.
+fn opaque_or_not(bytes: &[u8]) -> Service {
+    if PayloadFacts::of(bytes, bytes.len() as u32).is_opaque() {
+        Service::Opaque
+    } else {
+        Service::Unrecognised
+    }
+}
+
 impl Probing {
+    /// Looks at a further payload, and keeps it.
     fn look(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>) -> Verdict {
-        self.pieces = self.pieces.saturating_add(1);
-        let udp = flow.tuple.transport == Transport::Udp;
-        let [orig, resp] = &mut self.heads;
-        let verdict = if udp {
-            recognise::datagram(flow, chunk.from, chunk.bytes, chunk.wire_len, [orig, resp], self.pieces)
+        let [orig, resp] = &self.heads;
+        let pieces = self.pieces.saturating_add(1);
+        if flow.tuple.transport == Transport::Udp {
+            let verdict = look(flow, chunk, [orig, resp], pieces);
+            self.keep(chunk, true);
+            verdict
         } else {
-            Verdict::Maybe
-        };
-        let head = if chunk.from == Direction::Orig { &mut *orig } else { &mut *resp };
-        if !udp || head.is_empty() {
+            self.keep(chunk, false);
+            let [orig, resp] = &self.heads;
+            look(flow, chunk, [orig, resp], pieces)
+        }
+    }
+
+    fn keep(&mut self, chunk: &Chunk<'_>, datagram: bool) {
+        self.pieces = self.pieces.saturating_add(1);
+        let [orig, resp] = &mut self.heads;
+        let head = if chunk.from == Direction::Orig { orig } else { resp };
+        // A stream's head grows; of datagrams the first alone is one.
+        if !datagram || head.is_empty() {
             let room = MAX_HEAD.saturating_sub(head.len());
             head.extend_from_slice(chunk.bytes.get(..room).unwrap_or(chunk.bytes));
         }
         let bytes = chunk.bytes.to_vec();
         self.early.push(Early { from: chunk.from, bytes, ts: chunk.ts, packet: chunk.packet });
-        match flow.tuple.transport {
-            Transport::Udp => verdict,
-            Transport::Tcp => match recognise::stream(flow, [orig, resp]) {
-                Verdict::Maybe if self.pieces >= MAX_PIECES => Verdict::No,
-                verdict => verdict,
-            },
-            Transport::Icmp | Transport::Icmp6 => Verdict::Is(Service::Icmp),
-            _ => Verdict::No,
-        }
     }
-}
 
-/// Opaque or merely unrecognised: the side that spoke first decides, if it said enough.
-fn unrecognised(probing: &Probing) -> Service {
-    let first = probing.early.first().map_or(Direction::Orig, |e| e.from);
-    let [orig, resp] = &probing.heads;
-    let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
-    let speaks = if mine.len() >= 8 { mine } else { other };
-    if PayloadFacts::of(speaks, speaks.len() as u32).is_opaque() {
-        Service::Opaque
-    } else {
-        Service::Unrecognised
+    /// Opaque or merely unrecognised: the side that spoke first decides, if it said enough.
+    fn unrecognised(&self) -> Service {
+        let first = self.early.first().map_or(Direction::Orig, |e| e.from);
+        let [orig, resp] = &self.heads;
+        let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
+        opaque_or_not(if mine.len() >= 8 { mine } else { other })
     }
 }
 

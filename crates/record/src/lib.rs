@@ -7,6 +7,7 @@
 
 mod anomaly;
 mod community_id;
+mod conn;
 mod evidence;
 mod health;
 mod net;
@@ -18,13 +19,14 @@ mod time;
 
 pub use anomaly::{Anomaly, AnomalyCounts};
 pub use community_id::CommunityId;
+pub use conn::{Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use health::Health;
 pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
 pub use payload::{PayloadFacts, Plainness};
 pub use rows::{
-    BodyFacts, Conn, ConnPhase, ConnState, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic,
-    Record, RecordKey, Smtp, SmtpCommandForm, Ssh, Tls,
+    BodyFacts, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record, RecordKey, Smtp,
+    SmtpCommandForm, Ssh, Tls,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

@@ -1,5 +1,5 @@
-/// The number of leading bytes that are kept of a payload.
-const HEAD: usize = 48;
+/// The number of leading bytes that are kept of a payload: a frame of 24 (KRAKEN §3) and some more.
+const HEAD: usize = 32;
 /// The number of leading bytes that are counted; random and plain text differ long before.
 const COUNTED: usize = 512;
 
@@ -18,7 +18,7 @@ pub struct PayloadFacts {
     pub printable_run: u16,
     /// How many of the 256 byte values occur among those counted.
     pub distinct: u16,
-    /// The first bytes, zero where there were fewer than 48.
+    /// The first bytes, zero where there were fewer than 32.
     head: [u8; HEAD],
 }
 
@@ -76,7 +76,7 @@ impl PayloadFacts {
         }
     }
 
-    /// The first bytes, at most 48.
+    /// The first bytes, at most 32.
     pub fn head(&self) -> &[u8] {
         &self.head[..usize::from(self.counted).min(HEAD)]
     }

@@ -7,6 +7,13 @@ macro_rules! services {
             $($(#[$doc])* $variant,)*
         }
 
+        /// Nothing is known yet.
+        impl Default for Service {
+            fn default() -> Self {
+                Self::Unknown
+            }
+        }
+
         impl Service {
             /// Every service, in the order of definition.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];

@@ -103,19 +103,19 @@ impl Analyst {
     }
 
     /// Looks at a record that became known at `at`. Records come in order.
-    pub fn observe(&mut self, record: Record, at: Timestamp) {
+    pub fn observe(&mut self, record: &Record, at: Timestamp) {
         if let Some(desk) = &mut self.desk {
-            desk.observe(&record, at);
+            desk.observe(record, at);
             return;
         }
         if self.given_home.is_none() {
             self.guess.learn(record.tuple());
             if !self.guess.has_private() && self.held.len() < HELD_BACK {
-                self.held.push((at, record));
+                self.held.push((at, record.clone()));
                 return;
             }
         }
-        self.sit_down().observe(&record, at);
+        self.sit_down().observe(record, at);
     }
 
     /// Where home is, is known now: goes through what was held back.

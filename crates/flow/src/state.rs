@@ -1,0 +1,258 @@
+//! What is kept of one flow: a hot part that every packet touches and a cold part for the rest.
+
+use std::time::Duration;
+
+use record::{
+    Conn, ConnPhase, Direction, FlowFacts, FlowId, History, KeyPackets, Mac, PacketId, PayloadFacts, Service,
+    Timestamp, Transport, Tuple,
+};
+
+use crate::history::{Done, state};
+use crate::key::Key;
+use crate::stream::{Numbers, Stream};
+use crate::timer::Tick;
+
+/// A TCP connection with nothing to say; longer than the keep-alive pings of IRC and its kin (2–5 min), shorter than RFC 1122's two hours of TCP keep-alive, to bound memory (*assumed*).
+const TCP_IDLE: Duration = Duration::from_mins(30);
+/// A SYN that nobody answers: beyond the last retransmission of current systems' first five tries (1+2+4+8+16 s).
+const TCP_HALF_OPEN: Duration = Duration::from_mins(1);
+/// After FIN or RST, so that what trails behind is no new flow.
+const TCP_LINGER: Duration = Duration::from_secs(5);
+/// UDP and the rest: Zeek's `udp_inactivity_timeout`.
+const OTHER_IDLE: Duration = Duration::from_mins(1);
+
+/// Yes-or-no facts of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// A flow is here.
+    pub const OPEN: u16 = 1;
+    /// The originator is the key's low end.
+    pub const ORIG_IS_LOW: u16 = 2;
+    pub const START_SEEN: u16 = 4;
+    /// The session wants more bytes.
+    pub const WANTS_MORE: u16 = 8;
+    pub const CLASSIFIED: u16 = 16;
+    /// FIN or RST was seen: the flow only lingers.
+    pub const CLOSING: u16 = 32;
+    /// The originator has sent payload; the next bit is the responder's.
+    pub const SPOKE: u16 = 64;
+    /// The responder sent the first payload.
+    pub const RESP_FIRST: u16 = 256;
+    /// The responder sent the last payload.
+    pub const RESP_LAST: u16 = 512;
+
+    pub const fn of(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    pub const fn has(self, bit: u16) -> bool {
+        self.0 & bit != 0
+    }
+
+    pub const fn set(&mut self, bit: u16, on: bool) {
+        if on {
+            self.0 |= bit;
+        } else {
+            self.0 &= !bit;
+        }
+    }
+
+    /// The bit that says that a side has sent payload.
+    pub const fn spoke(side: Direction) -> u16 {
+        Self::SPOKE << side.index()
+    }
+}
+
+/// What each side sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Volume {
+    pub packets: u64,
+    pub bytes: u64,
+    pub frame_bytes: u64,
+}
+
+/// What every packet touches: two cache lines.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+pub struct Hot {
+    pub key: Key,
+    pub last: Timestamp,
+    /// When it ends if nothing comes, by the clock.
+    pub deadline: Timestamp,
+    pub last_packet: PacketId,
+    pub sides: [Volume; 2],
+    pub done: [Done; 2],
+    pub flags: Flags,
+    pub service: Service,
+}
+
+const _: () = assert!(size_of::<Hot>() == 128, "DESIGN §7: hot flow state is at most 128 bytes");
+
+impl Hot {
+    pub const fn direction(&self, forward: bool) -> Direction {
+        if forward == self.flags.has(Flags::ORIG_IS_LOW) { Direction::Orig } else { Direction::Resp }
+    }
+
+    pub fn tuple(&self) -> Tuple {
+        let (low, high) = (self.key.low(), self.key.high());
+        let (orig, resp) = if self.flags.has(Flags::ORIG_IS_LOW) { (low, high) } else { (high, low) };
+        Tuple { orig, resp, transport: self.key.transport() }
+    }
+
+    pub const fn answered(&self) -> bool {
+        self.sides[0].packets > 0 && self.sides[1].packets > 0
+    }
+
+    /// How long it may be silent, as it stands now.
+    pub fn patience(&self) -> Duration {
+        if self.key.transport() != Transport::Tcp {
+            OTHER_IDLE
+        } else if self.flags.has(Flags::CLOSING) {
+            TCP_LINGER
+        } else if self.answered() || !self.flags.has(Flags::START_SEEN) {
+            TCP_IDLE
+        } else {
+            TCP_HALF_OPEN
+        }
+    }
+}
+
+/// What is touched only now and then. The first cache line is what payload and acknowledgements touch.
+#[repr(align(64))]
+pub struct Cold<S> {
+    pub numbers: [Numbers; 2],
+    pub payload_packets: [u64; 2],
+    pub streams: Option<Box<[Stream; 2]>>,
+    pub session: S,
+    /// Facts of the first payload of each side.
+    pub spoken: Option<Box<[Option<PayloadFacts>; 2]>>,
+    pub ts: Timestamp,
+    /// When it next tells of itself.
+    pub interim: Timestamp,
+    pub id: FlowId,
+    /// Packets of the first payload of each side.
+    pub spoken_in: [PacketId; 2],
+    /// Where its entry in the wheel stands.
+    pub wake: Tick,
+    /// What the memory that hangs on it is charged with.
+    pub charged: u32,
+    pub isn: [u32; 2],
+    pub turns: u32,
+    /// Lengths of the first payloads; negative the responder's.
+    pub first_lengths: [i32; 8],
+    pub lengths: u8,
+    pub orig_ttl: u8,
+    pub syn_retransmits: u16,
+    pub vlan: Option<u16>,
+    pub mac: [Option<Mac>; 2],
+    pub history: History,
+}
+
+/// What a flow costs: both parts, its share of the index (a word and a control byte at half to seven eighths full), of the
+/// wheel (a word, twice for growth) and of the list of free places.
+pub const fn cost<S>() -> usize {
+    size_of::<Hot>() + size_of::<Cold<S>>() + 10 + 8 + 4
+}
+
+impl<S> Cold<S> {
+    pub fn new(session: S, id: FlowId, ts: Timestamp) -> Self {
+        Self {
+            numbers: [Numbers::default(); 2],
+            payload_packets: [0; 2],
+            streams: None,
+            session,
+            spoken: None,
+            ts,
+            interim: Timestamp::MAX,
+            id,
+            spoken_in: [PacketId::default(); 2],
+            wake: Tick::default(),
+            charged: 0,
+            isn: [0; 2],
+            turns: 0,
+            first_lengths: [0; 8],
+            lengths: 0,
+            orig_ttl: 0,
+            syn_retransmits: 0,
+            vlan: None,
+            mac: [None; 2],
+            history: History::default(),
+        }
+    }
+
+    pub fn facts(&self, hot: &Hot) -> FlowFacts {
+        FlowFacts {
+            id: self.id,
+            tuple: hot.tuple(),
+            ts: self.ts,
+            start_seen: hot.flags.has(Flags::START_SEEN),
+            service: hot.service,
+        }
+    }
+
+    /// Bytes that hang on the flow, besides its session's.
+    pub const fn hanging(&self) -> usize {
+        let streams = if self.streams.is_some() { size_of::<[Stream; 2]>() + 16 } else { 0 };
+        let spoken = if self.spoken.is_some() { size_of::<[Option<PayloadFacts>; 2]>() + 16 } else { 0 };
+        streams + spoken
+    }
+
+    /// Bytes held out of order.
+    pub fn held(&self) -> usize {
+        self.streams.as_ref().map_or(0, |s| s.iter().map(Stream::held).sum())
+    }
+
+    fn key_packets(&self, hot: &Hot, whole: bool) -> KeyPackets {
+        let mut packets = KeyPackets::default();
+        packets.push(self.id.packet);
+        let resp_first = hot.flags.has(Flags::RESP_FIRST);
+        let order =
+            if resp_first { [Direction::Resp, Direction::Orig] } else { [Direction::Orig, Direction::Resp] };
+        for side in order {
+            if hot.flags.has(Flags::spoke(side)) {
+                packets.push(self.spoken_in[side.index()]);
+            }
+        }
+        if whole {
+            packets.push(hot.last_packet);
+        }
+        packets
+    }
+
+    /// The flow's record.
+    pub fn tell(&self, hot: &Hot, phase: ConnPhase, at: Timestamp) -> Conn {
+        let [o, r] = &hot.sides;
+        let spoke =
+            hot.flags.has(Flags::spoke(Direction::Orig)) || hot.flags.has(Flags::spoke(Direction::Resp));
+        let first = if hot.flags.has(Flags::RESP_FIRST) { Direction::Resp } else { Direction::Orig };
+        Conn {
+            phase,
+            ts: self.ts,
+            last: hot.last,
+            at,
+            flow: self.id,
+            tuple: hot.tuple(),
+            service: hot.service,
+            state: state(hot.key.transport(), hot.done, [o.packets, r.packets]),
+            history: self.history,
+            packets: [o.packets, r.packets],
+            bytes: [o.bytes, r.bytes],
+            frame_bytes: [o.frame_bytes, r.frame_bytes],
+            missed_bytes: [self.numbers[0].missed, self.numbers[1].missed],
+            start_seen: hot.flags.has(Flags::START_SEEN),
+            syn_retransmits: self.syn_retransmits,
+            first_payload: self.spoken.as_deref().copied().unwrap_or_default(),
+            first_speaker: spoke.then_some(first),
+            first_lengths: self.first_lengths,
+            payload_packets: self.payload_packets,
+            turns: self.turns,
+            mac: self.mac,
+            vlan: self.vlan,
+            tunnel_depth: self.id.layer,
+            orig_ttl: self.orig_ttl,
+            key_packets: self.key_packets(hot, phase == ConnPhase::Closed),
+        }
+    }
+}

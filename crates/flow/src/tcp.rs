@@ -1,0 +1,156 @@
+//! TCP: what a segment changes in its flow.
+
+use record::{Anomaly, Chunk, Direction, FlowFacts, Progress};
+use wire::TcpFlags;
+
+use crate::history::{Done, note};
+use crate::state::Flags;
+use crate::stream::{Fit, Piece};
+use crate::table::{Arrival, FlowTable, Sessions, settle};
+
+/// Follows a segment from side `from` of the flow at `slot`.
+pub fn follow<H: Sessions>(
+    table: &mut FlowTable<H::Session>,
+    slot: u32,
+    from: Direction,
+    arrival: &Arrival<'_>,
+    sessions: &mut H,
+) {
+    let (hot, cold) = (&mut table.hot[slot as usize], &mut table.cold[slot as usize]);
+    let p = arrival.packet;
+    let flags = p.tcp.flags;
+    let anomalies = &mut table.health.anomalies;
+    let side = from.index();
+    let syn = flags.has(TcpFlags::SYN);
+    let data_seq = if syn { p.tcp.seq.wrapping_add(1) } else { p.tcp.seq };
+    if syn {
+        if hot.done[side].has(Done::SYN | Done::SYN_ACK) {
+            cold.syn_retransmits = cold.syn_retransmits.saturating_add(u16::from(from == Direction::Orig));
+        } else {
+            cold.isn[side] = p.tcp.seq;
+        }
+        let what = if flags.has(TcpFlags::ACK) { Done::SYN_ACK } else { Done::SYN };
+        note(&mut cold.history, &mut hot.done[side], from, what);
+        cold.numbers[side].begin(data_seq);
+        if p.payload_len > 0 {
+            anomalies.add(Anomaly::TcpSynData);
+        }
+        if flags.has(TcpFlags::FIN) || flags.has(TcpFlags::RST) {
+            anomalies.add(Anomaly::TcpBadFlags);
+        }
+    }
+    if flags.0 & 0x3f == 0 {
+        anomalies.add(Anomaly::TcpBadFlags);
+    }
+    if flags.has(TcpFlags::URG) && p.payload_len > 0 {
+        anomalies.add(Anomaly::TcpUrgent);
+    }
+    if !syn && p.payload_len == 0 && flags.0 & 0x17 == TcpFlags::ACK.0 {
+        note(&mut cold.history, &mut hot.done[side], from, Done::ACK);
+    }
+    let wants = hot.flags.has(Flags::WANTS_MORE);
+    let before = cold.held();
+    let mut pieces = Pieces { flow: cold.facts(hot), wants, arrival, sessions, progress: None };
+    // The other side's bytes before this acknowledgement exist, captured or not.
+    if flags.has(TcpFlags::ACK) && !syn && !flags.has(TcpFlags::RST) {
+        let back = from.reversed();
+        let numbers = &mut cold.numbers[back.index()];
+        let missed = numbers.missed;
+        let report = &mut |a| anomalies.add(a);
+        let session = &mut cold.session;
+        let mut gaps = |piece: Piece<'_>| pieces.give(session, back, &piece);
+        match &mut cold.streams {
+            Some(streams) => streams[back.index()].acked(numbers, p.tcp.ack, report, &mut gaps),
+            None => numbers.acked(p.tcp.ack, report, &mut gaps),
+        }
+        if numbers.missed > missed {
+            note(&mut cold.history, &mut hot.done[back.index()], back, Done::GAP);
+        }
+    }
+    if p.payload_len > 0 {
+        let numbers = &mut cold.numbers[side];
+        let fit = if wants {
+            let stream = &mut cold.streams.get_or_insert_default()[side];
+            let report = &mut |a| anomalies.add(a);
+            let session = &mut cold.session;
+            stream.add(numbers, data_seq, arrival.payload, p.payload_len, report, &mut |piece| {
+                pieces.give(session, from, &piece);
+            })
+        } else {
+            numbers.pass(data_seq, p.payload_len)
+        };
+        let what = if fit == Fit::New { Done::DATA } else { Done::RETRANSMIT };
+        note(&mut cold.history, &mut hot.done[side], from, what);
+    }
+    let progress = pieces.progress;
+    if flags.has(TcpFlags::FIN) {
+        note(&mut cold.history, &mut hot.done[side], from, Done::FIN);
+    }
+    if flags.has(TcpFlags::RST) {
+        note(&mut cold.history, &mut hot.done[side], from, Done::RST);
+    }
+    let [o, r] = hot.done;
+    let closing = o.has(Done::RST) || r.has(Done::RST) || (o.has(Done::FIN) && r.has(Done::FIN));
+    hot.flags.set(Flags::CLOSING, closing);
+    hot.deadline = arrival.clock.plus(hot.patience());
+    // A shorter deadline than the wheel knows of needs a new entry.
+    if closing {
+        cold.wake = table.wheel.schedule(slot, hot.deadline);
+    }
+    if let Some(progress) = progress {
+        settle(hot, cold, progress, arrival.clock, sessions);
+    }
+    let mut held = cold.held();
+    if !hot.flags.has(Flags::WANTS_MORE) {
+        held = 0;
+        cold.streams = None;
+    }
+    table.waiting_bytes = table.waiting_bytes + held - before;
+    if table.waiting_bytes > table.limits.waiting_bytes {
+        for stream in cold.streams.iter_mut().flat_map(|s| s.iter_mut()) {
+            table.waiting_bytes -= stream.release();
+        }
+        anomalies.add(Anomaly::ReassemblyDropped);
+    }
+    if p.payload_len > 0 && (wants || cold.payload_packets[side] == 1) {
+        table.charge(slot, sessions);
+    }
+}
+
+/// Hands stream pieces to the session and keeps what it last said.
+struct Pieces<'a, 'b, H> {
+    flow: FlowFacts,
+    wants: bool,
+    arrival: &'a Arrival<'b>,
+    sessions: &'a mut H,
+    progress: Option<Progress>,
+}
+
+impl<H: Sessions> Pieces<'_, '_, H> {
+    fn give(&mut self, session: &mut H::Session, from: Direction, piece: &Piece<'_>) {
+        if !self.wants || self.progress.is_some_and(|p| !p.wants_more) {
+            return;
+        }
+        let progress = match *piece {
+            Piece::Data(bytes) => {
+                let chunk = Chunk {
+                    from,
+                    bytes,
+                    wire_len: bytes.len() as u32,
+                    ts: self.arrival.ts,
+                    at: self.arrival.clock,
+                    packet: self.arrival.id,
+                };
+                self.sessions.data(&self.flow, session, chunk)
+            }
+            Piece::Gap(n) => {
+                self.sessions.gap(&self.flow, session, from, n, self.arrival.clock, self.arrival.id)
+            }
+        };
+        let service = progress.service.or(self.progress.and_then(|p| p.service));
+        if let Some(service) = service {
+            self.flow.service = service;
+        }
+        self.progress = Some(Progress { service, wants_more: progress.wants_more });
+    }
+}
