@@ -1,8 +1,9 @@
 //! Names: what is registered, what is below it, and which lists it stands on.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::OnceLock;
+
+use crate::table::SeededSet;
 
 /// The registrable domain of a name (`www.bbc.co.uk` → `bbc.co.uk`); `None` for a suffix, a single label, an address.
 pub fn registrable(name: &str) -> Option<&str> {
@@ -22,12 +23,12 @@ pub fn chosen_label(name: &str) -> Option<&str> {
 }
 
 /// A list file as a set: one entry per line, `#` begins a comment.
-fn set_of(text: &'static str) -> HashSet<&'static str> {
+fn set_of(text: &'static str) -> SeededSet<&'static str> {
     text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()
 }
 
 /// Whether a name stands on a list, itself or by a parent domain.
-fn is_below(set: &HashSet<&'static str>, name: &str) -> bool {
+fn is_below(set: &SeededSet<&'static str>, name: &str) -> bool {
     let mut rest = name;
     loop {
         if set.contains(rest) {
@@ -44,7 +45,7 @@ macro_rules! list {
     ($(#[$doc:meta])* $name:ident, $file:literal) => {
         $(#[$doc])*
         pub fn $name(name: &str) -> bool {
-            static SET: OnceLock<HashSet<&'static str>> = OnceLock::new();
+            static SET: OnceLock<SeededSet<&'static str>> = OnceLock::new();
             is_below(SET.get_or_init(|| set_of(include_str!(concat!("../lists/", $file)))), name)
         }
     };

@@ -31,7 +31,7 @@ use std::time::Duration;
 use record::{ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
+use crate::table::{HostTable, SeededSet};
 use crate::{Detector, Fire, Scene, domains};
 
 /// Fetches remembered of one host.
@@ -91,7 +91,7 @@ struct Host {
     fetches: VecDeque<Fetch>,
     /// First contacts with remotes: when and with whom.
     contacts: VecDeque<(Timestamp, IpAddr)>,
-    known: BTreeSet<IpAddr>,
+    known: SeededSet<IpAddr>,
     fired: Option<(Timestamp, bool)>,
 }
 
@@ -132,7 +132,7 @@ impl Watcher {
 
 impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound(record.tuple()) else {
+        let Some(host) = scene.outbound() else {
             // A question to the house's own resolver is activity too.
             let orig = record.tuple().orig.ip;
             if scene.lore.home().contains(orig) && matches!(record, Record::Dns(_)) {
@@ -141,10 +141,10 @@ impl Detector for Watcher {
             return;
         };
         let remote = record.tuple().resp.ip;
-        self.hosts.of(host, scene.now).since.get_or_insert(scene.now);
+        let state = self.hosts.of(host, scene.now);
+        state.since.get_or_insert(scene.now);
         let (ts, name, page, packets) = match record {
             Record::Conn(c) => {
-                let state = self.hosts.of(host, scene.now);
                 state.since = state.since.map(|s| s.min(c.ts));
                 if c.phase != ConnPhase::Interim
                     && c.tuple.transport != Transport::Icmp

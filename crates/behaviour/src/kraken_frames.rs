@@ -112,7 +112,7 @@ impl Detector for Watcher {
         if !on_kraken_port(tuple) {
             return;
         }
-        let Some(host) = scene.outbound(tuple) else { return };
+        let Some(host) = scene.outbound() else { return };
         match record {
             Record::Frame(f) => {
                 let state = self.hosts.of(host, scene.now);

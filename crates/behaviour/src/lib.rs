@@ -30,8 +30,8 @@ mod table;
 pub use catalogue::{Behaviour, CATALOGUE, Settings, detectors};
 pub use home::{Home, HomeGuess};
 pub use lore::{Application, Lore};
-pub use scene::{Chronicle, Detector, Fire, Scene};
-pub use table::HostTable;
+pub use scene::{Chronicle, Detector, Fire, NearMisses, Scene, outbound};
+pub use table::{HostTable, SeededMap, SeededSet};
 
 #[cfg(test)]
 mod testing;

@@ -1,11 +1,11 @@
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{Conn, ConnPhase, Dns, Record, Service, Timestamp};
 
 use crate::Home;
-use crate::table::HostTable;
+use crate::table::{HostTable, SeededSet};
 
 /// How long a name stays known for an address (DETECTION §4.5: "never resolved by DNS in 24 h").
 const NAME_MEMORY: Duration = Duration::from_hours(24);
@@ -45,7 +45,7 @@ pub struct Lore {
     home: Home,
     hosts: HostTable<HostLore>,
     remotes: HostTable<RemoteLore>,
-    locals: HashSet<IpAddr>,
+    locals: SeededSet<IpAddr>,
     most_locals: usize,
 }
 
@@ -56,7 +56,7 @@ impl Lore {
             home,
             hosts: HostTable::new(hosts),
             remotes: HostTable::new(hosts.saturating_mul(8)),
-            locals: HashSet::new(),
+            locals: SeededSet::default(),
             most_locals: hosts,
         }
     }
@@ -79,8 +79,8 @@ impl Lore {
         for answer in &dns.answers {
             if let Some(ip) = answer.addr {
                 let names = &mut self.remotes.of(ip, now).names;
-                names.retain(|(_, n)| *n != dns.query);
-                names.push_back((dns.ts, dns.query.clone()));
+                let known = names.iter().position(|(_, n)| *n == dns.query).and_then(|at| names.remove(at));
+                names.push_back((dns.ts, known.map_or_else(|| dns.query.clone(), |(_, n)| n)));
                 if names.len() > MAX_NAMES {
                     names.pop_front();
                 }
@@ -97,12 +97,13 @@ impl Lore {
 
     fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
         let (orig, resp) = (conn.tuple.orig.ip, conn.tuple.resp.ip);
-        for ip in [orig, resp] {
-            if self.home.contains(ip) && self.locals.len() < self.most_locals {
+        let local = [self.home.contains(orig), self.home.contains(resp)];
+        for (ip, local) in [orig, resp].into_iter().zip(local) {
+            if local && self.locals.len() < self.most_locals {
                 self.locals.insert(ip);
             }
         }
-        if self.home.contains(orig) && self.home.is_external(resp) {
+        if local[0] && !local[1] && self.home.is_external(resp) {
             let users = &mut self.remotes.of(resp, now).users;
             if users.len() < MAX_USERS && !users.contains(&orig) {
                 users.push(orig);
@@ -118,8 +119,8 @@ impl Lore {
             Service::Sip | Service::Rtp | Service::Stun => Application::Voip,
             _ => return,
         };
-        for ip in [orig, resp] {
-            if self.home.contains(ip) {
+        for (ip, local) in [orig, resp].into_iter().zip(local) {
+            if local {
                 self.hosts.of(ip, now).applications.insert(application, now);
             }
         }

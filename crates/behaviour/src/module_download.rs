@@ -179,7 +179,7 @@ impl Watcher {
 
 impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound(record.tuple()) else { return };
+        let Some(host) = scene.outbound() else { return };
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
                 self.conn(host, c, scene);

@@ -113,7 +113,7 @@ impl Detector for Watcher {
         if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
             return;
         }
-        let Some(host) = scene.outbound(&c.tuple) else { return };
+        let Some(host) = scene.outbound() else { return };
         let remote = c.tuple.resp.ip;
         let state = self.hosts.of(host, scene.now);
         if c.service.is_recognised() {

@@ -109,10 +109,10 @@ pub(crate) fn imposter(c: &Conn) -> Option<Service> {
 impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
-        let Some(host) = scene.outbound(&c.tuple) else { return };
+        let Some(host) = scene.outbound() else { return };
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
-        let state = self.hosts.of(host, scene.now);
         if c.service == Service::Tls && c.phase != ConnPhase::Interim {
+            let state = self.hosts.of(host, scene.now);
             state.tls.push_back((c.ts, remote, port));
             if state.tls.len() > MAX_TLS {
                 state.tls.pop_front();
@@ -122,6 +122,7 @@ impl Detector for Watcher {
             return;
         }
         let Some(instead) = imposter(c) else { return };
+        let state = self.hosts.of(host, scene.now);
         let explained = state.tls.iter().any(|(t, ip, p)| {
             (*ip, *p) == (remote, port) && t.0.abs_diff(c.ts.0) <= self.settings.tls_near.as_nanos() as u64
         });

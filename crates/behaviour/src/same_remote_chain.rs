@@ -130,21 +130,22 @@ impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         match record {
             Record::Conn(c) if c.phase != ConnPhase::Interim => {
-                let Some(host) = scene.outbound(&c.tuple) else { return };
-                let state = self.hosts.of(host, scene.now);
+                let Some(host) = scene.outbound() else { return };
                 match c.tuple.transport {
                     Transport::Udp => {
+                        let state = self.hosts.of(host, scene.now);
                         contact(state, c);
                         again(&self.settings, host, state, c.tuple.resp.ip, scene);
                     }
                     Transport::Tcp if c.phase == ConnPhase::Closed => {
+                        let state = self.hosts.of(host, scene.now);
                         tcp(&self.settings, host, state, c, scene);
                     }
                     _ => {}
                 }
             }
             Record::Http(h) => {
-                let Some(host) = scene.outbound(&h.tuple) else { return };
+                let Some(host) = scene.outbound() else { return };
                 let state = self.hosts.of(host, scene.now);
                 post(&self.settings, host, state, h, scene);
             }

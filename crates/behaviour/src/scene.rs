@@ -1,11 +1,13 @@
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp};
+use record::{Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp, Tuple};
 
-use crate::Lore;
+use crate::table::{SeededMap, SeededSet};
+use crate::{Home, Lore};
 
 /// Packets and flows named in a piece of evidence.
 const MAX_PROOF: usize = 32;
@@ -65,13 +67,15 @@ struct HostChronicle {
     events: BTreeMap<&'static str, VecDeque<(Timestamp, Timestamp)>>,
     /// First time of each stage.
     stages: BTreeMap<Stage, Timestamp>,
-    commanders: HashSet<IpAddr>,
+    commanders: SeededSet<IpAddr>,
 }
 
 /// What has fired so far, for behaviours that build on others.
 #[derive(Debug, Default)]
 pub struct Chronicle {
-    hosts: HashMap<IpAddr, HostChronicle>,
+    hosts: SeededMap<IpAddr, HostChronicle>,
+    /// Hosts of which a stage was first seen, or seen earlier, since somebody asked.
+    stirred: BTreeSet<IpAddr>,
 }
 
 impl Chronicle {
@@ -95,11 +99,9 @@ impl Chronicle {
         self.hosts.get(&host).is_some_and(|h| h.commanders.contains(&remote))
     }
 
-    /// Hosts of which something fired.
-    pub fn hosts(&self) -> Vec<IpAddr> {
-        let mut all: Vec<_> = self.hosts.keys().copied().collect();
-        all.sort_unstable();
-        all
+    /// Hosts whose stages have changed since the last call, in the order of addresses. One behaviour asks, for all.
+    pub fn take_stirred(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.stirred)
     }
 
     fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence) {
@@ -112,8 +114,11 @@ impl Chronicle {
             events.pop_front();
         }
         if Stage::STORY.contains(&stage) {
-            let first = host.stages.entry(stage).or_insert(evidence.started);
-            *first = (*first).min(evidence.started);
+            let known = host.stages.get(&stage).is_some_and(|first| *first <= evidence.started);
+            if !known {
+                host.stages.insert(stage, evidence.started);
+                self.stirred.insert(evidence.host);
+            }
         }
         if matches!(stage, Stage::Command | Stage::Update) && host.commanders.len() < MAX_COMMANDERS {
             host.commanders.extend(&evidence.remotes);
@@ -132,8 +137,12 @@ pub struct Scene<'a> {
     /// What fires now.
     pub evidence: &'a mut Vec<Evidence>,
     /// What came near.
-    pub near: &'a mut HashMap<(IpAddr, &'static str), NearMiss>,
-    /// The behaviour at work.
+    pub near: &'a mut NearMisses,
+    /// The local host of the record's flow, if it opened it to somewhere else (see [`outbound`]).
+    pub outbound: Option<IpAddr>,
+    /// The behaviour at work: its place in the catalogue.
+    pub index: u8,
+    /// Its name.
     pub behaviour: &'static str,
     /// Its stage.
     pub stage: Stage,
@@ -184,12 +193,33 @@ impl Scene<'_> {
             unit: Cow::Borrowed(unit),
             ts: self.now,
         };
+        self.near.learn(host, self.index, made);
+    }
+
+    /// The local host of the record's flow, if it opened it to somewhere else.
+    pub const fn outbound(&self) -> Option<IpAddr> {
+        self.outbound
+    }
+}
+
+/// The local host of a flow that it opened to somewhere else.
+pub fn outbound(home: &Home, tuple: &Tuple) -> Option<IpAddr> {
+    (home.contains(tuple.orig.ip) && home.is_external(tuple.resp.ip)).then_some(tuple.orig.ip)
+}
+
+/// How near each host came to each behaviour that did not fire.
+#[derive(Debug, Default)]
+pub struct NearMisses(SeededMap<(IpAddr, u8), NearMiss>);
+
+impl NearMisses {
+    /// The nearest by the same measure is kept; another measure means that another condition is the one that fails now.
+    fn learn(&mut self, host: IpAddr, behaviour: u8, made: NearMiss) {
         let closeness = |n: &NearMiss| n.value / n.threshold.max(f64::MIN_POSITIVE);
-        match self.near.entry((host, self.behaviour)) {
-            std::collections::hash_map::Entry::Vacant(slot) => {
+        match self.0.entry((host, behaviour)) {
+            Entry::Vacant(slot) => {
                 slot.insert(made);
             }
-            std::collections::hash_map::Entry::Occupied(mut slot) => {
+            Entry::Occupied(mut slot) => {
                 if made.unit != slot.get().unit || closeness(&made) > closeness(slot.get()) {
                     slot.insert(made);
                 }
@@ -197,9 +227,24 @@ impl Scene<'_> {
         }
     }
 
-    /// The local host of a flow that it opened to somewhere else.
-    pub fn outbound(&self, tuple: &record::Tuple) -> Option<IpAddr> {
-        (self.lore.home().contains(tuple.orig.ip) && self.lore.home().is_external(tuple.resp.ip))
-            .then_some(tuple.orig.ip)
+    /// How near `host` came to a behaviour, by its place in the catalogue.
+    pub fn of(&self, host: IpAddr, behaviour: u8) -> Option<&NearMiss> {
+        self.0.get(&(host, behaviour))
+    }
+
+    /// All, in no order.
+    #[cfg(test)]
+    pub fn values(&self) -> impl Iterator<Item = &NearMiss> {
+        self.0.values()
+    }
+
+    /// How many are known.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }

@@ -101,7 +101,7 @@ impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         match record {
             Record::Smtp(smtp) if smtp.data_count > 0 || smtp.first_data_at.is_some() => {
-                if let Some(host) = scene.outbound(&smtp.tuple) {
+                if let Some(host) = scene.outbound() {
                     let delivered = &mut self.hosts.of(host, scene.now).delivered;
                     delivered.insert(smtp.flow);
                     if delivered.len() > MAX_ATTEMPTS {
@@ -115,7 +115,7 @@ impl Detector for Watcher {
                     && c.tuple.resp.port == 25
                     && c.start_seen =>
             {
-                let Some(host) = scene.outbound(&c.tuple) else { return };
+                let Some(host) = scene.outbound() else { return };
                 let state = self.hosts.of(host, scene.now);
                 if state.delivered.remove(&c.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;

@@ -145,7 +145,7 @@ impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         match record {
             Record::Smtp(s) => {
-                if let Some(host) = scene.outbound(&s.tuple).filter(|_| !s.auth) {
+                if let Some(host) = scene.outbound().filter(|_| !s.auth) {
                     learn(self.hosts.of(host, scene.now), s);
                 }
             }
@@ -154,7 +154,7 @@ impl Detector for Watcher {
                     || (c.service == Service::Smtp && !matches!(c.tuple.resp.port, 465 | 587));
                 // Another protocol on port 25 is no mail; what was never answered may be.
                 let mail = smtp && (c.service == Service::Smtp || !c.service.is_recognised());
-                let Some(host) = scene.outbound(&c.tuple).filter(|_| mail && c.start_seen) else { return };
+                let Some(host) = scene.outbound().filter(|_| mail && c.start_seen) else { return };
                 let state = self.hosts.of(host, scene.now);
                 session(state, c);
                 judge(&self.settings, host, state, c.ts, scene);

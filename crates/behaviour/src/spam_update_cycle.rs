@@ -82,9 +82,7 @@ impl Watcher {
 impl Detector for Watcher {
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Smtp(s) = record else { return };
-        let Some(host) =
-            scene.outbound(&s.tuple).filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth)
-        else {
+        let Some(host) = scene.outbound().filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth) else {
             return;
         };
         // What STARTTLS hides counts as one message.

@@ -22,13 +22,13 @@
 //! ## References
 //! G. Gu et al., "BotHunter", USENIX Security 2007.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{Record, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::table::SeededMap;
 use crate::{Detector, Fire, Scene};
 
 /// When to fire.
@@ -51,14 +51,14 @@ impl Default for Settings {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    told: HashMap<IpAddr, usize>,
+    told: SeededMap<IpAddr, usize>,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings, hosts: usize) -> Self {
         let _ = hosts;
-        Self { settings, told: HashMap::new() }
+        Self { settings, told: SeededMap::default() }
     }
 
     fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
@@ -107,7 +107,7 @@ impl Detector for Watcher {
     fn observe(&mut self, _: &Record, _: &mut Scene<'_>) {}
 
     fn tick(&mut self, scene: &mut Scene<'_>) {
-        for host in scene.chronicle.hosts() {
+        for host in scene.chronicle.take_stirred() {
             self.judge(host, scene);
         }
     }

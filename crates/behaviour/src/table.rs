@@ -1,14 +1,21 @@
 //! State per host, bounded: the longest silent host is forgotten first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use foldhash::fast::RandomState;
+
 use record::Timestamp;
+
+/// A map under a hash that is cheap and seeded anew on each run: packets choose the keys, and every record asks.
+pub type SeededMap<K, V> = HashMap<K, V, RandomState>;
+/// A set under the same hash.
+pub type SeededSet<K> = HashSet<K, RandomState>;
 
 /// A map from hosts to state that holds at most so many.
 #[derive(Debug)]
 pub struct HostTable<T> {
-    hosts: HashMap<IpAddr, (Timestamp, T)>,
+    hosts: SeededMap<IpAddr, (Timestamp, T)>,
     most: usize,
     forgotten: u64,
 }
@@ -16,7 +23,7 @@ pub struct HostTable<T> {
 impl<T: Default> HostTable<T> {
     /// Keeps at most `most` hosts.
     pub fn new(most: usize) -> Self {
-        Self { hosts: HashMap::new(), most: most.max(16), forgotten: 0 }
+        Self { hosts: SeededMap::default(), most: most.max(16), forgotten: 0 }
     }
 
     /// The state of a host, made if it was not there.

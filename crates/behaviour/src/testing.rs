@@ -1,7 +1,6 @@
 //! Makes records for the tests of behaviours.
 #![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use record::{
@@ -10,7 +9,7 @@ use record::{
     Timestamp, Tls, Transport, Tuple,
 };
 
-use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, Scene};
+use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, NearMisses, Scene, outbound};
 
 pub const HOST: &str = "10.0.0.5";
 pub const REMOTE: &str = "198.51.100.7";
@@ -24,7 +23,7 @@ pub struct Bench {
     pub lore: Lore,
     pub chronicle: Chronicle,
     pub evidence: Vec<Evidence>,
-    pub near: HashMap<(IpAddr, &'static str), NearMiss>,
+    pub near: NearMisses,
     detector: Box<dyn Detector>,
     behaviour: &'static str,
     stage: Stage,
@@ -38,7 +37,7 @@ impl Bench {
             lore: Lore::new(Home::private(), 1000),
             chronicle: Chronicle::default(),
             evidence: Vec::new(),
-            near: HashMap::new(),
+            near: NearMisses::default(),
             detector: Box::new(detector),
             behaviour,
             stage,
@@ -66,6 +65,8 @@ impl Bench {
             chronicle: &mut self.chronicle,
             evidence: &mut dropped,
             near: &mut self.near,
+            outbound: None,
+            index: 0,
             behaviour,
             stage,
         };
@@ -94,6 +95,8 @@ impl Bench {
             chronicle: &mut self.chronicle,
             evidence: &mut self.evidence,
             near: &mut self.near,
+            outbound: outbound(self.lore.home(), record.tuple()),
+            index: 0,
             behaviour: self.behaviour,
             stage: self.stage,
         };
@@ -112,6 +115,8 @@ impl Bench {
             chronicle: &mut self.chronicle,
             evidence: &mut self.evidence,
             near: &mut self.near,
+            outbound: None,
+            index: 0,
             behaviour: self.behaviour,
             stage: self.stage,
         };

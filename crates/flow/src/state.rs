@@ -10,7 +10,7 @@ use record::{
 use crate::history::{Done, state};
 use crate::key::Key;
 use crate::stream::{Numbers, Stream};
-use crate::timer::Tick;
+use crate::timer::Wake;
 
 /// A TCP connection with nothing to say; longer than the keep-alive pings of IRC and its kin (2–5 min), shorter than RFC 1122's two hours of TCP keep-alive, to bound memory (*assumed*).
 const TCP_IDLE: Duration = Duration::from_mins(30);
@@ -134,8 +134,8 @@ pub struct Cold<S> {
     pub id: FlowId,
     /// Packets of the first payload of each side.
     pub spoken_in: [PacketId; 2],
-    /// Where its entry in the wheel stands.
-    pub wake: Tick,
+    /// Its entry in the wheel.
+    pub wake: Wake,
     /// What the memory that hangs on it is charged with.
     pub charged: u32,
     pub isn: [u32; 2],
@@ -150,10 +150,10 @@ pub struct Cold<S> {
     pub history: History,
 }
 
-/// What a flow costs: both parts, its share of the index (a word and a control byte at half to seven eighths full), of the
-/// wheel (a word, twice for growth) and of the list of free places.
+/// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, at half to seven
+/// eighths full), of the wheel (two words, twice for growth) and of the list of free places.
 pub const fn cost<S>() -> usize {
-    size_of::<Hot>() + size_of::<Cold<S>>() + 10 + 8 + 4
+    size_of::<Hot>() + size_of::<Cold<S>>() + 10 + 16 + 4
 }
 
 impl<S> Cold<S> {
@@ -168,7 +168,7 @@ impl<S> Cold<S> {
             interim: Timestamp::MAX,
             id,
             spoken_in: [PacketId::default(); 2],
-            wake: Tick::default(),
+            wake: Wake::default(),
             charged: 0,
             isn: [0; 2],
             turns: 0,

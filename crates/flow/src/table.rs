@@ -15,7 +15,7 @@ use crate::history::{Done, note};
 use crate::key::{Key, opener};
 use crate::state::{Cold, Flags, Hot, cost};
 use crate::tcp;
-use crate::timer::{Tick, Wheel};
+use crate::timer::{Wake, Wheel};
 
 /// How often a long flow tells of itself (DESIGN §4).
 const INTERIM: Duration = Duration::from_mins(5);
@@ -90,7 +90,7 @@ pub struct FlowTable<S> {
     pub(crate) cold: Vec<Cold<S>>,
     free: Vec<u32>,
     pub(crate) wheel: Wheel,
-    woken: Vec<(u32, Tick)>,
+    woken: Vec<(u32, Wake)>,
     pub(crate) limits: Limits,
     pub(crate) waiting_bytes: usize,
     /// What open flows are charged with.
@@ -144,40 +144,32 @@ impl<S> FlowTable<S> {
     }
 
     /// Takes packets in order.
-    pub fn packets<'a, H: Sessions<Session = S>>(
-        &mut self,
-        arrivals: impl Iterator<Item = Arrival<'a>>,
-        sessions: &mut H,
-    ) {
-        let mut arrivals = arrivals.peekable();
-        let mut group: Vec<(Arrival<'a>, Key, bool, u64)> = Vec::with_capacity(GROUP);
-        while arrivals.peek().is_some() {
-            group.clear();
-            group.extend(arrivals.by_ref().take(GROUP).map(|arrival| {
+    pub fn packets<H: Sessions<Session = S>>(&mut self, arrivals: &[Arrival<'_>], sessions: &mut H) {
+        let mut keys = [(Key::default(), false, 0); GROUP];
+        for group in arrivals.chunks(GROUP) {
+            for (slot, arrival) in keys.iter_mut().zip(group) {
                 let (key, forward) = Key::of(arrival.packet);
-                (arrival, key, forward, key.hash(&self.seed))
-            }));
-            self.fetch(&group);
-            for (arrival, key, forward, hash) in &group {
-                self.packet(arrival, *key, *forward, *hash, sessions);
+                *slot = (key, forward, key.hash(&self.seed));
+            }
+            let mut slots = [u32::MAX; GROUP];
+            for (slot, (_, _, hash)) in slots.iter_mut().zip(&keys[..group.len()]) {
+                // Whichever flow has this hash's place: nearly always the packet's own.
+                *slot = self.index.find(*hash, |_| true).copied().unwrap_or(u32::MAX);
+            }
+            self.fetch(slots.into_iter());
+            for (arrival, (key, forward, hash)) in group.iter().zip(keys) {
+                self.packet(arrival, key, forward, hash, sessions);
             }
         }
     }
 
-    /// Touches the flows of a group of packets, so that the processor waits for their memory all at once and not one after
-    /// another.
-    fn fetch(&self, group: &[(Arrival<'_>, Key, bool, u64)]) {
-        let mut slots = [u32::MAX; GROUP];
-        for (slot, (_, _, _, hash)) in slots.iter_mut().zip(group) {
-            // Whichever flow has this hash's place: nearly always the packet's own.
-            *slot = self.index.find(*hash, |_| true).copied().unwrap_or(u32::MAX);
-        }
+    /// Touches some flows, so that the processor waits for their memory all at once and not one after another.
+    fn fetch(&self, slots: impl Iterator<Item = u32>) {
         let mut touched = 0u64;
         for slot in slots {
             if let (Some(hot), Some(cold)) = (self.hot.get(slot as usize), self.cold.get(slot as usize)) {
-                touched ^= hot.deadline.0.cast_unsigned()
-                    ^ u64::from(hot.flags.has(Flags::OPEN))
-                    ^ cold.payload_packets[0];
+                touched ^= hot.sides[1].packets ^ u64::from(hot.flags.has(Flags::OPEN));
+                touched ^= cold.payload_packets[0];
             }
         }
         black_box(touched);
@@ -209,28 +201,37 @@ impl<S> FlowTable<S> {
     pub fn advance<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
         let mut woken = std::mem::take(&mut self.woken);
         self.wheel.due(clock, &mut woken);
-        for (slot, tick) in woken.drain(..) {
-            let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
-            // An entry that a later one has replaced, or of a flow that is gone.
-            if !hot.flags.has(Flags::OPEN) || cold.wake != tick {
-                continue;
-            }
-            while cold.interim < hot.deadline && cold.interim <= clock {
-                let at = cold.interim;
-                cold.interim = at.plus(INTERIM);
-                // A flow that is silent since its last word has nothing to add.
-                if hot.last.plus(INTERIM) >= at {
-                    sessions.conn(cold.tell(hot, ConnPhase::Interim, at));
-                }
-            }
-            if hot.deadline <= clock {
-                let at = hot.deadline;
-                self.close(slot, at, sessions);
-            } else {
-                cold.wake = self.wheel.schedule(slot, hot.deadline.min(cold.interim));
+        for group in woken.chunks(GROUP) {
+            self.fetch(group.iter().map(|(slot, _)| *slot));
+            for (slot, wake) in group {
+                self.wake(*slot, *wake, clock, sessions);
             }
         }
+        woken.clear();
         self.woken = woken;
+    }
+
+    /// Looks at a flow whose time may have come.
+    fn wake<H: Sessions<Session = S>>(&mut self, slot: u32, wake: Wake, clock: Timestamp, sessions: &mut H) {
+        let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
+        // An entry that a later one has replaced, or of a flow that is gone.
+        if !hot.flags.has(Flags::OPEN) || cold.wake != wake {
+            return;
+        }
+        while cold.interim < hot.deadline && cold.interim <= clock {
+            let at = cold.interim;
+            cold.interim = at.plus(INTERIM);
+            // A flow that is silent since its last word has nothing to add.
+            if hot.last.plus(INTERIM) >= at {
+                sessions.conn(cold.tell(hot, ConnPhase::Interim, at));
+            }
+        }
+        if hot.deadline <= clock {
+            let at = hot.deadline;
+            self.close(slot, at, sessions);
+        } else {
+            cold.wake = self.wheel.schedule(slot, hot.deadline.min(cold.interim));
+        }
     }
 
     /// The input ended: ends every flow.

@@ -91,10 +91,11 @@ pub fn follow<H: Sessions>(
     }
     let [o, r] = hot.done;
     let closing = o.has(Done::RST) || r.has(Done::RST) || (o.has(Done::FIN) && r.has(Done::FIN));
+    let begins = closing && !hot.flags.has(Flags::CLOSING);
     hot.flags.set(Flags::CLOSING, closing);
     hot.deadline = arrival.clock.plus(hot.patience());
     // A shorter deadline than the wheel knows of needs a new entry.
-    if closing {
+    if begins {
         cold.wake = table.wheel.schedule(slot, hot.deadline);
     }
     if let Some(progress) = progress {

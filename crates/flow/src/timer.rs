@@ -1,5 +1,8 @@
 //! A timer wheel on packet time. Entries are hints: whoever they wake looks at its own deadline and may go back to sleep.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use record::Timestamp;
 
 /// One tick is 2³⁰ ns, a little over a second.
@@ -11,14 +14,18 @@ const KEPT: usize = 256;
 
 #[derive(Debug)]
 pub struct Wheel {
-    slots: Vec<Vec<u32>>,
-    /// The tick up to which everything was woken; `None` before the first packet.
+    /// Entries of later ticks, in no order.
+    slots: Vec<Vec<(u32, Wake)>>,
+    /// Entries of the current tick, by their exact times: each is looked at once, however often the clock moves within it.
+    soon: BinaryHeap<Reverse<(Timestamp, u32, Wake)>>,
+    /// The current tick; `None` before the first packet.
     tick: Option<i64>,
+    made: u32,
 }
 
-/// The tick under which an entry stands: whoever made a later entry knows an earlier one by it and lets it pass.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tick(u32);
+/// The name of an entry: whoever made a later one knows an earlier one by it and lets it pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wake(u32);
 
 const fn tick_of(at: Timestamp) -> i64 {
     at.0 >> TICK_BITS
@@ -26,7 +33,7 @@ const fn tick_of(at: Timestamp) -> i64 {
 
 impl Wheel {
     pub fn new() -> Self {
-        Self { slots: vec![Vec::new(); SLOTS], tick: None }
+        Self { slots: vec![Vec::new(); SLOTS], soon: BinaryHeap::new(), tick: None, made: 0 }
     }
 
     /// Tells what time it is before the first deadline is set.
@@ -35,27 +42,39 @@ impl Wheel {
         self.tick.get_or_insert(tick_of(clock));
     }
 
-    /// Wakes `who` when the clock has passed `at`, or earlier.
-    pub fn schedule(&mut self, who: u32, at: Timestamp) -> Tick {
+    /// Wakes `who` when the clock has reached `at`, or earlier.
+    pub fn schedule(&mut self, who: u32, at: Timestamp) -> Wake {
+        self.made = self.made.wrapping_add(1);
+        let wake = Wake(self.made);
         let tick = self.tick.unwrap_or(tick_of(at));
-        let wanted = tick_of(at).clamp(tick, tick.saturating_add(SLOTS as i64 - 1));
-        self.slots[wanted.rem_euclid(SLOTS as i64) as usize].push(who);
-        Tick(wanted as u32)
+        let wanted = tick_of(at).min(tick.saturating_add(SLOTS as i64 - 1));
+        if wanted <= tick {
+            self.soon.push(Reverse((at, who, wake)));
+        } else {
+            self.slots[wanted.rem_euclid(SLOTS as i64) as usize].push((who, wake));
+        }
+        wake
     }
 
-    /// Takes out everything that may be due at `clock`, with the ticks under which it stood.
-    pub fn due(&mut self, clock: Timestamp, woken: &mut Vec<(u32, Tick)>) {
+    /// Takes out everything that may be due at `clock`.
+    pub fn due(&mut self, clock: Timestamp, woken: &mut Vec<(u32, Wake)>) {
         let now = tick_of(clock);
         let from = self.tick.unwrap_or(now);
         let steps = now.saturating_sub(from).clamp(0, SLOTS as i64 - 1);
-        for step in 0..=steps {
-            let tick = from.saturating_add(step);
-            let slot = &mut self.slots[tick.rem_euclid(SLOTS as i64) as usize];
-            woken.extend(slot.drain(..).map(|who| (who, Tick(tick as u32))));
+        for step in 1..=steps {
+            let slot = &mut self.slots[from.saturating_add(step).rem_euclid(SLOTS as i64) as usize];
+            woken.append(slot);
             // A flood leaves a slot far larger than it will be needed again.
             slot.shrink_to(KEPT);
         }
         self.tick = Some(now.max(from));
+        while let Some(&Reverse((at, who, wake))) = self.soon.peek() {
+            if at > clock {
+                break;
+            }
+            woken.push((who, wake));
+            self.soon.pop();
+        }
     }
 }
 

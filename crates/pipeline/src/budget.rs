@@ -96,7 +96,7 @@ mod tests {
     fn the_parts_stay_within_the_whole() {
         for total in [64u64 << 20, 1 << 30] {
             let b = Budget::divide(ByteSize(total), 16);
-            let flows = 16 * (b.flows.flows * 1400 + b.flows.waiting_bytes) as u64;
+            let flows = 16 * (b.flows.flow_bytes + b.flows.waiting_bytes) as u64;
             let sum = flows + b.fragments as u64 + b.analyst.hosts as u64 * HOST_COST + FIXED;
             assert!(sum <= total, "{sum} of {total}");
         }

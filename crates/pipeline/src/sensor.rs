@@ -96,7 +96,7 @@ impl Sensor {
     pub fn batch(&mut self, batch: &Decoded, room: Keyed) -> Keyed {
         self.desk.keyed = room;
         let mine = batch.of_shard.get(self.shard as usize).map_or(&[][..], Vec::as_slice);
-        let arrivals = mine.iter().map(|&i| {
+        let arrival = |&i: &u32| {
             let placed = &batch.packets[i as usize];
             Arrival {
                 packet: &placed.packet,
@@ -105,8 +105,9 @@ impl Sensor {
                 clock: placed.clock,
                 id: placed.id,
             }
-        });
-        self.table.packets(arrivals, &mut self.desk);
+        };
+        let arrivals: Vec<Arrival<'_>> = mine.iter().map(arrival).collect();
+        self.table.packets(&arrivals, &mut self.desk);
         if let Some(clock) = batch.clock {
             self.table.advance(clock, &mut self.desk);
         }

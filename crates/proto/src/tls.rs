@@ -140,8 +140,15 @@ fn alpn_letters(alpn: &[u8]) -> String {
 }
 
 fn hex_list(values: &[u16]) -> String {
-    let each: Vec<String> = values.iter().map(|v| format!("{v:04x}")).collect();
-    each.join(",")
+    let mut list = String::with_capacity(values.len().saturating_mul(5));
+    for value in values {
+        if !list.is_empty() {
+            list.push(',');
+        }
+        let digits = [12, 8, 4, 0].map(|shift| char::from_digit(u32::from(value >> shift) & 0xf, 16));
+        list.extend(digits.into_iter().flatten());
+    }
+    list
 }
 
 fn short_hash(text: &str) -> String {

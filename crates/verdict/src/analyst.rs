@@ -1,8 +1,11 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::{CATALOGUE, Chronicle, Detector, Home, HomeGuess, Lore, Scene, Settings, detectors};
+use behaviour::{
+    CATALOGUE, Chronicle, Detector, Home, HomeGuess, Lore, NearMisses, Scene, SeededMap, Settings, detectors,
+    outbound,
+};
 use record::{CommunityId, Evidence, FactValue, FlowId, NearMiss, Record, Stage, Timestamp, Tuple};
 
 use crate::host_book::{HostBook, HostPage};
@@ -45,8 +48,8 @@ const REMEMBERED_FLOWS: usize = 32_768;
 /// The ends of the flows seen last.
 #[derive(Default)]
 struct FlowMemory {
-    young: HashMap<FlowId, Tuple>,
-    old: HashMap<FlowId, Tuple>,
+    young: SeededMap<FlowId, Tuple>,
+    old: SeededMap<FlowId, Tuple>,
 }
 
 impl FlowMemory {
@@ -80,8 +83,8 @@ struct Desk {
     detectors: Vec<Box<dyn Detector>>,
     roles: Roles,
     book: HostBook,
-    ledgers: HashMap<IpAddr, Ledger>,
-    near: HashMap<(IpAddr, &'static str), NearMiss>,
+    ledgers: SeededMap<IpAddr, Ledger>,
+    near: NearMisses,
     fresh: Vec<Evidence>,
     flows: FlowMemory,
     first: Option<Timestamp>,
@@ -131,8 +134,8 @@ impl Analyst {
             detectors: detectors(&self.settings, self.limits.hosts),
             roles: Roles::new(self.limits.hosts),
             book: HostBook::new(self.limits.hosts),
-            ledgers: HashMap::new(),
-            near: HashMap::new(),
+            ledgers: SeededMap::default(),
+            near: NearMisses::default(),
             fresh: Vec::new(),
             flows: FlowMemory::default(),
             first: None,
@@ -197,25 +200,33 @@ impl Desk {
         self.roles.learn(record, self.lore.home(), at);
         self.book.learn(record, self.lore.home());
         self.flows.learn(record);
-        self.each(at, |detector, scene| detector.observe(record, scene));
+        let outbound = outbound(self.lore.home(), record.tuple());
+        self.each(at, outbound, |detector, scene| detector.observe(record, scene));
         self.bank();
     }
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
-        self.each(at, |detector, scene| detector.tick(scene));
+        self.each(at, None, |detector, scene| detector.tick(scene));
         self.bank();
     }
 
     /// Shows every detector the scene as it is now.
-    fn each(&mut self, now: Timestamp, mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>)) {
-        for (detector, behaviour) in self.detectors.iter_mut().zip(CATALOGUE) {
+    fn each(
+        &mut self,
+        now: Timestamp,
+        outbound: Option<IpAddr>,
+        mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>),
+    ) {
+        for ((index, detector), behaviour) in (0..).zip(&mut self.detectors).zip(CATALOGUE) {
             let mut scene = Scene {
                 now,
                 lore: &self.lore,
                 chronicle: &mut self.chronicle,
                 evidence: &mut self.fresh,
                 near: &mut self.near,
+                outbound,
+                index,
                 behaviour: behaviour.name,
                 stage: behaviour.stage,
             };
@@ -251,9 +262,8 @@ impl Desk {
             Verdict::Quiet if !unseen.is_empty() => Verdict::Unsayable,
             v => v,
         };
-        let mut near: Vec<NearMiss> = CATALOGUE
-            .iter()
-            .filter_map(|b| self.near.get(&(host, b.name)))
+        let mut near: Vec<NearMiss> = (0..CATALOGUE.len() as u8)
+            .filter_map(|behaviour| self.near.of(host, behaviour))
             .filter(|n| !evidence.iter().any(|e| e.evidence.behaviour == n.behaviour))
             .cloned()
             .collect();

@@ -2,21 +2,29 @@
 
 use std::net::IpAddr;
 
-/// Adds 16-bit words in network order, eight bytes at a time.
+/// Adds 16-bit words in network order. The sum is the same in any byte order but for its own (RFC 1071 §2B), so words are
+/// added as they lie in memory, in lanes that the compiler makes vectors of.
 #[inline]
 pub fn sum(bytes: &[u8]) -> u64 {
-    let mut total = 0u64;
-    let mut chunks = bytes.chunks_exact(4);
-    for c in chunks.by_ref() {
-        if let Ok(word) = <[u8; 4]>::try_from(c) {
-            total = total.wrapping_add(u64::from(u32::from_be_bytes(word)));
+    const LANES: usize = 8;
+    let mut lanes = [0u64; LANES];
+    let (chunks, rest) = bytes.as_chunks::<{ LANES * 4 }>();
+    for chunk in chunks {
+        for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<4>().0) {
+            *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
         }
     }
+    let mut total = lanes.iter().fold(0u64, |all, lane| all.wrapping_add(*lane));
+    let (words, rest) = rest.as_chunks::<4>();
+    for word in words {
+        total = total.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+    }
     let mut last = [0u8; 4];
-    for (to, from) in last.iter_mut().zip(chunks.remainder()) {
+    for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;
     }
-    total.wrapping_add(u64::from(u32::from_be_bytes(last)))
+    total = total.wrapping_add(u64::from(u32::from_ne_bytes(last)));
+    u64::from(u16::from_be_bytes(fold(total).to_ne_bytes()))
 }
 
 /// Folds a sum into 16 bits.
