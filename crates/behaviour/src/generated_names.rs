@@ -27,7 +27,7 @@
 //! ## References
 //! J. Bader (2015); M. Antonakakis et al., "From Throw-Away Traffic to Bots", USENIX Security 2012; ATT&CK T1568.002.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ use record::{Dns, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::{Generator, generator_of};
-use crate::table::HostTable;
+use crate::table::{HostTable, SeededSet};
 use crate::{Detector, Fire, Scene, bigrams, domains};
 
 /// Names that do not exist, remembered of one host.
@@ -91,7 +91,7 @@ struct Missing {
 struct Host {
     exact: Vec<(String, Generator, Timestamp, PacketId, FlowId)>,
     missing: VecDeque<Missing>,
-    known: BTreeSet<String>,
+    known: SeededSet<String>,
     walks: VecDeque<(Timestamp, String, String, PacketId)>,
     /// Distinct names when the generic grade last fired: told again when they have doubled.
     told: usize,
@@ -138,10 +138,12 @@ impl Detector for Watcher {
         }
         if dns.is_nxdomain() && !is_special(&dns.query) {
             let state = self.hosts.of(host, scene.now);
-            if state.known.insert(dns.query.clone()) {
-                if state.known.len() > 4 * MAX_NAMES {
-                    state.known.pop_first();
+            if !state.known.contains(&dns.query) {
+                if state.known.len() >= 4 * MAX_NAMES {
+                    // Whichever may still count are kept, the others begin anew.
+                    state.known = state.missing.iter().map(|m| m.name.clone()).collect();
                 }
+                state.known.insert(dns.query.clone());
                 missing(&self.settings, host, state, dns, scene);
             }
         }

@@ -13,6 +13,10 @@ use crate::outbox::Scene;
 const MAX_ANSWERS: usize = 32;
 /// A name has at most 127 labels (RFC 1035: 255 bytes), and following more pointers than that is a loop.
 const MAX_LABELS: usize = 128;
+/// Bytes of a name's text; with every byte escaped, 255 bytes make four times as many.
+const MAX_NAME: usize = 1024;
+/// Room that is made for a name before it is read.
+const TYPICAL_NAME: usize = 40;
 /// Questions of one flow that wait for their answer. A resolver's flow may have many.
 const MAX_WAITING: usize = 64;
 /// The largest message over TCP.
@@ -34,7 +38,30 @@ pub struct Message {
 
 /// Reads a name; gives it lower case with dots, other bytes escaped.
 fn name(cursor: &mut Cursor<'_>) -> Option<String> {
-    let mut out = String::new();
+    let mut out = String::with_capacity(TYPICAL_NAME);
+    labels(cursor, |label| {
+        if !out.is_empty() {
+            out.push('.');
+        }
+        for &b in label {
+            match b {
+                b'.' | b'\\' => {
+                    out.push('\\');
+                    out.push(char::from(b));
+                }
+                0x21..=0x7e => out.push(char::from(b.to_ascii_lowercase())),
+                _ => {
+                    let _ = write!(out, "\\{b:03}");
+                }
+            }
+        }
+        out.len() <= MAX_NAME
+    })?;
+    Some(out)
+}
+
+/// Goes through the labels of a name, wherever its pointers lead; `each` says whether it may go on.
+fn labels<'a>(cursor: &mut Cursor<'a>, mut each: impl FnMut(&'a [u8]) -> bool) -> Option<()> {
     let mut at = *cursor;
     let mut jumped = false;
     for _ in 0..MAX_LABELS {
@@ -45,26 +72,10 @@ fn name(cursor: &mut Cursor<'_>) -> Option<String> {
                 if !jumped {
                     *cursor = at;
                 }
-                return Some(out);
+                return Some(());
             }
             0 => {
-                let label = at.take(usize::from(len))?;
-                if !out.is_empty() {
-                    out.push('.');
-                }
-                for &b in label {
-                    match b {
-                        b'.' | b'\\' => {
-                            out.push('\\');
-                            out.push(char::from(b));
-                        }
-                        0x21..=0x7e => out.push(char::from(b.to_ascii_lowercase())),
-                        _ => {
-                            let _ = write!(out, "\\{b:03}");
-                        }
-                    }
-                }
-                if out.len() > 1024 {
+                if !each(at.take(usize::from(len))?) {
                     return None;
                 }
             }
@@ -135,7 +146,12 @@ pub fn parse(bytes: &[u8]) -> Option<Message> {
 }
 
 fn answer(c: &mut Cursor<'_>) -> Option<DnsAnswer> {
-    let _owner = name(c)?;
+    // Whose answer it is: the question's, or that of an alias before it. Nobody asks.
+    let mut length = 0usize;
+    labels(c, |label| {
+        length = length.saturating_add(label.len());
+        length <= MAX_NAME
+    })?;
     let (rtype, _class, ttl, len) = (c.u16()?, c.u16()?, c.u32()?, c.u16()?);
     let start = c.position();
     let data = c.take(usize::from(len))?;
@@ -210,6 +226,10 @@ impl DnsSession {
                 && let Some(old) = self.waiting.pop_front()
             {
                 push(old, None, 0, scene);
+            }
+            if self.waiting.is_empty() {
+                // Most flows ask one question.
+                self.waiting.reserve_exact(1);
             }
             self.waiting.push_back(Waiting { message, ts: scene.ts, packet: scene.packet });
             return;

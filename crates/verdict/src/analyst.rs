@@ -6,7 +6,10 @@ use behaviour::{
     CATALOGUE, Chronicle, Detector, Home, HomeGuess, Lore, NearMisses, Scene, SeededMap, Settings, detectors,
     outbound,
 };
-use record::{CommunityId, Evidence, FactValue, FlowId, NearMiss, Record, Stage, Timestamp, Tuple};
+use record::{
+    CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
+    Tuple,
+};
 
 use crate::host_book::{HostBook, HostPage};
 use crate::ledger::Ledger;
@@ -53,19 +56,27 @@ struct FlowMemory {
 }
 
 impl FlowMemory {
+    /// Learns the ends of a flow when they are first told: when it is classified, or at its end.
     fn learn(&mut self, record: &Record) {
-        if let Record::Conn(c) = record {
+        let Record::Conn(c) = record else { return };
+        if c.phase == ConnPhase::Classified || (c.phase == ConnPhase::Closed && c.service == Service::Unknown)
+        {
             self.young.insert(c.flow, c.tuple);
             if self.young.len() >= REMEMBERED_FLOWS {
-                self.old = std::mem::take(&mut self.young);
+                std::mem::swap(&mut self.young, &mut self.old);
+                self.young.clear();
             }
         }
     }
 
-    /// The Community IDs of flows, each once; flows that were forgotten have none.
-    fn ids(&self, flows: &[FlowId]) -> Vec<String> {
+    /// The Community IDs of flows, each once; flows that were forgotten have none, but for the one that `now` tells of.
+    fn ids(&self, flows: &[FlowId], now: Option<&Conn>) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
-        for tuple in flows.iter().filter_map(|f| self.young.get(f).or_else(|| self.old.get(f))) {
+        let tuple = |f: &FlowId| match now {
+            Some(c) if c.flow == *f => Some(&c.tuple),
+            _ => self.young.get(f).or_else(|| self.old.get(f)),
+        };
+        for tuple in flows.iter().filter_map(tuple) {
             let id = CommunityId::of(tuple).to_string();
             if !ids.contains(&id) {
                 ids.push(id);
@@ -202,13 +213,16 @@ impl Desk {
         self.flows.learn(record);
         let outbound = outbound(self.lore.home(), record.tuple());
         self.each(at, outbound, |detector, scene| detector.observe(record, scene));
-        self.bank();
+        self.bank(match record {
+            Record::Conn(c) => Some(c),
+            _ => None,
+        });
     }
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
         self.each(at, None, |detector, scene| detector.tick(scene));
-        self.bank();
+        self.bank(None);
     }
 
     /// Shows every detector the scene as it is now.
@@ -235,12 +249,12 @@ impl Desk {
     }
 
     /// Takes what fired into the ledgers.
-    fn bank(&mut self) {
+    fn bank(&mut self, now: Option<&Conn>) {
         if self.fresh.is_empty() {
             return;
         }
         for mut evidence in self.fresh.drain(..) {
-            evidence.community_ids = self.flows.ids(&evidence.flows);
+            evidence.community_ids = self.flows.ids(&evidence.flows, now);
             let roles = effective(
                 self.roles.roles(evidence.host),
                 self.chronicle.stages(evidence.host).into_iter().map(|s| s.0),
