@@ -95,6 +95,9 @@ struct Host {
     fired: Option<(Timestamp, bool)>,
 }
 
+/// Remotes that are no first contact any more; forgetting them makes a host look more like a browser, never less.
+const MAX_KNOWN: usize = 1024;
+
 /// The detector.
 pub struct Watcher {
     settings: Settings,
@@ -154,7 +157,7 @@ impl Detector for Watcher {
                     if state.contacts.len() > MAX_CONTACTS {
                         state.contacts.pop_front();
                     }
-                    if state.known.len() > 4096 {
+                    if state.known.len() > MAX_KNOWN {
                         state.known.clear();
                     }
                 }

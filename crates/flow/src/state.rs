@@ -73,9 +73,9 @@ pub struct Volume {
     pub frame_bytes: u64,
 }
 
-/// What every packet touches: two cache lines.
+/// What every packet touches: two cache lines, in this order.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Hot {
     pub key: Key,
     pub last: Timestamp,
@@ -120,7 +120,7 @@ impl Hot {
 }
 
 /// What is touched only now and then. The first cache line is what payload and acknowledgements touch.
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct Cold<S> {
     pub numbers: [Numbers; 2],
     pub payload_packets: [u64; 2],

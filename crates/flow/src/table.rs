@@ -143,22 +143,25 @@ impl<S> FlowTable<S> {
         &self.health
     }
 
-    /// Takes packets in order.
-    pub fn packets<H: Sessions<Session = S>>(&mut self, arrivals: &[Arrival<'_>], sessions: &mut H) {
-        let mut keys = [(Key::default(), false, 0); GROUP];
-        for group in arrivals.chunks(GROUP) {
-            for (slot, arrival) in keys.iter_mut().zip(group) {
+    /// Takes `n` packets in order; `arrival` gives each.
+    pub fn packets<'a, H: Sessions<Session = S>>(
+        &mut self,
+        n: usize,
+        arrival: impl Fn(usize) -> Arrival<'a>,
+        sessions: &mut H,
+    ) {
+        for start in (0..n).step_by(GROUP) {
+            let len = GROUP.min(n - start);
+            let group: [_; GROUP] = std::array::from_fn(|i| {
+                let arrival = arrival(start + i.min(len - 1));
                 let (key, forward) = Key::of(arrival.packet);
-                *slot = (key, forward, key.hash(&self.seed));
-            }
-            let mut slots = [u32::MAX; GROUP];
-            for (slot, (_, _, hash)) in slots.iter_mut().zip(&keys[..group.len()]) {
-                // Whichever flow has this hash's place: nearly always the packet's own.
-                *slot = self.index.find(*hash, |_| true).copied().unwrap_or(u32::MAX);
-            }
+                (arrival, key, forward, key.hash(&self.seed))
+            });
+            // Whichever flow has a hash's place: nearly always the packet's own.
+            let slots = group.map(|(.., hash)| self.index.find(hash, |_| true).copied().unwrap_or(u32::MAX));
             self.fetch(slots.into_iter());
-            for (arrival, (key, forward, hash)) in group.iter().zip(keys) {
-                self.packet(arrival, key, forward, hash, sessions);
+            for (arrival, key, forward, hash) in &group[..len] {
+                self.packet(arrival, *key, *forward, *hash, sessions);
             }
         }
     }
@@ -168,7 +171,8 @@ impl<S> FlowTable<S> {
         let mut touched = 0u64;
         for slot in slots {
             if let (Some(hot), Some(cold)) = (self.hot.get(slot as usize), self.cold.get(slot as usize)) {
-                touched ^= hot.sides[1].packets ^ u64::from(hot.flags.has(Flags::OPEN));
+                // A word of each line.
+                touched ^= hot.deadline.0.cast_unsigned() ^ u64::from(hot.flags.has(Flags::OPEN));
                 touched ^= cold.payload_packets[0];
             }
         }

@@ -102,7 +102,7 @@ impl Wire {
         let ts = Timestamp::from_secs(self.now);
         self.table.advance(ts, &mut self.listener);
         let arrival = Arrival { packet: &packet, payload, ts, clock: ts, id: PacketId::new(0, self.number) };
-        self.table.packets(&[arrival], &mut self.listener);
+        self.table.packets(1, |_| arrival, &mut self.listener);
     }
 
     fn tcp(&mut self, client: bool, flags: TcpFlags, seq: u32, ack: u32, payload: &[u8]) {

@@ -96,8 +96,8 @@ impl Sensor {
     pub fn batch(&mut self, batch: &Decoded, room: Keyed) -> Keyed {
         self.desk.keyed = room;
         let mine = batch.of_shard.get(self.shard as usize).map_or(&[][..], Vec::as_slice);
-        let arrival = |&i: &u32| {
-            let placed = &batch.packets[i as usize];
+        let arrival = |i: usize| {
+            let placed = &batch.packets[mine[i] as usize];
             Arrival {
                 packet: &placed.packet,
                 payload: batch.payload(placed),
@@ -106,8 +106,7 @@ impl Sensor {
                 id: placed.id,
             }
         };
-        let arrivals: Vec<Arrival<'_>> = mine.iter().map(arrival).collect();
-        self.table.packets(&arrivals, &mut self.desk);
+        self.table.packets(mine.len(), arrival, &mut self.desk);
         if let Some(clock) = batch.clock {
             self.table.advance(clock, &mut self.desk);
         }

@@ -157,6 +157,15 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Who hands records on.
+struct Judge<'a, S: ?Sized> {
+    sink: &'a mut S,
+    /// What decoding counted.
+    health: Health,
+    /// Records of a batch by key: which list, and where in it.
+    order: Vec<(RecordKey, u32, u32)>,
+}
+
 /// Everything the threads share.
 struct Street<'a, R: ?Sized, S: ?Sized> {
     board: Mutex<Board>,
@@ -164,7 +173,7 @@ struct Street<'a, R: ?Sized, S: ?Sized> {
     read: Mutex<&'a mut R>,
     joiner: Mutex<Joiner>,
     sensors: Vec<Mutex<Sensor>>,
-    sink: Mutex<(&'a mut S, Health)>,
+    judge: Mutex<Judge<'a, S>>,
 }
 
 /// Takes everything that `read` gives through the street; records go to `sink` in order. Gives what was counted on the way.
@@ -197,7 +206,11 @@ pub fn run(
         read: Mutex::new(&mut read as &mut (dyn FnMut(&mut Batch) -> bool + Send)),
         joiner: Mutex::new(joiner),
         sensors: sensors.into_iter().map(Mutex::new).collect(),
-        sink: Mutex::new((&mut sink as &mut (dyn FnMut(RecordKey, &Record) + Send), Health::default())),
+        judge: Mutex::new(Judge {
+            sink: &mut sink as &mut (dyn FnMut(RecordKey, &Record) + Send),
+            health: Health::default(),
+            order: Vec::new(),
+        }),
     };
     std::thread::scope(|scope| {
         let hands: Vec<_> = (1..threads).map(|_| scope.spawn(|| street.work())).collect();
@@ -208,7 +221,7 @@ pub fn run(
             }
         }
     });
-    let mut health = street.sink.into_inner().unwrap_or_else(PoisonError::into_inner).1;
+    let mut health = street.judge.into_inner().unwrap_or_else(PoisonError::into_inner).health;
     for sensor in &street.sensors {
         health.merge(&lock(sensor).health());
     }
@@ -296,23 +309,25 @@ where
 
     /// Hands the records of a batch to the sink, in order.
     fn judge(&self, work: Work) {
-        let mut sink = lock(&self.sink);
-        let mut order: Vec<(RecordKey, u32, u32)> = Vec::new();
+        let mut judge = lock(&self.judge);
+        let Judge { sink, health, order } = &mut *judge;
+        order.clear();
+        order.shrink_to(LONGEST_LIST);
         for (list, keyed) in (0..).zip(&work.told) {
             order.extend((0..).zip(keyed).map(|(at, (key, _))| (*key, list, at)));
         }
         order.sort_unstable();
-        for (key, list, at) in order {
-            (sink.0)(key, &work.told[list as usize][at as usize].1);
+        for (key, list, at) in order.iter() {
+            sink(*key, &work.told[*list as usize][*at as usize].1);
         }
         let decoded = match work.stage {
             Stage::Ready(decoded) => Arc::into_inner(decoded),
             _ => None,
         };
         if let Some(decoded) = &decoded {
-            sink.1.merge(&decoded.health);
+            health.merge(&decoded.health);
         }
-        drop(sink);
+        drop(judge);
         let mut board = lock(&self.board);
         board.judging = false;
         // What a flood has blown up is not kept.

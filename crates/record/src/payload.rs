@@ -16,7 +16,7 @@ pub struct PayloadFacts {
     pub printable: u16,
     /// The longest run of printable bytes among those counted.
     pub printable_run: u16,
-    /// How many of the 256 byte values occur among those counted.
+    /// How many of the 256 byte values occur among those counted; 0 where something else already speaks against random bytes.
     pub distinct: u16,
     /// The first bytes, zero where there were fewer than 32.
     head: [u8; HEAD],
@@ -95,7 +95,6 @@ impl PayloadFacts {
     /// Counts `bytes`, the captured part of a payload that was `wire_len` bytes long on the wire.
     pub fn of(bytes: &[u8], wire_len: u32) -> Self {
         let counted = &bytes[..bytes.len().min(COUNTED)];
-        let mut seen = [0u8; 256];
         let (mut ones, mut printable) = (0, 0);
         let mut runs = Runs::default();
         for some in counted.chunks(64) {
@@ -107,24 +106,29 @@ impl PayloadFacts {
                 ones += word.count_ones();
                 shown |= printable_bytes(word) << (at * 8);
             }
-            for &b in some {
-                seen[usize::from(b)] = 1;
-            }
             printable += shown.count_ones();
             runs.add(shown, some.len() as u32);
         }
         let mut head = [0; HEAD];
         let kept = counted.len().min(HEAD);
         head[..kept].copy_from_slice(&counted[..kept]);
-        Self {
+        let mut facts = Self {
             len: wire_len,
             counted: counted.len() as u16,
             ones: ones as u16,
             printable: printable as u16,
             printable_run: runs.longest as u16,
-            distinct: seen.iter().map(|&b| u16::from(b)).sum(),
+            distinct: 0,
             head,
+        };
+        if facts.exempt().is_none() {
+            let mut seen = [0u8; 256];
+            for &b in counted {
+                seen[usize::from(b)] = 1;
+            }
+            facts.distinct = seen.iter().map(|&b| u16::from(b)).sum();
         }
+        facts
     }
 
     /// The first bytes, at most 32.
@@ -157,26 +161,8 @@ impl PayloadFacts {
     /// Security 2023, exemptions Ex1–Ex5. Ex1's fixed band 3.4–4.6 serves from 48 bytes on; shorter payloads use
     /// the 99 % band of their length instead, which 4.1 % of random 24-byte payloads would otherwise miss.
     pub fn plainness(&self) -> Plainness {
-        let bytes = self.head();
-        if self.counted < 8 {
-            return Plainness::Short;
-        }
-        if starts_as_tls(bytes) || starts_as_http(bytes) {
-            return Plainness::KnownStart;
-        }
-        if bytes.iter().take(6).all(|&b| is_printable(b)) {
-            return Plainness::TextStart;
-        }
-        if self.printable * 2 > self.counted {
-            return Plainness::MostlyText;
-        }
-        if self.printable_run > 20 {
-            return Plainness::TextRun;
-        }
-        let (low, high) = if self.counted < 48 { Self::random_band(self.counted) } else { (3.4, 4.6) };
-        let ones = self.ones_per_byte();
-        if ones <= low || ones >= high {
-            return Plainness::Bits;
+        if let Some(plain) = self.exempt() {
+            return plain;
         }
         // Repeated bytes keep the bit share of random data but not its variety. The expected number of distinct
         // values among n random bytes is 256·(1 − (255/256)ⁿ); three quarters of it is far below the 1 % quantile
@@ -186,6 +172,29 @@ impl PayloadFacts {
             return Plainness::Bits;
         }
         Plainness::Opaque
+    }
+
+    /// The first exemption that holds, of those that need no count of distinct values.
+    fn exempt(&self) -> Option<Plainness> {
+        let bytes = self.head();
+        if self.counted < 8 {
+            return Some(Plainness::Short);
+        }
+        if starts_as_tls(bytes) || starts_as_http(bytes) {
+            return Some(Plainness::KnownStart);
+        }
+        if bytes.iter().take(6).all(|&b| is_printable(b)) {
+            return Some(Plainness::TextStart);
+        }
+        if self.printable * 2 > self.counted {
+            return Some(Plainness::MostlyText);
+        }
+        if self.printable_run > 20 {
+            return Some(Plainness::TextRun);
+        }
+        let (low, high) = if self.counted < 48 { Self::random_band(self.counted) } else { (3.4, 4.6) };
+        let ones = self.ones_per_byte();
+        (ones <= low || ones >= high).then_some(Plainness::Bits)
     }
 
     /// Whether nothing speaks against encrypted, compressed or random bytes.
@@ -251,7 +260,9 @@ mod tests {
             assert_eq!(usize::from(facts.printable), counted.iter().filter(|b| is_printable(**b)).count());
             assert_eq!(u32::from(facts.ones), counted.iter().map(|b| b.count_ones()).sum::<u32>());
             let distinct: std::collections::BTreeSet<u8> = counted.iter().copied().collect();
-            assert_eq!(usize::from(facts.distinct), distinct.len());
+            if facts.exempt().is_none() {
+                assert_eq!(usize::from(facts.distinct), distinct.len());
+            }
         }
     }
 
