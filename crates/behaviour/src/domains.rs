@@ -43,10 +43,13 @@ fn is_below(set: &SeededSet<&'static str>, name: &str) -> bool {
 
 macro_rules! list {
     ($(#[$doc:meta])* $name:ident, $file:literal) => {
+        list!($(#[$doc])* $name, $file, is_below);
+    };
+    ($(#[$doc:meta])* $name:ident, $file:literal, $how:expr) => {
         $(#[$doc])*
         pub fn $name(name: &str) -> bool {
             static SET: OnceLock<SeededSet<&'static str>> = OnceLock::new();
-            is_below(SET.get_or_init(|| set_of(include_str!(concat!("../lists/", $file)))), name)
+            $how(SET.get_or_init(|| set_of(include_str!(concat!("../lists/", $file)))), name)
         }
     };
 }
@@ -64,18 +67,25 @@ list!(
     is_connectivity_check, "connectivity_checks.txt"
 );
 list!(
-    /// Whether a name lies below a dynamic-DNS suffix.
-    is_dynamic, "dynamic_dns.txt"
+    /// Whether a name is a dynamic-DNS suffix itself.
+    is_dynamic_suffix, "dynamic_dns.txt", |set: &SeededSet<&'static str>, name: &str| set.contains(name)
 );
 
-/// Splits a dynamic-DNS name into the label before its suffix and the suffix.
+/// Whether a name lies below a dynamic-DNS suffix, or is one.
+pub fn is_dynamic(name: &str) -> bool {
+    is_dynamic_suffix(name) || dynamic_parts(name).is_some()
+}
+
+/// Splits a dynamic-DNS name into the label before its suffix (the shortest on the list) and the suffix.
 pub fn dynamic_parts(name: &str) -> Option<(&str, &str)> {
-    let mut rest = name;
-    while let Some((label, parent)) = rest.split_once('.') {
-        if is_dynamic(parent) && !is_dynamic(parent.split_once('.').map_or("", |(_, p)| p)) {
-            return Some((label, parent));
+    let mut end = name.len();
+    while let Some(dot) = name[..end].rfind('.') {
+        let suffix = &name[dot + 1..];
+        if is_dynamic_suffix(suffix) {
+            let before = &name[..dot];
+            return Some((before.rsplit('.').next().unwrap_or(before), suffix));
         }
-        rest = parent;
+        end = dot;
     }
     None
 }

@@ -66,21 +66,24 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
 }
 
 fn print(args: &Read, lines: &[Line], capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
+    if args.json {
+        // No colours, so nothing to strip.
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        for line in lines {
+            let text = line.to_json().map_err(Failure::input)?;
+            writeln!(out, "{text}")?;
+        }
+        out.flush()?;
+        return Ok(());
+    }
     let choice = match args.color {
         Colour::Auto => anstream::ColorChoice::Auto,
         Colour::Always => anstream::ColorChoice::Always,
         Colour::Never => anstream::ColorChoice::Never,
     };
     let mut out = anstream::AutoStream::new(std::io::stdout(), choice).lock();
-    if args.json {
-        for line in lines {
-            let text = line.to_json().map_err(Failure::input)?;
-            writeln!(out, "{text}")?;
-        }
-    } else {
-        let detail = if args.all { Detail::Each } else { Detail::Summary };
-        out.write_all(terminal(capture, &outcome.stories, detail, true).as_bytes())?;
-    }
+    let detail = if args.all { Detail::Each } else { Detail::Summary };
+    out.write_all(terminal(capture, &outcome.stories, detail, true).as_bytes())?;
     out.flush()?;
     Ok(())
 }

@@ -69,7 +69,11 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         _ if starts(b, &["GNUTELLA", "GNUTELLA/"]) => Service::Gnutella,
         _ if starts(b, &["RTSP/1.0 "]) => Service::Rtsp,
         _ if starts(b, &["SIP/2.0 "]) => Service::Sip,
-        _ if has(b, b"jabber:client") || has(b, b"jabber:server") || has(b, b"etherx.jabber.org/streams") => {
+        _ if b.trim_ascii_start().first() == Some(&b'<')
+            && (has(b, b"jabber:client")
+                || has(b, b"jabber:server")
+                || has(b, b"etherx.jabber.org/streams")) =>
+        {
             Service::Xmpp
         }
         _ if is_openvpn(b) => Service::OpenVpn,
