@@ -1,10 +1,13 @@
 //! Batches on their way through the street, at any number of threads.
 //!
 //! Every thread does whatever is to be done next, and what is nearest to the end comes first: judge the oldest batch whose
-//! shards are done, follow a shard's flows through its next batch, join a decoded batch, decode a batch, read one. Reading,
+//! shards are done, follow some shards' flows through their next batch, join a decoded batch, decode a batch, read one. Reading,
 //! joining and judging are done by one thread at a time and in order; a shard meets its batches in order; decoding knows no
 //! order. So the records reach the sink in the same order whatever the number of threads, and one thread takes each batch
 //! all the way before it reads the next.
+//!
+//! Whoever did something last goes on with it, because its tables lie in that core's cache; another thread takes it over only
+//! when a second batch waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,6 +21,8 @@ use crate::sensor::{Keyed, Sensor};
 /// Batches on their way beyond one a thread: enough that nobody waits, few enough to bound memory.
 const SPARE_BATCHES: usize = 3;
 
+/// Shards that are followed in one go: few enough that others can help, enough that the lock costs nothing.
+const SHARDS_AT_ONCE: usize = 4;
 /// The largest list of records whose memory is used again.
 const LONGEST_LIST: usize = 1024;
 
@@ -43,7 +48,7 @@ struct Work {
 
 enum Job {
     Judge(Work),
-    Follow { shard: usize, seq: u64, what: Followed, room: Keyed },
+    Follow { shards: Vec<(usize, Keyed)>, seq: u64, what: Followed },
     Join { seq: u64, decoded: Decoded },
     Decode { seq: u64, batch: Batch, room: Decoded },
     Read { room: Batch },
@@ -54,18 +59,44 @@ enum Followed {
     Finish(Timestamp),
 }
 
+/// Something that one thread does at a time.
+#[derive(Clone, Copy, Default)]
+struct Duty {
+    busy: bool,
+    /// The thread that did it last.
+    last: Option<usize>,
+}
+
+impl Duty {
+    /// Whether thread `me` may do it now; `urgent` when more than one batch waits for it.
+    fn is_free(self, me: usize, urgent: bool) -> bool {
+        !self.busy && (urgent || self.last.is_none_or(|last| last == me))
+    }
+
+    fn take(&mut self, me: usize) {
+        *self = Self { busy: true, last: Some(me) };
+    }
+}
+
+/// A shard's place in the street.
+#[derive(Clone, Copy, Default)]
+struct Shard {
+    /// The batch that it meets next.
+    next: u64,
+    duty: Duty,
+}
+
 /// Who does what; looked at under one lock.
 struct Board {
     works: VecDeque<Work>,
     /// Number of the first of `works`.
     first: u64,
-    /// The batch that each shard meets next, and whether it is on one now.
-    shards: Vec<(u64, bool)>,
+    shards: Vec<Shard>,
     /// The batch to be joined next.
     joined: u64,
-    reading: bool,
+    reading: Duty,
     joining: bool,
-    judging: bool,
+    judging: Duty,
     read_all: bool,
     /// The clock of the last batch read.
     clock: Timestamp,
@@ -84,17 +115,18 @@ impl Board {
     }
 
     fn is_done(&self) -> bool {
-        self.broken || (self.read_all && !self.reading && !self.judging && self.works.is_empty())
+        self.broken || (self.read_all && !self.reading.busy && !self.judging.busy && self.works.is_empty())
     }
 
-    /// Takes the next job, if there is one.
-    fn next_job(&mut self) -> Option<Job> {
-        if !self.judging && self.works.front().is_some_and(|w| w.left == 0) {
-            self.judging = true;
+    /// Takes the next job for thread `me`, if there is one.
+    fn next_job(&mut self, me: usize) -> Option<Job> {
+        let judged = self.works.iter().take(2).take_while(|w| w.left == 0).count();
+        if judged > 0 && self.judging.is_free(me, judged > 1) {
+            self.judging.take(me);
             self.first += 1;
             return self.works.pop_front().map(Job::Judge);
         }
-        if let Some(job) = self.next_shard() {
+        if let Some(job) = self.next_shards(me) {
             return Some(job);
         }
         let joined = self.joined;
@@ -114,33 +146,43 @@ impl Board {
             let room = self.decoded.pop().unwrap_or_default();
             return Some(Job::Decode { seq: first + at as u64, batch, room });
         }
-        if !self.reading && !self.read_all && self.works.len() < self.most {
-            self.reading = true;
+        let room = self.most - self.works.len().min(self.most);
+        if !self.read_all && room > 0 && self.reading.is_free(me, room > 1) {
+            self.reading.take(me);
             return Some(Job::Read { room: self.batches.pop().unwrap_or_default() });
         }
         None
     }
 
-    /// The shard that is furthest behind and can go on.
-    fn next_shard(&mut self) -> Option<Job> {
-        let candidates = self.shards.iter().enumerate().filter(|(_, (_, busy))| !busy);
-        let (shard, seq) = candidates
-            .filter_map(|(shard, &(seq, _))| {
-                let work = self.works.get((seq - self.first) as usize)?;
-                matches!(work.stage, Stage::Ready(_) | Stage::Finish(_)).then_some((shard, seq))
-            })
-            .min_by_key(|&(_, seq)| seq)?;
+    /// Some shards that stand before the same batch: the one that is furthest behind decides which.
+    fn next_shards(&mut self, me: usize) -> Option<Job> {
+        let can_go = |board: &Self, seq: u64| {
+            let work = board.works.get((seq - board.first) as usize);
+            work.is_some_and(|w| matches!(w.stage, Stage::Ready(_) | Stage::Finish(_)))
+        };
+        let free = |board: &Self, shard: &Shard| {
+            can_go(board, shard.next) && shard.duty.is_free(me, can_go(board, shard.next + 1))
+        };
+        let seq = self.shards.iter().filter(|shard| free(self, shard)).map(|shard| shard.next).min()?;
         let what = match &self.works[(seq - self.first) as usize].stage {
             Stage::Ready(decoded) => Followed::Batch(decoded.clone()),
             Stage::Finish(at) => Followed::Finish(*at),
             _ => return None,
         };
-        self.shards[shard].1 = true;
-        Some(Job::Follow { shard, seq, what, room: self.lists.pop().unwrap_or_default() })
+        let mine: Vec<usize> = (0..self.shards.len())
+            .filter(|&i| self.shards[i].next == seq && free(self, &self.shards[i]))
+            .take(SHARDS_AT_ONCE)
+            .collect();
+        let mut shards = Vec::with_capacity(mine.len());
+        for i in mine {
+            self.shards[i].duty.take(me);
+            shards.push((i, self.lists.pop().unwrap_or_default()));
+        }
+        Some(Job::Follow { shards, seq, what })
     }
 }
 
-/// What a batch or a shard has been told, so that nothing waits for ever when a thread panics.
+/// Tells the others when a thread panics, so that nobody waits for ever.
 struct Alarm<'a>(&'a Mutex<Board>, &'a Condvar);
 
 impl Drop for Alarm<'_> {
@@ -189,11 +231,11 @@ pub fn run(
         board: Mutex::new(Board {
             works: VecDeque::new(),
             first: 0,
-            shards: vec![(0, false); shards],
+            shards: vec![Shard::default(); shards],
             joined: 0,
-            reading: false,
+            reading: Duty::default(),
             joining: false,
-            judging: false,
+            judging: Duty::default(),
             read_all: false,
             clock: Timestamp::default(),
             most: if threads == 1 { 1 } else { threads + SPARE_BATCHES },
@@ -213,8 +255,15 @@ pub fn run(
         }),
     };
     std::thread::scope(|scope| {
-        let hands: Vec<_> = (1..threads).map(|_| scope.spawn(|| street.work())).collect();
-        street.work();
+        let hands: Vec<_> = (1..threads)
+            .map(|me| {
+                scope.spawn({
+                    let street = &street;
+                    move || street.work(me)
+                })
+            })
+            .collect();
+        street.work(0);
         for hand in hands {
             if let Err(panic) = hand.join() {
                 std::panic::resume_unwind(panic);
@@ -233,7 +282,7 @@ where
     R: FnMut(&mut Batch) -> bool + ?Sized,
     S: FnMut(RecordKey, &Record) + ?Sized,
 {
-    fn work(&self) {
+    fn work(&self, me: usize) {
         let _alarm = Alarm(&self.board, &self.news);
         loop {
             let mut board = lock(&self.board);
@@ -241,7 +290,7 @@ where
                 if board.is_done() {
                     return;
                 }
-                if let Some(job) = board.next_job() {
+                if let Some(job) = board.next_job(me) {
                     break job;
                 }
                 board = self.news.wait(board).unwrap_or_else(PoisonError::into_inner);
@@ -272,20 +321,26 @@ where
                     work.stage = Stage::Ready(Arc::new(decoded));
                 }
             }
-            Job::Follow { shard, seq, what, mut room } => {
-                // Of the batch before last, or older: freed here, where the next are made.
-                room.clear();
-                let mut sensor = lock(&self.sensors[shard]);
-                let keyed = match what {
-                    Followed::Batch(decoded) => sensor.batch(&decoded, room),
-                    Followed::Finish(at) => sensor.finish(at),
-                };
-                drop(sensor);
+            Job::Follow { mut shards, seq, what } => {
+                for (shard, list) in &mut shards {
+                    // Records of an older batch: freed here, where the next are made.
+                    list.clear();
+                    let room = std::mem::take(list);
+                    let mut sensor = lock(&self.sensors[*shard]);
+                    *list = match &what {
+                        Followed::Batch(decoded) => sensor.batch(decoded, room),
+                        Followed::Finish(at) => sensor.finish(*at),
+                    };
+                }
+                drop(what);
                 let mut board = lock(&self.board);
-                board.shards[shard] = (seq + 1, false);
-                if let Some(work) = board.work(seq) {
-                    work.told.push(keyed);
-                    work.left -= 1;
+                for (shard, keyed) in shards {
+                    board.shards[shard].next = seq + 1;
+                    board.shards[shard].duty.busy = false;
+                    if let Some(work) = board.work(seq) {
+                        work.told.push(keyed);
+                        work.left -= 1;
+                    }
                 }
             }
             Job::Judge(work) => self.judge(work),
@@ -296,7 +351,7 @@ where
         let more = lock(&self.read)(&mut batch);
         let shards = self.sensors.len();
         let mut board = lock(&self.board);
-        board.reading = false;
+        board.reading.busy = false;
         board.clock = batch.clock().unwrap_or(board.clock);
         let stage = if more {
             Stage::Read(batch)
@@ -329,7 +384,7 @@ where
         }
         drop(judge);
         let mut board = lock(&self.board);
-        board.judging = false;
+        board.judging.busy = false;
         // What a flood has blown up is not kept.
         board.lists.extend(work.told.into_iter().filter(|list| list.capacity() <= LONGEST_LIST));
         if let Some(mut decoded) = decoded {
