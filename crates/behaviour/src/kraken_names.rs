@@ -46,14 +46,15 @@ impl State {
         self.0 = self.next();
     }
 
-    fn label(&mut self, length: impl Fn(i64, i64, i64) -> i64) -> String {
+    /// A label, packed.
+    fn label(&mut self, length: impl Fn(i64, i64, i64) -> i64) -> u64 {
         let [a, b, c] = [(); 3].map(|()| i64::from(self.next()));
-        (0..length(a, b, c)).map(|_| char::from(b'a' + (self.next() % 26) as u8)).collect()
+        (0..length(a, b, c)).fold(0, |sum, _| sum << 5 | u64::from(self.next() % 26 + 1))
     }
 }
 
-/// The name of number `n` of the first generator.
-fn v1_name(n: u32, seeds: (i64, i64), marker_file: bool) -> String {
+/// The label of number `n` of the first generator, packed; its suffix is that of `n mod 4`.
+fn v1_label(n: u32, seeds: (i64, i64), marker_file: bool) -> u64 {
     let w = |v: u64| v as u32;
     let n64 = u64::from(n);
     // Products wrap at 32 bits and are divided as signed numbers, toward zero.
@@ -66,11 +67,10 @@ fn v1_name(n: u32, seeds: (i64, i64), marker_file: bool) -> String {
         let product = n32.wrapping_add(2).wrapping_mul(n32.wrapping_add(7)).wrapping_mul(n32);
         third(product) + i64::from(n32.wrapping_mul(3).wrapping_add(1).wrapping_mul(n32)) + seeds.1
     };
-    let label = State(seed as u32).label(|a, b, c| 6 + (a * b - c).rem_euclid(6));
-    format!("{label}.{}", V1_SUFFIXES[n as usize % 4])
+    State(seed as u32).label(|a, b, c| 6 + (a * b - c).rem_euclid(6))
 }
 
-fn v2_label(mut state: State) -> String {
+fn v2_label(mut state: State) -> u64 {
     state.label(|a, b, c| 7 + (a * b + c) % 6)
 }
 
@@ -94,15 +94,13 @@ fn sets() -> &'static Sets {
         for n in V1_FIRST..V1_FIRST + V1_NUMBERS {
             for seeds in V1_SEEDS {
                 for marker in [false, true] {
-                    let name = v1_name(n, seeds, marker);
-                    let label = name.split('.').next().unwrap_or_default();
-                    v1.extend(packed(label).map(|p| (p, (n % 4) as u8)));
+                    v1.push((v1_label(n, seeds, marker), (n % 4) as u8));
                 }
             }
         }
-        let mut v2: Vec<u64> = (0..1 << 15).filter_map(|s| packed(&v2_label(State(s)))).collect();
+        let mut v2: Vec<u64> = (0..1 << 15).map(|s| v2_label(State(s))).collect();
         for n in (0..V2_NUMBERS).filter(|n| n % 9 == 8) {
-            v2.extend(V2_SEEDS.iter().filter_map(|s| packed(&v2_label(State(3 * n + s)))));
+            v2.extend(V2_SEEDS.iter().map(|s| v2_label(State(3 * n + s))));
         }
         v1.sort_unstable();
         v1.dedup();
@@ -152,14 +150,21 @@ mod tests {
         for _ in 0..steps {
             state.discard();
         }
-        format!("{}.{}", v2_label(state), V2_SUFFIXES[n as usize % 4])
+        format!("{}.{}", unpacked(v2_label(state)), V2_SUFFIXES[n as usize % 4])
+    }
+
+    fn unpacked(label: u64) -> String {
+        let letters = (0..12).rev().map(|i| (label >> (5 * i)) & 31).filter(|l| *l > 0);
+        letters.map(|l| char::from(b'a' + l as u8 - 1)).collect()
     }
 
     #[test]
     fn the_first_generator_makes_the_public_list() {
         let listed: Vec<&str> = V1.split_whitespace().collect();
         for (i, name) in listed.iter().take(16).enumerate() {
-            assert_eq!(v1_name(V1_FIRST + i as u32 / 2, V1_SEEDS[0], i % 2 == 1), *name, "line {}", i + 1);
+            let n = V1_FIRST + i as u32 / 2;
+            let label = unpacked(v1_label(n, V1_SEEDS[0], i % 2 == 1));
+            assert_eq!(format!("{label}.{}", V1_SUFFIXES[n as usize % 4]), *name, "line {}", i + 1);
         }
         assert!(listed.iter().all(|n| generator_of(n) == Some(Generator::V1)));
     }

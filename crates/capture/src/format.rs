@@ -139,8 +139,10 @@ impl Reader {
         self.dropped + self.section_drops.iter().sum::<u64>()
     }
 
-    /// The next packet; `None` at a clean end. After an error there is nothing more.
-    pub fn next_packet(&mut self) -> Result<Option<RawPacket>, CaptureError> {
+    /// The next packet; `None` at a clean end. After an error there is nothing more. Errors are boxed because the result is
+    /// handed on for every packet.
+    #[inline]
+    pub fn next_packet(&mut self) -> Result<Option<RawPacket>, Box<CaptureError>> {
         let got = match self.kind {
             Kind::Unknown => self.begin().and_then(|()| self.next_packet()),
             Kind::Pcap { big, nanos, link, extra } => self.next_pcap(big, nanos, link, extra),
@@ -153,7 +155,7 @@ impl Reader {
         got
     }
 
-    fn begin(&mut self) -> Result<(), CaptureError> {
+    fn begin(&mut self) -> Result<(), Box<CaptureError>> {
         let have = self.window.ensure(24);
         let head = self.window.rest();
         let big = match head {
@@ -191,7 +193,7 @@ impl Reader {
         nanos: bool,
         link: u32,
         extra: usize,
-    ) -> Result<Option<RawPacket>, CaptureError> {
+    ) -> Result<Option<RawPacket>, Box<CaptureError>> {
         let header = 16 + extra;
         let have = self.window.ensure(header);
         if have == 0 {
@@ -225,7 +227,7 @@ impl Reader {
         Ok(Some(packet))
     }
 
-    fn next_pcapng(&mut self, mut big: bool) -> Result<Option<RawPacket>, CaptureError> {
+    fn next_pcapng(&mut self, mut big: bool) -> Result<Option<RawPacket>, Box<CaptureError>> {
         loop {
             let have = self.window.ensure(12);
             if have == 0 {
@@ -310,42 +312,43 @@ impl Reader {
     }
 
     /// The input is used up: a clean end, unless the stream failed.
-    fn ended(&mut self) -> Result<Option<RawPacket>, CaptureError> {
+    fn ended(&mut self) -> Result<Option<RawPacket>, Box<CaptureError>> {
         match self.window.take_failure() {
             Some(e) => Err(read_error(&self.path, self.window.offset(), e)),
             None => Ok(None),
         }
     }
 
-    fn truncated(&mut self, have: usize, what: &'static str, want: usize) -> CaptureError {
+    fn truncated(&mut self, have: usize, what: &'static str, want: usize) -> Box<CaptureError> {
         if let Some(e) = self.window.take_failure() {
             return read_error(&self.path, self.window.offset() + have as u64, e);
         }
         let offset = self.window.offset();
-        CaptureError::Truncated {
+        Box::new(CaptureError::Truncated {
             path: self.path.clone(),
             offset,
             end: offset + have as u64,
             what,
             missing: (want - have) as u64,
-        }
+        })
     }
 
-    fn truncated_at(&mut self, offset: u64, what: &'static str, missing: u64) -> CaptureError {
+    fn truncated_at(&mut self, offset: u64, what: &'static str, missing: u64) -> Box<CaptureError> {
         if let Some(e) = self.window.take_failure() {
             return read_error(&self.path, self.window.offset(), e);
         }
-        CaptureError::Truncated { path: self.path.clone(), offset, end: self.window.offset(), what, missing }
+        let (path, end) = (self.path.clone(), self.window.offset());
+        Box::new(CaptureError::Truncated { path, offset, end, what, missing })
     }
 
-    fn broken(&self, what: String) -> CaptureError {
-        CaptureError::Broken { path: self.path.clone(), offset: self.window.offset(), what }
+    fn broken(&self, what: String) -> Box<CaptureError> {
+        Box::new(CaptureError::Broken { path: self.path.clone(), offset: self.window.offset(), what })
     }
 
-    fn unsupported_or_failed(&mut self, what: &str) -> CaptureError {
+    fn unsupported_or_failed(&mut self, what: &str) -> Box<CaptureError> {
         match self.window.take_failure() {
             Some(e) => read_error(&self.path, self.window.offset(), e),
-            None => CaptureError::Unsupported { path: self.path.clone(), what: what.to_owned() },
+            None => Box::new(CaptureError::Unsupported { path: self.path.clone(), what: what.to_owned() }),
         }
     }
 }

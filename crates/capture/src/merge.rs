@@ -205,10 +205,12 @@ impl CaptureSet {
                 self.counters.dropped_by_capture += reader.dropped();
                 self.files.push(InputFile { path, size });
             }
-            Err(e @ CaptureError::Unsupported { .. }) if listed => self.notices.push(Notice::PassedOver(e)),
+            Err(e) if listed && matches!(*e, CaptureError::Unsupported { .. }) => {
+                self.notices.push(Notice::PassedOver(*e));
+            }
             Err(e) => {
                 self.files.push(InputFile { path, size });
-                self.notices.push(Notice::Failed(e));
+                self.notices.push(Notice::Failed(*e));
             }
         }
     }
@@ -282,7 +284,7 @@ impl CaptureSet {
         let path = self.files[file as usize].path.clone();
         let opened = source::open(&path).and_then(|window| {
             let mut reader = Reader::new(window, path.display().to_string());
-            reader.next_packet().map(|head| (reader, head))
+            reader.next_packet().map(|head| (reader, head)).map_err(|e| *e)
         });
         match opened {
             Ok((reader, Some(head))) => {
@@ -343,7 +345,7 @@ impl CaptureSet {
                 }
                 Ok(None) => return self.finish(slot),
                 Err(e) => {
-                    self.notices.push(Notice::Failed(e));
+                    self.notices.push(Notice::Failed(*e));
                     return self.finish(slot);
                 }
             }

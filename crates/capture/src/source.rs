@@ -206,13 +206,13 @@ impl std::fmt::Display for Bomb {
 impl std::error::Error for Bomb {}
 
 /// Turns a failure of the stream into an error that names the place.
-pub fn read_error(path: &str, offset: u64, source: io::Error) -> CaptureError {
+pub fn read_error(path: &str, offset: u64, source: io::Error) -> Box<CaptureError> {
     let path = path.to_owned();
-    if matches!(source.get_ref(), Some(e) if e.is::<Bomb>()) {
+    Box::new(if matches!(source.get_ref(), Some(e) if e.is::<Bomb>()) {
         CaptureError::Bomb { path, offset, ratio: BOMB_RATIO }
     } else {
         CaptureError::Read { path, offset, source }
-    }
+    })
 }
 
 /// A reader that counts what was read through it.
@@ -322,7 +322,7 @@ mod tests {
         let skipped = window.skip(u64::MAX);
         assert!(skipped <= BOMB_FREE + (32 << 20));
         let failure = window.take_failure().unwrap();
-        assert!(matches!(read_error("x", skipped, failure), CaptureError::Bomb { .. }));
+        assert!(matches!(*read_error("x", skipped, failure), CaptureError::Bomb { .. }));
 
         let packed = zstd::stream::encode_all(&vec![7u8; 100_000][..], 1).unwrap();
         let mut window = stream(Box::new(io::Cursor::new(packed))).unwrap();

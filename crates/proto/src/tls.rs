@@ -145,8 +145,9 @@ fn hex_list(values: &[u16]) -> String {
         if !list.is_empty() {
             list.push(',');
         }
-        let digits = [12, 8, 4, 0].map(|shift| char::from_digit(u32::from(value >> shift) & 0xf, 16));
-        list.extend(digits.into_iter().flatten());
+        for shift in [12, 8, 4, 0] {
+            list.push(char::from_digit(u32::from(value >> shift) & 0xf, 16).unwrap_or('0'));
+        }
     }
     list
 }

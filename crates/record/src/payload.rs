@@ -10,9 +10,9 @@ pub struct PayloadFacts {
     pub len: u32,
     /// How many leading bytes the counts below cover (≤ 512; fewer when the capture cut the packet).
     pub counted: u16,
-    /// Set bits in the counted bytes.
+    /// Set bits in the counted bytes; 0 where the first bytes tell what it is (TLS, HTTP, text).
     pub ones: u16,
-    /// Counted bytes in 0x20..=0x7e.
+    /// Counted bytes in 0x20..=0x7e; 0 where the first bytes tell.
     pub printable: u16,
     /// The longest run of printable bytes among those counted; 0 where something else already speaks against random bytes.
     pub printable_run: u16,
@@ -49,22 +49,24 @@ impl PayloadFacts {
     /// Counts `bytes`, the captured part of a payload that was `wire_len` bytes long on the wire.
     pub fn of(bytes: &[u8], wire_len: u32) -> Self {
         let counted = &bytes[..bytes.len().min(COUNTED)];
-        let (words, rest) = counted.as_chunks::<8>();
-        let bits: u32 = words.iter().map(|w| u64::from_ne_bytes(*w).count_ones()).sum();
-        let ones = bits + rest.iter().map(|b| b.count_ones()).sum::<u32>();
-        let printable = counted.iter().filter(|b| is_printable(**b)).count();
         let mut head = [0; HEAD];
         let kept = counted.len().min(HEAD);
         head[..kept].copy_from_slice(&counted[..kept]);
         let mut facts = Self {
             len: wire_len,
             counted: counted.len() as u16,
-            ones: ones as u16,
-            printable: printable as u16,
+            ones: 0,
+            printable: 0,
             printable_run: 0,
             distinct: 0,
             head,
         };
+        if facts.exempt_by_start().is_none() {
+            let (words, rest) = counted.as_chunks::<8>();
+            let bits: u32 = words.iter().map(|w| u64::from_ne_bytes(*w).count_ones()).sum();
+            facts.ones = (bits + rest.iter().map(|b| b.count_ones()).sum::<u32>()) as u16;
+            facts.printable = counted.iter().filter(|b| is_printable(**b)).count() as u16;
+        }
         if facts.exempt().is_none() {
             let runs = counted.split(|b| !is_printable(*b)).map(<[u8]>::len);
             facts.printable_run = runs.max().unwrap_or(0) as u16;
@@ -122,8 +124,8 @@ impl PayloadFacts {
         Plainness::Opaque
     }
 
-    /// The first exemption that holds, of those that need no count of distinct values.
-    fn exempt(&self) -> Option<Plainness> {
+    /// The exemption that the first bytes show, before anything is counted.
+    fn exempt_by_start(&self) -> Option<Plainness> {
         let bytes = self.head();
         if self.counted < 8 {
             return Some(Plainness::Short);
@@ -133,6 +135,14 @@ impl PayloadFacts {
         }
         if bytes.iter().take(6).all(|&b| is_printable(b)) {
             return Some(Plainness::TextStart);
+        }
+        None
+    }
+
+    /// The first exemption that holds, of those that need no count of distinct values.
+    fn exempt(&self) -> Option<Plainness> {
+        if let Some(plain) = self.exempt_by_start() {
+            return Some(plain);
         }
         if self.printable * 2 > self.counted {
             return Some(Plainness::MostlyText);
