@@ -50,7 +50,7 @@ pub fn follow<H: Sessions>(
     }
     let wants = hot.flags.has(Flags::WANTS_MORE);
     let before = cold.held();
-    let mut pieces = Pieces { flow: cold.facts(hot), wants, arrival, sessions, progress: None };
+    let mut pieces = Pieces { flow: wants.then(|| cold.facts(hot)), arrival, sessions, progress: None };
     // The other side's bytes before this acknowledgement exist, captured or not.
     if flags.has(TcpFlags::ACK) && !syn && !flags.has(TcpFlags::RST) {
         let back = from.reversed();
@@ -120,8 +120,8 @@ pub fn follow<H: Sessions>(
 
 /// Hands stream pieces to the session and keeps what it last said.
 struct Pieces<'a, 'b, H> {
-    flow: FlowFacts,
-    wants: bool,
+    /// `None` when nobody wants bytes.
+    flow: Option<FlowFacts>,
     arrival: &'a Arrival<'b>,
     sessions: &'a mut H,
     progress: Option<Progress>,
@@ -129,7 +129,8 @@ struct Pieces<'a, 'b, H> {
 
 impl<H: Sessions> Pieces<'_, '_, H> {
     fn give(&mut self, session: &mut H::Session, from: Direction, piece: &Piece<'_>) {
-        if !self.wants || self.progress.is_some_and(|p| !p.wants_more) {
+        let Some(flow) = &mut self.flow else { return };
+        if self.progress.is_some_and(|p| !p.wants_more) {
             return;
         }
         let progress = match *piece {
@@ -142,15 +143,13 @@ impl<H: Sessions> Pieces<'_, '_, H> {
                     at: self.arrival.clock,
                     packet: self.arrival.id,
                 };
-                self.sessions.data(&self.flow, session, chunk)
+                self.sessions.data(flow, session, chunk)
             }
-            Piece::Gap(n) => {
-                self.sessions.gap(&self.flow, session, from, n, self.arrival.clock, self.arrival.id)
-            }
+            Piece::Gap(n) => self.sessions.gap(flow, session, from, n, self.arrival.clock, self.arrival.id),
         };
         let service = progress.service.or(self.progress.and_then(|p| p.service));
         if let Some(service) = service {
-            self.flow.service = service;
+            flow.service = service;
         }
         self.progress = Some(Progress { service, wants_more: progress.wants_more });
     }

@@ -15,6 +15,11 @@ use clap::Parser;
 
 use crate::args::{Args, Command};
 
+/// What one thread allocates another frees, and memory must go back after a flood; measured against the system's allocator
+/// and mimalloc in `docs/performance.md`.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// What the exit code says (DESIGN §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {

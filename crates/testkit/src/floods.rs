@@ -13,12 +13,12 @@ fn outside(i: u32) -> String {
     format!("198.{}.{}.{}", 18 + (n >> 16), (n >> 8) & 0xff, n & 0xff)
 }
 
-/// `n` SYNs from everywhere to one server, none of them completed.
+/// `n` SYNs from everywhere to one server within ten minutes, none of them completed.
 pub fn syn(n: u32) -> Script {
     let mut s = kraken(&Variant::newer());
     for i in 0..n {
         let from = End::new(&outside(i), (1_024 + i % 60_000) as u16);
-        s.tcp(SPAN * f64::from(i) / f64::from(n), from, End::new("10.20.0.3", 80)).unanswered(1);
+        s.tcp(300.0 + 600.0 * f64::from(i) / f64::from(n), from, End::new("10.20.0.3", 80)).unanswered(1);
     }
     s
 }

@@ -2,26 +2,29 @@
 
 use std::net::IpAddr;
 
-/// Adds 16-bit words in network order. The sum is the same in any byte order but for its own (RFC 1071 §2B), and in words
-/// of any size whose carries are kept.
+/// Adds 16-bit words in network order. The sum is the same in any byte order but for its own (RFC 1071 §2B), so words are
+/// added as they lie in memory, in lanes that the compiler makes vectors of.
 #[inline]
 pub fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<8>();
-    let mut total = 0u128;
-    for word in words {
-        total = total.wrapping_add(u128::from(u64::from_ne_bytes(*word)));
-    }
-    if !rest.is_empty() {
-        let mut last = [0u8; 8];
-        for (to, from) in last.iter_mut().zip(rest) {
-            *to = *from;
+    const LANES: usize = 8;
+    let mut lanes = [0u64; LANES];
+    let (chunks, rest) = bytes.as_chunks::<{ LANES * 4 }>();
+    for chunk in chunks {
+        for (lane, word) in lanes.iter_mut().zip(chunk.as_chunks::<4>().0) {
+            *lane = lane.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
         }
-        total = total.wrapping_add(u128::from(u64::from_ne_bytes(last)));
     }
-    // 128 bits to 64, to 33, to 16, carries added back each time.
-    let (low, high) = (total as u64, (total >> 64) as u64);
-    let halves = (low >> 32).wrapping_add(low & 0xffff_ffff).wrapping_add(high);
-    u64::from(u16::from_be_bytes(fold(halves).to_ne_bytes()))
+    let mut total = lanes.iter().fold(0u64, |all, lane| all.wrapping_add(*lane));
+    let (words, rest) = rest.as_chunks::<4>();
+    for word in words {
+        total = total.wrapping_add(u64::from(u32::from_ne_bytes(*word)));
+    }
+    let mut last = [0u8; 4];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    total = total.wrapping_add(u64::from(u32::from_ne_bytes(last)));
+    u64::from(u16::from_be_bytes(fold(total).to_ne_bytes()))
 }
 
 /// Folds a sum into 16 bits.
