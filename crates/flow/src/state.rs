@@ -156,6 +156,9 @@ pub const fn cost<S>() -> usize {
     size_of::<Hot>() + size_of::<Cold<S>>() + 10 + 16 + 4
 }
 
+/// What is set aside for a flow's last record and its key: all flows may end in the same batch, when the clock jumps.
+pub const LAST_WORD: usize = size_of::<Conn>() + 40;
+
 impl<S> Cold<S> {
     pub fn new(session: S, id: FlowId, ts: Timestamp) -> Self {
         Self {

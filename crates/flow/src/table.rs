@@ -13,7 +13,7 @@ use wire::{Packet, TcpFlags};
 
 use crate::history::{Done, note};
 use crate::key::{Key, opener};
-use crate::state::{Cold, Flags, Hot, cost};
+use crate::state::{Cold, Flags, Hot, LAST_WORD, cost};
 use crate::tcp;
 use crate::timer::{Wake, Wheel};
 
@@ -118,9 +118,14 @@ impl<S> FlowTable<S> {
         }
     }
 
-    /// Bytes that an open flow costs at least: one of which no payload was seen.
+    /// Bytes that an open flow takes at least: one of which no payload was seen.
     pub const fn flow_cost() -> usize {
         cost::<S>()
+    }
+
+    /// Bytes that it is charged with at least: what it takes, and room for its last record.
+    pub const fn least_charge() -> usize {
+        cost::<S>() + LAST_WORD
     }
 
     /// Flows that are open now.
@@ -275,7 +280,7 @@ impl<S> FlowTable<S> {
         arrival: &Arrival<'_>,
         sessions: &mut H,
     ) -> u32 {
-        while self.charged + Self::flow_cost() > self.limits.flow_bytes && !self.index.is_empty() {
+        while self.charged + Self::least_charge() > self.limits.flow_bytes && !self.index.is_empty() {
             self.evict(arrival.clock, sessions);
         }
         let p = arrival.packet;
@@ -301,8 +306,8 @@ impl<S> FlowTable<S> {
         cold.interim = arrival.clock.plus(INTERIM);
         cold.vlan = p.vlan;
         cold.orig_ttl = p.ttl;
-        cold.charged = Self::flow_cost() as u32;
-        self.charged += Self::flow_cost();
+        cold.charged = Self::least_charge() as u32;
+        self.charged += Self::least_charge();
         let first_deadline = arrival.clock.plus(hot.patience()).min(cold.interim);
         let slot = self.free.pop().unwrap_or(self.hot.len() as u32);
         cold.wake = self.wheel.schedule(slot, first_deadline);
@@ -373,7 +378,7 @@ impl<S> FlowTable<S> {
     /// Charges a flow with what hangs on it now.
     pub(crate) fn charge<H: Sessions<Session = S>>(&mut self, slot: u32, sessions: &H) {
         let cold = &mut self.cold[slot as usize];
-        let now = Self::flow_cost() + cold.hanging() + sessions.weight(&cold.session);
+        let now = Self::least_charge() + cold.hanging() + sessions.weight(&cold.session);
         self.charged = self.charged + now - cold.charged as usize;
         cold.charged = now as u32;
     }

@@ -232,7 +232,7 @@ fn a_flow_from_the_middle_is_marked_and_turned_round() {
 
 #[test]
 fn a_full_table_forgets_the_unanswered_first() {
-    let mut w = Wire::new(Limits { flow_bytes: 20 * FlowTable::<()>::flow_cost(), waiting_bytes: 1 << 20 });
+    let mut w = Wire::new(Limits { flow_bytes: 20 * FlowTable::<()>::least_charge(), waiting_bytes: 1 << 20 });
     w.tcp(true, SYN, 100, 0, b"");
     w.tcp(false, SYNACK, 500, 101, b"");
     w.tcp(true, ACK, 101, 501, b"hello");
@@ -259,4 +259,10 @@ fn reassembly_is_bounded_over_all_flows() {
         }
     }
     assert!(w.table.health().anomalies.of(record::Anomaly::ReassemblyDropped) > 0);
+}
+
+#[test]
+fn a_flow_takes_no_more_than_the_design_allows() {
+    let cost = FlowTable::<[u64; 3]>::flow_cost();
+    assert!(cost <= 400, "{cost} bytes");
 }
