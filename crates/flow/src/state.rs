@@ -42,6 +42,10 @@ impl Flags {
     pub const RESP_FIRST: u16 = 256;
     /// The responder sent the last payload.
     pub const RESP_LAST: u16 = 512;
+    /// The originator's first packet had a right checksum; the next bit is the responder's.
+    pub const RIGHT: u16 = 1024;
+    /// The originator's first payload may be a decoy; the next bit is the responder's.
+    pub const DOUBTED: u16 = 4096;
 
     pub const fn of(bits: u16) -> Self {
         Self(bits)
@@ -57,6 +61,16 @@ impl Flags {
         } else {
             self.0 &= !bit;
         }
+    }
+
+    /// The bit that says that a side's first payload may be a decoy.
+    pub const fn doubted(side: Direction) -> u16 {
+        Self::DOUBTED << side.index()
+    }
+
+    /// The bit that says that a side's checksums are right.
+    pub const fn right(side: Direction) -> u16 {
+        Self::RIGHT << side.index()
     }
 
     /// The bit that says that a side has sent payload.
@@ -139,21 +153,24 @@ pub struct Cold<S> {
     /// What the memory that hangs on it is charged with.
     pub charged: u32,
     pub isn: [u32; 2],
+    /// Sequence numbers of the first payload of each side.
+    pub spoken_seq: [u32; 2],
     pub turns: u32,
     /// Lengths of the first payloads; negative the responder's.
     pub first_lengths: [i32; 8],
     pub lengths: u8,
-    pub orig_ttl: u8,
+    /// Time-to-live of each side's first packet.
+    pub ttl: [u8; 2],
     pub syn_retransmits: u16,
     pub vlan: Option<u16>,
     pub mac: [Option<Mac>; 2],
     pub history: History,
 }
 
-/// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, at half to seven
-/// eighths full), of the wheel (two words, twice for growth) and of the list of free places.
+/// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, two thirds full) and
+/// its entry in the wheel.
 pub const fn cost<S>() -> usize {
-    size_of::<Hot>() + size_of::<Cold<S>>() + 10 + 16 + 4
+    size_of::<Hot>() + size_of::<Cold<S>>() + 8 + 8
 }
 
 /// What is set aside for a flow's last record and its key: all flows may end in the same batch, when the clock jumps.
@@ -174,10 +191,11 @@ impl<S> Cold<S> {
             wake: Wake::default(),
             charged: 0,
             isn: [0; 2],
+            spoken_seq: [0; 2],
             turns: 0,
             first_lengths: [0; 8],
             lengths: 0,
-            orig_ttl: 0,
+            ttl: [0; 2],
             syn_retransmits: 0,
             vlan: None,
             mac: [None; 2],
@@ -254,7 +272,7 @@ impl<S> Cold<S> {
             mac: self.mac,
             vlan: self.vlan,
             tunnel_depth: self.id.layer,
-            orig_ttl: self.orig_ttl,
+            orig_ttl: self.ttl[0],
             key_packets: self.key_packets(hot, phase == ConnPhase::Closed),
         }
     }

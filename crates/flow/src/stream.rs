@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
-use record::Anomaly;
+use record::{Anomaly, PacketId, Timestamp};
 
 /// Out-of-order segments that one side may keep waiting. A window of 64 segments is more than fast retransmit leaves open.
 const MAX_WAITING_SEGMENTS: usize = 64;
@@ -12,6 +12,8 @@ const MAX_WAITING_SEGMENTS: usize = 64;
 const MAX_WAITING_BYTES: usize = 256 << 10;
 /// A jump of the sequence number beyond this is not a hole but another connection's packet or a lie: windows in use stay far below (*assumed*).
 const MAX_HOLE: u32 = 1 << 26;
+/// A reset this far from what is expected may still be meant: windows in use seldom go beyond (*assumed*).
+const RESET_WINDOW: u32 = 1 << 20;
 /// Delivered segments remembered to compare retransmissions with.
 const REMEMBERED: usize = 4;
 
@@ -20,6 +22,8 @@ const REMEMBERED: usize = 4;
 pub enum Piece<'a> {
     /// The next bytes.
     Data(&'a [u8]),
+    /// The next bytes, which came earlier, at that time and in that packet, but were in doubt until now.
+    Late(&'a [u8], (Timestamp, PacketId)),
     /// Bytes that the capture does not have.
     Gap(u64),
 }
@@ -63,6 +67,20 @@ impl Numbers {
         Fit::Retransmission
     }
 
+    /// Whether a segment with this number is the next.
+    pub fn is_next(&self, seq: u32) -> bool {
+        self.next == Some(seq)
+    }
+
+    /// Whether a reset with this number may be meant: within a window around what is expected. Stacks want the exact number
+    /// (RFC 5961), but a capture may have lost what came before.
+    pub fn may_reset(&self, seq: u32) -> bool {
+        self.next.is_none_or(|next| {
+            let ahead = seq.wrapping_sub(next);
+            ahead <= RESET_WINDOW || ahead.wrapping_neg() <= RESET_WINDOW
+        })
+    }
+
     /// The other side acknowledged everything before `ack`: what is still missing there when it does so again, the
     /// capture lost; gives how much. The first time may be the capture's own reordering.
     fn lost(&mut self, ack: u32) -> Option<u32> {
@@ -97,7 +115,10 @@ impl Numbers {
 pub struct Stream {
     /// Segments beyond a hole, by their distance from where the stream began.
     waiting: BTreeMap<u64, Vec<u8>>,
+    /// Bytes that wait, out of order or in doubt.
     waiting_bytes: usize,
+    /// Segments that may be decoys, by the same distance, with when and where they came.
+    doubtful: BTreeMap<u64, (Vec<u8>, (Timestamp, PacketId))>,
     /// Bytes since the stream began that lie before the next sequence number.
     passed: u64,
     delivered: [(u32, u32, u64); REMEMBERED],
@@ -122,6 +143,7 @@ impl Stream {
     /// Lets everything go that waits; returns how much it was.
     pub fn release(&mut self) -> usize {
         self.waiting.clear();
+        self.doubtful.clear();
         std::mem::take(&mut self.waiting_bytes)
     }
 
@@ -160,6 +182,12 @@ impl Stream {
         Fit::Retransmission
     }
 
+    /// Steps over the next `n` bytes, which are not part of the stream.
+    pub fn omit(&mut self, numbers: &mut Numbers, n: u32) {
+        numbers.next = numbers.next.map(|next| next.wrapping_add(n));
+        self.passed += u64::from(n);
+    }
+
     /// The other side acknowledged everything before `ack`.
     pub fn acked(
         &mut self,
@@ -168,6 +196,7 @@ impl Stream {
         report: &mut impl FnMut(Anomaly),
         out: &mut impl FnMut(Piece<'_>),
     ) {
+        self.believe(numbers, ack, out);
         let Some(hole) = numbers.lost(ack) else { return };
         report(Anomaly::TcpAckedUnseen);
         let target = self.passed + u64::from(hole);
@@ -175,6 +204,49 @@ impl Stream {
             let hole_ends = self.waiting.first_key_value().map_or(target, |(&at, _)| at.min(target));
             self.skip(numbers, hole_ends.saturating_sub(self.passed), report, out);
             self.drain(numbers, out);
+        }
+    }
+
+    /// Keeps a segment that may be a decoy.
+    pub fn doubt(
+        &mut self,
+        numbers: &mut Numbers,
+        seq: u32,
+        bytes: &[u8],
+        came: (Timestamp, PacketId),
+    ) -> Fit {
+        let ahead = seq.wrapping_sub(*numbers.next.get_or_insert(seq));
+        let room = self.doubtful.len() < MAX_WAITING_SEGMENTS
+            && self.waiting_bytes + bytes.len() <= MAX_WAITING_BYTES;
+        if ahead >= MAX_HOLE || !room || bytes.is_empty() {
+            return Fit::Retransmission;
+        }
+        let at = self.passed + u64::from(ahead);
+        if let std::collections::btree_map::Entry::Vacant(slot) = self.doubtful.entry(at) {
+            self.waiting_bytes += bytes.len();
+            slot.insert((bytes.to_vec(), came));
+        }
+        Fit::New
+    }
+
+    /// Gives out what was in doubt and is acknowledged, as far as nothing else has come in its place.
+    fn believe(&mut self, numbers: &mut Numbers, ack: u32, out: &mut impl FnMut(Piece<'_>)) {
+        while let Some((&at, (bytes, _))) = self.doubtful.first_key_value() {
+            let ahead = numbers.next.map_or(0, |next| ack.wrapping_sub(next));
+            let known = self.passed.saturating_sub(at) as usize;
+            let fresh = bytes.len().saturating_sub(known);
+            if fresh > 0 && (at > self.passed || ahead >= MAX_HOLE || (ahead as usize) < fresh) {
+                return;
+            }
+            let Some((_, (bytes, came))) = self.doubtful.pop_first() else { return };
+            self.waiting_bytes -= bytes.len();
+            if let Some(fresh) = bytes.get(known..).filter(|f| !f.is_empty()) {
+                self.remember(numbers.next.unwrap_or(0), fresh);
+                out(Piece::Late(fresh, came));
+                self.passed += fresh.len() as u64;
+                numbers.next = numbers.next.map(|next| next.wrapping_add(fresh.len() as u32));
+                self.drain(numbers, out);
+            }
         }
     }
 
@@ -318,6 +390,7 @@ mod tests {
         for (seq, data) in segments {
             let mut out = |p: Piece<'_>| match p {
                 Piece::Data(d) => text.push_str(std::str::from_utf8(d).unwrap()),
+                Piece::Late(d, _) => text.push_str(std::str::from_utf8(d).unwrap()),
                 Piece::Gap(n) => text.push_str(&".".repeat(n as usize)),
             };
             let mut report = |a| anomalies.push(a);
@@ -417,7 +490,7 @@ mod tests {
                     bytes.len() as u32,
                     &mut |a| differs += u32::from(a == Anomaly::TcpOverlapDiffers),
                     &mut |p| match p {
-                        Piece::Data(d) => out.extend_from_slice(d),
+                        Piece::Data(d) | Piece::Late(d, _) => out.extend_from_slice(d),
                         Piece::Gap(_) => gaps += 1,
                     },
                 );

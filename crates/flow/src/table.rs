@@ -9,7 +9,7 @@ use record::{
     Anomaly, Chunk, Conn, ConnPhase, Direction, FlowFacts, FlowId, Health, PacketId, PayloadFacts, Progress,
     Service, Timestamp, Transport,
 };
-use wire::{Packet, TcpFlags};
+use wire::{Checksum, Packet, TcpFlags};
 
 use crate::history::{Done, note};
 use crate::key::{Key, opener};
@@ -21,6 +21,9 @@ use crate::timer::{Wake, Wheel};
 const INTERIM: Duration = Duration::from_mins(5);
 /// How many flows are looked at to find the one to evict.
 const EVICTION_SAMPLE: usize = 24;
+/// A time-to-live that ends within a few hops: enough to pass a sensor at the edge, not enough to reach a host behind routers
+/// (*assumed*; route changes move it by one or two).
+const NEARLY_USED_UP: u8 = 4;
 /// Packets whose flows are fetched from memory at once: as many misses as a core keeps under way, and some more.
 const GROUP: usize = 32;
 
@@ -305,7 +308,6 @@ impl<S> FlowTable<S> {
         let mut cold = Cold::new(sessions.begin(), FlowId { packet: arrival.id, layer: p.layer }, arrival.ts);
         cold.interim = arrival.clock.plus(INTERIM);
         cold.vlan = p.vlan;
-        cold.orig_ttl = p.ttl;
         cold.charged = Self::least_charge() as u32;
         self.charged += Self::least_charge();
         let first_deadline = arrival.clock.plus(hot.patience()).min(cold.interim);
@@ -342,17 +344,24 @@ impl<S> FlowTable<S> {
         volume.frame_bytes += u64::from(p.frame_len);
         let first = volume.packets == 1;
         if first {
-            self.cold[slot as usize].mac[side] = p.mac;
+            let cold = &mut self.cold[slot as usize];
+            cold.mac[side] = p.mac;
+            cold.ttl[side] = p.ttl;
+            hot.flags.set(Flags::right(from), p.checksum == Checksum::Right);
         }
-        if p.bad_checksum {
+        if p.checksum == Checksum::Wrong {
             self.health.anomalies.add(Anomaly::BadTransportChecksum);
             note(&mut self.cold[slot as usize].history, &mut hot.done[side], from, Done::BAD_CHECKSUM);
         }
+        let doubt = doubt(hot, &self.cold[slot as usize], from, p);
+        if let Some(doubt) = doubt {
+            self.health.anomalies.add(doubt);
+        }
         if p.payload_len > 0 {
-            spoke(hot, &mut self.cold[slot as usize], from, arrival);
+            spoke(hot, &mut self.cold[slot as usize], from, arrival, doubt.is_some());
         }
         if p.transport == Transport::Tcp {
-            tcp::follow(self, slot, from, arrival, sessions);
+            tcp::follow(self, slot, from, arrival, doubt.is_some(), sessions);
         } else {
             hot.deadline = arrival.clock.plus(hot.patience());
             if hot.flags.has(Flags::WANTS_MORE) && p.payload_len > 0 {
@@ -442,13 +451,31 @@ impl<S> FlowTable<S> {
     }
 }
 
+/// Why a segment may not be taken by its receiver, if so. Where the receiver's own packets are not seen nobody can tell.
+fn doubt<S>(hot: &Hot, cold: &Cold<S>, from: Direction, p: &Packet) -> Option<Anomaly> {
+    if p.transport != Transport::Tcp || !hot.answered() {
+        return None;
+    }
+    // A card that fills in checksums later does so from a side's first packet on.
+    if p.checksum == Checksum::Wrong && hot.flags.has(Flags::right(from)) {
+        return Some(Anomaly::DoubtfulChecksum);
+    }
+    let usual = cold.ttl[from.index()];
+    (p.ttl <= NEARLY_USED_UP && usual >= 4 * NEARLY_USED_UP).then_some(Anomaly::DoubtfulTtl)
+}
+
 /// Notes that a side sent payload.
-fn spoke<S>(hot: &mut Hot, cold: &mut Cold<S>, from: Direction, arrival: &Arrival<'_>) {
+fn spoke<S>(hot: &mut Hot, cold: &mut Cold<S>, from: Direction, arrival: &Arrival<'_>, doubtful: bool) {
     let (side, len) = (from.index(), arrival.packet.payload_len);
     cold.payload_packets[side] += 1;
     let anybody = hot.flags.has(Flags::spoke(Direction::Orig) | Flags::spoke(Direction::Resp));
     let from_resp = from == Direction::Resp;
-    if !hot.flags.has(Flags::spoke(from)) {
+    let seq = arrival.packet.tcp.seq;
+    // The same numbers again, this time without a doubt: the first was a decoy.
+    let instead = hot.flags.has(Flags::doubted(from)) && !doubtful && cold.spoken_seq[side] == seq;
+    if !hot.flags.has(Flags::spoke(from)) || instead {
+        hot.flags.set(Flags::doubted(from), doubtful);
+        cold.spoken_seq[side] = seq;
         cold.spoken.get_or_insert_default()[side] = Some(PayloadFacts::of(arrival.payload, len));
         cold.spoken_in[side] = arrival.id;
         hot.flags.set(Flags::spoke(from), true);

@@ -8,12 +8,14 @@ use crate::state::Flags;
 use crate::stream::{Fit, Piece};
 use crate::table::{Arrival, FlowTable, Sessions, settle};
 
-/// Follows a segment from side `from` of the flow at `slot`.
+/// Follows a segment from side `from` of the flow at `slot`. A doubtful one changes no state, and its bytes wait until the
+/// receiver acknowledges them or others come under the same numbers.
 pub fn follow<H: Sessions>(
     table: &mut FlowTable<H::Session>,
     slot: u32,
     from: Direction,
     arrival: &Arrival<'_>,
+    doubtful: bool,
     sessions: &mut H,
 ) {
     let (hot, cold) = (&mut table.hot[slot as usize], &mut table.cold[slot as usize]);
@@ -21,7 +23,7 @@ pub fn follow<H: Sessions>(
     let flags = p.tcp.flags;
     let anomalies = &mut table.health.anomalies;
     let side = from.index();
-    let syn = flags.has(TcpFlags::SYN);
+    let syn = flags.has(TcpFlags::SYN) && !doubtful;
     let data_seq = if syn { p.tcp.seq.wrapping_add(1) } else { p.tcp.seq };
     if syn {
         if hot.done[side].has(Done::SYN | Done::SYN_ACK) {
@@ -39,6 +41,11 @@ pub fn follow<H: Sessions>(
             anomalies.add(Anomaly::TcpBadFlags);
         }
     }
+    let mut resets = flags.has(TcpFlags::RST) && !doubtful;
+    if resets && !cold.numbers[side].may_reset(p.tcp.seq) {
+        anomalies.add(Anomaly::TcpResetOutside);
+        resets = false;
+    }
     if flags.0 & 0x3f == 0 {
         anomalies.add(Anomaly::TcpBadFlags);
     }
@@ -52,7 +59,7 @@ pub fn follow<H: Sessions>(
     let before = cold.held();
     let mut pieces = Pieces { flow: wants.then(|| cold.facts(hot)), arrival, sessions, progress: None };
     // The other side's bytes before this acknowledgement exist, captured or not.
-    if flags.has(TcpFlags::ACK) && !syn && !flags.has(TcpFlags::RST) {
+    if flags.has(TcpFlags::ACK) && !syn && !doubtful && !flags.has(TcpFlags::RST) {
         let back = from.reversed();
         let numbers = &mut cold.numbers[back.index()];
         let missed = numbers.missed;
@@ -73,9 +80,22 @@ pub fn follow<H: Sessions>(
             let stream = &mut cold.streams.get_or_insert_default()[side];
             let report = &mut |a| anomalies.add(a);
             let session = &mut cold.session;
-            stream.add(numbers, data_seq, arrival.payload, p.payload_len, report, &mut |piece| {
-                pieces.give(session, from, &piece);
-            })
+            let mut out = |piece: Piece<'_>| pieces.give(session, from, &piece);
+            let urgent = flags.has(TcpFlags::URG).then_some(p.tcp.urgent);
+            let bytes = arrival.payload;
+            match urgent.and_then(|end| out_of_band(end, bytes)) {
+                // The byte before the urgent pointer reaches no reader (Linux, BSD): the stream goes on without it.
+                Some((before, behind)) if numbers.is_next(data_seq) && !doubtful => {
+                    let len = before.len() as u32;
+                    stream.add(numbers, data_seq, before, len, report, &mut out);
+                    stream.omit(numbers, 1);
+                    let (seq, len) = (data_seq.wrapping_add(len + 1), p.payload_len - len - 1);
+                    stream.add(numbers, seq, behind, len, report, &mut out);
+                    Fit::New
+                }
+                _ if doubtful => stream.doubt(numbers, data_seq, bytes, (arrival.ts, arrival.id)),
+                _ => stream.add(numbers, data_seq, bytes, p.payload_len, report, &mut out),
+            }
         } else {
             numbers.pass(data_seq, p.payload_len)
         };
@@ -86,7 +106,7 @@ pub fn follow<H: Sessions>(
     if flags.has(TcpFlags::FIN) {
         note(&mut cold.history, &mut hot.done[side], from, Done::FIN);
     }
-    if flags.has(TcpFlags::RST) {
+    if resets {
         note(&mut cold.history, &mut hot.done[side], from, Done::RST);
     }
     let [o, r] = hot.done;
@@ -118,6 +138,12 @@ pub fn follow<H: Sessions>(
     }
 }
 
+/// What stands before and behind the byte that is sent out of band, which is the last before `end`.
+fn out_of_band(end: u16, bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (before, from) = bytes.split_at_checked(usize::from(end.checked_sub(1)?))?;
+    Some((before, from.get(1..)?))
+}
+
 /// Hands stream pieces to the session and keeps what it last said.
 struct Pieces<'a, 'b, H> {
     /// `None` when nobody wants bytes.
@@ -133,18 +159,19 @@ impl<H: Sessions> Pieces<'_, '_, H> {
         if self.progress.is_some_and(|p| !p.wants_more) {
             return;
         }
+        let chunk = |bytes, ts, packet| Chunk {
+            from,
+            bytes,
+            wire_len: u32::try_from(<[u8]>::len(bytes)).unwrap_or(u32::MAX),
+            ts,
+            at: self.arrival.clock,
+            packet,
+        };
         let progress = match *piece {
             Piece::Data(bytes) => {
-                let chunk = Chunk {
-                    from,
-                    bytes,
-                    wire_len: bytes.len() as u32,
-                    ts: self.arrival.ts,
-                    at: self.arrival.clock,
-                    packet: self.arrival.id,
-                };
-                self.sessions.data(flow, session, chunk)
+                self.sessions.data(flow, session, chunk(bytes, self.arrival.ts, self.arrival.id))
             }
+            Piece::Late(bytes, (ts, packet)) => self.sessions.data(flow, session, chunk(bytes, ts, packet)),
             Piece::Gap(n) => self.sessions.gap(flow, session, from, n, self.arrival.clock, self.arrival.id),
         };
         let service = progress.service.or(self.progress.and_then(|p| p.service));

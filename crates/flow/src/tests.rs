@@ -4,7 +4,7 @@ use record::{
     Chunk, Conn, ConnPhase, ConnState, Direction, FlowFacts, PacketId, Progress, Service, Timestamp,
     Transport,
 };
-use wire::{Packet, TcpFlags, TcpInfo};
+use wire::{Checksum, Packet, TcpFlags, TcpInfo};
 
 use crate::{Arrival, FlowTable, Limits, Sessions};
 
@@ -60,11 +60,20 @@ struct Wire {
     listener: Listener,
     number: u64,
     now: i64,
+    ttl: u8,
+    checksum: Checksum,
 }
 
 impl Wire {
     fn new(limits: Limits) -> Self {
-        Self { table: FlowTable::new(limits), listener: Listener::default(), number: 0, now: 1000 }
+        Self {
+            table: FlowTable::new(limits),
+            listener: Listener::default(),
+            number: 0,
+            now: 1000,
+            ttl: 64,
+            checksum: Checksum::Right,
+        }
     }
 
     fn roomy() -> Self {
@@ -92,12 +101,12 @@ impl Wire {
             payload_captured: payload.len() as u32,
             payload_len: payload.len() as u32,
             frame_len: payload.len() as u32 + 54,
-            ttl: 64,
+            ttl: self.ttl,
             layer: 0,
             mac: None,
             vlan: None,
             carries: None,
-            bad_checksum: false,
+            checksum: self.checksum,
         };
         let ts = Timestamp::from_secs(self.now);
         self.table.advance(ts, &mut self.listener);
@@ -107,7 +116,7 @@ impl Wire {
 
     fn tcp(&mut self, client: bool, flags: TcpFlags, seq: u32, ack: u32, payload: &[u8]) {
         let (from, to) = if client { (CLIENT, SERVER) } else { (SERVER, CLIENT) };
-        self.send(from, to, Transport::Tcp, TcpInfo { seq, ack, flags, window: 1000 }, payload);
+        self.send(from, to, Transport::Tcp, TcpInfo { seq, ack, flags, window: 1000, urgent: 0 }, payload);
     }
 
     fn closed(&mut self) -> Vec<Conn> {
@@ -232,12 +241,13 @@ fn a_flow_from_the_middle_is_marked_and_turned_round() {
 
 #[test]
 fn a_full_table_forgets_the_unanswered_first() {
-    let mut w = Wire::new(Limits { flow_bytes: 20 * FlowTable::<()>::least_charge(), waiting_bytes: 1 << 20 });
+    let mut w =
+        Wire::new(Limits { flow_bytes: 20 * FlowTable::<()>::least_charge(), waiting_bytes: 1 << 20 });
     w.tcp(true, SYN, 100, 0, b"");
     w.tcp(false, SYNACK, 500, 101, b"");
     w.tcp(true, ACK, 101, 501, b"hello");
     for port in 1..500 {
-        let tcp = TcpInfo { seq: 1, ack: 0, flags: SYN, window: 0 };
+        let tcp = TcpInfo { seq: 1, flags: SYN, ..TcpInfo::default() };
         w.send(("10.9.9.9", port), ("10.0.0.3", 80), Transport::Tcp, tcp, b"");
         assert!(w.table.len() <= 20);
     }
@@ -252,7 +262,7 @@ fn reassembly_is_bounded_over_all_flows() {
     let mut w = Wire::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 10_000 });
     for port in 1..100u16 {
         let from = ("10.9.9.9", port);
-        let tcp = |seq, flags| TcpInfo { seq, ack: 0, flags, window: 0 };
+        let tcp = |seq, flags| TcpInfo { seq, flags, ..TcpInfo::default() };
         w.send(from, SERVER, Transport::Tcp, tcp(0, SYN), b"");
         for i in 0..5 {
             w.send(from, SERVER, Transport::Tcp, tcp(1000 + i * 200, ACK), &[7; 100]);

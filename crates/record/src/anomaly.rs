@@ -54,6 +54,16 @@ anomalies! {
     TcpBadFlags = "tcp_bad_flags",
     /// The urgent pointer is in use.
     TcpUrgent = "tcp_urgent",
+    /// A segment with a wrong checksum from a side whose checksums are right: damaged or a decoy, and not taken for the
+    /// stream unless the receiver acknowledges it.
+    DoubtfulChecksum = "doubtful_checksum",
+    /// A segment whose time-to-live is nearly used up from a side that is not far away: it may not arrive, and is not taken
+    /// for the stream unless the receiver acknowledges it.
+    DoubtfulTtl = "doubtful_ttl",
+    /// A reset whose sequence number lies outside of what the other side may accept: not followed.
+    TcpResetOutside = "tcp_reset_outside_window",
+    /// The packet was seen before, header by header: a span port that hears it twice.
+    DuplicatePacket = "duplicate_packet",
     /// The flow was picked up in its middle.
     MidstreamPickup = "midstream_pickup",
     /// Flow state was evicted because its table was full.

@@ -18,7 +18,7 @@ mod tunnel;
 
 pub use fragment::{Datagram, Fragments};
 pub use ip::{FragmentPiece, IpInfo};
-pub use transport::{TcpFlags, TcpInfo};
+pub use transport::{Checksum, TcpFlags, TcpInfo};
 
 use layer::Layer;
 use record::{Anomaly, Mac, Service, Transport};
@@ -60,8 +60,8 @@ pub struct Packet {
     pub vlan: Option<u16>,
     /// The tunnel that this packet's payload is; its inner packets are reported too.
     pub carries: Option<Service>,
-    /// Whether the transport checksum is wrong (only said when the whole payload was captured).
-    pub bad_checksum: bool,
+    /// What the transport checksum says.
+    pub checksum: Checksum,
 }
 
 /// Takes what a frame turns out to hold.

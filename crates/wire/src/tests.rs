@@ -158,11 +158,11 @@ fn tcp_fields_and_checksum() {
     let got = seen(101, &frame);
     let p = got.packets[0];
     assert_eq!((p.tcp.seq, p.tcp.flags, p.payload_len), (100, TcpFlags::SYN, 0));
-    assert!(p.bad_checksum);
+    assert_eq!(p.checksum, crate::Checksum::Wrong);
     let sum =
         checksum::fold(checksum::sum(&frame[20..]) + checksum::pseudo(p.src, p.dst, 6, frame.len() - 20));
     frame[36..38].copy_from_slice(&(!sum).to_be_bytes());
-    assert!(!seen(101, &frame).packets[0].bad_checksum);
+    assert_eq!(seen(101, &frame).packets[0].checksum, crate::Checksum::Right);
 }
 
 #[test]

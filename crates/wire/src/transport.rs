@@ -49,6 +49,20 @@ pub struct TcpInfo {
     pub flags: TcpFlags,
     /// Window, unscaled.
     pub window: u16,
+    /// Urgent pointer; means something with URG only.
+    pub urgent: u16,
+}
+
+/// What a transport checksum says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checksum {
+    /// There is none, or the capture does not hold all that it covers.
+    #[default]
+    Unknown,
+    /// The bytes are as they were sent.
+    Right,
+    /// Damage, a decoy, or a card that was to fill it in after the capture.
+    Wrong,
 }
 
 fn packet(
@@ -74,24 +88,25 @@ fn packet(
         mac: context.mac,
         vlan: context.vlan,
         carries: None,
-        bad_checksum: false,
+        checksum: Checksum::Unknown,
     }
 }
 
-/// Whether the checksum over a wholly captured segment is wrong.
-fn is_bad(layer: Layer<'_>, info: IpInfo) -> bool {
-    layer.bytes.len() == layer.wire
-        && checksum::fold(checksum::sum(layer.bytes).wrapping_add(checksum::pseudo(
-            info.src,
-            info.dst,
-            info.protocol,
-            layer.wire,
-        ))) != 0xffff
+/// Checks a segment.
+fn verify(layer: Layer<'_>, info: IpInfo) -> Checksum {
+    if layer.bytes.len() != layer.wire {
+        return Checksum::Unknown;
+    }
+    let pseudo = checksum::pseudo(info.src, info.dst, info.protocol, layer.wire);
+    match checksum::fold(checksum::sum(layer.bytes).wrapping_add(pseudo)) {
+        0xffff => Checksum::Right,
+        _ => Checksum::Wrong,
+    }
 }
 
 /// A TCP segment.
 pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, _, _]) =
+    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1]) =
         layer.head::<20>()
     else {
         // Ports and sequence still tell which flow it is, but not what it did.
@@ -108,8 +123,9 @@ pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
         ack: u32::from_be_bytes([a0, a1, a2, a3]),
         flags: TcpFlags(flags),
         window: u16::from_be_bytes([w0, w1]),
+        urgent: u16::from_be_bytes([u0, u1]),
     };
-    made.bad_checksum = is_bad(layer, info);
+    made.checksum = verify(layer, info);
     sink.packet(made);
 }
 
@@ -132,7 +148,9 @@ pub fn udp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
     };
     let ports = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
     let mut made = packet(info, Transport::Udp, ports, body, context);
-    made.bad_checksum = (c0, c1) != (0, 0) && length == layer.wire && is_bad(layer, info);
+    if (c0, c1) != (0, 0) && length == layer.wire {
+        made.checksum = verify(layer, info);
+    }
     made.carries = tunnel::over_udp(ports, body.bytes);
     sink.packet(made);
     if let Some(kind) = made.carries {
