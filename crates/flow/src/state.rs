@@ -97,6 +97,8 @@ pub struct Hot {
     pub deadline: Timestamp,
     pub last_packet: PacketId,
     pub sides: [Volume; 2],
+    /// The prints of each side's last packet.
+    pub prints: [u32; 2],
     pub done: [Done; 2],
     pub flags: Flags,
     pub service: Service,

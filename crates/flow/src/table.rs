@@ -24,6 +24,8 @@ const EVICTION_SAMPLE: usize = 24;
 /// A time-to-live that ends within a few hops: enough to pass a sensor at the edge, not enough to reach a host behind routers
 /// (*assumed*; route changes move it by one or two).
 const NEARLY_USED_UP: u8 = 4;
+/// A packet that a span port hears twice comes within this time: what a switch and a router between take (*assumed*).
+const SEEN_TWICE: Duration = Duration::from_millis(5);
 /// Packets whose flows are fetched from memory at once: as many misses as a core keeps under way, and some more.
 const GROUP: usize = 32;
 
@@ -336,6 +338,8 @@ impl<S> FlowTable<S> {
         let p = arrival.packet;
         let from = hot.direction(forward);
         let side = from.index();
+        let again = is_duplicate(hot, side, arrival);
+        hot.prints[side] = p.print;
         hot.last = hot.last.max(arrival.ts);
         hot.last_packet = arrival.id;
         let volume = &mut hot.sides[side];
@@ -343,6 +347,12 @@ impl<S> FlowTable<S> {
         volume.bytes += u64::from(p.payload_len);
         volume.frame_bytes += u64::from(p.frame_len);
         let first = volume.packets == 1;
+        if again {
+            // It counts for volumes, as whoever else counts packets would; nothing was said or tried a second time.
+            self.health.anomalies.add(Anomaly::DuplicatePacket);
+            hot.deadline = arrival.clock.plus(hot.patience());
+            return;
+        }
         if first {
             let cold = &mut self.cold[slot as usize];
             cold.mac[side] = p.mac;
@@ -449,6 +459,18 @@ impl<S> FlowTable<S> {
             self.close(slot, clock, sessions);
         }
     }
+}
+
+/// Whether a packet is the last one of its side seen a second time. A retransmission has an identification of its own; over
+/// IPv6, which has none, it comes later.
+fn is_duplicate(hot: &Hot, side: usize, arrival: &Arrival<'_>) -> bool {
+    let p = arrival.packet;
+    let telling = p.print >> 16 != 0 || (p.src.is_ipv6() && p.payload_len > 0);
+    telling
+        && p.print as u16 != 0
+        && p.print == hot.prints[side]
+        && hot.sides[side].packets > 0
+        && arrival.ts.since(hot.last) <= SEEN_TWICE
 }
 
 /// Why a segment may not be taken by its receiver, if so. Where the receiver's own packets are not seen nobody can tell.

@@ -62,6 +62,7 @@ struct Wire {
     now: i64,
     ttl: u8,
     checksum: Checksum,
+    print: u32,
 }
 
 impl Wire {
@@ -73,6 +74,7 @@ impl Wire {
             now: 1000,
             ttl: 64,
             checksum: Checksum::Right,
+            print: 0,
         }
     }
 
@@ -107,6 +109,7 @@ impl Wire {
             vlan: None,
             carries: None,
             checksum: self.checksum,
+            print: self.print,
         };
         let ts = Timestamp::from_secs(self.now);
         self.table.advance(ts, &mut self.listener);

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use behaviour::{Home, Settings};
 use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
 use ipnet::IpNet;
-use record::{Health, Record, RecordKey, Timestamp};
+use record::{Anomaly, Health, Record, RecordKey, Timestamp};
 use verdict::{Analyst, CaptureFacts, HostStory};
 
 use crate::budget::{Budget, ByteSize};
@@ -186,6 +187,11 @@ pub fn run(options: &RunOptions, progress: impl FnMut(Progress) + Send) -> Resul
         dropped: sensed.health.dropped_by_capture,
         packets: sensed.health.packets,
         complete: sensed.failures.is_empty() && !sensed.interrupted,
+        backward: Duration::from_nanos(sensed.health.largest_backward_ns),
+        forgotten: {
+            let (tcp, udp, other) = sensed.health.flows;
+            (sensed.health.anomalies.of(Anomaly::FlowEvicted), tcp + udp + other)
+        },
     };
     let (home, home_chosen) = analyst.home();
     Ok(Outcome {

@@ -166,6 +166,39 @@ fn warnings(c: &CaptureLine) -> Vec<String> {
         c.backward_jumps > 0 && c.largest_backward_s > 1.0,
         format!("packet time jumps back {} times, by up to {:.0} s", c.backward_jumps, c.largest_backward_s),
     );
+    say(
+        c.longest_pause_s > 3_600.0,
+        format!(
+            "{} pauses of more than a minute, the longest of {:.0} min: an idle network, or gaps in the capture",
+            human_count(c.pauses),
+            c.longest_pause_s / 60.0
+        ),
+    );
+    let strange = |name: &str| c.anomalies.get(name).copied().unwrap_or(0);
+    let twice = strange("duplicate_packet");
+    say(
+        share(twice, c.packets) > 0.01,
+        format!(
+            "{} packets were seen twice, as by a span port; what they say counts once",
+            human_count(twice)
+        ),
+    );
+    let offloaded = strange("bad_transport_checksum").saturating_sub(strange("doubtful_checksum"));
+    say(
+        share(offloaded, c.packets) > 0.05,
+        format!(
+            "{} packets have wrong checksums from their sender's first one on, as where the card fills them in later",
+            human_count(offloaded)
+        ),
+    );
+    let doubtful = strange("doubtful_checksum") + strange("doubtful_ttl");
+    say(
+        doubtful > 0,
+        format!(
+            "{} TCP segments may be damage or decoys (checksum, time-to-live): only what was acknowledged is believed",
+            human_count(doubtful)
+        ),
+    );
     let lost: u64 = ["flow_evicted", "reassembly_dropped", "fragment_dropped"]
         .iter()
         .filter_map(|a| c.anomalies.get(*a))

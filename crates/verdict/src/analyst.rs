@@ -24,6 +24,10 @@ const TICK: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_mins(10);
 /// Share of a host's TCP flows that may be one-sided, begun before the capture, or cut, before "quiet" cannot be said (*assumed*).
 const BLIND_SHARE: f64 = 0.5;
+/// A step back in packet time beyond this mixes up what came first: the shortest window of a behaviour (*assumed*).
+const BACKWARD: Duration = Duration::from_mins(1);
+/// Share of all flows that may be forgotten, most of them a flood's (*assumed*).
+const FORGOTTEN_SHARE: f64 = 0.5;
 /// Share of its bytes that may be missing (*assumed*).
 const MISSING_SHARE: f64 = 0.1;
 
@@ -334,6 +338,16 @@ fn unseen(page: &HostPage, capture: &CaptureFacts) -> Vec<String> {
     }
     if capture.dropped > 0 && share(capture.dropped, capture.packets + capture.dropped) > 0.01 {
         reasons.push(format!("the capturing side dropped {} packets", capture.dropped));
+    }
+    if capture.backward > BACKWARD {
+        let secs = capture.backward.as_secs();
+        reasons.push(format!(
+            "packet time steps back by up to {secs} s, so that no window of time can be trusted"
+        ));
+    }
+    let (forgotten, flows) = capture.forgotten;
+    if share(forgotten, flows) > FORGOTTEN_SHARE {
+        reasons.push(format!("{forgotten} of {flows} flows were forgotten for want of memory"));
     }
     if share(page.one_sided, page.tcp) > BLIND_SHARE {
         reasons

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use record::{Evidence, NearMiss, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -213,4 +214,8 @@ pub struct CaptureFacts {
     pub packets: u64,
     /// Whether all input was read.
     pub complete: bool,
+    /// The largest step back in packet time.
+    pub backward: Duration,
+    /// Flows that were forgotten for want of memory, and all flows.
+    pub forgotten: (u64, u64),
 }

@@ -23,6 +23,8 @@ pub struct IpInfo {
     pub ttl: u8,
     /// How many tunnels it is inside of.
     pub layer: u8,
+    /// IPv4's identification; 0 for IPv6.
+    pub ident: u16,
 }
 
 /// A piece of a fragmented datagram.
@@ -94,11 +96,12 @@ pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         protocol,
         ttl,
         layer: context.layer,
+        ident: u16::from_be_bytes([i0, i1]),
     };
     let flags = u16::from_be_bytes([f0, f1]);
     let (offset, more) = (u32::from(flags & 0x1fff).saturating_mul(8), flags & 0x2000 != 0);
     if offset > 0 || more {
-        return fragment(body, info, u32::from(u16::from_be_bytes([i0, i1])), offset, more, context, sink);
+        return fragment(body, info, u32::from(info.ident), offset, more, context, sink);
     }
     payload(body, info, context, sink);
 }
@@ -131,6 +134,7 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         protocol: next,
         ttl: hops,
         layer: context.layer,
+        ident: 0,
     };
     for _ in 0..MAX_EXTENSIONS {
         match info.protocol {

@@ -62,6 +62,8 @@ pub struct Packet {
     pub carries: Option<Service>,
     /// What the transport checksum says.
     pub checksum: Checksum,
+    /// IPv4's identification and the transport checksum as it stands: the same for the same packet seen twice.
+    pub print: u32,
 }
 
 /// Takes what a frame turns out to hold.

@@ -218,6 +218,7 @@ fn fragments_of(payload: &[u8], cuts: &[usize]) -> Vec<(FragmentPiece, Vec<u8>)>
         protocol: 17,
         ttl: 64,
         layer: 0,
+        ident: 0,
     };
     let mut bounds = vec![0];
     bounds.extend(cuts);

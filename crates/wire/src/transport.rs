@@ -89,6 +89,7 @@ fn packet(
         vlan: context.vlan,
         carries: None,
         checksum: Checksum::Unknown,
+        print: u32::from(info.ident) << 16,
     }
 }
 
@@ -106,7 +107,7 @@ fn verify(layer: Layer<'_>, info: IpInfo) -> Checksum {
 
 /// A TCP segment.
 pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, _, _, u0, u1]) =
+    let Some(&[s0, s1, d0, d1, q0, q1, q2, q3, a0, a1, a2, a3, offset, flags, w0, w1, c0, c1, u0, u1]) =
         layer.head::<20>()
     else {
         // Ports and sequence still tell which flow it is, but not what it did.
@@ -126,6 +127,7 @@ pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
         urgent: u16::from_be_bytes([u0, u1]),
     };
     made.checksum = verify(layer, info);
+    made.print |= u32::from(u16::from_be_bytes([c0, c1]));
     sink.packet(made);
 }
 
@@ -151,6 +153,7 @@ pub fn udp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
     if (c0, c1) != (0, 0) && length == layer.wire {
         made.checksum = verify(layer, info);
     }
+    made.print |= u32::from(u16::from_be_bytes([c0, c1]));
     made.carries = tunnel::over_udp(ports, body.bytes);
     sink.packet(made);
     if let Some(kind) = made.carries {
