@@ -109,6 +109,8 @@ fn u64_at(b: &[u8], at: usize, big: bool) -> u64 {
     if big { u64::from_be_bytes(raw) } else { u64::from_le_bytes(raw) }
 }
 
+// Errors are boxed where they are made: results are handed on for every packet, and errors once a file.
+#[allow(clippy::unnecessary_box_returns)]
 impl Reader {
     pub fn new(window: Window, path: String) -> Self {
         Self {

@@ -206,6 +206,7 @@ impl std::fmt::Display for Bomb {
 impl std::error::Error for Bomb {}
 
 /// Turns a failure of the stream into an error that names the place.
+#[allow(clippy::unnecessary_box_returns)]
 pub fn read_error(path: &str, offset: u64, source: io::Error) -> Box<CaptureError> {
     let path = path.to_owned();
     Box::new(if matches!(source.get_ref(), Some(e) if e.is::<Bomb>()) {

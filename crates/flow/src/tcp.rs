@@ -59,7 +59,7 @@ pub fn follow<H: Sessions>(
     let before = cold.held();
     let mut pieces = Pieces { flow: wants.then(|| cold.facts(hot)), arrival, sessions, progress: None };
     // The other side's bytes before this acknowledgement exist, captured or not.
-    if flags.has(TcpFlags::ACK) && !syn && !doubtful && !flags.has(TcpFlags::RST) {
+    if flags.has(TcpFlags::ACK) && !doubtful && !flags.has(TcpFlags::RST) {
         let back = from.reversed();
         let numbers = &mut cold.numbers[back.index()];
         let missed = numbers.missed;
@@ -93,7 +93,8 @@ pub fn follow<H: Sessions>(
                     stream.add(numbers, seq, behind, len, report, &mut out);
                     Fit::New
                 }
-                _ if doubtful => stream.doubt(numbers, data_seq, bytes, (arrival.ts, arrival.id)),
+                // What rides on a SYN counts where the SYN-ACK says so (RFC 7413).
+                _ if doubtful || syn => stream.doubt(numbers, data_seq, bytes, (arrival.ts, arrival.id)),
                 _ => stream.add(numbers, data_seq, bytes, p.payload_len, report, &mut out),
             }
         } else {

@@ -179,7 +179,7 @@ fn flows(path: &Path) -> [Volume; 2] {
     };
     let mut volumes = [Volume::default(), Volume::default()];
     let mut udp = BTreeSet::new();
-    let take = |_, record| {
+    let take = |_, record: &Record| {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed {
             return;

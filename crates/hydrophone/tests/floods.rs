@@ -41,7 +41,6 @@ fn run(name: &str, script: Script) -> (u64, Vec<Value>) {
 
 fn check(name: &str, script: Script, lost: Option<&str>) {
     let (peak, lines) = run(name, script);
-    eprintln!("PEAK {name} {peak}");
     assert!(peak > 0 || !cfg!(target_os = "linux"), "{name}: no peak was read");
     assert!(peak <= BUDGET_MIB + BESIDE_MIB, "{name}: {peak} MiB");
     assert_eq!(common::host(&lines, BOT)["verdict"], "infected", "{name}");

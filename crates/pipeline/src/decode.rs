@@ -38,7 +38,7 @@ pub struct Decoded {
 struct Piece {
     before: usize,
     meta: PacketMeta,
-    piece: FragmentPiece,
+    fragment: FragmentPiece,
     bytes: Vec<u8>,
 }
 
@@ -80,7 +80,7 @@ impl Sink for Collect<'_> {
 
     fn fragment(&mut self, piece: FragmentPiece, bytes: &[u8]) {
         let (before, meta) = (self.out.len(), *self.meta);
-        self.pieces.push(Piece { before, meta, piece, bytes: bytes.to_vec() });
+        self.pieces.push(Piece { before, meta, fragment: piece, bytes: bytes.to_vec() });
     }
 
     fn anomaly(&mut self, anomaly: Anomaly) {
@@ -104,8 +104,8 @@ fn count_transports(health: &mut Health, by_transport: &[u64; 256]) {
 }
 
 /// Decodes a batch. Batches know nothing of each other, so that any number of them can be decoded at once; fragments are
-/// left for [`Joiner::join`], which sees the batches in order. `room` is an old one, for its memory.
-pub fn decode(batch: &mut Batch, shards: u32, mut room: Decoded) -> Decoded {
+/// left for [`Joiner::join`], which sees the batches in order. `room` is an old one, whose memory is used again.
+pub fn decode(batch: &mut Batch, shards: u32, room: &mut Decoded) {
     room.packets.clear();
     room.of_shard.resize_with(shards as usize, Vec::new);
     room.of_shard.iter_mut().for_each(Vec::clear);
@@ -130,7 +130,6 @@ pub fn decode(batch: &mut Batch, shards: u32, mut room: Decoded) -> Decoded {
         wire::decode(frame.unwrap_or_default(), meta.link, meta.original, &mut sink);
     }
     count_transports(&mut room.health, &by_transport);
-    room
 }
 
 /// Puts fragments together, batch after batch, and tells each shard which packets are its own.
@@ -164,9 +163,9 @@ impl Joiner {
             taken = first.before;
             // A whole datagram may hold a fragment again (tunnels): the depth limit of the decoder ends that.
             let mut pieces = vec![first];
-            while let Some(Piece { meta, piece, bytes, .. }) = pieces.pop() {
+            while let Some(Piece { meta, fragment, bytes, .. }) = pieces.pop() {
                 let anomalies = &mut made.health.anomalies;
-                let added = self.fragments.add(piece, &bytes, meta.clock, &mut |a| anomalies.add(a));
+                let added = self.fragments.add(fragment, &bytes, meta.clock, &mut |a| anomalies.add(a));
                 let Some(datagram) = added else { continue };
                 let mut sink = Collect {
                     meta: &meta,

@@ -29,7 +29,7 @@ const LONGEST_LIST: usize = 1024;
 /// How far a batch has come.
 enum Stage {
     Read(Batch),
-    Decoded(Decoded),
+    Decoded(Arc<Decoded>),
     /// Shards may follow it.
     Ready(Arc<Decoded>),
     /// Somebody has it in hand.
@@ -49,8 +49,8 @@ struct Work {
 enum Job {
     Judge(Work),
     Follow { shards: Vec<(usize, Keyed)>, seq: u64, what: Followed },
-    Join { seq: u64, decoded: Decoded },
-    Decode { seq: u64, batch: Batch, room: Decoded },
+    Join { seq: u64, decoded: Arc<Decoded> },
+    Decode { seq: u64, batch: Batch, room: Arc<Decoded> },
     Read { room: Batch },
 }
 
@@ -105,7 +105,7 @@ struct Board {
     broken: bool,
     /// Old memory, used again.
     batches: Vec<Batch>,
-    decoded: Vec<Decoded>,
+    decoded: Vec<Arc<Decoded>>,
     lists: Vec<Keyed>,
 }
 
@@ -192,6 +192,11 @@ impl Drop for Alarm<'_> {
             self.1.notify_all();
         }
     }
+}
+
+/// A batch that no shard has seen yet, and which so belongs to nobody else.
+fn alone(decoded: &mut Arc<Decoded>) -> &mut Decoded {
+    Arc::get_mut(decoded).expect("batches are shared only once they are ready")
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -305,7 +310,8 @@ where
         match job {
             Job::Read { room } => self.read(room),
             Job::Decode { seq, mut batch, room } => {
-                let decoded = decode(&mut batch, self.sensors.len() as u32, room);
+                let mut decoded = room;
+                decode(&mut batch, self.sensors.len() as u32, alone(&mut decoded));
                 let mut board = lock(&self.board);
                 board.batches.push(batch);
                 if let Some(work) = board.work(seq) {
@@ -313,12 +319,12 @@ where
                 }
             }
             Job::Join { seq, mut decoded } => {
-                lock(&self.joiner).join(&mut decoded);
+                lock(&self.joiner).join(alone(&mut decoded));
                 let mut board = lock(&self.board);
                 board.joining = false;
                 board.joined = seq + 1;
                 if let Some(work) = board.work(seq) {
-                    work.stage = Stage::Ready(Arc::new(decoded));
+                    work.stage = Stage::Ready(decoded);
                 }
             }
             Job::Follow { mut shards, seq, what } => {
@@ -376,7 +382,7 @@ where
             sink(*key, &work.told[*list as usize][*at as usize].1);
         }
         let decoded = match work.stage {
-            Stage::Ready(decoded) => Arc::into_inner(decoded),
+            Stage::Ready(decoded) => Some(decoded),
             _ => None,
         };
         if let Some(decoded) = &decoded {
@@ -387,9 +393,11 @@ where
         board.judging.busy = false;
         // What a flood has blown up is not kept.
         board.lists.extend(work.told.into_iter().filter(|list| list.capacity() <= LONGEST_LIST));
-        if let Some(mut decoded) = decoded {
+        if let Some(mut decoded) = decoded
+            && let Some(inner) = Arc::get_mut(&mut decoded)
+        {
             // The memory that it points into is to be read into again.
-            decoded.blocks.clear();
+            inner.blocks.clear();
             board.decoded.push(decoded);
         }
     }

@@ -20,8 +20,8 @@ fn mac(ip: Ipv4Addr) -> [u8; 6] {
     if a == 10 { [0x02, 0, a, b, c, d] } else { [0x02, 0, 0, 0, 0, 0xfe] }
 }
 
-/// An IPv4 frame over Ethernet.
-fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ident: u16, segment: &[u8]) -> Vec<u8> {
+/// An IPv4 packet.
+pub fn ipv4_packet(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ident: u16, segment: &[u8]) -> Vec<u8> {
     let total = (20 + segment.len()) as u16;
     let mut header = vec![0x45, 0];
     header.extend(total.to_be_bytes());
@@ -31,15 +31,27 @@ fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ident: u16, segment: &[u8]) 
     header.extend(dst.octets());
     let check = fold(sum(&header));
     header[10..12].copy_from_slice(&check.to_be_bytes());
+    header.extend(segment);
+    header
+}
+
+/// An IPv4 frame over Ethernet.
+fn ipv4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, ident: u16, segment: &[u8]) -> Vec<u8> {
     let mut frame = mac(dst).to_vec();
     if dst.is_broadcast() {
         frame = vec![0xff; 6];
     }
     frame.extend(mac(src));
     frame.extend([8, 0]);
-    frame.extend(header);
-    frame.extend(segment);
+    frame.extend(ipv4_packet(src, dst, protocol, ident, segment));
     frame
+}
+
+/// Makes the header checksum of an untagged IPv4 frame right again.
+pub fn fix_ip_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let check = fold(sum(&frame[14..34]));
+    frame[24..26].copy_from_slice(&check.to_be_bytes());
 }
 
 /// The first fragment of a UDP datagram whose rest is left out.
@@ -47,14 +59,23 @@ pub fn first_fragment(src: IpAddr, dst: IpAddr, ident: u16, payload: &[u8]) -> V
     let mut frame = ipv4(v4(src), v4(dst), 17, ident, payload);
     // More fragments, offset 0; the header's checksum follows.
     frame[20..22].copy_from_slice(&[0x20, 0]);
-    frame[24..26].fill(0);
-    let check = fold(sum(&frame[14..34]));
-    frame[24..26].copy_from_slice(&check.to_be_bytes());
+    fix_ip_checksum(&mut frame);
     frame
 }
 
-fn checked(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, mut segment: Vec<u8>, at: usize) -> Vec<u8> {
-    let pseudo = sum(&src.octets()) + sum(&dst.octets()) + u32::from(protocol) + segment.len() as u32;
+fn checked(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, segment: Vec<u8>, at: usize) -> Vec<u8> {
+    with_checksum(sum(&src.octets()) + sum(&dst.octets()), protocol, segment, at)
+}
+
+/// A TCP or UDP segment with the checksum that it has over IPv6.
+pub fn checked_ipv6(src: [u8; 16], dst: [u8; 16], protocol: u8, segment: &[u8]) -> Vec<u8> {
+    let (mut segment, at) = (segment.to_vec(), if protocol == 6 { 16 } else { 6 });
+    segment[at..at + 2].fill(0);
+    with_checksum(sum(&src) + sum(&dst), protocol, segment, at)
+}
+
+fn with_checksum(addresses: u32, protocol: u8, mut segment: Vec<u8>, at: usize) -> Vec<u8> {
+    let pseudo = addresses + u32::from(protocol) + segment.len() as u32;
     let check = fold(pseudo + sum(&segment));
     // A UDP checksum of zero means none.
     let check = if protocol == 17 && check == 0 { 0xffff } else { check };
@@ -90,11 +111,24 @@ pub struct Segment {
 
 /// A TCP segment in its frame.
 pub fn tcp(src: (IpAddr, u16), dst: (IpAddr, u16), ident: u16, s: Segment, payload: &[u8]) -> Vec<u8> {
+    tcp_urgent(src, dst, ident, s, 0, payload)
+}
+
+/// The same with an urgent pointer.
+pub fn tcp_urgent(
+    src: (IpAddr, u16),
+    dst: (IpAddr, u16),
+    ident: u16,
+    s: Segment,
+    urgent: u16,
+    payload: &[u8],
+) -> Vec<u8> {
     let mut segment = src.1.to_be_bytes().to_vec();
     segment.extend(dst.1.to_be_bytes());
     segment.extend(s.seq.to_be_bytes());
     segment.extend(s.ack.to_be_bytes());
-    segment.extend([0x50, s.flags, 0xff, 0xff, 0, 0, 0, 0]);
+    segment.extend([0x50, s.flags, 0xff, 0xff, 0, 0]);
+    segment.extend(urgent.to_be_bytes());
     segment.extend(payload);
     let (a, b) = (v4(src.0), v4(dst.0));
     ipv4(a, b, 6, ident, &checked(a, b, 6, segment, 16))

@@ -7,6 +7,7 @@
 
 mod conversation;
 pub mod evaluate;
+pub mod evasions;
 pub mod floods;
 mod frame;
 pub mod office;
@@ -15,6 +16,7 @@ pub mod scenarios;
 mod script;
 
 pub use conversation::Tcp;
+pub use evasions::Evasion;
 pub use script::{End, Script};
 
 /// The host that the bot lives on in every scenario.

@@ -104,6 +104,20 @@ impl Script {
         Tcp::new(self, at, client, server, seqs)
     }
 
+    /// The same script with every frame replaced by others, which follow each other within microseconds.
+    #[must_use]
+    pub fn retold(mut self, mut tell: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Self {
+        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+        let mut told = Vec::with_capacity(self.frames.len());
+        for (ts, _, frame) in &self.frames {
+            for (n, frame) in (0..).zip(tell(frame)) {
+                told.push((Timestamp(ts.0 + n * 1_000), told.len() as u32, frame));
+            }
+        }
+        self.frames = told;
+        self
+    }
+
     /// Packets so far.
     pub fn len(&self) -> usize {
         self.frames.len()
