@@ -17,6 +17,25 @@ pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, Source};
 pub use source::Block;
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};
 
+/// Unpacks arbitrary bytes as each of the compressions and reads what comes out. A fuzz function; the target is a shim.
+///
+/// The first byte chooses the compression, so that its magic need not be found by chance.
+pub fn fuzz_unpack(data: &[u8]) {
+    const MAGICS: [&[u8]; 4] = [&[0x1f, 0x8b, 8, 0], &[0x28, 0xb5, 0x2f, 0xfd], &[4, 0x22, 0x4d, 0x18], &[]];
+    /// As far as is read: bombs are stopped by `source`, whose own test takes its time.
+    const ENOUGH: u64 = 4 << 20;
+    let [choice, rest @ ..] = data else { return };
+    let bytes = [MAGICS[usize::from(*choice) % MAGICS.len()], rest].concat();
+    let Ok(window) = source::stream(Box::new(std::io::Cursor::new(bytes))) else { return };
+    let mut reader = format::Reader::new(window, "fuzz".into());
+    while let Ok(Some(raw)) = reader.next_packet() {
+        assert!(raw.offset + raw.captured as usize <= reader.block().len());
+        if reader.offset() > ENOUGH {
+            return;
+        }
+    }
+}
+
 /// Runs the readers over arbitrary bytes and checks their promises: every packet lies within the input, and an end
 /// is reached. A fuzz function; the target is a shim.
 pub fn fuzz_read(data: &[u8]) {

@@ -274,7 +274,7 @@ pub fn open(path: &Path) -> Result<Window, CaptureError> {
 }
 
 /// A window over a stream, decompressed if its first bytes say so.
-fn stream(mut raw: Box<dyn Read + Send>) -> io::Result<Window> {
+pub fn stream(mut raw: Box<dyn Read + Send>) -> io::Result<Window> {
     let mut first = Vec::with_capacity(4);
     raw.by_ref().take(4).read_to_end(&mut first)?;
     let whole: Box<dyn Read + Send> = Box::new(io::Cursor::new(first.clone()).chain(raw));

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod fuzz;
 mod history;
 mod key;
 mod state;
@@ -14,6 +15,7 @@ mod table;
 mod tcp;
 mod timer;
 
+pub use fuzz::fuzz_follow;
 pub use key::shard_of;
 pub use table::{Arrival, FlowTable, Limits, Sessions};
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Who may use whom (ARCHITECTURE.md). `testkit` may use everything; who uses it does so in tests only.
+/// Who may use whom (ARCHITECTURE.md). `testkit` and `benches` may use everything; who uses it does so in tests only.
 const STREET: &[(&str, &[&str])] = &[
     ("record", &[]),
     ("capture", &["record"]),
@@ -15,7 +15,11 @@ const STREET: &[(&str, &[&str])] = &[
     ("report", &["record", "behaviour", "verdict"]),
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
     ("hydrophone", &["record", "capture", "behaviour", "verdict", "report", "pipeline"]),
-    ("testkit", &["record", "capture", "behaviour", "verdict", "pipeline"]),
+    ("testkit", &["record", "capture", "wire", "behaviour", "verdict", "pipeline"]),
+    (
+        "benches",
+        &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict", "pipeline", "testkit"],
+    ),
 ];
 
 fn short(name: &str) -> &str {

@@ -98,8 +98,8 @@ impl Sink for Collect<'_> {
 
 /// Adds counts by protocol number to the health that is shown.
 fn count_transports(health: &mut Health, by_transport: &[u64; 256]) {
-    for (number, n) in (0u8..).zip(by_transport).filter(|(_, n)| **n > 0) {
-        *health.by_transport.entry(number).or_default() += n;
+    for (number, n) in by_transport.iter().enumerate().filter(|(_, n)| **n > 0) {
+        *health.by_transport.entry(number as u8).or_default() += n;
     }
 }
 

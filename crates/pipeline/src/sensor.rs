@@ -126,3 +126,39 @@ impl Sensor {
         health
     }
 }
+
+/// Takes arbitrary frames through decoding, fragments, flows and protocols: behind a byte for the link type, each frame is a
+/// byte of time, two of length and its bytes. A fuzz function; the target is a shim.
+pub fn fuzz_sensor(data: &[u8]) {
+    use crate::decode::{Joiner, decode};
+    use capture::{Batch, Block, PacketMeta};
+    let [link, rest @ ..] = data else { return };
+    let link = [1, 101, 113, 276, 0, 12][usize::from(*link) % 6];
+    let block = Block::from(data.to_vec());
+    let (mut batch, mut rest) = (Batch { blocks: vec![block], packets: Vec::new() }, rest);
+    let mut clock = Timestamp(0);
+    while let [time, hi, lo, tail @ ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*hi & 7, *lo])).min(tail.len());
+        clock = clock.plus(std::time::Duration::from_millis(u64::from(*time) * u64::from(*time)));
+        batch.packets.push(PacketMeta {
+            ts: clock,
+            clock,
+            id: PacketId::new(0, batch.packets.len() as u64 + 1),
+            link,
+            block: 0,
+            offset: data.len() - tail.len(),
+            captured: len as u32,
+            original: (len + usize::from(*hi >> 3)) as u32,
+        });
+        rest = &tail[len..];
+    }
+    let packets = batch.packets.len();
+    let mut decoded = Decoded::default();
+    decode(&mut batch, 1, &mut decoded);
+    Joiner::new(1, 1 << 16).join(&mut decoded);
+    let mut sensor = Sensor::new(0, Limits::of_budget(1 << 16));
+    let mut told = sensor.batch(&decoded, Keyed::new()).len();
+    told += sensor.finish(clock).len();
+    // A datagram that is put together may hold as many as it has bytes; each flow tells a few times of itself.
+    assert!(told <= 8 * packets + 4 * data.len() + 16, "{told} records of {packets} packets");
+}

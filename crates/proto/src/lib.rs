@@ -23,7 +23,7 @@ mod ssh;
 mod tls;
 
 pub use outbox::Outbox;
-pub use session::{Session, fuzz_session};
+pub use session::{Session, fuzz_protocol, fuzz_session};
 
 #[cfg(test)]
 mod tests;

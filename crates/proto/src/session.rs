@@ -348,45 +348,73 @@ fn begin(service: Service, flow: &FlowFacts, scene: &Scene<'_>) -> State {
     }
 }
 
+/// Runs each protocol's parser over arbitrary bytes, whether or not they would be recognised as that protocol's. The first
+/// byte chooses the protocol; the rest is cut into pieces of both sides by the bytes themselves. A fuzz function; the target
+/// is a shim.
+pub fn fuzz_protocol(data: &[u8]) {
+    const PROTOCOLS: [(Service, Transport, u16); 9] = [
+        (Service::Dns, Transport::Udp, 53),
+        (Service::Dns, Transport::Tcp, 53),
+        (Service::Smtp, Transport::Tcp, 25),
+        (Service::Http, Transport::Tcp, 80),
+        (Service::Tls, Transport::Tcp, 443),
+        (Service::Quic, Transport::Udp, 443),
+        (Service::Irc, Transport::Tcp, 6667),
+        (Service::Ssh, Transport::Tcp, 22),
+        (Service::Dhcp, Transport::Udp, 67),
+    ];
+    let [choice, rest @ ..] = data else { return };
+    let Some(&(service, transport, port)) = PROTOCOLS.get(usize::from(*choice).wrapping_rem(9)) else { return };
+    let flow = fuzz_flow(transport, port, true);
+    let mut out = Outbox::default();
+    let scene = Scene { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };
+    let state = begin(service, &flow, &scene);
+    fuzz_pieces(&flow, Session { state, payloads: [0; 2] }, &mut out, rest);
+    assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
+}
+
+fn fuzz_flow(transport: Transport, port: u16, start_seen: bool) -> FlowFacts {
+    use record::{Endpoint, FlowId, Tuple};
+    let end = |port| Endpoint { ip: std::net::Ipv4Addr::LOCALHOST.into(), port };
+    FlowFacts {
+        id: FlowId::default(),
+        tuple: Tuple { orig: end(40_000), resp: end(port), transport },
+        ts: Timestamp(0),
+        start_seen,
+        service: Service::Unknown,
+    }
+}
+
+/// Feeds pieces to a session: a byte that says whose and how long each is, then its bytes.
+fn fuzz_pieces(flow: &FlowFacts, mut session: Session, out: &mut Outbox, mut rest: &[u8]) {
+    let (at, packet) = (Timestamp(0), PacketId::default());
+    let mut wants = true;
+    while let ([control, tail @ ..], true) = (rest, wants) {
+        let from = if control & 1 == 0 { Direction::Orig } else { Direction::Resp };
+        let n = usize::from(control >> 1).saturating_mul(4).min(tail.len());
+        let (bytes, after) = tail.split_at(n);
+        rest = after;
+        let progress = if control == &0xfe {
+            session.gap(flow, from, n as u64, at, packet, out)
+        } else {
+            session.data(flow, &Chunk { from, bytes, wire_len: n as u32, ts: at, at, packet }, out)
+        };
+        wants = progress.wants_more;
+        // The largest is a QUIC handshake or what recognition keeps.
+        assert!(session.weight() <= 1 << 20, "a session is bounded");
+    }
+    session.end(flow, at, out);
+}
+
 /// Runs a session over arbitrary bytes, cut into pieces of both sides by the bytes themselves, over TCP and UDP. A fuzz
 /// function; the target is a shim.
 pub fn fuzz_session(data: &[u8]) {
-    use record::{Endpoint, FlowId, Tuple};
     let [selector, ports, rest @ ..] = data else { return };
     let port = [53, 25, 80, 443, 447, 123, 5353, 4500].get(usize::from(ports & 7)).copied().unwrap_or(53);
-    let end = |port| Endpoint { ip: std::net::Ipv4Addr::LOCALHOST.into(), port };
     for transport in [Transport::Tcp, Transport::Udp] {
-        let flow = FlowFacts {
-            id: FlowId::default(),
-            tuple: Tuple { orig: end(40_000), resp: end(port), transport },
-            ts: Timestamp(0),
-            start_seen: selector & 1 == 0,
-            service: Service::Unknown,
-        };
-        let (mut session, mut out) = (Session::new(), Outbox::default());
-        let mut rest = rest;
-        let mut wants = true;
-        while let ([control, tail @ ..], true) = (rest, wants) {
-            let from = if control & 1 == 0 { Direction::Orig } else { Direction::Resp };
-            let n = usize::from(control >> 1).saturating_mul(4).min(tail.len());
-            let (bytes, after) = tail.split_at(n);
-            rest = after;
-            let chunk = Chunk {
-                from,
-                bytes,
-                wire_len: n as u32,
-                ts: Timestamp(0),
-                at: Timestamp(0),
-                packet: PacketId::default(),
-            };
-            let progress = if control == &0xfe {
-                session.gap(&flow, from, n as u64, Timestamp(0), PacketId::default(), &mut out)
-            } else {
-                session.data(&flow, &chunk, &mut out)
-            };
-            wants = progress.wants_more;
-        }
-        session.end(&flow, Timestamp(0), &mut out);
+        let flow = fuzz_flow(transport, port, selector & 1 == 0);
+        let mut out = Outbox::default();
+        fuzz_pieces(&flow, Session::new(), &mut out, rest);
         assert!(
             out.records.len() <= data.len().saturating_mul(2).saturating_add(8),
             "records come from bytes"

@@ -1,0 +1,43 @@
+//! Instructions of each room over the same capture, counted by Valgrind and so the same on a busy machine:
+//! `cargo bench -p hydrophone-benches --bench instructions` (needs valgrind and gungraun-runner).
+#![allow(missing_docs)]
+
+use std::hint::black_box;
+
+use benches::Inputs;
+use gungraun::{library_benchmark, library_benchmark_group, main};
+
+fn inputs() -> Inputs {
+    Inputs::make().expect("a capture")
+}
+
+#[library_benchmark(setup = inputs)]
+fn capture(inputs: Inputs) -> (u64, Inputs) {
+    (black_box(inputs.walk()), inputs)
+}
+
+#[library_benchmark(setup = inputs)]
+fn wire(inputs: Inputs) -> (u64, Inputs) {
+    (black_box(inputs.decode()), inputs)
+}
+
+#[library_benchmark(setup = inputs)]
+fn flow(inputs: Inputs) -> (u64, Inputs) {
+    (black_box(inputs.follow()), inputs)
+}
+
+#[library_benchmark(setup = inputs)]
+fn flow_and_proto(inputs: Inputs) -> (u64, Inputs) {
+    (black_box(inputs.understand()), inputs)
+}
+
+#[library_benchmark(setup = inputs)]
+fn behaviour_and_verdict(inputs: Inputs) -> (u64, Inputs) {
+    (black_box(inputs.judge()), inputs)
+}
+
+library_benchmark_group!(
+    name = rooms;
+    benchmarks = capture, wire, flow, flow_and_proto, behaviour_and_verdict
+);
+main!(library_benchmark_groups = rooms);
