@@ -116,7 +116,7 @@ impl Inputs {
         // Inputs in memory live as long as the program.
         let capture: &'static [u8] = Box::leak(script.pcapng().into_boxed_slice());
         let mut made = Self { capture, frames: Vec::new(), packets: Vec::new(), records: Vec::new() };
-        let mut set = CaptureSet::open(&[Source::Memory("office", capture)])?;
+        let mut set = CaptureSet::open(&[Source::Memory("office", capture)], &Arc::default())?;
         let mut batch = Batch::default();
         while set.next_batch(&mut batch) {
             for meta in &batch.packets {
@@ -160,8 +160,8 @@ impl Inputs {
     /// # Panics
     /// The capture cannot be opened, which it could before.
     pub fn walk(&self) -> u64 {
-        let mut set =
-            CaptureSet::open(&[Source::Memory("office", self.capture)]).expect("it was opened before");
+        let mut set = CaptureSet::open(&[Source::Memory("office", self.capture)], &Arc::default())
+            .expect("it was opened before");
         let (mut batch, mut bytes) = (Batch::default(), 0);
         while set.next_batch(&mut batch) {
             bytes += batch.packets.iter().map(|p| u64::from(p.captured)).sum::<u64>();

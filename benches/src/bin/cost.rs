@@ -83,7 +83,9 @@ fn packet(i: u32, round: u32) -> Packet {
 fn main() -> anyhow::Result<()> {
     const PAYLOAD: [u8; 100] = [0xa5; 100];
     let most: u32 = std::env::args().nth(1).map_or(Ok(10_000_000), |n| n.parse()).context("a number")?;
-    println!("| live flows | bytes a flow, handshake seen | bytes a flow, both spoke | ns a packet, opening | ns a packet, following |");
+    println!(
+        "| live flows | bytes a flow, handshake seen | bytes a flow, both spoke | ns a packet, opening | ns a packet, following |"
+    );
     println!("|---|---|---|---|---|");
     for flows in [10_000u32, 100_000, 1_000_000, 10_000_000].into_iter().filter(|n| *n <= most) {
         let limits = Limits { flow_bytes: usize::MAX / 2, waiting_bytes: usize::MAX / 2 };
@@ -95,7 +97,8 @@ fn main() -> anyhow::Result<()> {
             let begun = Instant::now();
             let payload = if round < 2 { &[][..] } else { &PAYLOAD[..] };
             for start in (0..flows).step_by(1000) {
-                let packets: Vec<Packet> = (start..flows.min(start + 1000)).map(|i| packet(i, round)).collect();
+                let packets: Vec<Packet> =
+                    (start..flows.min(start + 1000)).map(|i| packet(i, round)).collect();
                 let at = Timestamp::from_secs(1_000 + i64::from(round));
                 let arrival = |i: usize| Arrival {
                     packet: &packets[i],

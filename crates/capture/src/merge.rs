@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use record::{Health, PacketId, Timestamp};
@@ -126,14 +128,15 @@ pub struct CaptureSet {
     counters: Health,
     clock: Timestamp,
     previous: Option<Timestamp>,
+    stop: Arc<AtomicBool>,
 }
 
 impl CaptureSet {
-    /// Plans the run: lists directories, looks at the first packet of every input.
+    /// Plans the run: lists directories, looks at the first packet of every input. Streams end when `stop` is set.
     ///
     /// # Errors
     /// A named input does not exist or cannot be listed. Inputs that are no captures become notices.
-    pub fn open(sources: &[Source]) -> Result<Self, CaptureError> {
+    pub fn open(sources: &[Source], stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
         let mut found: Vec<(PathBuf, bool)> = Vec::new();
         let mut memory: Vec<(&'static str, &'static [u8])> = Vec::new();
         for source in sources {
@@ -153,11 +156,12 @@ impl CaptureSet {
             counters: Health::default(),
             clock: Timestamp::MIN,
             previous: None,
+            stop: stop.clone(),
         };
         let only = found.len() == 1;
         for (path, listed) in found {
             let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-            let window = source::open(&path);
+            let window = source::open(&path, stop);
             set.look_at(path, size, window, listed, only);
         }
         for (name, bytes) in memory {
@@ -282,7 +286,7 @@ impl CaptureSet {
 
     fn reopen(&mut self, file: u32) -> Option<Active> {
         let path = self.files[file as usize].path.clone();
-        let opened = source::open(&path).and_then(|window| {
+        let opened = source::open(&path, &self.stop).and_then(|window| {
             let mut reader = Reader::new(window, path.display().to_string());
             reader.next_packet().map(|head| (reader, head)).map_err(|e| *e)
         });
@@ -417,7 +421,7 @@ mod tests {
 
     fn open(paths: &[PathBuf]) -> Result<CaptureSet, CaptureError> {
         let sources: Vec<Source> = paths.iter().cloned().map(Source::Path).collect();
-        CaptureSet::open(&sources)
+        CaptureSet::open(&sources, &Arc::default())
     }
 
     fn times(set: &mut CaptureSet) -> Vec<i64> {

@@ -3,8 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::CaptureError;
 
@@ -225,7 +229,7 @@ struct Counted<R> {
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
-        self.count.fetch_add(n as u64, std::sync::atomic::Ordering::Relaxed);
+        self.count.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
     }
 }
@@ -233,7 +237,7 @@ impl<R: Read> Read for Counted<R> {
 fn decompressed(first: &[u8], raw: Box<dyn Read + Send>) -> io::Result<Option<Box<dyn Read + Send>>> {
     let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let seen = count.clone();
-    let taken = move || seen.load(std::sync::atomic::Ordering::Relaxed);
+    let taken = move || seen.load(Ordering::Relaxed);
     let counted = Counted { inner: raw, count };
     Ok(Some(match first {
         [0x1f, 0x8b, ..] => {
@@ -259,18 +263,44 @@ fn is_compressed(first: &[u8]) -> bool {
     )
 }
 
-/// Opens a file or, for `-`, standard input.
+/// A stream that may have nothing to say for a long time: waiting ends when somebody asks to stop.
+struct Patient<R> {
+    inner: R,
+    stop: Arc<AtomicBool>,
+}
+
+impl<R: Read + AsFd> Read for Patient<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+        while !self.stop.load(Ordering::Relaxed) {
+            let mut ready = [PollFd::new(&self.inner, PollFlags::IN)];
+            match rustix::event::poll(&mut ready, Some(&LOOK_UP)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => return self.inner.read(buf),
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Opens a file or, for `-`, standard input, which ends when `stop` is set.
 ///
 /// # Errors
 /// The input cannot be opened.
-pub fn open(path: &Path) -> Result<Window, CaptureError> {
+pub fn open(path: &Path, stop: &Arc<AtomicBool>) -> Result<Window, CaptureError> {
     let fail = |source| CaptureError::Open { path: path.display().to_string(), source };
-    let raw: Box<dyn Read + Send> = if path.as_os_str() == "-" {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path).map_err(fail)?)
-    };
-    stream(raw).map_err(fail)
+    let stop = stop.clone();
+    if path.as_os_str() == "-" {
+        // Its own descriptor, because the standard library's has a buffer that polling does not know of.
+        let inner = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
+        return stream(Box::new(Patient { inner, stop })).map_err(fail);
+    }
+    let file = File::open(path).map_err(fail)?;
+    if file.metadata().map_err(fail)?.is_file() {
+        return stream(Box::new(file)).map_err(fail);
+    }
+    stream(Box::new(Patient { inner: file, stop })).map_err(fail)
 }
 
 /// A window over a stream, decompressed if its first bytes say so.

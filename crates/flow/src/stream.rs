@@ -499,6 +499,39 @@ mod tests {
             prop_assert_eq!((gaps, differs, stream.held()), (0, 0, 0));
         }
 
+        /// Different data in overlaps: whichever counts, the stream is as long as it was, each byte is one that was sent at its
+        /// place, and nothing is left waiting.
+        #[test]
+        fn conflicts_change_bytes_but_never_the_stream(
+            text in proptest::collection::vec(0u8..100, 1..300),
+            lies in proptest::collection::vec((any::<prop::sample::Index>(), 1usize..40), 1..20),
+            seed in any::<u64>(),
+        ) {
+            let mut segments: Vec<(usize, usize, bool)> =
+                (0..text.len()).step_by(23).map(|at| (at, (at + 23).min(text.len()), false)).collect();
+            segments.extend(lies.iter().map(|(at, len)| {
+                let at = at.index(text.len());
+                (at, (at + len).min(text.len()), true)
+            }));
+            let mut state = seed | 1;
+            for i in (1..segments.len()).rev() {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                segments.swap(i, (state >> 33) as usize % (i + 1));
+            }
+            let (mut stream, mut numbers) = begun(0);
+            let mut out = Vec::new();
+            for (from, to, lie) in segments {
+                let bytes: Vec<u8> = text[from..to].iter().map(|b| if lie { b + 100 } else { *b }).collect();
+                stream.add(&mut numbers, from as u32, &bytes, bytes.len() as u32, &mut |_| (), &mut |p| match p {
+                    Piece::Data(d) | Piece::Late(d, _) => out.extend_from_slice(d),
+                    Piece::Gap(_) => (),
+                });
+            }
+            prop_assert_eq!(out.len(), text.len());
+            prop_assert!(out.iter().zip(&text).all(|(o, t)| o == t || *o == t + 100));
+            prop_assert_eq!((stream.held(), numbers.missed), (0, 0));
+        }
+
         /// Whatever comes, nothing panics and what waits stays bounded.
         #[test]
         fn any_segments_are_survived(

@@ -243,3 +243,49 @@ fn a_kill_at_any_moment_leaves_the_old_case_or_the_new_one() {
         assert!(out.contains("level +"), "round {i}");
     }
 }
+
+#[test]
+fn a_signal_ends_a_read_with_what_is_known() {
+    let bytes = std::fs::read(sample("kraken-new.pcapng")).expect("a sample");
+    for signal in ["INT", "TERM"] {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["read", "-", "--quiet"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it runs");
+        // The pipe stays open: only the signal can end it.
+        let mut pipe = child.stdin.take().expect("a pipe");
+        pipe.write_all(&bytes).expect("written");
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let id = child.id().to_string();
+        let sent = std::process::Command::new("kill").args(["-s", signal, &id]).status().expect("kill runs");
+        assert!(sent.success());
+        let out = child.wait_with_output().expect("it ends");
+        let text = String::from_utf8_lossy(&out.stdout);
+        assert_eq!(out.status.code(), Some(3), "{signal}: {text}");
+        assert!(text.contains("PARTIAL") && text.contains("INFECTED"), "{signal}: {text}");
+        drop(pipe);
+    }
+}
+
+#[test]
+fn a_decompression_bomb_is_stopped_and_named() {
+    // A pcapng section and a block that nobody knows: a gibibyte of nothing.
+    let block: u32 = 1 << 30;
+    let mut head = vec![0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0];
+    head.extend([0xff; 8]);
+    head.extend([28, 0, 0, 0]);
+    head.extend(0x0bad_cafe_u32.to_le_bytes());
+    head.extend(block.to_le_bytes());
+    let nothing = std::io::Read::take(std::io::repeat(0), u64::from(block));
+    let packed = zstd::stream::encode_all(std::io::Read::chain(&head[..], nothing), 1).expect("packed");
+    assert!(packed.len() < 1 << 20, "{}", packed.len());
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("bomb.pcapng.zst");
+    std::fs::write(&file, packed).expect("written");
+    let (exit, _, err) = code(&["read", file.to_str().expect("UTF-8"), "--memory", "64MiB"]);
+    assert_eq!(exit, 3, "{err}");
+    assert!(err.contains("bomb.pcapng.zst") && err.contains("bomb"), "{err}");
+}

@@ -53,6 +53,25 @@ fn every_file_is_read_and_no_clean_capture_says_infected() {
     assert!(read > 800 || all.len() < 800);
 }
 
+#[test]
+fn every_file_is_read_with_every_97th_byte_changed() {
+    let Some((dir, all)) = captures() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let copy = folder.path().join("copy");
+    let mut packets = 0;
+    for of in &all {
+        let mut bytes = std::fs::read(dir.join(&of.file)).expect("a file");
+        bytes.iter_mut().step_by(97).skip(1).for_each(|b| *b ^= 0xff);
+        std::fs::write(&copy, bytes).expect("written");
+        let mut options = options(&copy);
+        options.memory = pipeline::ByteSize(64 << 20);
+        let outcome = pipeline::run(&options, |_| ()).unwrap_or_else(|e| panic!("{}: {e}", of.file));
+        packets += outcome.health.packets;
+    }
+    note!("{packets} packets of damaged captures");
+    assert!(packets > 1000 || all.len() < 800);
+}
+
 /// Where `capinfos` counts otherwise: it believes a length of 524,501 bytes in a file of 239 bytes.
 const COUNTED_OTHERWISE: &[&str] = &["parse/nDPI__fuzz-2021-10-13.pcap"];
 
@@ -165,10 +184,8 @@ fn streams(path: &Path) -> Option<[Volume; 2]> {
     Some(volumes)
 }
 
-/// Our flows; UDP flows of the same ends are one conversation, as in tshark, which knows no timeout.
-fn flows(path: &Path) -> [Volume; 2] {
-    use record::{ConnPhase, Record, Transport};
-    let options = pipeline::RunOptions {
+fn options(path: &Path) -> pipeline::RunOptions {
+    pipeline::RunOptions {
         inputs: vec![Source::Path(path.to_owned())],
         home: None,
         threads: 1,
@@ -176,7 +193,13 @@ fn flows(path: &Path) -> [Volume; 2] {
         settings: behaviour::Settings::default(),
         prior_db: -30.0,
         stop: std::sync::Arc::default(),
-    };
+    }
+}
+
+/// Our flows; UDP flows of the same ends are one conversation, as in tshark, which knows no timeout.
+fn flows(path: &Path) -> [Volume; 2] {
+    use record::{ConnPhase, Record, Transport};
+    let options = options(path);
     let mut volumes = [Volume::default(), Volume::default()];
     let mut udp = BTreeSet::new();
     let take = |_, record: &Record| {

@@ -72,6 +72,11 @@ fn a_flood_of_fragments() {
 }
 
 #[test]
+fn datagrams_that_are_never_whole() {
+    check("datagrams", floods::datagrams(2_000), Some("fragment_dropped"));
+}
+
+#[test]
 fn streams_full_of_holes() {
     check("holes", floods::holes(30_000), None);
 }

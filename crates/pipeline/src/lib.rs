@@ -13,5 +13,5 @@ mod sensor;
 mod street;
 
 pub use budget::{Budget, ByteSize};
-pub use sensor::fuzz_sensor;
 pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, sense};
+pub use sensor::fuzz_sensor;

@@ -124,13 +124,15 @@ pub fn sense(
     sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
-    let mut set = CaptureSet::open(&options.inputs)?;
+    let mut set = CaptureSet::open(&options.inputs, &options.stop)?;
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
     let joiner = Joiner::new(SHARDS, budget.fragments);
     let mut interrupted = false;
     let read = |batch: &mut Batch| {
+        let more = !options.stop.load(Ordering::Relaxed) && set.next_batch(batch);
+        // It may have been asked while the input was waited for.
         interrupted |= options.stop.load(Ordering::Relaxed);
-        if interrupted || !set.next_batch(batch) {
+        if !more {
             return false;
         }
         progress(Progress { packets: set.packets(), bytes: set.offset(), clock: batch.clock() });

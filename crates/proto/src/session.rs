@@ -364,7 +364,9 @@ pub fn fuzz_protocol(data: &[u8]) {
         (Service::Dhcp, Transport::Udp, 67),
     ];
     let [choice, rest @ ..] = data else { return };
-    let Some(&(service, transport, port)) = PROTOCOLS.get(usize::from(*choice).wrapping_rem(9)) else { return };
+    let Some(&(service, transport, port)) = PROTOCOLS.get(usize::from(*choice).wrapping_rem(9)) else {
+        return;
+    };
     let flow = fuzz_flow(transport, port, true);
     let mut out = Outbox::default();
     let scene = Scene { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };

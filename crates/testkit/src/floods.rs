@@ -61,7 +61,17 @@ pub fn fragments(n: u32) -> Script {
     let mut s = kraken(&Variant::newer());
     for i in 0..n {
         let payload = s.random(64);
-        s.first_fragment(SPAN * f64::from(i) / f64::from(n), &outside(i), "10.20.0.3", &payload);
+        s.unfinished(SPAN * f64::from(i) / f64::from(n), &outside(i), "10.20.0.3", 1, &payload);
+    }
+    s
+}
+
+/// `n` datagrams of nearly 64 kB in fragments, each without its last: a bomb for whoever puts them together.
+pub fn datagrams(n: u32) -> Script {
+    let mut s = kraken(&Variant::newer());
+    let payload = s.random(1_400);
+    for i in 0..n {
+        s.unfinished(SPAN * f64::from(i) / f64::from(n), &outside(i), "10.20.0.3", 45, &payload);
     }
     s
 }

@@ -54,11 +54,10 @@ pub fn fix_ip_checksum(frame: &mut [u8]) {
     frame[24..26].copy_from_slice(&check.to_be_bytes());
 }
 
-/// The first fragment of a UDP datagram whose rest is left out.
-pub fn first_fragment(src: IpAddr, dst: IpAddr, ident: u16, payload: &[u8]) -> Vec<u8> {
+/// A fragment of a UDP datagram that is not the last: its bytes from `offset` (in eights) on.
+pub fn fragment(src: IpAddr, dst: IpAddr, ident: u16, offset: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = ipv4(v4(src), v4(dst), 17, ident, payload);
-    // More fragments, offset 0; the header's checksum follows.
-    frame[20..22].copy_from_slice(&[0x20, 0]);
+    frame[20..22].copy_from_slice(&(0x2000 | offset).to_be_bytes());
     fix_ip_checksum(&mut frame);
     frame
 }

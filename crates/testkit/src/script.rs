@@ -91,11 +91,14 @@ impl Script {
         self.put(at, frame);
     }
 
-    /// The first fragment of a datagram whose rest never comes.
-    pub fn first_fragment(&mut self, at: f64, from: &str, to: &str, payload: &[u8]) {
+    /// The first fragments of a datagram, each with this payload (a multiple of eight bytes), whose last never comes.
+    pub fn unfinished(&mut self, at: f64, from: &str, to: &str, fragments: u16, payload: &[u8]) {
         let ident = self.ident();
-        let frame = frame::first_fragment(End::new(from, 0).ip, End::new(to, 0).ip, ident, payload);
-        self.put(at, frame);
+        let (from, to) = (End::new(from, 0).ip, End::new(to, 0).ip);
+        for i in 0..fragments {
+            let offset = i * (payload.len() / 8) as u16;
+            self.put(at, frame::fragment(from, to, ident, offset, payload));
+        }
     }
 
     /// A TCP conversation that begins at `at`.
