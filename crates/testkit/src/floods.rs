@@ -66,12 +66,13 @@ pub fn fragments(n: u32) -> Script {
     s
 }
 
-/// `n` datagrams of nearly 64 kB in fragments, each without its last: a bomb for whoever puts them together.
+/// `n` datagrams of nearly 64 kB in fragments within five minutes, each without its last: a bomb for whoever puts them together.
 pub fn datagrams(n: u32) -> Script {
     let mut s = kraken(&Variant::newer());
     let payload = s.random(1_400);
     for i in 0..n {
-        s.unfinished(SPAN * f64::from(i) / f64::from(n), &outside(i), "10.20.0.3", 45, &payload);
+        let at = 300.0 + 300.0 * f64::from(i) / f64::from(n);
+        s.unfinished(at, &outside(i), "10.20.0.3", 45, &payload);
     }
     s
 }
