@@ -1,6 +1,6 @@
 //! Instructions of each room over the same capture, counted by Valgrind and so the same on a busy machine:
 //! `cargo bench -p hydrophone-benches --bench instructions` (needs valgrind and gungraun-runner).
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::exit)] // The harness makes its own main.
 
 use std::hint::black_box;
 

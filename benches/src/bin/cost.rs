@@ -62,7 +62,7 @@ fn packet(i: u32, round: u32) -> Packet {
         dport,
         tcp: TcpInfo {
             seq: if round < 2 { 0 } else { 1 + (round / 2 - 1) * 100 },
-            ack: if round == 0 { 0 } else { 1 },
+            ack: u32::from(round != 0),
             flags: TcpFlags([2, 0x12].get(round as usize).copied().unwrap_or(0x18)),
             ..TcpInfo::default()
         },

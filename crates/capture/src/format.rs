@@ -610,6 +610,22 @@ mod tests {
     }
 
     #[test]
+    fn flipping_any_byte_of_a_packed_capture_never_panics() {
+        let zstd = zstd::stream::encode_all(&pcap(true, false)[..], 1).unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, &pcap(false, true)).unwrap();
+        for (choice, packed) in [(0, gzip.finish().unwrap()), (1, zstd)] {
+            for at in 4..packed.len() {
+                for flip in [0x01, 0x80, 0xff] {
+                    let mut bad = [&[choice], &packed[4..]].concat();
+                    bad[at - 3] ^= flip;
+                    crate::fuzz_unpack(&bad);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn flipping_any_byte_never_panics() {
         let mut file = section(false);
         file.extend(interface_block(false, 1, &[9, 0, 1, 0, 9, 0, 0, 0]));

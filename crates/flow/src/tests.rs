@@ -279,3 +279,17 @@ fn a_flow_takes_no_more_than_the_design_allows() {
     let cost = FlowTable::<[u64; 3]>::flow_cost();
     assert!(cost <= 400, "{cost} bytes");
 }
+
+#[test]
+fn the_books_agree_whatever_comes() {
+    let mut state = 5u64;
+    for round in 0..3_000usize {
+        let bytes: Vec<u8> = (0..10 * (round % 60))
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (state >> 40) as u8
+            })
+            .collect();
+        crate::fuzz_follow(&bytes);
+    }
+}

@@ -48,7 +48,7 @@ impl Seeds {
     }
 
     fn frames(&mut self, path: &Path) -> anyhow::Result<()> {
-        let mut set = CaptureSet::open(&[Source::Path(path.to_owned())], &Default::default())?;
+        let mut set = CaptureSet::open(&[Source::Path(path.to_owned())], &std::sync::Arc::default())?;
         let mut batch = Batch::default();
         if !set.next_batch(&mut batch) {
             return Ok(());
