@@ -1,12 +1,10 @@
 //! Makes records for the tests of behaviours.
 #![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
 
-use std::net::IpAddr;
-
 use record::{
     BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId,
-    FrameCandidate, Http, NearMiss, PacketId, PayloadFacts, Record, Service, Smtp, SmtpCommandForm, Stage,
-    Timestamp, Tls, Transport, Tuple,
+    FrameCandidate, Http, PacketId, PayloadFacts, Record, Service, Smtp, SmtpCommandForm, Stage, Timestamp,
+    Tls, Transport, Tuple,
 };
 
 use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, NearMisses, Scene, outbound};
