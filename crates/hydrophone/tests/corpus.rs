@@ -118,11 +118,8 @@ fn packets_and_bytes_are_those_of_capinfos() {
 /// where SDP or HART-IP announced one between the same ends. *quoted*: the filter that keeps tshark from counting quoted
 /// headers of ICMP also drops packets whose payload (a flow sample, a Teredo packet) has ICMP inside.
 const STREAMS_DIFFER: &[(&str, &str)] = &[
-    ("bots/09ffabf7-774a-43a3-8c97-68f2046fd385.pcap", "late"),
     ("bots/PCAPs__cgminer.g0.pcap", "late"),
     ("bots/PracticalPacketAnalysis__ppa-capture-files__evilprogram.pcap", "late"),
-    ("bots/azorult_2020_January_9856e896f62c6c2bd751af6da243b936.pcap", "late"),
-    ("bots/gozi_2021_April_da777f23-2309-4c0f-8354-ef5a1bc9d8bd.pcap", "late"),
     ("bots/hancitor_2021_January_e688ebdab6916fc89610c89ccb94ce16.pcap", "late"),
     ("bots/kelihos.pcap", "late"),
     ("bots/tesla.pcap", "late"),
