@@ -131,15 +131,7 @@ impl Inputs {
                 made.frames.push(frame.to_vec());
             }
         }
-        let options = pipeline::RunOptions {
-            inputs: vec![Source::Memory("office", capture)],
-            home: None,
-            threads: 1,
-            memory: pipeline::ByteSize(256 << 20),
-            settings: Settings::default(),
-            prior_db: -30.0,
-            stop: Arc::default(),
-        };
+        let options = pipeline::RunOptions::of(vec![Source::Memory("office", capture)]);
         let records = &mut made.records;
         pipeline::sense(&options, |_| (), |key, record| records.push((key, record.clone())))?;
         Ok(made)

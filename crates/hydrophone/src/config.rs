@@ -5,15 +5,12 @@ use std::path::Path;
 use anyhow::Context;
 use behaviour::Settings;
 use ipnet::IpNet;
-use pipeline::ByteSize;
+use pipeline::{ByteSize, RunOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::args::Read;
 
-/// The prior of DETECTION §1: one host in a thousand.
-const PRIOR_DB: f64 = -30.0;
-const MEMORY: ByteSize = ByteSize(1 << 30);
 /// Losses beyond this share of flows end with exit code 4.
 const MAX_LOSS_PERCENT: f64 = 1.0;
 
@@ -41,8 +38,8 @@ impl Default for Config {
         Self {
             home: Vec::new(),
             threads: processors.min(2),
-            memory: MEMORY.to_string(),
-            prior_db: PRIOR_DB,
+            memory: RunOptions::MEMORY.to_string(),
+            prior_db: RunOptions::PRIOR_DB,
             max_loss_percent: MAX_LOSS_PERCENT,
             behaviour: Settings::default(),
         }

@@ -1,12 +1,9 @@
 //! `hydrophone selftest`: built-in captures with known answers.
 
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use behaviour::Settings;
 use capture::Source;
-use pipeline::{ByteSize, RunOptions, run as run_pipeline};
+use pipeline::{RunOptions, run as run_pipeline};
 use verdict::Verdict;
 
 use crate::{Exit, Failure};
@@ -46,15 +43,7 @@ pub fn run() -> Result<Exit, Failure> {
     let mut out = anstream::stdout().lock();
     let mut failed = 0;
     for (name, bytes, must) in SAMPLES {
-        let options = RunOptions {
-            inputs: vec![Source::Memory(name, bytes)],
-            home: None,
-            threads: 1,
-            memory: ByteSize(256 << 20),
-            settings: Settings::default(),
-            prior_db: -30.0,
-            stop: Arc::new(AtomicBool::new(false)),
-        };
+        let options = RunOptions::of(vec![Source::Memory(name, bytes)]);
         let outcome = run_pipeline(&options, |_| ()).map_err(Failure::input)?;
         let bot = outcome.stories.iter().find(|s| s.host.to_string() == BOT);
         let worst = outcome.stories.first();

@@ -182,15 +182,7 @@ fn streams(path: &Path) -> Option<[Volume; 2]> {
 }
 
 fn options(path: &Path) -> pipeline::RunOptions {
-    pipeline::RunOptions {
-        inputs: vec![Source::Path(path.to_owned())],
-        home: None,
-        threads: 1,
-        memory: pipeline::ByteSize(256 << 20),
-        settings: behaviour::Settings::default(),
-        prior_db: -30.0,
-        stop: std::sync::Arc::default(),
-    }
+    pipeline::RunOptions::of(vec![Source::Path(path.to_owned())])
 }
 
 /// Our flows; UDP flows of the same ends are one conversation, as in tshark, which knows no timeout.

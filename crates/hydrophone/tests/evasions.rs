@@ -25,15 +25,7 @@ struct Heard {
 }
 
 fn ours(path: &Path) -> Heard {
-    let options = pipeline::RunOptions {
-        inputs: vec![Source::Path(path.to_owned())],
-        home: None,
-        threads: 1,
-        memory: pipeline::ByteSize(256 << 20),
-        settings: behaviour::Settings::default(),
-        prior_db: -30.0,
-        stop: std::sync::Arc::default(),
-    };
+    let options = pipeline::RunOptions::of(vec![Source::Path(path.to_owned())]);
     let mut heard = Heard::default();
     let take = |_, record: &Record| match record {
         Record::Smtp(s) => heard.mail_commands += u64::from(s.mail_count),

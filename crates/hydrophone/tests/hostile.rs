@@ -1,7 +1,5 @@
 //! Hostile bytes: a capture cut at every byte and with every byte changed is read to an end, without panic and without loops.
 
-use std::sync::Arc;
-
 use capture::Source;
 use testkit::protocols::{Answer, Delivery, Dialect, dns, http_get, smtp};
 use testkit::{Evasion, Script};
@@ -25,13 +23,8 @@ fn read(bytes: Vec<u8>) -> u64 {
     // Inputs in memory live as long as the program; these are small.
     let bytes: &'static [u8] = Box::leak(bytes.into_boxed_slice());
     let options = pipeline::RunOptions {
-        inputs: vec![Source::Memory("hostile", bytes)],
-        home: None,
-        threads: 1,
         memory: pipeline::ByteSize(64 << 20),
-        settings: behaviour::Settings::default(),
-        prior_db: -30.0,
-        stop: Arc::default(),
+        ..pipeline::RunOptions::of(vec![Source::Memory("hostile", bytes)])
     };
     let outcome = pipeline::run(&options, |_| ()).expect("its own failure is no reason to fail");
     assert!(outcome.health.packets <= bytes.len() as u64 / 16, "every packet takes its header");

@@ -159,6 +159,24 @@ pub fn sense(
 }
 
 impl RunOptions {
+    /// The memory budget when nobody gives one.
+    pub const MEMORY: ByteSize = ByteSize(1 << 30);
+    /// The prior of DETECTION §1: one host in a thousand.
+    pub const PRIOR_DB: f64 = -30.0;
+
+    /// Reads these inputs on one thread, with everything else at its default.
+    pub fn of(inputs: Vec<Source>) -> Self {
+        Self {
+            inputs,
+            home: None,
+            threads: 1,
+            memory: Self::MEMORY,
+            settings: Settings::default(),
+            prior_db: Self::PRIOR_DB,
+            stop: Arc::default(),
+        }
+    }
+
     fn budget(&self) -> Result<Budget, RunError> {
         if self.threads == 0 {
             return Err(RunError::Config("--threads must be at least 1".into()));

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use behaviour::Settings;
 use capture::Source;
 use pipeline::{ByteSize, Outcome, RunOptions, run};
 use verdict::Verdict;
@@ -53,15 +50,7 @@ pub fn manifest(corpus: &Path) -> std::io::Result<Vec<Labelled>> {
 /// # Errors
 /// It cannot be opened.
 pub fn analyse(source: Source, threads: usize) -> Result<Outcome, pipeline::RunError> {
-    let options = RunOptions {
-        inputs: vec![source],
-        home: None,
-        threads,
-        memory: ByteSize(256 << 20),
-        settings: Settings::default(),
-        prior_db: -30.0,
-        stop: Arc::new(AtomicBool::new(false)),
-    };
+    let options = RunOptions { threads, memory: ByteSize(256 << 20), ..RunOptions::of(vec![source]) };
     run(&options, |_| ())
 }
 
