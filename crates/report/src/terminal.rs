@@ -169,9 +169,8 @@ fn warnings(c: &CaptureLine) -> Vec<String> {
     say(
         c.longest_pause_s > 3_600.0,
         format!(
-            "{} pauses of more than a minute, the longest of {:.0} min: an idle network, or gaps in the capture",
-            human_count(c.pauses),
-            c.longest_pause_s / 60.0
+            "nothing was captured for {} at a time: an idle network, or gaps in the capture",
+            human_duration(std::time::Duration::from_secs_f64(c.longest_pause_s))
         ),
     );
     let strange = |name: &str| c.anomalies.get(name).copied().unwrap_or(0);
