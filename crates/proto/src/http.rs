@@ -5,7 +5,9 @@
 
 use std::collections::VecDeque;
 
-use record::{Anomaly, BodyFacts, Direction, Http, Magic, PacketId, PayloadFacts, Record, Timestamp};
+use record::{
+    Anomaly, BodyFacts, Direction, Http, Magic, PacketId, PayloadFacts, Record, RequestHeaders, Timestamp,
+};
 
 use crate::outbox::{Scene, text};
 
@@ -68,6 +70,7 @@ struct Head {
     user_agent: Option<String>,
     referer: Option<String>,
     cookie: bool,
+    headers: RequestHeaders,
     content_type: Option<String>,
     encoded: bool,
     location: Option<String>,
@@ -82,8 +85,33 @@ fn value(bytes: &[u8]) -> String {
 
 impl Head {
     fn header(&mut self, name: &[u8], bytes: &[u8]) {
-        let is = |what: &str| name.eq_ignore_ascii_case(what.as_bytes());
-        if is("host") {
+        self.headers.count = self.headers.count.saturating_add(1);
+        let mut lower = [0; 24];
+        let kept = name.len().min(lower.len());
+        let (Some(lower), Some(name)) = (lower.get_mut(..kept), name.get(..kept)) else { return };
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        let lower: &[u8] = lower;
+        match lower {
+            b"accept" => self.headers.add(RequestHeaders::ACCEPT),
+            b"accept-language" => self.headers.add(RequestHeaders::LANGUAGE),
+            b"accept-encoding" => self.headers.add(RequestHeaders::ENCODING),
+            b"origin" => self.headers.add(RequestHeaders::ORIGIN),
+            b"cache-control" | b"pragma" => self.headers.add(RequestHeaders::CACHE),
+            b"authorization" | b"proxy-authorization" => self.headers.add(RequestHeaders::AUTHORIZATION),
+            b"x-requested-with" => self.headers.add(RequestHeaders::REQUESTED_WITH),
+            b"range" => self.headers.add(RequestHeaders::CONDITION),
+            b"connection" => self.headers.add(RequestHeaders::CONNECTION),
+            b"soapaction" => self.headers.add(RequestHeaders::SOAP),
+            [b'i', b'f', b'-', ..] => self.headers.add(RequestHeaders::CONDITION),
+            [b's', b'e', b'c', b'-', ..] => self.headers.add(RequestHeaders::SEC),
+            _ => self.value_of(lower, bytes),
+        }
+    }
+
+    /// A header whose value matters.
+    fn value_of(&mut self, name: &[u8], bytes: &[u8]) {
+        if name == b"host" {
             let host = value(bytes).to_ascii_lowercase();
             let bare = match host.rsplit_once(':') {
                 Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.ends_with(':') => {
@@ -92,24 +120,24 @@ impl Head {
                 _ => host,
             };
             self.host = Some(bare);
-        } else if is("user-agent") {
+        } else if name == b"user-agent" {
             self.user_agent = Some(value(bytes));
-        } else if is("referer") {
+        } else if name == b"referer" {
             self.referer = Some(value(bytes));
-        } else if is("cookie") {
+        } else if name == b"cookie" {
             self.cookie = true;
-        } else if is("content-type") {
+        } else if name == b"content-type" {
             let full = value(bytes).to_ascii_lowercase();
             self.content_type = Some(full.split(';').next().unwrap_or_default().trim().to_owned());
-        } else if is("content-encoding") {
+        } else if name == b"content-encoding" {
             self.encoded = !bytes.trim_ascii().eq_ignore_ascii_case(b"identity");
-        } else if is("location") {
+        } else if name == b"location" {
             self.location = Some(value(bytes));
-        } else if is("content-length") {
+        } else if name == b"content-length" {
             self.length = value(bytes).parse().ok();
-        } else if is("transfer-encoding") {
+        } else if name == b"transfer-encoding" {
             self.chunked = value(bytes).to_ascii_lowercase().contains("chunked");
-        } else if is("upgrade") {
+        } else if name == b"upgrade" {
             self.upgrade = true;
         }
     }
@@ -551,6 +579,7 @@ fn push(
         user_agent: request.head.user_agent,
         referer: request.head.referer,
         cookie: request.head.cookie,
+        headers: request.head.headers,
         location,
         request: request.request.unwrap_or_default(),
         response,

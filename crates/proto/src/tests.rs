@@ -381,6 +381,50 @@ fn a_tls_handshake_in_pieces() {
     }
 }
 
+/// A certificate made with `openssl req -x509 -newkey ec -subj "/CN=Test Server CA" -days 40000` for `Example.com`.
+const CERTIFICATE: &str = "\
+         308201a030820147a00302010202147c37dff44e3df4a7b786bcdd2c64664cd2aeefda300a06082a8648ce3d040302301931          17301506035504030c0e54657374205365727665722043413020170d3236313132343137353232315a180f32313336303533          313137353232315a30193117301506035504030c0e54657374205365727665722043413059301306072a8648ce3d02010608          2a8648ce3d0301070342000430e2fedb912824638da4e27c73bc23110adbeeaf36ead7ce0484bc8c0837808e1a19d9789ced          a6be68c59ddc424ccbbcba00e211249c48b12b32f36b9e9a8c9aa36b3069301d0603551d0e04160414437e372ae3025070bf          d3ba4077cd2bfd827f990d301f0603551d23041830168014437e372ae3025070bfd3ba4077cd2bfd827f990d300f0603551d          130101ff040530030101ff30160603551d11040f300d820b4578616d706c652e636f6d300a06082a8648ce3d040302034700          3044022007b0935dd252eda689c8bac7a7fd782d2c382d56d7997980a73f8eecf4832d0f02202aa621ad8c4ac825d4e60028          cd733228490d4be853b55204dd250e37c0660480";
+
+#[test]
+fn a_certificate_in_pieces() {
+    let hello =
+        [&hex("16 0301 002f 01 00002b 0303")[..], &[7; 32], &hex("00 0002 c02b 0100 0000")[..]].concat();
+    let server = [&hex("02 000026 0303")[..], &[9; 32], &hex("00 c02b 00")[..]].concat();
+    let der = hex(CERTIFICATE);
+    let len = der.len() as u32;
+    let body = [&(len + 3).to_be_bytes()[1..], &len.to_be_bytes()[1..], &der].concat();
+    let certificate = [&[11][..], &(body.len() as u32).to_be_bytes()[1..], &body].concat();
+    let messages = [server, certificate].concat();
+    let answer = [&[0x16, 3, 3][..], &(messages.len() as u16).to_be_bytes(), &messages].concat();
+    for cut in [1, 5, 40, 60, 100, answer.len() - 1] {
+        let (_, records) = tcp(4444, &[(Orig, &hello), (Resp, &answer[..cut]), (Resp, &answer[cut..])]);
+        let [Record::Tls(t)] = &records[..] else { panic!("{cut}: {records:?}") };
+        let c = t.certificate.as_deref().expect("a certificate");
+        assert_eq!((c.subject.as_str(), c.self_signed), ("Test Server CA", true));
+        assert_eq!(c.names, ["example.com"]);
+        assert_eq!(c.sha1, "1b4b4a5f1509a456ac16630b7801e2d20af31bd4");
+        assert_eq!(c.sha256, "42bb9010f213e4b993f955cb662a5b9deb0aab72e4d6b71c420e3c0f9bf96ce1");
+        assert_eq!(c.not_before.to_string(), "2026-11-24T17:52:21.000000Z");
+        assert_eq!(c.not_after.since(c.not_before).as_secs(), 40_000 * 86_400);
+    }
+    let mut broken = answer;
+    broken[80] ^= 0xff;
+    let (_, records) = tcp(4444, &[(Orig, &hello), (Resp, &broken)]);
+    assert!(matches!(&records[..], [Record::Tls(t)] if t.cipher.is_some()), "a broken one is its own loss");
+}
+
+#[test]
+fn which_headers_a_request_had() {
+    use record::RequestHeaders as Headers;
+    let (_, records) = tcp(
+        80,
+        &[(Orig, b"POST /a HTTP/1.1\r\nHost: a\r\nACCEPT-language: de\r\nSec-Fetch-Mode: cors\r\nPragma: no-cache\r\n\r\n")],
+    );
+    let [Record::Http(h)] = &records[..] else { panic!("{records:?}") };
+    assert!(h.headers.has(Headers::LANGUAGE | Headers::SEC | Headers::CACHE));
+    assert!(!h.headers.has(Headers::ACCEPT) && h.headers.count == 4);
+}
+
 #[test]
 fn irc_ssh_and_dhcp_tell_what_matters() {
     let (_, irc) =

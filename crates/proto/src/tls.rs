@@ -1,9 +1,11 @@
-//! TLS (RFC 8446, 5246): ClientHello and ServerHello, and the JA4 fingerprint of the former.
+//! TLS (RFC 8446, 5246): ClientHello, ServerHello and the server's certificate, and the JA4 fingerprint of the first.
 //!
 //! JA4 source: FoxIO, "JA4: TLS Client Fingerprinting" (BSD 3-Clause), technical details as of 2026.
 
-use record::{Anomaly, Direction, Record, Timestamp, Tls, Transport};
+use record::{Anomaly, Certificate, Direction, Record, Timestamp, Tls, Transport};
+use sha1::Sha1;
 use sha2::{Digest, Sha256};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
 use crate::cursor::Cursor;
 use crate::outbox::{Packets, Scene, text};
@@ -12,6 +14,14 @@ use crate::outbox::{Packets, Scene, text};
 const MAX_HELLO: usize = 16 << 10;
 /// A host name has at most 255 bytes.
 const MAX_NAME: usize = 255;
+/// Names kept of a certificate.
+const MAX_NAMES: usize = 32;
+/// The handshake messages that are read.
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+const CERTIFICATE: u8 = 11;
+/// From this version on, certificates are sent encrypted.
+const TLS13: u16 = 0x0304;
 
 /// What a ClientHello says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -203,20 +213,24 @@ impl Handshake {
         (self.records.len() <= 2 * MAX_HELLO && self.messages.len() <= 2 * MAX_HELLO).then_some(())
     }
 
-    /// The first handshake message, if it is whole: kind and body.
-    fn first(&self) -> Option<(u8, &[u8])> {
-        let mut c = Cursor::new(&self.messages);
+    /// The next handshake message from `at` on, if it is whole: kind, body, and where the one after it begins.
+    fn message(&self, at: usize) -> Option<(u8, &[u8], usize)> {
+        let mut c = Cursor::new(self.messages.get(at..)?);
         let (kind, len) = (c.u8()?, c.u24()?);
-        Some((kind, c.take(len as usize)?))
+        let body = c.take(len as usize)?;
+        Some((kind, body, self.messages.len().saturating_sub(c.rest().len())))
     }
 }
 
-/// A TLS connection up to the ServerHello.
+/// A TLS connection up to the server's certificate.
 #[derive(Default)]
 pub struct TlsSession {
     sides: [Handshake; 2],
     client: Option<ClientHello>,
     server: Option<(u16, u16)>,
+    certificate: Option<Box<Certificate>>,
+    /// Handshake bytes of each side that were read.
+    read: [usize; 2],
     started: Option<Timestamp>,
     packets: Packets,
     told: bool,
@@ -226,32 +240,41 @@ impl TlsSession {
     /// Bytes of a stream; `false` when nothing more is to be learnt.
     pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
         self.started.get_or_insert(scene.ts);
-        let [orig, resp] = &mut self.sides;
-        let side = if from == Direction::Orig { orig } else { resp };
+        let ([orig, resp], [orig_read, resp_read]) = (&mut self.sides, &mut self.read);
+        let (side, read) = if from == Direction::Orig { (orig, orig_read) } else { (resp, resp_read) };
         if side.add(bytes).is_none() {
             scene.out.strange(Anomaly::TlsMalformed);
             self.end(scene);
             return false;
         }
-        match (from, side.first()) {
-            (Direction::Orig, Some((1, body))) if self.client.is_none() => {
-                self.packets.add(scene.packet);
-                match ClientHello::parse(body) {
-                    Some(hello) => self.client = Some(hello),
-                    None => scene.out.strange(Anomaly::TlsMalformed),
+        while let Some((kind, body, next)) = side.message(*read) {
+            *read = next;
+            let done = match (from, kind) {
+                (Direction::Orig, CLIENT_HELLO) if self.client.is_none() => {
+                    self.packets.add(scene.packet);
+                    match ClientHello::parse(body) {
+                        Some(hello) => self.client = Some(hello),
+                        None => scene.out.strange(Anomaly::TlsMalformed),
+                    }
+                    false
                 }
-            }
-            (Direction::Resp, Some((2, body))) if self.server.is_none() => {
-                self.packets.add(scene.packet);
-                self.server = server_hello(body);
+                (Direction::Resp, SERVER_HELLO) if self.server.is_none() => {
+                    self.packets.add(scene.packet);
+                    self.server = server_hello(body);
+                    self.server.is_none_or(|(version, _)| version >= TLS13)
+                }
+                (Direction::Resp, CERTIFICATE) => {
+                    self.packets.add(scene.packet);
+                    self.certificate = certificate(body).map(Box::new);
+                    true
+                }
+                (Direction::Resp, _) => true,
+                _ => false,
+            };
+            if done {
                 self.end(scene);
                 return false;
             }
-            (Direction::Resp, Some(_)) => {
-                self.end(scene);
-                return false;
-            }
-            _ => {}
         }
         if from == Direction::Resp && side.over {
             self.end(scene);
@@ -289,9 +312,44 @@ impl TlsSession {
             alpn: alpn.map(|a| text(&a, MAX_NAME)),
             ja4,
             cipher,
+            certificate: self.certificate.take(),
             packets: self.packets.take(),
         })));
     }
+}
+
+/// What a Certificate message of TLS up to 1.2 says of the server's own certificate, the first of the chain.
+fn certificate(body: &[u8]) -> Option<Certificate> {
+    let mut list = Cursor::new(body);
+    list.u24()?;
+    let len = list.u24()?;
+    let der = list.take(len as usize)?;
+    let (_, parsed) = X509Certificate::from_der(der).ok()?;
+    let called = |name: &X509Name<'_>| {
+        let part = name.iter_common_name().chain(name.iter_organization()).next();
+        text(part.and_then(|p| p.as_str().ok()).unwrap_or_default().as_bytes(), MAX_NAME)
+    };
+    let names = parsed.subject_alternative_name().ok().flatten();
+    let names = names.iter().flat_map(|n| &n.value.general_names).filter_map(|n| match n {
+        GeneralName::DNSName(name) => Some(text(name.as_bytes(), MAX_NAME).to_ascii_lowercase()),
+        _ => None,
+    });
+    let validity = parsed.validity();
+    Some(Certificate {
+        subject: called(parsed.subject()),
+        issuer: called(parsed.issuer()),
+        self_signed: parsed.subject().as_raw() == parsed.issuer().as_raw(),
+        not_before: Timestamp::from_secs(validity.not_before.timestamp()),
+        not_after: Timestamp::from_secs(validity.not_after.timestamp()),
+        names: names.take(MAX_NAMES).collect(),
+        sha1: hex(&Sha1::digest(der)),
+        sha256: hex(&Sha256::digest(der)),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let nibbles = bytes.iter().flat_map(|b| [b >> 4, b & 0xf]);
+    nibbles.filter_map(|n| char::from_digit(u32::from(n), 16)).collect()
 }
 
 /// The chosen version and cipher suite of a ServerHello.

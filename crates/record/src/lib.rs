@@ -25,8 +25,8 @@ pub use health::Health;
 pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
 pub use payload::{PayloadFacts, Plainness};
 pub use rows::{
-    BodyFacts, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record, RecordKey, Smtp,
-    SmtpCommandForm, Ssh, Tls,
+    BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record, RecordKey,
+    RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

@@ -335,6 +335,49 @@ pub struct BodyFacts {
     pub facts: Option<PayloadFacts>,
 }
 
+/// Which headers a request had: a browser sends a fixed set, and who only claims to be one often does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestHeaders {
+    bits: u16,
+    /// How many headers there were.
+    pub count: u8,
+}
+
+impl RequestHeaders {
+    /// `Accept`.
+    pub const ACCEPT: u16 = 1;
+    /// `Accept-Language`.
+    pub const LANGUAGE: u16 = 1 << 1;
+    /// `Accept-Encoding`.
+    pub const ENCODING: u16 = 1 << 2;
+    /// `Origin`.
+    pub const ORIGIN: u16 = 1 << 3;
+    /// `Cache-Control` or `Pragma`.
+    pub const CACHE: u16 = 1 << 4;
+    /// `Authorization` or `Proxy-Authorization`.
+    pub const AUTHORIZATION: u16 = 1 << 5;
+    /// `X-Requested-With`.
+    pub const REQUESTED_WITH: u16 = 1 << 6;
+    /// `Range` or `If-…`.
+    pub const CONDITION: u16 = 1 << 7;
+    /// `Sec-…`.
+    pub const SEC: u16 = 1 << 8;
+    /// `Connection`.
+    pub const CONNECTION: u16 = 1 << 9;
+    /// `SOAPAction`.
+    pub const SOAP: u16 = 1 << 10;
+
+    /// Notes a header.
+    pub const fn add(&mut self, bit: u16) {
+        self.bits |= bit;
+    }
+
+    /// Whether all of `bits` were there.
+    pub const fn has(self, bits: u16) -> bool {
+        self.bits & bits == bits
+    }
+}
+
 /// An HTTP request and, if one was seen, its response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -362,6 +405,8 @@ pub struct Http {
     pub referer: Option<String>,
     /// Whether a cookie was sent.
     pub cookie: bool,
+    /// Which headers the request had.
+    pub headers: RequestHeaders,
     /// Where a redirect leads.
     pub location: Option<String>,
     /// What the client sent.
@@ -370,6 +415,27 @@ pub struct Http {
     pub response: BodyFacts,
     /// Request's and response's packets.
     pub packets: Vec<PacketId>,
+}
+
+/// A server's certificate, as TLS up to 1.2 sends it in clear. It is not checked against any authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The subject's common name, or else its organisation.
+    pub subject: String,
+    /// The issuer's common name, or else its organisation.
+    pub issuer: String,
+    /// Whether subject and issuer are one.
+    pub self_signed: bool,
+    /// Valid from.
+    pub not_before: Timestamp,
+    /// Valid until.
+    pub not_after: Timestamp,
+    /// Names that it is for, lower case, at most 32.
+    pub names: Vec<String>,
+    /// SHA-1 of the whole certificate in hex, as indicator lists name it.
+    pub sha1: String,
+    /// SHA-256 of the whole certificate in hex.
+    pub sha256: String,
 }
 
 /// A TLS handshake, as far as it is in clear.
@@ -393,6 +459,8 @@ pub struct Tls {
     pub ja4: Option<String>,
     /// The cipher suite the server chose.
     pub cipher: Option<u16>,
+    /// The server's certificate, where it was in clear and could be read.
+    pub certificate: Option<Box<Certificate>>,
     /// The hello's packets.
     pub packets: Vec<PacketId>,
 }
