@@ -3,9 +3,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::Detector;
 use crate::{
-    front_pages, generated_names, kraken_frames, mail_exchanger_lookups, module_download, peer_walk,
-    port_imposter, same_remote_chain, smtp_probe, spam_run, spam_update_cycle, story_order,
+    address_echo, beacon, click_run, dns_tunnel, exfiltration, flood, front_pages, generated_names,
+    horizontal_scan, http_control, irc_control, kraken_frames, login_guessing, mail_exchanger_lookups,
+    mining, module_download, payload_download, peer_walk, port_imposter, proxying, quick_succession,
+    raw_control, same_remote_chain, smtp_probe, spam_run, spam_update_cycle, story_order, tls_control,
+    vertical_scan,
 };
+
+/// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
+pub const ATTACK_VERSION: &str = "18";
 
 /// What is known of a behaviour without running it.
 #[derive(Clone, Copy, Debug)]
@@ -61,15 +67,32 @@ macro_rules! catalogue {
 catalogue! {
     smtp_probe: Probe, &["T1016.001"];
     front_pages: Probe, &["T1016.001"];
+    address_echo: Probe, &["T1016"];
     generated_names: Rendezvous, &["T1568.002"];
     kraken_frames: Command, &["T1095", "T1571", "T1573.001"];
     peer_walk: Command, &["T1095", "T1571"];
     port_imposter: Command, &["T1571", "T1001.003"];
+    beacon: Command, &["T1071", "T1029"];
+    irc_control: Command, &["T1071", "T1571"];
+    http_control: Command, &["T1071.001"];
+    tls_control: Command, &["T1573.002", "T1587.003"];
+    raw_control: Command, &["T1095", "T1059.003"];
+    dns_tunnel: Command, &["T1071.004", "T1572"];
+    proxying: Command, &["T1090.002"];
     same_remote_chain: Update, &["T1105", "T1008", "T1104", "T1071.001"];
     module_download: Update, &["T1105"];
+    payload_download: Update, &["T1105", "T1036.008"];
     mail_exchanger_lookups: Act, &["T1071.003"];
     spam_run: Act, &["T1071.003", "T1496.002"];
+    horizontal_scan: Act, &["T1046", "T1595.001"];
+    vertical_scan: Act, &["T1046"];
+    login_guessing: Act, &["T1110.001"];
+    flood: Act, &["T1498.001", "T1499.001"];
+    mining: Act, &["T1496.001"];
+    click_run: Act, &["T1496"];
+    exfiltration: Act, &["T1048.003", "T1041"];
     spam_update_cycle: Cycle, &["T1104"];
+    quick_succession: Cycle, &["T1104"];
     story_order: Order, &["T1104"];
 }
 

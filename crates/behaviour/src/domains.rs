@@ -67,6 +67,18 @@ list!(
     is_connectivity_check, "connectivity_checks.txt"
 );
 list!(
+    /// Whether a name is a service that tells a caller its own address.
+    is_address_echo, "address_echo.txt"
+);
+list!(
+    /// Whether a name is one from which widespread programs fetch their own updates.
+    is_software_update, "software_updates.txt"
+);
+list!(
+    /// Whether names below it carry data, or number hosts, as its owner's business.
+    has_data_in_names, "data_in_names.txt"
+);
+list!(
     /// Whether a name is a dynamic-DNS suffix itself.
     is_dynamic_suffix, "dynamic_dns.txt", |set: &SeededSet<&'static str>, name: &str| set.contains(name)
 );
@@ -110,6 +122,7 @@ mod tests {
         assert!(is_front_page("www.nytimes.com") && !is_front_page("times.com"));
         assert!(is_probe_target("mx.google.com") && !is_probe_target("google.com"));
         assert!(is_connectivity_check("www.msftconnecttest.com"));
+        assert!(is_address_echo("api.ipify.org") && is_software_update("au.download.windowsupdate.com"));
         assert!(is_address_literal("[2001:db8::1]") && !is_address_literal("a.b"));
     }
 }

@@ -6,19 +6,35 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod address_echo;
+pub mod beacon;
 pub mod bigrams;
 mod catalogue;
+pub mod click_run;
+pub mod dns_tunnel;
 pub mod domains;
+pub mod exfiltration;
+pub mod flood;
 pub mod front_pages;
 pub mod generated_names;
 mod home;
+pub mod horizontal_scan;
+pub mod http_control;
+pub mod irc_control;
 pub mod kraken_frames;
 pub mod kraken_names;
+pub mod login_guessing;
 mod lore;
 pub mod mail_exchanger_lookups;
+pub mod mining;
 pub mod module_download;
+pub mod payload_download;
 pub mod peer_walk;
 pub mod port_imposter;
+pub mod proxying;
+pub mod quick_succession;
+pub mod raw_control;
+mod requests;
 pub mod same_remote_chain;
 mod scene;
 pub mod smtp_probe;
@@ -26,8 +42,10 @@ pub mod spam_run;
 pub mod spam_update_cycle;
 pub mod story_order;
 mod table;
+pub mod tls_control;
+pub mod vertical_scan;
 
-pub use catalogue::{Behaviour, CATALOGUE, Settings, detectors};
+pub use catalogue::{ATTACK_VERSION, Behaviour, CATALOGUE, Settings, detectors};
 pub use home::{Home, HomeGuess};
 pub use lore::{Application, Lore};
 pub use scene::{Chronicle, Detector, Fire, NearMisses, Scene, outbound};

@@ -28,10 +28,12 @@ use record::{Dns, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, domains};
 
 /// Questions remembered of one host.
 const MAX_QUESTIONS: usize = 512;
+/// Characters below the registrable domain that no mail domain has (*assumed*).
+const FAR_BELOW: usize = 24;
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,11 @@ impl Detector for Watcher {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
         if dns.qtype != Dns::MX || !scene.lore.home().contains(host) || dns.query.is_empty() {
+            return;
+        }
+        // Mail has its domains near the root; what is far below carries data (`dns_tunnel`).
+        let below = domains::registrable(&dns.query).map_or(0, |d| dns.query.len() - d.len());
+        if below > FAR_BELOW {
             return;
         }
         let settings = &self.settings;

@@ -1,14 +1,13 @@
 //! ## What it sees
-//! A host takes several parts from a remote that already commands it, or an executable under another type.
+//! A host takes several parts from a remote that already commands it.
 //!
 //! ## Why it matters
 //! A modular bot fetches template, payload and mail exchangers one by one from its controllers (ATT&CK T1105).
 //!
 //! ## How it decides
-//! *Modules*: at least 2 inbound transfers of 20 kB–2 MB from one remote that is part of what fired as command channel or
+//! At least 2 inbound transfers of 20 kB–2 MB from one remote that is part of what fired as command channel or
 //! update, each opaque or an executable or archive by its first bytes, each after a small request (at most 4 kB) or a POST.
-//! *Disguised*: an executable by its first bytes whose declared type is text, an image or a page; more if it comes from an
-//! address literal.
+//! A single program, script or opaque payload is `payload_download`'s.
 //!
 //! ## What else looks like this
 //! Software updates (their type is declared), games, backups.
@@ -29,7 +28,7 @@ use record::{Conn, ConnPhase, Direction, FlowId, Http, PacketId, Record, Service
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -140,40 +139,6 @@ impl Watcher {
         {
             self.transfer(host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), scene);
         }
-        let declared = body.declared.as_deref().unwrap_or_default();
-        let disguised = body.magic.is_executable()
-            && (declared.starts_with("image/")
-                || declared.starts_with("text/")
-                || declared.starts_with("audio/")
-                || declared.starts_with("video/"));
-        // A script is text: only binaries wear a disguise.
-        if !disguised || body.magic == record::Magic::Script || body.len < 2 {
-            return;
-        }
-        let mut grades = vec![("disguised_executable", 1)];
-        let literal = h.host.as_deref().is_some_and(domains::is_address_literal);
-        if literal {
-            grades.push(("from_address", 1));
-        }
-        scene.fire(Fire {
-            host,
-            key: "disguised".into(),
-            grades,
-            started: h.ts,
-            value: body.len as f64,
-            threshold: 2.0,
-            unit: "bytes of an executable under another type",
-            source: "assumed",
-            packets: h.packets.clone(),
-            flows: vec![h.flow],
-            remotes: vec![h.tuple.resp.ip],
-            facts: vec![
-                ("declared", declared.into()),
-                ("is", body.magic.name().into()),
-                ("host", h.host.clone().unwrap_or_default().into()),
-                ("path", h.path.clone().into()),
-            ],
-        });
     }
 }
 
@@ -198,7 +163,7 @@ impl Detector for Watcher {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::{BodyFacts, Magic, Stage};
+    use record::Stage;
 
     fn bench(commands: bool) -> Bench {
         let mut b = Bench::new("module_download", Watcher::new(Settings::default(), 100));
@@ -242,22 +207,5 @@ mod tests {
             b.feed(part(10.0 * f64::from(i + 1), 50_000), 10.0 * f64::from(i + 1) + 1.0);
         }
         assert!(b.evidence.is_empty());
-    }
-
-    #[test]
-    fn an_executable_under_another_type() {
-        let run = |declared: &str, magic, host| {
-            let mut b = bench(false);
-            let mut h = http(10.0, REMOTE, "GET", Some(host), "/logo.gif");
-            h.response =
-                BodyFacts { len: 90_000, declared: Some(declared.into()), magic, ..BodyFacts::default() };
-            b.feed(Record::Http(Box::new(h)), 11.0);
-            b.grades()
-        };
-        assert_eq!(run("image/gif", Magic::Pe, "example.com"), ["disguised_executable"]);
-        assert_eq!(run("image/gif", Magic::Pe, "198.51.100.7"), ["disguised_executable", "from_address"]);
-        assert!(run("application/octet-stream", Magic::Pe, "example.com").is_empty());
-        assert!(run("image/gif", Magic::Image, "example.com").is_empty());
-        assert!(run("text/plain", Magic::Script, "example.com").is_empty());
     }
 }

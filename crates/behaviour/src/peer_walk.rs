@@ -8,7 +8,7 @@
 //! ## How it decides
 //! Over 600 s of UDP to hosts elsewhere, without everything that is recognised by content: P distinct remotes, D distinct
 //! remote ports per remote, N share never resolved by DNS within 24 h, R share whose first datagram is opaque, F share
-//! unanswered. Fires at P ≥ 5, D ≥ 0.8, R ≥ 0.7 and N ≥ 0.8 (or names of a known generator). More for P ≥ 20, for F ≥ 0.3, and for
+//! unanswered. Fires at P ≥ 5, D ≥ 0.8 (0.5 from P = 20 on), R ≥ 0.7 and N ≥ 0.8 (or names of a known generator). More for P ≥ 20, for F ≥ 0.3, and for
 //! first datagrams of equal length with differing content, at least three.
 //!
 //! ## What else looks like this
@@ -19,7 +19,7 @@
 //! Peers on one fixed port; peers over TCP; fewer than five peers.
 //!
 //! ## Options
-//! `peers` (5), `many_peers` (20), `ports_per_peer` (0.8), `opaque_share` (0.7), `unnamed_share` (0.8), `unanswered_share` (0.3), `window` (10m).
+//! `peers` (5), `many_peers` (20), `ports_per_peer` (0.8), `ports_of_many` (0.5), `opaque_share` (0.7), `unnamed_share` (0.8), `unanswered_share` (0.3), `window` (10m).
 //!
 //! ## References
 //! R. Balupari, McAfee Avert Labs (2008); C. Rossow et al., "P2PWNED", IEEE S&P 2013.
@@ -50,6 +50,8 @@ pub struct Settings {
     pub many_peers: usize,
     /// Distinct remote ports per remote, 0–1 (*assumed*).
     pub ports_per_peer: f64,
+    /// The same when there are many peers, 0–1 (*assumed*).
+    pub ports_of_many: f64,
     /// Share whose first datagram is opaque, 0–1 (*assumed*).
     pub opaque_share: f64,
     /// Share never resolved by DNS, 0–1 (*assumed*).
@@ -67,6 +69,7 @@ impl Default for Settings {
             peers: 5,
             many_peers: 20,
             ports_per_peer: 0.8,
+            ports_of_many: 0.5,
             opaque_share: 0.7,
             unnamed_share: 0.8,
             unanswered_share: 0.3,
@@ -169,10 +172,9 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     let d = ports.len() as f64 / p as f64;
     let (n, f, r) = (share(|x| !x.named), share(|x| !x.answered), share(|x| x.opaque));
     let generated = share(|x| x.generated) >= settings.unnamed_share;
-    let misses = [
-        (d, settings.ports_per_peer, "ports per peer"),
-        (r, settings.opaque_share, "opaque first datagrams"),
-    ];
+    // Of many peers some share a port by chance or habit.
+    let variety = if p >= settings.many_peers { settings.ports_of_many } else { settings.ports_per_peer };
+    let misses = [(d, variety, "ports per peer"), (r, settings.opaque_share, "opaque first datagrams")];
     for (value, threshold, unit) in misses {
         if value < threshold {
             scene.near(host, value, threshold, unit);

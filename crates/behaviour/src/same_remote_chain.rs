@@ -263,7 +263,6 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
         flows.push(*flow);
     }
     let gap = linked.map_or(0.0, |k| c.ts.since(k.ts).as_secs_f64());
-    let (users, hosts) = scene.lore.prevalence(remote);
     scene.fire(Fire {
         host,
         key: "chain".into(),
@@ -280,14 +279,9 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
             ("port", u64::from(port).into()),
             ("udp_before", linked.is_some().into()),
             ("seconds_after_udp", gap.into()),
-            ("prevalent", is_prevalent(users, hosts).into()),
+            ("prevalent", scene.prevalent(remote).into()),
         ],
     });
-}
-
-/// Used by at least 5 % of the local hosts, and by 3 of at least 20: too few hosts have no customs.
-fn is_prevalent(users: usize, hosts: usize) -> bool {
-    hosts >= 20 && users >= 3 && users * 20 >= hosts
 }
 
 fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &mut Scene<'_>) {
@@ -320,7 +314,6 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &m
         packets.push(k.packet);
         flows.push(k.flow);
     }
-    let (users, hosts) = scene.lore.prevalence(remote);
     scene.fire(Fire {
         host,
         key: "chain".into(),
@@ -339,7 +332,7 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &m
             ("seconds_after_udp", linked.map_or(0.0, |k| h.ts.since(k.ts).as_secs_f64()).into()),
             ("host", h.host.clone().unwrap_or_default().into()),
             ("declared", h.response.declared.clone().unwrap_or_default().into()),
-            ("prevalent", is_prevalent(users, hosts).into()),
+            ("prevalent", scene.prevalent(remote).into()),
         ],
     });
 }

@@ -74,8 +74,8 @@ struct HostChronicle {
 #[derive(Debug, Default)]
 pub struct Chronicle {
     hosts: SeededMap<IpAddr, HostChronicle>,
-    /// Hosts of which a stage was first seen, or seen earlier, since somebody asked.
-    stirred: BTreeSet<IpAddr>,
+    /// Hosts of which a stage was first seen, or seen earlier than known, in the order of that.
+    stirred: Vec<IpAddr>,
 }
 
 impl Chronicle {
@@ -99,9 +99,10 @@ impl Chronicle {
         self.hosts.get(&host).is_some_and(|h| h.commanders.contains(&remote))
     }
 
-    /// Hosts whose stages have changed since the last call, in the order of addresses. One behaviour asks, for all.
-    pub fn take_stirred(&mut self) -> BTreeSet<IpAddr> {
-        std::mem::take(&mut self.stirred)
+    /// Hosts whose stages have changed since `read`, which then stands at the end.
+    pub fn stirred(&self, read: &mut usize) -> BTreeSet<IpAddr> {
+        let from = std::mem::replace(read, self.stirred.len());
+        self.stirred.get(from..).into_iter().flatten().copied().collect()
     }
 
     fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence) {
@@ -117,7 +118,7 @@ impl Chronicle {
             let known = host.stages.get(&stage).is_some_and(|first| *first <= evidence.started);
             if !known {
                 host.stages.insert(stage, evidence.started);
-                self.stirred.insert(evidence.host);
+                self.stirred.push(evidence.host);
             }
         }
         if matches!(stage, Stage::Command | Stage::Update) && host.commanders.len() < MAX_COMMANDERS {
@@ -194,6 +195,13 @@ impl Scene<'_> {
             ts: self.now,
         };
         self.near.learn(host, self.index, made);
+    }
+
+    /// Whether a remote is used by at least 5 % of the local hosts, and by 3 of at least 20 (DETECTION §4.6): too few hosts
+    /// have no customs.
+    pub fn prevalent(&self, remote: IpAddr) -> bool {
+        let (users, hosts) = self.lore.prevalence(remote);
+        hosts >= 20 && users >= 3 && users * 20 >= hosts
     }
 
     /// The local host of the record's flow, if it opened it to somewhere else.

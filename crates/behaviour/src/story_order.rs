@@ -52,13 +52,14 @@ impl Default for Settings {
 pub struct Watcher {
     settings: Settings,
     told: SeededMap<IpAddr, usize>,
+    read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings, hosts: usize) -> Self {
         let _ = hosts;
-        Self { settings, told: SeededMap::default() }
+        Self { settings, told: SeededMap::default(), read: 0 }
     }
 
     fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
@@ -107,7 +108,8 @@ impl Detector for Watcher {
     fn observe(&mut self, _: &Record, _: &mut Scene<'_>) {}
 
     fn tick(&mut self, scene: &mut Scene<'_>) {
-        for host in scene.chronicle.take_stirred() {
+        let hosts = scene.chronicle.stirred(&mut self.read);
+        for host in hosts {
             self.judge(host, scene);
         }
     }

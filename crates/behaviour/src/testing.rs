@@ -3,8 +3,8 @@
 
 use record::{
     BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId,
-    FrameCandidate, Http, PacketId, PayloadFacts, Record, Service, Smtp, SmtpCommandForm, Stage, Timestamp,
-    Tls, Transport, Tuple,
+    FrameCandidate, Http, PacketId, PayloadFacts, Record, RequestHeaders, Service, Smtp, SmtpCommandForm,
+    Stage, Timestamp, Tls, Transport, Tuple,
 };
 
 use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, NearMisses, Scene, outbound};
@@ -226,6 +226,7 @@ pub fn http(secs: f64, remote: &str, method: &str, host: Option<&str>, path: &st
         user_agent: None,
         referer: None,
         cookie: false,
+        headers: RequestHeaders::default(),
         location: None,
         request: BodyFacts::default(),
         response: BodyFacts::default(),
@@ -246,6 +247,7 @@ pub fn tls(secs: f64, remote: &str, sni: &str) -> Record {
         alpn: None,
         ja4: None,
         cipher: None,
+        certificate: None,
         packets: base.key_packets.to_vec(),
     }))
 }

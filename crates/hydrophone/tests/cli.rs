@@ -165,7 +165,7 @@ fn the_configuration_is_checked_and_shown() {
 #[test]
 fn manuals_and_completions_are_printed() {
     let (_, list, _) = code(&["behaviours"]);
-    assert_eq!(list.lines().count(), 12);
+    assert_eq!(list.lines().count(), behaviour::CATALOGUE.len());
     let (exit, page, _) = code(&["behaviours", "same_remote_chain"]);
     assert!(exit == 0 && page.contains("## How it decides") && page.contains("P0 ="));
     assert!(code(&["completions", "bash"]).1.contains("_hydrophone"));

@@ -147,13 +147,6 @@ pub fn describe(e: &Evidence) -> String {
             }
             s
         }
-        "module_download" if e.key == "disguised" => format!(
-            "{} executable ({}) from {} declared as {}",
-            human_bytes(e.value as u64),
-            f.text("is"),
-            defang(&f.text("host")),
-            crate::clean(&f.text("declared"))
-        ),
         "module_download" => format!("{} transfers from {}, which commands it", n(e.value), f.text("remote")),
         "mail_exchanger_lookups" => {
             format!(
@@ -192,11 +185,134 @@ pub fn describe(e: &Evidence) -> String {
             }
             s
         }
+        _ => describe_other(e, &f)
+            .unwrap_or_else(|| format!("{}: {} {}", e.behaviour, n(e.value), crate::clean(&e.unit))),
+    }
+}
+
+/// The behaviours of bots beyond the field study's.
+fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
+    let n = |v: f64| human_count(v as u64);
+    let text = |name: &str| crate::clean(&f.text(name));
+    Some(match e.behaviour.as_ref() {
+        "address_echo" => format!("asked {} for its own address", defang(&f.text("service"))),
+        "beacon" => format!(
+            "called {} {} times, every {:.0} s or so (beacon score {:.2})",
+            defang(&f.text("remote")),
+            human_count(f.count("contacts")),
+            f.number("median_interval"),
+            e.value
+        ),
+        "irc_control" => {
+            let orders = f.list("orders").len();
+            let told = if orders > 0 {
+                format!(", told {orders} {}", if orders == 1 { "order" } else { "orders" })
+            } else {
+                String::new()
+            };
+            format!("sat on IRC at {} port {} as {}{told}", f.remote(), f.count("port"), text("nick"))
+        }
+        "http_control" => {
+            let mut s = format!(
+                "a program, no browser, sent {} {} {} to {}",
+                human_count(f.count("requests")),
+                text("method"),
+                if f.count("requests") == 1 { "request" } else { "requests" },
+                defang(&f.text("host"))
+            );
+            for (grade, words) in [
+                ("opaque_reply", ", answered by what is no page"),
+                ("opaque_page", ", answered by what is no page"),
+                ("unfetched_referer", ", from a page that it never opened"),
+                ("many_names", ", by the same path as elsewhere"),
+            ] {
+                if f.has(grade) {
+                    s.push_str(words);
+                }
+            }
+            s
+        }
+        "tls_control" => {
+            let subject = text("subject");
+            let certificate = if subject.is_empty() {
+                "no certificate to be seen".to_owned()
+            } else {
+                format!(
+                    "certificate \"{subject}\" by \"{}\" for {} days",
+                    text("issuer"),
+                    f.count("days_valid")
+                )
+            };
+            format!("TLS with {} port {}, {certificate}", f.remote(), f.count("port"))
+        }
+        "raw_control" if e.key == "shell" => {
+            format!("a Windows command shell in a connection with {}", f.remote())
+        }
+        "raw_control" if f.flag("dead") => format!(
+            "called {} port {} {} times, and nobody answered",
+            f.remote(),
+            f.count("port"),
+            n(e.value)
+        ),
+        "raw_control" => format!(
+            "{} connections to {} port {} in an unknown protocol, each with the same first words ({} bytes)",
+            n(e.value),
+            f.remote(),
+            f.count("port"),
+            f.list("first_lengths").join(" + ")
+        ),
+        "dns_tunnel" => format!(
+            "{} names of {:.0} characters on average below {}",
+            n(e.value),
+            f.number("mean_length"),
+            defang(&f.text("domain"))
+        ),
+        "proxying" if e.key == "socks" => {
+            format!("served SOCKS to {} on port {}", f.remote(), f.count("port"))
+        }
+        "proxying" => {
+            format!("passed on {} connections from elsewhere to elsewhere, byte for byte", n(e.value))
+        }
+        "payload_download" => {
+            let declared = text("declared");
+            let kind = if declared.is_empty() { String::new() } else { format!(", declared as {declared}") };
+            format!(
+                "fetched {} of {} from {}{kind}",
+                human_bytes(e.value as u64),
+                if e.key == "opaque" {
+                    "something opaque".to_owned()
+                } else {
+                    format!("{} ({})", e.key, text("is"))
+                },
+                defang(&f.text("host"))
+            )
+        }
+        "horizontal_scan" => format!(
+            "knocked at port {} of {} hosts in vain, {} answered",
+            f.count("port"),
+            human_count(f.count("failed")),
+            human_count(f.count("answered"))
+        ),
+        "vertical_scan" => format!("tried {} closed ports of {}", n(e.value), text("target")),
+        "login_guessing" => {
+            format!("{} {} ({} port {})", n(e.value), e.unit, text("service"), f.count("port"))
+        }
+        "flood" => format!("{} {} to {}", n(e.value), e.unit, text("target")),
+        "mining" => format!("mined at {} ({} bytes sent)", text("pool"), n(e.value)),
+        "click_run" => format!(
+            "visited {} sites {} times from pages that it never opened",
+            human_count(f.count("sites")),
+            n(e.value)
+        ),
+        "exfiltration" => format!("sent {} out: {}", human_bytes(e.value as u64), defang(&f.text("how"))),
+        "quick_succession" => {
+            format!("{} began within {:.0} s", f.list("stages").join(" and "), f.number("seconds"))
+        }
         "spam_update_cycle" => format!("{} batches of spam, each after an update", n(e.value)),
         "story_order" if f.flag("in_order") => {
             format!("the {} stages came in the order of the story", n(e.value))
         }
         "story_order" => format!("the {} stages did not come in the order of the story", n(e.value)),
-        other => format!("{other}: {} {}", n(e.value), crate::clean(&e.unit)),
-    }
+        _ => return None,
+    })
 }

@@ -264,6 +264,7 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
             found.push(Discount { because: because.to_owned(), factor });
         }
     };
+    add(fact("prevalent"), "at least 5 % of the local hosts use this remote", 0.3);
     match e.behaviour.as_ref() {
         "smtp_probe" => {
             add(mail, "role: mail server", 0.2);
@@ -277,8 +278,13 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
             add(has(Role::P2pUser), "role: P2P user", 0.3);
             add(has(Role::VpnUser), "role: VPN user", 0.3);
         }
+        "raw_control" | "horizontal_scan" => {
+            add(fact("application_within_hour"), "a P2P application ran within the hour", 0.3);
+        }
+        "beacon" => add(has(Role::Monitor), "role: monitor", 0.2),
+        "tls_control" => add(has(Role::VpnUser), "role: VPN user", 0.5),
+        "dns_tunnel" => add(has(Role::Resolver), "role: resolver", 0.2),
         "same_remote_chain" => {
-            add(fact("prevalent"), "at least 5 % of the local hosts use this remote", 0.3);
             add(has(Role::P2pUser), "role: P2P user", 0.5);
             add(has(Role::VpnUser), "role: VPN user", 0.5);
         }
@@ -303,8 +309,9 @@ fn judge(
     let telling: Vec<f64> =
         [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
     let stages = Stage::STORY.iter().filter_map(fired).count();
-    // An act says what a host does, not what it is: without a channel of command it stays a finding of its own.
-    let only_acts = [Stage::Rendezvous, Stage::Command, Stage::Update].iter().all(|s| fired(s).is_none());
+    // An act says what a host does, not what it is: without a telling channel of command it stays a finding of its own.
+    let only_acts =
+        [Stage::Rendezvous, Stage::Command, Stage::Update].iter().filter_map(fired).all(|db| db < TELLING_DB);
     let at_cap =
         today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::built_in().cap(*stage));
     if level >= 40.0

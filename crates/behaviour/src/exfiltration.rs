@@ -1,0 +1,333 @@
+//! ## What it sees
+//! A program on a desk sends things out: mail through somebody's account, a file to an FTP server, a large POST that no page led to.
+//!
+//! ## Why it matters
+//! Stealers send home what they found, and take the nearest protocol for it (ATT&CK T1048.003, T1041).
+//!
+//! ## How it decides
+//! *mail*: a message handed in with a password in clear, to a submission port (587, 465, 2525) or 25 elsewhere, under a host name
+//! without a dot, by a host that never collected mail (POP3 or IMAP); *ftp*: an FTP session elsewhere, and within it a connection to the same server
+//! in which only this host sent, at least 100 bytes; *upload*: a POST of a false browser or nameless program of at least 2 kB of
+//! which the reply is smaller than a quarter. *to_controller* is added to an upload to a remote that is part of what fired as command or update, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//!
+//! ## What else looks like this
+//! Mail programs and scripts, scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
+//!
+//! ## Blind spots
+//! TLS; chat services' interfaces; slow drips.
+//!
+//! ## Options
+//! `window` (10m), `file` (100), `upload` (2000).
+//!
+//! ## References
+//! ATT&CK T1048.003, T1041, T1071.003; RFC 4954 §4 (clients should not log in without TLS).
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Conn, ConnPhase, FlowId, Http, PacketId, Record, Service, Smtp, Timestamp, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::requests::{self, Maker};
+use crate::table::HostTable;
+use crate::{Detector, Fire, Scene};
+
+/// FTP servers remembered of one host.
+const MAX_SERVERS: usize = 32;
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long before the address was asked for (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// Bytes of a file (*assumed*).
+    pub file: u64,
+    /// Bytes of an upload (*assumed*).
+    pub upload: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { window: Duration::from_mins(10), file: 100, upload: 2000 }
+    }
+}
+
+#[derive(Default)]
+struct Host {
+    collects_mail: bool,
+    /// Since when each FTP server was spoken with.
+    servers: BTreeMap<IpAddr, Timestamp>,
+    /// Connections in which only this host sent, to whom FTP may follow.
+    sent: Vec<(IpAddr, Timestamp, u64, FlowId, PacketId)>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    hosts: HostTable<Host>,
+}
+
+struct Sent<'a> {
+    host: IpAddr,
+    remote: IpAddr,
+    grade: &'static str,
+    ts: Timestamp,
+    bytes: u64,
+    least: u64,
+    flow: FlowId,
+    packets: &'a [PacketId],
+    what: String,
+}
+
+impl Watcher {
+    /// Watches at most `hosts` hosts.
+    pub fn new(settings: Settings, hosts: usize) -> Self {
+        Self { settings, hosts: HostTable::new(hosts) }
+    }
+
+    fn fire(&self, sent: Sent<'_>, scene: &mut Scene<'_>) {
+        let window = self.settings.window;
+        let echo = scene
+            .chronicle
+            .events(sent.host, "address_echo")
+            .any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
+        let mut grades = vec![(sent.grade, 1)];
+        if sent.grade == "upload" && scene.chronicle.commands(sent.host, sent.remote) {
+            grades.push(("to_controller", 1));
+        }
+        if echo {
+            grades.push(("after_echo", 1));
+        }
+        scene.fire(Fire {
+            host: sent.host,
+            key: sent.grade.into(),
+            grades,
+            started: sent.ts,
+            value: sent.bytes as f64,
+            threshold: sent.least as f64,
+            unit: "bytes sent out",
+            source: "assumed",
+            packets: sent.packets.to_vec(),
+            flows: vec![sent.flow],
+            remotes: vec![sent.remote],
+            facts: vec![("how", sent.what.into()), ("prevalent", scene.prevalent(sent.remote).into())],
+        });
+    }
+
+    fn mail(&mut self, host: IpAddr, s: &Smtp, scene: &mut Scene<'_>) {
+        let port = s.tuple.resp.port;
+        let collects = self.hosts.get(host).is_some_and(|h| h.collects_mail);
+        let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
+        if s.auth
+            && !s.starttls_used
+            && s.data_count > 0
+            && short
+            && !collects
+            && matches!(port, 25 | 465 | 587 | 2525)
+        {
+            let what = format!("mail to {port} as {}", s.helo.as_deref().unwrap_or_default());
+            let sent = Sent {
+                host,
+                remote: s.tuple.resp.ip,
+                grade: "mail",
+                ts: s.ts,
+                bytes: s.client_bytes,
+                least: 1,
+                flow: s.flow,
+                packets: &s.packets,
+                what,
+            };
+            self.fire(sent, scene);
+        }
+    }
+
+    fn upload(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+        let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
+        if h.method == "POST"
+            && machine
+            && !requests::is_housekeeping(h)
+            && h.request.len >= self.settings.upload
+            && h.response.len * 4 < h.request.len
+        {
+            let sent = Sent {
+                host,
+                remote: h.tuple.resp.ip,
+                grade: "upload",
+                ts: h.ts,
+                bytes: h.request.len,
+                least: self.settings.upload,
+                flow: h.flow,
+                packets: &h.packets,
+                what: format!("POST to {}{}", h.host.as_deref().unwrap_or_default(), h.path),
+            };
+            self.fire(sent, scene);
+        }
+    }
+
+    fn conn(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let remote = c.tuple.resp.ip;
+        match c.service {
+            Service::Pop3 | Service::Imap => self.hosts.of(host, scene.now).collects_mail = true,
+            Service::Ftp if c.bytes[1] > 0 => {
+                let state = self.hosts.of(host, scene.now);
+                if state.servers.len() < MAX_SERVERS {
+                    let since = state.servers.entry(remote).or_insert(c.ts);
+                    *since = (*since).min(c.ts);
+                }
+                let since = state.servers.get(&remote).copied().unwrap_or(c.ts);
+                let waiting = state.sent.iter().position(|s| s.0 == remote && s.1 >= since);
+                if let Some((_, ts, bytes, flow, packet)) = waiting.map(|at| state.sent.remove(at)) {
+                    self.file(host, remote, (ts, bytes, flow, packet), scene);
+                }
+            }
+            _ if c.phase == ConnPhase::Closed
+                && c.tuple.transport == Transport::Tcp
+                && c.start_seen
+                && c.bytes[0] >= self.settings.file
+                && c.bytes[1] == 0 =>
+            {
+                let state = self.hosts.of(host, scene.now);
+                let packet = c.key_packets.first().copied().unwrap_or_default();
+                if state.servers.get(&remote).is_some_and(|since| c.ts >= *since) {
+                    self.file(host, remote, (c.ts, c.bytes[0], c.flow, packet), scene);
+                } else if state.sent.len() < MAX_SERVERS {
+                    state.sent.push((remote, c.ts, c.bytes[0], c.flow, packet));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn file(
+        &self,
+        host: IpAddr,
+        remote: IpAddr,
+        (ts, bytes, flow, packet): (Timestamp, u64, FlowId, PacketId),
+        scene: &mut Scene<'_>,
+    ) {
+        let sent = Sent {
+            host,
+            remote,
+            grade: "ftp",
+            ts,
+            bytes,
+            least: self.settings.file,
+            flow,
+            packets: &[packet],
+            what: "a file by FTP".into(),
+        };
+        self.fire(sent, scene);
+    }
+}
+
+impl Detector for Watcher {
+    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+        let Some(host) = scene.outbound() else { return };
+        match record {
+            Record::Smtp(s) => self.mail(host, s, scene),
+            Record::Http(h) => self.upload(host, h, scene),
+            Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(host, c, scene),
+            _ => {}
+        }
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.hosts.forgotten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use record::{BodyFacts, Stage};
+
+    fn bench(echo: bool) -> Bench {
+        let mut b = Bench::new("exfiltration", Watcher::new(Settings::default(), 10));
+        if echo {
+            b.fired_with(Stage::Probe, "address_echo", 5.0, 5.0, &[]);
+        }
+        b
+    }
+
+    fn mail(port: u16) -> Smtp {
+        let mut s = smtp(10.0, REMOTE);
+        s.tuple.resp.port = port;
+        (s.auth, s.helo) = (true, Some("user-pc".into()));
+        s
+    }
+
+    #[test]
+    fn mail_through_an_account() {
+        let run = |s: Smtp, echo| {
+            let mut b = bench(echo);
+            b.feed(Record::Smtp(Box::new(s)), 12.0);
+            b.grades()
+        };
+        assert_eq!(run(mail(587), false), ["mail"]);
+        assert_eq!(run(mail(587), true), ["mail", "after_echo"]);
+        let mut tls = mail(587);
+        tls.starttls_used = true;
+        assert!(run(tls, true).is_empty());
+        let mut named = mail(587);
+        named.helo = Some("pc.example.com".into());
+        assert!(run(named, true).is_empty());
+        let mut relay = mail(587);
+        relay.auth = false;
+        assert!(run(relay, true).is_empty());
+    }
+
+    #[test]
+    fn who_collects_mail_may_send_it() {
+        let mut b = bench(true);
+        let mut c = conn(6.0, Transport::Tcp, REMOTE, 110);
+        c.service = Service::Pop3;
+        b.feed(record(c), 7.0);
+        b.feed(Record::Smtp(Box::new(mail(587))), 12.0);
+        assert!(b.evidence.is_empty());
+    }
+
+    #[test]
+    fn a_file_by_ftp() {
+        let run = |sent: u64, received: u64| {
+            let mut b = bench(false);
+            let mut control = conn(10.0, Transport::Tcp, REMOTE, 21);
+            (control.service, control.bytes) = (Service::Ftp, [130, 600]);
+            control.phase = ConnPhase::Classified;
+            b.feed(record(control), 11.0);
+            let mut data = conn(12.0, Transport::Tcp, REMOTE, 44_523);
+            data.bytes = [sent, received];
+            b.feed(record(data), 14.0);
+            b.grades()
+        };
+        assert_eq!(run(100, 0), ["ftp"]);
+        assert!(run(99, 0).is_empty());
+        assert!(run(0, 9000).is_empty(), "a download");
+    }
+
+    #[test]
+    fn an_upload_that_no_page_led_to() {
+        let run = |sent: u64, received: u64, agent: Option<&str>| {
+            let mut b = bench(false);
+            let mut h = http(10.0, REMOTE, "POST", Some("example.com"), "/up");
+            h.user_agent = agent.map(str::to_owned);
+            h.request = BodyFacts { len: sent, ..BodyFacts::default() };
+            h.response = BodyFacts { len: received, ..BodyFacts::default() };
+            b.feed(Record::Http(Box::new(h)), 11.0);
+            b.grades()
+        };
+        assert_eq!(run(2000, 499, None), ["upload"]);
+        let mut b = bench(false);
+        b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[REMOTE]);
+        let mut h = http(10.0, REMOTE, "POST", Some("example.com"), "/up");
+        h.request = BodyFacts { len: 2000, ..BodyFacts::default() };
+        b.feed(Record::Http(Box::new(h)), 11.0);
+        assert_eq!(b.grades(), ["upload", "to_controller"]);
+        assert!(run(1999, 0, None).is_empty());
+        assert!(run(2000, 500, None).is_empty());
+        assert!(run(9000, 5, Some("curl/8")).is_empty());
+    }
+}

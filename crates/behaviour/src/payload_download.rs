@@ -1,0 +1,398 @@
+//! ## What it sees
+//! A program fetches an executable, a script or something opaque by HTTP, unbidden by any page.
+//!
+//! ## Why it matters
+//! What infects a host and what a bot adds later comes as a download (ATT&CK T1105). Updates of honest programs come from
+//! their publishers' names, say what they are, and mostly travel over TLS.
+//!
+//! ## How it decides
+//! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
+//! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
+//! 20 kB that begin as nothing known, under a type of text, or without any for a nameless program. Each from
+//! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
+//! browser, a nameless program or a fetching tool, without `Referer`), when it came from an address instead of a name, under a type or a name
+//! that says something else (*disguised*) or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
+//! names were tried in vain within a minute (*sources_tried*).
+//!
+//! ## What else looks like this
+//! Installers and updaters of small publishers over HTTP, administrators with wget, game content.
+//!
+//! ## Blind spots
+//! TLS; payloads inside pictures or archives; payloads that come by mail or memory stick.
+//!
+//! ## Options
+//! `opaque` (20000), `window` (10m), `sources` (3), `sources_within` (1m).
+//!
+//! ## References
+//! ATT&CK T1105, T1036.008; C. Rossow et al., "Large-Scale Analysis of Malware Downloaders", DIMVA 2012.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Http, Magic, Plainness, Record, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::requests::{self, Maker};
+use crate::table::HostTable;
+use crate::{Detector, Fire, Scene, domains};
+
+/// Downloads and attempts remembered of one host.
+const MAX_REMEMBERED: usize = 64;
+/// Tools that fetch without a person's page.
+const FETCHERS: [&str; 10] = [
+    "wget",
+    "curl",
+    "powershell",
+    "windows installer",
+    "certutil",
+    "bitsadmin",
+    "microsoft bits",
+    "libwww",
+    "python",
+    "java/",
+];
+/// What scripts are called.
+const SCRIPTS: [&str; 10] = ["ps1", "vbs", "vbe", "hta", "bat", "cmd", "sh", "jse", "wsf", "sct"];
+/// Names that promise something that cannot be run.
+const HARMLESS: [&str; 16] = [
+    "jpg", "jpeg", "png", "gif", "bmp", "ico", "txt", "htm", "html", "pdf", "css", "mp3", "rar", "zip",
+    "doc", "xls",
+];
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Bytes of an opaque download, at least (the module size of KRAKEN §5, *assumed* for others).
+    pub opaque: u64,
+    /// In which time several downloads belong together (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// Names tried in vain before (*assumed*).
+    pub sources: usize,
+    /// Within which time they were tried (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub sources_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            opaque: 20_000,
+            window: Duration::from_mins(10),
+            sources: 3,
+            sources_within: Duration::from_mins(1),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Host {
+    /// When, from whom and what.
+    downloads: VecDeque<(Timestamp, IpAddr, String)>,
+    /// Registrable domains that a program asked and that gave it nothing.
+    tried: VecDeque<(Timestamp, String)>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    hosts: HostTable<Host>,
+}
+
+fn extension(path: &str) -> String {
+    let name = requests::bare_path(path).rsplit('/').next().unwrap_or_default();
+    name.rsplit_once('.').map(|(_, e)| e.to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// What came, by its first bytes: the grade and what to call it.
+fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
+    let body = &h.response;
+    let head = body.facts.map(|f| f.head().to_vec()).unwrap_or_default();
+    let binary = body.magic.is_executable() && body.magic != Magic::Script;
+    // `MZ` and the header that follows it, in base64 and in hex.
+    let encoded = [&b"TVqQAAMAAAA"[..], b"TVpQAAIAAAA", b"TVoAAAAAAAA", b"4d5a9000", b"4D5A9000"]
+        .iter()
+        .any(|start| head.starts_with(start));
+    let agent = h.user_agent.as_deref().unwrap_or_default();
+    if binary {
+        return Some(("executable", body.magic.name()));
+    }
+    if encoded {
+        return Some(("executable", "a program in text"));
+    }
+    if body.magic == Magic::Ole && agent == "Windows Installer" {
+        return Some(("installer", "ole"));
+    }
+    if body.len == 0 {
+        return None;
+    }
+    let extension = extension(&h.path);
+    let readable = matches!(body.magic, Magic::Text | Magic::Script | Magic::Markup | Magic::None);
+    if SCRIPTS.contains(&extension.as_str()) && readable && h.status == Some(200) {
+        return Some(("script", "script"));
+    }
+    let large = body.len >= opaque && body.magic == Magic::None && !body.encoded;
+    let nameless = requests::maker(h) == Maker::Nameless
+        && body.declared.as_deref().is_none_or(|d| d == "application/octet-stream");
+    let text = body.declared.as_deref().is_some_and(|d| d.starts_with("text/"));
+    let unreadable = body.facts.is_some_and(|f| matches!(f.plainness(), Plainness::Opaque | Plainness::Bits));
+    let opaque = body.facts.is_some_and(|f| f.is_opaque());
+    if large && ((text && unreadable) || (nameless && opaque)) {
+        return Some(("opaque", "opaque"));
+    }
+    None
+}
+
+fn is_unbidden(h: &Http) -> bool {
+    let agent = h.user_agent.as_deref().unwrap_or_default().to_ascii_lowercase();
+    match requests::maker(h) {
+        // A POST that a page led to is no false browser's.
+        Maker::Nameless | Maker::FalseBrowser => h.referer.is_none() || h.method == "POST",
+        Maker::Program => h.referer.is_none() && FETCHERS.iter().any(|f| agent.contains(f)),
+        Maker::Browser => false,
+    }
+}
+
+/// Whether type or name promise something that cannot be run.
+fn is_disguised(h: &Http, what: &str) -> bool {
+    let declared = h.response.declared.as_deref().unwrap_or_default();
+    let by_type = ["image/", "text/", "audio/", "video/"].iter().any(|t| declared.starts_with(t));
+    let by_name = HARMLESS.contains(&extension(&h.path).as_str());
+    match what {
+        "executable" => by_type || by_name,
+        "opaque" => by_name,
+        _ => false,
+    }
+}
+
+impl Watcher {
+    /// Watches at most `hosts` hosts.
+    pub fn new(settings: Settings, hosts: usize) -> Self {
+        Self { settings, hosts: HostTable::new(hosts) }
+    }
+
+    /// Notes that a program asked in vain.
+    fn tried(&mut self, host: IpAddr, h: &Http, now: Timestamp) {
+        let failed = h.status.is_none_or(|s| s >= 300) || h.response.magic == Magic::Markup;
+        if !failed || h.method != "GET" || !is_unbidden(h) {
+            return;
+        }
+        if let Some(domain) = h.host.as_deref().and_then(domains::registrable) {
+            let tried = &mut self.hosts.of(host, now).tried;
+            tried.push_back((h.ts, domain.to_owned()));
+            if tried.len() > MAX_REMEMBERED {
+                tried.pop_front();
+            }
+        }
+    }
+
+    /// Notes a download; gives how many others there were of late.
+    fn note(&mut self, host: IpAddr, h: &Http, now: Timestamp) -> usize {
+        let window = self.settings.window;
+        let downloads = &mut self.hosts.of(host, now).downloads;
+        let source = format!("{}{}", h.host.as_deref().unwrap_or_default(), requests::bare_path(&h.path));
+        downloads.retain(|(ts, ..)| h.ts.since(*ts) <= window);
+        let others = downloads.iter().filter(|d| d.2 != source).count();
+        downloads.push_back((h.ts, h.tuple.resp.ip, source));
+        if downloads.len() > MAX_REMEMBERED {
+            downloads.pop_front();
+        }
+        others
+    }
+
+    fn download(
+        &mut self,
+        host: IpAddr,
+        h: &Http,
+        what: (&'static str, &'static str),
+        scene: &mut Scene<'_>,
+    ) {
+        let remote = h.tuple.resp.ip;
+        let name = h.host.clone().unwrap_or_else(|| remote.to_string());
+        let within = self.settings.sources_within;
+        let others = self.note(host, h, scene.now);
+        let state = self.hosts.of(host, scene.now);
+        let tried: BTreeSet<&str> = state
+            .tried
+            .iter()
+            .filter(|(ts, _)| *ts <= h.ts && h.ts.since(*ts) <= within)
+            .map(|t| t.1.as_str())
+            .collect();
+        let tried = tried.len();
+        let mut grades = vec![(what.0, 1)];
+        let mut add = |holds: bool, grade: &'static str| {
+            if holds {
+                grades.push((grade, 1));
+            }
+        };
+        let unbidden = is_unbidden(h);
+        add(unbidden, "unbidden");
+        add(domains::is_address_literal(&name), "from_address");
+        add(is_disguised(h, what.0), "disguised");
+        add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
+        add(others > 0, "several");
+        add(unbidden && tried >= self.settings.sources, "sources_tried");
+        scene.fire(Fire {
+            host,
+            key: what.0.into(),
+            grades,
+            started: h.ts,
+            value: h.response.len as f64,
+            threshold: if what.0 == "opaque" { self.settings.opaque as f64 } else { 2.0 },
+            unit: "bytes of a program, script or something opaque",
+            source: "assumed",
+            packets: h.packets.clone(),
+            flows: vec![h.flow],
+            remotes: vec![remote],
+            facts: vec![
+                ("is", what.1.into()),
+                ("declared", h.response.declared.clone().unwrap_or_default().into()),
+                ("host", name.into()),
+                ("path", h.path.clone().into()),
+                ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
+                ("names_tried_before", (tried as u64).into()),
+                ("prevalent", scene.prevalent(remote).into()),
+            ],
+        });
+    }
+}
+
+impl Detector for Watcher {
+    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+        let (Some(host), Record::Http(h)) = (scene.outbound(), record) else { return };
+        if requests::is_housekeeping(h) {
+            return;
+        }
+        if let Some(what) = kind(h, self.settings.opaque) {
+            self.download(host, h, what, scene);
+            return;
+        }
+        if h.response.magic.is_archive() && is_unbidden(h) && h.response.magic != Magic::Gzip {
+            self.note(host, h, scene.now);
+        }
+        self.tried(host, h, scene.now);
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.hosts.forgotten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use record::{BodyFacts, RequestHeaders};
+
+    fn get(t: f64, host: &str, path: &str, body: BodyFacts) -> Http {
+        let mut h = http(t, REMOTE, "GET", Some(host), path);
+        h.response = body;
+        h
+    }
+
+    fn program() -> BodyFacts {
+        BodyFacts {
+            len: 90_000,
+            declared: Some("application/x-msdownload".into()),
+            magic: Magic::Pe,
+            ..BodyFacts::default()
+        }
+    }
+
+    fn run(all: Vec<Http>) -> Vec<String> {
+        let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+        for h in all {
+            let t = h.ts.0 as f64 / 1e9;
+            b.feed(Record::Http(Box::new(h)), t + 0.5);
+        }
+        b.grades()
+    }
+
+    #[test]
+    fn an_executable_and_who_fetched_it() {
+        assert_eq!(run(vec![get(1.0, "example.com", "/a.exe", program())]), ["executable", "unbidden"]);
+        let mut person = get(1.0, "example.com", "/a.exe", program());
+        person.user_agent = Some("Mozilla/5.0 (Windows NT 10.0; rv:128.0) Firefox/128.0".into());
+        person.headers.add(RequestHeaders::LANGUAGE);
+        assert_eq!(run(vec![person]), ["executable"]);
+        let mut tool = get(1.0, "198.51.100.7", "/sshd", program());
+        tool.user_agent = Some("Wget/1.18".into());
+        assert_eq!(run(vec![tool]), ["executable", "unbidden", "from_address", "unnamed_file"]);
+        assert!(run(vec![get(1.0, "au.download.windowsupdate.com", "/a.exe", program())]).is_empty());
+    }
+
+    #[test]
+    fn under_another_type_or_name() {
+        let image = BodyFacts { declared: Some("image/gif".into()), ..program() };
+        assert_eq!(
+            run(vec![get(1.0, "example.com", "/a", image)]),
+            ["executable", "unbidden", "disguised", "unnamed_file"]
+        );
+        assert_eq!(
+            run(vec![get(1.0, "example.com", "/a.rar", program())]),
+            ["executable", "unbidden", "disguised"]
+        );
+        let text = BodyFacts {
+            len: 500_000,
+            declared: Some("text/plain".into()),
+            magic: Magic::Text,
+            facts: payload(b"TVqQAAMAAAAEAAAA//8AALgAAAAAAAAAQAAAAAAAAAA"),
+            ..BodyFacts::default()
+        };
+        assert_eq!(
+            run(vec![get(1.0, "example.com", "/a.txt", text)]),
+            ["executable", "unbidden", "disguised"]
+        );
+    }
+
+    #[test]
+    fn something_opaque_and_its_edges() {
+        let opaque = |len: u64, declared: &str| BodyFacts {
+            len,
+            declared: Some(declared.into()),
+            facts: payload(&random(512, 9)),
+            ..BodyFacts::default()
+        };
+        assert_eq!(
+            run(vec![get(1.0, "example.com", "/x", opaque(20_000, "text/html"))]),
+            ["opaque", "unbidden"]
+        );
+        assert!(run(vec![get(1.0, "example.com", "/x", opaque(19_999, "text/html"))]).is_empty());
+        assert!(run(vec![get(1.0, "example.com", "/x", opaque(20_000, "video/mp4"))]).is_empty());
+    }
+
+    #[test]
+    fn after_names_tried_in_vain() {
+        let vain = |t: f64, host: &str| {
+            let mut h = get(t, host, "/wp-content/a/", BodyFacts::default());
+            h.status = Some(404);
+            h
+        };
+        let mut all = vec![vain(1.0, "a.example.com"), vain(2.0, "example.net"), vain(3.0, "example.org")];
+        all.push(get(10.0, "example.edu", "/x/", program()));
+        assert_eq!(run(all.clone()), ["executable", "unbidden", "unnamed_file", "sources_tried"]);
+        all.remove(0);
+        assert_eq!(run(all), ["executable", "unbidden", "unnamed_file"]);
+    }
+
+    #[test]
+    fn several_within_ten_minutes() {
+        let two = |gap: f64| {
+            run(vec![
+                get(1.0, "example.com", "/a.exe", program()),
+                get(1.0 + gap, "example.net", "/b.exe", program()),
+            ])
+        };
+        assert_eq!(two(599.0), ["executable", "unbidden", "several"]);
+        assert_eq!(two(601.0), ["executable", "unbidden"]);
+    }
+
+    #[test]
+    fn scripts_by_their_name() {
+        let text = BodyFacts { len: 900, magic: Magic::Text, ..BodyFacts::default() };
+        assert_eq!(run(vec![get(1.0, "example.com", "/a.ps1", text.clone())]), ["script", "unbidden"]);
+        assert!(run(vec![get(1.0, "example.com", "/a.js", text)]).is_empty());
+    }
+}

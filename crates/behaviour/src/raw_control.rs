@@ -1,0 +1,317 @@
+//! ## What it sees
+//! A host opens connections to one remote in a protocol that nobody knows, again and again with the same first words; or a
+//! command shell looks out of a connection.
+//!
+//! ## Why it matters
+//! Remote-control tools speak protocols of their own over TCP (ATT&CK T1095). The words are encrypted or packed and change
+//! with each version; but a client that calls home says the same at the start of each call, in length if not in bytes.
+//!
+//! ## How it decides
+//! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
+//! spoke first and in no known protocol, with first payloads of the same lengths. *shell*: the first payload of either side is the greeting of a Windows command
+//! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
+//! them; a port of the web or mail, whose protocol this is not; more than one such remote.
+//!
+//! ## What else looks like this
+//! Games, file sharing, messengers, industrial protocols, databases: they are recognised by content where that is known,
+//! call by name, and hold one connection. A verified peer-to-peer application within the hour discounts it.
+//!
+//! ## Blind spots
+//! One connection that is held for days; random padding of the first words; a known protocol around it.
+//!
+//! ## Options
+//! `connections` (3), `refused` (10), `window` (1h).
+//!
+//! ## References
+//! ATT&CK T1095, T1059.003; B. Rahbarinia et al., "PeerRush", DIMVA 2013; nDPI's custom-protocol risks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Conn, ConnPhase, Direction, FlowId, PacketId, Record, Service, Timestamp, Transport};
+use serde::{Deserialize, Serialize};
+
+use crate::horizontal_scan::outcome;
+use crate::table::HostTable;
+use crate::{Application, Detector, Fire, Scene, domains};
+
+/// Remotes remembered of one host.
+const MAX_REMOTES: usize = 256;
+/// Connections remembered of one remote.
+const MAX_CALLS: usize = 32;
+/// Ports whose protocols are known by content: what is unknown there hides (KRAKEN §5 and `port_imposter`).
+const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
+/// How a Windows command shell greets (all versions since NT 4).
+const SHELL: &[u8] = b"Microsoft Windows";
+/// How long an application is remembered (DETECTION §4.5).
+const APPLICATION: Duration = Duration::from_hours(1);
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Connections with the same first words, ≥ 2 (*assumed*).
+    pub connections: usize,
+    /// Calls that were refused or not answered (*assumed*).
+    pub refused: usize,
+    /// In which time (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { connections: 3, refused: 10, window: Duration::from_hours(1) }
+    }
+}
+
+struct Call {
+    ts: Timestamp,
+    words: [i32; 2],
+    opaque: bool,
+    answered: bool,
+    refused: bool,
+    flow: FlowId,
+    packet: PacketId,
+}
+
+#[derive(Default)]
+struct Host {
+    remotes: BTreeMap<(IpAddr, u16), VecDeque<Call>>,
+    told: BTreeMap<(IpAddr, u16), Vec<&'static str>>,
+    fired: BTreeSet<(IpAddr, u16)>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    hosts: HostTable<Host>,
+}
+
+/// The lengths of the first two payloads of the client before and after anything the server says.
+fn words(c: &Conn) -> [i32; 2] {
+    let mut own = c.first_lengths.iter().copied().filter(|l| *l > 0);
+    [own.next().unwrap_or(0), own.next().unwrap_or(0)]
+}
+
+impl Watcher {
+    /// Watches at most `hosts` hosts.
+    pub fn new(settings: Settings, hosts: usize) -> Self {
+        Self { settings, hosts: HostTable::new(hosts) }
+    }
+
+    fn shell(host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let shows = |side: Direction| {
+            c.first_payload[side.index()].as_ref().is_some_and(|p| p.head().starts_with(SHELL))
+        };
+        if !shows(Direction::Orig) && !shows(Direction::Resp) {
+            return;
+        }
+        let remote = if c.tuple.orig.ip == host { c.tuple.resp } else { c.tuple.orig };
+        scene.fire(Fire {
+            host,
+            key: "shell".into(),
+            grades: vec![("shell", 1)],
+            started: c.ts,
+            value: 1.0,
+            threshold: 1.0,
+            unit: "command shells in a connection",
+            source: "assumed",
+            packets: c.key_packets.to_vec(),
+            flows: vec![c.flow],
+            remotes: vec![remote.ip],
+            facts: vec![("port", u64::from(c.tuple.resp.port).into())],
+        });
+    }
+
+    fn call(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let end = (c.tuple.resp.ip, c.tuple.resp.port);
+        let window = self.settings.window;
+        let state = self.hosts.of(host, scene.now);
+        if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
+            state.remotes.pop_first();
+        }
+        let calls = state.remotes.entry(end).or_default();
+        let made = Call {
+            ts: c.ts,
+            words: words(c),
+            opaque: c.opaque_first(Direction::Orig),
+            answered: c.bytes[1] > 0,
+            refused: c.state.is_failure(),
+            flow: c.flow,
+            packet: c.key_packets.first().copied().unwrap_or_default(),
+        };
+        let said = made.words;
+        calls.push_back(made);
+        calls.retain(|k| k.ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
+        if calls.len() > MAX_CALLS {
+            calls.pop_front();
+        }
+        let dead = calls.back().is_some_and(|k| k.refused);
+        let same: Vec<&Call> =
+            calls.iter().filter(|k| if dead { k.refused } else { !k.refused && k.words == said }).collect();
+        let (count, base, needed, unit) = if dead {
+            (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
+        } else {
+            (same.len(), "same_words", self.settings.connections, "connections with the same first words")
+        };
+        if count < needed {
+            scene.near(host, count as f64, needed as f64, unit);
+            return;
+        }
+        let name = scene.lore.name_of(end.0, scene.now);
+        let mut grades = vec![(base, 1)];
+        let mut add = |holds: bool, grade: &'static str| {
+            if holds {
+                grades.push((grade, 1));
+            }
+        };
+        add(name.is_none(), "unnamed");
+        add(name.is_some_and(domains::is_dynamic), "dynamic_name");
+        add(same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
+        add(!dead && same.iter().all(|k| !k.answered), "unanswered");
+        add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
+        add(state.fired.iter().any(|e| *e != end), "several_remotes");
+        let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
+        let p2p =
+            scene.lore.last_used(host, Application::P2p).is_some_and(|t| scene.now.since(t) <= APPLICATION);
+        let started = same.iter().map(|k| k.ts).min().unwrap_or(c.ts);
+        let facts = vec![
+            ("port", u64::from(end.1).into()),
+            ("dead", dead.into()),
+            ("first_lengths", said.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
+            ("name", name.unwrap_or_default().into()),
+            ("application_within_hour", p2p.into()),
+            ("prevalent", scene.prevalent(end.0).into()),
+        ];
+        let (packets, flows) = same.iter().map(|k| (k.packet, k.flow)).unzip();
+        if state.fired.len() < MAX_REMOTES {
+            state.fired.insert(end);
+        }
+        if state.told.len() > MAX_REMOTES {
+            state.told.clear();
+        }
+        if state.told.insert(end, names.clone()).is_some_and(|told| told == names) {
+            return;
+        }
+        scene.fire(Fire {
+            host,
+            key: base.into(),
+            grades,
+            started,
+            value: count as f64,
+            threshold: needed as f64,
+            unit,
+            source: "assumed",
+            packets,
+            flows,
+            remotes: vec![end.0],
+            facts,
+        });
+    }
+}
+
+impl Detector for Watcher {
+    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+        let Record::Conn(c) = record else { return };
+        if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
+            return;
+        }
+        let dead = c.state.is_failure() && outcome(c) == Some(true) && c.tuple.resp.port != 25;
+        if !dead && !matches!(c.service, Service::Opaque | Service::Unrecognised) {
+            return;
+        }
+        let Some(host) = scene.outbound() else { return };
+        Self::shell(host, c, scene);
+        if dead || (c.start_seen && c.first_speaker == Some(Direction::Orig)) {
+            self.call(host, c, scene);
+        }
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.hosts.forgotten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn call(t: f64, bytes: &[u8], answered: bool) -> Conn {
+        let mut c = conn(t, Transport::Tcp, REMOTE, 3396);
+        c.service = Service::Opaque;
+        c.first_payload[0] = payload(bytes);
+        c.first_lengths[0] = bytes.len() as i32;
+        c.first_speaker = Some(Direction::Orig);
+        c.bytes = [bytes.len() as u64, if answered { 50 } else { 0 }];
+        c
+    }
+
+    fn run(all: Vec<Record>) -> Vec<String> {
+        let mut b = Bench::new("raw_control", Watcher::new(Settings::default(), 10));
+        for (i, r) in all.into_iter().enumerate() {
+            b.feed(r, 5000.0 + i as f64);
+        }
+        b.grades()
+    }
+
+    fn calls(n: usize, gap: f64) -> Vec<Record> {
+        (0..n).map(|i| record(call(1.0 + gap * i as f64, &random(69, i as u64 + 1), true))).collect()
+    }
+
+    #[test]
+    fn three_calls_with_the_same_words() {
+        assert!(run(calls(2, 10.0)).is_empty());
+        assert_eq!(run(calls(3, 10.0)), ["same_words", "unnamed", "opaque_words"]);
+        assert!(run(calls(3, 1801.0)).is_empty(), "not within the hour");
+    }
+
+    #[test]
+    fn other_words_each_time_are_a_conversation() {
+        let all = (0..9usize).map(|i| record(call(1.0 + i as f64, &random(60 + i, 7), true))).collect();
+        assert!(run(all).is_empty());
+    }
+
+    #[test]
+    fn a_name_and_a_dead_controller() {
+        let mut all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE))];
+        all.extend((0..3u64).map(|i| record(call(1.0 + i as f64, &[b'a'; 40], false))));
+        assert_eq!(run(all), ["same_words", "dynamic_name", "unanswered"]);
+    }
+
+    #[test]
+    fn a_known_protocol_is_not_meant() {
+        let all = (0..5u64)
+            .map(|i| {
+                let mut c = call(1.0 + i as f64, &random(69, 3), true);
+                c.service = Service::Tls;
+                record(c)
+            })
+            .collect();
+        assert!(run(all).is_empty());
+    }
+
+    #[test]
+    fn a_dead_controller_is_called_on() {
+        let dead = |n: usize, port: u16| {
+            let all = (0..n).map(|i| {
+                let mut c = conn(1.0 + 10.0 * i as f64, Transport::Tcp, REMOTE, port);
+                c.state = record::ConnState::Rej;
+                record(c)
+            });
+            run(all.collect())
+        };
+        assert_eq!(dead(10, 6000), ["dead_remote", "unnamed"]);
+        assert!(dead(9, 6000).is_empty());
+        assert!(dead(30, 25).is_empty(), "that is smtp_probe's");
+    }
+
+    #[test]
+    fn a_shell_looks_out() {
+        let mut c = call(1.0, b"Microsoft Windows XP [Version 5.1.2600]", true);
+        c.service = Service::Unrecognised;
+        assert_eq!(run(vec![record(c)]), ["shell"]);
+    }
+}

@@ -1,0 +1,176 @@
+//! Who made an HTTP request: a person's browser, or a program, perhaps one that says it is a browser?
+
+use record::{Http, Magic, RequestHeaders};
+
+use crate::domains;
+
+/// Who made a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Maker {
+    /// It says that it is a browser, and sends what browsers send.
+    Browser,
+    /// A program that says what it is, or something that is no browser on a desk.
+    Program,
+    /// It says nothing about itself.
+    Nameless,
+    /// It says that it is a browser, without `Accept-Language`, which every browser sends with a page, form or script's
+    /// request (WHATWG Fetch §4.5; the browsers' own documentation). Windows' URL moniker, which borrows Internet Explorer's
+    /// name for any program that asks, leaves it out, and so does nearly all hand-made code. Or it posts what neither a form
+    /// nor a script could ([`is_formless`]).
+    FalseBrowser,
+}
+
+/// Devices whose built-in players and applications send a browser's name and nothing else of it.
+const NOT_A_DESK: [&str; 14] = [
+    "Android",
+    "iPhone",
+    "iPad",
+    "iPod",
+    "Mobile",
+    "Dalvik",
+    "CFNetwork",
+    "Darwin",
+    "Windows Phone",
+    "TV",
+    "PlayStation",
+    "Xbox",
+    "Nintendo",
+    "http",
+];
+
+/// Whether a `User-Agent` claims a browser on a desk. "Mozilla/5.0" alone names no browser, and crawlers give an address.
+fn claims_browser(agent: &str) -> bool {
+    let starts = agent.starts_with("Mozilla/") || agent.starts_with("Opera/");
+    starts && agent.contains('(') && !NOT_A_DESK.iter().any(|d| agent.contains(d))
+}
+
+/// Who made `request`.
+pub fn maker(request: &Http) -> Maker {
+    match request.user_agent.as_deref().map(str::trim) {
+        None | Some("") => Maker::Nameless,
+        // A site's icon is fetched by the browser itself, with fewer headers.
+        Some(agent) if claims_browser(agent) && !request.path.ends_with("/favicon.ico") => {
+            let spoken = request.headers.has(RequestHeaders::LANGUAGE);
+            if spoken && !is_formless(request) { Maker::Browser } else { Maker::FalseBrowser }
+        }
+        Some(_) => Maker::Program,
+    }
+}
+
+/// Whether a POST carries what no form of a page makes (HTML §4.10.21: form, multipart or plain text), and no script of one
+/// sent it, which would have given its `Origin`.
+pub fn is_formless(request: &Http) -> bool {
+    let declared = request.request.declared.as_deref();
+    request.method == "POST"
+        && request.request.len > 0
+        && request.referer.is_none()
+        && !request.headers.has(RequestHeaders::ORIGIN)
+        && declared.is_none_or(|d| d == "application/octet-stream")
+}
+
+/// The operating system that a `User-Agent` claims, as far as it tells Windows' version.
+pub fn system_of(agent: &str) -> Option<String> {
+    if let Some((_, version)) = agent.split_once("Windows NT ") {
+        let version: String = version.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        return Some(format!("Windows NT {version}"));
+    }
+    // Windows' own certificate checks tell its version truly.
+    if let Some(version) = agent.strip_prefix("Microsoft-CryptoAPI/") {
+        return Some(format!("Windows NT {version}"));
+    }
+    ["Macintosh", "X11"].into_iter().find(|s| agent.contains(s)).map(str::to_owned)
+}
+
+/// How many characters of a query are one unbroken code: the longest run of hexadecimal digits, or of base64's letters.
+pub fn coded_run(path: &str) -> (usize, usize) {
+    let query = path.split_once('?').map_or("", |q| q.1);
+    let longest =
+        |is: fn(u8) -> bool| query.as_bytes().split(|b| !is(*b)).map(<[u8]>::len).max().unwrap_or(0);
+    (
+        longest(|b| b.is_ascii_hexdigit()),
+        longest(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'_' | b'-')),
+    )
+}
+
+/// The path without its query.
+pub fn bare_path(path: &str) -> &str {
+    path.split(['?', ';', '#']).next().unwrap_or(path)
+}
+
+/// Whether what a request is for belongs to an operating system's or large publisher's own business.
+pub fn is_housekeeping(request: &Http) -> bool {
+    let host = request.host.as_deref().unwrap_or_default();
+    let of = |declared: Option<&str>| declared.is_some_and(|d| d.contains("ocsp") || d.contains("pkix"));
+    domains::is_software_update(host)
+        || domains::is_connectivity_check(host)
+        || of(request.request.declared.as_deref())
+        || of(request.response.declared.as_deref())
+}
+
+/// Whether a body is declared to be a call of a programming interface, by its type.
+pub fn is_interface_call(declared: Option<&str>) -> bool {
+    const TYPES: [&str; 9] =
+        ["json", "xml", "soap", "protobuf", "grpc", "graphql", "ocsp", "dns-message", "ipp"];
+    declared.is_some_and(|d| TYPES.iter().any(|t| d.contains(t)))
+}
+
+/// Whether a response calls itself a page or text and is neither, nor anything else that has a name.
+pub fn is_opaque_page(request: &Http) -> bool {
+    let body = &request.response;
+    let declared = body.declared.as_deref().unwrap_or_default();
+    declared.starts_with("text/")
+        && !body.encoded
+        && body.magic == Magic::None
+        && body.facts.is_some_and(|f| f.is_opaque())
+}
+
+/// The host in a URL, lower case, without port.
+pub fn host_of_url(url: &str) -> Option<String> {
+    let rest = url.split_once("://")?.1;
+    let host = rest.split(['/', '?', '#']).next()?.rsplit('@').next()?;
+    let bare = match host.rsplit_once(':') {
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    (!bare.is_empty()).then(|| bare.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn a_browser_is_told_from_who_claims_to_be_one() {
+        let of = |agent: Option<&str>, language: bool, path: &str| {
+            let mut h = http(1.0, REMOTE, "GET", Some("example.com"), path);
+            h.user_agent = agent.map(str::to_owned);
+            if language {
+                h.headers.add(RequestHeaders::LANGUAGE);
+            }
+            maker(&h)
+        };
+        let ie = Some("Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)");
+        assert_eq!(of(ie, true, "/"), Maker::Browser);
+        assert_eq!(of(ie, false, "/"), Maker::FalseBrowser);
+        assert_eq!(of(ie, false, "/favicon.ico"), Maker::Program);
+        assert_eq!(of(None, true, "/"), Maker::Nameless);
+        assert_eq!(of(Some(" "), true, "/"), Maker::Nameless);
+        for program in [
+            "Mozilla/5.0",
+            "curl/8.0",
+            "Mozilla/5.0 (Linux; U; Android 4.0.4; fr-fr)",
+            "Mozilla/5.0 (compatible; bot/2.1; +http://example.com/bot.html)",
+        ] {
+            assert_eq!(of(Some(program), false, "/"), Maker::Program, "{program}");
+        }
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        assert_eq!(host_of_url("http://Example.com:8080/a?b"), Some("example.com".into()));
+        assert_eq!(host_of_url("http://user@198.51.100.7"), Some("198.51.100.7".into()));
+        assert_eq!(host_of_url("/a"), None);
+        assert_eq!(bare_path("/a/b.php?c=d"), "/a/b.php");
+    }
+}
