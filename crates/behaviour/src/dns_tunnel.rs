@@ -8,7 +8,7 @@
 //! ## How it decides
 //! Per host, registrable domain and hour, distinct names below the domain, of which the part below is at least 20 characters
 //! long on average: *names* at 100, *some_names* at 30 when the average is 30 or more, or the types asked for carry data
-//! (TXT, NULL, CNAME, MX, SRV, private) in at least half the questions. Added: *data_types* when that is so; *many_names* from 500 on; *straight*, when
+//! (TXT, NULL, CNAME, MX, SRV, private) in at least half the questions. Added: *data_types* when that is so; *many_names* from 500 on; *several_domains*, when another domain is used so too; *straight*, when
 //! it asks a server outside that is not the one it asks for other names. Reverse look-ups and a shipped list of domains whose
 //! business is to be asked long names (block lists, file reputation, content networks) do not count.
 //!
@@ -170,15 +170,21 @@ impl Watcher {
         if names < self.settings.some_names {
             return;
         }
+        let some = self.settings.some_names;
+        let several =
+            state.domains.iter().any(|(n, o)| n != domain && o.names.len() >= some && !o.told.is_empty());
         let d = &state.domains[domain];
         let asked = state.servers.get(&server).copied().unwrap_or(0);
         let other = state.servers.iter().any(|(s, n)| *s != server && *n >= 3)
             && asked <= d.questions
             && scene.lore.home().is_external(server);
-        let grades = Self::grades(&self.settings, d, other);
+        let mut grades = Self::grades(&self.settings, d, other);
         if grades.is_empty() {
             scene.near(host, names as f64, self.settings.names as f64, "long names below one domain");
             return;
+        }
+        if several {
+            grades.push(("several_domains", 1));
         }
         let told: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         if d.told == told {
@@ -257,6 +263,13 @@ mod tests {
         assert!(run(29, 1.0, 1, long).is_empty());
         assert_eq!(run(30, 1.0, 1, long), ["some_names"]);
         assert_eq!(run(30, 1.0, 16, short), ["some_names", "data_types"]);
+    }
+
+    #[test]
+    fn several_domains_of_one_tunnel() {
+        let turn = |i: usize| format!("{i:040}.{}", ["example.com", "example.net"][i % 2]);
+        assert_eq!(run(60, 1.0, 1, turn), ["some_names", "several_domains"]);
+        assert_eq!(run(59, 1.0, 1, turn), ["some_names"]);
     }
 
     #[test]

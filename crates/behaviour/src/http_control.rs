@@ -15,7 +15,7 @@
 //! interface by its type; *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
 //! false browser or nameless program; *body_in_get*, a GET with a body of at least 16 bytes; *opaque_page*, a reply of at
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
-//! dynamic name; *coded_query*, at least 2 whose query holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
+//! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
 //! holds none; an opaque body sent; a body that no form makes (`Content-Type` missing or of octets); a `Referer` to what was
 //! never fetched; at least 3 such requests; a dynamic-DNS name; at least 5 domains; at least two remotes; a false browser that claims another Windows than
 //! the system's own certificate checks do, or another system than it claimed before.
@@ -89,6 +89,7 @@ struct Remote {
     formless: u64,
     no_page: u64,
     coded: u64,
+    tells_a_mac: u64,
     wrong_system: bool,
     unfetched_referer: u64,
     paths: BTreeMap<String, usize>,
@@ -189,6 +190,10 @@ impl Watcher {
         }
         let (hex, letters) = requests::coded_run(&h.path);
         remote.coded += u64::from(machine && (hex >= 64 || letters >= 100));
+        if made != Maker::Browser && requests::tells_a_mac(&h.path) {
+            remote.tells_a_mac += 1;
+            counts = true;
+        }
         if made == Maker::FalseBrowser
             && let Some(system) = h.user_agent.as_deref().and_then(requests::system_of)
         {
@@ -235,6 +240,8 @@ impl Watcher {
             "gate_nameless"
         } else if calls >= self.settings.calls && (literal || dynamic) {
             "calls"
+        } else if remote.tells_a_mac > 0 {
+            "tells_a_mac"
         } else if remote.coded > 1 {
             "coded_query"
         } else {
@@ -255,7 +262,9 @@ impl Watcher {
         add(remote.coded > 1 && base != "coded_query", "coded");
         add(remote.wrong_system, "wrong_system");
         add(remote.unfetched_referer > 0, "unfetched_referer");
-        add(calls >= self.settings.calls && base != "calls", "repeated");
+        let often = if base == "calls" { 2 * self.settings.calls } else { self.settings.calls };
+        add(calls >= often, "repeated");
+        add(remote.tells_a_mac > 0 && base != "tells_a_mac", "names_itself");
         add(many_names && base != "same_path_many_names", "many_names");
         add(most_names >= self.settings.names + 2, "five_names");
         add(state.fired.iter().any(|f| f != name), "several_remotes");

@@ -92,6 +92,22 @@ pub fn coded_run(path: &str) -> (usize, usize) {
     )
 }
 
+/// Whether a query tells an Ethernet address: six pairs of hexadecimal digits between colons or hyphens.
+pub fn tells_a_mac(path: &str) -> bool {
+    let query =
+        path.split_once('?').map_or("", |q| q.1).replace("%3A", ":").replace("%3a", ":").replace("%2D", "-");
+    let bytes = query.as_bytes();
+    bytes.windows(17).enumerate().any(|(at, w)| {
+        let joined = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'-'));
+        if joined(at.checked_sub(1).and_then(|i| bytes.get(i))) || joined(bytes.get(at + 17)) {
+            return false;
+        }
+        let mark = w[2];
+        matches!(mark, b':' | b'-')
+            && w.iter().enumerate().all(|(i, b)| if i % 3 == 2 { *b == mark } else { b.is_ascii_hexdigit() })
+    })
+}
+
 /// The path without its query.
 pub fn bare_path(path: &str) -> &str {
     path.split(['?', ';', '#']).next().unwrap_or(path)
@@ -171,6 +187,8 @@ mod tests {
         assert_eq!(host_of_url("http://Example.com:8080/a?b"), Some("example.com".into()));
         assert_eq!(host_of_url("http://user@198.51.100.7"), Some("198.51.100.7".into()));
         assert_eq!(host_of_url("/a"), None);
+        assert!(tells_a_mac("/c.asp?mac=02-00-5E-10-00-01&v=2") && tells_a_mac("/a?b=02%3a00:5e:10:00:01"));
+        assert!(!tells_a_mac("/c.asp?d=2020-10-24-07-28-20") && !tells_a_mac("/02-00-5E-10-00-01"));
         assert_eq!(bare_path("/a/b.php?c=d"), "/a/b.php");
     }
 }

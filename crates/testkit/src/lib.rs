@@ -5,6 +5,8 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+pub mod adversary;
+pub mod bots;
 mod conversation;
 pub mod evaluate;
 pub mod evasions;

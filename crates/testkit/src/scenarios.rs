@@ -58,6 +58,10 @@ pub struct Variant {
     late_probe: bool,
     /// Bytes of an update.
     update_len: usize,
+    /// Up to so many random bytes are added to each datagram.
+    padding: u32,
+    /// Each opaque transfer begins like a TLS record.
+    disguise: bool,
 }
 
 impl Variant {
@@ -73,6 +77,8 @@ impl Variant {
             update: Update::Port(447),
             late_probe: false,
             update_len: 150_000,
+            padding: 0,
+            disguise: false,
         }
     }
 
@@ -89,6 +95,20 @@ impl Variant {
     /// Port 25 is closed: no spam follows.
     pub fn blocked() -> Self {
         Self { seed: 4, open: false, ..Self::newer() }
+    }
+
+    /// The same with up to `bytes` random bytes added to each datagram.
+    #[must_use]
+    pub const fn padded(mut self, bytes: u32) -> Self {
+        self.padding = bytes;
+        self
+    }
+
+    /// The same with a TLS record's first bytes before each opaque transfer.
+    #[must_use]
+    pub const fn disguised(mut self) -> Self {
+        self.disguise = true;
+        self
     }
 
     /// Other ports, sizes, names and order.
@@ -220,7 +240,8 @@ fn walk(s: &mut Script, mut t: f64, v: &Variant) -> f64 {
     let from = End::new(BOT, 3_333);
     for i in 0..12u32 {
         let to = End::new(&peer(i), v.peer_port.unwrap_or((30_000 + i * 2_417) as u16));
-        let len = v.sizes[i as usize % v.sizes.len()];
+        let extra = if v.padding > 0 { s.range(0, v.padding + 1) as usize } else { 0 };
+        let len = v.sizes[i as usize % v.sizes.len()] + extra;
         let hello = s.random(len);
         s.udp(t, from, to, &hello);
         if i % 2 == 0 {
@@ -240,8 +261,12 @@ fn walk(s: &mut Script, mut t: f64, v: &Variant) -> f64 {
 /// An update or a module from the controller.
 fn update(s: &mut Script, t: f64, controller: &str, v: &Variant, len: usize) -> f64 {
     let from = s.client(BOT);
-    let ask = s.random(if v.late_probe { 71 } else { 112 });
-    let body = s.random(len);
+    let mut ask = s.random(if v.late_probe { 71 } else { 112 });
+    let mut body = s.random(len);
+    if v.disguise {
+        ask.splice(..0, [0x16, 3, 1, 0, ask.len() as u8]);
+        body.splice(..0, [0x17, 3, 3, 0x40, 0]);
+    }
     match v.update {
         Update::Port(port) => {
             s.tcp(t, from, End::new(controller, port)).open().client(&ask).server(&body).close()

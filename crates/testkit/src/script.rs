@@ -121,6 +121,24 @@ impl Script {
         self
     }
 
+    /// The same script at another pace: every moment is `factor` times as far from the start.
+    #[must_use]
+    pub fn stretched(mut self, factor: f64) -> Self {
+        for (ts, ..) in &mut self.frames {
+            let since = (ts.0 - self.start.0) as f64 * factor;
+            *ts = Timestamp(self.start.0 + since as i64);
+        }
+        self
+    }
+
+    /// The same script without what `keep` does not want, by seconds since the start.
+    #[must_use]
+    pub fn only(mut self, keep: impl Fn(f64) -> bool) -> Self {
+        let start = self.start.0;
+        self.frames.retain(|(ts, ..)| keep((ts.0 - start) as f64 / 1e9));
+        self
+    }
+
     /// Packets so far.
     pub fn len(&self) -> usize {
         self.frames.len()

@@ -33,3 +33,11 @@ pub fn read_sample(name: &str) -> Vec<Value> {
 pub fn host<'a>(lines: &'a [Value], ip: &str) -> &'a Value {
     lines.iter().find(|l| l["host"] == ip).unwrap_or_else(|| panic!("no line of {ip}"))
 }
+
+/// Writes a script to a file and reads it.
+pub fn analyse_script(script: testkit::Script) -> Vec<Value> {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("scenario.pcapng");
+    std::fs::write(&path, script.pcapng()).expect("written");
+    read_json(&[path.to_str().expect("UTF-8")])
+}

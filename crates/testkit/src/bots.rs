@@ -1,0 +1,321 @@
+//! Scenarios of other bots' behaviours: one small capture each, in which [`BOT`] does just that.
+//!
+//! Nothing in them is any bot's protocol: what stands for one is random bytes, and every address is from the ranges for
+//! tests (RFC 2544, RFC 5737).
+
+use crate::protocols::{Answer, dns, http_get, tls};
+use crate::scenarios::MakeScript;
+use crate::script::{End, Script};
+use crate::{BOT, Tcp};
+
+const START: i64 = 1_600_000_000;
+const CONTROLLER: &str = "198.18.77.7";
+/// A browser's name, as programs borrow it.
+const FALSE_BROWSER: &str = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)";
+
+/// Behaviours with a scenario that shows them.
+pub const ALL: &[(&str, MakeScript)] = &[
+    ("address_echo", address_echo),
+    ("beacon", || beacon(0.1)),
+    ("irc_control", irc_control),
+    ("http_control", || http_control(0)),
+    ("tls_control", tls_control),
+    ("raw_control", raw_control),
+    ("dns_tunnel", dns_tunnel),
+    ("proxying", proxying),
+    ("payload_download", payload_download),
+    ("horizontal_scan", horizontal_scan),
+    ("vertical_scan", vertical_scan),
+    ("login_guessing", login_guessing),
+    ("flood", flood),
+    ("mining", mining),
+    ("click_run", click_run),
+    ("exfiltration", exfiltration),
+];
+
+/// What a person does beside: a few pages, so that the host is not silent otherwise.
+fn person(s: &mut Script) {
+    for i in 0..12 {
+        let t = 5.0 + 70.0 * f64::from(i) + f64::from(i * i % 11);
+        let (name, ip) = (format!("www.site{i}.example"), format!("198.18.{}.80", 20 + i));
+        dns(s, t, BOT, &name, Answer::Address(&ip));
+        http_get(s, t + 0.1, BOT, &ip, &name, "/", 9_000 + 700 * i as usize);
+    }
+}
+
+fn begin(seed: u64) -> Script {
+    let mut s = Script::new(START, seed);
+    person(&mut s);
+    s
+}
+
+/// A conversation of the bot with `remote`.
+fn call<'a>(s: &'a mut Script, at: f64, remote: &str, port: u16) -> Tcp<'a> {
+    let from = s.client(BOT);
+    s.tcp(at, from, End::new(remote, port)).open()
+}
+
+/// A request with these headers and body, and what answers it.
+struct Request<'a> {
+    line: &'a str,
+    headers: &'a str,
+    body: &'a [u8],
+    declared: &'a str,
+    reply: &'a [u8],
+}
+
+fn request(s: &mut Script, at: f64, remote: &str, r: &Request<'_>) -> f64 {
+    let length =
+        if r.body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", r.body.len()) };
+    let head = format!("{} HTTP/1.1\r\n{}{length}\r\n", r.line, r.headers);
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        r.declared,
+        r.reply.len()
+    );
+    call(s, at, remote, 80)
+        .client(&[head.as_bytes(), r.body].concat())
+        .server(&[answer.as_bytes(), r.reply].concat())
+        .close()
+}
+
+fn address_echo() -> Script {
+    let mut s = begin(101);
+    dns(&mut s, 60.0, BOT, "api.ipify.org", Answer::Address("198.18.60.1"));
+    let headers = "Host: api.ipify.org\r\n";
+    let r = Request { line: "GET /", headers, body: b"", declared: "text/plain", reply: b"192.0.2.1" };
+    request(&mut s, 60.2, "198.18.60.1", &r);
+    s
+}
+
+/// Calls by the clock, off by up to `jitter` (0–1) of the minute between them.
+pub fn beacon(jitter: f64) -> Script {
+    let mut s = begin(102);
+    for i in 0..40 {
+        let off = (s.share() * 2.0 - 1.0) * jitter;
+        let (ask, answer) = (s.random(180), s.random(90));
+        call(&mut s, 60.0 * (f64::from(i) + 1.0 + off).max(0.1), CONTROLLER, 8080)
+            .client(&ask)
+            .server(&answer)
+            .close();
+    }
+    s
+}
+
+fn irc_control() -> Script {
+    let mut s = begin(103);
+    call(&mut s, 60.0, CONTROLLER, 6667)
+        .server(b":irc.example NOTICE AUTH :*** Looking up your hostname\r\n")
+        .client(b"NICK [DEU|XP|48213]\r\nUSER a b c :d\r\n")
+        .server(b":irc.example 001 [DEU|XP|48213] :Welcome\r\n")
+        .client(b"JOIN #rx secret\r\n")
+        .server(b":irc.example 332 [DEU|XP|48213] #rx :.scan 445 100\r\n")
+        .wait(300.0)
+        .close();
+    s
+}
+
+/// Posts to a gate, every two minutes; `care` tells how far it goes to look like a browser: 0 its name only, 1 its headers
+/// too, 2 also a page fetched before and named, 3 also by a name instead of an address and with a form's body.
+pub fn http_control(care: u32) -> Script {
+    let mut s = begin(104);
+    let host = if care > 2 { "shop.example" } else { CONTROLLER };
+    let mut headers = format!("Host: {host}\r\nUser-Agent: {FALSE_BROWSER}\r\n");
+    if care > 0 {
+        headers.push_str("Accept: */*\r\nAccept-Language: en-US\r\nAccept-Encoding: gzip\r\n");
+    }
+    if care > 2 {
+        dns(&mut s, 55.0, BOT, host, Answer::Address(CONTROLLER));
+        headers.push_str("Content-Type: application/x-www-form-urlencoded\r\n");
+    }
+    if care > 1 {
+        let page = b"<html><body><form action=/gate.php></form></body></html>";
+        let r = Request { line: "GET /", headers: &headers, body: b"", declared: "text/html", reply: page };
+        request(&mut s, 56.0, CONTROLLER, &r);
+        headers.push_str(&format!("Referer: http://{host}/\r\n"));
+    }
+    for i in 0..8 {
+        let body = if care > 2 { format!("id={i}&v=1").into_bytes() } else { s.random(120) };
+        let reply = if care > 2 { b"<html>ok</html>".to_vec() } else { s.random(200) };
+        let r = Request {
+            line: "POST /gate.php",
+            headers: &headers,
+            body: &body,
+            declared: "text/html",
+            reply: &reply,
+        };
+        request(&mut s, 60.0 + 120.0 * f64::from(i), CONTROLLER, &r);
+    }
+    s
+}
+
+/// A certificate that was made for this scenario by `openssl req -x509 -newkey ec -days 40000 -subj "/CN=Test Server CA"`.
+const CERTIFICATE: &[u8] = include_bytes!("certificate.der");
+
+fn tls_control() -> Script {
+    let mut s = begin(105);
+    for i in 0..4 {
+        let mut hello = vec![3, 3];
+        hello.extend(s.random(32));
+        hello.extend([0, 0, 4, 0xc0, 0x2b, 0xc0, 0x2f, 1, 0, 0, 8, 0, 10, 0, 4, 0, 2, 0, 29]);
+        let mut server = vec![3, 3];
+        server.extend(s.random(32));
+        server.extend([0, 0xc0, 0x2b, 0]);
+        let message =
+            |kind: u8, body: &[u8]| [&[kind, 0][..], &(body.len() as u16).to_be_bytes(), body].concat();
+        let record = |body: &[u8]| [&[0x16, 3, 3][..], &(body.len() as u16).to_be_bytes(), body].concat();
+        let long = |n: usize| (n as u32).to_be_bytes()[1..].to_vec();
+        let chain = [long(CERTIFICATE.len() + 3), long(CERTIFICATE.len()), CERTIFICATE.to_vec()].concat();
+        let flight = [message(2, &server), message(11, &chain), message(14, &[])].concat();
+        call(&mut s, 60.0 + 95.0 * f64::from(i), CONTROLLER, 4782)
+            .client(&record(&message(1, &hello)))
+            .server(&record(&flight))
+            .close();
+    }
+    s
+}
+
+fn raw_control() -> Script {
+    let mut s = begin(106);
+    for i in 0..12 {
+        let (ask, answer) = (s.random(69), s.random(200));
+        call(&mut s, 60.0 + 31.0 * f64::from(i) + f64::from(i * 7 % 5), CONTROLLER, 3396)
+            .client(&ask)
+            .server(&answer)
+            .close();
+    }
+    s
+}
+
+fn dns_tunnel() -> Script {
+    let mut s = begin(107);
+    for i in 0..200 {
+        let code: String = s.random(40).iter().map(|b| char::from(b'a' + b % 16)).collect();
+        dns(&mut s, 60.0 + 2.0 * f64::from(i), BOT, &format!("{code}.t.example.com"), Answer::NxDomain);
+    }
+    s
+}
+
+fn proxying() -> Script {
+    let mut s = begin(108);
+    for i in 0..5u32 {
+        let (up, down) = (s.random(3_000 + 500 * i as usize), s.random(40_000 + 9_000 * i as usize));
+        let t = 60.0 + 100.0 * f64::from(i);
+        let outside = End::new(&format!("198.19.7.{}", 9 + i), 40_000);
+        s.tcp(t, outside, End::new(BOT, 7_777)).open().client(&up).server(&down).wait(2.0).close();
+        call(&mut s, t + 0.1, &format!("198.18.90.{}", 1 + i), 443).client(&up).server(&down).close();
+    }
+    s
+}
+
+fn payload_download() -> Script {
+    let mut s = begin(109);
+    let mut program = b"MZ".to_vec();
+    program.extend(s.random(60_000));
+    let headers = "Host: 198.18.77.7\r\n";
+    let r = Request { line: "GET /a.jpg", headers, body: b"", declared: "image/jpeg", reply: &program };
+    request(&mut s, 60.0, CONTROLLER, &r);
+    s
+}
+
+fn horizontal_scan() -> Script {
+    let mut s = begin(110);
+    for i in 0..120u32 {
+        let to = End::new(&format!("198.{}.{}.{}", 18 + i % 2, i, 1 + i), 23);
+        let from = s.client(BOT);
+        let knock = s.tcp(60.0 + 0.7 * f64::from(i), from, to);
+        if i % 5 == 0 {
+            knock.refused()
+        } else {
+            knock.unanswered(1)
+        };
+    }
+    s
+}
+
+fn vertical_scan() -> Script {
+    let mut s = begin(111);
+    for port in 1..=60 {
+        let from = s.client(BOT);
+        s.tcp(60.0 + 0.3 * f64::from(port), from, End::new(CONTROLLER, port)).refused();
+    }
+    s
+}
+
+fn login_guessing() -> Script {
+    let mut s = begin(112);
+    for i in 0..40 {
+        let (ask, answer) = (s.random(300), s.random(500));
+        call(&mut s, 60.0 + 4.0 * f64::from(i), CONTROLLER, 22)
+            .server(b"SSH-2.0-OpenSSH_9.6\r\n")
+            .client(b"SSH-2.0-libssh_0.9\r\n")
+            .client(&ask)
+            .server(&answer)
+            .close();
+    }
+    s
+}
+
+fn flood() -> Script {
+    let mut s = begin(113);
+    let from = s.client(BOT);
+    for i in 0..8_000 {
+        let junk = s.random(64);
+        s.udp(60.0 + 0.0005 * f64::from(i), from, End::new(CONTROLLER, 80), &junk);
+    }
+    s
+}
+
+fn mining() -> Script {
+    let mut s = begin(114);
+    call(&mut s, 60.0, CONTROLLER, 3333)
+        .client(b"{\"id\":1,\"method\":\"mining.subscribe\",\"params\":[\"x/1.0\"]}\n")
+        .server(b"{\"id\":1,\"result\":[[\"mining.notify\",\"a\"],\"b\",4],\"error\":null}\n")
+        .wait(120.0)
+        .server(b"{\"id\":null,\"method\":\"mining.notify\",\"params\":[\"1\"]}\n")
+        .close();
+    s
+}
+
+fn click_run() -> Script {
+    let mut s = begin(115);
+    for i in 0..150u32 {
+        let headers = format!(
+            "Host: ads.shop{}.example\r\nUser-Agent: {FALSE_BROWSER}\r\nReferer: http://www.blog{}.example/\r\n",
+            i % 30,
+            i % 40
+        );
+        let r = Request {
+            line: "GET /click",
+            headers: &headers,
+            body: b"",
+            declared: "text/html",
+            reply: b"<html></html>",
+        };
+        request(&mut s, 60.0 + 2.0 * f64::from(i), &format!("198.18.100.{}", 1 + i % 30), &r);
+    }
+    s
+}
+
+fn exfiltration() -> Script {
+    let mut s = begin(116);
+    tls(&mut s, 50.0, BOT, End::new("198.18.60.1", 443), "api.ipify.org", 300);
+    call(&mut s, 60.0, CONTROLLER, 587)
+        .server(b"220 mail.example.net ESMTP\r\n")
+        .client(b"EHLO user-pc\r\n")
+        .server(b"250-mail.example.net\r\n250 AUTH LOGIN\r\n")
+        .client(b"AUTH LOGIN dXNlcg==\r\n")
+        .server(b"334 UGFzc3dvcmQ6\r\n")
+        .client(b"cGFzcw==\r\n")
+        .server(b"235 ok\r\n")
+        .client(b"MAIL FROM:<a@example.net>\r\n")
+        .server(b"250 ok\r\n")
+        .client(b"RCPT TO:<a@example.net>\r\n")
+        .server(b"250 ok\r\n")
+        .client(b"DATA\r\n")
+        .server(b"354 go ahead\r\n")
+        .client(b"Subject: PW_user-pc\r\n\r\nA message of a test scenario, sent nowhere.\r\n.\r\n")
+        .server(b"250 queued\r\n")
+        .close();
+    s
+}
