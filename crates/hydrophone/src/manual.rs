@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use behaviour::CATALOGUE;
+use behaviour::{ATTACK_VERSION, CATALOGUE};
 use clap::CommandFactory;
 use clap_complete::Shell;
-use verdict::Calibration;
+use verdict::{Calibration, ENOUGH, clopper_pearson};
 
 use crate::args::Args;
 use crate::{Exit, Failure};
@@ -18,7 +18,7 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
         for b in CATALOGUE {
             let manual = b.manual();
             let first = manual.lines().nth(1).unwrap_or_default().to_owned();
-            writeln!(out, "{:<24} {:<10} {first}", b.name, b.stage.name())?;
+            writeln!(out, "{:<24} {:<10} {:<22} {first}", b.name, b.stage.name(), b.attack.join(" "))?;
         }
         return Ok(Exit::Done);
     };
@@ -29,7 +29,13 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
             known.join(", ")
         )));
     };
-    writeln!(out, "# {}\n\nStage: {} · ATT&CK: {}\n", b.name, b.stage, b.attack.join(", "))?;
+    writeln!(
+        out,
+        "# {}\n\nStage: {} · ATT&CK v{ATTACK_VERSION}: {}\n",
+        b.name,
+        b.stage,
+        b.attack.join(", ")
+    )?;
     writeln!(out, "{}", b.manual())?;
     writeln!(
         out,
@@ -47,6 +53,21 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
             (None, Some(add)) => writeln!(out, "- {grade}: adds {add:+.1} dB{most}")?,
             (None, None) => {}
         }
+    }
+    let measured = calibration.measured();
+    writeln!(
+        out,
+        "\n## Measured\n\nOn {} clean host-days and {} infected hosts ({}, {}, version {}). The bound is Clopper and Pearson's upper\n95 %. A payoff stays assumed until {} clean host-days.\n",
+        measured.of.clean, measured.of.bots, measured.corpus, measured.date, measured.version, ENOUGH
+    )?;
+    for (grade, _) in calibration.grades(b.name) {
+        let n = measured.counts(b.name, grade);
+        let bound = 100.0 * clopper_pearson(n.clean, measured.of.clean, 0.95);
+        writeln!(
+            out,
+            "- {grade}: {} of {} clean host-days (at most {bound:.2} %), {} of {} infected hosts",
+            n.clean, measured.of.clean, n.bots, measured.of.bots
+        )?;
     }
     Ok(Exit::Done)
 }

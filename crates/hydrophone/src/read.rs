@@ -115,7 +115,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
         home: outcome.home.clone(),
         home_chosen: outcome.home_chosen.clone(),
         hosts_forgotten: outcome.hosts_forgotten,
-        calibration: Calibration::built_in().source().to_owned(),
+        calibration: Calibration::built_in().source(),
         ..CaptureLine::default()
     }
     .with_health(&outcome.health)

@@ -200,7 +200,7 @@ fn the_samples_are_what_the_testkit_makes() {
         total += committed.len();
         assert!(
             committed == make().pcapng(),
-            "{name}: run `cargo run --release -p hydrophone-testkit --bin samples -- samples`"
+            "{name}: run `cargo run --release -p hydrophone-testkit -- samples samples`"
         );
     }
     let office = std::fs::read(sample("office-day.pcapng.zst")).expect("a sample");

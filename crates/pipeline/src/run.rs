@@ -113,6 +113,22 @@ pub struct Sensed {
     pub interrupted: bool,
 }
 
+impl Sensed {
+    /// What a verdict must know of the capture as a whole.
+    pub fn facts(&self) -> CaptureFacts {
+        let (tcp, udp, other) = self.health.flows;
+        CaptureFacts {
+            first: self.health.first,
+            last: self.health.last,
+            dropped: self.health.dropped_by_capture,
+            packets: self.health.packets,
+            complete: self.failures.is_empty() && !self.interrupted,
+            backward: Duration::from_nanos(self.health.largest_backward_ns),
+            forgotten: (self.health.anomalies.of(Anomaly::FlowEvicted), tcp + udp + other),
+        }
+    }
+}
+
 /// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch. Either may be
 /// called on any thread, one call at a time.
 ///
@@ -201,18 +217,7 @@ pub fn run(options: &RunOptions, progress: impl FnMut(Progress) + Send) -> Resul
     let home = options.home.clone().map(Home::of);
     let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db);
     let sensed = sense(options, progress, |key, record| analyst.observe(record, key.at))?;
-    let facts = CaptureFacts {
-        first: sensed.health.first,
-        last: sensed.health.last,
-        dropped: sensed.health.dropped_by_capture,
-        packets: sensed.health.packets,
-        complete: sensed.failures.is_empty() && !sensed.interrupted,
-        backward: Duration::from_nanos(sensed.health.largest_backward_ns),
-        forgotten: {
-            let (tcp, udp, other) = sensed.health.flows;
-            (sensed.health.anomalies.of(Anomaly::FlowEvicted), tcp + udp + other)
-        },
-    };
+    let facts = sensed.facts();
     let (home, home_chosen) = analyst.home();
     Ok(Outcome {
         stories: analyst.stories(&facts),

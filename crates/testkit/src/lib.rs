@@ -19,6 +19,7 @@ mod script;
 
 pub use conversation::Tcp;
 pub use evasions::Evasion;
+pub use scenarios::MakeScript;
 pub use script::{End, Script};
 
 /// The host that the bot lives on in every scenario.

@@ -46,6 +46,8 @@ pub struct Analyst {
     settings: Settings,
     limits: AnalystLimits,
     prior_db: f64,
+    /// A stage whose behaviours look at nothing.
+    without: Option<Stage>,
     desk: Option<Desk>,
 }
 
@@ -92,6 +94,7 @@ impl FlowMemory {
 
 /// Everything that needs to know where home is.
 struct Desk {
+    without: Option<Stage>,
     how: String,
     lore: Lore,
     chronicle: Chronicle,
@@ -116,8 +119,16 @@ impl Analyst {
             settings,
             limits,
             prior_db,
+            without: None,
             desk: None,
         }
+    }
+
+    /// The same analyst blind to one stage: what a verdict owes to it (an ablation).
+    #[must_use]
+    pub const fn without(mut self, stage: Stage) -> Self {
+        self.without = Some(stage);
+        self
     }
 
     /// Looks at a record that became known at `at`. Records come in order.
@@ -143,6 +154,7 @@ impl Analyst {
             None => self.guess.home(),
         };
         let mut desk = Desk {
+            without: self.without,
             how,
             lore: Lore::new(home, self.limits.hosts),
             chronicle: Chronicle::default(),
@@ -237,6 +249,9 @@ impl Desk {
         mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>),
     ) {
         for ((index, detector), behaviour) in (0..).zip(&mut self.detectors).zip(CATALOGUE) {
+            if self.without == Some(behaviour.stage) {
+                continue;
+            }
             let mut scene = Scene {
                 now,
                 lore: &self.lore,
@@ -292,6 +307,7 @@ impl Desk {
             first: page.first,
             last: page.last,
             flows: page.flows,
+            days: page.days,
             verdict,
             level_db: best.level_db,
             level_at: (best.at != Timestamp::MIN).then_some(best.at),

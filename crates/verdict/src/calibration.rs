@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use record::{Evidence, Stage};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The part of the money that each stage's bet takes (DETECTION §1).
 pub const STAKE: f64 = 0.2;
@@ -34,10 +34,75 @@ struct StageCap {
     cap: f64,
 }
 
-/// The payoffs, read from `calibration.toml` at build time.
+/// How often a grade fired, as the evaluation counted it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counts {
+    /// Clean host-days.
+    pub clean: u64,
+    /// Infected hosts.
+    pub bots: u64,
+}
+
+/// What the evaluation measured, and on what: `calibration.toml`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// The corpus.
+    pub corpus: String,
+    /// The day, `YYYY-MM-DD`.
+    pub date: String,
+    /// The version that was measured.
+    pub version: String,
+    /// Host-days and hosts looked at.
+    pub of: Counts,
+    /// By behaviour and grade; what is missing never fired.
+    pub behaviour: BTreeMap<String, BTreeMap<String, Counts>>,
+}
+
+impl Measured {
+    /// How often a grade of a behaviour fired.
+    pub fn counts(&self, behaviour: &str, grade: &str) -> Counts {
+        self.behaviour.get(behaviour).and_then(|g| g.get(grade)).copied().unwrap_or_default()
+    }
+}
+
+/// Clean host-days from which on a measurement replaces an assumption (DETECTION §1).
+pub const ENOUGH: u64 = 1000;
+
+/// The upper (`0.95`) or lower (`0.05`) one-sided bound of a rate of which `n` of `of` were seen (Clopper and Pearson 1934).
+pub fn clopper_pearson(n: u64, of: u64, confidence: f64) -> f64 {
+    if of == 0 {
+        return if confidence > 0.5 { 1.0 } else { 0.0 };
+    }
+    let (n, of, upper) = (n.min(of), of, confidence > 0.5);
+    if (upper && n == of) || (!upper && n == 0) {
+        return if upper { 1.0 } else { 0.0 };
+    }
+    // P(X <= k) for X of `of` trials at rate p.
+    let below = |k: u64, p: f64| {
+        let (mut log, mut sum) = (of as f64 * (1.0 - p).ln(), 0.0);
+        for i in 0..=k {
+            sum += log.exp();
+            log += ((of - i) as f64 / (i + 1) as f64).ln() + (p / (1.0 - p)).ln();
+        }
+        sum
+    };
+    let (mut low, mut high) = (0.0f64, 1.0f64);
+    for _ in 0..60 {
+        let mid = f64::midpoint(low, high);
+        let too_low =
+            if upper { below(n, mid) > 1.0 - confidence } else { 1.0 - below(n - 1, mid) < confidence };
+        if too_low { low = mid } else { high = mid }
+    }
+    f64::midpoint(low, high)
+}
+
+/// The payoffs of `payoffs.toml`, and what `calibration.toml` measured, both read at build time.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Calibration {
-    source: String,
+    #[serde(skip)]
+    measured: Measured,
     stage: BTreeMap<String, StageCap>,
     behaviour: BTreeMap<String, BehaviourPayoffs>,
 }
@@ -59,19 +124,49 @@ impl Calibration {
     /// The calibration that was built in.
     pub fn built_in() -> &'static Self {
         static BUILT_IN: OnceLock<Calibration> = OnceLock::new();
-        // The file is part of the program and a test reads it: if it does not parse, nothing is worth anything.
-        BUILT_IN.get_or_init(|| {
-            toml::from_str(include_str!("../calibration.toml")).unwrap_or(Self {
-                source: "unreadable".into(),
-                stage: BTreeMap::new(),
-                behaviour: BTreeMap::new(),
-            })
-        })
+        BUILT_IN
+            .get_or_init(|| Self::read(include_str!("../payoffs.toml"), include_str!("../calibration.toml")))
     }
 
-    /// Where the values come from: `assumed`, or a corpus and date.
-    pub fn source(&self) -> &str {
-        &self.source
+    /// The files are part of the program and a test reads them: if they do not parse, nothing is worth anything.
+    fn read(payoffs: &str, measured: &str) -> Self {
+        let mut made: Self = toml::from_str(payoffs).unwrap_or(Self {
+            measured: Measured::default(),
+            stage: BTreeMap::new(),
+            behaviour: BTreeMap::new(),
+        });
+        made.measured = toml::from_str(measured).unwrap_or_default();
+        if made.measured.of.clean >= ENOUGH {
+            made.bind();
+        }
+        made
+    }
+
+    /// No base pays more than the measured upper bound of its rate allows.
+    fn bind(&mut self) {
+        for (name, behaviour) in &mut self.behaviour {
+            for (grade, payoff) in &mut behaviour.grades {
+                let counts = self.measured.counts(name, grade);
+                let p0 = clopper_pearson(counts.clean, self.measured.of.clean, 0.95);
+                let fair = 10.0 * (1.0 - STAKE + STAKE * behaviour.share / p0).log10();
+                payoff.db = payoff.db.map(|db| db.min(fair));
+            }
+        }
+    }
+
+    /// Where the values come from: `assumed`, or the corpus and date of what was measured.
+    pub fn source(&self) -> String {
+        let m = &self.measured;
+        if m.of.clean >= ENOUGH {
+            format!("at most what {} clean host-days allow ({}, {})", m.of.clean, m.corpus, m.date)
+        } else {
+            "assumed".to_owned()
+        }
+    }
+
+    /// What the evaluation measured.
+    pub const fn measured(&self) -> &Measured {
+        &self.measured
     }
 
     /// The cap of a stage in decibans.
@@ -125,7 +220,8 @@ mod tests {
     #[test]
     fn every_behaviour_is_calibrated_and_the_shares_sum_to_one() {
         let calibration = Calibration::built_in();
-        assert_eq!(calibration.source(), "assumed");
+        assert_eq!(calibration.source() == "assumed", calibration.measured().of.clean < ENOUGH);
+        assert!(!calibration.measured().date.is_empty(), "calibration.toml parses");
         for stage in Stage::ALL {
             let sum: f64 = CATALOGUE
                 .iter()
@@ -136,6 +232,40 @@ mod tests {
             assert!(calibration.cap(stage) > 0.0);
         }
         assert_eq!(calibration.behaviour.len(), CATALOGUE.len());
+    }
+
+    #[test]
+    fn bounds_of_a_rate() {
+        // n = 0: 1 − 0.05^(1/N), about 3/N.
+        for of in [10u64, 100, 1000] {
+            let exact = 1.0 - 0.05f64.powf(1.0 / of as f64);
+            assert!((clopper_pearson(0, of, 0.95) - exact).abs() < 1e-9, "{of}");
+            assert!(clopper_pearson(0, of, 0.05).abs() < 1e-12);
+        }
+        // Tables: 5 of 50, one-sided 95 %: 0.0402 to 0.1990.
+        assert!((clopper_pearson(5, 50, 0.95) - 0.1990).abs() < 5e-4, "{}", clopper_pearson(5, 50, 0.95));
+        assert!((clopper_pearson(5, 50, 0.05) - 0.0402).abs() < 5e-4, "{}", clopper_pearson(5, 50, 0.05));
+        assert!((clopper_pearson(50, 50, 0.95) - 1.0).abs() < 1e-12);
+        assert!((clopper_pearson(0, 0, 0.95) - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn enough_measurement_binds_what_is_assumed() {
+        let measured = |clean: u64| {
+            format!(
+                "corpus = \"x\"\ndate = \"2026-01-01\"\nversion = \"0\"\nof = {{ clean = {clean}, bots = 0 }}\n\
+                 [behaviour.smtp_probe]\nattempts = {{ clean = 40, bots = 0 }}"
+            )
+        };
+        let payoffs = include_str!("../payoffs.toml");
+        let db = |c: &Calibration, b: &str, g: &str| c.behaviour[b].grades[g].db.unwrap();
+        let few = Calibration::read(payoffs, &measured(ENOUGH - 1));
+        let many = Calibration::read(payoffs, &measured(ENOUGH));
+        assert!((db(&few, "smtp_probe", "attempts") - 11.0).abs() < 1e-9);
+        assert_eq!(few.source(), "assumed");
+        assert!(db(&many, "smtp_probe", "attempts") < 5.0, "40 of 1,000 clean host-days do it");
+        assert!(many.source().contains("1000"));
+        assert!((db(&many, "port_imposter", "imposter") - 3.0).abs() < 1e-9, "never more than assumed");
     }
 
     #[test]

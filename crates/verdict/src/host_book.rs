@@ -10,6 +10,7 @@ use crate::story::Names;
 
 /// Ethernet addresses and names remembered of one host.
 const MAX_NAMES: usize = 8;
+const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// One local host.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +20,9 @@ pub struct HostPage {
     pub macs: BTreeMap<Mac, (Timestamp, Timestamp)>,
     pub names: BTreeMap<String, (Timestamp, Timestamp)>,
     pub flows: u64,
+    /// Days since its first packet on which it said something, and the last of them.
+    pub days: u32,
+    day: u64,
     pub tcp: u64,
     pub one_sided: u64,
     pub midstream: u64,
@@ -77,6 +81,10 @@ impl HostBook {
             page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
             page.last = page.last.max(Some(c.last));
             page.flows += 1;
+            let day = c.ts.since(page.first.unwrap_or(c.ts)).as_secs() / DAY_SECS;
+            if page.days == 0 || day > page.day {
+                (page.days, page.day) = (page.days + 1, day);
+            }
             page.bytes += c.bytes.iter().sum::<u64>();
             page.missed += c.missed_bytes.iter().sum::<u64>();
             if c.tuple.transport == Transport::Tcp {

@@ -245,7 +245,7 @@ fn item(e: &Evidence, roles: &[RoleSeen]) -> Item {
         parts: payoff.parts,
         payoff_db: payoff.db,
         p0: payoff.p0,
-        p0_source: calibration.source().to_owned(),
+        p0_source: calibration.source(),
         discounts,
         db,
         gain: if factor == 0.0 { 0.0 } else { gain(db) },

@@ -1,7 +1,7 @@
 //! What does it add up to?
 //!
 //! Each behaviour that fires wins a bet against "this host is clean". The payoffs are in decibans, come from
-//! `calibration.toml`, and add up exactly: what is shown for a host is its level.
+//! `payoffs.toml`, bound by what `calibration.toml` measured, and add up exactly: what is shown for a host is its level.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ mod roles;
 mod story;
 
 pub use analyst::{Analyst, AnalystLimits};
-pub use calibration::{Calibration, GradePayoff};
+pub use calibration::{Calibration, Counts, ENOUGH, GradePayoff, Measured, clopper_pearson};
 pub use roles::{Role, RoleSeen};
 pub use story::{
     CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict,

@@ -169,6 +169,8 @@ pub struct HostStory {
     pub last: Option<Timestamp>,
     /// Flows it had a part in.
     pub flows: u64,
+    /// Days, counted from its first packet, on which it said something.
+    pub days: u32,
     /// The verdict in words.
     pub verdict: Verdict,
     /// The level in decibans: the highest reached, and the sum of the stages and what was carried.

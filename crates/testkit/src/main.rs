@@ -1,0 +1,38 @@
+//! The project's own tools: `cargo run --release -p hydrophone-testkit -- evaluate MANIFEST`.
+
+mod tables;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use testkit::{evaluate, office, scenarios};
+
+const USAGE: &str = "usage: testkit evaluate [MANIFEST]   measures, and writes docs/evaluation.md, docs/evaluation.csv,\n\
+     \u{20}                                 docs/blind-spots.md and crates/verdict/calibration.toml\n\
+     \u{20}      testkit samples FOLDER        writes the captures under samples/";
+
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    match args.next().as_deref() {
+        Some("evaluate") => {
+            let manifest = args
+                .next()
+                .map(PathBuf::from)
+                .or_else(evaluate::corpus)
+                .context("no corpus: name its manifest, or set HYDROPHONE_CORPUS")?;
+            tables::write(&manifest, Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").as_path())
+        }
+        Some("samples") => samples(Path::new(&args.next().context(USAGE)?)),
+        _ => bail!(USAGE),
+    }
+}
+
+fn samples(dir: &Path) -> anyhow::Result<()> {
+    for (name, make) in scenarios::ALL {
+        std::fs::write(dir.join(format!("{name}.pcapng")), make().pcapng())?;
+    }
+    let (script, _) = office::day(Some(&scenarios::Variant::newer()));
+    let packed = zstd::stream::encode_all(&script.pcapng()[..], 19)?;
+    std::fs::write(dir.join("office-day.pcapng.zst"), packed)?;
+    Ok(())
+}
