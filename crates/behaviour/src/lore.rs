@@ -2,9 +2,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, Dns, Record, Service, Timestamp};
+use record::{Conn, ConnPhase, Dns, Evidence, Record, Service, Timestamp};
 
 use crate::Home;
+use crate::expectations::{Called, Expectation, Expectations};
+use crate::intel::Intel;
 use crate::table::{HostTable, SeededSet};
 
 /// How long a name stays known for an address (DETECTION §4.5: "never resolved by DNS in 24 h").
@@ -31,6 +33,7 @@ pub enum Application {
 struct HostLore {
     mx: VecDeque<(Timestamp, String)>,
     applications: BTreeMap<Application, Timestamp>,
+    called: Called,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +50,8 @@ pub struct Lore {
     remotes: HostTable<RemoteLore>,
     locals: SeededSet<IpAddr>,
     most_locals: usize,
+    expectations: Expectations,
+    intel: Intel,
 }
 
 impl Lore {
@@ -58,7 +63,34 @@ impl Lore {
             remotes: HostTable::new(hosts.saturating_mul(8)),
             locals: SeededSet::default(),
             most_locals: hosts,
+            expectations: Expectations::default(),
+            intel: Intel::default(),
         }
+    }
+
+    /// Takes what the people who run the network expect.
+    pub fn expect(&mut self, expectations: Expectations) {
+        self.expectations = expectations;
+    }
+
+    /// Takes the user's lists of indicators.
+    pub fn inform(&mut self, intel: Intel) {
+        self.intel = intel;
+    }
+
+    /// The user's lists of indicators.
+    pub const fn intel(&self) -> &Intel {
+        &self.intel
+    }
+
+    /// The name of the expectation that evidence fulfils, if it does.
+    pub fn expected(&self, evidence: &Evidence) -> Option<String> {
+        if self.expectations.is_empty() {
+            return None;
+        }
+        let nobody = Called::default();
+        let called = self.hosts.get(evidence.host).map_or(&nobody, |h| &h.called);
+        self.expectations.of(evidence, called).map(Expectation::told)
     }
 
     /// The local networks.
@@ -71,6 +103,13 @@ impl Lore {
         match record {
             Record::Dns(dns) => self.learn_dns(dns, now),
             Record::Conn(conn) => self.learn_conn(conn, now),
+            Record::Dhcp(d) if !self.expectations.is_empty() => {
+                if let (Some(ip), Some(name)) = (d.ip, &d.host_name) {
+                    let called = &mut self.hosts.of(ip, now).called;
+                    called.name(name);
+                    called.mac(d.mac);
+                }
+            }
             _ => {}
         }
     }
@@ -102,6 +141,12 @@ impl Lore {
             if local && self.locals.len() < self.most_locals {
                 self.locals.insert(ip);
             }
+        }
+        if !self.expectations.is_empty()
+            && local[0]
+            && let Some(mac) = conn.mac[0]
+        {
+            self.hosts.of(orig, now).called.mac(mac);
         }
         if local[0] && !local[1] && self.home.is_external(resp) {
             let users = &mut self.remotes.of(resp, now).users;

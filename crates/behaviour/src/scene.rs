@@ -157,7 +157,7 @@ impl Scene<'_> {
         fire.packets.truncate(MAX_PROOF);
         fire.flows.truncate(MAX_PROOF);
         fire.remotes.truncate(MAX_REMOTES);
-        let evidence = Evidence {
+        let mut evidence = Evidence {
             host: fire.host,
             stage: self.stage,
             behaviour: Cow::Borrowed(self.behaviour),
@@ -178,7 +178,14 @@ impl Scene<'_> {
             community_ids: Vec::new(),
             remotes: fire.remotes,
             facts: fire.facts.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect(),
+            expected: None,
         };
+        evidence.expected = self.lore.expected(&evidence);
+        if evidence.expected.is_some() {
+            // What is expected leads to nothing.
+            self.evidence.push(evidence);
+            return;
+        }
         self.chronicle.note(self.stage, self.behaviour, &evidence);
         self.evidence.push(evidence);
     }

@@ -89,6 +89,12 @@ pub struct Read {
     /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
+    /// What is expected of hosts (TOML); what fulfils it counts for nothing, and is counted (see docs/manual.md)
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Your own lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)
+    #[arg(long, value_name = "PATH")]
+    pub intel: Vec<PathBuf>,
     /// End with exit code 1 if a host is at this level or above
     #[arg(long, value_name = "LEVEL")]
     pub fail_on: Option<Level>,
@@ -124,4 +130,7 @@ pub struct Explain {
     pub case: PathBuf,
     /// The host's address
     pub host: std::net::IpAddr,
+    /// Judge anew under these expectations (TOML), without reading the capture again
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use crate::args::Explain;
-use crate::{Exit, Failure, case};
+use crate::{Exit, Failure, case, knowledge};
 
 pub fn run(args: &Explain) -> Result<Exit, Failure> {
     let (capture, stories) = case::read(&args.case).map_err(Failure::input)?;
@@ -17,6 +17,9 @@ pub fn run(args: &Explain) -> Result<Exit, Failure> {
             if stories.len() > known.len() { ", …" } else { "" }
         )));
     };
+    let expectations = knowledge::expectations(args.expect.as_deref())?;
+    let anew = args.expect.is_some().then(|| story.expecting(&expectations));
+    let story = anew.as_ref().unwrap_or(story);
     anstream::stdout().lock().write_all(report::explain(&capture, story).as_bytes())?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ mod args;
 mod case;
 mod config;
 mod explain;
+mod knowledge;
 mod manual;
 mod read;
 mod selftest;

@@ -14,7 +14,7 @@ use verdict::Calibration;
 
 use crate::args::{Colour, Read};
 use crate::config::Config;
-use crate::{Exit, Failure, case};
+use crate::{Exit, Failure, case, knowledge};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -34,6 +34,8 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
         }
     }
+    let expectations = knowledge::expectations(args.expect.as_deref())?;
+    let (intel, passed_over) = knowledge::intel(&args.intel)?;
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     // Only the first handler counts; without one an interrupt ends the program, which loses the report but nothing else.
@@ -45,14 +47,18 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         memory: config.memory().map_err(Failure::usage)?,
         settings: config.behaviour.clone(),
         prior_db: config.prior_db,
+        expectations: expectations.clone(),
+        intel,
         stop,
     };
     let bar = bar(args);
-    let outcome = run_pipeline(&options, |p| show(&bar, p)).map_err(|e| match e {
+    let mut outcome = run_pipeline(&options, |p| show(&bar, p)).map_err(|e| match e {
         pipeline::RunError::Input(e) => Failure::input(e),
         pipeline::RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
     })?;
     bar.finish_and_clear();
+    outcome.notices.extend(passed_over);
+    outcome.notices.extend(knowledge::unused(&expectations, &outcome));
     let capture = capture_line(&outcome, args.output.is_some());
     let lines = lines(&capture, &outcome);
     if let Some(dir) = &args.output {

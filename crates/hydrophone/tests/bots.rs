@@ -44,6 +44,8 @@ fn every_behaviour_beyond_the_study_has_a_scenario() {
         "spam_update_cycle",
         "story_order",
         "quick_succession",
+        // It needs a list of the user's: `tests/knowledge.rs`.
+        "known_indicator",
     ];
     for b in behaviour::CATALOGUE {
         let has = bots::ALL.iter().any(|(name, _)| *name == b.name);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use behaviour::{Home, Settings};
+use behaviour::{Expectations, Home, Intel, Settings};
 use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
 use ipnet::IpNet;
 use record::{Anomaly, Health, Record, RecordKey, Timestamp};
@@ -33,6 +33,10 @@ pub struct RunOptions {
     pub settings: Settings,
     /// What one believes of a host before looking, in decibans.
     pub prior_db: f64,
+    /// What is expected of hosts.
+    pub expectations: Expectations,
+    /// The user's lists of indicators.
+    pub intel: Intel,
     /// Set from outside to stop early.
     pub stop: Arc<AtomicBool>,
 }
@@ -189,6 +193,8 @@ impl RunOptions {
             memory: Self::MEMORY,
             settings: Settings::default(),
             prior_db: Self::PRIOR_DB,
+            expectations: Expectations::default(),
+            intel: Intel::default(),
             stop: Arc::default(),
         }
     }
@@ -215,7 +221,8 @@ impl RunOptions {
 pub fn run(options: &RunOptions, progress: impl FnMut(Progress) + Send) -> Result<Outcome, RunError> {
     let limits = options.budget()?.analyst;
     let home = options.home.clone().map(Home::of);
-    let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db);
+    let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db)
+        .knowing(options.expectations.clone(), options.intel.clone());
     let sensed = sense(options, progress, |key, record| analyst.observe(record, key.at))?;
     let facts = sensed.facts();
     let (home, home_chosen) = analyst.home();

@@ -152,6 +152,9 @@ pub struct Evidence {
     pub remotes: Vec<IpAddr>,
     /// Further values for a reader.
     pub facts: BTreeMap<Cow<'static, str>, FactValue>,
+    /// The expectation that it fulfils; then it counts for nothing, and is counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
 }
 
 /// How near a behaviour came to firing without doing so.

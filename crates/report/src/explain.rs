@@ -2,14 +2,16 @@
 
 use std::fmt::Write;
 
+use std::collections::BTreeMap;
+
 use behaviour::CATALOGUE;
-use record::FactValue;
+use record::{FactValue, PacketId};
 use verdict::{HostStory, Verdict};
 
 use crate::json::CaptureLine;
 use crate::plain::clean;
 use crate::prose::describe;
-use crate::terminal::trimmed;
+use crate::terminal::{suppressed, trimmed};
 
 /// Explains a host: every stage's bet with its items, payoffs, discounts and caps, the sum, what would change it, the
 /// nearest miss of each silent behaviour, and what could not be seen.
@@ -73,6 +75,7 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         s.posterior_db - s.level_db,
         s.posterior_db
     );
+    waterfall(&mut out, s);
     let _ = writeln!(out, "\nWhat was seen, in time order:");
     for e in &s.evidence {
         let v = &e.evidence;
@@ -90,6 +93,9 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         if !numbers.is_empty() {
             let _ = writeln!(out, "      packets {}", numbers.join(" "));
         }
+        for check in checks(capture, &v.packets) {
+            let _ = writeln!(out, "      check: {check}");
+        }
         for (name, value) in &v.facts {
             let _ = writeln!(out, "      {name}: {}", fact(value));
         }
@@ -99,6 +105,15 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     }
     if s.evidence_dropped > 0 {
         let _ = writeln!(out, "  and {} more that were not kept", s.evidence_dropped);
+    }
+    if !s.suppressed.is_empty() {
+        let _ = writeln!(out, "\nWhat was seen and is expected (it counts for nothing):");
+        for line in suppressed(s) {
+            let _ = writeln!(out, "  {line}");
+        }
+        for e in &s.suppressed {
+            let _ = writeln!(out, "  {}  {:<10} {}", e.started, e.stage.name(), describe(e));
+        }
     }
     let _ = writeln!(out, "\nWhen each verdict was first reached:");
     for (verdict, at) in &s.reached {
@@ -111,6 +126,9 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     for c in &s.would_change {
         let _ = writeln!(out, "  without {}: {:+.1} dB, {}", c.without, c.level_db, c.verdict);
     }
+    if let Some(c) = &s.without_lists {
+        let _ = writeln!(out, "  without {}: {:+.1} dB, {}", c.without, c.level_db, c.verdict);
+    }
     why_not(&mut out, s);
     benign(&mut out, s);
     let _ = writeln!(out, "\nWhat could not be seen:");
@@ -121,6 +139,46 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         let _ = writeln!(out, "  nothing that would matter is known to be missing");
     }
     out
+}
+
+/// How the level comes about, stage by stage, to the last tenth.
+fn waterfall(out: &mut String, s: &HostStory) {
+    let _ = writeln!(out, "\nHow it adds up (each mark is 2 dB):");
+    let mut sum = 0.0;
+    let mut step = |out: &mut String, what: &str, db: f64| {
+        let before = sum;
+        sum += db;
+        let at = |v: f64| (v.max(0.0) / 2.0).round() as usize;
+        let (low, high) = (at(f64::min(before, sum)), at(f64::max(before, sum)));
+        let mark = if db < 0.0 { "-" } else { "#" };
+        let bar = format!("{}{}", " ".repeat(low), mark.repeat((high - low).max(usize::from(db != 0.0))));
+        // Sums of tenths: what floating point leaves behind is not shown.
+        let shown = (sum * 10.0).round() / 10.0 + 0.0;
+        let _ = writeln!(out, "  {what:<10} {db:+6.1} {shown:+7.1}  {bar}");
+    };
+    if s.carried_db > 0.0 {
+        step(out, "carried", s.carried_db);
+    }
+    for (stage, score) in &s.stages {
+        step(out, stage.name(), score.db);
+    }
+    let _ = writeln!(out, "  level             {:+7.1}", s.level_db);
+}
+
+/// How to see the packets for oneself: a command for each capture that they lie in.
+fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
+    let mut by_file: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for p in packets {
+        by_file.entry(p.file()).or_default().push(p.number().to_string());
+    }
+    by_file
+        .into_iter()
+        .filter_map(|(file, numbers)| {
+            let path = &capture.inputs.get(file as usize)?.path;
+            let quoted = clean(path).replace('\'', "'\\''");
+            Some(format!("tshark -r '{quoted}' -Y 'frame.number in {{{}}}'", numbers.join(",")))
+        })
+        .collect()
 }
 
 fn why_not(out: &mut String, s: &HostStory) {

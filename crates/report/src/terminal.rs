@@ -82,8 +82,11 @@ pub fn terminal(capture: &CaptureLine, stories: &[HostStory], detail: Detail, co
         host(&mut out, story, days, &paint);
     }
     if !stories.iter().any(|s| s.verdict >= Verdict::Suspicious) && !stories.is_empty() {
-        let _ = writeln!(out, "\n{}", paint.bold("No host did anything that a bot does."));
+        let seen = stories.iter().any(|s| !s.evidence.is_empty());
+        let words = if seen { "No host is suspicious." } else { "No host did anything that a bot does." };
+        let _ = writeln!(out, "\n{}", paint.bold(words));
     }
+    below(&mut out, stories, days, &paint);
     rest(&mut out, stories, detail, &paint);
     out
 }
@@ -281,6 +284,10 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
             s.roles.iter().map(|r| format!("{} ({})", r.role, clean(&r.because))).collect();
         let _ = writeln!(out, "  role: {}", roles.join(", "));
     }
+    if let Some(without) = &s.without_lists {
+        let _ =
+            writeln!(out, "  without lists of indicators: {:+.1} dB, {}", without.level_db, without.verdict);
+    }
     for change in s.would_change.iter().take(1) {
         let still = if change.verdict == s.verdict { "still " } else { "" };
         let _ = writeln!(
@@ -348,6 +355,41 @@ fn note(n: &Note, days: bool) -> String {
             clock(*likely_at, days)
         ),
     }
+}
+
+/// Hosts of which something was seen that is not enough: a line each.
+fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
+    let these: Vec<&HostStory> =
+        stories.iter().filter(|s| s.verdict < Verdict::Suspicious && !s.evidence.is_empty()).collect();
+    if !these.is_empty() {
+        let _ = writeln!(out, "\nseen, and not enough to be suspicious:");
+    }
+    for s in these.iter().take(ADDRESSES) {
+        let mut what: Vec<&str> = s.evidence.iter().map(|e| e.evidence.behaviour.as_ref()).collect();
+        what.sort_unstable();
+        what.dedup();
+        let also: Vec<String> =
+            s.findings.iter().map(|f| format!("{} since {}", clean(&f.kind), clock(f.since, days))).collect();
+        let also = if also.is_empty() { String::new() } else { format!(" · {}", also.join(", ")) };
+        let _ = writeln!(out, "  {}  {:+.1} dB  {}{also}", s.host, s.level_db, paint.dim(&what.join(", ")));
+    }
+    if these.len() > ADDRESSES {
+        let _ = writeln!(out, "  … ({} more)", these.len() - ADDRESSES);
+    }
+    for s in stories {
+        for line in suppressed(s) {
+            let _ = writeln!(out, "  {}  {line}", s.host);
+        }
+    }
+}
+
+/// What is expected, counted by expectation.
+pub(crate) fn suppressed(s: &HostStory) -> Vec<String> {
+    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for e in &s.suppressed {
+        *counts.entry(e.expected.as_deref().unwrap_or_default()).or_default() += 1;
+    }
+    counts.into_iter().map(|(by, n)| format!("{n} suppressed by {}", clean(by))).collect()
 }
 
 fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) {

@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{
-    CATALOGUE, Chronicle, Detector, Home, HomeGuess, Lore, NearMisses, Scene, SeededMap, Settings, detectors,
-    outbound,
+    CATALOGUE, Chronicle, Detector, Expectations, Home, HomeGuess, Intel, Lore, NearMisses, Scene, SeededMap,
+    Settings, detectors, outbound,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
@@ -48,6 +48,8 @@ pub struct Analyst {
     prior_db: f64,
     /// A stage whose behaviours look at nothing.
     without: Option<Stage>,
+    expectations: Expectations,
+    intel: Intel,
     desk: Option<Desk>,
 }
 
@@ -120,8 +122,18 @@ impl Analyst {
             limits,
             prior_db,
             without: None,
+            expectations: Expectations::default(),
+            intel: Intel::default(),
             desk: None,
         }
+    }
+
+    /// The same analyst, who knows what is expected of hosts and has the user's lists of indicators.
+    #[must_use]
+    pub fn knowing(mut self, expectations: Expectations, intel: Intel) -> Self {
+        self.expectations = expectations;
+        self.intel = intel;
+        self
     }
 
     /// The same analyst blind to one stage: what a verdict owes to it (an ablation).
@@ -153,10 +165,13 @@ impl Analyst {
             Some(home) => (home, "as given".to_owned()),
             None => self.guess.home(),
         };
+        let mut lore = Lore::new(home, self.limits.hosts);
+        lore.expect(std::mem::take(&mut self.expectations));
+        lore.inform(std::mem::take(&mut self.intel));
         let mut desk = Desk {
             without: self.without,
             how,
-            lore: Lore::new(home, self.limits.hosts),
+            lore,
             chronicle: Chronicle::default(),
             detectors: detectors(&self.settings, self.limits.hosts),
             roles: Roles::new(self.limits.hosts),
@@ -317,8 +332,10 @@ impl Desk {
             findings: findings(&evidence, &roles),
             notes: notes(&evidence, ledger.reached(), &page),
             would_change: Ledger::would_change(&best),
+            without_lists: Ledger::without_lists(&best),
             stages: best.stages,
             evidence_dropped: ledger.dropped(),
+            suppressed: ledger.suppressed().to_vec(),
             evidence,
             roles,
             near,
@@ -387,7 +404,7 @@ fn unseen(page: &HostPage, capture: &CaptureFacts) -> Vec<String> {
     reasons
 }
 
-fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Finding> {
+pub(crate) fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Finding> {
     let mut found = Vec::new();
     let mail = roles.iter().any(|r| matches!(r.role, Role::MailServer | Role::MailSender));
     let first = |behaviour: &str, key: &str| {
@@ -410,6 +427,25 @@ fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Findi
         .any(|e| count(e, "messages") + count(e, "encrypted_sessions") > 0);
     add("spam source", "spam_run", first("spam_run", "volume").filter(|_| !mail && handed_over));
     add("Kraken (Oderoor/Bobax, 2008)", "generated_names", first("generated_names", "exact"));
+    for (kind, behaviour) in [
+        ("DNS tunnel", "dns_tunnel"),
+        ("IRC bot", "irc_control"),
+        ("relay for others", "proxying"),
+        ("scanner", "horizontal_scan"),
+        ("port scanner", "vertical_scan"),
+        ("password guesser", "login_guessing"),
+        ("flooder", "flood"),
+        ("mining", "mining"),
+        ("click fraud", "click_run"),
+        ("beacon", "beacon"),
+    ] {
+        // A single regular caller is no finding, a clockwork is.
+        let told = |e: &&crate::ScoredEvidence| {
+            e.evidence.behaviour == behaviour
+                && (behaviour != "beacon" || e.evidence.grades.iter().any(|g| g.name == "clockwork"))
+        };
+        add(kind, behaviour, evidence.iter().find(told).map(|e| e.evidence.started));
+    }
     add("Kraken (Oderoor/Bobax, 2008)", "kraken_frames", first("kraken_frames", "frames"));
     found
 }

@@ -40,6 +40,7 @@ pub struct Ledger {
     items: BTreeMap<ItemKey, Evidence>,
     remembered: BTreeMap<ItemKey, Evidence>,
     evidence: Vec<Evidence>,
+    suppressed: Vec<Evidence>,
     dropped: u64,
     best: Option<Snapshot>,
     reached: BTreeMap<Verdict, Timestamp>,
@@ -53,6 +54,14 @@ fn tenths(db: f64) -> f64 {
 impl Ledger {
     /// Takes evidence and settles the bets anew.
     pub fn add(&mut self, evidence: Evidence, first_seen: Timestamp, roles: &[RoleSeen]) {
+        if evidence.expected.is_some() {
+            if self.suppressed.len() < MAX_EVIDENCE {
+                self.suppressed.push(evidence);
+            } else {
+                self.dropped += 1;
+            }
+            return;
+        }
         let now = evidence.ts;
         self.turn_days(first_seen, now, roles);
         let key = (evidence.stage, evidence.behaviour.clone(), evidence.key.clone());
@@ -156,6 +165,11 @@ impl Ledger {
         &self.reached
     }
 
+    /// What was seen and is expected.
+    pub fn suppressed(&self) -> &[Evidence] {
+        &self.suppressed
+    }
+
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
@@ -171,29 +185,40 @@ impl Ledger {
         all
     }
 
+    /// What the verdict would be without some items.
+    fn without(snapshot: &Snapshot, name: String, gone: impl Fn(Stage, &Item) -> bool) -> WouldChange {
+        let mut stages = snapshot.stages.clone();
+        for (stage, score) in &mut stages {
+            if score.items.iter().any(|i| gone(*stage, i)) {
+                let left: Vec<Item> = score.items.iter().filter(|i| !gone(*stage, i)).cloned().collect();
+                *score = total(*stage, left);
+            }
+        }
+        let level_db = tenths(snapshot.carried_db + stages.values().map(|s| s.db).sum::<f64>());
+        let memory = stages.iter().map(|(s, score)| (*s, score.db)).collect();
+        let two = stages.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
+        WouldChange { without: name, level_db, verdict: judge(level_db, &memory, &stages, two) }
+    }
+
+    /// Where it would stand without the user's lists of indicators, if they count.
+    pub fn without_lists(snapshot: &Snapshot) -> Option<WouldChange> {
+        let listed = |_: Stage, i: &Item| i.behaviour == "known_indicator";
+        let any = snapshot.stages.iter().any(|(s, score)| score.items.iter().any(|i| listed(*s, i)));
+        any.then(|| Self::without(snapshot, "lists of indicators".into(), listed))
+    }
+
     /// What the verdict would be without each of the three strongest items.
     pub fn would_change(snapshot: &Snapshot) -> Vec<WouldChange> {
         let mut items: Vec<(Stage, &Item)> =
             snapshot.stages.iter().flat_map(|(s, score)| score.items.iter().map(move |i| (*s, i))).collect();
         items.sort_by(|a, b| b.1.db.total_cmp(&a.1.db).then(a.0.cmp(&b.0)));
-        let mut changes = Vec::new();
-        for (stage, gone) in items.into_iter().take(3).filter(|(_, i)| i.db > 0.0) {
-            let mut stages = snapshot.stages.clone();
-            if let Some(score) = stages.get_mut(&stage) {
-                let left: Vec<Item> = score.items.iter().filter(|i| *i != gone).cloned().collect();
-                *score = total(stage, left);
-            }
-            let level_db = tenths(snapshot.carried_db + stages.values().map(|s| s.db).sum::<f64>());
-            let memory = stages.iter().map(|(s, score)| (*s, score.db)).collect();
-            let two = stages.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
-            let verdict = judge(level_db, &memory, &stages, two);
-            changes.push(WouldChange {
-                without: format!("{}/{}", gone.behaviour, gone.key),
-                level_db,
-                verdict,
-            });
-        }
-        changes
+        let strongest = items.into_iter().take(3).filter(|(_, i)| i.db > 0.0);
+        strongest
+            .map(|(stage, gone)| {
+                let name = format!("{}/{}", gone.behaviour, gone.key);
+                Self::without(snapshot, name, |s, i| s == stage && i == gone)
+            })
+            .collect()
     }
 }
 
@@ -284,6 +309,12 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
         "beacon" => add(has(Role::Monitor), "role: monitor", 0.2),
         "tls_control" => add(has(Role::VpnUser), "role: VPN user", 0.5),
         "dns_tunnel" => add(has(Role::Resolver), "role: resolver", 0.2),
+        "known_indicator" => {
+            if let Some(FactValue::Number(trust)) = e.facts.get("trust") {
+                add(*trust < 1.0, "the list's trust", *trust);
+            }
+            add(fact("stale"), "the list is older than 90 days, or has no date", 0.5);
+        }
         "same_remote_chain" => {
             add(has(Role::P2pUser), "role: P2P user", 0.5);
             add(has(Role::VpnUser), "role: VPN user", 0.5);
@@ -356,6 +387,7 @@ mod tests {
             community_ids: vec![],
             remotes: vec![],
             facts: BTreeMap::new(),
+            expected: None,
         }
     }
 

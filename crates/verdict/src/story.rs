@@ -3,10 +3,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use behaviour::{Called, Expectation, Expectations};
 use record::{Evidence, NearMiss, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::RoleSeen;
+use crate::analyst::findings;
+use crate::ledger::Ledger;
 
 /// The verdict in words, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -189,6 +192,12 @@ pub struct HostStory {
     pub evidence: Vec<ScoredEvidence>,
     /// Evidence beyond the number that is kept.
     pub evidence_dropped: u64,
+    /// What was seen and is expected: it counts for nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suppressed: Vec<Evidence>,
+    /// Where it would stand without the user's lists of indicators, if they count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub without_lists: Option<WouldChange>,
     /// Other findings.
     pub findings: Vec<Finding>,
     /// Roles.
@@ -201,6 +210,60 @@ pub struct HostStory {
     pub would_change: Vec<WouldChange>,
     /// Why nothing can be said, or what could not be seen.
     pub unseen: Vec<String>,
+}
+
+impl HostStory {
+    /// The same host under other expectations: what is expected now is taken out of the arithmetic, what is no longer is taken in. How
+    /// close stages lay and in which order they came is not known anew; where anything changes, those two bets are off.
+    #[must_use]
+    pub fn expecting(&self, expectations: &Expectations) -> Self {
+        let called = Called {
+            macs: self.names.macs.clone(),
+            names: self.names.host_names.iter().map(|n| n.to_ascii_lowercase()).collect(),
+        };
+        let before: Vec<&Evidence> =
+            self.evidence.iter().map(|e| &e.evidence).chain(&self.suppressed).collect();
+        let mut after: Vec<Evidence> = before.iter().copied().cloned().collect();
+        let mut changed = false;
+        for e in &mut after {
+            let now = expectations.of(e, &called).map(Expectation::told);
+            changed |= now.is_some() != e.expected.is_some();
+            e.expected = now;
+        }
+        if !changed {
+            let mut same = self.clone();
+            same.suppressed = after.into_iter().filter(|e| e.expected.is_some()).collect();
+            return same;
+        }
+        after.retain(|e| e.stage != Stage::Order && e.behaviour != "quick_succession");
+        after.sort_by_key(|e| e.ts);
+        let mut ledger = Ledger::default();
+        for e in after {
+            let first = self.first.unwrap_or(e.started);
+            ledger.add(e, first, &self.roles);
+        }
+        let best = ledger.best();
+        let evidence = ledger.evidence(&self.roles);
+        let prior = self.posterior_db - self.level_db;
+        Self {
+            verdict: match best.verdict {
+                Verdict::Quiet if !self.unseen.is_empty() => Verdict::Unsayable,
+                v => v,
+            },
+            level_db: best.level_db,
+            level_at: (best.at != Timestamp::MIN).then_some(best.at),
+            carried_db: best.carried_db,
+            posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
+            reached: ledger.reached().clone(),
+            findings: findings(&evidence, &self.roles),
+            would_change: Ledger::would_change(&best),
+            without_lists: Ledger::without_lists(&best),
+            suppressed: ledger.suppressed().to_vec(),
+            stages: best.stages,
+            evidence,
+            ..self.clone()
+        }
+    }
 }
 
 /// What the verdict must know of the capture as a whole.

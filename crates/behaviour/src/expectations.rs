@@ -1,0 +1,271 @@
+//! What the people who run the network expect of their hosts: who may do what, why, on whose word, until when.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use record::{Evidence, FactValue, Mac, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// One expectation of the file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// What to call it, once in a file.
+    pub name: String,
+    /// Hosts: addresses, networks, Ethernet addresses, names a host gives itself; any of them. Empty: every host.
+    #[serde(default)]
+    pub who: Vec<String>,
+    /// Behaviours by name; empty: every one.
+    #[serde(default)]
+    pub behaviours: Vec<String>,
+    /// Remotes: addresses, networks, names (with all below them); any of them. Empty: every remote.
+    #[serde(default)]
+    pub remotes: Vec<String>,
+    /// Remote ports; empty: every port.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+    /// Why it is expected.
+    pub why: String,
+    /// Who says so.
+    pub owner: String,
+    /// The first day on which it is no longer expected, `YYYY-MM-DD`.
+    pub until: String,
+}
+
+/// The file: `[[expect]]`, again and again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expectations {
+    /// The expectations, in the order of the file; the first that holds is named.
+    #[serde(default, rename = "expect")]
+    pub list: Vec<Expectation>,
+}
+
+/// What a host is called beside its address.
+#[derive(Clone, Debug, Default)]
+pub struct Called {
+    /// Ethernet addresses, lower case with colons.
+    pub macs: Vec<String>,
+    /// Names it gave itself, lower case.
+    pub names: Vec<String>,
+}
+
+fn is_or_holds(entry: &str, ip: IpAddr) -> bool {
+    entry.parse::<IpNet>().is_ok_and(|n| n.contains(&ip)) || entry.parse::<IpAddr>().is_ok_and(|a| a == ip)
+}
+
+/// The moment a day begins, from `YYYY-MM-DD`.
+pub fn day(text: &str) -> Option<Timestamp> {
+    let mut parts = text.splitn(3, '-').map(|p| p.parse::<i64>().ok());
+    let (y, m, d) = (parts.next()??, parts.next()??, parts.next()??);
+    if !(1970..=9999).contains(&y) || !(1..=12).contains(&m) || !(1..=31).contains(&d) {
+        return None;
+    }
+    // Days since 1970-01-01 of a Gregorian date (H. Hinnant, "chrono-Compatible Low-Level Date Algorithms").
+    let (y, m) = if m > 2 { (y, m - 3) } else { (y - 1, m + 9) };
+    let era = y.div_euclid(400);
+    let of_era = y.rem_euclid(400);
+    let of_year = (153 * m + 2) / 5 + d - 1;
+    let days = era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468;
+    Some(Timestamp::from_secs(days * 86_400))
+}
+
+impl Expectation {
+    /// How evidence that fulfils it names it.
+    pub fn told(&self) -> String {
+        format!("'{}' of {}, until {}", self.name, self.owner, self.until)
+    }
+
+    /// When it ends.
+    pub fn ends(&self) -> Timestamp {
+        day(&self.until).unwrap_or(Timestamp::MIN)
+    }
+
+    fn is_of(&self, host: IpAddr, called: &Called) -> bool {
+        self.who.is_empty()
+            || self.who.iter().any(|w| {
+                let lower = w.to_ascii_lowercase();
+                is_or_holds(w, host)
+                    || called.macs.iter().any(|m| *m == lower.replace('-', ":"))
+                    || called.names.contains(&lower)
+            })
+    }
+
+    fn is_about(&self, e: &Evidence) -> bool {
+        let texts: Vec<&str> = e
+            .facts
+            .values()
+            .filter_map(|v| match v {
+                FactValue::Text(t) => Some(t.as_str()),
+                _ => None,
+            })
+            .collect();
+        let named = |n: &String| {
+            texts.iter().any(|t| {
+                t.eq_ignore_ascii_case(n)
+                    || t.to_ascii_lowercase()
+                        .strip_suffix(&n.to_ascii_lowercase())
+                        .is_some_and(|r| r.ends_with('.'))
+            })
+        };
+        // Every remote of the evidence must be expected, or its name.
+        let remote = self.remotes.is_empty()
+            || self.remotes.iter().any(named)
+            || (!e.remotes.is_empty()
+                && e.remotes.iter().all(|ip| self.remotes.iter().any(|r| is_or_holds(r, *ip))));
+        let port = self.ports.is_empty()
+            || matches!(e.facts.get("port"), Some(FactValue::Count(p)) if self.ports.iter().any(|x| u64::from(*x) == *p));
+        let behaviour = self.behaviours.is_empty() || self.behaviours.iter().any(|b| *b == e.behaviour);
+        behaviour && remote && port
+    }
+}
+
+impl Expectations {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// It is no such file, or an entry is wrong: names the entry and what to do.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let made: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut names: Vec<&str> = Vec::new();
+        for e in &made.list {
+            let wrong = |what: String| Err(format!("expectation {:?}: {what}", e.name));
+            if names.contains(&e.name.as_str()) {
+                return wrong("there are two of this name: give each its own".into());
+            }
+            names.push(&e.name);
+            if day(&e.until).is_none() {
+                return wrong(format!("until = {:?} is no date: write YYYY-MM-DD", e.until));
+            }
+            if let Some(b) = e.behaviours.iter().find(|b| !crate::CATALOGUE.iter().any(|c| c.name == **b)) {
+                return wrong(format!("no behaviour is called {b:?}: see `hydrophone behaviours`"));
+            }
+            if e.who.is_empty() && e.behaviours.is_empty() && e.remotes.is_empty() && e.ports.is_empty() {
+                return wrong("it would expect everything of everybody: say who or what".into());
+            }
+        }
+        Ok(made)
+    }
+
+    /// The name of the first expectation that evidence fulfils; an expectation is none after its end.
+    pub fn of(&self, e: &Evidence, called: &Called) -> Option<&Expectation> {
+        self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e))
+    }
+
+    /// Whether a name of hosts stands in it, so that it must be known how hosts are called.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+}
+
+impl Called {
+    /// Learns an Ethernet address.
+    pub fn mac(&mut self, mac: Mac) {
+        let text = mac.to_string();
+        if self.macs.len() < 8 && !self.macs.contains(&text) {
+            self.macs.push(text);
+        }
+    }
+
+    /// Learns a name.
+    pub fn name(&mut self, name: &str) {
+        let lower = name.to_ascii_lowercase();
+        if self.names.len() < 8 && !self.names.contains(&lower) {
+            self.names.push(lower);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::Stage;
+    use std::collections::BTreeMap;
+
+    const FILE: &str = r#"
+        [[expect]]
+        name = "nightly scan"
+        who = ["10.0.0.5", "02:00:0a:00:00:09", "scanner"]
+        behaviours = ["horizontal_scan"]
+        remotes = ["198.51.100.0/24"]
+        ports = [22]
+        why = "inventory"
+        owner = "ops"
+        until = "2027-01-01"
+    "#;
+
+    fn evidence(behaviour: &'static str, remote: &str, port: u64) -> Evidence {
+        Evidence {
+            host: "10.0.0.5".parse().unwrap(),
+            stage: Stage::Act,
+            behaviour: behaviour.into(),
+            key: "x".into(),
+            grades: vec![],
+            started: Timestamp::from_secs(0),
+            ts: day("2026-12-31").unwrap(),
+            value: 1.0,
+            threshold: 1.0,
+            unit: "x".into(),
+            source: "test".into(),
+            packets: vec![],
+            flows: vec![],
+            community_ids: vec![],
+            remotes: vec![remote.parse().unwrap()],
+            facts: BTreeMap::from([("port".into(), port.into()), ("host".into(), "a.example.com".into())]),
+            expected: None,
+        }
+    }
+
+    #[test]
+    fn dates_are_days() {
+        assert_eq!(day("1970-01-01"), Some(Timestamp::from_secs(0)));
+        assert_eq!(day("2000-03-01").unwrap().to_string(), "2000-03-01T00:00:00.000000Z");
+        assert_eq!(day("2026-11-24").unwrap().to_string(), "2026-11-24T00:00:00.000000Z");
+        for wrong in ["2026-13-01", "tomorrow", "2026-11", ""] {
+            assert_eq!(day(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn who_what_and_until_when() {
+        let all = Expectations::parse(FILE).unwrap();
+        let nobody = Called::default();
+        let good = evidence("horizontal_scan", "198.51.100.9", 22);
+        assert_eq!(all.of(&good, &nobody).map(|e| e.name.as_str()), Some("nightly scan"));
+        assert!(all.of(&evidence("vertical_scan", "198.51.100.9", 22), &nobody).is_none());
+        assert!(all.of(&evidence("horizontal_scan", "203.0.113.9", 22), &nobody).is_none());
+        assert!(all.of(&evidence("horizontal_scan", "198.51.100.9", 23), &nobody).is_none());
+        let mut late = good.clone();
+        late.ts = day("2027-01-01").unwrap();
+        assert!(all.of(&late, &nobody).is_none(), "expired");
+        let mut other = good;
+        other.host = "10.0.0.77".parse().unwrap();
+        assert!(all.of(&other, &nobody).is_none());
+        let named = Called { names: vec!["scanner".into()], ..Called::default() };
+        let mac = Called { macs: vec!["02:00:0a:00:00:09".into()], ..Called::default() };
+        assert!(all.of(&other, &named).is_some() && all.of(&other, &mac).is_some());
+    }
+
+    #[test]
+    fn remotes_by_name() {
+        let all = Expectations::parse(&FILE.replace("198.51.100.0/24", "example.com")).unwrap();
+        assert!(all.of(&evidence("horizontal_scan", "203.0.113.9", 22), &Called::default()).is_some());
+        let all = Expectations::parse(&FILE.replace("198.51.100.0/24", "xample.com")).unwrap();
+        assert!(all.of(&evidence("horizontal_scan", "203.0.113.9", 22), &Called::default()).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (from, to, told) in [
+            ("2027-01-01", "soon", "YYYY-MM-DD"),
+            ("\"horizontal_scan\"", "\"horizontal_skan\"", "horizontal_skan"),
+            ("owner", "ovner", "ovner"),
+        ] {
+            let err = Expectations::parse(&FILE.replace(from, to)).unwrap_err();
+            assert!(err.contains(told), "{err}");
+        }
+        assert!(Expectations::parse(&format!("{FILE}{FILE}")).unwrap_err().contains("two of this name"));
+        let everything = "[[expect]]\nname = \"x\"\nwhy = \"\"\nowner = \"\"\nuntil = \"2027-01-01\"";
+        assert!(Expectations::parse(everything).unwrap_err().contains("everybody"));
+    }
+}

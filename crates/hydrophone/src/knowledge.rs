@@ -1,0 +1,67 @@
+//! What the user knows beside the packets: expectations and lists of indicators.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use behaviour::{Expectations, Intel};
+use pipeline::Outcome;
+
+use crate::Failure;
+
+/// Reads the file of expectations, if there is one.
+pub fn expectations(path: Option<&Path>) -> Result<Expectations, Failure> {
+    let Some(path) = path else { return Ok(Expectations::default()) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the expectations {}", path.display()))
+        .map_err(Failure::usage)?;
+    Expectations::parse(&text).map_err(|e| Failure::usage(anyhow::anyhow!("{}: {e}", path.display())))
+}
+
+/// Reads lists of indicators, of folders every file; gives them with what must be told of them.
+pub fn intel(paths: &[PathBuf]) -> Result<(Intel, Vec<String>), Failure> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path)
+                .with_context(|| format!("cannot list {}", path.display()))
+                .map_err(Failure::usage)?;
+            files.extend(entries.flatten().map(|e| e.path()).filter(|p| p.is_file()));
+        } else {
+            files.push(path.clone());
+        }
+    }
+    files.sort();
+    let mut intel = Intel::default();
+    for file in files {
+        let bytes = std::fs::read(&file)
+            .with_context(|| format!("cannot read the list {}", file.display()))
+            .map_err(Failure::usage)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        intel.add(&name, &text).map_err(|e| Failure::usage(anyhow::anyhow!(e)))?;
+    }
+    let told = intel.passed_over.iter();
+    let told =
+        told.map(|(list, n)| format!("{list}: {n} lines or entries are no indicator of a kind that is read"));
+    let told = told.collect();
+    Ok((intel, told))
+}
+
+/// Expectations that have ended, and those that nothing fulfilled.
+pub fn unused(expectations: &Expectations, outcome: &Outcome) -> Vec<String> {
+    let mut told = Vec::new();
+    for e in &expectations.list {
+        let used = |s: &verdict::HostStory| {
+            s.suppressed.iter().any(|x| x.expected.as_deref() == Some(e.told().as_str()))
+        };
+        if outcome.health.last.is_some_and(|last| last >= e.ends()) {
+            told.push(format!(
+                "the expectation '{}' of {} ended on {}: renew or remove it",
+                e.name, e.owner, e.until
+            ));
+        } else if !outcome.stories.iter().any(used) {
+            told.push(format!("nothing fulfilled the expectation '{}' of {}", e.name, e.owner));
+        }
+    }
+    told
+}

@@ -1,0 +1,103 @@
+//! Expectations and lists of indicators, as a user gives them.
+
+mod common;
+
+use std::path::Path;
+
+use common::{hydrophone, read_json, sample};
+use testkit::{BOT, bots};
+
+fn scenario(dir: &Path, name: &str) -> String {
+    let make = bots::ALL.iter().find(|(n, _)| *n == name).expect("a scenario").1;
+    let path = dir.join(format!("{name}.pcapng"));
+    std::fs::write(&path, make().pcapng()).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+const SCAN: &str = "[[expect]]\nname = \"nightly scan\"\nwho = [\"10.20.0.13\"]\nbehaviours = [\"horizontal_scan\"]\n\
+                    why = \"inventory\"\nowner = \"ops\"\nuntil = \"2030-01-01\"\n";
+
+fn write(dir: &Path, name: &str, text: &str) -> String {
+    let path = dir.join(name);
+    std::fs::write(&path, text).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn what_is_expected_counts_for_nothing_and_is_counted() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = scenario(dir.path(), "horizontal_scan");
+    let file = write(dir.path(), "expect.toml", SCAN);
+    let before = read_json(&[&capture]);
+    let after = read_json(&[&capture, "--expect", &file]);
+    let bot = |lines: &[serde_json::Value]| common::host(lines, BOT).clone();
+    assert_eq!(bot(&before)["verdict"], "suspicious");
+    assert_eq!(bot(&after)["verdict"], "quiet");
+    assert!(!bot(&after)["suppressed"].as_array().expect("kept").is_empty());
+    // An edit needs no new run, in both directions.
+    let case = dir.path().join("case");
+    let case = case.to_str().expect("UTF-8");
+    let run = |args: &[&str]| {
+        let out = hydrophone().args(args).output().expect("it runs");
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).expect("UTF-8")
+    };
+    run(&["read", &capture, "-o", case, "--quiet", "--expect", &file]);
+    let explained = run(&["explain", case, BOT]);
+    assert!(explained.contains("suppressed by 'nightly scan' of ops, until 2030-01-01"), "{explained}");
+    assert!(explained.starts_with(&format!("{BOT}  QUIET")), "{explained}");
+    let none = write(dir.path(), "none.toml", "");
+    let anew = run(&["explain", case, BOT, "--expect", &none]);
+    assert!(anew.starts_with(&format!("{BOT}  SUSPICIOUS")) && !anew.contains("suppressed by"), "{anew}");
+    assert_eq!(anew, run(&["explain", case, BOT, "--expect", &none]), "the same input, the same text");
+    run(&["read", &capture, "-o", case, "--quiet"]);
+    let again = run(&["explain", case, BOT, "--expect", &file]);
+    assert!(again.starts_with(&format!("{BOT}  QUIET")) && again.contains("suppressed by"), "{again}");
+}
+
+#[test]
+fn ended_and_idle_expectations_are_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = scenario(dir.path(), "horizontal_scan");
+    let ended = write(dir.path(), "a.toml", &SCAN.replace("2030", "2001"));
+    let lines = read_json(&[&capture, "--expect", &ended]);
+    assert!(lines[0]["notices"].to_string().contains("ended on 2001-01-01"), "{}", lines[0]["notices"]);
+    assert_eq!(common::host(&lines, BOT)["verdict"], "suspicious");
+    let idle = write(dir.path(), "b.toml", &SCAN.replace("10.20.0.13", "10.20.0.99"));
+    let lines = read_json(&[&capture, "--expect", &idle]);
+    assert!(lines[0]["notices"].to_string().contains("nothing fulfilled"), "{}", lines[0]["notices"]);
+}
+
+#[test]
+fn lists_are_evidence_and_the_verdict_without_them_is_shown() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = scenario(dir.path(), "raw_control");
+    let list = write(dir.path(), "mine.txt", "# date: 2020-09-01\n# trust: high\n198.18.77.7\nnot one\n");
+    let lines = read_json(&[&capture, "--intel", &list]);
+    let bot = common::host(&lines, BOT);
+    let fired = bot["evidence"].as_array().expect("evidence");
+    assert!(fired.iter().any(|e| e["behaviour"] == "known_indicator" && e["facts"]["list"] == "mine.txt"));
+    assert!(bot["without_lists"]["level_db"].as_f64() < bot["level_db"].as_f64());
+    assert!(lines[0]["notices"].to_string().contains("1 lines"), "{}", lines[0]["notices"]);
+    let folder = read_json(&[&capture, "--intel", dir.path().to_str().expect("UTF-8")]);
+    assert_eq!(folder.len(), 0, "a capture is no list, and that is said");
+}
+
+#[test]
+fn wrong_files_are_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = sample("kraken-new.pcapng");
+    let capture = capture.to_str().expect("UTF-8");
+    for (flag, text, told) in [
+        ("--expect", "[[expect]]\nnane = 1", "nane"),
+        ("--expect", &SCAN.replace("2030-01-01", "soon"), "YYYY-MM-DD"),
+        ("--intel", "nothing to see here", "STIX"),
+    ] {
+        let file = write(dir.path(), "wrong", text);
+        let out = hydrophone().args(["read", capture, flag, &file]).output().expect("it runs");
+        let err = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && err.contains(told) && err.contains("wrong"), "{err}");
+    }
+    let out = hydrophone().args(["read", capture, "--intel", "/nowhere"]).output().expect("it runs");
+    assert!(out.status.code() == Some(2) && String::from_utf8_lossy(&out.stderr).contains("/nowhere"));
+}
