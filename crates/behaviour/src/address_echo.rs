@@ -27,7 +27,7 @@ use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// There is nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,10 @@ fn fire(asked: Asked<'_>, scene: &mut Scene<'_>) {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::HTTP.and(Wants::TLS).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {

@@ -26,6 +26,7 @@
 //! ATT&CK T1071, T1029; Active Countermeasures, RITA v5 (beacon scoring); X. Hu et al., "BAYWATCH", DSN 2016.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -33,13 +34,13 @@ use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Tran
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 128;
 /// Contacts remembered of one remote.
 const MAX_CONTACTS: usize = 96;
-/// Flows whose names wait for their end.
+/// Names remembered that DNS did not tell.
 const MAX_NAMES: usize = 64;
 /// Parts into which the time of a host is divided (RITA: the hours of a day).
 const BINS: usize = 24;
@@ -81,7 +82,8 @@ impl Default for Settings {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    Name(String),
+    /// The name's hash; the name itself stands with the remote.
+    Name(u64),
     End(IpAddr, u16, Transport),
 }
 
@@ -94,6 +96,10 @@ struct Contact {
 
 #[derive(Default)]
 struct Remote {
+    /// Its name; empty where nobody gave it one.
+    name: String,
+    /// Keeps time by its trade: an update service or the like.
+    passed_over: bool,
     contacts: VecDeque<Contact>,
     seen: usize,
     told: Option<&'static str>,
@@ -103,7 +109,17 @@ struct Remote {
 struct Host {
     first: Option<Timestamp>,
     remotes: BTreeMap<Key, Remote>,
-    names: VecDeque<(FlowId, String)>,
+    /// What was said to be a remote's name where DNS did not tell.
+    names: BTreeMap<IpAddr, String>,
+}
+
+/// Forgets the half of the remotes that was silent longest.
+fn forget(remotes: &mut BTreeMap<Key, Remote>) {
+    let last = |r: &Remote| r.contacts.back().map(|k| k.ts);
+    let mut order: Vec<Option<Timestamp>> = remotes.values().map(last).collect();
+    order.sort_unstable();
+    let middle = order.get(order.len() / 2).copied().flatten();
+    remotes.retain(|_, r| last(r) > middle);
 }
 
 /// The detector.
@@ -211,43 +227,45 @@ impl Watcher {
         Self { settings, hosts: HostTable::new(hosts) }
     }
 
-    fn name(&mut self, host: IpAddr, flow: FlowId, name: &str, now: Timestamp) {
-        let names = &mut self.hosts.of(host, now).names;
-        if !names.iter().any(|(f, _)| *f == flow) {
-            names.push_back((flow, name.to_owned()));
-            if names.len() > MAX_NAMES {
-                names.pop_front();
+    fn name(&mut self, host: IpAddr, remote: IpAddr, name: &str, scene: &Scene<'_>) {
+        if scene.lore.name_of(remote, scene.now).is_none() {
+            let names = &mut self.hosts.of(host, scene.now).names;
+            if names.len() >= MAX_NAMES {
+                names.pop_first();
             }
+            names.entry(remote).or_insert_with(|| name.to_owned());
         }
     }
 
     fn contact(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let end = c.tuple.resp;
         let state = self.hosts.of(host, scene.now);
-        let said = state.names.iter().position(|(f, _)| *f == c.flow).and_then(|at| state.names.remove(at));
-        let name = said
-            .map(|(_, n)| n)
-            .or_else(|| scene.lore.name_of(end.ip, scene.now).map(str::to_owned))
+        let name = scene
+            .lore
+            .name_of(end.ip, scene.now)
+            .or_else(|| state.names.get(&end.ip).map(String::as_str))
             .filter(|n| !domains::is_address_literal(n));
-        if name.as_deref().is_some_and(|n| {
-            domains::is_software_update(n)
-                || domains::is_connectivity_check(n)
-                || domains::has_data_in_names(n)
-        }) {
-            return;
-        }
         let named = name.is_some();
-        let key = name.map_or(Key::End(end.ip, end.port, c.tuple.transport), Key::Name);
+        let key = name.map_or(Key::End(end.ip, end.port, c.tuple.transport), |n| {
+            Key::Name(foldhash::fast::FixedState::default().hash_one(n))
+        });
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&key) {
-            let stale = state
-                .remotes
-                .iter()
-                .min_by_key(|(_, r)| r.contacts.back().map(|k| k.ts))
-                .map(|(k, _)| k.clone());
-            stale.map(|k| state.remotes.remove(&k));
+            forget(&mut state.remotes);
         }
         let first = state.first.unwrap_or(c.ts);
-        let remote = state.remotes.entry(key.clone()).or_default();
+        let remote = state.remotes.entry(key.clone()).or_insert_with(|| {
+            let name = name.unwrap_or_default();
+            Remote {
+                name: name.to_owned(),
+                passed_over: domains::is_software_update(name)
+                    || domains::is_connectivity_check(name)
+                    || domains::has_data_in_names(name),
+                ..Remote::default()
+            }
+        });
+        if remote.passed_over {
+            return;
+        }
         remote.contacts.push_back(Contact {
             ts: c.ts,
             sent: c.bytes[0],
@@ -259,8 +277,8 @@ impl Watcher {
         }
         remote.seen += 1;
         let seen = remote.seen;
-        // Each contact is looked at while they are few; later every eighth.
-        if seen < self.settings.contacts || (seen > 16 && !seen.is_multiple_of(8)) {
+        // Each second contact is looked at while they are few; later every eighth.
+        if seen < self.settings.contacts || !seen.is_multiple_of(if seen > 16 { 8 } else { 2 }) {
             return;
         }
         let contacts: Vec<(Timestamp, u64)> = remote.contacts.iter().map(|k| (k.ts, k.sent)).collect();
@@ -294,7 +312,7 @@ impl Watcher {
             grades.push(("named_by_nobody", 1));
         }
         let called = match &key {
-            Key::Name(n) => n.clone(),
+            Key::Name(_) => remote.name.clone(),
             Key::End(ip, port, _) => format!("{ip} port {port}"),
         };
         let fire = Fire {
@@ -325,27 +343,31 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::HTTP).and(Wants::TLS).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {
             Record::Conn(c) => {
-                if c.phase == ConnPhase::Interim {
+                if c.phase != ConnPhase::Closed {
                     return;
                 }
                 let first = &mut self.hosts.of(host, scene.now).first;
                 *first = Some(first.map_or(c.ts, |f| f.min(c.ts)));
-                if c.phase == ConnPhase::Closed && is_counted(c) && c.start_seen {
+                if is_counted(c) && c.start_seen {
                     self.contact(host, c, scene);
                 }
             }
             Record::Tls(t) => {
                 if let Some(name) = &t.sni {
-                    self.name(host, t.flow, name, scene.now);
+                    self.name(host, t.tuple.resp.ip, name, scene);
                 }
             }
             Record::Http(h) if h.depth == 0 => {
                 if let Some(name) = &h.host {
-                    self.name(host, h.flow, name, scene.now);
+                    self.name(host, h.tuple.resp.ip, name, scene);
                 }
             }
             _ => {}

@@ -26,7 +26,7 @@
 //! "Detection of Malicious and Low Throughput Data Exfiltration Over the DNS Protocol", Computers & Security 2019.
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,10 +34,12 @@ use record::{Dns, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::{HostTable, SeededSet};
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Domains remembered of one host.
 const MAX_DOMAINS: usize = 128;
+/// Characters below the last two labels that a name must have to be counted (*assumed*).
+const LEAST_BELOW: usize = 9;
 /// Names counted of one domain; more are not told apart.
 const MAX_NAMES: usize = 2048;
 
@@ -134,10 +136,14 @@ impl Watcher {
     }
 
     fn question(&mut self, host: IpAddr, q: &Dns, scene: &mut Scene<'_>) {
-        let Some(domain) = domains::registrable(&q.query) else { return };
-        let below = q.query.len().saturating_sub(domain.len() + 1);
         let server = q.tuple.resp.ip;
         let window = self.settings.window;
+        // Most names have nothing to hide in: told before the list of suffixes is asked.
+        if q.query.len() < domains::tail(&q.query).len() + LEAST_BELOW {
+            return;
+        }
+        let Some(domain) = domains::registrable(&q.query) else { return };
+        let below = q.query.len().saturating_sub(domain.len() + 1);
         let state = self.hosts.of(host, scene.now);
         if state.servers.len() < 16 || state.servers.contains_key(&server) {
             *state.servers.entry(server).or_default() += 1;
@@ -156,7 +162,7 @@ impl Watcher {
         d.questions += 1;
         d.data_types += u64::from(carries_data(q.qtype));
         d.answer_bytes += u64::from(q.response_len);
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(&q.query);
+        let hash = foldhash::fast::FixedState::default().hash_one(&q.query);
         if d.names.len() < MAX_NAMES && d.names.insert(hash) {
             d.characters += below as u64;
             if d.packets.len() < 32 {
@@ -218,6 +224,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::DNS
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Dns(q) = record else { return };
         let host = q.tuple.orig.ip;

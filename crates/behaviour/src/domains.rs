@@ -17,6 +17,13 @@ pub fn registrable(name: &str) -> Option<&str> {
     std::str::from_utf8(domain.as_bytes()).ok()
 }
 
+/// The last two labels of a name: what its registrable domain ends with, told without the list of suffixes.
+pub fn tail(name: &str) -> &str {
+    let mut dots = name.bytes().enumerate().rev().filter(|(_, b)| *b == b'.').map(|(at, _)| at);
+    dots.next();
+    dots.next().map_or(name, |at| &name[at + 1..])
+}
+
 /// The label that somebody chose when registering: the first of the registrable domain.
 pub fn chosen_label(name: &str) -> Option<&str> {
     registrable(name)?.split('.').next()

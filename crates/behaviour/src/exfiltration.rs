@@ -31,7 +31,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -224,6 +224,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::OTHER).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {

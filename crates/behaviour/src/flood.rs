@@ -29,7 +29,7 @@ use record::{Conn, ConnPhase, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 32;
@@ -103,6 +103,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
         if c.phase == ConnPhase::Classified {

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::{Generator, generator_of};
 use crate::table::{HostTable, SeededSet};
-use crate::{Detector, Fire, Scene, bigrams, domains};
+use crate::{Detector, Fire, Scene, Wants, bigrams, domains};
 
 /// Names that do not exist, remembered of one host.
 const MAX_NAMES: usize = 256;
@@ -124,6 +124,10 @@ fn is_special(name: &str) -> bool {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::DNS
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;

@@ -33,7 +33,7 @@ use record::{Conn, ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::table::{HostTable, SeededSet};
-use crate::{Application, Detector, Fire, Scene};
+use crate::{Application, Detector, Fire, Scene, Wants};
 
 /// Ports remembered of one host.
 const MAX_PORTS: usize = 64;
@@ -109,6 +109,10 @@ impl Watcher {
     fn contact(&mut self, host: IpAddr, c: &Conn, failed: bool, scene: &mut Scene<'_>) {
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let memory = self.settings.memory;
+        // A walk begins with a failure: most ports of most hosts never have one.
+        if !failed && !self.hosts.get(host).is_some_and(|s| s.ports.contains_key(&port)) {
+            return;
+        }
         let state = self.hosts.of(host, scene.now);
         if state.ports.len() >= MAX_PORTS && !state.ports.contains_key(&port) {
             let oldest = state.ports.iter().min_by_key(|(_, w)| w.last).map(|(p, _)| *p);
@@ -178,6 +182,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;

@@ -43,7 +43,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -273,6 +273,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::HTTP.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Http(h)) = (scene.outbound(), record) else { return };
         let agent = h.user_agent.as_deref().unwrap_or_default();

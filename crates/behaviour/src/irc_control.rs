@@ -32,7 +32,7 @@ use record::{Direction, FlowId, Irc, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
@@ -184,6 +184,10 @@ fn learn(session: &mut Session, line: &Irc) {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::OTHER.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Irc(line)) = (scene.outbound(), record) else { return };
         let state = self.hosts.of(host, scene.now);

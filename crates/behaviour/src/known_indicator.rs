@@ -97,9 +97,9 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
         }
         Record::Tls(t) => {
             let certificate = t.certificate.as_deref().and_then(|c| {
-                [&c.sha1, &c.sha256]
+                [c.sha1(), c.sha256()]
                     .into_iter()
-                    .find_map(|h| intel.of(Kind::Certificate, h).map(|o| ("certificate", h.clone(), o)))
+                    .find_map(|h| intel.of(Kind::Certificate, &h).map(|o| ("certificate", h, o)))
             });
             let ja4 = || {
                 let ja4 = t.ja4.as_deref()?;

@@ -53,7 +53,7 @@ pub use expectations::{Called, Expectation, Expectations, day};
 pub use home::{Home, HomeGuess};
 pub use intel::{Intel, Kind, Origin};
 pub use lore::{Application, Lore};
-pub use scene::{Chronicle, Detector, Fire, NearMisses, Scene, outbound};
+pub use scene::{Chronicle, Detector, Fire, NearMisses, Scene, Wants, outbound};
 pub use table::{HostTable, SeededMap, SeededSet};
 
 #[cfg(test)]

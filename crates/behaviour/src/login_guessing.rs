@@ -30,7 +30,7 @@ use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Tran
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 256;
@@ -167,6 +167,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;

@@ -28,7 +28,7 @@ use record::{Dns, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Questions remembered of one host.
 const MAX_QUESTIONS: usize = 512;
@@ -79,6 +79,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::DNS
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;

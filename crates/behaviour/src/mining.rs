@@ -21,30 +21,52 @@
 //! ATT&CK T1496.001; V. Veselý, M. Žádník, "How to detect cryptocurrency miners? By traffic forensics!", Digital
 //! Investigation 2019.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use record::{ConnPhase, Record, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::{Detector, Fire, Scene};
+use crate::table::HostTable;
+use crate::{Detector, Fire, Scene, Wants};
 
 /// There is nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {}
 
+/// Pools remembered of one host.
+const MAX_POOLS: usize = 64;
+
+#[derive(Default)]
+struct Host {
+    pools: BTreeSet<IpAddr>,
+}
+
 /// The detector.
-pub struct Watcher;
+pub struct Watcher {
+    hosts: HostTable<Host>,
+}
 
 impl Watcher {
-    /// Keeps nothing, of however many hosts.
-    pub const fn new(_settings: Settings, _hosts: usize) -> Self {
-        Self
+    /// Watches at most `hosts` hosts.
+    pub fn new(_settings: Settings, hosts: usize) -> Self {
+        Self { hosts: HostTable::new(hosts) }
     }
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
         if c.service != Service::Stratum || c.phase == ConnPhase::Classified || c.bytes[1] == 0 {
+            return;
+        }
+        let pools = &mut self.hosts.of(host, scene.now).pools;
+        if pools.len() >= MAX_POOLS || !pools.insert(c.tuple.resp.ip) {
             return;
         }
         let port = c.tuple.resp.port;
@@ -70,6 +92,10 @@ impl Detector for Watcher {
             ],
         });
     }
+
+    fn forgotten(&self) -> u64 {
+        self.hosts.forgotten()
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +116,17 @@ mod tests {
     fn a_pool_that_answers() {
         assert_eq!(run(Service::Stratum, 3333, 100), ["stratum"]);
         assert_eq!(run(Service::Stratum, 443, 100), ["stratum", "unusual_port"]);
+    }
+
+    #[test]
+    fn a_pool_is_told_once() {
+        let mut b = Bench::new("mining", Watcher::new(Settings {}, 10));
+        for t in 1..5 {
+            let mut c = conn(f64::from(t), Transport::Tcp, REMOTE, 3333);
+            (c.service, c.bytes) = (Service::Stratum, [300, 100]);
+            b.feed(record(c), f64::from(t) + 2.0);
+        }
+        assert_eq!(b.evidence.len(), 1);
     }
 
     #[test]

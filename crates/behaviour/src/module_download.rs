@@ -28,7 +28,7 @@ use record::{Conn, ConnPhase, Direction, FlowId, Http, PacketId, Record, Service
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -143,6 +143,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::HTTP).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
@@ -260,6 +260,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::HTTP.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Http(h)) = (scene.outbound(), record) else { return };
         if requests::is_housekeeping(h) {

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::HostTable;
-use crate::{Application, Detector, Fire, Scene};
+use crate::{Application, Detector, Fire, Scene, Wants};
 
 /// Remotes remembered of one host.
 const MAX_PEERS: usize = 512;
@@ -111,6 +111,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {

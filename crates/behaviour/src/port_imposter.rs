@@ -30,7 +30,7 @@ use record::{Conn, ConnPhase, Direction, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// TLS flows remembered of one host.
 const MAX_TLS: usize = 256;
@@ -107,6 +107,10 @@ pub(crate) fn imposter(c: &Conn) -> Option<Service> {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let Some(host) = scene.outbound() else { return };

@@ -31,7 +31,7 @@ use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Tran
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Flows remembered of one host and direction.
 const MAX_FLOWS: usize = 64;
@@ -191,6 +191,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp || !c.start_seen {

@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizontal_scan::outcome;
 use crate::table::HostTable;
-use crate::{Application, Detector, Fire, Scene, domains};
+use crate::{Application, Detector, Fire, Scene, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -213,6 +213,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {

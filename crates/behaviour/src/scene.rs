@@ -18,8 +18,61 @@ const MAX_EVENTS: usize = 256;
 /// Remotes remembered as a host's command channel.
 const MAX_COMMANDERS: usize = 1024;
 
+/// Which records a behaviour wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants(u8);
+
+impl Wants {
+    /// Flows, at their end.
+    pub const CLOSED: Self = Self(1);
+    /// Flows, when they are classified and while they last.
+    pub const OPEN: Self = Self(1 << 1);
+    /// DNS.
+    pub const DNS: Self = Self(1 << 2);
+    /// HTTP.
+    pub const HTTP: Self = Self(1 << 3);
+    /// TLS.
+    pub const TLS: Self = Self(1 << 4);
+    /// Everything else.
+    pub const OTHER: Self = Self(1 << 5);
+    /// Only what a local host opened to somewhere else.
+    pub const OUTBOUND: Self = Self(1 << 6);
+    /// Nothing: it lives by the clock.
+    pub const NONE: Self = Self(0);
+    /// Everything.
+    pub const ALL: Self = Self(0b11_1111);
+
+    /// Both.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// What a record is.
+    pub const fn of(record: &Record) -> Self {
+        match record {
+            Record::Conn(c) if matches!(c.phase, record::ConnPhase::Closed) => Self::CLOSED,
+            Record::Conn(_) => Self::OPEN,
+            Record::Dns(_) => Self::DNS,
+            Record::Http(_) => Self::HTTP,
+            Record::Tls(_) => Self::TLS,
+            _ => Self::OTHER,
+        }
+    }
+
+    /// Whether a record is wanted.
+    pub const fn has(self, record: Self, outbound: bool) -> bool {
+        self.0 & record.0 != 0 && (outbound || self.0 & Self::OUTBOUND.0 == 0)
+    }
+}
+
 /// A behaviour at work.
 pub trait Detector: Send {
+    /// Which records it looks at. A record that it did not ask for may be shown to it all the same.
+    fn wants(&self) -> Wants {
+        Wants::ALL
+    }
+
     /// Looks at a record.
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>);
     /// Time has passed (at least a second since the last call): what was waiting may be decided now.

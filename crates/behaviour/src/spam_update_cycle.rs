@@ -28,7 +28,7 @@ use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Batches remembered of one host.
 const MAX_BATCHES: usize = 64;
@@ -80,6 +80,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::OTHER.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Smtp(s) = record else { return };
         let Some(host) = scene.outbound().filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth) else {

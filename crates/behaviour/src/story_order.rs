@@ -29,7 +29,7 @@ use record::{Record, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededMap;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +105,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::NONE
+    }
+
     fn observe(&mut self, _: &Record, _: &mut Scene<'_>) {}
 
     fn tick(&mut self, scene: &mut Scene<'_>) {

@@ -33,7 +33,7 @@ use record::{Certificate, FlowId, PacketId, Record, Timestamp, Tls};
 use serde::{Deserialize, Serialize};
 
 use crate::table::{HostTable, SeededMap, SeededSet};
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -146,6 +146,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::TLS.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Tls(t)) = (scene.outbound(), record) else { return };
         let lonely = self.is_lonely(host, t.ja4.as_deref());
@@ -211,7 +215,7 @@ impl Detector for Watcher {
                 ("server_name", t.sni.clone().unwrap_or_default().into()),
                 ("subject", certificate.map(|c| c.subject.clone()).unwrap_or_default().into()),
                 ("issuer", certificate.map(|c| c.issuer.clone()).unwrap_or_default().into()),
-                ("sha1", certificate.map(|c| c.sha1.clone()).unwrap_or_default().into()),
+                ("sha1", certificate.map(Certificate::sha1).unwrap_or_default().into()),
                 ("days_valid", (days.max(0) as u64).into()),
                 ("ja4", t.ja4.clone().unwrap_or_default().into()),
                 ("prevalent", scene.prevalent(end.ip).into()),
@@ -237,8 +241,7 @@ mod tests {
             not_before: Timestamp::from_secs(0),
             not_after: Timestamp::from_secs(days * 86_400),
             names: vec![],
-            sha1: String::new(),
-            sha256: String::new(),
+            der: vec![],
         }
     }
 

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::horizontal_scan::outcome;
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 64;
@@ -82,6 +82,10 @@ impl Watcher {
     fn knock(&mut self, host: IpAddr, c: &Conn, failed: bool, scene: &mut Scene<'_>) {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
+        // What answered matters only beside what did not.
+        if !failed && !self.hosts.get(host).is_some_and(|s| s.targets.contains_key(&ip)) {
+            return;
+        }
         let state = self.hosts.of(host, scene.now);
         if state.targets.len() >= MAX_TARGETS && !state.targets.contains_key(&ip) {
             state.targets.pop_first();
@@ -132,6 +136,10 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::CLOSED
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
@@ -158,9 +166,10 @@ mod tests {
     fn run(n: u16, gap: f64, answered: u16) -> Vec<String> {
         let mut b = Bench::new("vertical_scan", Watcher::new(Settings::default(), 10));
         for i in 0..n + answered {
+            let answers = i > 0 && i <= answered;
             let t = 1.0 + gap * f64::from(i);
             let mut c = conn(t, Transport::Tcp, "10.0.0.9", 1000 + i);
-            c.state = if i < answered { ConnState::SF } else { ConnState::Rej };
+            c.state = if answers { ConnState::SF } else { ConnState::Rej };
             b.feed(record(c), t + 1.0);
         }
         b.grades()

@@ -3,7 +3,6 @@
 //! JA4 source: FoxIO, "JA4: TLS Client Fingerprinting" (BSD 3-Clause), technical details as of 2026.
 
 use record::{Anomaly, Certificate, Direction, Record, Timestamp, Tls, Transport};
-use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
@@ -342,14 +341,8 @@ fn certificate(body: &[u8]) -> Option<Certificate> {
         not_before: Timestamp::from_secs(validity.not_before.timestamp()),
         not_after: Timestamp::from_secs(validity.not_after.timestamp()),
         names: names.take(MAX_NAMES).collect(),
-        sha1: hex(&Sha1::digest(der)),
-        sha256: hex(&Sha256::digest(der)),
+        der: der.to_vec(),
     })
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let nibbles = bytes.iter().flat_map(|b| [b >> 4, b & 0xf]);
-    nibbles.filter_map(|n| char::from_digit(u32::from(n), 16)).collect()
 }
 
 /// The chosen version and cipher suite of a ServerHello.

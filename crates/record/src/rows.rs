@@ -1,6 +1,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use sha2::Digest;
+
 use crate::{Conn, Direction, FlowId, Mac, PacketId, PayloadFacts, Timestamp, Tuple};
 
 /// Where a record stands in the order that every analyst sees: by time of emission, then flow, then turn within it.
@@ -432,10 +434,24 @@ pub struct Certificate {
     pub not_after: Timestamp,
     /// Names that it is for, lower case, at most 32.
     pub names: Vec<String>,
+    /// The whole certificate, as it was sent.
+    pub der: Vec<u8>,
+}
+
+impl Certificate {
     /// SHA-1 of the whole certificate in hex, as indicator lists name it.
-    pub sha1: String,
+    pub fn sha1(&self) -> String {
+        hex(&sha1::Sha1::digest(&self.der))
+    }
+
     /// SHA-256 of the whole certificate in hex.
-    pub sha256: String,
+    pub fn sha256(&self) -> String {
+        hex(&sha2::Sha256::digest(&self.der))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
 }
 
 /// A TLS handshake, as far as it is in clear.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use behaviour::{
     CATALOGUE, Chronicle, Detector, Expectations, Home, HomeGuess, Intel, Lore, NearMisses, Scene, SeededMap,
-    Settings, detectors, outbound,
+    Settings, Wants, detectors, outbound,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
@@ -100,7 +100,7 @@ struct Desk {
     how: String,
     lore: Lore,
     chronicle: Chronicle,
-    detectors: Vec<Box<dyn Detector>>,
+    detectors: Vec<(Wants, Box<dyn Detector>)>,
     roles: Roles,
     book: HostBook,
     ledgers: SeededMap<IpAddr, Ledger>,
@@ -173,7 +173,10 @@ impl Analyst {
             how,
             lore,
             chronicle: Chronicle::default(),
-            detectors: detectors(&self.settings, self.limits.hosts),
+            detectors: detectors(&self.settings, self.limits.hosts)
+                .into_iter()
+                .map(|d| (d.wants(), d))
+                .collect(),
             roles: Roles::new(self.limits.hosts),
             book: HostBook::new(self.limits.hosts),
             ledgers: SeededMap::default(),
@@ -206,7 +209,7 @@ impl Analyst {
     pub fn forgotten(&self) -> u64 {
         self.desk
             .as_ref()
-            .map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.forgotten()).sum::<u64>())
+            .map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.1.forgotten()).sum::<u64>())
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
@@ -243,7 +246,8 @@ impl Desk {
         self.book.learn(record, self.lore.home());
         self.flows.learn(record);
         let outbound = outbound(self.lore.home(), record.tuple());
-        self.each(at, outbound, |detector, scene| detector.observe(record, scene));
+        let (kind, out) = (Wants::of(record), outbound.is_some());
+        self.each(at, outbound, |w| w.has(kind, out), |detector, scene| detector.observe(record, scene));
         self.bank(match record {
             Record::Conn(c) => Some(c),
             _ => None,
@@ -252,7 +256,7 @@ impl Desk {
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
-        self.each(at, None, |detector, scene| detector.tick(scene));
+        self.each(at, None, |_| true, |detector, scene| detector.tick(scene));
         self.bank(None);
     }
 
@@ -261,10 +265,11 @@ impl Desk {
         &mut self,
         now: Timestamp,
         outbound: Option<IpAddr>,
+        wanted: impl Fn(Wants) -> bool,
         mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>),
     ) {
-        for ((index, detector), behaviour) in (0..).zip(&mut self.detectors).zip(CATALOGUE) {
-            if self.without == Some(behaviour.stage) {
+        for ((index, (wants, detector)), behaviour) in (0..).zip(&mut self.detectors).zip(CATALOGUE) {
+            if !wanted(*wants) || self.without == Some(behaviour.stage) {
                 continue;
             }
             let mut scene = Scene {

@@ -69,18 +69,22 @@ impl Ledger {
         let worth = |e: &Evidence| calibration.payoff(e).db;
         // The order of the story is what it is now, not what it once seemed.
         let replaces = evidence.stage == Stage::Order;
-        match self.items.get(&key) {
-            Some(old) if !replaces && worth(old) >= worth(&evidence) => {}
+        let news = match self.items.get(&key) {
+            Some(old) if !replaces && worth(old) >= worth(&evidence) => false,
             _ => {
                 self.items.insert(key, evidence.clone());
+                true
             }
-        }
+        };
         if self.evidence.len() < MAX_EVIDENCE {
             self.evidence.push(evidence);
         } else {
             self.dropped += 1;
         }
-        self.settle(now, roles);
+        // What is no stronger than what stands can change no verdict.
+        if news {
+            self.settle(now, roles);
+        }
     }
 
     /// Begins new days until `now` lies in the current one.
