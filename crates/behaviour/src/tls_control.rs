@@ -11,7 +11,7 @@
 //! certificate is signed by itself or by a private authority for no name at all; *own_certificate_named*, the same to a name that the client gave, when
 //! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
 //! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
-//! in 2019 or later, when browsers had given it up; at least three handshakes; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
+//! in 2019 or later, when browsers had given it up; at least three handshakes; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
 //! A certificate that ends in January 2038 is an appliance's default, not counted as long-lived.
 //!
 //! ## What else looks like this
@@ -84,6 +84,8 @@ struct Remote {
 #[derive(Default)]
 struct Host {
     remotes: BTreeMap<(IpAddr, u16), Remote>,
+    /// Remotes whose certificate nobody vouches for.
+    own: BTreeSet<IpAddr>,
 }
 
 /// The detector.
@@ -169,6 +171,10 @@ impl Detector for Watcher {
             (known, _) => known,
         };
         let Some(base) = remote.base else { return };
+        if base != "no_name" && state.own.len() < MAX_REMOTES {
+            state.own.insert(end.ip);
+        }
+        let several = state.own.len() > 1 && base != "no_name";
         remote.count += 1;
         remote.started = Some(remote.started.map_or(t.ts, |s| s.min(t.ts)));
         if remote.proofs.len() < 16 {
@@ -192,6 +198,7 @@ impl Detector for Watcher {
         add(days >= self.settings.lasting_days, "lasting_certificate");
         add(old, "old_version");
         add(remote.count >= self.settings.repeated, "repeated");
+        add(several, "several_remotes");
         add(lonely, "lonely_fingerprint");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         if remote.told == names {
@@ -316,6 +323,15 @@ mod tests {
             hello(3.0, 443, None, None),
         ];
         assert_eq!(run(all), ["own_certificate", "repeated"]);
+    }
+
+    #[test]
+    fn several_remotes_that_nobody_vouches_for() {
+        let mut all = vec![hello(1.0, 443, None, Some(certificate(365)))];
+        let Record::Tls(mut other) = hello(2.0, 443, None, Some(certificate(365))) else { unreachable!() };
+        other.tuple.resp.ip = "203.0.113.9".parse().unwrap();
+        all.push(Record::Tls(other));
+        assert_eq!(run(all), ["own_certificate", "several_remotes"]);
     }
 
     #[test]

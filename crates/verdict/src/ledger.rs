@@ -311,6 +311,8 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
             add(fact("application_within_hour"), "a P2P application ran within the hour", 0.3);
         }
         "beacon" => add(has(Role::Monitor), "role: monitor", 0.2),
+        // What different hosts do says nothing about one of them.
+        "quick_succession" | "story_order" => add(has(Role::Nat), "role: NAT or proxy", 0.5),
         "tls_control" => add(has(Role::VpnUser), "role: VPN user", 0.5),
         "dns_tunnel" => add(has(Role::Resolver), "role: resolver", 0.2),
         "known_indicator" => {

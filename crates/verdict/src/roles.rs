@@ -15,6 +15,12 @@ const DELIVERY_SHARE: f64 = 0.9;
 const RESOLVER_PEERS: usize = 3;
 /// Contacts with one service that show a period (*assumed*).
 const MONITOR_CONTACTS: usize = 8;
+/// Kinds of hosts behind an address that translates (DETECTION §3).
+const STACKS: usize = 3;
+/// Connections that show a kind (*assumed*).
+const STACK_FLOWS: u64 = 3;
+/// Times to live below this are set on purpose (*assumed*).
+const LEAST_TTL: u8 = 32;
 /// Relative deviation of a monitor's period, at most (*assumed*).
 const MONITOR_JITTER: f64 = 0.05;
 
@@ -30,6 +36,8 @@ pub enum Role {
     Resolver,
     /// It calls the same services with a strict period.
     Monitor,
+    /// Several hosts speak from its address: a router that translates, or a proxy.
+    Nat,
     /// It runs a peer-to-peer application.
     P2pUser,
     /// It makes calls.
@@ -45,6 +53,7 @@ impl fmt::Display for Role {
             Self::MailSender => "mail sender",
             Self::Resolver => "resolver",
             Self::Monitor => "monitor",
+            Self::Nat => "NAT or proxy",
             Self::P2pUser => "P2P user",
             Self::VoipUser => "VoIP user",
             Self::VpnUser => "VPN user",
@@ -71,6 +80,8 @@ struct HostRoles {
     clients: BTreeSet<IpAddr>,
     upstreams: BTreeSet<IpAddr>,
     contacts: BTreeMap<(IpAddr, u16), VecDeque<Timestamp>>,
+    /// Time-to-live of the TCP flows it opened, and how many had each.
+    hops: BTreeMap<u8, u64>,
 }
 
 /// Learns the roles of local hosts.
@@ -165,6 +176,15 @@ impl Roles {
                 }
             }
         }
+        if c.phase == ConnPhase::Closed
+            && c.tuple.transport == Transport::Tcp
+            && c.start_seen
+            && c.answered()
+            && c.orig_ttl >= LEAST_TTL
+            && home.contains(c.tuple.orig.ip)
+        {
+            self.hosts.of(c.tuple.orig.ip, now).stack(c.orig_ttl, now);
+        }
         let client = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
@@ -185,6 +205,18 @@ impl Roles {
 impl HostRoles {
     fn gain(&mut self, role: Role, now: Timestamp, because: impl Fn() -> String) {
         self.seen.entry(role).or_insert_with(|| RoleSeen { role, since: now, because: because() });
+    }
+
+    /// One host sends with one time-to-live; what a router passes on has as many as there are kinds of hosts and paths behind it.
+    fn stack(&mut self, ttl: u8, now: Timestamp) {
+        *self.hops.entry(ttl).or_default() += 1;
+        let kinds: Vec<String> =
+            self.hops.iter().filter(|(_, n)| **n >= STACK_FLOWS).map(|(ttl, _)| ttl.to_string()).collect();
+        if kinds.len() >= STACKS {
+            self.gain(Role::Nat, now, || {
+                format!("opens connections with times to live of {}", kinds.join(", "))
+            });
+        }
     }
 
     fn period(&mut self, service: (IpAddr, u16), ts: Timestamp, now: Timestamp) {
@@ -209,5 +241,66 @@ impl HostRoles {
                 format!("contacts {}:{} every {mean:.0} s", service.0, service.1)
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::{ConnState, Endpoint, FlowId, History, KeyPackets, PacketId, Service, Tuple};
+
+    fn opened(n: u64, ttl: u8) -> Conn {
+        let at = Timestamp::from_secs(n as i64);
+        let end = |ip: &str, port| Endpoint { ip: ip.parse().unwrap(), port };
+        Conn {
+            phase: ConnPhase::Closed,
+            ts: at,
+            last: at,
+            at,
+            flow: FlowId { packet: PacketId::new(0, n + 1), layer: 0 },
+            tuple: Tuple {
+                orig: end("10.0.0.5", 40_000 + n as u16),
+                resp: end("198.51.100.7", 443),
+                transport: Transport::Tcp,
+            },
+            service: Service::Tls,
+            state: ConnState::SF,
+            history: History::default(),
+            packets: [3, 3],
+            bytes: [10, 10],
+            frame_bytes: [0, 0],
+            missed_bytes: [0, 0],
+            start_seen: true,
+            syn_retransmits: 0,
+            first_payload: [None, None],
+            first_speaker: None,
+            first_lengths: [0; 8],
+            payload_packets: [1, 1],
+            turns: 1,
+            mac: [None, None],
+            vlan: None,
+            tunnel_depth: 0,
+            orig_ttl: ttl,
+            key_packets: KeyPackets::default(),
+        }
+    }
+
+    fn roles(ttls: &[u8]) -> Vec<Role> {
+        let mut roles = Roles::new(16);
+        let home = Home::private();
+        for (n, ttl) in (0..).zip(ttls) {
+            let c = opened(n, *ttl);
+            roles.learn(&Record::Conn(c.clone()), &home, c.at);
+        }
+        roles.roles("10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect()
+    }
+
+    #[test]
+    fn several_stacks_behind_an_address() {
+        assert_eq!(roles(&[63, 127, 62, 63, 127, 62, 63, 127, 62]), [Role::Nat]);
+        assert!(roles(&[64; 30]).is_empty(), "one host");
+        assert!(roles(&[64, 128, 64, 128, 64, 128, 64, 128]).is_empty(), "two: a host with a guest");
+        assert!(roles(&[64, 64, 64, 128, 128, 128, 255, 255]).is_empty(), "not often enough");
+        assert!(roles(&[64, 64, 64, 128, 128, 128, 5, 5, 5]).is_empty(), "a trace of a path");
     }
 }
