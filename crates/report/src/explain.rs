@@ -11,13 +11,16 @@ use verdict::{HostStory, Verdict};
 use crate::json::CaptureLine;
 use crate::plain::clean;
 use crate::prose::describe;
-use crate::terminal::{suppressed, trimmed};
+use crate::terminal::{identity, suppressed, trimmed};
 
 /// Explains a host: every stage's bet with its items, payoffs, discounts and caps, the sum, what would change it, the
 /// nearest miss of each silent behaviour, and what could not be seen.
 pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  {}  {:+.1} dB", s.host, s.verdict.name().to_uppercase(), s.level_db);
+    for line in identity(s, true) {
+        let _ = writeln!(out, "{line}");
+    }
     let _ = writeln!(
         out,
         "\nThe bets against \"this host is clean\" (decibans; payoffs are {}):",

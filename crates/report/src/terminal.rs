@@ -288,6 +288,9 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
         let _ =
             writeln!(out, "  without lists of indicators: {:+.1} dB, {}", without.level_db, without.verdict);
     }
+    for line in identity(s, days) {
+        let _ = writeln!(out, "  {line}");
+    }
     for change in s.would_change.iter().take(1) {
         let still = if change.verdict == s.verdict { "still " } else { "" };
         let _ = writeln!(
@@ -381,6 +384,17 @@ fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
             let _ = writeln!(out, "  {}  {line}", s.host);
         }
     }
+}
+
+/// Which other addresses are probably this host's, and when the address changed hands.
+pub(crate) fn identity(s: &HostStory, days: bool) -> Vec<String> {
+    let same = s.same_as.iter().map(|o| {
+        format!("probably one host with {} ({}; {:.0} %)", o.host, clean(&o.because), o.confidence * 100.0)
+    });
+    let changed = s.changed_hands.iter().map(|c| {
+        format!("the address went from {} to {} by {}", clean(&c.from), clean(&c.to), clock(c.at, days))
+    });
+    same.chain(changed).collect()
 }
 
 /// What is expected, counted by expectation.

@@ -12,6 +12,7 @@ use record::{
 };
 
 use crate::host_book::{HostBook, HostPage};
+use crate::identity::{changes, identities};
 use crate::ledger::Ledger;
 use crate::roles::{Role, RoleSeen, Roles};
 use crate::story::{CaptureFacts, Finding, HostStory, Note, Verdict};
@@ -227,7 +228,11 @@ impl Analyst {
         hosts.extend(desk.ledgers.keys());
         hosts.sort_unstable();
         hosts.dedup();
+        let mut same = identities(&desk.book.pages());
         let mut stories: Vec<HostStory> = hosts.into_iter().map(|h| desk.story(h, capture, prior)).collect();
+        for story in &mut stories {
+            story.same_as = same.remove(&story.host).unwrap_or_default();
+        }
         stories.sort_by(|a, b| {
             b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
         });
@@ -324,6 +329,8 @@ impl Desk {
         HostStory {
             host,
             names: page.names(),
+            same_as: Vec::new(),
+            changed_hands: changes(&page),
             first: page.first,
             last: page.last,
             flows: page.flows,

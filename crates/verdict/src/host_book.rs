@@ -109,6 +109,11 @@ impl HostBook {
         self.hosts.addresses()
     }
 
+    /// The pages of all hosts, by address.
+    pub fn pages(&self) -> BTreeMap<IpAddr, &HostPage> {
+        self.hosts.addresses().into_iter().filter_map(|ip| Some((ip, self.hosts.get(ip)?))).collect()
+    }
+
     pub fn get(&self, ip: IpAddr) -> HostPage {
         self.hosts.get(ip).cloned().unwrap_or_default()
     }

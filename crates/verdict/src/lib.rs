@@ -8,12 +8,14 @@
 mod analyst;
 mod calibration;
 mod host_book;
+mod identity;
 mod ledger;
 mod roles;
 mod story;
 
 pub use analyst::{Analyst, AnalystLimits};
 pub use calibration::{Calibration, Counts, ENOUGH, GradePayoff, Measured, clopper_pearson};
+pub use identity::{ChangedHands, SameHost};
 pub use roles::{Role, RoleSeen};
 pub use story::{
     CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict,

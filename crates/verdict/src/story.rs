@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::RoleSeen;
 use crate::analyst::findings;
+use crate::identity::{ChangedHands, SameHost};
 use crate::ledger::Ledger;
 
 /// The verdict in words, weakest first.
@@ -166,6 +167,12 @@ pub struct HostStory {
     pub host: IpAddr,
     /// How it is called.
     pub names: Names,
+    /// Other addresses of what is probably the same host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub same_as: Vec<SameHost>,
+    /// When the address went from one host to another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changed_hands: Vec<ChangedHands>,
     /// First and last packet of its flows.
     pub first: Option<Timestamp>,
     /// See `first`.
