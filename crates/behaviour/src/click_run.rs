@@ -2,7 +2,7 @@
 //! A host visits a great many sites, each as if a link had led there, from pages that it never opened.
 //!
 //! ## Why it matters
-//! Click-fraud bots earn per visit (ATT&CK T1496.002, T1056 is not needed for it): they request advertisements with a `Referer` of their choice.
+//! Click-fraud bots earn per visit (ATT&CK T1496): they request advertisements with a `Referer` of their choice.
 //!
 //! ## How it decides
 //! Within 10 minutes, HTTP requests whose `Referer` names a host of another registrable domain that this host neither asked DNS for, nor fetched anything

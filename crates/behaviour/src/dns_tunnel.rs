@@ -9,7 +9,7 @@
 //! Per host, registrable domain and hour, distinct names below the domain, of which the part below is at least 20 characters
 //! long on average: *names* at 100, *some_names* at 30 when the average is 30 or more, or the types asked for carry data
 //! (TXT, NULL, CNAME, MX, SRV, private) in at least half the questions. Added: *data_types* when that is so; *many_names* from 500 on; *several_domains*, when another domain is used so too; *straight*, when
-//! it asks a server outside that is not the one it asks for other names. Reverse look-ups and a shipped list of domains whose
+//! it asks such names of a server outside that is not the one it asks for other names. Names with fewer than nine characters below their last two labels, reverse look-ups and a shipped list of domains whose
 //! business is to be asked long names (block lists, file reputation, content networks) do not count.
 //!
 //! ## What else looks like this

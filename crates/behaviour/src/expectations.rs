@@ -152,7 +152,7 @@ impl Expectations {
         self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e))
     }
 
-    /// Whether a name of hosts stands in it, so that it must be known how hosts are called.
+    /// Whether nothing is expected.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

@@ -9,7 +9,7 @@
 //! A threshold random walk per host and destination port over first contacts by TCP: an answered one speaks for an honest host (it succeeds
 //! with probability 0.8, a scanner's with 0.2), an unanswered or refused one against it; so does one that is answered, ends without a word from either side, and whose remote was never resolved by DNS. *scan* when the walk ends at
 //! a false-positive probability of 0.01 and at least 10 first contacts failed; *wide* at 50 failed, *very_wide* at 150. A connection that
-//! the client went on with although no answer was captured is not counted: the capture sees one side. Forgotten after 30 min.
+//! the client went on with although no answer was captured is not counted: the capture sees one side. A walk begins with a failure, and is forgotten after 30 min.
 //!
 //! ## What else looks like this
 //! Monitors and scanners by trade (declare them), file sharing (other ports for each peer; a verified application

@@ -230,7 +230,7 @@ impl Watcher {
         let many_names = most_names >= self.settings.names;
         let base = if remote.gate > 0 {
             "gate"
-        } else if many_names && !remote.paths.is_empty() {
+        } else if many_names {
             "same_path_many_names"
         } else if remote.body_in_get > 0 {
             "body_in_get"

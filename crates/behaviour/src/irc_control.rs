@@ -37,7 +37,7 @@ use crate::{Detector, Fire, Scene, Wants};
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
 /// What bots are told, as their published sources spell it (SDBot, Agobot, Kaiten, Gafgyt, PerlBot, Athena).
-const ORDERS: [&str; 54] = [
+const ORDERS: [&str; 50] = [
     "ddos",
     "udp",
     "udpflood",
@@ -69,10 +69,6 @@ const ORDERS: [&str; 54] = [
     "sh",
     "shell",
     "spread",
-    "usb",
-    "msn",
-    "msnoff",
-    "voc",
     "spam",
     "mail",
     "login",
@@ -310,7 +306,7 @@ mod tests {
     fn orders_and_their_marks() {
         for (text, is) in [
             (".udpflood 198.51.100.7 80", true),
-            ("\u{3}4!msnoff |!msn look", true),
+            ("\u{3}4!stop |!scan 445", true),
             ("scan this", false),
             ("! what", false),
             (".updated yesterday", false),

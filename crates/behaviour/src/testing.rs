@@ -7,7 +7,7 @@ use record::{
     Stage, Timestamp, Tls, Transport, Tuple,
 };
 
-use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, NearMisses, Scene, outbound};
+use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, NearMisses, Scene, Wants, outbound};
 
 pub const HOST: &str = "10.0.0.5";
 pub const REMOTE: &str = "198.51.100.7";
@@ -102,7 +102,10 @@ impl Bench {
             self.detector.tick(&mut scene);
             self.ticked = now;
         }
-        self.detector.observe(&record, &mut scene);
+        // As the analyst does: what it did not ask for it does not see.
+        if self.detector.wants().has(Wants::of(&record), scene.outbound.is_some()) {
+            self.detector.observe(&record, &mut scene);
+        }
     }
 
     /// Lets time pass.

@@ -167,7 +167,7 @@ pub struct HostRow {
     pub reached: BTreeMap<Verdict, f64>,
     /// Whether *likely* came before the first message that it sent; `None` if it never sent any.
     pub before_spam: Option<bool>,
-    /// Whether the sceptic's e-value of its best moment, without what was carried over.
+    /// The sceptic's e-value at its highest moment, without what was carried over.
     pub e: f64,
     /// What else was said of it.
     pub findings: Vec<String>,

@@ -1,5 +1,6 @@
 //! The project's own tools: `cargo run --release -p hydrophone-testkit -- evaluate MANIFEST`.
 
+mod seeds;
 mod tables;
 
 use std::path::{Path, PathBuf};
@@ -9,7 +10,8 @@ use testkit::{evaluate, office, scenarios};
 
 const USAGE: &str = "usage: testkit evaluate [MANIFEST]   measures, and writes docs/evaluation.md, docs/evaluation.csv,\n\
      \u{20}                                 docs/blind-spots.md and crates/verdict/calibration.toml\n\
-     \u{20}      testkit samples FOLDER        writes the captures under samples/";
+     \u{20}      testkit samples FOLDER        writes the captures under samples/\n\
+     \u{20}      testkit seeds FOLDER          writes seeds for the fuzz targets";
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -22,6 +24,7 @@ fn main() -> anyhow::Result<()> {
                 .context("no corpus: name its manifest, or set HYDROPHONE_CORPUS")?;
             tables::write(&manifest, Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").as_path())
         }
+        Some("seeds") => seeds::write(Path::new(&args.next().context(USAGE)?)),
         Some("samples") => samples(Path::new(&args.next().context(USAGE)?)),
         _ => bail!(USAGE),
     }

@@ -22,9 +22,9 @@ pub enum Verdict {
     Quiet,
     /// At least 10 dB, or one stage at its cap.
     Suspicious,
-    /// At least 30 dB and two stages.
+    /// At least 30 dB and two stages, one of rendezvous, command and update at 9 dB or more.
     Likely,
-    /// At least 40 dB and two telling stages, or two exact generated names.
+    /// At least 40 dB and two telling stages, one of them as for `Likely`; or two exact generated names.
     Infected,
 }
 

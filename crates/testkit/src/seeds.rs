@@ -1,8 +1,8 @@
 //! Writes seeds for the fuzz targets from the scenarios and, when it is there, the corpus of real captures:
-//! `cargo run --release -p hydrophone-testkit --bin seeds -- fuzz/seeds`.
+//! `cargo run --release -p hydrophone-testkit -- seeds fuzz/seeds`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use capture::{Batch, CaptureSet, Source};
@@ -106,8 +106,8 @@ impl Seeds {
     }
 }
 
-fn main() -> anyhow::Result<()> {
-    let out = PathBuf::from(std::env::args().nth(1).context("usage: seeds FOLDER")?);
+/// Writes the seeds into a folder.
+pub fn write(out: &Path) -> anyhow::Result<()> {
     let mut seeds = Seeds::default();
     let dir = std::env::temp_dir().join(format!("hydrophone-seeds-{}", std::process::id()));
     std::fs::create_dir_all(&dir)?;
