@@ -451,10 +451,15 @@ pub(crate) fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -
         ("click fraud", "click_run"),
         ("beacon", "beacon"),
     ] {
-        // A single regular caller is no finding, a clockwork is.
+        // A single regular caller is no finding, a clockwork is; a person may join a channel with a key.
+        let needs: &[&str] = match behaviour {
+            "beacon" => &["clockwork"],
+            "irc_control" => &["ordered", "machine_name"],
+            _ => &[],
+        };
         let told = |e: &&crate::ScoredEvidence| {
-            e.evidence.behaviour == behaviour
-                && (behaviour != "beacon" || e.evidence.grades.iter().any(|g| g.name == "clockwork"))
+            let named = e.evidence.grades.iter().any(|g| needs.contains(&g.name.as_ref()));
+            e.evidence.behaviour == behaviour && (needs.is_empty() || named)
         };
         add(kind, behaviour, evidence.iter().find(told).map(|e| e.evidence.started));
     }
