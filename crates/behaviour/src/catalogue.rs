@@ -6,8 +6,8 @@ use crate::{
     address_echo, beacon, click_run, dns_tunnel, exfiltration, flood, front_pages, generated_names,
     horizontal_scan, http_control, irc_control, known_indicator, kraken_frames, login_guessing,
     mail_exchanger_lookups, mining, module_download, payload_download, peer_walk, port_imposter, proxying,
-    quick_succession, raw_control, same_remote_chain, smtp_probe, spam_run, spam_update_cycle, story_order,
-    tls_control, vertical_scan,
+    quick_succession, raw_control, role_deviation, same_remote_chain, smtp_probe, spam_run,
+    spam_update_cycle, story_order, tls_control, vertical_scan,
 };
 
 /// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
@@ -80,6 +80,7 @@ catalogue! {
     dns_tunnel: Command, &["T1071.004", "T1572"];
     proxying: Command, &["T1090.002"];
     known_indicator: Command, &["T1071"];
+    role_deviation: Command, &["T1571"];
     same_remote_chain: Update, &["T1105", "T1008", "T1104", "T1071.001"];
     module_download: Update, &["T1105"];
     payload_download: Update, &["T1105", "T1036.008"];

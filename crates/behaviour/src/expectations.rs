@@ -24,6 +24,9 @@ pub struct Expectation {
     /// Remote ports; empty: every port.
     #[serde(default)]
     pub ports: Vec<u16>,
+    /// Who opens the flow; nothing: either.
+    #[serde(default)]
+    pub direction: Option<Way>,
     /// Why it is expected.
     pub why: String,
     /// Who says so.
@@ -32,13 +35,73 @@ pub struct Expectation {
     pub until: String,
 }
 
-/// The file: `[[expect]]`, again and again.
+/// Which way a flow goes, seen from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// The host opens it.
+    Out,
+    /// The host answers it.
+    In,
+}
+
+impl Way {
+    /// The word in the file and in evidence.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+        }
+    }
+}
+
+/// Flows that a declared host may have.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowed {
+    /// Who opens the flow; nothing: either.
+    #[serde(default)]
+    pub direction: Option<Way>,
+    /// Remotes: addresses, networks, names (with all below them); any of them. Empty: every remote.
+    #[serde(default)]
+    pub remotes: Vec<String>,
+    /// Ports of the responder; empty: every port.
+    #[serde(default)]
+    pub ports: Vec<u16>,
+}
+
+/// What hosts are for: a role that is learned of others, all that they may do, or both.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    /// What to call it, once in a file.
+    pub name: String,
+    /// Hosts, as in [`Expectation::who`]; at least one.
+    pub who: Vec<String>,
+    /// The role, in the words of the verdict: `mail server`, `resolver`, `monitor` …
+    #[serde(default)]
+    pub role: Option<String>,
+    /// All that it does; what is not among them is evidence. Empty: anything.
+    #[serde(default)]
+    pub only: Vec<Allowed>,
+    /// Why.
+    pub why: String,
+    /// Who says so.
+    pub owner: String,
+    /// The first day on which it no longer holds, `YYYY-MM-DD`.
+    pub until: String,
+}
+
+/// The file: `[[expect]]` and `[[role]]`, again and again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Expectations {
     /// The expectations, in the order of the file; the first that holds is named.
     #[serde(default, rename = "expect")]
     pub list: Vec<Expectation>,
+    /// What hosts are for.
+    #[serde(default, rename = "role")]
+    pub roles: Vec<Declaration>,
 }
 
 /// What a host is called beside its address.
@@ -52,6 +115,22 @@ pub struct Called {
 
 fn is_or_holds(entry: &str, ip: IpAddr) -> bool {
     entry.parse::<IpNet>().is_ok_and(|n| n.contains(&ip)) || entry.parse::<IpAddr>().is_ok_and(|a| a == ip)
+}
+
+/// Whether `name` is `entry` or below it.
+fn is_below(name: &str, entry: &str) -> bool {
+    let (name, entry) = (name.to_ascii_lowercase(), entry.to_ascii_lowercase());
+    name == entry || name.strip_suffix(&entry).is_some_and(|r| r.ends_with('.'))
+}
+
+/// Whether a host is one of those of a list; an empty list holds nobody.
+fn is_among(who: &[String], host: IpAddr, called: &Called) -> bool {
+    who.iter().any(|w| {
+        let lower = w.to_ascii_lowercase();
+        is_or_holds(w, host)
+            || called.macs.iter().any(|m| *m == lower.replace('-', ":"))
+            || called.names.contains(&lower)
+    })
 }
 
 /// The moment a day begins, from `YYYY-MM-DD`.
@@ -82,13 +161,7 @@ impl Expectation {
     }
 
     fn is_of(&self, host: IpAddr, called: &Called) -> bool {
-        self.who.is_empty()
-            || self.who.iter().any(|w| {
-                let lower = w.to_ascii_lowercase();
-                is_or_holds(w, host)
-                    || called.macs.iter().any(|m| *m == lower.replace('-', ":"))
-                    || called.names.contains(&lower)
-            })
+        self.who.is_empty() || is_among(&self.who, host, called)
     }
 
     fn is_about(&self, e: &Evidence) -> bool {
@@ -100,14 +173,7 @@ impl Expectation {
                 _ => None,
             })
             .collect();
-        let named = |n: &String| {
-            texts.iter().any(|t| {
-                t.eq_ignore_ascii_case(n)
-                    || t.to_ascii_lowercase()
-                        .strip_suffix(&n.to_ascii_lowercase())
-                        .is_some_and(|r| r.ends_with('.'))
-            })
-        };
+        let named = |n: &String| texts.iter().any(|t| is_below(t, n));
         // Every remote of the evidence must be expected, or its name.
         let remote = self.remotes.is_empty()
             || self.remotes.iter().any(named)
@@ -115,8 +181,40 @@ impl Expectation {
                 && e.remotes.iter().all(|ip| self.remotes.iter().any(|r| is_or_holds(r, *ip))));
         let port = self.ports.is_empty()
             || matches!(e.facts.get("port"), Some(FactValue::Count(p)) if self.ports.iter().any(|x| u64::from(*x) == *p));
+        // Evidence is about what the host opened, unless it says otherwise.
+        let inbound = e.facts.get("direction") == Some(&FactValue::Text("in".to_owned()));
+        let way = self.direction.is_none_or(|w| (w == Way::In) == inbound);
         let behaviour = self.behaviours.is_empty() || self.behaviours.iter().any(|b| *b == e.behaviour);
-        behaviour && remote && port
+        behaviour && remote && port && way
+    }
+}
+
+impl Allowed {
+    fn holds(&self, way: Way, remote: IpAddr, names: &[&str], port: u16) -> bool {
+        self.direction.is_none_or(|w| w == way)
+            && (self.ports.is_empty() || self.ports.contains(&port))
+            && (self.remotes.is_empty()
+                || self
+                    .remotes
+                    .iter()
+                    .any(|r| is_or_holds(r, remote) || names.iter().any(|n| is_below(n, r))))
+    }
+}
+
+impl Declaration {
+    /// How it is named in what is told.
+    pub fn told(&self) -> String {
+        format!("declared as '{}' by {}, until {}", self.name, self.owner, self.until)
+    }
+
+    /// When it ends.
+    pub fn ends(&self) -> Timestamp {
+        day(&self.until).unwrap_or(Timestamp::MIN)
+    }
+
+    /// Whether it speaks of a host at a time.
+    pub fn is_of(&self, host: IpAddr, called: &Called, at: Timestamp) -> bool {
+        at < self.ends() && is_among(&self.who, host, called)
     }
 }
 
@@ -144,7 +242,49 @@ impl Expectations {
                 return wrong("it would expect everything of everybody: say who or what".into());
             }
         }
+        for d in &made.roles {
+            let wrong = |what: String| Err(format!("role {:?}: {what}", d.name));
+            if names.contains(&d.name.as_str()) {
+                return wrong("there are two of this name: give each its own".into());
+            }
+            names.push(&d.name);
+            if day(&d.until).is_none() {
+                return wrong(format!("until = {:?} is no date: write YYYY-MM-DD", d.until));
+            }
+            if d.who.is_empty() {
+                return wrong("it says of nobody: name hosts in `who`".into());
+            }
+            if d.role.is_none() && d.only.is_empty() {
+                return wrong("it says nothing: give it a `role`, or what it does in `only`".into());
+            }
+        }
         Ok(made)
+    }
+
+    /// The declarations that speak of a host at a time.
+    pub fn declared(
+        &self,
+        host: IpAddr,
+        called: &Called,
+        at: Timestamp,
+    ) -> impl Iterator<Item = &Declaration> {
+        self.roles.iter().filter(move |d| d.is_of(host, called, at))
+    }
+
+    /// Who forbids a flow: the first of a host's declarations with a list of what it does, if none of their lists holds the flow.
+    pub fn forbids(
+        &self,
+        host: IpAddr,
+        called: &Called,
+        way: Way,
+        (remote, names): (IpAddr, &[&str]),
+        port: u16,
+        at: Timestamp,
+    ) -> Option<&Declaration> {
+        let mut lists = self.declared(host, called, at).filter(|d| !d.only.is_empty()).peekable();
+        let first = lists.peek().copied()?;
+        let allowed = lists.any(|d| d.only.iter().any(|a| a.holds(way, remote, names, port)));
+        (!allowed).then_some(first)
     }
 
     /// The name of the first expectation that evidence fulfils; an expectation is none after its end.
@@ -152,9 +292,9 @@ impl Expectations {
         self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e))
     }
 
-    /// Whether nothing is expected.
+    /// Whether nothing is expected and nothing declared.
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.roles.is_empty()
     }
 }
 
@@ -255,6 +395,22 @@ mod tests {
     }
 
     #[test]
+    fn either_direction_or_one() {
+        let file =
+            |way: &str| Expectations::parse(&FILE.replace("ports", &format!("direction = \"{way}\"\nports")));
+        let mut e = evidence("horizontal_scan", "198.51.100.9", 22);
+        let nobody = Called::default();
+        assert!(
+            file("out").unwrap().of(&e, &nobody).is_some() && file("in").unwrap().of(&e, &nobody).is_none()
+        );
+        e.facts.insert("direction".into(), "in".to_owned().into());
+        assert!(
+            file("out").unwrap().of(&e, &nobody).is_none() && file("in").unwrap().of(&e, &nobody).is_some()
+        );
+        assert!(file("sideways").is_err());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (from, to, told) in [
             ("2027-01-01", "soon", "YYYY-MM-DD"),
@@ -265,6 +421,14 @@ mod tests {
             assert!(err.contains(told), "{err}");
         }
         assert!(Expectations::parse(&format!("{FILE}{FILE}")).unwrap_err().contains("two of this name"));
+        let role = |rest: &str| {
+            let text =
+                format!("[[role]]\nname = \"r\"\nwhy = \"\"\nowner = \"\"\nuntil = \"2030-01-01\"\n{rest}");
+            Expectations::parse(&text)
+        };
+        assert!(role("who = []\nrole = \"monitor\"").unwrap_err().contains("nobody"));
+        assert!(role("who = [\"a\"]").unwrap_err().contains("says nothing"));
+        assert!(role("who = [\"a\"]\nrole = \"monitor\"").is_ok());
         let everything = "[[expect]]\nname = \"x\"\nwhy = \"\"\nowner = \"\"\nuntil = \"2027-01-01\"";
         assert!(Expectations::parse(everything).unwrap_err().contains("everybody"));
     }

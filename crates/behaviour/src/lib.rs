@@ -38,6 +38,7 @@ pub mod proxying;
 pub mod quick_succession;
 pub mod raw_control;
 mod requests;
+pub mod role_deviation;
 pub mod same_remote_chain;
 mod scene;
 pub mod smtp_probe;
@@ -49,7 +50,7 @@ pub mod tls_control;
 pub mod vertical_scan;
 
 pub use catalogue::{ATTACK_VERSION, Behaviour, CATALOGUE, Settings, detectors};
-pub use expectations::{Called, Expectation, Expectations, day};
+pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use home::{Home, HomeGuess};
 pub use intel::{Intel, Kind, Origin};
 pub use lore::{Application, Lore};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Dns, Evidence, Record, Service, Timestamp};
 
 use crate::Home;
-use crate::expectations::{Called, Expectation, Expectations};
+use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
 use crate::intel::Intel;
 use crate::table::{HostTable, SeededSet};
 
@@ -91,6 +91,37 @@ impl Lore {
         let nobody = Called::default();
         let called = self.hosts.get(evidence.host).map_or(&nobody, |h| &h.called);
         self.expectations.of(evidence, called).map(Expectation::told)
+    }
+
+    /// Whether anything is declared of any host.
+    pub const fn declares(&self) -> bool {
+        !self.expectations.roles.is_empty()
+    }
+
+    fn called(&self, host: IpAddr) -> Called {
+        self.hosts.get(host).map(|h| h.called.clone()).unwrap_or_default()
+    }
+
+    /// What is declared of a host at a time.
+    pub fn declared(&self, host: IpAddr, at: Timestamp) -> Vec<&Declaration> {
+        if !self.declares() {
+            return Vec::new();
+        }
+        self.expectations.declared(host, &self.called(host), at).collect()
+    }
+
+    /// The name of the declaration that does not allow a flow of `host` with a remote, by the responder's port.
+    pub fn forbids(
+        &self,
+        host: IpAddr,
+        way: Way,
+        remote: IpAddr,
+        port: u16,
+        at: Timestamp,
+    ) -> Option<String> {
+        let names = self.names_of(remote, at);
+        let by = self.expectations.forbids(host, &self.called(host), way, (remote, &names), port, at)?;
+        Some(by.name.clone())
     }
 
     /// The local networks.

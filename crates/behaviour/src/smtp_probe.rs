@@ -11,7 +11,9 @@
 //! attempts to one target (address or name), at most 120 s apart, none of which reached DATA, each with at most 200
 //! client bytes. More weight if the name was resolved by an address question with no MX question in the 600 s before (a
 //! mail server asks for MX first), and more if the name is one that bots are known to try. One attempt of three
-//! SYNs without an answer is the weaker variant: that is how old Windows retries by itself.
+//! SYNs without an answer is the weaker variant: that is how old Windows retries by itself. Two attempts are enough
+//! (*hung_up*) where the server answered and the host ended each connection without a single byte: only who asks whether
+//! the port is open does that.
 //!
 //! ## What else looks like this
 //! Monitors (strictly periodic, for days: discounted), retry queues of mail servers (their role is discounted), a blocked
@@ -21,7 +23,7 @@
 //! A bot that tests through its provider's submission port, or against a server of its own on another port.
 //!
 //! ## Options
-//! `attempts` (3), `window` (10m), `longest_gap` (2m), `client_bytes` (200).
+//! `attempts` (3), `hung_up` (2), `window` (10m), `longest_gap` (2m), `client_bytes` (200).
 //!
 //! ## References
 //! R. Balupari, McAfee Avert Labs, "Mailbot.f a.k.a. Kraken gets stealthier" (2008); ATT&CK T1016.001.
@@ -46,6 +48,8 @@ const STUDY: &str = "field study 2008: three tries";
 pub struct Settings {
     /// Attempts to one target, ≥ 2. The study saw 3.
     pub attempts: usize,
+    /// Attempts at one target that the host ended without a word, ≥ 1 (*assumed*).
+    pub hung_up: usize,
     /// The window that they lie in (*assumed*).
     #[serde(with = "humantime_serde")]
     pub window: Duration,
@@ -60,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             attempts: 3,
+            hung_up: 2,
             window: Duration::from_mins(10),
             longest_gap: Duration::from_mins(2),
             client_bytes: 200,
@@ -73,6 +78,8 @@ struct Attempt {
     name: Option<String>,
     answered: bool,
     banner: bool,
+    /// Whether the host ended it without a word.
+    hung_up: bool,
     flow: FlowId,
     packets: Vec<PacketId>,
 }
@@ -130,6 +137,7 @@ impl Detector for Watcher {
                     name: scene.lore.name_of(remote, scene.now).map(str::to_owned),
                     answered: c.packets[1] > 0 && !c.state.is_failure(),
                     banner: c.bytes[1] > 0,
+                    hung_up: hung_up(c),
                     flow: c.flow,
                     packets: c.key_packets.to_vec(),
                 });
@@ -147,6 +155,13 @@ impl Detector for Watcher {
     fn forgotten(&self) -> u64 {
         self.hosts.forgotten()
     }
+}
+
+/// Whether the originator of an established connection ended it before anybody, without a byte.
+fn hung_up(c: &record::Conn) -> bool {
+    let ends = c.history.as_str().find(['F', 'f', 'R', 'r']);
+    let first = ends.and_then(|at| c.history.as_str()[at..].chars().next());
+    c.bytes[0] == 0 && c.packets[1] > 0 && !c.state.is_failure() && matches!(first, Some('F' | 'R'))
 }
 
 fn three_syns(host: IpAddr, c: &record::Conn, scene: &mut Scene<'_>) {
@@ -179,12 +194,14 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene:
     }
     let end = run.last().map_or(scene.now, |a| a.ts);
     run.retain(|a| end.since(a.ts) <= settings.window);
-    if run.len() < settings.attempts {
+    let silent = run.iter().filter(|a| a.hung_up).count();
+    if run.len() < settings.attempts && (silent < settings.hung_up || silent < run.len()) {
         scene.near(host, run.len() as f64, settings.attempts as f64, "attempts");
         return;
     }
     let started = run[0].ts;
-    let mut grades = vec![("attempts", 1)];
+    let enough = run.len() >= settings.attempts;
+    let mut grades = vec![(if enough { "attempts" } else { "hung_up" }, 1)];
     if name.is_some() && !scene.lore.asked_mx(host, started, settings.window) {
         grades.push(("no_mx_question", 1));
     }
@@ -201,9 +218,9 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene:
         grades,
         started,
         value: run.len() as f64,
-        threshold: settings.attempts as f64,
+        threshold: if enough { settings.attempts } else { settings.hung_up } as f64,
         unit: "attempts",
-        source: STUDY,
+        source: if enough { STUDY } else { "assumed" },
         packets: run.iter().filter_map(|a| a.packets.first().copied()).collect(),
         flows: run.iter().map(|a| a.flow).collect(),
         remotes: vec![remote],
@@ -294,6 +311,27 @@ mod tests {
             b.feed(record(c), t);
         }
         assert!(b.evidence.is_empty());
+    }
+
+    #[test]
+    fn two_calls_without_a_word_are_enough() {
+        let call = |b: &mut Bench, t: f64, history: &str| {
+            let mut c = conn(t, Transport::Tcp, REMOTE, 25);
+            (c.bytes, c.history) = ([0, 43], record::History::default());
+            history.bytes().for_each(|l| c.history.push(l));
+            b.feed(record(c), t + 1.0);
+        };
+        let mut b = bench();
+        call(&mut b, 10.0, "ShAFdfR");
+        assert!(b.evidence.is_empty());
+        call(&mut b, 60.0, "ShAFdfR");
+        assert_eq!(b.grades(), ["hung_up"]);
+        call(&mut b, 80.0, "ShAFdfR");
+        assert_eq!(b.grades(), ["attempts"], "three are three");
+        let mut shown_out = bench();
+        call(&mut shown_out, 10.0, "ShAdfFR");
+        call(&mut shown_out, 60.0, "ShAdfFR");
+        assert!(shown_out.evidence.is_empty(), "the server ended it");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use behaviour::{Expectations, Intel};
 use pipeline::Outcome;
+use verdict::Role;
 
 use crate::Failure;
 
@@ -14,7 +15,19 @@ pub fn expectations(path: Option<&Path>) -> Result<Expectations, Failure> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the expectations {}", path.display()))
         .map_err(Failure::usage)?;
-    Expectations::parse(&text).map_err(|e| Failure::usage(anyhow::anyhow!("{}: {e}", path.display())))
+    let wrong = |what: String| Failure::usage(anyhow::anyhow!("{}: {what}", path.display()));
+    let made = Expectations::parse(&text).map_err(wrong)?;
+    for declaration in &made.roles {
+        if let Some(role) = declaration.role.as_deref().filter(|r| Role::named(r).is_none()) {
+            let known: Vec<String> = Role::ALL.iter().map(ToString::to_string).collect();
+            return Err(wrong(format!(
+                "role {:?}: no role is called {role:?}: write one of {}",
+                declaration.name,
+                known.join(", ")
+            )));
+        }
+    }
+    Ok(made)
 }
 
 /// Reads lists of indicators, of folders every file; gives them with what must be told of them.
@@ -61,6 +74,14 @@ pub fn unused(expectations: &Expectations, outcome: &Outcome) -> Vec<String> {
             ));
         } else if !outcome.stories.iter().any(used) {
             told.push(format!("nothing fulfilled the expectation '{}' of {}", e.name, e.owner));
+        }
+    }
+    for d in &expectations.roles {
+        if outcome.health.last.is_some_and(|last| last >= d.ends()) {
+            told.push(format!(
+                "the role '{}' by {} ended on {}: renew or remove it",
+                d.name, d.owner, d.until
+            ));
         }
     }
     told

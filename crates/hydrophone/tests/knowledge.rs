@@ -69,6 +69,34 @@ fn ended_and_idle_expectations_are_told() {
 }
 
 #[test]
+fn what_a_declared_host_does_beside_its_role_is_evidence() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = scenario(dir.path(), "raw_control");
+    let role = "[[role]]\nname = \"till\"\nwho = [\"10.20.0.13\"]\nrole = \"monitor\"\nwhy = \"sells\"\nowner = \"shop\"\n\
+                until = \"2030-01-01\"\nonly = [{ direction = \"out\", ports = [53, 443] }]\n";
+    let file = write(dir.path(), "role.toml", role);
+    let bot = |extra: &[&str]| {
+        let mut args = vec![capture.as_str()];
+        args.extend(extra);
+        common::host(&read_json(&args), BOT).clone()
+    };
+    let (before, after) = (bot(&[]), bot(&["--expect", &file]));
+    let deviates = |b: &serde_json::Value| {
+        b["evidence"].as_array().expect("evidence").iter().any(|e| e["behaviour"] == "role_deviation")
+    };
+    assert!(!deviates(&before) && deviates(&after));
+    assert!(
+        after["level_db"].as_f64() > before["level_db"].as_f64(),
+        "{} {}",
+        before["level_db"],
+        after["level_db"]
+    );
+    assert!(after["roles"].to_string().contains("declared as 'till' by shop"), "{}", after["roles"]);
+    let anything = write(dir.path(), "any.toml", &role.replace("ports = [53, 443]", "remotes = []"));
+    assert!(!deviates(&bot(&["--expect", &anything])), "a role that allows it");
+}
+
+#[test]
 fn lists_are_evidence_and_the_verdict_without_them_is_shown() {
     let dir = tempfile::tempdir().expect("a folder");
     let capture = scenario(dir.path(), "raw_control");
@@ -91,6 +119,14 @@ fn wrong_files_are_named() {
     for (flag, text, told) in [
         ("--expect", "[[expect]]\nnane = 1", "nane"),
         ("--expect", &SCAN.replace("2030-01-01", "soon"), "YYYY-MM-DD"),
+        (
+            "--expect",
+            &format!(
+                "{}role = \"janitor\"",
+                SCAN.replace("[[expect]]", "[[role]]").replace("behaviours = [\"horizontal_scan\"]\n", "")
+            ),
+            "janitor",
+        ),
         ("--intel", "nothing to see here", "STIX"),
     ] {
         let file = write(dir.path(), "wrong", text);

@@ -195,6 +195,10 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
     let n = |v: f64| human_count(v as u64);
     let text = |name: &str| crate::clean(&f.text(name));
     Some(match e.behaviour.as_ref() {
+        "role_deviation" => {
+            let did = if f.text("direction") == "in" { "was reached from" } else { "opened a flow to" };
+            format!("{did} {}, which '{}' does not allow ({} such)", text("remote"), text("role"), n(e.value))
+        }
         "address_echo" => format!("asked {} for its own address", defang(&f.text("service"))),
         "beacon" => format!(
             "called {} {} times, every {:.0} s or so (beacon score {:.2})",

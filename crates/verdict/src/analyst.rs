@@ -299,10 +299,7 @@ impl Desk {
         }
         for mut evidence in self.fresh.drain(..) {
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
-            let roles = effective(
-                self.roles.roles(evidence.host),
-                self.chronicle.stages(evidence.host).into_iter().map(|s| s.0),
-            );
+            let roles = roles(&self.roles, &self.lore, &self.chronicle, evidence.host, evidence.ts);
             let first = self.book.first(evidence.host).or(self.first).unwrap_or(evidence.ts);
             self.ledgers.entry(evidence.host).or_default().add(evidence, first, &roles);
         }
@@ -312,7 +309,8 @@ impl Desk {
         let page = self.book.get(host);
         let empty = Ledger::default();
         let ledger = self.ledgers.get(&host).unwrap_or(&empty);
-        let roles = effective(self.roles.roles(host), self.chronicle.stages(host).into_iter().map(|s| s.0));
+        let now = page.last.unwrap_or(Timestamp::MIN);
+        let roles = roles(&self.roles, &self.lore, &self.chronicle, host, now);
         let best = ledger.best();
         let evidence = ledger.evidence(&roles);
         let unseen = unseen(&page, capture);
@@ -356,11 +354,19 @@ impl Desk {
     }
 }
 
-/// The roles that may excuse: who is commanded by somebody is not taken for a mail server because others take its mail.
-fn effective(mut roles: Vec<RoleSeen>, stages: impl Iterator<Item = Stage>) -> Vec<RoleSeen> {
-    let mut stages = stages;
+/// The roles that may excuse, learned and declared: who is commanded by somebody is not taken for a mail server because
+/// others take its mail, unless somebody declared it one.
+fn roles(learned: &Roles, lore: &Lore, chronicle: &Chronicle, host: IpAddr, at: Timestamp) -> Vec<RoleSeen> {
+    let mut roles = learned.roles(host);
+    let mut stages = chronicle.stages(host).into_iter().map(|s| s.0);
     if stages.any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
         roles.retain(|r| r.role != Role::MailSender);
+    }
+    for declaration in lore.declared(host, at) {
+        if let Some(role) = declaration.role.as_deref().and_then(Role::named) {
+            roles.retain(|r| r.role != role);
+            roles.push(RoleSeen { role, since: at, because: declaration.told() });
+        }
     }
     roles
 }

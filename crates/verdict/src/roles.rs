@@ -21,6 +21,8 @@ const STACKS: usize = 3;
 const STACK_FLOWS: u64 = 3;
 /// Times to live below this are set on purpose (*assumed*).
 const LEAST_TTL: u8 = 32;
+/// Local services other than mail that a monitor calls with a period, at least (*assumed*).
+const MONITOR_SERVICES: usize = 3;
 /// Relative deviation of a monitor's period, at most (*assumed*).
 const MONITOR_JITTER: f64 = 0.05;
 
@@ -44,6 +46,25 @@ pub enum Role {
     VoipUser,
     /// It uses a tunnel.
     VpnUser,
+}
+
+impl Role {
+    /// Every role, in the order in which they are shown.
+    pub const ALL: [Self; 8] = [
+        Self::MailServer,
+        Self::MailSender,
+        Self::Resolver,
+        Self::Monitor,
+        Self::Nat,
+        Self::P2pUser,
+        Self::VoipUser,
+        Self::VpnUser,
+    ];
+
+    /// The role of a name, as it is shown.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|r| r.to_string().eq_ignore_ascii_case(name))
+    }
 }
 
 impl fmt::Display for Role {
@@ -80,6 +101,8 @@ struct HostRoles {
     clients: BTreeSet<IpAddr>,
     upstreams: BTreeSet<IpAddr>,
     contacts: BTreeMap<(IpAddr, u16), VecDeque<Timestamp>>,
+    /// Local services that were called with a period.
+    periodic: BTreeSet<(IpAddr, u16)>,
     /// Time-to-live of the TCP flows it opened, and how many had each.
     hops: BTreeMap<u8, u64>,
 }
@@ -188,7 +211,7 @@ impl Roles {
         let client = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
-            && c.tuple.resp.port == 25
+            && (c.tuple.resp.port == 25 || home.contains(c.tuple.resp.ip))
             && home.contains(client)
         {
             let host = self.hosts.of(client, now);
@@ -237,9 +260,14 @@ impl HostRoles {
         let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
         let deviation = (gaps.iter().map(|g| (g - mean).powi(2)).sum::<f64>() / gaps.len() as f64).sqrt();
         if mean >= Duration::from_secs(5).as_secs_f64() && deviation <= MONITOR_JITTER * mean {
-            self.gain(Role::Monitor, now, || {
-                format!("contacts {}:{} every {mean:.0} s", service.0, service.1)
-            });
+            self.periodic.insert(service);
+            let of = self.periodic.len();
+            if service.1 == 25 || of >= MONITOR_SERVICES {
+                self.gain(Role::Monitor, now, || {
+                    let more = if of > 1 { format!(", and {} more so", of - 1) } else { String::new() };
+                    format!("contacts {}:{} every {mean:.0} s{more}", service.0, service.1)
+                });
+            }
         }
     }
 }
@@ -293,6 +321,33 @@ mod tests {
             roles.learn(&Record::Conn(c.clone()), &home, c.at);
         }
         roles.roles("10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect()
+    }
+
+    #[test]
+    fn a_monitor_calls_several_local_services_with_a_period() {
+        let learn = |services: &[&str], jitter: i64| {
+            let mut roles = Roles::new(16);
+            for n in 0..10 {
+                for service in services {
+                    let mut c = opened(n, 64);
+                    c.ts = Timestamp::from_secs(n as i64 * 60 + if n % 2 == 0 { jitter } else { 0 });
+                    c.tuple.resp = Endpoint { ip: service.parse().unwrap(), port: 80 };
+                    roles.learn(&Record::Conn(c.clone()), &Home::private(), c.at);
+                }
+            }
+            roles.roles("10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect::<Vec<_>>()
+        };
+        let three = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
+        assert_eq!(learn(&three, 0), [Role::Monitor]);
+        assert!(learn(&three, 20).is_empty(), "no period");
+        assert!(learn(&three[..2], 0).is_empty(), "two are a habit");
+        assert!(learn(&["198.51.100.1", "198.51.100.2", "198.51.100.3"], 0).is_empty(), "elsewhere");
+    }
+
+    #[test]
+    fn roles_have_names() {
+        assert!(Role::ALL.iter().all(|r| Role::named(&r.to_string()) == Some(*r)));
+        assert_eq!(Role::named("janitor"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{Called, Expectation, Expectations};
-use record::{Evidence, NearMiss, Stage, Timestamp};
+use record::{Evidence, FactValue, NearMiss, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::RoleSeen;
@@ -233,7 +233,12 @@ impl HostStory {
         let mut after: Vec<Evidence> = before.iter().copied().cloned().collect();
         let mut changed = false;
         for e in &mut after {
-            let now = expectations.of(e, &called).map(Expectation::told);
+            let now = match e.behaviour.as_ref() {
+                // What a role forbade is no deviation once nobody declares that role.
+                "role_deviation" => undeclared(e, expectations, &called),
+                _ => None,
+            };
+            let now = now.or_else(|| expectations.of(e, &called).map(Expectation::told));
             changed |= now.is_some() != e.expected.is_some();
             e.expected = now;
         }
@@ -271,6 +276,13 @@ impl HostStory {
             ..self.clone()
         }
     }
+}
+
+/// What is told of a deviation from a role that is declared no more.
+fn undeclared(e: &Evidence, expectations: &Expectations, called: &Called) -> Option<String> {
+    let Some(FactValue::Text(role)) = e.facts.get("role") else { return None };
+    let stands = expectations.declared(e.host, called, e.ts).any(|d| d.name == *role);
+    (!stands).then(|| format!("role '{role}' is declared no more"))
 }
 
 /// What the verdict must know of the capture as a whole.
