@@ -7,7 +7,8 @@
 //! ## How it decides
 //! An HTTP request or a TLS handshake to a host whose only business is to echo the caller's address, by a shipped list. It counts
 //! more when the program claims to be a browser without sending what browsers send, or says nothing about itself.
-//! A browser that names the page that sent it does not count.
+//! A browser that names the page that sent it does not count. It counts most (*then_reported*) when something that looks like control
+//! (`http_control`, `tls_control`, `raw_control`, `irc_control`) begins within five minutes after the question.
 //!
 //! ## What else looks like this
 //! Dynamic-DNS clients, routers, torrent clients, games, administrators' scripts, people.
@@ -16,12 +17,14 @@
 //! Services that are not on the list; STUN; asking the controller itself.
 //!
 //! ## Options
-//! None.
+//! `report` (5m).
 //!
 //! ## References
 //! ATT&CK T1016; E. Cooke et al., "The Zombie Roundup", SRUTI 2005.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -29,45 +32,71 @@ use serde::{Deserialize, Serialize};
 use crate::requests::{self, Maker};
 use crate::{Detector, Fire, Scene, Wants, domains};
 
-/// There is nothing to set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Hosts whose question is remembered until its window is over.
+const MAX_WAITING: usize = 4096;
+/// What a report home is seen as.
+const REPORTS: [&str; 4] = ["http_control", "tls_control", "raw_control", "irc_control"];
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {}
+pub struct Settings {
+    /// How soon after its question a host reports home (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub report: Duration,
+}
 
-/// The detector.
-pub struct Watcher;
-
-impl Watcher {
-    /// Keeps nothing, of however many hosts.
-    pub const fn new(_settings: Settings, _hosts: usize) -> Self {
-        Self
+impl Default for Settings {
+    fn default() -> Self {
+        Self { report: Duration::from_mins(5) }
     }
 }
 
-struct Asked<'a> {
+struct Asked {
     host: IpAddr,
     remote: IpAddr,
-    name: &'a str,
+    name: String,
     grades: Vec<(&'static str, u32)>,
     ts: Timestamp,
     flow: FlowId,
-    packets: &'a [PacketId],
+    packets: Vec<PacketId>,
 }
 
-fn fire(asked: Asked<'_>, scene: &mut Scene<'_>) {
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    waiting: BTreeMap<IpAddr, Asked>,
+}
+
+impl Watcher {
+    /// Remembers the last question of each host for a while, of at most `hosts` hosts.
+    pub fn new(settings: Settings, hosts: usize) -> Self {
+        let _ = hosts;
+        Self { settings, waiting: BTreeMap::new() }
+    }
+
+    fn asked(&mut self, asked: Asked, scene: &mut Scene<'_>) {
+        fire(&asked, scene);
+        if self.waiting.len() < MAX_WAITING {
+            self.waiting.insert(asked.host, asked);
+        }
+    }
+}
+
+fn fire(asked: &Asked, scene: &mut Scene<'_>) {
     scene.fire(Fire {
         host: asked.host,
         key: "asked".into(),
-        grades: asked.grades,
+        grades: asked.grades.clone(),
         started: asked.ts,
         value: 1.0,
         threshold: 1.0,
         unit: "requests to an address echo",
         source: "assumed",
-        packets: asked.packets.to_vec(),
+        packets: asked.packets.clone(),
         flows: vec![asked.flow],
         remotes: vec![asked.remote],
-        facts: vec![("service", asked.name.into())],
+        facts: vec![("service", asked.name.clone().into())],
     });
 }
 
@@ -78,24 +107,46 @@ impl Detector for Watcher {
 
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
-        match record {
+        let (name, grades) = match record {
             Record::Http(h) => {
-                let Some(name) = h.host.as_deref().filter(|n| domains::is_address_echo(n)) else { return };
                 let grades = match requests::maker(h) {
                     Maker::Browser if h.referer.is_some() => return,
                     Maker::Browser | Maker::Program => vec![("asked", 1)],
                     Maker::Nameless | Maker::FalseBrowser => vec![("asked", 1), ("unnamed_program", 1)],
                 };
-                let (remote, ts, flow) = (h.tuple.resp.ip, h.ts, h.flow);
-                fire(Asked { host, remote, name, grades, ts, flow, packets: &h.packets }, scene);
+                (h.host.as_deref(), grades)
             }
-            Record::Tls(t) => {
-                let Some(name) = t.sni.as_deref().filter(|n| domains::is_address_echo(n)) else { return };
-                let (remote, ts, flow) = (t.tuple.resp.ip, t.ts, t.flow);
-                let grades = vec![("asked", 1)];
-                fire(Asked { host, remote, name, grades, ts, flow, packets: &t.packets }, scene);
+            Record::Tls(t) => (t.sni.as_deref(), vec![("asked", 1)]),
+            _ => return,
+        };
+        let Some(name) = name.filter(|n| domains::is_address_echo(n)) else { return };
+        let (remote, name) = (record.tuple().resp.ip, name.to_owned());
+        let (ts, flow, packets) = match record {
+            Record::Http(h) => (h.ts, h.flow, h.packets.clone()),
+            Record::Tls(t) => (t.ts, t.flow, t.packets.clone()),
+            _ => return,
+        };
+        self.asked(Asked { host, remote, name, grades, ts, flow, packets }, scene);
+    }
+
+    fn tick(&mut self, scene: &mut Scene<'_>) {
+        let window = self.settings.report;
+        let mut over = Vec::new();
+        for (host, asked) in &mut self.waiting {
+            let soon = |start: Timestamp| start >= asked.ts && start.since(asked.ts) <= window;
+            let reported =
+                REPORTS.iter().any(|b| scene.chronicle.events(*host, b).any(|(start, _)| soon(start)));
+            if reported {
+                asked.grades.push(("then_reported", 1));
+                fire(asked, scene);
             }
-            _ => {}
+            // What begins within the window may be told as long again after it.
+            if reported || scene.now.since(asked.ts) > window * 2 {
+                over.push(*host);
+            }
+        }
+        for host in over {
+            self.waiting.remove(&host);
         }
     }
 }
@@ -107,7 +158,7 @@ mod tests {
     use record::RequestHeaders;
 
     fn run(record: Record) -> Vec<String> {
-        let mut b = Bench::new("address_echo", Watcher::new(Settings {}, 10));
+        let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
         b.feed(record, 11.0);
         b.grades()
     }
@@ -136,5 +187,19 @@ mod tests {
         assert!(
             run(Record::Http(Box::new(http(10.0, REMOTE, "GET", Some("example.com"), "/ip")))).is_empty()
         );
+    }
+
+    #[test]
+    fn and_then_reports_home() {
+        let grades = |report: f64| {
+            let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+            b.feed(tls(10.0, REMOTE, "api.ipify.org"), 11.0);
+            b.fired(record::Stage::Command, "http_control", report, report + 1.0);
+            b.tick(report + 2.0);
+            b.grades()
+        };
+        assert_eq!(grades(310.0), ["asked", "then_reported"], "five minutes after");
+        assert_eq!(grades(311.0), ["asked"]);
+        assert_eq!(grades(9.0), ["asked"], "it had begun before");
     }
 }

@@ -3,11 +3,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::Detector;
 use crate::{
-    address_echo, beacon, click_run, dns_tunnel, exfiltration, flood, front_pages, generated_names,
-    horizontal_scan, http_control, irc_control, known_indicator, kraken_frames, login_guessing,
-    mail_exchanger_lookups, mining, module_download, payload_download, peer_walk, port_imposter, proxying,
-    quick_succession, raw_control, role_deviation, same_remote_chain, smtp_probe, spam_run,
-    spam_update_cycle, story_order, tls_control, vertical_scan,
+    address_echo, beacon, click_run, dns_tunnel, exfiltration, flood, front_pages, generated_contact,
+    generated_names, horizontal_scan, http_control, irc_control, known_indicator, kraken_frames,
+    login_guessing, mail_exchanger_lookups, mining, module_download, payload_download, peer_walk,
+    port_imposter, proxying, quick_succession, raw_control, role_deviation, same_remote_chain, smtp_probe,
+    spam_run, spam_update_cycle, story_order, tls_control, vertical_scan,
 };
 
 /// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
@@ -78,6 +78,7 @@ catalogue! {
     tls_control: Command, &["T1573.002", "T1587.003"];
     raw_control: Command, &["T1095", "T1059.003"];
     dns_tunnel: Command, &["T1071.004", "T1572"];
+    generated_contact: Command, &["T1568.002"];
     proxying: Command, &["T1090.002"];
     known_indicator: Command, &["T1071"];
     role_deviation: Command, &["T1571"];

@@ -17,6 +17,7 @@ pub mod exfiltration;
 mod expectations;
 pub mod flood;
 pub mod front_pages;
+pub mod generated_contact;
 pub mod generated_names;
 mod home;
 pub mod horizontal_scan;

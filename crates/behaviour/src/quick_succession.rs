@@ -6,7 +6,7 @@
 //! one day lie hours apart.
 //!
 //! ## How it decides
-//! Two of the stages rendezvous, command, update and act begin, not with one and the same packet, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
+//! Two of the stages probe, rendezvous, command, update and act begin, not with one and the same packet, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
 //! unrelated things happen in one day of activity, they lie within ten minutes of each other with a probability of 20/1440, or 1.4 %.
 //!
 //! ## What else looks like this
@@ -63,7 +63,7 @@ impl Watcher {
 
     fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
         let mut stages: Vec<(Stage, Timestamp)> = scene.chronicle.stages(host);
-        stages.retain(|(s, _)| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update | Stage::Act));
+        stages.retain(|(s, _)| Stage::STORY.contains(s));
         stages.sort_by_key(|s| s.1);
         // What one flow shows of two stages happened once.
         stages.dedup_by_key(|s| s.1);
@@ -139,16 +139,16 @@ mod tests {
     fn stages_that_begin_together() {
         use Stage::{Act, Command, Update};
         assert_eq!(run(&[(Update, 1.0), (Command, 601.0)]), ["two_stages"]);
+        assert_eq!(run(&[(Stage::Probe, 1.0), (Command, 601.0)]), ["two_stages"]);
         assert!(run(&[(Update, 1.0), (Command, 602.0)]).is_empty());
         assert_eq!(run(&[(Update, 1.0), (Command, 300.0), (Act, 600.0)]), ["three_stages"]);
         assert_eq!(run(&[(Update, 1.0), (Command, 300.0), (Act, 5000.0)]), ["two_stages"]);
     }
 
     #[test]
-    fn one_stage_twice_and_probes_are_nothing() {
-        use Stage::{Command, Probe, Update};
+    fn one_stage_twice_and_one_flow_are_nothing() {
+        use Stage::{Command, Update};
         assert!(run(&[(Command, 1.0), (Command, 2.0)]).is_empty());
-        assert!(run(&[(Probe, 1.0), (Command, 2.0)]).is_empty());
         assert!(run(&[(Update, 1.0), (Command, 1.0)]).is_empty(), "two readings of one flow");
     }
 }

@@ -16,7 +16,8 @@ pub enum Maker {
     /// It says that it is a browser, without `Accept-Language`, which every browser sends with a page, form or script's
     /// request (WHATWG Fetch §4.5; the browsers' own documentation). Windows' URL moniker, which borrows Internet Explorer's
     /// name for any program that asks, leaves it out, and so does nearly all hand-made code. Or it posts what neither a form
-    /// nor a script could ([`is_formless`]).
+    /// nor a script could ([`is_formless`]), or speaks HTTP/1.0, which no browser that is still called one does by itself
+    /// (RFC 2068 is of 1997; proxies do, and say so).
     FalseBrowser,
 }
 
@@ -51,7 +52,10 @@ pub fn maker(request: &Http) -> Maker {
         // A site's icon is fetched by the browser itself, with fewer headers.
         Some(agent) if claims_browser(agent) && !request.path.ends_with("/favicon.ico") => {
             let spoken = request.headers.has(RequestHeaders::LANGUAGE);
-            if spoken && !is_formless(request) { Maker::Browser } else { Maker::FalseBrowser }
+            let old = request.headers.has(RequestHeaders::HTTP_1_0)
+                && !request.headers.has(RequestHeaders::FORWARDED)
+                && request.path.starts_with('/');
+            if spoken && !old && !is_formless(request) { Maker::Browser } else { Maker::FalseBrowser }
         }
         Some(_) => Maker::Program,
     }
@@ -170,6 +174,15 @@ mod tests {
         assert_eq!(of(ie, true, "/"), Maker::Browser);
         assert_eq!(of(ie, false, "/"), Maker::FalseBrowser);
         assert_eq!(of(ie, false, "/favicon.ico"), Maker::Program);
+        let old = |path: &str, more: u16| {
+            let mut h = http(1.0, REMOTE, "GET", Some("example.com"), path);
+            h.user_agent = ie.map(str::to_owned);
+            h.headers.add(RequestHeaders::LANGUAGE | RequestHeaders::HTTP_1_0 | more);
+            maker(&h)
+        };
+        assert_eq!(old("/", 0), Maker::FalseBrowser);
+        assert_eq!(old("/", RequestHeaders::FORWARDED), Maker::Browser, "a proxy's");
+        assert_eq!(old("http://example.com/", 0), Maker::Browser, "to a proxy");
         assert_eq!(of(None, true, "/"), Maker::Nameless);
         assert_eq!(of(Some(" "), true, "/"), Maker::Nameless);
         for program in [

@@ -46,6 +46,8 @@ fn every_behaviour_beyond_the_study_has_a_scenario() {
         "quick_succession",
         // It needs a list of the user's: `tests/knowledge.rs`.
         "known_indicator",
+        // It needs the user's declarations: `tests/knowledge.rs`.
+        "role_deviation",
     ];
     for b in behaviour::CATALOGUE {
         let has = bots::ALL.iter().any(|(name, _)| *name == b.name);

@@ -103,6 +103,7 @@ impl Head {
             b"range" => self.headers.add(RequestHeaders::CONDITION),
             b"connection" => self.headers.add(RequestHeaders::CONNECTION),
             b"soapaction" => self.headers.add(RequestHeaders::SOAP),
+            b"via" | b"x-forwarded-for" => self.headers.add(RequestHeaders::FORWARDED),
             [b'i', b'f', b'-', ..] => self.headers.add(RequestHeaders::CONDITION),
             [b's', b'e', b'c', b'-', ..] => self.headers.add(RequestHeaders::SEC),
             _ => self.value_of(lower, bytes),
@@ -151,6 +152,9 @@ impl Head {
             if let Ok(httparse::Status::Complete(_)) = parsed.parse(bytes) {
                 let path = text(parsed.path.unwrap_or_default().as_bytes(), MAX_PATH);
                 head.start = [parsed.method.unwrap_or_default().to_owned(), path, String::new()];
+                if parsed.version == Some(0) {
+                    head.headers.add(RequestHeaders::HTTP_1_0);
+                }
                 for h in parsed.headers {
                     head.header(h.name.as_bytes(), h.value);
                 }

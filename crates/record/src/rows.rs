@@ -368,6 +368,10 @@ impl RequestHeaders {
     pub const CONNECTION: u16 = 1 << 9;
     /// `SOAPAction`.
     pub const SOAP: u16 = 1 << 10;
+    /// `Via` or `X-Forwarded-For`: a proxy passed it on.
+    pub const FORWARDED: u16 = 1 << 11;
+    /// No header: the request line says HTTP/1.0.
+    pub const HTTP_1_0: u16 = 1 << 12;
 
     /// Notes a header.
     pub const fn add(&mut self, bit: u16) {

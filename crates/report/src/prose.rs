@@ -199,7 +199,17 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
             let did = if f.text("direction") == "in" { "was reached from" } else { "opened a flow to" };
             format!("{did} {}, which '{}' does not allow ({} such)", text("remote"), text("role"), n(e.value))
         }
-        "address_echo" => format!("asked {} for its own address", defang(&f.text("service"))),
+        "generated_contact" => {
+            format!(
+                "found the made-up name {} and talked with it on port {}",
+                defang(&f.text("name")),
+                f.count("port")
+            )
+        }
+        "address_echo" => {
+            let then = if f.has("then_reported") { ", then called its controller" } else { "" };
+            format!("asked {} for its own address{then}", defang(&f.text("service")))
+        }
         "beacon" => format!(
             "called {} {} times, every {:.0} s or so (beacon score {:.2})",
             defang(&f.text("remote")),

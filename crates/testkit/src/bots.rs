@@ -16,6 +16,7 @@ const FALSE_BROWSER: &str = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)"
 /// Behaviours with a scenario that shows them.
 pub const ALL: &[(&str, MakeScript)] = &[
     ("address_echo", address_echo),
+    ("generated_contact", generated_contact),
     ("beacon", || beacon(0.1)),
     ("irc_control", irc_control),
     ("http_control", || http_control(0)),
@@ -32,6 +33,22 @@ pub const ALL: &[(&str, MakeScript)] = &[
     ("click_run", click_run),
     ("exfiltration", exfiltration),
 ];
+
+/// Names drawn at random are asked for one after the other, until one is there and is called.
+fn generated_contact() -> Script {
+    let mut s = begin(41);
+    let draw = |s: &mut Script| -> String {
+        (0..12).map(|_| char::from(b'a' + s.range(0, 25) as u8)).collect::<String>() + ".com"
+    };
+    for i in 0..24 {
+        let name = draw(&mut s);
+        dns(&mut s, 100.0 + 3.0 * f64::from(i), BOT, &name, Answer::NxDomain);
+    }
+    let name = draw(&mut s);
+    dns(&mut s, 180.0, BOT, &name, Answer::Address(CONTROLLER));
+    http_get(&mut s, 180.2, BOT, CONTROLLER, &name, "/", 300);
+    s
+}
 
 /// What a person does beside: a few pages, so that the host is not silent otherwise.
 fn person(s: &mut Script) {
