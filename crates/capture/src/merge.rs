@@ -378,6 +378,9 @@ impl CaptureSet {
             } else if raw.ts.since(previous) > PAUSE {
                 c.pauses += 1;
                 c.longest_pause_ns = c.longest_pause_ns.max(raw.ts.0.abs_diff(previous.0));
+                if c.gaps.len() < Health::MAX_GAPS {
+                    c.gaps.push((previous, raw.ts));
+                }
             }
         }
         self.previous = Some(raw.ts);

@@ -77,9 +77,15 @@ pub struct Read {
     /// Print JSON lines instead of the story: the capture first, then one object per host
     #[arg(long)]
     pub json: bool,
-    /// Keep everything in this folder: the JSON lines and the hashes of the inputs
+    /// Keep everything in this folder: the JSON lines, the report as HTML, the flows, and the hashes of the inputs
     #[arg(short = 'o', long = "output", value_name = "CASE")]
     pub output: Option<PathBuf>,
+    /// Write the report as one HTML page that needs no network and no script
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Print Markdown instead of the story, for tickets
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
     /// Give a line to every host, also to those that did nothing
     #[arg(short, long)]
     pub all: bool,

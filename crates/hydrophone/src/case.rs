@@ -11,6 +11,8 @@ use verdict::HostStory;
 
 /// The lines of `--json`.
 const LINES: &str = "case.jsonl";
+/// The report for a browser.
+const REPORT: &str = "report.html";
 /// The hashes of the inputs, as `sha256sum -c` reads them.
 const HASHES: &str = "inputs.sha256";
 
@@ -69,6 +71,14 @@ pub fn write(dir: &Path, lines: &[Line], capture: &CaptureLine) -> anyhow::Resul
         text.push('\n');
     }
     put(LINES, &text)?;
+    let stories: Vec<HostStory> = lines
+        .iter()
+        .filter_map(|l| match l {
+            Line::Host(h) => Some(h.as_ref().clone()),
+            Line::Capture(_) => None,
+        })
+        .collect();
+    put(REPORT, &report::html::html(capture, &stories))?;
     let mut hashes = String::new();
     for input in &capture.inputs {
         if let Some(hash) = &input.sha256 {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyhow::Context;
 use capture::Source;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunOptions, run as run_pipeline};
@@ -64,6 +65,12 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     if let Some(dir) = &args.output {
         case::write(dir, &lines, &capture).map_err(Failure::input)?;
     }
+    if let Some(path) = &args.html {
+        let page = report::html::html(&capture, &outcome.stories);
+        std::fs::write(path, page)
+            .with_context(|| format!("cannot write {}", path.display()))
+            .map_err(Failure::input)?;
+    }
     print(args, &lines, &capture, &outcome)?;
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
@@ -82,6 +89,13 @@ fn print(args: &Read, lines: &[Line], capture: &CaptureLine, outcome: &Outcome) 
         out.flush()?;
         return Ok(());
     }
+    if args.markdown {
+        let mut out = std::io::stdout().lock();
+        out.write_all(report::markdown(capture, &outcome.stories).as_bytes())?;
+        return Ok(());
+    }
+    let columns = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
+    let columns = columns.filter(|_| std::io::stdout().is_terminal());
     let choice = match args.color {
         Colour::Auto => anstream::ColorChoice::Auto,
         Colour::Always => anstream::ColorChoice::Always,
@@ -89,7 +103,7 @@ fn print(args: &Read, lines: &[Line], capture: &CaptureLine, outcome: &Outcome) 
     };
     let mut out = anstream::AutoStream::new(std::io::stdout(), choice).lock();
     let detail = if args.all { Detail::Each } else { Detail::Summary };
-    out.write_all(terminal(capture, &outcome.stories, detail, true).as_bytes())?;
+    out.write_all(terminal(capture, &outcome.stories, detail, true, columns).as_bytes())?;
     out.flush()?;
     Ok(())
 }

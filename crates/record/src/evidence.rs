@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+use sha1::{Digest, Sha1};
 
 use crate::{FlowId, PacketId, Timestamp};
 
@@ -155,6 +156,19 @@ pub struct Evidence {
     /// The expectation that it fulfils; then it counts for nothing, and is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
+}
+
+impl Evidence {
+    /// A name for the item, the same on every run over the same traffic: 10 hexadecimal digits from host, behaviour and key. What
+    /// grows keeps its name.
+    pub fn id(&self) -> String {
+        let mut hash = Sha1::new();
+        for part in [self.host.to_string().as_str(), self.behaviour.as_ref(), self.key.as_ref()] {
+            hash.update(part.as_bytes());
+            hash.update([0]);
+        }
+        hash.finalize().iter().take(5).map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
+    }
 }
 
 /// How near a behaviour came to firing without doing so.

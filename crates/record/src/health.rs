@@ -25,6 +25,8 @@ pub struct Health {
     pub pauses: u64,
     /// The longest such pause, in nanoseconds.
     pub longest_pause_ns: u64,
+    /// The first such pauses: last packet before and first after, at most [`Self::MAX_GAPS`].
+    pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Packets that the capturing side says it dropped (pcapng interface statistics).
     pub dropped_by_capture: u64,
     /// Packets of a link type that is not understood.
@@ -46,6 +48,9 @@ pub struct Health {
 }
 
 impl Health {
+    /// Pauses that are kept one by one.
+    pub const MAX_GAPS: usize = 256;
+
     /// Adds the counts of another part of the same run.
     pub fn merge(&mut self, other: &Self) {
         self.packets += other.packets;
@@ -58,6 +63,7 @@ impl Health {
         self.largest_backward_ns = self.largest_backward_ns.max(other.largest_backward_ns);
         self.pauses += other.pauses;
         self.longest_pause_ns = self.longest_pause_ns.max(other.longest_pause_ns);
+        self.gaps.extend(other.gaps.iter().take(Self::MAX_GAPS.saturating_sub(self.gaps.len())));
         self.dropped_by_capture += other.dropped_by_capture;
         self.unknown_link += other.unknown_link;
         self.ip_packets += other.ip_packets;

@@ -169,7 +169,7 @@ fn waterfall(out: &mut String, s: &HostStory) {
 }
 
 /// How to see the packets for oneself: a command for each capture that they lie in.
-fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
+pub(crate) fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
     let mut by_file: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for p in packets {
         by_file.entry(p.file()).or_default().push(p.number().to_string());
@@ -206,11 +206,11 @@ fn why_not(out: &mut String, s: &HostStory) {
     }
 }
 
-/// The best benign explanation: what else looks like the strongest item, and which roles the host showed.
-fn benign(out: &mut String, s: &HostStory) {
+/// The best benign explanation: the behaviour of the strongest item and what else looks like it, for hosts that are suspicious.
+pub(crate) fn looks_alike(s: &HostStory) -> Option<(&'static str, String)> {
     let strongest = s.stages.values().flat_map(|x| &x.items).max_by(|a, b| a.db.total_cmp(&b.db));
-    let Some(item) = strongest.filter(|_| s.verdict >= Verdict::Suspicious) else { return };
-    let Some(b) = CATALOGUE.iter().find(|b| b.name == item.behaviour) else { return };
+    let item = strongest.filter(|_| s.verdict >= Verdict::Suspicious)?;
+    let b = CATALOGUE.iter().find(|b| b.name == item.behaviour)?;
     let manual = b.manual();
     let looks = manual
         .split("## What else looks like this")
@@ -218,7 +218,12 @@ fn benign(out: &mut String, s: &HostStory) {
         .and_then(|t| t.split("## ").next())
         .unwrap_or_default();
     let one_line: Vec<&str> = looks.split_whitespace().collect();
-    let _ = writeln!(out, "\nThe best benign explanation of {}: {}", item.behaviour, one_line.join(" "));
+    Some((b.name, one_line.join(" ")))
+}
+
+fn benign(out: &mut String, s: &HostStory) {
+    let Some((behaviour, looks)) = looks_alike(s) else { return };
+    let _ = writeln!(out, "\nThe best benign explanation of {behaviour}: {looks}");
     let roles: Vec<String> =
         s.roles.iter().map(|r| format!("{} since {} ({})", r.role, r.since, clean(&r.because))).collect();
     let _ = if roles.is_empty() {
@@ -228,7 +233,7 @@ fn benign(out: &mut String, s: &HostStory) {
     };
 }
 
-fn fact(value: &FactValue) -> String {
+pub(crate) fn fact(value: &FactValue) -> String {
     match value {
         FactValue::Flag(b) => if *b { "yes" } else { "no" }.to_owned(),
         FactValue::Count(n) => n.to_string(),

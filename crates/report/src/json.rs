@@ -83,6 +83,9 @@ pub struct CaptureLine {
     pub pauses: u64,
     /// The longest of them, in seconds.
     pub longest_pause_s: f64,
+    /// Last packet before and first after each of them, at most 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Host states forgotten for want of memory.
     pub hosts_forgotten: u64,
     /// Everything strange, by name.
@@ -118,6 +121,7 @@ impl CaptureLine {
         self.largest_backward_s = h.largest_backward_ns as f64 / 1e9;
         self.pauses = h.pauses;
         self.longest_pause_s = h.longest_pause_ns as f64 / 1e9;
+        self.gaps.clone_from(&h.gaps);
         self.anomalies = h.anomalies.seen().map(|(a, n)| (a.name().to_owned(), n)).collect();
         self
     }

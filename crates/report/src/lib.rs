@@ -1,18 +1,23 @@
 //! How does a person see it, and how does a machine?
 //!
-//! Pure functions of stories: a terminal story, the complete arithmetic, JSON lines. Text from the wire is hostile in
+//! Pure functions of stories: a terminal story, a page for a browser, the complete arithmetic, JSON lines. Text from the wire is hostile in
 //! all of them: control characters are made visible, and names are defanged in prose.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod explain;
+pub mod html;
+mod indicators;
 mod json;
+mod markdown;
 mod plain;
 mod prose;
 mod terminal;
 
 pub use explain::explain;
+pub use indicators::{Indicator, IndicatorKind, indicators};
 pub use json::{CaptureLine, FlowCounts, InputLine, Line, parse_lines};
+pub use markdown::markdown;
 pub use plain::{clean, defang, human_bytes, human_count, human_duration};
 pub use prose::describe;
-pub use terminal::{Detail, terminal};
+pub use terminal::{Detail, LANES_FROM, terminal};

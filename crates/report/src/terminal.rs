@@ -25,6 +25,11 @@ const PACKETS: usize = 6;
 /// Addresses shown of hosts that did nothing.
 const ADDRESSES: usize = 6;
 
+/// Columns from which on a terminal is wide enough for a swimlane.
+pub const LANES_FROM: usize = 80;
+/// Columns that a swimlane takes, at most.
+const LANES_TO: usize = 160;
+
 struct Paint(bool);
 
 impl Paint {
@@ -57,7 +62,7 @@ impl Paint {
 }
 
 /// The time of day, with the date when the capture covers more than one.
-fn clock(t: Timestamp, days: bool) -> String {
+pub(crate) fn clock(t: Timestamp, days: bool) -> String {
     let full = t.to_string();
     let at = full.find('T').unwrap_or(0);
     let time = full.get(at + 1..at + 9).unwrap_or("");
@@ -68,18 +73,25 @@ fn clock(t: Timestamp, days: bool) -> String {
     }
 }
 
-/// Writes the whole story. With `colour`, ANSI escapes are used.
-pub fn terminal(capture: &CaptureLine, stories: &[HostStory], detail: Detail, colour: bool) -> String {
+/// Writes the whole story. With `colour`, ANSI escapes are used; on a terminal of at least [`LANES_FROM`] columns each host gets its
+/// swimlane.
+pub fn terminal(
+    capture: &CaptureLine,
+    stories: &[HostStory],
+    detail: Detail,
+    colour: bool,
+    columns: Option<usize>,
+) -> String {
     let paint = Paint(colour);
     let mut out = String::new();
     head(&mut out, capture, &paint);
-    let days = match (capture.first, capture.last) {
-        (Some(a), Some(b)) => a.to_string().get(..10) != b.to_string().get(..10),
-        _ => false,
-    };
+    let days = covers_days(capture);
     let told = |s: &&HostStory| s.verdict >= Verdict::Suspicious;
     for story in stories.iter().filter(told) {
         host(&mut out, story, days, &paint);
+        if let Some(columns) = columns.filter(|c| *c >= LANES_FROM) {
+            lanes(&mut out, capture, story, columns.min(LANES_TO), days, &paint);
+        }
     }
     if !stories.iter().any(|s| s.verdict >= Verdict::Suspicious) && !stories.is_empty() {
         let seen = stories.iter().any(|s| !s.evidence.is_empty());
@@ -120,7 +132,7 @@ fn head(out: &mut String, c: &CaptureLine, paint: &Paint) {
 }
 
 /// What speaks against taking the capture at its word.
-fn warnings(c: &CaptureLine) -> Vec<String> {
+pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     let mut all = Vec::new();
     let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
     if !c.complete {
@@ -241,18 +253,7 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
         paint.dim(&name),
         paint.bold(&format!("{:+.1} dB", s.level_db))
     );
-    let mut stages: Vec<(Timestamp, Stage, Vec<&ScoredEvidence>)> = Vec::new();
-    for stage in Stage::ALL {
-        let mut all: Vec<&ScoredEvidence> = strongest(s, stage);
-        all.sort_by(|a, b| b.db.total_cmp(&a.db).then(a.evidence.started.cmp(&b.evidence.started)));
-        if let Some(first) =
-            s.evidence.iter().filter(|e| e.evidence.stage == stage).map(|e| e.evidence.started).min()
-        {
-            stages.push((first, stage, all));
-        }
-    }
-    stages.sort_by_key(|(t, stage, _)| (matches!(stage, Stage::Cycle | Stage::Order), *t, *stage));
-    for (first, stage, all) in &stages {
+    for (first, stage, all) in &in_order(s) {
         let db = s.stages.get(stage).map_or(0.0, |score| score.db);
         for (i, e) in all.iter().enumerate() {
             let lead = if i == 0 {
@@ -316,9 +317,64 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
     }
 }
 
+/// The swimlane: a row for each stage of the story, time from left to right; `░` where nothing was captured.
+fn lanes(out: &mut String, c: &CaptureLine, s: &HostStory, columns: usize, days: bool, paint: &Paint) {
+    let width = columns - 16;
+    let begin = s.evidence.iter().map(|e| e.evidence.started).chain(s.first).min();
+    let end = s.evidence.iter().map(|e| e.evidence.ts).chain(s.last).max();
+    let (Some(from), Some(to)) = (begin, end) else { return };
+    let span = to.since(from).as_secs_f64().max(0.001);
+    let at = |t: Timestamp| ((t.since(from).as_secs_f64() / span * width as f64) as usize).min(width - 1);
+    let _ = writeln!(out);
+    for stage in Stage::STORY {
+        let mut row = vec!['·'; width];
+        for (a, b) in c.gaps.iter().filter(|(a, b)| *b > from && *a < to) {
+            row[at(*a)..=at(*b)].fill('░');
+        }
+        for e in s.evidence.iter().map(|e| &e.evidence).filter(|e| e.stage == stage) {
+            let (a, b) = (at(e.started), at(e.ts));
+            for cell in row[a..=b.max(a)].iter_mut().filter(|c| !matches!(c, '●' | '•')) {
+                *cell = '─';
+            }
+            row[a] = if e.packets.len() > 4 { '●' } else { '•' };
+        }
+        let row: String = row.into_iter().collect();
+        let fired = s.stages.get(&stage).is_some_and(|x| !x.items.is_empty());
+        let row = if fired { paint.verdict(s.verdict, &row) } else { paint.dim(&row) };
+        let _ = writeln!(out, "  {:<11}{row}", stage.name());
+    }
+    let (a, b) = (clock(from, days), clock(to, days));
+    let _ = writeln!(out, "  {:<11}{}", "", paint.dim(&format!("{a}{b:>w$}", w = width - a.len())));
+}
+
 /// A number without a needless point.
 pub(crate) fn trimmed(v: f64) -> String {
     if v.fract() == 0.0 { format!("{v:.0}") } else { format!("{v:.2}") }
+}
+
+/// The stages that fired, by the time each began; those about how others lie in time come last. Of each the strongest evidence of
+/// every key, strongest first.
+pub(crate) fn in_order(s: &HostStory) -> Vec<(Timestamp, Stage, Vec<&ScoredEvidence>)> {
+    let mut stages: Vec<(Timestamp, Stage, Vec<&ScoredEvidence>)> = Vec::new();
+    for stage in Stage::ALL {
+        let mut all: Vec<&ScoredEvidence> = strongest(s, stage);
+        all.sort_by(|a, b| b.db.total_cmp(&a.db).then(a.evidence.started.cmp(&b.evidence.started)));
+        if let Some(first) =
+            s.evidence.iter().filter(|e| e.evidence.stage == stage).map(|e| e.evidence.started).min()
+        {
+            stages.push((first, stage, all));
+        }
+    }
+    stages.sort_by_key(|(t, stage, _)| (matches!(stage, Stage::Cycle | Stage::Order), *t, *stage));
+    stages
+}
+
+/// Whether a capture covers more than one day, so that times need their date.
+pub(crate) fn covers_days(capture: &CaptureLine) -> bool {
+    match (capture.first, capture.last) {
+        (Some(a), Some(b)) => a.to_string().get(..10) != b.to_string().get(..10),
+        _ => false,
+    }
 }
 
 /// The strongest evidence of each key of a stage.
@@ -341,7 +397,7 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
     best
 }
 
-fn note(n: &Note, days: bool) -> String {
+pub(crate) fn note(n: &Note, days: bool) -> String {
     match n {
         Note::PortBlocked { target } => format!(
             "port 25 of {} did not open to it: no spam is to be expected, and its absence speaks for nobody",

@@ -1,0 +1,382 @@
+//! The story for people who would rather look: one self-contained page, without script, without network.
+
+mod swimlane;
+mod waterfall;
+
+use std::collections::BTreeSet;
+
+use base64::Engine;
+use behaviour::{ATTACK_VERSION, CATALOGUE};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use record::{Evidence, PacketId, Stage};
+use sha2::{Digest, Sha256};
+use verdict::{HostStory, Verdict};
+
+use crate::explain::{checks, fact, looks_alike};
+use crate::indicators::indicators;
+use crate::json::CaptureLine;
+use crate::plain::{clean, defang, human_bytes, human_count, human_duration};
+use crate::prose::describe;
+use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
+
+pub use swimlane::swimlane;
+pub use waterfall::waterfall;
+
+/// The style of report and console.
+pub const STYLE: &str = include_str!("style.css");
+/// Hosts that are told in full; the others stand on the board.
+const IN_FULL: usize = 200;
+/// Hosts told in full that are not folded.
+const UNFOLDED: usize = 20;
+/// Hosts on the board of the page.
+const ON_BOARD: usize = 2_000;
+/// Packets shown of a line.
+const PACKETS: usize = 12;
+
+/// What a policy must allow so that the style is applied: the hash of `style`.
+pub fn style_source(style: &str) -> String {
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(style));
+    format!("'sha256-{hash}'")
+}
+
+/// The whole report.
+pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
+    let days = covers_days(capture);
+    let told: Vec<&HostStory> = stories.iter().filter(|s| s.verdict >= Verdict::Suspicious).collect();
+    let policy = format!(
+        "default-src 'none'; style-src {}; img-src data:; base-uri 'none'; form-action 'none'",
+        style_source(STYLE)
+    );
+    let none = |_: &Evidence| None;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy);
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="referrer" content="no-referrer";
+                title { "Hydrophone: " (inputs(capture)) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                header.top { h1 { "Which hosts are bots in " (inputs(capture)) "?" } }
+                main {
+                    p.lead { (summary(capture, stories)) }
+                    (health(capture))
+                    (board(stories, &|s| told.iter().take(IN_FULL).any(|t| t.host == s.host).then(|| format!("#{}", anchor(s)))))
+                    @for (n, s) in told.iter().take(IN_FULL).enumerate() {
+                        @if n < UNFOLDED { (host(capture, s, days, &none)) }
+                        @else { details { summary { (s.host) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, s, days, &none)) } }
+                    }
+                    @if told.len() > IN_FULL { p.warn { "The " (IN_FULL) " strongest hosts are told in full; " (human_count((told.len() - IN_FULL) as u64)) " more that are suspicious or above stand on the board, and in the case." } }
+                    (method(capture))
+                }
+                footer.end { "Hydrophone " (capture.version) ". All times are UTC. Names are written so that no program makes links of them." }
+            }
+        }
+    };
+    page.into_string()
+}
+
+fn inputs(c: &CaptureLine) -> String {
+    let name = |p: &str| clean(p.rsplit('/').next().unwrap_or(p));
+    match c.inputs.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => name(&one.path),
+        [one, rest @ ..] => format!("{} and {} more", name(&one.path), rest.len()),
+    }
+}
+
+/// The fragment that names a host's section.
+pub fn anchor(s: &HostStory) -> String {
+    format!("host-{}", s.host.to_string().replace([':', '.'], "-"))
+}
+
+/// Two sentences: who is it, and what the capture can support.
+pub fn summary(c: &CaptureLine, stories: &[HostStory]) -> String {
+    let count = |v: Verdict| stories.iter().filter(|s| s.verdict == v).count();
+    let mut found = Vec::new();
+    for v in [Verdict::Infected, Verdict::Likely, Verdict::Suspicious] {
+        let these: Vec<String> = stories
+            .iter()
+            .filter(|s| s.verdict == v)
+            .take(3)
+            .map(|s| format!("{} ({:+.1} dB)", s.host, s.level_db))
+            .collect();
+        if !these.is_empty() {
+            let more = count(v) - these.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            found.push(format!("{v}: {}{more}", these.join(", ")));
+        }
+    }
+    let hosts = human_count(stories.len() as u64);
+    let what = if stories.len() == 1 { "local host" } else { "local hosts" };
+    let first = if found.is_empty() {
+        format!("None of {hosts} {what} is suspicious.")
+    } else {
+        format!("Of {hosts} {what}, {}.", found.join("; "))
+    };
+    let (quiet, unsayable) = (count(Verdict::Quiet), count(Verdict::Unsayable));
+    let covers = match (c.first, c.last) {
+        (Some(a), Some(b)) => human_duration(b.since(a)),
+        _ => "nothing".to_owned(),
+    };
+    let partial = if c.complete { "" } else { ", but was not read to its end" };
+    let say = |n: usize, what: &str| format!("{} {what}", human_count(n as u64));
+    let rest = match (quiet, unsayable) {
+        (0, 0) => String::new(),
+        (q, 0) => format!("; {} can be called quiet", say(q, if q == 1 { "other" } else { "others" })),
+        (0, u) => format!(
+            "; of {} it is not enough to say \"quiet\"",
+            say(u, if u == 1 { "other" } else { "others" })
+        ),
+        (q, u) => format!(
+            "; {} can be called quiet, and of {u} it is not enough to say so",
+            say(q, if q == 1 { "other" } else { "others" })
+        ),
+    };
+    format!("{first} The capture covers {covers}{partial}{rest}.")
+}
+
+fn health(c: &CaptureLine) -> Markup {
+    let flows = c.flows.tcp + c.flows.udp + c.flows.other;
+    let warnings = warnings(c);
+    html! {
+        h2 id="health" { "What the capture is worth" }
+        @for w in &warnings { p.warn { (clean(w)) } }
+        @if warnings.is_empty() { p { "Nothing speaks against taking it at its word: no drops, cuts, gaps or clocks that step back." } }
+        dl.facts {
+            @if let (Some(a), Some(b)) = (c.first, c.last) { dt { "from, to" } dd { (a) " to " (b) } }
+            dt { "packets" } dd { (human_count(c.packets)) " (" (human_bytes(c.bytes)) ")" }
+            dt { "flows" } dd { (human_count(flows)) " (" (human_count(c.flows.tcp)) " TCP, " (human_count(c.flows.udp)) " UDP)" }
+            dt { "local" } dd { (clean(&c.home_chosen)) ": " (c.home.iter().take(8).cloned().collect::<Vec<_>>().join(", ")) }
+        }
+        details {
+            summary { "Inputs and counters" }
+            div.scroll tabindex="0" role="group" aria-label="Inputs" {
+                table { thead { tr { th { "#" } th { "input" } th.n { "bytes" } th { "SHA-256" } } } tbody {
+                    @for (n, i) in c.inputs.iter().enumerate().take(500) { tr { td.n { (n) } td.w { (clean(&i.path)) } td.n { @if let Some(s) = i.size { (human_count(s)) } } td.mono { (i.sha256.as_deref().unwrap_or("not taken")) } } }
+                } }
+            }
+            dl.facts {
+                dt { "dropped by the capturing side" } dd { (human_count(c.dropped_by_capture)) }
+                dt { "cut by the snap length" } dd { (human_count(c.cut_packets)) }
+                dt { "stream bytes missing" } dd { (human_count(c.missed_bytes)) }
+                dt { "TCP flows begun before, one-sided" } dd { (human_count(c.midstream_tcp_flows)) ", " (human_count(c.one_sided_tcp_flows)) }
+                dt { "pauses of more than a minute" } dd { (human_count(c.pauses)) ", the longest " (format!("{:.0} s", c.longest_pause_s)) }
+                @for (name, n) in &c.anomalies { dt { (name.replace('_', " ")) } dd { (human_count(*n)) } }
+            }
+        }
+    }
+}
+
+/// Which of the stages fired, as small marks with letters.
+pub fn stage_dots(s: &HostStory) -> Markup {
+    html! {
+        @for stage in Stage::STORY {
+            @let on = s.stages.get(&stage).is_some_and(|x| !x.items.is_empty());
+            span class={ "dot " (stage.name()) @if on { " on" } } title={ (stage) @if !on { ": nothing" } } {
+                (stage.name().chars().next().unwrap_or(' ').to_ascii_uppercase())
+            }
+        }
+    }
+}
+
+/// The verdict as a mark.
+pub fn chip(v: Verdict) -> Markup {
+    html! { span class={ "chip " (v.name()) } { (v) } }
+}
+
+/// What a host is called beside its address.
+pub fn called(s: &HostStory) -> String {
+    s.names.host_names.first().or(s.names.macs.first()).map(|n| clean(n)).unwrap_or_default()
+}
+
+fn board(stories: &[HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
+    let by = |keep: &dyn Fn(&HostStory) -> bool| {
+        stories.iter().filter(|s| keep(s)).take(ON_BOARD).collect::<Vec<_>>()
+    };
+    let loud = by(&|s| s.verdict >= Verdict::Suspicious || !s.evidence.is_empty());
+    let still = by(&|s| s.verdict < Verdict::Suspicious && s.evidence.is_empty());
+    let shown = loud.len() + still.len();
+    html! {
+        h2 id="hosts" { "Hosts" }
+        @if !loud.is_empty() { (rows(&loud, link)) }
+        @if !still.is_empty() {
+            details { summary { (human_count(still.len() as u64)) (if still.len() == 1 { " host" } else { " hosts" }) " in which nothing was seen" } (rows(&still, link)) }
+        }
+        @if stories.len() > shown { p.soft { (human_count((stories.len() - shown) as u64)) " more hosts stand in the case." } }
+    }
+}
+
+fn rows(hosts: &[&HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="group" aria-label="Board of hosts" {
+            table {
+                thead { tr { th { "verdict" } th.n { "level" } th { "host" } th { "name" } th { "stages" } th { "also" } th.n { "flows" } } }
+                tbody {
+                    @for s in hosts {
+                        tr {
+                            td { (chip(s.verdict)) }
+                            td.n { (format!("{:+.1}", s.level_db)) }
+                            td.mono { @if let Some(to) = link(s) { a href=(to) { (s.host) } } @else { (s.host) } }
+                            td { (called(s)) }
+                            td.t { (stage_dots(s)) }
+                            td { (s.findings.iter().map(|f| clean(&f.kind)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")) @for r in &s.roles { " " (r.role) } }
+                            td.n { (human_count(s.flows)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn numbers(list: &[PacketId]) -> String {
+    let mut shown: Vec<String> = list.iter().take(PACKETS).map(ToString::to_string).collect();
+    if list.len() > PACKETS {
+        shown.push(format!("… (+{})", list.len() - PACKETS));
+    }
+    shown.join(" ")
+}
+
+/// A host's story with its proof. `link` gives where a piece of evidence leads, if anywhere.
+pub fn host(
+    capture: &CaptureLine,
+    s: &HostStory,
+    days: bool,
+    link: &dyn Fn(&Evidence) -> Option<String>,
+) -> Markup {
+    html! {
+        section.host id=(anchor(s)) {
+            header {
+                h2 { (s.host) } (chip(s.verdict)) span.level { (format!("{:+.1} dB", s.level_db)) }
+                span.soft { (called(s)) }
+            }
+            p.soft { "With the prior of " (format!("{:+.1}", s.posterior_db - s.level_db)) " dB: " (format!("{:+.1}", s.posterior_db)) " dB to believe."
+                @for (v, at) in s.reached.iter().filter(|r| *r.0 >= Verdict::Suspicious) { " " (v) " since " (clock(*at, days)) "." } }
+            @for n in &s.notes { p { (note(n, days)) } }
+            @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (clock(f.since, days)) } }
+            h3 { "When" }
+            (swimlane(capture, s, link))
+            h3 { "What it did" }
+            (story(s, days, link))
+            h3 { "How it adds up" }
+            (waterfall(s))
+            (why(s, days))
+            (attack(s))
+            (indicator_table(s))
+            (proof(capture, s, link))
+        }
+    }
+}
+
+fn story(s: &HostStory, days: bool, link: &dyn Fn(&Evidence) -> Option<String>) -> Markup {
+    html! {
+        ol.story {
+            @for (first, stage, all) in in_order(s) {
+                @for (i, e) in all.iter().enumerate() {
+                    li class=[(i + 1 < all.len()).then_some("more")] {
+                        span.mono { @if i == 0 { (clock(first, days)) } }
+                        span class={ "stage " (stage.name()) } { @if i == 0 { (stage) } }
+                        span.mono { @if i == 0 { (format!("{:+.1}", s.stages.get(&stage).map_or(0.0, |x| x.db))) } }
+                        span.what {
+                            @if let Some(to) = link(&e.evidence) { a href=(to) { (describe(&e.evidence)) } } @else { (describe(&e.evidence)) }
+                            " " span.proof { (format!("{:+.1} dB alone", e.db)) @if !e.evidence.packets.is_empty() { " · packets " (numbers(&e.evidence.packets)) } }
+                        }
+                    }
+                }
+            }
+            @if s.evidence.is_empty() { li { span.what { "nothing was seen" } } }
+        }
+    }
+}
+
+fn why(s: &HostStory, days: bool) -> Markup {
+    html! {
+        h3 { "What would change it" }
+        ul.plain {
+            @for c in s.would_change.iter().take(3) { li { "without " code { (clean(&c.without)) } " it is " (format!("{:+.1} dB", c.level_db)) ", " (c.verdict) } }
+            @if let Some(c) = &s.without_lists { li { "without lists of indicators it is " (format!("{:+.1} dB", c.level_db)) ", " (c.verdict) } }
+            @for n in s.near.iter().filter(|n| s.stages.get(&n.stage).is_none_or(|x| x.items.is_empty())).take(4) {
+                li { "nearest miss: " code { (n.behaviour) } " " (trimmed(n.value)) " of " (trimmed(n.threshold)) " " (clean(&n.unit)) }
+            }
+        }
+        h3 { "The best benign explanation" }
+        @if let Some((behaviour, looks)) = looks_alike(s) { p { "What else looks like " code { (behaviour) } ": " (looks) } }
+        @if s.roles.is_empty() { p.soft { "The host showed no role that would explain it." } }
+        @for r in &s.roles { p { "Role: " strong { (r.role) } " since " (clock(r.since, days)) " (" (clean(&r.because)) ")" } }
+        @for line in identity(s, days) { p { (line) } }
+        @for line in suppressed(s) { p { (line) } }
+        h3 { "What could not be seen" }
+        @if s.unseen.is_empty() { p.soft { "Nothing that would matter is known to be missing." } }
+        ul.plain { @for reason in &s.unseen { li { (clean(reason)) } } }
+    }
+}
+
+fn attack(s: &HostStory) -> Markup {
+    let fired: BTreeSet<&str> = s.evidence.iter().map(|e| e.evidence.behaviour.as_ref()).collect();
+    let rows: Vec<_> = CATALOGUE.iter().filter(|b| fired.contains(b.name)).collect();
+    html! {
+        @if !rows.is_empty() {
+            h3 { "ATT&CK" }
+            div.scroll tabindex="0" role="group" aria-label="ATT&CK techniques" {
+                table { thead { tr { th { "stage" } th { "behaviour" } th { "techniques (Enterprise v" (ATTACK_VERSION) ")" } } } tbody {
+                    @for b in rows { tr { td { (b.stage) } td.mono { (b.name) } td.mono { (b.attack.join(", ")) } } }
+                } }
+            }
+        }
+    }
+}
+
+fn indicator_table(s: &HostStory) -> Markup {
+    let all = indicators(s);
+    html! {
+        @if !all.is_empty() {
+            h3 { "Indicators" }
+            p.soft { "Seen in rendezvous, command and update; a shared or hacked server may be among them." }
+            div.scroll tabindex="0" role="group" aria-label="Indicators" {
+                table { thead { tr { th { "kind" } th { "value" } th { "stage" } th { "seen by" } th { "first" } } } tbody {
+                    @for i in all.iter().take(60) {
+                        tr { td.t { (i.kind.stix()) } td.mono { (defang(&i.value)) } td { (i.stage) } td.mono { (i.behaviours.join(", ")) } td.t { (i.first) } }
+                    }
+                } }
+            }
+            @if all.len() > 60 { p.soft { (all.len() - 60) " more." } }
+        }
+    }
+}
+
+fn proof(capture: &CaptureLine, s: &HostStory, link: &dyn Fn(&Evidence) -> Option<String>) -> Markup {
+    const MOST: usize = 200;
+    html! {
+        details {
+            summary { "Every piece of evidence, with values, thresholds and how to check (" (s.evidence.len()) ")" }
+            @for e in s.evidence.iter().take(MOST) {
+                @let v = &e.evidence;
+                p id={ "e-" (v.id()) "-" (v.ts.0) } {
+                    strong { (v.started) } " " span class={ "stage " (v.stage.name()) } { (v.stage) } " "
+                    @if let Some(to) = link(v) { a href=(to) { (describe(v)) } } @else { (describe(v)) }
+                    br; span.soft { code { (v.behaviour) "/" (clean(&v.key)) } ": " (trimmed(v.value)) " " (clean(&v.unit)) " against " (trimmed(v.threshold)) " (" (clean(&v.source)) "), grades "
+                        (v.grades.iter().map(|g| g.name.replace('_', " ")).collect::<Vec<_>>().join(", ")) ", " (format!("{:+.1} dB", e.db)) ", id " code { (v.id()) } }
+                    @for (name, value) in &v.facts { br; span.soft { (name.replace('_', " ")) ": " (fact(value)) } }
+                    @for check in checks(capture, &v.packets) { br; code { (check) } }
+                    @for id in v.community_ids.iter().take(4) { br; span.soft { "Community ID " code { (id) } } }
+                }
+            }
+            @if s.evidence.len() > MOST || s.evidence_dropped > 0 { p.soft { "More stands in the case; " (s.evidence_dropped) " pieces were not kept." } }
+        }
+    }
+}
+
+fn method(capture: &CaptureLine) -> Markup {
+    html! {
+        h2 id="method" { "Method and limits" }
+        p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans: +10 is ten times likelier
+             of a bot. Of a clean host a level of 40 is reached on at most one day in 10,000, at any moment of looking. Suspicious is 10 or a stage at its cap; likely is 30 with two stages, one of
+             them a channel at 9 or more; infected is 40 with two telling stages." }
+        p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"unsayable\" may be a bot: the capture cannot tell." }
+        dl.facts { dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
+    }
+}

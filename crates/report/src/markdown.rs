@@ -1,0 +1,88 @@
+//! The story for a ticket.
+
+use std::fmt::Write;
+
+use verdict::{HostStory, Verdict};
+
+use crate::html::summary;
+use crate::indicators::indicators;
+use crate::json::CaptureLine;
+use crate::plain::{clean, defang, human_count};
+use crate::prose::describe;
+use crate::terminal::{clock, covers_days, in_order, note, warnings};
+
+/// Hosts told in full.
+const MOST: usize = 50;
+
+/// Text that Markdown takes as text: marks that would begin something are escaped.
+fn plain(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in clean(text).chars() {
+        if matches!(
+            c,
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '<' | '>' | '#' | '|' | '!' | '~' | '@' | '&'
+        ) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// Writes the story of every suspicious host as Markdown.
+pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
+    let mut out = String::new();
+    let days = covers_days(capture);
+    let _ = writeln!(out, "{}\n", plain(&summary(capture, stories)));
+    for w in warnings(capture) {
+        let _ = writeln!(out, "> {}\n", plain(&w));
+    }
+    let told: Vec<&HostStory> = stories.iter().filter(|s| s.verdict >= Verdict::Suspicious).collect();
+    for s in told.iter().take(MOST) {
+        let name = s.names.host_names.first().or(s.names.macs.first());
+        let name = name.map(|n| format!(" ({})", plain(n))).unwrap_or_default();
+        let _ = writeln!(out, "## {}{name}: {}, {:+.1} dB\n", s.host, s.verdict, s.level_db);
+        let _ = writeln!(out, "| since | stage | dB | what | packets |\n|---|---|---|---|---|");
+        for (first, stage, all) in in_order(s) {
+            for (i, e) in all.iter().enumerate() {
+                let packets: Vec<String> =
+                    e.evidence.packets.iter().take(6).map(ToString::to_string).collect();
+                let db = s.stages.get(&stage).map_or(0.0, |x| x.db);
+                let lead = if i == 0 {
+                    format!("{} | {stage} | {db:+.1}", clock(first, days))
+                } else {
+                    " | | ".to_owned()
+                };
+                let _ =
+                    writeln!(out, "| {lead} | {} | {} |", plain(&describe(&e.evidence)), packets.join(" "));
+            }
+        }
+        let _ = writeln!(out);
+        for n in &s.notes {
+            let _ = writeln!(out, "- {}", plain(&note(n, days)));
+        }
+        for f in &s.findings {
+            let _ = writeln!(out, "- also: {} since {}", plain(&f.kind), clock(f.since, days));
+        }
+        for c in s.would_change.iter().take(1) {
+            let _ =
+                writeln!(out, "- without {} it is {:+.1} dB, {}", plain(&c.without), c.level_db, c.verdict);
+        }
+        for reason in &s.unseen {
+            let _ = writeln!(out, "- not seen: {}", plain(reason));
+        }
+        let found = indicators(s);
+        if !found.is_empty() {
+            let shown: Vec<String> = found.iter().take(20).map(|i| plain(&defang(&i.value))).collect();
+            let more = found.len().saturating_sub(20);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let _ = writeln!(out, "- indicators: {}{more}", shown.join(", "));
+        }
+        let _ = writeln!(out);
+    }
+    if told.len() > MOST {
+        let _ =
+            writeln!(out, "{} more hosts are suspicious or above.", human_count((told.len() - MOST) as u64));
+    }
+    out
+}
