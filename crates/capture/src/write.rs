@@ -5,9 +5,10 @@ use record::Timestamp;
 /// LINKTYPE_ETHERNET.
 pub const LINKTYPE_ETHERNET: u16 = 1;
 
-/// Writes pcapng: one section, one interface, nanosecond clock.
+/// Writes pcapng: one section, an interface for each link type, nanosecond clock.
 pub struct PcapngWriter<W: Write> {
     out: W,
+    links: Vec<u16>,
 }
 
 impl<W: Write> PcapngWriter<W> {
@@ -22,26 +23,60 @@ impl<W: Write> PcapngWriter<W> {
         body.extend([0xff; 8]);
         body.extend(options);
         write_block(&mut out, 0x0a0d_0d0a, &body)?;
+        let mut made = Self { out, links: Vec::new() };
+        made.interface(link)?;
+        Ok(made)
+    }
+
+    /// The number of the interface with this link type; the first asked for is 0.
+    fn interface(&mut self, link: u16) -> io::Result<u32> {
+        if let Some(known) = self.links.iter().position(|l| *l == link) {
+            return Ok(known as u32);
+        }
         let mut body = link.to_le_bytes().to_vec();
         body.extend([0, 0]);
         body.extend(262_144u32.to_le_bytes());
         body.extend(option(9, &[9]));
         body.extend([0; 4]);
-        write_block(&mut out, 1, &body)?;
-        Ok(Self { out })
+        write_block(&mut self.out, 1, &body)?;
+        self.links.push(link);
+        Ok(self.links.len() as u32 - 1)
     }
 
-    /// Writes one packet that was `original` bytes long on the wire.
+    /// Writes one packet of the first interface that was `original` bytes long on the wire.
     ///
     /// # Errors
     /// Writing failed.
     pub fn packet(&mut self, ts: Timestamp, frame: &[u8], original: u32) -> io::Result<()> {
+        let link = self.links.first().copied().unwrap_or_default();
+        self.packet_on(link, ts, frame, original, None)
+    }
+
+    /// Writes one packet of a link type, with a comment (at most 65,535 bytes of it) that other programs show.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn packet_on(
+        &mut self,
+        link: u16,
+        ts: Timestamp,
+        frame: &[u8],
+        original: u32,
+        comment: Option<&str>,
+    ) -> io::Result<()> {
+        let interface = self.interface(link)?;
         let ticks = ts.0.max(0).cast_unsigned();
         let mut body = Vec::with_capacity(frame.len() + 32);
-        for word in [0, (ticks >> 32) as u32, ticks as u32, frame.len() as u32, original] {
+        for word in [interface, (ticks >> 32) as u32, ticks as u32, frame.len() as u32, original] {
             body.extend(word.to_le_bytes());
         }
         body.extend(frame);
+        if let Some(comment) = comment {
+            body.resize(body.len().next_multiple_of(4), 0);
+            let cut = comment.floor_char_boundary(usize::from(u16::MAX));
+            body.extend(option(1, &comment.as_bytes()[..cut]));
+            body.extend([0; 4]);
+        }
         write_block(&mut self.out, 6, &body)
     }
 

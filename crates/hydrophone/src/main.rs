@@ -1,7 +1,6 @@
 //! The command line: arguments → checked configuration → pipeline → exit code.
 
 mod args;
-mod case;
 mod config;
 mod explain;
 mod knowledge;

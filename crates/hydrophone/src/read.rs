@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capture::Source;
+use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::{Outcome, Progress, RunOptions, run as run_pipeline};
+use pipeline::{Outcome, Progress, RunOptions, run_with};
 use report::{CaptureLine, Detail, InputLine, Line, terminal};
 use verdict::Calibration;
 
 use crate::args::{Colour, Read};
 use crate::config::Config;
-use crate::{Exit, Failure, case, knowledge};
+use crate::{Exit, Failure, knowledge};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -26,9 +27,6 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         let text = toml::to_string(&config).map_err(Failure::usage)?;
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
-    }
-    if let Some(dir) = &args.output {
-        case::check(dir).map_err(Failure::usage)?;
     }
     for path in &args.inputs {
         if path.as_os_str() != "-" && !path.exists() {
@@ -52,8 +50,20 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         intel,
         stop,
     };
+    let mut writer = match &args.output {
+        Some(dir) => {
+            case::check(dir).map_err(Failure::usage)?;
+            Some(CaseWriter::begin(dir).map_err(Failure::input)?)
+        }
+        None => None,
+    };
     let bar = bar(args);
-    let mut outcome = run_pipeline(&options, |p| show(&bar, p)).map_err(|e| match e {
+    let progress = |p| show(&bar, p);
+    let ran = match &mut writer {
+        Some(writer) => run_with(&options, progress, |record| writer.record(record)),
+        None => pipeline::run(&options, progress),
+    };
+    let mut outcome = ran.map_err(|e| match e {
         pipeline::RunError::Input(e) => Failure::input(e),
         pipeline::RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
     })?;
@@ -61,9 +71,8 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&expectations, &outcome));
     let capture = capture_line(&outcome, args.output.is_some());
-    let lines = lines(&capture, &outcome);
-    if let Some(dir) = &args.output {
-        case::write(dir, &lines, &capture).map_err(Failure::input)?;
+    if let Some(writer) = writer {
+        writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
     }
     if let Some(path) = &args.html {
         let page = report::html::html(&capture, &outcome.stories);
@@ -71,18 +80,18 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             .with_context(|| format!("cannot write {}", path.display()))
             .map_err(Failure::input)?;
     }
-    print(args, &lines, &capture, &outcome)?;
+    print(args, &capture, &outcome)?;
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }
     Ok(exit(args, &config, &outcome))
 }
 
-fn print(args: &Read, lines: &[Line], capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
+fn print(args: &Read, capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
     if args.json {
         // No colours, so nothing to strip.
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        for line in lines {
+        for line in lines(capture, outcome) {
             let text = line.to_json().map_err(Failure::input)?;
             writeln!(out, "{text}")?;
         }
@@ -121,6 +130,11 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
         .iter()
         .map(|i| InputLine {
             path: i.path.clone(),
+            absolute: i
+                .size
+                .filter(|_| hashed)
+                .and_then(|_| std::path::absolute(&i.path).ok())
+                .map(|p| p.display().to_string()),
             size: i.size,
             sha256: i.size.filter(|_| hashed).and_then(|_| case::sha256(Path::new(&i.path)).ok()),
         })

@@ -14,7 +14,8 @@ const STREET: &[(&str, &[&str])] = &[
     ("verdict", &["record", "behaviour"]),
     ("report", &["record", "behaviour", "verdict"]),
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
-    ("hydrophone", &["record", "capture", "behaviour", "verdict", "report", "pipeline"]),
+    ("case", &["record", "behaviour", "verdict", "report"]),
+    ("hydrophone", &["record", "capture", "behaviour", "verdict", "report", "pipeline", "case"]),
     ("testkit", &["record", "capture", "wire", "behaviour", "verdict", "pipeline"]),
     (
         "benches",

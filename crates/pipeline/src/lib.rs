@@ -10,8 +10,10 @@ mod budget;
 mod decode;
 mod run;
 mod sensor;
+mod slice;
 mod street;
 
 pub use budget::{Budget, ByteSize};
-pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, sense};
+pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, run_with, sense};
 pub use sensor::fuzz_sensor;
+pub use slice::{Frame, Said, Wanted, follow, walk};

@@ -219,11 +219,26 @@ impl RunOptions {
 /// # Errors
 /// As [`sense`].
 pub fn run(options: &RunOptions, progress: impl FnMut(Progress) + Send) -> Result<Outcome, RunError> {
+    run_with(options, progress, |_| ())
+}
+
+/// The same, and every record goes to `tap` as well, in order.
+///
+/// # Errors
+/// As [`sense`].
+pub fn run_with(
+    options: &RunOptions,
+    progress: impl FnMut(Progress) + Send,
+    mut tap: impl FnMut(&Record) + Send,
+) -> Result<Outcome, RunError> {
     let limits = options.budget()?.analyst;
     let home = options.home.clone().map(Home::of);
     let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db)
         .knowing(options.expectations.clone(), options.intel.clone());
-    let sensed = sense(options, progress, |key, record| analyst.observe(record, key.at))?;
+    let sensed = sense(options, progress, |key, record| {
+        tap(record);
+        analyst.observe(record, key.at);
+    })?;
     let facts = sensed.facts();
     let (home, home_chosen) = analyst.home();
     Ok(Outcome {

@@ -9,6 +9,9 @@ use verdict::HostStory;
 pub struct InputLine {
     /// Its path.
     pub path: String,
+    /// The same from the root of the file system; only in cases.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<String>,
     /// Its size in bytes; absent for streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,

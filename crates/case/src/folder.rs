@@ -1,0 +1,249 @@
+//! The folder: written whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail, ensure};
+use record::Record;
+use report::{CaptureLine, Line, parse_lines};
+use sha2::{Digest, Sha256};
+use verdict::HostStory;
+
+use crate::flows::{FlowWriter, Flows};
+use crate::triage;
+
+/// The lines of `--json`.
+const LINES: &str = "case.jsonl";
+/// The report for a browser.
+const REPORT: &str = "report.html";
+/// The flows.
+const FLOWS: &str = "flows.sqlite";
+/// The hashes of the inputs, as `sha256sum -c` reads them.
+const HASHES: &str = "inputs.sha256";
+
+/// SHA-256 of a file in hexadecimal.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hash = Sha256::new();
+    let mut block = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut block)? {
+            0 => break,
+            n => hash.update(&block[..n]),
+        }
+    }
+    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat())
+}
+
+/// Makes sure that `dir` can become a case: it does not exist, is empty, or is a case already.
+pub fn check(dir: &Path) -> anyhow::Result<()> {
+    match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e).with_context(|| format!("{} cannot be a case folder", dir.display())),
+        Ok(mut entries) => {
+            if dir.join(LINES).is_file() || entries.next().is_none() {
+                Ok(())
+            } else {
+                bail!("{} is not empty and no case: choose another folder for -o", dir.display())
+            }
+        }
+    }
+}
+
+/// Writes a case beside its place, and moves it there as a whole when it is finished. What is dropped before leaves nothing.
+pub struct CaseWriter {
+    dir: PathBuf,
+    fresh: PathBuf,
+    old: PathBuf,
+    flows: Option<FlowWriter>,
+}
+
+impl CaseWriter {
+    /// Begins a case; nothing is at its place before [`CaseWriter::finish`].
+    ///
+    /// # Errors
+    /// `dir` cannot become a case, or nothing can be written beside it.
+    pub fn begin(dir: &Path) -> anyhow::Result<Self> {
+        check(dir)?;
+        let beside = |what: &str| -> PathBuf {
+            let mut name = dir.file_name().unwrap_or_default().to_os_string();
+            name.push(format!(".{what}-{}", std::process::id()));
+            dir.with_file_name(name)
+        };
+        let (fresh, old) = (beside("new"), beside("old"));
+        if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        let _ = fs::remove_dir_all(&fresh);
+        fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
+        let path = fresh.join(FLOWS);
+        let flows = FlowWriter::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { dir: dir.to_owned(), fresh, old, flows: Some(flows) })
+    }
+
+    /// Takes a record of the run.
+    pub fn record(&mut self, record: &Record) {
+        if let Some(flows) = &mut self.flows {
+            flows.record(record);
+        }
+    }
+
+    /// Writes everything else, and puts the case in its place. What people noted in an older one is kept.
+    ///
+    /// # Errors
+    /// Something could not be written.
+    pub fn finish(mut self, capture: &CaptureLine, stories: &[HostStory]) -> anyhow::Result<()> {
+        if let Some(flows) = self.flows.take() {
+            let path = self.fresh.join(FLOWS);
+            flows.finish().with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        let put = |name: &str, text: &str| -> anyhow::Result<()> {
+            let path = self.fresh.join(name);
+            let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            file.write_all(text.as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("cannot write {}", path.display()))
+        };
+        let mut text = Line::Capture(Box::new(capture.clone())).to_json()?;
+        text.push('\n');
+        for story in stories {
+            text.push_str(&Line::Host(Box::new(story.clone())).to_json()?);
+            text.push('\n');
+        }
+        put(LINES, &text)?;
+        put(REPORT, &report::html::html(capture, stories))?;
+        let mut hashes = String::new();
+        for input in &capture.inputs {
+            if let Some(hash) = &input.sha256 {
+                hashes.push_str(&format!("{hash}  {}\n", input.path));
+            }
+        }
+        put(HASHES, &hashes)?;
+        triage::keep(&self.dir, &self.fresh);
+        put_in_place(&self.fresh, &self.dir, &self.old)
+    }
+}
+
+impl Drop for CaseWriter {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.fresh);
+    }
+}
+
+/// Moves the finished folder to its place. Where a case is there already, the two change places in one step, so that at
+/// every moment either the old case or the new one is there, whole.
+fn put_in_place(fresh: &Path, dir: &Path, old: &Path) -> anyhow::Result<()> {
+    if !dir.exists() {
+        return fs::rename(fresh, dir).with_context(|| format!("cannot make {}", dir.display()));
+    }
+    if exchange(fresh, dir).is_ok() {
+        return fs::remove_dir_all(fresh).with_context(|| format!("cannot remove {}", fresh.display()));
+    }
+    // A file system that cannot exchange: the old one steps aside first.
+    fs::rename(dir, old).with_context(|| format!("cannot replace {}", dir.display()))?;
+    fs::rename(fresh, dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))
+}
+
+#[cfg(target_os = "linux")]
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(io::Error::from(io::ErrorKind::Unsupported))
+}
+
+/// A case, read back.
+pub struct Case {
+    /// Its folder.
+    pub dir: PathBuf,
+    /// The capture as a whole.
+    pub capture: CaptureLine,
+    /// The local hosts, strongest first.
+    pub stories: Vec<HostStory>,
+}
+
+impl Case {
+    /// Reads a case.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(dir: &Path) -> anyhow::Result<Self> {
+        let path = if dir.is_dir() { dir.join(LINES) } else { dir.to_owned() };
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "{} is no case: make one with `hydrophone read CAPTURE -o {}`",
+                dir.display(),
+                dir.display()
+            )
+        })?;
+        let lines = parse_lines(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        let (mut capture, mut stories) = (None, Vec::new());
+        for line in lines {
+            match line {
+                Line::Capture(c) => capture = Some(*c),
+                Line::Host(h) => stories.push(*h),
+            }
+        }
+        let capture =
+            capture.with_context(|| format!("{} has no line of type \"capture\"", path.display()))?;
+        let dir = if dir.is_dir() { dir.to_owned() } else { dir.parent().unwrap_or(dir).to_owned() };
+        Ok(Self { dir, capture, stories })
+    }
+
+    /// The story of a host.
+    ///
+    /// # Errors
+    /// The case has none; tells which it has.
+    pub fn story(&self, host: IpAddr) -> anyhow::Result<&HostStory> {
+        self.stories.iter().find(|s| s.host == host).with_context(|| {
+            let known: Vec<String> = self.stories.iter().take(12).map(|s| s.host.to_string()).collect();
+            format!(
+                "{host} is not a local host of this case; it has {} hosts: {}{}",
+                self.stories.len(),
+                known.join(", "),
+                if self.stories.len() > known.len() { ", …" } else { "" }
+            )
+        })
+    }
+
+    /// The flows.
+    ///
+    /// # Errors
+    /// The case has none, as those made by older versions, or they cannot be read.
+    pub fn flows(&self) -> anyhow::Result<Flows> {
+        let path = self.dir.join(FLOWS);
+        ensure!(path.is_file(), "{} has no flows: read the capture again with -o", self.dir.display());
+        Flows::open(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+
+    /// The captures that the case was made of, in the order of packet numbers; each is still as long as it was.
+    ///
+    /// # Errors
+    /// One is gone, was standard input, or has another length: names it and what to do.
+    pub fn captures(&self) -> anyhow::Result<Vec<PathBuf>> {
+        self.capture
+            .inputs
+            .iter()
+            .map(|i| {
+                let path = PathBuf::from(i.absolute.as_ref().unwrap_or(&i.path));
+                let size = i.size.with_context(|| format!("{} was a stream: its packets are gone", i.path))?;
+                let found = fs::metadata(&path).with_context(|| {
+                    format!("{} is gone: put it back, or read it anew with -o", path.display())
+                })?;
+                ensure!(
+                    found.len() == size,
+                    "{} has {} bytes and had {size}: it is not the capture of this case; read it anew with -o",
+                    path.display(),
+                    found.len()
+                );
+                Ok(path)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,14 @@
+//! How does a case rest?
+//!
+//! A folder that holds everything a run found: the lines of `--json`, the report for a browser, the flows and what was
+//! said in them (SQLite), the hashes of the inputs, and what people noted about it.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod flows;
+mod folder;
+mod triage;
+
+pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Page, Peer, Query};
+pub use folder::{Case, CaseWriter, check, sha256};
+pub use triage::{Triage, TriageEntry, TriageState};
