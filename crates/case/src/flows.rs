@@ -2,7 +2,7 @@
 //!
 //! Columns are called as in Zeek where Zeek has them; times are nanoseconds since 1970 UTC, durations seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -646,6 +646,16 @@ impl Flows {
                 last: r.get(6)?,
             })
         })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The ports that a host opened flows to.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn ports(&self, host: IpAddr) -> Result<BTreeSet<i64>, FlowError> {
+        let mut statement = self.0.prepare_cached("SELECT DISTINCT resp_p FROM flow WHERE orig = ?")?;
+        let rows = statement.query_map([host.to_string()], |r| r.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 

@@ -27,6 +27,24 @@ pub enum Command {
     Read(Read),
     /// Say why, and why not: the complete arithmetic of one host of a case
     Explain(Explain),
+    /// Look into a case with a browser: hosts, stories, flows, packets
+    Serve(Serve),
+    /// Cut out the packets that prove a host's story, and make sure that they tell it again
+    Carve(Carve),
+    /// Make a zip file to hand over: packets, report, STIX, XARF, mail, indicators, hashes
+    Bundle(Bundle),
+    /// Check every file of a bundle against its manifest
+    Verify {
+        /// The bundle
+        bundle: PathBuf,
+    },
+    /// Say what changed between two cases: new peers and ports, stages gained and lost, cadence
+    Diff {
+        /// The older case
+        before: PathBuf,
+        /// The newer case
+        after: PathBuf,
+    },
     /// List the behaviours, or print the manual page of one
     Behaviours {
         /// The behaviour
@@ -127,6 +145,49 @@ pub enum Colour {
     Always,
     /// Never
     Never,
+}
+
+/// Look into a case with a browser.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// The case: a folder made by `read -o`
+    pub case: PathBuf,
+    /// Port on 127.0.0.1; 0 takes any that is free
+    #[arg(long, value_name = "PORT", default_value_t = 4470)]
+    pub port: u16,
+}
+
+/// Cut out the packets that prove a host's story.
+#[derive(Debug, clap::Args)]
+pub struct Carve {
+    /// The case: a folder made by `read -o`
+    pub case: PathBuf,
+    /// The host's address
+    pub host: std::net::IpAddr,
+    /// Only the packets of this piece of evidence (its id stands in report and console)
+    #[arg(long, value_name = "ID")]
+    pub evidence: Option<String>,
+    /// Where to write them (pcapng; each packet that proves something says what in its comment)
+    #[arg(short, long, value_name = "FILE")]
+    pub write: PathBuf,
+}
+
+/// Make a zip file to hand over.
+#[derive(Debug, clap::Args)]
+pub struct Bundle {
+    /// The case: a folder made by `read -o`
+    pub case: PathBuf,
+    /// The host's address
+    pub host: std::net::IpAddr,
+    /// Where to write it
+    #[arg(short, long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Who reports: an organisation, for XARF and mail
+    #[arg(long, value_name = "NAME", default_value = "unnamed")]
+    pub org: String,
+    /// Who reports: a mail address
+    #[arg(long, value_name = "ADDRESS", default_value = "nobody@invalid.example")]
+    pub contact: String,
 }
 
 /// Say why, and why not.

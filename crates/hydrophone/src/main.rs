@@ -2,11 +2,14 @@
 
 mod args;
 mod config;
+mod diff;
+mod evidence;
 mod explain;
 mod knowledge;
 mod manual;
 mod read;
 mod selftest;
+mod serve;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -72,6 +75,11 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Read(read) => read::run(&read),
         Command::Explain(explain) => explain::run(&explain),
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Carve(carve) => evidence::carve(&carve),
+        Command::Bundle(bundle) => evidence::bundle(&bundle),
+        Command::Verify { bundle } => evidence::verify(&bundle),
+        Command::Diff { before, after } => diff::run(&before, &after),
         Command::Behaviours { name } => manual::behaviours(name.as_deref()),
         Command::Selftest => selftest::run(),
         Command::Completions { shell } => manual::completions(shell),

@@ -15,7 +15,12 @@ const STREET: &[(&str, &[&str])] = &[
     ("report", &["record", "behaviour", "verdict"]),
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
     ("case", &["record", "behaviour", "verdict", "report"]),
-    ("hydrophone", &["record", "capture", "behaviour", "verdict", "report", "pipeline", "case"]),
+    ("console", &["record", "behaviour", "verdict", "report", "case", "pipeline"]),
+    ("export", &["record", "behaviour", "verdict", "report"]),
+    (
+        "hydrophone",
+        &["record", "capture", "behaviour", "verdict", "report", "pipeline", "case", "export", "console"],
+    ),
     ("testkit", &["record", "capture", "wire", "behaviour", "verdict", "pipeline"]),
     (
         "benches",

@@ -95,16 +95,13 @@ pub fn walk(
 }
 
 /// Which frames belong to a slice.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Wanted {
-    /// The host whose story it is.
-    pub host: Option<IpAddr>,
-    /// Remotes: all that the host and they exchange.
-    pub remotes: BTreeSet<IpAddr>,
-    /// Flows by name, whoever's they are.
-    pub flows: BTreeSet<FlowId>,
-    /// Everything that the host sends or gets.
-    pub whole: bool,
+    host: IpAddr,
+    remotes: BTreeSet<IpAddr>,
+    flows: BTreeSet<FlowId>,
+    whole: bool,
+    names: bool,
     /// Flows whose first packet was met.
     met: BTreeSet<(IpAddr, u16, IpAddr, u16, u8)>,
 }
@@ -119,6 +116,37 @@ fn ends(p: &Packet) -> (IpAddr, u16, IpAddr, u16, u8) {
 }
 
 impl Wanted {
+    /// All that `host` exchanges with `remotes`, these flows, and what says how hosts and remotes are called.
+    pub fn of(
+        host: IpAddr,
+        remotes: impl IntoIterator<Item = IpAddr>,
+        flows: impl IntoIterator<Item = FlowId>,
+    ) -> Self {
+        Self {
+            host,
+            remotes: remotes.into_iter().collect(),
+            flows: flows.into_iter().collect(),
+            whole: false,
+            names: true,
+            met: BTreeSet::new(),
+        }
+    }
+
+    /// Nothing but the flows.
+    #[must_use]
+    pub fn only_flows(mut self) -> Self {
+        self.names = false;
+        self.remotes.clear();
+        self
+    }
+
+    /// The same, and everything else that the host sends or gets.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        self.whole = true;
+        self
+    }
+
     /// Whether a frame belongs to the slice. Frames must come in order.
     pub fn has(&mut self, frame: &Frame<'_>) -> bool {
         for p in frame.packets {
@@ -127,17 +155,17 @@ impl Wanted {
             }
         }
         let host = self.host;
-        let other = |a: IpAddr, b: IpAddr| match host {
-            Some(h) if h == a => Some(b),
-            Some(h) if h == b => Some(a),
-            _ => None,
+        let other = |a: IpAddr, b: IpAddr| {
+            if a == host { Some(b) } else { (b == host).then_some(a) }
         };
         let hosts =
             |a: IpAddr, b: IpAddr| other(a, b).is_some_and(|o| self.whole || self.remotes.contains(&o));
         frame.packets.iter().any(|p| {
             hosts(p.src, p.dst)
                 || self.met.contains(&ends(p))
-                || (other(p.src, p.dst).is_some() && (NAMES.contains(&p.sport) || NAMES.contains(&p.dport)))
+                || (self.names
+                    && other(p.src, p.dst).is_some()
+                    && (NAMES.contains(&p.sport) || NAMES.contains(&p.dport)))
         }) || frame.fragments.iter().any(|(a, b)| {
             hosts(*a, *b) || self.met.iter().any(|m| (m.0, m.2) == (*a, *b) || (m.2, m.0) == (*a, *b))
         })

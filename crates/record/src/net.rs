@@ -38,7 +38,8 @@ impl fmt::Display for PacketId {
 }
 
 impl PacketId {
-    fn parse(text: &str) -> Option<Self> {
+    /// From its text.
+    pub fn parse(text: &str) -> Option<Self> {
         let (file, number) = text.split_once(':').unwrap_or(("0", text));
         Some(Self::new(file.parse().ok()?, number.parse().ok()?))
     }

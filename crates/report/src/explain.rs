@@ -169,7 +169,7 @@ fn waterfall(out: &mut String, s: &HostStory) {
 }
 
 /// How to see the packets for oneself: a command for each capture that they lie in.
-pub(crate) fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
+pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
     let mut by_file: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for p in packets {
         by_file.entry(p.file()).or_default().push(p.number().to_string());
@@ -233,7 +233,8 @@ fn benign(out: &mut String, s: &HostStory) {
     };
 }
 
-pub(crate) fn fact(value: &FactValue) -> String {
+/// A further value of evidence as text that is safe to show.
+pub fn fact(value: &FactValue) -> String {
     match value {
         FactValue::Flag(b) => if *b { "yes" } else { "no" }.to_owned(),
         FactValue::Count(n) => n.to_string(),

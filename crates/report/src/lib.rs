@@ -14,10 +14,10 @@ mod plain;
 mod prose;
 mod terminal;
 
-pub use explain::explain;
+pub use explain::{checks, explain, fact};
 pub use indicators::{Indicator, IndicatorKind, indicators};
 pub use json::{CaptureLine, FlowCounts, InputLine, Line, parse_lines};
 pub use markdown::markdown;
 pub use plain::{clean, defang, human_bytes, human_count, human_duration};
 pub use prose::describe;
-pub use terminal::{Detail, LANES_FROM, terminal};
+pub use terminal::{Detail, LANES_FROM, covers_days, terminal, trimmed as number};

@@ -320,9 +320,7 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
 /// The swimlane: a row for each stage of the story, time from left to right; `░` where nothing was captured.
 fn lanes(out: &mut String, c: &CaptureLine, s: &HostStory, columns: usize, days: bool, paint: &Paint) {
     let width = columns - 16;
-    let begin = s.evidence.iter().map(|e| e.evidence.started).chain(s.first).min();
-    let end = s.evidence.iter().map(|e| e.evidence.ts).chain(s.last).max();
-    let (Some(from), Some(to)) = (begin, end) else { return };
+    let Some((from, to)) = crate::html::window(s) else { return };
     let span = to.since(from).as_secs_f64().max(0.001);
     let at = |t: Timestamp| ((t.since(from).as_secs_f64() / span * width as f64) as usize).min(width - 1);
     let _ = writeln!(out);
@@ -348,7 +346,7 @@ fn lanes(out: &mut String, c: &CaptureLine, s: &HostStory, columns: usize, days:
 }
 
 /// A number without a needless point.
-pub(crate) fn trimmed(v: f64) -> String {
+pub fn trimmed(v: f64) -> String {
     if v.fract() == 0.0 { format!("{v:.0}") } else { format!("{v:.2}") }
 }
 
@@ -370,7 +368,7 @@ pub(crate) fn in_order(s: &HostStory) -> Vec<(Timestamp, Stage, Vec<&ScoredEvide
 }
 
 /// Whether a capture covers more than one day, so that times need their date.
-pub(crate) fn covers_days(capture: &CaptureLine) -> bool {
+pub fn covers_days(capture: &CaptureLine) -> bool {
     match (capture.first, capture.last) {
         (Some(a), Some(b)) => a.to_string().get(..10) != b.to_string().get(..10),
         _ => false,

@@ -29,6 +29,19 @@ impl TcpFlags {
     pub const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
+
+    /// A letter for each flag that is set: `SA`, `PA`, `FA` …
+    pub fn letters(self) -> String {
+        let all = [
+            (Self::SYN, 'S'),
+            (Self::FIN, 'F'),
+            (Self::RST, 'R'),
+            (Self::PSH, 'P'),
+            (Self::ACK, 'A'),
+            (Self::URG, 'U'),
+        ];
+        all.into_iter().filter_map(|(flag, letter)| self.has(flag).then_some(letter)).collect()
+    }
 }
 
 impl BitOr for TcpFlags {

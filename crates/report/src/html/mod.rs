@@ -8,9 +8,9 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use behaviour::{ATTACK_VERSION, CATALOGUE};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use record::{Evidence, PacketId, Stage};
+use record::{Evidence, PacketId, Stage, Timestamp};
 use sha2::{Digest, Sha256};
-use verdict::{HostStory, Verdict};
+use verdict::{HostStory, Note, Verdict};
 
 use crate::explain::{checks, fact, looks_alike};
 use crate::indicators::indicators;
@@ -19,7 +19,7 @@ use crate::plain::{clean, defang, human_bytes, human_count, human_duration};
 use crate::prose::describe;
 use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
 
-pub use swimlane::swimlane;
+pub use swimlane::{swimlane, window};
 pub use waterfall::waterfall;
 
 /// The style of report and console.
@@ -79,7 +79,32 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
     page.into_string()
 }
 
-fn inputs(c: &CaptureLine) -> String {
+/// A moment that a console may show in another time zone; as text it is UTC.
+pub fn moment(t: Timestamp, days: bool) -> Markup {
+    html! { time datetime=(t) data-form=(if days { "day" } else { "time" }) { (clock(t, days)) } }
+}
+
+/// A moment with its date, to the microsecond.
+pub fn full(t: Timestamp) -> Markup {
+    html! { time datetime=(t) data-form="full" { (t) } }
+}
+
+/// What must be said beside, with moments that can be shown in another time zone.
+fn noted(n: &Note, days: bool) -> Markup {
+    html! {
+        @match n {
+            Note::PortBlocked { .. } => (note(n, days)),
+            Note::BeforeFirstMessage { likely_at, first_message_at } => {
+                "likely since " (moment(*likely_at, days)) ", " (human_duration(first_message_at.since(*likely_at))) " before its first message"
+            }
+            Note::AfterFirstMessage { likely_at, first_message_at } => {
+                "first message at " (moment(*first_message_at, days)) ", likely only since " (moment(*likely_at, days))
+            }
+        }
+    }
+}
+
+pub(crate) fn inputs(c: &CaptureLine) -> String {
     let name = |p: &str| clean(p.rsplit('/').next().unwrap_or(p));
     match c.inputs.as_slice() {
         [] => "nothing".to_owned(),
@@ -147,7 +172,7 @@ fn health(c: &CaptureLine) -> Markup {
         @for w in &warnings { p.warn { (clean(w)) } }
         @if warnings.is_empty() { p { "Nothing speaks against taking it at its word: no drops, cuts, gaps or clocks that step back." } }
         dl.facts {
-            @if let (Some(a), Some(b)) = (c.first, c.last) { dt { "from, to" } dd { (a) " to " (b) } }
+            @if let (Some(a), Some(b)) = (c.first, c.last) { dt { "from, to" } dd { (full(a)) " to " (full(b)) } }
             dt { "packets" } dd { (human_count(c.packets)) " (" (human_bytes(c.bytes)) ")" }
             dt { "flows" } dd { (human_count(flows)) " (" (human_count(c.flows.tcp)) " TCP, " (human_count(c.flows.udp)) " UDP)" }
             dt { "local" } dd { (clean(&c.home_chosen)) ": " (c.home.iter().take(8).cloned().collect::<Vec<_>>().join(", ")) }
@@ -255,11 +280,12 @@ pub fn host(
                 span.soft { (called(s)) }
             }
             p.soft { "With the prior of " (format!("{:+.1}", s.posterior_db - s.level_db)) " dB: " (format!("{:+.1}", s.posterior_db)) " dB to believe."
-                @for (v, at) in s.reached.iter().filter(|r| *r.0 >= Verdict::Suspicious) { " " (v) " since " (clock(*at, days)) "." } }
-            @for n in &s.notes { p { (note(n, days)) } }
-            @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (clock(f.since, days)) } }
+                @for (v, at) in s.reached.iter().filter(|r| *r.0 >= Verdict::Suspicious) { " " (v) " since " (moment(*at, days)) "." } }
+            @for n in &s.notes { p { (noted(n, days)) } }
+            @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (moment(f.since, days)) } }
             h3 { "When" }
             (swimlane(capture, s, link))
+            @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
             h3 { "What it did" }
             (story(s, days, link))
             h3 { "How it adds up" }
@@ -278,7 +304,7 @@ fn story(s: &HostStory, days: bool, link: &dyn Fn(&Evidence) -> Option<String>) 
             @for (first, stage, all) in in_order(s) {
                 @for (i, e) in all.iter().enumerate() {
                     li class=[(i + 1 < all.len()).then_some("more")] {
-                        span.mono { @if i == 0 { (clock(first, days)) } }
+                        span.mono { @if i == 0 { (moment(first, days)) } }
                         span class={ "stage " (stage.name()) } { @if i == 0 { (stage) } }
                         span.mono { @if i == 0 { (format!("{:+.1}", s.stages.get(&stage).map_or(0.0, |x| x.db))) } }
                         span.what {
@@ -306,7 +332,7 @@ fn why(s: &HostStory, days: bool) -> Markup {
         h3 { "The best benign explanation" }
         @if let Some((behaviour, looks)) = looks_alike(s) { p { "What else looks like " code { (behaviour) } ": " (looks) } }
         @if s.roles.is_empty() { p.soft { "The host showed no role that would explain it." } }
-        @for r in &s.roles { p { "Role: " strong { (r.role) } " since " (clock(r.since, days)) " (" (clean(&r.because)) ")" } }
+        @for r in &s.roles { p { "Role: " strong { (r.role) } " since " (moment(r.since, days)) " (" (clean(&r.because)) ")" } }
         @for line in identity(s, days) { p { (line) } }
         @for line in suppressed(s) { p { (line) } }
         h3 { "What could not be seen" }
@@ -339,7 +365,7 @@ fn indicator_table(s: &HostStory) -> Markup {
             div.scroll tabindex="0" role="group" aria-label="Indicators" {
                 table { thead { tr { th { "kind" } th { "value" } th { "stage" } th { "seen by" } th { "first" } } } tbody {
                     @for i in all.iter().take(60) {
-                        tr { td.t { (i.kind.stix()) } td.mono { (defang(&i.value)) } td { (i.stage) } td.mono { (i.behaviours.join(", ")) } td.t { (i.first) } }
+                        tr { td.t { (i.kind.stix()) } td.mono { (defang(&i.value)) } td { (i.stage) } td.mono { (i.behaviours.join(", ")) } td.t { (full(i.first)) } }
                     }
                 } }
             }
@@ -356,7 +382,7 @@ fn proof(capture: &CaptureLine, s: &HostStory, link: &dyn Fn(&Evidence) -> Optio
             @for e in s.evidence.iter().take(MOST) {
                 @let v = &e.evidence;
                 p id={ "e-" (v.id()) "-" (v.ts.0) } {
-                    strong { (v.started) } " " span class={ "stage " (v.stage.name()) } { (v.stage) } " "
+                    strong { (full(v.started)) } " " span class={ "stage " (v.stage.name()) } { (v.stage) } " "
                     @if let Some(to) = link(v) { a href=(to) { (describe(v)) } } @else { (describe(v)) }
                     br; span.soft { code { (v.behaviour) "/" (clean(&v.key)) } ": " (trimmed(v.value)) " " (clean(&v.unit)) " against " (trimmed(v.threshold)) " (" (clean(&v.source)) "), grades "
                         (v.grades.iter().map(|g| g.name.replace('_', " ")).collect::<Vec<_>>().join(", ")) ", " (format!("{:+.1} dB", e.db)) ", id " code { (v.id()) } }

@@ -53,6 +53,20 @@ fn ticks(from: Timestamp, to: Timestamp) -> (Vec<Timestamp>, bool) {
     (all, step >= 43_200 || from.to_string().get(..10) != to.to_string().get(..10))
 }
 
+/// The time that a picture of a story covers: that of its evidence with a margin of a twentieth, or else that of the host's flows.
+pub fn window(s: &HostStory) -> Option<(Timestamp, Timestamp)> {
+    let evidence = || s.evidence.iter().map(|e| &e.evidence);
+    match (evidence().map(|e| e.started).min(), evidence().map(|e| e.ts).max()) {
+        (Some(a), Some(b)) => {
+            let margin = b.since(a) / 20;
+            let low = s.first.map_or(a, |f| f.min(a));
+            let high = s.last.map_or(b, |l| l.max(b));
+            Some((a.minus(margin).max(low), b.plus(margin).min(high)))
+        }
+        _ => Some((s.first?, s.last?)),
+    }
+}
+
 /// The picture. `link` gives where a mark leads, if anywhere.
 pub fn swimlane(
     capture: &CaptureLine,
@@ -63,16 +77,14 @@ pub fn swimlane(
         .into_iter()
         .filter(|st| s.stages.contains_key(st) || s.verdict > verdict::Verdict::Quiet)
         .collect();
-    let begin = s.evidence.iter().map(|e| e.evidence.started).chain(s.first).min();
-    let end = s.evidence.iter().map(|e| e.evidence.ts).chain(s.last).max();
-    let (Some(from), Some(to)) = (begin, end) else { return html! {} };
+    let Some((from, to)) = window(s) else { return html! {} };
     let scale = Scale { from, span: to.since(from).as_secs_f64().max(0.001) };
     let height = LANE * lanes.len() as f64 + 34.0;
     let (marks, dated) = ticks(from, to);
     let last = to.to_string();
     html! {
         div.chart.scroll tabindex="0" role="group" aria-label={ "Swimlanes of " (s.host) } {
-            svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) role="img" aria-label={ "Stages of " (s.host) " from " (from) " to " (last) } {
+            svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) data-from=(from.0) data-to=(to.0) data-left=(LEFT) data-right=(WIDTH - RIGHT) role="img" aria-label={ "Stages of " (s.host) " from " (from) " to " (last) } {
                 @for (a, b) in &capture.gaps {
                     @if *b > from && *a < to {
                         rect.gap x=(px(scale.x(*a))) y="0" width=(px(scale.x(*b) - scale.x(*a))) height=(px(height - 34.0)) { title { "nothing was captured from " (a) " to " (b) } }
@@ -89,7 +101,7 @@ pub fn swimlane(
                 line.axis x1=(LEFT) x2=(WIDTH - RIGHT) y1=(px(height - 34.0)) y2=(px(height - 34.0)) {}
                 @for t in &marks {
                     line.axis x1=(px(scale.x(*t))) x2=(px(scale.x(*t))) y1=(px(height - 34.0)) y2=(px(height - 28.0)) {}
-                    text.soft x=(px(scale.x(*t))) y=(px(height - 14.0)) text-anchor="middle" { (label(*t, dated)) }
+                    text.soft x=(px(scale.x(*t))) y=(px(height - 14.0)) text-anchor="middle" data-t=(t) data-form=(if dated { "minute" } else { "time" }) { (label(*t, dated)) }
                 }
             }
         }

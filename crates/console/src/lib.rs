@@ -1,0 +1,302 @@
+//! How does a person dig? A web console over a case, on this machine alone.
+//!
+//! Pages are made here and work without script but for what only a script can do (keys, copying, time zones, the brush). Nothing is
+//! loaded from elsewhere; who asks must hold the token of the printed address, speak to this address by its name, and come from
+//! a page of this console.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+mod guard;
+mod packets;
+mod pages;
+mod plots;
+mod tables;
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use case::{Case, Flows, Triage};
+use verdict::HostStory;
+
+pub use guard::Token;
+
+/// Cuts the packets that prove a story, or one piece of its evidence; gives them with what must be told of them.
+pub type Slicer =
+    Box<dyn Fn(&Case, &HostStory, Option<&str>) -> anyhow::Result<(Vec<u8>, Vec<String>)> + Send + Sync>;
+/// Makes the bundle of a host.
+pub type Bundler = Box<dyn Fn(&Case, &HostStory) -> anyhow::Result<Vec<u8>> + Send + Sync>;
+
+/// Bytes of a form.
+const LARGEST_FORM: usize = 64 << 10;
+
+/// What the console shows.
+pub struct Console {
+    case: Case,
+    flows: Option<Mutex<Flows>>,
+    triage: Mutex<Triage>,
+    captures: Result<Vec<PathBuf>, String>,
+    slicer: Slicer,
+    bundler: Bundler,
+    token: Token,
+    address: SocketAddr,
+}
+
+/// What is asked for, taken apart.
+pub(crate) struct Ask {
+    pub path: String,
+    pub query: BTreeMap<String, String>,
+}
+
+impl Ask {
+    fn of(uri: &Uri) -> Self {
+        Self { path: decoded(uri.path(), false), query: form(uri.query().unwrap_or_default()) }
+    }
+
+    pub fn text(&self, name: &str) -> &str {
+        self.query.get(name).map_or("", String::as_str)
+    }
+}
+
+/// What is answered.
+pub(crate) enum Reply {
+    Page(String),
+    Asset(&'static str, &'static str),
+    File { name: String, kind: &'static str, bytes: Vec<u8> },
+    To(String),
+    Wrong(StatusCode, String),
+}
+
+/// A form or query: `a=b&c=d`.
+fn form(text: &str) -> BTreeMap<String, String> {
+    text.split('&')
+        .filter(|p| !p.is_empty())
+        .map(|p| p.split_once('=').unwrap_or((p, "")))
+        .map(|(k, v)| (decoded(k, true), decoded(v, true)))
+        .collect()
+}
+
+/// Percent-decoding; what is no UTF-8 becomes the replacement character.
+fn decoded(text: &str, plus: bool) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|h| std::str::from_utf8(h).ok());
+        match (bytes[at], hex.and_then(|h| u8::from_str_radix(h, 16).ok())) {
+            (b'%', Some(b)) => {
+                out.push(b);
+                at += 2;
+            }
+            (b'+', _) if plus => out.push(b' '),
+            (b, _) => out.push(b),
+        }
+        at += 1;
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Percent-encoding for a part of a path or query.
+pub(crate) fn encoded(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, b| {
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            out.push(char::from(b));
+        } else {
+            out.push_str(&format!("%{b:02X}"));
+        }
+        out
+    })
+}
+
+impl Console {
+    /// A console over a case that will listen at `address`.
+    ///
+    /// # Errors
+    /// The case's notes cannot be read, or the system has no random numbers.
+    pub fn new(case: Case, address: SocketAddr, slicer: Slicer, bundler: Bundler) -> anyhow::Result<Self> {
+        Ok(Self {
+            flows: case.flows().ok().map(Mutex::new),
+            triage: Mutex::new(Triage::read(&case.dir)?),
+            captures: case.captures().map_err(|e| format!("{e:#}")),
+            token: Token::random()?,
+            case,
+            slicer,
+            bundler,
+            address,
+        })
+    }
+
+    /// The address to open, with the token.
+    pub fn url(&self) -> String {
+        format!("http://{}/?token={}", self.address, self.token.text())
+    }
+
+    fn answer(&self, ask: &Ask) -> Reply {
+        let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
+        match parts.as_slice() {
+            [""] => Reply::Page(pages::board(self, ask)),
+            ["static", "console.css"] => Reply::Asset("text/css; charset=utf-8", pages::style()),
+            ["static", "console.js"] => {
+                Reply::Asset("text/javascript; charset=utf-8", include_str!("console.js"))
+            }
+            ["favicon.ico"] => Reply::Wrong(StatusCode::NO_CONTENT, String::new()),
+            ["help"] => Reply::Page(pages::help(self)),
+            ["host", host, rest @ ..] => {
+                let story = host.parse().ok().and_then(|ip| self.case.story(ip).ok());
+                match (story, rest) {
+                    (None, _) => {
+                        Reply::Wrong(StatusCode::NOT_FOUND, format!("{host} is no host of this case"))
+                    }
+                    (Some(s), []) => Reply::Page(pages::host(self, s, ask)),
+                    (Some(s), ["evidence", id]) => pages::evidence(self, s, id),
+                    (Some(s), ["beacon"]) => plots::beacon(self, s, ask),
+                    (Some(s), ["mail-volume"]) => plots::mail(self, s),
+                    (Some(s), ["peers"]) => plots::peers(self, s),
+                    (Some(s), ["slice.pcapng"]) => self.slice(s, ask),
+                    (Some(s), ["bundle.zip"]) => match (self.bundler)(&self.case, s) {
+                        Ok(bytes) => Reply::File {
+                            name: format!("{}.zip", file_name(s)),
+                            kind: "application/zip",
+                            bytes,
+                        },
+                        Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
+                    },
+                    (Some(s), [kind]) => tables::of_host(self, s, kind, ask),
+                    _ => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such page".into()),
+                }
+            }
+            ["table", kind] => tables::all(self, kind, ask),
+            ["flow", rest @ ..] => packets::flow(self, &rest.join("/"), ask),
+            ["packet", id] => packets::packet(self, id),
+            _ => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such page".into()),
+        }
+    }
+
+    fn slice(&self, s: &HostStory, ask: &Ask) -> Reply {
+        let only = Some(ask.text("evidence")).filter(|e| !e.is_empty());
+        match (self.slicer)(&self.case, s, only) {
+            Ok((bytes, _)) => Reply::File {
+                name: format!("{}.pcapng", file_name(s)),
+                kind: "application/octet-stream",
+                bytes,
+            },
+            Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
+        }
+    }
+
+    fn post(&self, path: &str, body: &str) -> Reply {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        match parts.as_slice() {
+            ["host", host, "triage"] => match host.parse().ok().and_then(|ip| self.case.story(ip).ok()) {
+                Some(s) => pages::triage(self, s, &form(body)),
+                None => Reply::Wrong(StatusCode::NOT_FOUND, format!("{host} is no host of this case")),
+            },
+            _ => Reply::Wrong(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here".into()),
+        }
+    }
+
+    /// Serves until `stop` is done.
+    ///
+    /// # Errors
+    /// The address cannot be listened at any more.
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let app = Router::new()
+            .fallback(handle)
+            .layer(DefaultBodyLimit::max(LARGEST_FORM))
+            .with_state(Arc::new(self));
+        axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the console ended")
+    }
+}
+
+fn file_name(s: &HostStory) -> String {
+    format!("hydrophone-{}", s.host.to_string().replace([':', '.'], "-"))
+}
+
+async fn handle(
+    State(console): State<Arc<Console>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let entry = match guard::check(&console.token, console.address, &method, &uri, &headers) {
+        Ok(entry) => entry,
+        Err((status, why)) => return finish(Reply::Wrong(status, why.to_owned())),
+    };
+    if let guard::Entry::WithToken = entry {
+        let to = uri.path().to_owned();
+        let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response();
+        if let Ok(cookie) = console.token.cookie().parse() {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+        guard::harden(response.headers_mut());
+        return response;
+    }
+    // Captures and flows are read on threads made for waiting.
+    let reply = tokio::task::spawn_blocking(move || match method {
+        Method::POST => console.post(uri.path(), &String::from_utf8_lossy(&body)),
+        _ => console.answer(&Ask::of(&uri)),
+    })
+    .await
+    .unwrap_or_else(|_| Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, "a page could not be made".into()));
+    finish(reply)
+}
+
+fn finish(reply: Reply) -> Response {
+    let mut response = match reply {
+        Reply::Page(text) => ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response(),
+        Reply::Asset(kind, text) => ([(header::CONTENT_TYPE, kind)], text).into_response(),
+        Reply::File { name, kind, bytes } => (
+            [
+                (header::CONTENT_TYPE, kind.to_owned()),
+                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{name}\"")),
+            ],
+            bytes,
+        )
+            .into_response(),
+        Reply::To(path) => (StatusCode::SEE_OTHER, [(header::LOCATION, path)]).into_response(),
+        Reply::Wrong(StatusCode::NO_CONTENT, _) => StatusCode::NO_CONTENT.into_response(),
+        Reply::Wrong(status, why) => (
+            status,
+            [(header::CONTENT_TYPE, "text/html; charset=utf-8")],
+            pages::wrong(status.as_u16(), &why),
+        )
+            .into_response(),
+    };
+    guard::harden(response.headers_mut());
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_comes_back() {
+        for text in ["a b", "fe80::1", "1:7/2", "ä&=?%", "x+y"] {
+            assert_eq!(decoded(&encoded(text), true), text);
+        }
+        assert_eq!(decoded("a%zz%4", false), "a%zz%4", "what is no code stays");
+        assert_eq!(
+            form("a=1&b=x+y&c"),
+            BTreeMap::from([
+                ("a".into(), "1".into()),
+                ("b".into(), "x y".into()),
+                ("c".into(), String::new())
+            ])
+        );
+    }
+}

@@ -1,0 +1,379 @@
+//! The board of hosts, a host's story, its evidence, and what people say of it.
+
+use std::collections::BTreeMap;
+
+use axum::http::StatusCode;
+use case::{TriageEntry, TriageState};
+use maud::{DOCTYPE, Markup, html};
+use record::{Evidence, Stage, Timestamp};
+use report::html::{called, chip, full, host as told, moment, stage_dots, summary};
+use report::{clean, defang, describe, human_count, indicators};
+use verdict::{HostStory, Verdict};
+
+use crate::{Ask, Console, Reply, encoded};
+
+/// Hosts on a page of the board.
+const ON_PAGE: usize = 100;
+
+/// Report's style and the console's own.
+pub fn style() -> &'static str {
+    concat!(include_str!("../../report/src/html/style.css"), include_str!("console.css"))
+}
+
+/// A whole page: everything around `body`.
+pub fn page(console: &Console, title: &str, body: &Markup) -> String {
+    let made = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Hydrophone" }
+                link rel="stylesheet" href="/static/console.css";
+                link rel="icon" href="data:,";
+                script src="/static/console.js" defer {}
+            }
+            body {
+                a.skip href="#main" { "To the content" }
+                header.bar {
+                    a.home href="/" { "Hydrophone" }
+                    span.soft { (inputs(console)) }
+                    nav aria-label="Everything" {
+                        a href="/table/flow" { "flows" } a href="/table/dns" { "DNS" } a href="/table/web" { "web" } a href="/table/mail" { "mail" }
+                    }
+                    label.zone { "times in " select id="zone" aria-label="Time zone" { option value="UTC" { "UTC" } } }
+                    a href="/help" { "keys" }
+                }
+                main id="main" { (body) }
+                dialog id="keys" aria-label="Keys" { (keys()) form method="dialog" { button { "Close" } } }
+                p.live id="said" role="status" {}
+            }
+        }
+    };
+    made.into_string()
+}
+
+fn inputs(console: &Console) -> String {
+    let name = |p: &str| clean(p.rsplit('/').next().unwrap_or(p));
+    match console.case.capture.inputs.as_slice() {
+        [] => String::new(),
+        [one] => name(&one.path),
+        [one, rest @ ..] => format!("{} and {} more", name(&one.path), rest.len()),
+    }
+}
+
+/// A page that says what went wrong; it needs no console.
+pub fn wrong(status: u16, why: &str) -> String {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; meta name="viewport" content="width=device-width, initial-scale=1"; title { (status) " · Hydrophone" } link rel="stylesheet" href="/static/console.css"; }
+            body { main { h1 { (status) } p.lead { (clean(why)) } p { a href="/" { "To the board" } } } }
+        }
+    }
+    .into_string()
+}
+
+fn keys() -> Markup {
+    html! {
+        h2 { "Keys" }
+        dl.facts {
+            dt { kbd { "j" } " " kbd { "k" } } dd { "next and previous row" }
+            dt { kbd { "Enter" } } dd { "open the row" }
+            dt { kbd { "/" } } dd { "search" }
+            dt { kbd { "b" } } dd { "back to the board" }
+            dt { kbd { "Esc" } } dd { "leave the search, close this" }
+            dt { kbd { "?" } } dd { "these keys" }
+        }
+        p { "Drag over the lanes of a story to look at that time alone; everything below follows." }
+        h2 { "Search" }
+        p { "Words must all be found. On the board: " code { "verdict:likely" } ", " code { "stage:act" } ", " code { "name:*mail*" } ", " code { "finding:scanner" } ", " code { "behaviour:beacon" } ", " code { "state:closed" } ".
+             In tables " code { "column:value" } " with " code { "*" } " for anything, and " code { "column:>5" } " or " code { "column:<5" } " for numbers." }
+    }
+}
+
+pub fn help(console: &Console) -> String {
+    page(console, "Keys", &keys())
+}
+
+/// Whether a text fits a pattern in which `*` stands for anything; without one it must be found in it. Case is ignored.
+fn fits(text: &str, pattern: &str) -> bool {
+    let (text, pattern) = (text.to_lowercase(), pattern.to_lowercase());
+    if !pattern.contains('*') {
+        return text.contains(&pattern);
+    }
+    let mut rest = text.as_str();
+    let parts: Vec<&str> = pattern.split('*').collect();
+    for (i, part) in parts.iter().enumerate() {
+        let found = if i == 0 { rest.starts_with(part).then_some(0) } else { rest.find(part) };
+        let Some(at) = found else { return false };
+        if i + 1 == parts.len() && !part.is_empty() {
+            return rest.ends_with(part);
+        }
+        rest = &rest[at + part.len()..];
+    }
+    true
+}
+
+/// Whether a host fits a search; what it does not understand is told.
+fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String> {
+    for word in search.split_whitespace() {
+        let names = || {
+            s.names.host_names.iter().chain(&s.names.macs).any(|n| fits(n, word.trim_start_matches("name:")))
+        };
+        let fired = |stage: &str| s.stages.iter().any(|(st, x)| st.name() == stage && !x.items.is_empty());
+        let holds = match word.split_once(':') {
+            Some(("verdict", v)) => s.verdict.name() == v,
+            Some(("stage", v)) => {
+                if !Stage::ALL.iter().any(|st| st.name() == v) {
+                    return Err(format!("no stage is called {v:?}"));
+                }
+                fired(v)
+            }
+            Some(("name", _)) => names(),
+            Some(("finding", v)) => s.findings.iter().any(|f| fits(&f.kind, v)),
+            Some(("behaviour", v)) => s.evidence.iter().any(|e| fits(&e.evidence.behaviour, v)),
+            Some(("role", v)) => s.roles.iter().any(|r| fits(&r.role.to_string(), v)),
+            Some(("state", v)) => state(console, s).is_some_and(|e| e.state.name() == v),
+            Some((what, _)) if what.bytes().all(|b| b.is_ascii_lowercase()) && what.len() > 4 => {
+                return Err(format!("{what:?} is nothing to search for: see the keys"));
+            }
+            _ => s.host.to_string().contains(word) || names(),
+        };
+        if !holds {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn state(console: &Console, s: &HostStory) -> Option<TriageEntry> {
+    console.triage.lock().ok()?.of(s.host).last().cloned()
+}
+
+/// The board: ranked hosts.
+pub fn board(console: &Console, ask: &Ask) -> String {
+    let search = ask.text("q");
+    let mut error = None;
+    let mut hosts: Vec<&HostStory> = console
+        .case
+        .stories
+        .iter()
+        .filter(|s| {
+            found(console, s, search).unwrap_or_else(|e| {
+                error = Some(e);
+                false
+            })
+        })
+        .collect();
+    let descending = ask.text("desc") != "0";
+    match ask.text("sort") {
+        "level" => hosts.sort_by(|a, b| b.level_db.total_cmp(&a.level_db)),
+        "host" => hosts.sort_by_key(|s| std::cmp::Reverse(s.host)),
+        "flows" => hosts.sort_by_key(|s| std::cmp::Reverse(s.flows)),
+        "first" => hosts.sort_by_key(|s| std::cmp::Reverse(s.first)),
+        _ => {}
+    }
+    if !descending {
+        hosts.reverse();
+    }
+    let n: usize = ask.text("page").parse().unwrap_or(0);
+    let shown: Vec<&HostStory> = hosts.iter().skip(n * ON_PAGE).take(ON_PAGE).copied().collect();
+    let head = |name: &str, label: &str, class: &str| {
+        let flip = if ask.text("sort") == name && descending { "0" } else { "1" };
+        html! { th class=(class) aria-sort=[(ask.text("sort") == name).then_some(if descending { "descending" } else { "ascending" })] { a href={ "/?q=" (encoded(search)) "&sort=" (name) "&desc=" (flip) } { (label) } } }
+    };
+    let body = html! {
+        h1 { "Which hosts are bots?" }
+        p.lead { (summary(&console.case.capture, &console.case.stories)) }
+        @if let Err(e) = &console.captures { p.warn { "Packets cannot be shown: " (clean(e)) } }
+        @for f in console.case.capture.failures.iter().chain(&console.case.capture.notices).take(5) { p.warn { (clean(f)) } }
+        form.search role="search" method="get" action="/" {
+            input id="search" type="search" name="q" value=(search) placeholder="verdict:likely stage:act name:*mail*" aria-label="Search hosts";
+            button { "Search" }
+        }
+        @if let Some(e) = &error { p.warn role="alert" { (e) } }
+        p.soft { (human_count(hosts.len() as u64)) (if hosts.len() == 1 { " host" } else { " hosts" }) }
+        div.scroll tabindex="0" role="group" aria-label="Board of hosts" {
+            table.rows {
+                thead { tr { (head("verdict", "verdict", "")) (head("level", "level", "n")) (head("host", "host", "")) th { "name" } th { "stages" } th { "also" } (head("flows", "flows", "n")) (head("first", "first seen", "")) th { "state" } } }
+                tbody {
+                    @for s in &shown {
+                        tr data-row {
+                            td { (chip(s.verdict)) }
+                            td.n { (format!("{:+.1}", s.level_db)) }
+                            td.mono { a href={ "/host/" (s.host) } { (s.host) } }
+                            td { (called(s)) }
+                            td.t { (stage_dots(s)) }
+                            td { @for f in &s.findings { (clean(&f.kind)) " " } @for r in &s.roles { (r.role) " " } }
+                            td.n { (human_count(s.flows)) }
+                            td.t { @if let Some(t) = s.first { (full(t)) } }
+                            td { @if let Some(e) = state(console, s) { (e.state.name()) } }
+                        }
+                    }
+                }
+            }
+        }
+        (pager(&format!("/?q={}&sort={}&desc={}", encoded(search), encoded(ask.text("sort")), encoded(ask.text("desc"))), n as u64, hosts.len() as u64, ON_PAGE as u64))
+    };
+    page(console, "Hosts", &body)
+}
+
+/// Links to the pages before and after.
+pub fn pager(base: &str, page: u64, total: u64, rows: u64) -> Markup {
+    let last = total.saturating_sub(1) / rows.max(1);
+    html! {
+        @if last > 0 {
+            nav.pager aria-label="Pages" {
+                @if page > 0 { a href={ (base) "&page=" (page - 1) } rel="prev" { "previous" } }
+                span { "page " (page + 1) " of " (last + 1) }
+                @if page < last { a href={ (base) "&page=" (page + 1) } rel="next" { "next" } }
+            }
+        }
+    }
+}
+
+/// The time that was chosen, as it goes on in addresses.
+pub fn span(ask: &Ask) -> (Option<Timestamp>, Option<Timestamp>, String) {
+    let of = |name: &str| ask.text(name).parse::<i64>().ok().map(Timestamp);
+    let (from, to) = (of("from"), of("to"));
+    let on = match (from, to) {
+        (None, None) => String::new(),
+        (a, b) => format!(
+            "?from={}&to={}",
+            a.map(|t| t.0.to_string()).unwrap_or_default(),
+            b.map(|t| t.0.to_string()).unwrap_or_default()
+        ),
+    };
+    (from, to, on)
+}
+
+/// The views of a host.
+pub fn tabs(s: &HostStory, here: &str, on: &str) -> Markup {
+    let to = |name: &str| {
+        if name.is_empty() { format!("/host/{}{on}", s.host) } else { format!("/host/{}/{name}{on}", s.host) }
+    };
+    html! {
+        nav.tabs aria-label="Views of the host" {
+            @for (name, label) in [("", "story"), ("flow", "flows"), ("dns", "DNS"), ("web", "web"), ("mail", "mail"), ("beacon", "beacons"), ("mail-volume", "mail volume"), ("peers", "peers")] {
+                a href=(to(name)) aria-current=[(name == here).then_some("page")] { (label) }
+            }
+            a href={ "/host/" (s.host) "/slice.pcapng" } download { "slice" }
+            a href={ "/host/" (s.host) "/bundle.zip" } download { "bundle" }
+        }
+    }
+}
+
+/// A host's story, with the time that was chosen alone if one was.
+pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
+    let (from, to, on) = span(ask);
+    let mut story = s.clone();
+    if from.is_some() || to.is_some() {
+        story.evidence.retain(|e| {
+            from.is_none_or(|t| e.evidence.ts >= t) && to.is_none_or(|t| e.evidence.started <= t)
+        });
+    }
+    let days = report::covers_days(&console.case.capture);
+    let link = |e: &Evidence| Some(format!("/host/{}/evidence/{}", e.host, e.id()));
+    let body = html! {
+        (tabs(s, "", &on))
+        @if !on.is_empty() {
+            p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ": " (story.evidence.len()) " of " (s.evidence.len()) " pieces of evidence; verdict and sums are of the whole. "
+                a href={ "/host/" (s.host) } { "Everything" } }
+        }
+        div.brush data-brush={ "/host/" (s.host) } { (told(&console.case.capture, &story, days, &link)) }
+        (triaged(console, s))
+    };
+    page(console, &s.host.to_string(), &body)
+}
+
+fn triaged(console: &Console, s: &HostStory) -> Markup {
+    let entries = console.triage.lock().map(|t| t.of(s.host).to_vec()).unwrap_or_default();
+    html! {
+        section.host id="triage" {
+            h3 { "What people said" }
+            @if entries.is_empty() { p.soft { "Nobody has said anything yet." } }
+            ul.plain { @for e in &entries { li { strong { (e.state.name()) } " by " (clean(&e.who)) ", " time datetime=(e.when) data-form="full" { (e.when) } @if !e.note.is_empty() { ": " (e.note.lines().map(clean).collect::<Vec<_>>().join(" / ")) } } } }
+            form.triage method="post" action={ "/host/" (s.host) "/triage" } {
+                label { "who " input name="who" required maxlength="100" autocomplete="username"; }
+                label { "what " select name="state" { @for state in TriageState::ALL { option value=(state.name()) { (state.name()) } } } }
+                label.wide { "note " textarea name="note" rows="2" maxlength="4000" {} }
+                button { "Keep" }
+            }
+        }
+    }
+}
+
+/// Keeps what somebody said.
+pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>) -> Reply {
+    let text = |name: &str| form.get(name).map_or("", |t| t.trim());
+    let state = TriageState::ALL.into_iter().find(|st| st.name() == text("state"));
+    let (Some(state), false) = (state, text("who").is_empty()) else {
+        return Reply::Wrong(StatusCode::BAD_REQUEST, "say who you are and what is to be kept".into());
+    };
+    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let entry = TriageEntry { state, note: text("note").to_owned(), who: text("who").to_owned(), when: now };
+    let kept = match console.triage.lock() {
+        Ok(mut all) => all.add(&console.case.dir, s.host, entry).map_err(|e| format!("{e:#}")),
+        Err(_) => Err("the notes cannot be reached".into()),
+    };
+    match kept {
+        Ok(()) => Reply::To(format!("/host/{}#triage", s.host)),
+        Err(e) => Reply::Wrong(StatusCode::CONFLICT, e),
+    }
+}
+
+/// A piece of evidence with its flows and packets.
+pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
+    let all: Vec<&Evidence> = s.evidence.iter().map(|e| &e.evidence).filter(|e| e.id() == id).collect();
+    let Some(e) = all.last() else {
+        return Reply::Wrong(StatusCode::NOT_FOUND, format!("{} has no evidence {id:?}", s.host));
+    };
+    let days = report::covers_days(&console.case.capture);
+    let score = s.stages.get(&e.stage);
+    let item = score.and_then(|x| x.items.iter().find(|i| i.behaviour == e.behaviour && i.key == e.key));
+    let manual =
+        behaviour::CATALOGUE.iter().find(|b| b.name == e.behaviour).map(behaviour::Behaviour::manual);
+    let body = html! {
+        (tabs(s, "evidence", ""))
+        h1 { span class={ "stage " (e.stage.name()) } { (e.stage) } ": " (describe(e)) }
+        p { (chip(s.verdict)) " " a href={ "/host/" (s.host) } { (s.host) } ", " (moment(e.started, days)) " to " (moment(e.ts, days)) }
+        dl.facts {
+            dt { "behaviour" } dd { code { (e.behaviour) "/" (clean(&e.key)) } }
+            dt { "value" } dd { (report::number(e.value)) " " (clean(&e.unit)) ", threshold " (report::number(e.threshold)) " (" (clean(&e.source)) ")" }
+            @if let Some(i) = item {
+                dt { "worth" } dd { @for (name, db) in &i.parts { (name.replace('_', " ")) " " (format!("{db:+.1}")) " · " } "= " (format!("{:+.1} dB", i.db)) @for d in &i.discounts { " × " (d.factor) " because " (clean(&d.because)) } }
+                dt { "a clean host" } dd { "does this in a day with P0 = " (format!("{:.1e}", i.p0)) " (" (clean(&i.p0_source)) ")" }
+            }
+            dt { "id" } dd { code { (id) } " " a href={ "/host/" (s.host) "/slice.pcapng?evidence=" (id) } download { "its packets" } }
+            @for (name, value) in &e.facts { dt { (name.replace('_', " ")) } dd { (report::fact(value)) } }
+            @if !e.remotes.is_empty() { dt { "remotes" } dd { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.host) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " " } } }
+        }
+        h3 { "Flows" }
+        ul.plain { @for e in &all { @for f in &e.flows { li { a data-row href={ "/flow/" (f) } { "flow " (f) } } } } }
+        @if all.iter().all(|e| e.flows.is_empty()) { p.soft { "It is about how other evidence lies in time; no flow of its own." } }
+        h3 { "Packets" }
+        p.mono { @for e in &all { @for p in &e.packets { a href={ "/packet/" (p) } { (p) } " " } } }
+        @for check in report::checks(&console.case.capture, &e.packets) { p { code { (check) } " " button data-copy=(check) { "copy" } } }
+        @if let Some(text) = manual { details { summary { "The manual page of " (e.behaviour) } pre { (text) } } }
+    };
+    Reply::Page(page(console, &format!("{} {}", s.host, e.behaviour), &body))
+}
+
+/// Remotes of a host that its evidence names, defanged, for pages that mark them.
+pub fn marked(s: &HostStory) -> BTreeMap<String, String> {
+    let told =
+        indicators(s).into_iter().map(|i| (i.value.clone(), format!("{}: {}", i.stage, defang(&i.value))));
+    if s.verdict >= Verdict::Suspicious { told.collect() } else { BTreeMap::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fits;
+
+    #[test]
+    fn patterns() {
+        assert!(fits("mail-7.house.example", "*mail*") && fits("Mail", "mail") && fits("pc-mail", "*mail"));
+        assert!(!fits("mailer", "*mail") && !fits("amail", "mail*") && fits("a", "*"));
+    }
+}

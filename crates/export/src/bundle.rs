@@ -1,0 +1,142 @@
+//! The bundle: what is handed over, with the hash of everything in it.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read, Write};
+
+use anyhow::{Context, ensure};
+use report::{CaptureLine, Line};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use verdict::HostStory;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use crate::{Reporter, arf, indicators_csv, stix, xarf};
+
+const MANIFEST: &str = "manifest.json";
+/// Bytes of one file that are unpacked when a bundle is checked: slices are far smaller.
+const LARGEST: u64 = 4 << 30;
+
+/// What a bundle says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    /// The program that made it.
+    program: String,
+    version: String,
+    /// The version of the JSON lines.
+    schema: u32,
+    host: String,
+    verdict: String,
+    /// The captures that the slice was cut from, with their SHA-256.
+    inputs: Vec<report::InputLine>,
+    /// What must be told about the slice.
+    notes: Vec<String>,
+    /// SHA-256 of every other file.
+    files: BTreeMap<String, String>,
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
+}
+
+/// Makes a bundle: the packets, the report, the story as JSON, STIX, XARF, a mail, indicators, and a manifest with the hash of each. The same
+/// input gives the same bytes.
+///
+/// # Errors
+/// None that memory would not give.
+pub fn bundle(
+    capture: &CaptureLine,
+    story: &HostStory,
+    slice: &[u8],
+    by: &Reporter,
+    notes: Vec<String>,
+) -> anyhow::Result<Vec<u8>> {
+    let lines = [Line::Capture(Box::new(capture.clone())), Line::Host(Box::new(story.clone()))];
+    let mut json = String::new();
+    for line in &lines {
+        json.push_str(&line.to_json()?);
+        json.push('\n');
+    }
+    let files: BTreeMap<&str, Vec<u8>> = BTreeMap::from([
+        ("slice.pcapng", slice.to_vec()),
+        ("report.html", report::html::html(capture, std::slice::from_ref(story)).into_bytes()),
+        ("story.jsonl", json.into_bytes()),
+        ("story.md", report::markdown(capture, std::slice::from_ref(story)).into_bytes()),
+        ("stix.json", format!("{:#}\n", stix(story)).into_bytes()),
+        ("xarf.json", format!("{:#}\n", xarf(story, by)).into_bytes()),
+        ("abuse.eml", arf(story, by).into_bytes()),
+        ("indicators.csv", indicators_csv(story)?.into_bytes()),
+    ]);
+    let manifest = Manifest {
+        program: "hydrophone".into(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        schema: CaptureLine::SCHEMA,
+        host: story.host.to_string(),
+        verdict: story.verdict.name().into(),
+        inputs: capture.inputs.iter().map(|i| report::InputLine { absolute: None, ..i.clone() }).collect(),
+        notes,
+        files: files.iter().map(|(name, bytes)| ((*name).to_owned(), hex(bytes))).collect(),
+    };
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Deflated)
+        .last_modified_time(zip::DateTime::default())
+        .unix_permissions(0o644);
+    let text = serde_json::to_string_pretty(&manifest)?;
+    for (name, bytes) in std::iter::once((MANIFEST, text.into_bytes())).chain(files) {
+        zip.start_file(name, options)?;
+        zip.write_all(&bytes)?;
+    }
+    Ok(zip.finish()?.into_inner())
+}
+
+/// What came of checking a bundle.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// Whose it is, with its verdict.
+    pub about: String,
+    /// Files whose hash is what the manifest says.
+    pub good: Vec<String>,
+    /// What is wrong: changed, missing, or not in the manifest.
+    pub wrong: Vec<String>,
+}
+
+/// Checks every file of a bundle against its manifest.
+///
+/// # Errors
+/// It is no bundle, or it is damaged so that nothing can be said.
+pub fn verify(bytes: &[u8]) -> anyhow::Result<Checked> {
+    let mut zip = ZipArchive::new(Cursor::new(bytes)).context("it is no zip file, or a damaged one")?;
+    let mut text = String::new();
+    zip.by_name(MANIFEST)
+        .with_context(|| format!("it has no {MANIFEST}: it is no bundle of this program"))?
+        .take(LARGEST)
+        .read_to_string(&mut text)
+        .with_context(|| format!("{MANIFEST} is damaged"))?;
+    let manifest: Manifest =
+        serde_json::from_str(&text).with_context(|| format!("{MANIFEST} is not understood"))?;
+    let mut checked =
+        Checked { about: format!("{}: {}", manifest.host, manifest.verdict), ..Checked::default() };
+    for (name, hash) in &manifest.files {
+        let read = || -> anyhow::Result<Vec<u8>> {
+            let mut zip = ZipArchive::new(Cursor::new(bytes))?;
+            let mut file = zip.by_name(name)?;
+            ensure!(file.size() <= LARGEST, "too large");
+            let mut all = Vec::new();
+            file.by_ref().take(LARGEST).read_to_end(&mut all)?;
+            Ok(all)
+        };
+        match read() {
+            Ok(all) if hex(&all) == *hash => checked.good.push(name.clone()),
+            Ok(_) => checked.wrong.push(format!("{name}: changed")),
+            Err(e) => checked.wrong.push(format!("{name}: {e}")),
+        }
+    }
+    for name in zip.file_names() {
+        if name != MANIFEST && !manifest.files.contains_key(name) {
+            checked.wrong.push(format!("{name}: not in the manifest"));
+        }
+    }
+    checked.wrong.sort();
+    Ok(checked)
+}

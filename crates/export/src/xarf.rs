@@ -1,0 +1,181 @@
+//! Reports for abuse desks: XARF 4 (JSON) and ARF (RFC 5965, mail).
+
+use std::fmt::Write;
+
+use base64::Engine;
+use record::{FactValue, Stage, Timestamp};
+use report::{IndicatorKind, clean, describe, indicators};
+use serde_json::{Value, json};
+use verdict::HostStory;
+
+use crate::{own, stix};
+
+/// Who reports.
+#[derive(Clone, Debug)]
+pub struct Reporter {
+    /// The organisation.
+    pub org: String,
+    /// A mail address.
+    pub contact: String,
+}
+
+impl Reporter {
+    fn domain(&self) -> &str {
+        self.contact.rsplit_once('@').map_or("invalid", |c| c.1)
+    }
+}
+
+fn story(s: &HostStory) -> String {
+    let mut text = format!("{} is {} ({:+.1} dB)\n", s.host, s.verdict, s.level_db);
+    for e in s.evidence.iter().take(60) {
+        let _ = writeln!(
+            text,
+            "{} {:<10} {}",
+            e.evidence.started,
+            e.evidence.stage.name(),
+            describe(&e.evidence)
+        );
+    }
+    text
+}
+
+/// What the bot could be seen to do, in XARF's words.
+fn capabilities(s: &HostStory) -> Vec<&'static str> {
+    let does = |names: &[&str]| s.evidence.iter().any(|e| names.contains(&e.evidence.behaviour.as_ref()));
+    [
+        ("ddos", does(&["flood"])),
+        ("spam", does(&["spam_run"])),
+        ("proxy", does(&["proxying"])),
+        ("file_download", does(&["payload_download", "module_download", "same_remote_chain"])),
+        ("cryptocurrency_mining", does(&["mining"])),
+        ("data_theft", does(&["exfiltration"])),
+    ]
+    .into_iter()
+    .filter_map(|(name, does)| does.then_some(name))
+    .collect()
+}
+
+/// A report of class infrastructure, type botnet (XARF 4).
+pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
+    let at = s.level_at.or(s.last).unwrap_or(Timestamp(0));
+    let contact = json!({ "org": by.org, "contact": by.contact, "domain": by.domain() });
+    let text = story(s);
+    let all = indicators(s);
+    let controller = all
+        .iter()
+        .filter(|i| i.stage <= Stage::Command)
+        .min_by_key(|i| (i.stage != Stage::Command, i.kind != IndicatorKind::Domain));
+    let irc = s.evidence.iter().any(|e| e.evidence.behaviour == "irc_control");
+    let http = s.evidence.iter().any(|e| e.evidence.behaviour == "http_control");
+    let mut made = json!({
+        "xarf_version": "4.0.0",
+        "report_id": own(&format!("xarf|{}|{at}", s.host)),
+        "timestamp": at,
+        "reporter": contact,
+        "sender": contact,
+        "source_identifier": s.host,
+        "category": "infrastructure",
+        "type": "botnet",
+        "evidence_source": "traffic_analysis",
+        "confidence": f64::from(stix::confidence(s.verdict)) / 100.0,
+        "description": format!("{} is {} ({:+.1} dB)", s.host, s.verdict, s.level_db),
+        "compromise_evidence": text,
+        "evidence": [{
+            "content_type": "text/plain",
+            "description": "the story, with times in UTC",
+            "payload": base64::engine::general_purpose::STANDARD.encode(&text),
+            "size": text.len(),
+        }],
+    });
+    if let Value::Object(all) = &mut made {
+        let can = capabilities(s);
+        if !can.is_empty() {
+            all.insert("bot_capabilities".into(), json!(can));
+        }
+        if let Some(c) = controller {
+            all.insert("c2_server".into(), json!(c.value));
+            let protocol = if irc {
+                "irc"
+            } else if http {
+                "http"
+            } else {
+                "custom"
+            };
+            all.insert("c2_protocol".into(), json!(protocol));
+        }
+        if let Some(f) = s.findings.iter().find(|f| f.kind.starts_with("Kraken")) {
+            all.insert("malware_family".into(), json!(f.kind));
+        }
+    }
+    made
+}
+
+/// One line of a mail's head: what would end it is left out, and it stays ASCII.
+fn line(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
+}
+
+/// Text as the body of a mail part, seven bits a byte.
+fn body(text: &str) -> String {
+    let text: String = text.lines().map(|l| clean(l) + "\r\n").collect();
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    let mut out = String::new();
+    for chunk in encoded.as_bytes().chunks(76) {
+        out.push_str(&String::from_utf8_lossy(chunk));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+/// The same as a mail (RFC 5965; feedback type `virus`, which is its word for infected hosts), to be sent by whoever wants to.
+pub fn arf(s: &HostStory, by: &Reporter) -> String {
+    let at = s.level_at.or(s.last).unwrap_or(Timestamp(0));
+    let id = own(&format!("arf|{}|{at}", s.host));
+    let boundary = format!("report-{id}");
+    let port = s.evidence.iter().find_map(|e| match e.evidence.facts.get("port") {
+        Some(FactValue::Count(p)) => Some(*p),
+        _ => None,
+    });
+    let mut out = String::new();
+    let head = [
+        format!("From: {} <{}>", line(&by.org), line(&by.contact)),
+        format!("Subject: abuse report: {} is {}", s.host, s.verdict),
+        format!("Message-ID: <{id}@{}>", line(by.domain())),
+        format!("X-Observed: {at}"),
+        "MIME-Version: 1.0".to_owned(),
+        format!("Content-Type: multipart/report; report-type=feedback-report; boundary=\"{boundary}\""),
+    ];
+    for h in head {
+        let _ = write!(out, "{h}\r\n");
+    }
+    let part = |out: &mut String, kind: &str, text: &str| {
+        let _ = write!(out, "\r\n--{boundary}\r\nContent-Type: {kind}\r\n{text}");
+    };
+    let words = format!(
+        "{}\nTimes are UTC. The packets, the report and the indicators are in the bundle that this belongs to.\n",
+        story(s)
+    );
+    part(
+        &mut out,
+        "text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64",
+        &format!("\r\n{}", body(&words)),
+    );
+    let port = port.map(|p| format!("Destination-Port: {p}\r\n")).unwrap_or_default();
+    part(
+        &mut out,
+        "message/feedback-report",
+        &format!(
+            "\r\nFeedback-Type: virus\r\nUser-Agent: Hydrophone/{}\r\nVersion: 1\r\nSource-IP: {}\r\nArrival-Date: {at}\r\nIncidents: {}\r\n{port}",
+            env!("CARGO_PKG_VERSION"),
+            s.host,
+            s.evidence.len().max(1)
+        ),
+    );
+    part(
+        &mut out,
+        "application/json; name=\"xarf.json\"\r\nContent-Transfer-Encoding: base64",
+        &format!("\r\n{}", body(&format!("{:#}", xarf(s, by)))),
+    );
+    let _ = write!(out, "\r\n--{boundary}--\r\n");
+    out
+}

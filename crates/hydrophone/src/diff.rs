@@ -1,0 +1,153 @@
+//! `hydrophone diff`: what changed between two cases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::net::IpAddr;
+use std::path::Path;
+
+use case::Case;
+use record::{FactValue, Stage};
+use verdict::{HostStory, Verdict};
+
+use crate::{Exit, Failure};
+
+/// Peers and ports named of one host.
+const NAMED: usize = 12;
+/// A cadence has changed when it is this many times as long or as short.
+const CADENCE: f64 = 1.25;
+
+pub fn run(before: &Path, after: &Path) -> Result<Exit, Failure> {
+    let (a, b) = (Case::read(before).map_err(Failure::input)?, Case::read(after).map_err(Failure::input)?);
+    let text = diff(&a, &b)?;
+    anstream::stdout().lock().write_all(text.as_bytes())?;
+    Ok(Exit::Done)
+}
+
+fn stages(s: &HostStory) -> BTreeSet<Stage> {
+    s.stages.iter().filter(|(_, x)| !x.items.is_empty()).map(|(stage, _)| *stage).collect()
+}
+
+/// How often it calls whom, in seconds.
+fn cadences(s: &HostStory) -> BTreeMap<String, f64> {
+    let beats = s.evidence.iter().map(|e| &e.evidence).filter(|e| e.behaviour == "beacon");
+    beats
+        .filter_map(|e| match (e.facts.get("remote"), e.facts.get("median_interval")) {
+            (Some(FactValue::Text(remote)), Some(FactValue::Number(secs))) => Some((remote.clone(), *secs)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn remotes(s: &HostStory) -> BTreeSet<IpAddr> {
+    s.evidence.iter().flat_map(|e| e.evidence.remotes.iter().copied()).collect()
+}
+
+/// Whom a host talked with, and on which ports.
+struct Peers {
+    remotes: BTreeSet<String>,
+    ports: BTreeSet<i64>,
+}
+
+/// By all its flows; nothing where a case has none.
+fn peers(case: &Case, host: IpAddr) -> Result<Option<Peers>, Failure> {
+    let Ok(flows) = case.flows() else { return Ok(None) };
+    let peers = flows.peers(host, 100_000).map_err(Failure::input)?;
+    let ports = flows.ports(host).map_err(Failure::input)?;
+    Ok(Some(Peers { remotes: peers.into_iter().map(|p| p.remote).collect(), ports }))
+}
+
+fn named<T: ToString>(all: impl Iterator<Item = T>) -> String {
+    let all: Vec<String> = all.map(|t| report::defang(&t.to_string())).collect();
+    let more = all.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more}", all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
+}
+
+/// Hosts whose verdict, stages, peers, ports or cadence changed, strongest first.
+fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
+    let old: BTreeMap<IpAddr, &HostStory> = a.stories.iter().map(|s| (s.host, s)).collect();
+    let new: BTreeMap<IpAddr, &HostStory> = b.stories.iter().map(|s| (s.host, s)).collect();
+    let mut hosts: Vec<IpAddr> = old.keys().chain(new.keys()).copied().collect();
+    let level = |h: &IpAddr| {
+        let of = |m: &BTreeMap<IpAddr, &HostStory>| m.get(h).map_or(f64::MIN, |s| s.level_db);
+        of(&old).max(of(&new))
+    };
+    hosts.sort_by(|x, y| level(y).total_cmp(&level(x)).then(x.cmp(y)));
+    hosts.dedup();
+    let mut out = String::new();
+    let mut same = 0usize;
+    for host in hosts {
+        let mut lines = Vec::new();
+        match (old.get(&host), new.get(&host)) {
+            (Some(was), Some(is)) => {
+                changed(&mut lines, was, is);
+                let telling = was.verdict.max(is.verdict) >= Verdict::Suspicious || !lines.is_empty();
+                if telling && let (Some(p), Some(q)) = (peers(a, host)?, peers(b, host)?) {
+                    let remotes: Vec<&String> = q.remotes.difference(&p.remotes).collect();
+                    if !remotes.is_empty() {
+                        lines.push(format!("new peers: {}", named(remotes.into_iter())));
+                    }
+                    let ports: Vec<&i64> = q.ports.difference(&p.ports).collect();
+                    if !ports.is_empty() {
+                        lines.push(format!("new ports: {}", named(ports.into_iter())));
+                    }
+                }
+            }
+            (None, Some(is)) if is.verdict >= Verdict::Suspicious => {
+                lines.push(format!("new: {}, {:+.1} dB", is.verdict, is.level_db));
+                lines.push(format!("stages: {}", named(stages(is).iter())));
+                lines.push(format!("peers in evidence: {}", named(remotes(is).iter())));
+            }
+            (Some(was), None) if was.verdict >= Verdict::Suspicious => {
+                lines.push(format!("gone; it was {}, {:+.1} dB", was.verdict, was.level_db));
+            }
+            _ => {}
+        }
+        if lines.is_empty() {
+            same += 1;
+            continue;
+        }
+        out.push_str(&format!("{host}\n"));
+        for line in lines {
+            out.push_str(&format!("  {line}\n"));
+        }
+    }
+    let hosts = if same == 1 { "host" } else { "hosts" };
+    out.push_str(&format!("{same} {hosts}: nothing changed that matters\n"));
+    Ok(out)
+}
+
+fn changed(lines: &mut Vec<String>, was: &HostStory, is: &HostStory) {
+    if was.verdict != is.verdict {
+        lines
+            .push(format!("{} {:+.1} dB → {} {:+.1} dB", was.verdict, was.level_db, is.verdict, is.level_db));
+    } else if (was.level_db - is.level_db).abs() >= 3.0 {
+        lines.push(format!("still {}, {:+.1} → {:+.1} dB", is.verdict, was.level_db, is.level_db));
+    }
+    let (a, b) = (stages(was), stages(is));
+    for (what, set) in [("gained", b.difference(&a)), ("lost", a.difference(&b))] {
+        let set: Vec<&Stage> = set.collect();
+        if !set.is_empty() {
+            lines.push(format!("stages {what}: {}", named(set.into_iter())));
+        }
+    }
+    let (a, b) = (cadences(was), cadences(is));
+    for (remote, secs) in &b {
+        match a.get(remote) {
+            None => lines.push(format!("calls {} every {secs:.0} s or so, new", report::defang(remote))),
+            Some(before) if secs / before > CADENCE || before / secs > CADENCE => lines.push(format!(
+                "calls {} every {secs:.0} s or so, before every {before:.0} s",
+                report::defang(remote)
+            )),
+            Some(_) => {}
+        }
+    }
+    for remote in a.keys().filter(|r| !b.contains_key(*r)) {
+        lines.push(format!("calls {} no more", report::defang(remote)));
+    }
+    let (a, b) = (remotes(was), remotes(is));
+    let fresh: Vec<&IpAddr> = b.difference(&a).collect();
+    if !fresh.is_empty() {
+        lines.push(format!("new in evidence: {}", named(fresh.into_iter())));
+    }
+}

@@ -1,0 +1,215 @@
+//! `hydrophone carve`, `bundle` and `verify`: the packets that prove a story, and what is handed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use capture::{PcapngWriter, Source};
+use case::Case;
+use ipnet::IpNet;
+use pipeline::{Frame, RunOptions, Wanted, walk};
+use record::{Evidence, PacketId, Stage};
+use report::describe;
+use verdict::HostStory;
+
+use crate::args::{Bundle, Carve};
+use crate::{Exit, Failure};
+
+/// A slice, and what came of telling the story again from it alone.
+struct Slice {
+    bytes: Vec<u8>,
+    packets: u64,
+    /// What must be told about it.
+    notes: Vec<String>,
+}
+
+pub fn carve(args: &Carve) -> Result<Exit, Failure> {
+    let case = Case::read(&args.case).map_err(Failure::input)?;
+    let story = case.story(args.host).map_err(Failure::usage)?;
+    let slice = slice(&case, story, args.evidence.as_deref())?;
+    std::fs::write(&args.write, &slice.bytes)
+        .with_context(|| format!("cannot write {}", args.write.display()))
+        .map_err(Failure::input)?;
+    told(&format!("{}: {} packets", args.write.display(), slice.packets), &slice.notes)?;
+    Ok(Exit::Done)
+}
+
+pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
+    if !args.contact.contains('@') {
+        return Err(Failure::usage(anyhow::anyhow!("--contact {:?} is no mail address", args.contact)));
+    }
+    let case = Case::read(&args.case).map_err(Failure::input)?;
+    let story = case.story(args.host).map_err(Failure::usage)?;
+    let slice = slice(&case, story, None)?;
+    let by = export::Reporter { org: args.org.clone(), contact: args.contact.clone() };
+    let made = export::bundle(&case.capture, story, &slice.bytes, &by, slice.notes.clone())
+        .map_err(Failure::input)?;
+    std::fs::write(&args.output, &made)
+        .with_context(|| format!("cannot write {}", args.output.display()))
+        .map_err(Failure::input)?;
+    told(
+        &format!("{}: {} bytes, {} packets in the slice", args.output.display(), made.len(), slice.packets),
+        &slice.notes,
+    )?;
+    Ok(Exit::Done)
+}
+
+pub fn verify(path: &Path) -> Result<Exit, Failure> {
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("cannot read {}", path.display()))
+        .map_err(Failure::input)?;
+    let checked =
+        export::verify(&bytes).with_context(|| path.display().to_string()).map_err(Failure::input)?;
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{}", report::clean(&checked.about))?;
+    for name in &checked.good {
+        writeln!(out, "  {}: as it was", report::clean(name))?;
+    }
+    for what in &checked.wrong {
+        writeln!(out, "  WRONG {}", report::clean(what))?;
+    }
+    Ok(if checked.wrong.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+fn told(done: &str, notes: &[String]) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{done}")?;
+    for note in notes {
+        writeln!(out, "  {note}")?;
+    }
+    Ok(())
+}
+
+/// The slice of a case's host that the console hands out.
+pub fn slice_of(
+    case: &Case,
+    story: &HostStory,
+    evidence: Option<&str>,
+) -> anyhow::Result<(Vec<u8>, Vec<String>)> {
+    slice(case, story, evidence).map(|s| (s.bytes, s.notes)).map_err(|f| f.error)
+}
+
+/// Cuts the slice: first the flows that the evidence names with all that went between the host and the remotes; if the story is not told
+/// again from them, everything the host said.
+fn slice(case: &Case, story: &HostStory, only: Option<&str>) -> Result<Slice, Failure> {
+    let chosen: Vec<&Evidence> =
+        story.evidence.iter().map(|e| &e.evidence).filter(|e| only.is_none_or(|id| e.id() == id)).collect();
+    if chosen.is_empty() {
+        let what = only.map_or_else(
+            || format!("{} did nothing that could be proved", story.host),
+            |id| format!("{} has no evidence {id:?}: ids stand in the report", story.host),
+        );
+        return Err(Failure::usage(anyhow::anyhow!(what)));
+    }
+    let captures = case.captures().map_err(Failure::input)?;
+    let narrow = Wanted::of(
+        story.host,
+        chosen.iter().flat_map(|e| e.remotes.iter().copied()),
+        chosen.iter().flat_map(|e| e.flows.iter().copied()),
+    );
+    let whole = narrow.clone().whole();
+    let mut best: Option<(Slice, usize)> = None;
+    for (wanted, how) in [(narrow, None), (whole, Some("everything that the host said is in it"))] {
+        let (bytes, packets, failures) = cut(&captures, wanted, &chosen).map_err(Failure::input)?;
+        let mut notes: Vec<String> = failures;
+        notes.extend(how.map(str::to_owned));
+        let missing = replay(case, story, &bytes, &chosen).map_err(Failure::input)?;
+        let count = missing.len();
+        if missing.is_empty() {
+            notes.push("told again from these packets alone, the evidence is the same".to_owned());
+        } else {
+            notes.push(format!(
+                "told again from these packets alone, this is missing: {}",
+                missing.join(", ")
+            ));
+        }
+        if best.as_ref().is_none_or(|b| count < b.1) {
+            best = Some((Slice { bytes, packets, notes }, count));
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    best.map(|b| b.0).ok_or_else(|| Failure::input(anyhow::anyhow!("nothing was cut")))
+}
+
+/// Writes the wanted frames; those that prove something say what.
+fn cut(
+    captures: &[PathBuf],
+    mut wanted: Wanted,
+    chosen: &[&Evidence],
+) -> anyhow::Result<(Vec<u8>, u64, Vec<String>)> {
+    let mut comments: BTreeMap<PacketId, String> = BTreeMap::new();
+    for e in chosen {
+        for p in &e.packets {
+            let comment = comments.entry(*p).or_default();
+            let text = format!("{} {} {}: {}", e.id(), e.stage, e.behaviour, describe(e));
+            if !comment.contains(&text) {
+                if !comment.is_empty() {
+                    comment.push('\n');
+                }
+                comment.push_str(&text);
+            }
+        }
+    }
+    let named: BTreeSet<PacketId> = comments.keys().copied().collect();
+    let mut writer: Option<PcapngWriter<Vec<u8>>> = None;
+    let (mut packets, mut failed) = (0u64, None);
+    let failures = walk(captures, |frame: &Frame<'_>| {
+        if !wanted.has(frame) && !named.contains(&frame.id) {
+            return true;
+        }
+        packets += 1;
+        let link = frame.link as u16;
+        let written = (|| {
+            let out = match &mut writer {
+                Some(out) => out,
+                none => none.insert(PcapngWriter::new(Vec::new(), link, "hydrophone carve")?),
+            };
+            out.packet_on(
+                link,
+                frame.ts,
+                frame.bytes,
+                frame.original,
+                comments.get(&frame.id).map(String::as_str),
+            )
+        })();
+        failed = written.err();
+        failed.is_none()
+    })?;
+    if let Some(e) = failed {
+        return Err(e.into());
+    }
+    let writer = writer.context("none of the packets is in the captures any more")?;
+    Ok((writer.into_inner(), packets, failures))
+}
+
+/// Analyses a slice alone: which of the chosen evidence does not fire again?
+fn replay(case: &Case, story: &HostStory, bytes: &[u8], chosen: &[&Evidence]) -> anyhow::Result<Vec<String>> {
+    let dir = tempfile::tempdir()?;
+    let path = dir.path().join("slice.pcapng");
+    std::fs::write(&path, bytes)?;
+    let home: Vec<IpNet> = case.capture.home.iter().filter_map(|n| n.parse().ok()).collect();
+    ensure!(!home.is_empty(), "the case does not say which networks are local");
+    let options = RunOptions { home: Some(home), ..RunOptions::of(vec![Source::Path(path)]) };
+    let outcome = pipeline::run(&options, |_| ())?;
+    let again: BTreeSet<(String, String)> = outcome
+        .stories
+        .iter()
+        .filter(|s| s.host == story.host)
+        .flat_map(|s| s.evidence.iter().map(|e| &e.evidence).chain(&s.suppressed))
+        .map(|e| (e.behaviour.to_string(), e.key.to_string()))
+        .collect();
+    let mut missing: Vec<String> = chosen
+        .iter()
+        // How others lie in time is no packet's matter where only one piece is cut out; a list is the user's.
+        .filter(|e| chosen.len() > 1 || !matches!(e.stage, Stage::Cycle | Stage::Order))
+        .filter(|e| !matches!(e.behaviour.as_ref(), "known_indicator" | "role_deviation"))
+        .filter(|e| !again.contains(&(e.behaviour.to_string(), e.key.to_string())))
+        .map(|e| format!("{}/{}", e.behaviour, report::clean(&e.key)))
+        .collect();
+    missing.sort();
+    missing.dedup();
+    Ok(missing)
+}
