@@ -67,7 +67,7 @@ pub fn wrong(status: u16, why: &str) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; meta name="viewport" content="width=device-width, initial-scale=1"; title { (status) " · Hydrophone" } link rel="stylesheet" href="/static/console.css"; }
+            head { meta charset="utf-8"; meta name="viewport" content="width=device-width, initial-scale=1"; title { (status) " · Hydrophone" } }
             body { main { h1 { (status) } p.lead { (clean(why)) } p { a href="/" { "To the board" } } } }
         }
     }

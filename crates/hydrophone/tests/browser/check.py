@@ -1,0 +1,227 @@
+"""Opens report and console in Chromium, as people do, in light and dark, wide and narrow.
+
+Usage: check.py HYDROPHONE CHROMIUM CASE CONSOLE_URL PICTURES
+Ends with 1 and says what is wrong if anything is.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+import zipfile
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect, sync_playwright
+
+HYDROPHONE, CHROMIUM, CASE, URL, PICTURES = sys.argv[1:6]
+BASE = URL.split("/?")[0]
+HOST = "10.20.0.13"
+WRONG = []
+pictures = pathlib.Path(PICTURES)
+pictures.mkdir(parents=True, exist_ok=True)
+
+
+def wrong(what):
+    WRONG.append(what)
+    print("WRONG", what)
+
+
+def check(holds, what):
+    if not holds:
+        wrong(what)
+
+
+def accessible(page, where):
+    """No fault that axe calls serious or critical."""
+    for v in Axe().run(page).response["violations"]:
+        if v["impact"] in ("serious", "critical"):
+            wrong(f"{where}: {v['id']}: {v['help']}: {[n['target'] for n in v['nodes']][:4]}")
+
+
+def fits(page, where, width):
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    check(wide <= width, f"{where}: {wide} pixels wide on a window of {width}")
+
+
+def watch(page, where):
+    """Nothing leaves the machine, and nothing is complained of."""
+    def asked(request):
+        if not request.url.startswith((BASE, "file:", "data:", "blob:")):
+            wrong(f"{where}: asks for {request.url}")
+
+    def said(message):
+        if message.type in ("error", "warning"):
+            wrong(f"{where}: console: {message.text}")
+
+    page.on("request", asked)
+    page.on("console", said)
+    page.on("pageerror", lambda e: wrong(f"{where}: {e}"))
+
+
+def report(page, name, width):
+    page.goto(f"file://{CASE}/report.html")
+    for heading in ("Hosts", "What the capture is worth", "Method and limits"):
+        check(page.get_by_role("heading", name=heading, exact=True).count() == 1, f"report: no heading {heading}")
+    check(page.locator(f"#host-{HOST.replace('.', '-')} svg").count() == 2, "report: lanes and waterfall of the bot")
+    check(page.locator("script").count() == 0, "report: it has a script")
+    fits(page, f"report {name}", width)
+    accessible(page, f"report {name}")
+    page.screenshot(path=pictures / f"report-{name}.png", full_page=width > 1000)
+
+
+def console(page, name, width):
+    def at(where):
+        fits(page, f"{where} {name}", width)
+        accessible(page, f"{where} {name}")
+
+    page.goto(URL)
+    check("token" not in page.url, "console: the token stays in the address")
+    expect(page.get_by_role("heading", name="Which hosts are bots?")).to_be_visible()
+    at("board")
+    page.screenshot(path=pictures / f"board-{name}.png")
+
+    # Keys: search, rows, help.
+    page.keyboard.press("/")
+    check(page.evaluate("document.activeElement.id") == "search", "keys: / goes to the search")
+    page.keyboard.type("verdict:infected stage:act")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=verdict*")
+    check(page.locator("tr[data-row]").count() == 1, "search: one host is infected")
+    page.keyboard.press("j")
+    check(page.evaluate("document.activeElement.textContent") == HOST, "keys: j goes to the first host")
+    page.keyboard.press("?")
+    expect(page.locator("dialog#keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.goto(BASE + "/?q=stage:nonsense")
+    expect(page.get_by_role("alert")).to_contain_text("nonsense")
+
+    # Host → story → evidence → flow → packet.
+    page.goto(BASE)
+    page.get_by_role("link", name=HOST, exact=True).click()
+    expect(page.locator("section.host .level").first).to_contain_text("dB")
+    at("host")
+    page.screenshot(path=pictures / f"host-{name}.png")
+    page.locator("ol.story a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("probe")
+    at("evidence")
+    page.locator("a[href^='/flow/']").first.click()
+    expect(page.locator("tr.marked").first).to_be_visible()
+    at("flow")
+    page.get_by_role("link", name="Follow the stream").click()
+    expect(page.locator("#said ~ *").first).to_be_visible()
+    page.locator("tr.marked a").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("packet")
+    at("packet")
+
+    # A packet whose payload was looked at.
+    page.goto(f"{BASE}/host/{HOST}/web?q=detail:POST*")
+    page.locator("a[href^='/packet/']").first.click()
+    check(page.locator("pre.hex mark").count() > 16, "packet: nothing is marked")
+    page.screenshot(path=pictures / f"packet-{name}.png")
+
+    # Every other view.
+    for view in ("flow", "dns?q=rcode:3", "web", "mail", "beacon", "mail-volume", "peers"):
+        page.goto(f"{BASE}/host/{HOST}/{view}")
+        at(view)
+        page.screenshot(path=pictures / f"{view.split('?')[0]}-{name}.png")
+    page.goto(f"{BASE}/host/{HOST}/flow?q=nonsense:1")
+    expect(page.get_by_role("alert")).to_contain_text("no column")
+
+    # The time zone applies everywhere, on axes too.
+    page.goto(f"{BASE}/host/{HOST}")
+    tick = page.locator("svg text[data-t]").first
+    moment = page.locator("time").first
+    before = (tick.text_content(), moment.text_content())
+    page.select_option("#zone", "Asia/Tokyo")
+    check(moment.text_content().endswith("+09:00"), f"zone: {moment.text_content()}")
+    check(tick.text_content() != before[0], "zone: the axis stays as it was")
+    utc = [t for t in page.locator("main time").all_text_contents() if t.endswith("Z")]
+    check(not utc, f"zone: still in UTC: {utc[:3]}")
+    page.goto(f"{BASE}/host/{HOST}/flow")
+    check(page.locator("td time").first.text_content().endswith("+09:00"), "zone: it is forgotten on the next page")
+    page.select_option("#zone", "UTC")
+
+    # The brush goes into the address and the table follows.
+    page.goto(f"{BASE}/host/{HOST}")
+    box = page.locator("svg[data-from]").first.bounding_box()
+    top = box["y"] + 8
+    page.mouse.move(box["x"] + 120, top)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 260, top, steps=6)
+    page.mouse.up()
+    page.wait_for_url("**from=*")
+    expect(page.locator("p.warn").first).to_contain_text("Only from")
+    page.get_by_role("link", name="flows", exact=True).last.click()
+    check("from=" in page.url, "brush: the flows do not follow")
+    count = lambda: int(page.locator("p.soft").first.text_content().split()[0].replace(",", ""))
+    some = count()
+    page.get_by_role("link", name="Everything").click()
+    check(some < count(), "brush: as many flows as without it")
+
+    # What somebody says is kept.
+    page.goto(f"{BASE}/host/{HOST}")
+    page.fill("input[name=who]", "Ada")
+    page.select_option("select[name=state]", "escalated")
+    page.fill("textarea[name=note]", f"<b>looked at</b> {name}")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.locator("#triage li").last).to_contain_text(f"<b>looked at</b> {name}")
+
+    # The bundle is what verify says it is.
+    with page.expect_download() as download:
+        page.get_by_role("link", name="bundle").click()
+    path = pictures / f"bundle-{name}.zip"
+    download.value.save_as(path)
+    done = subprocess.run([HYDROPHONE, "verify", str(path)], capture_output=True, text=True)
+    check(done.returncode == 0, f"bundle: {done.stdout}{done.stderr}")
+    schemas(path)
+    path.unlink()
+
+
+def schemas(path):
+    """STIX against its schema, XARF against its schema, the mail against the parts that RFC 5965 asks for."""
+    import email
+    import email.policy
+
+    import jsonschema
+    import referencing
+    import stix2validator
+    import xarf
+
+    with zipfile.ZipFile(path) as bundle:
+        stix = bundle.read("stix.json").decode()
+        report = json.loads(bundle.read("xarf.json"))
+        mail = email.message_from_bytes(bundle.read("abuse.eml"), policy=email.policy.default)
+    result = stix2validator.validate_string(stix, stix2validator.ValidationOptions(version="2.1"))
+    if not result.is_valid:
+        wrong(f"STIX: {[str(e) for e in result.errors][:4]}")
+    folder = pathlib.Path(xarf.__file__).parent / "schemas"
+    registry = referencing.Registry()
+    for file in folder.rglob("*.json"):
+        resource = referencing.Resource.from_contents(json.loads(file.read_text()))
+        registry = registry.with_resource(resource.id() or file.name, resource)
+    schema = json.loads((folder / "types" / "infrastructure-botnet.json").read_text())
+    checker = jsonschema.Draft202012Validator.FORMAT_CHECKER
+    for e in jsonschema.Draft202012Validator(schema, registry=registry, format_checker=checker).iter_errors(report):
+        wrong(f"XARF: {e.message}")
+    kinds = [p.get_content_type() for p in mail.iter_parts()]
+    check(mail.get_content_type() == "multipart/report" and "message/feedback-report" in kinds, f"mail: {kinds}")
+    check(mail.get_param("report-type", header="content-type") == "feedback-report", "mail: no report-type")
+
+
+with sync_playwright() as p:
+    browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    for width, scheme in ((1440, "light"), (1440, "dark"), (380, "light"), (380, "dark")):
+        name = f"{width}-{scheme}"
+        context = browser.new_context(
+            viewport={"width": width, "height": 900}, color_scheme=scheme, timezone_id="Europe/Berlin", accept_downloads=True
+        )
+        page = context.new_page()
+        page.goto(BASE)
+        check("token" in page.inner_text("body"), "console: without the token somebody came in")
+        watch(page, name)
+        report(page, name, width)
+        console(page, name, width)
+        context.close()
+    browser.close()
+print(f"{len(WRONG)} things are wrong" if WRONG else "everything is as it should be")
+sys.exit(1 if WRONG else 0)
