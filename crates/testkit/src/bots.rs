@@ -50,6 +50,25 @@ fn generated_contact() -> Script {
     s
 }
 
+/// A host that posts to a gate; wherever it can choose words it says `text`, once at full length (`long` times).
+pub fn words(text: &str, long: usize) -> Script {
+    let mut s = begin(42);
+    crate::office::dhcp(&mut s, 1.0, BOT, text.get(..text.len().min(60)).unwrap_or("pc"));
+    for i in 0..4 {
+        let host = if i == 3 { text.repeat(long) } else { text.to_owned() };
+        let headers = format!("Host: {host}\r\nUser-Agent: {FALSE_BROWSER} {text}\r\n");
+        let (body, reply) = (s.random(120), s.random(200));
+        let line = format!("POST /{}", text.replace(' ', "_"));
+        let r = Request { line: &line, headers: &headers, body: &body, declared: text, reply: &reply };
+        request(&mut s, 60.0 + 120.0 * f64::from(i), CONTROLLER, &r);
+    }
+    let program = [b"MZ", s.random(40_000).as_slice()].concat();
+    let headers = format!("Host: {text}\r\nUser-Agent: {FALSE_BROWSER}\r\n");
+    let r = Request { line: "GET /a.exe", headers: &headers, body: b"", declared: text, reply: &program };
+    request(&mut s, 700.0, CONTROLLER, &r);
+    s
+}
+
 /// What a person does beside: a few pages, so that the host is not silent otherwise.
 fn person(s: &mut Script) {
     for i in 0..12 {

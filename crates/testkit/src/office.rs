@@ -110,7 +110,8 @@ fn call(s: &mut Script, t: f64, ip: &str) {
     }
 }
 
-fn dhcp(s: &mut Script, t: f64, ip: &str, name: &str) {
+/// A host asks for its address and says its name, of at most 255 bytes.
+pub(crate) fn dhcp(s: &mut Script, t: f64, ip: &str, name: &str) {
     let octets: Vec<u8> = ip.split('.').filter_map(|p| p.parse().ok()).collect();
     let mut m = vec![1, 1, 6, 0];
     m.extend(s.random(4));
