@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod pseudonym;
 mod stix;
 mod xarf;
 
 pub use bundle::{Checked, bundle, verify};
+pub use pseudonym::{Pseudonyms, Rewritten};
 pub use stix::stix;
 pub use xarf::{Reporter, arf, xarf};
 

@@ -167,6 +167,9 @@ pub struct Carve {
     /// Only the packets of this piece of evidence (its id stands in report and console)
     #[arg(long, value_name = "ID")]
     pub evidence: Option<String>,
+    /// Give local hosts other addresses and names, by the key in this file (64 hexadecimal digits)
+    #[arg(long, value_name = "KEYFILE")]
+    pub pseudonymise: Option<PathBuf>,
     /// Where to write them (pcapng; each packet that proves something says what in its comment)
     #[arg(short, long, value_name = "FILE")]
     pub write: PathBuf,
@@ -182,6 +185,9 @@ pub struct Bundle {
     /// Where to write it
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
+    /// Give local hosts other addresses and names in all of it, by the key in this file (64 hexadecimal digits)
+    #[arg(long, value_name = "KEYFILE")]
+    pub pseudonymise: Option<PathBuf>,
     /// Who reports: an organisation, for XARF and mail
     #[arg(long, value_name = "NAME", default_value = "unnamed")]
     pub org: String,

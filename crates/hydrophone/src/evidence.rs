@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use capture::{PcapngWriter, Source};
 use case::Case;
+use export::{Pseudonyms, Rewritten};
 use ipnet::IpNet;
 use pipeline::{Frame, RunOptions, Wanted, walk};
 use record::{Evidence, PacketId, Stage};
@@ -27,7 +29,8 @@ struct Slice {
 pub fn carve(args: &Carve) -> Result<Exit, Failure> {
     let case = Case::read(&args.case).map_err(Failure::input)?;
     let story = case.story(args.host).map_err(Failure::usage)?;
-    let slice = slice(&case, story, args.evidence.as_deref())?;
+    let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
+    let slice = slice(&case, story, args.evidence.as_deref(), others.as_ref())?;
     std::fs::write(&args.write, &slice.bytes)
         .with_context(|| format!("cannot write {}", args.write.display()))
         .map_err(Failure::input)?;
@@ -41,10 +44,16 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
     }
     let case = Case::read(&args.case).map_err(Failure::input)?;
     let story = case.story(args.host).map_err(Failure::usage)?;
-    let slice = slice(&case, story, None)?;
+    let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
+    let slice = slice(&case, story, None, others.as_ref())?;
     let by = export::Reporter { org: args.org.clone(), contact: args.contact.clone() };
-    let made = export::bundle(&case.capture, story, &slice.bytes, &by, slice.notes.clone())
-        .map_err(Failure::input)?;
+    let shown = match &others {
+        Some(others) => others.story(&case.capture, story),
+        None => Ok((case.capture.clone(), story.clone())),
+    };
+    let (capture, story) = shown.map_err(Failure::input)?;
+    let made =
+        export::bundle(&capture, &story, &slice.bytes, &by, slice.notes.clone()).map_err(Failure::input)?;
     std::fs::write(&args.output, &made)
         .with_context(|| format!("cannot write {}", args.output.display()))
         .map_err(Failure::input)?;
@@ -72,6 +81,17 @@ pub fn verify(path: &Path) -> Result<Exit, Failure> {
     Ok(if checked.wrong.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
+/// Other names by the key of a file, if there is one.
+fn pseudonyms(key: Option<&Path>, case: &Case) -> Result<Option<Pseudonyms>, Failure> {
+    let Some(path) = key else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the key {}", path.display()))
+        .map_err(Failure::usage)?;
+    let made =
+        Pseudonyms::new(&text, &case.capture, &case.stories).with_context(|| path.display().to_string());
+    made.map(Some).map_err(Failure::usage)
+}
+
 fn told(done: &str, notes: &[String]) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
     writeln!(out, "{done}")?;
@@ -87,12 +107,17 @@ pub fn slice_of(
     story: &HostStory,
     evidence: Option<&str>,
 ) -> anyhow::Result<(Vec<u8>, Vec<String>)> {
-    slice(case, story, evidence).map(|s| (s.bytes, s.notes)).map_err(|f| f.error)
+    slice(case, story, evidence, None).map(|s| (s.bytes, s.notes)).map_err(|f| f.error)
 }
 
 /// Cuts the slice: first the flows that the evidence names with all that went between the host and the remotes; if the story is not told
 /// again from them, everything the host said.
-fn slice(case: &Case, story: &HostStory, only: Option<&str>) -> Result<Slice, Failure> {
+fn slice(
+    case: &Case,
+    story: &HostStory,
+    only: Option<&str>,
+    others: Option<&Pseudonyms>,
+) -> Result<Slice, Failure> {
     let chosen: Vec<&Evidence> =
         story.evidence.iter().map(|e| &e.evidence).filter(|e| only.is_none_or(|id| e.id() == id)).collect();
     if chosen.is_empty() {
@@ -109,12 +134,13 @@ fn slice(case: &Case, story: &HostStory, only: Option<&str>) -> Result<Slice, Fa
         chosen.iter().flat_map(|e| e.flows.iter().copied()),
     );
     let whole = narrow.clone().whole();
+    let host = others.map_or(story.host, |o| o.ip(story.host));
     let mut best: Option<(Slice, usize)> = None;
     for (wanted, how) in [(narrow, None), (whole, Some("everything that the host said is in it"))] {
-        let (bytes, packets, failures) = cut(&captures, wanted, &chosen).map_err(Failure::input)?;
+        let (bytes, packets, failures) = cut(&captures, wanted, &chosen, others).map_err(Failure::input)?;
         let mut notes: Vec<String> = failures;
         notes.extend(how.map(str::to_owned));
-        let missing = replay(case, story, &bytes, &chosen).map_err(Failure::input)?;
+        let missing = replay(case, host, &bytes, &chosen, others).map_err(Failure::input)?;
         let count = missing.len();
         if missing.is_empty() {
             notes.push("told again from these packets alone, the evidence is the same".to_owned());
@@ -139,12 +165,14 @@ fn cut(
     captures: &[PathBuf],
     mut wanted: Wanted,
     chosen: &[&Evidence],
+    others: Option<&Pseudonyms>,
 ) -> anyhow::Result<(Vec<u8>, u64, Vec<String>)> {
     let mut comments: BTreeMap<PacketId, String> = BTreeMap::new();
     for e in chosen {
         for p in &e.packets {
             let comment = comments.entry(*p).or_default();
             let text = format!("{} {} {}: {}", e.id(), e.stage, e.behaviour, describe(e));
+            let text = others.map_or(text.clone(), |o| o.text(&text));
             if !comment.contains(&text) {
                 if !comment.is_empty() {
                     comment.push('\n');
@@ -156,9 +184,23 @@ fn cut(
     let named: BTreeSet<PacketId> = comments.keys().copied().collect();
     let mut writer: Option<PcapngWriter<Vec<u8>>> = None;
     let (mut packets, mut failed) = (0u64, None);
-    let failures = walk(captures, |frame: &Frame<'_>| {
+    let mut left_out: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut failures = walk(captures, |frame: &Frame<'_>| {
         if !wanted.has(frame) && !named.contains(&frame.id) {
             return true;
+        }
+        let mut bytes = std::borrow::Cow::Borrowed(frame.bytes);
+        if let Some(others) = others {
+            let tunnelled = frame.packets.iter().any(|p| p.layer > 0);
+            let done = if tunnelled {
+                Rewritten::LeftOut("in tunnels")
+            } else {
+                others.frame(bytes.to_mut(), frame.link)
+            };
+            if let Rewritten::LeftOut(why) = done {
+                *left_out.entry(why).or_default() += 1;
+                return true;
+            }
         }
         packets += 1;
         let link = frame.link as u16;
@@ -167,13 +209,7 @@ fn cut(
                 Some(out) => out,
                 none => none.insert(PcapngWriter::new(Vec::new(), link, "hydrophone carve")?),
             };
-            out.packet_on(
-                link,
-                frame.ts,
-                frame.bytes,
-                frame.original,
-                comments.get(&frame.id).map(String::as_str),
-            )
+            out.packet_on(link, frame.ts, &bytes, frame.original, comments.get(&frame.id).map(String::as_str))
         })();
         failed = written.err();
         failed.is_none()
@@ -181,12 +217,23 @@ fn cut(
     if let Some(e) = failed {
         return Err(e.into());
     }
+    failures.extend(
+        left_out
+            .iter()
+            .map(|(why, n)| format!("left out, since they cannot be given other names: {n} packets {why}")),
+    );
     let writer = writer.context("none of the packets is in the captures any more")?;
     Ok((writer.into_inner(), packets, failures))
 }
 
 /// Analyses a slice alone: which of the chosen evidence does not fire again?
-fn replay(case: &Case, story: &HostStory, bytes: &[u8], chosen: &[&Evidence]) -> anyhow::Result<Vec<String>> {
+fn replay(
+    case: &Case,
+    host: IpAddr,
+    bytes: &[u8],
+    chosen: &[&Evidence],
+    others: Option<&Pseudonyms>,
+) -> anyhow::Result<Vec<String>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("slice.pcapng");
     std::fs::write(&path, bytes)?;
@@ -197,7 +244,7 @@ fn replay(case: &Case, story: &HostStory, bytes: &[u8], chosen: &[&Evidence]) ->
     let again: BTreeSet<(String, String)> = outcome
         .stories
         .iter()
-        .filter(|s| s.host == story.host)
+        .filter(|s| s.host == host)
         .flat_map(|s| s.evidence.iter().map(|e| &e.evidence).chain(&s.suppressed))
         .map(|e| (e.behaviour.to_string(), e.key.to_string()))
         .collect();
@@ -206,8 +253,9 @@ fn replay(case: &Case, story: &HostStory, bytes: &[u8], chosen: &[&Evidence]) ->
         // How others lie in time is no packet's matter where only one piece is cut out; a list is the user's.
         .filter(|e| chosen.len() > 1 || !matches!(e.stage, Stage::Cycle | Stage::Order))
         .filter(|e| !matches!(e.behaviour.as_ref(), "known_indicator" | "role_deviation"))
-        .filter(|e| !again.contains(&(e.behaviour.to_string(), e.key.to_string())))
-        .map(|e| format!("{}/{}", e.behaviour, report::clean(&e.key)))
+        .map(|e| (e.behaviour.to_string(), others.map_or_else(|| e.key.to_string(), |o| o.text(&e.key))))
+        .filter(|e| !again.contains(e))
+        .map(|(behaviour, key)| format!("{behaviour}/{}", report::clean(&key)))
         .collect();
     missing.sort();
     missing.dedup();

@@ -161,6 +161,49 @@ fn a_bundle_is_the_same_each_time_and_shows_what_was_changed() {
 }
 
 #[test]
+fn a_case_under_other_names_tells_the_same_story() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let case = case_of(dir.path(), &sample("office-day.pcapng.zst"));
+    let make = |name: &str, key: &str| {
+        let file = dir.path().join("key");
+        std::fs::write(&file, key).expect("written");
+        let path = dir.path().join(name);
+        let told = good(&["bundle", utf8(&case), BOT, "--pseudonymise", utf8(&file), "-o", utf8(&path)]);
+        assert!(told.contains("the evidence is the same"), "{told}");
+        good(&["verify", utf8(&path)]);
+        let out = dir.path().join(format!("{name}.d"));
+        let mut zip = zip::ZipArchive::new(std::fs::File::open(&path).expect("a bundle")).expect("a zip");
+        zip.extract(&out).expect("unpacked");
+        (std::fs::read(&path).expect("a bundle"), out)
+    };
+    let key = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+    let (first, out) = make("a.zip", key);
+    assert_eq!(first, make("b.zip", key).0, "the same key, the same names");
+    assert_ne!(first, make("c.zip", &key.replace("00", "77")).0);
+    for file in std::fs::read_dir(&out).expect("files") {
+        let path = file.expect("a file").path();
+        let bytes = std::fs::read(&path).expect("bytes");
+        let holds = |what: &[u8]| bytes.windows(what.len()).any(|w| w.eq_ignore_ascii_case(what));
+        for old in [BOT.as_bytes(), b"pc-03", b"02:00:0a:14:00:0d", utf8(dir.path()).as_bytes()] {
+            assert!(!holds(old), "{}: {}", path.display(), String::from_utf8_lossy(old));
+        }
+        // On the wire: the bot's address and Ethernet address.
+        if path.ends_with("slice.pcapng") {
+            assert!(!holds(&[10, 20, 0, 13]) && !holds(&[2, 0, 10, 20, 0, 13]));
+        }
+    }
+    let story = std::fs::read_to_string(out.join("story.jsonl")).expect("a story");
+    let story: serde_json::Value = serde_json::from_str(story.lines().last().expect("a host")).expect("JSON");
+    let other = story["host"].as_str().expect("an address");
+    let lines = common::read_json(&[utf8(&out.join("slice.pcapng")), "--home", "10.0.0.0/8"]);
+    assert_eq!(common::host(&lines, other)["verdict"], "infected", "slice and story name the same host");
+    let file = dir.path().join("key");
+    std::fs::write(&file, "too short").expect("written");
+    let (code, _, err) = run(&["carve", utf8(&case), BOT, "--pseudonymise", utf8(&file), "-w", "/dev/null"]);
+    assert!(code == Some(2) && err.contains("64 hexadecimal digits"), "{err}");
+}
+
+#[test]
 fn what_changed_between_two_cases() {
     let dirs = [tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder")];
     let old = case_of(dirs[0].path(), &sample("kraken-blocked.pcapng"));
