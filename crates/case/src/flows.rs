@@ -475,6 +475,20 @@ fn like(pattern: &str) -> String {
     out
 }
 
+/// From when to when, both within.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// The first moment.
+    pub from: Timestamp,
+    /// The last.
+    pub to: Timestamp,
+}
+
+impl Span {
+    /// All time.
+    pub const ALL: Self = Self { from: Timestamp::MIN, to: Timestamp::MAX };
+}
+
 /// A cell.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
@@ -617,12 +631,14 @@ impl Flows {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn contacts(&self, host: IpAddr, remote: IpAddr) -> Result<Vec<(i64, i64)>, FlowError> {
+    pub fn contacts(&self, host: IpAddr, remote: IpAddr, span: Span) -> Result<Vec<(i64, i64)>, FlowError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT ts, orig_bytes FROM flow WHERE orig = ? AND resp = ? ORDER BY ts LIMIT 20000",
+            "SELECT ts, orig_bytes FROM flow WHERE orig = ? AND resp = ? AND ts BETWEEN ? AND ? ORDER BY ts LIMIT 20000",
         )?;
-        let rows =
-            statement.query_map([host.to_string(), remote.to_string()], |r| Ok((r.get(0)?, r.get(1)?)))?;
+        let rows = statement
+            .query_map(params![host.to_string(), remote.to_string(), span.from.0, span.to.0], |r| {
+                Ok((r.get(0)?, r.get(1)?))
+            })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -630,12 +646,12 @@ impl Flows {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn peers(&self, host: IpAddr, most: u32) -> Result<Vec<Peer>, FlowError> {
+    pub fn peers(&self, host: IpAddr, span: Span, most: u32) -> Result<Vec<Peer>, FlowError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT resp, max(name), count(*), sum(orig_bytes), sum(resp_bytes), min(ts), max(ts) FROM flow WHERE orig = ?
+            "SELECT resp, max(name), count(*), sum(orig_bytes), sum(resp_bytes), min(ts), max(ts) FROM flow WHERE orig = ? AND ts BETWEEN ? AND ?
              GROUP BY resp ORDER BY count(*) DESC, resp LIMIT ?",
         )?;
-        let rows = statement.query_map(params![host.to_string(), most], |r| {
+        let rows = statement.query_map(params![host.to_string(), span.from.0, span.to.0, most], |r| {
             Ok(Peer {
                 remote: r.get(0)?,
                 name: r.get(1)?,
@@ -663,12 +679,13 @@ impl Flows {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn mail_by_minute(&self, host: IpAddr) -> Result<Vec<(i64, i64, i64, i64)>, FlowError> {
+    pub fn mail_by_minute(&self, host: IpAddr, span: Span) -> Result<Vec<(i64, i64, i64, i64)>, FlowError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT ts / 60000000000 * 60000000000 AS m, count(*), sum(messages), sum(rejects) FROM mail WHERE host = ? GROUP BY m ORDER BY m",
+            "SELECT ts / 60000000000 * 60000000000 AS m, count(*), sum(messages), sum(rejects) FROM mail WHERE host = ? AND ts BETWEEN ? AND ? GROUP BY m ORDER BY m",
         )?;
-        let rows =
-            statement.query_map([host.to_string()], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
+        let rows = statement.query_map(params![host.to_string(), span.from.0, span.to.0], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
+        })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }

@@ -9,6 +9,6 @@ mod flows;
 mod folder;
 mod triage;
 
-pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Page, Peer, Query};
+pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Page, Peer, Query, Span};
 pub use folder::{Case, CaseWriter, check, sha256};
 pub use triage::{Triage, TriageEntry, TriageState};

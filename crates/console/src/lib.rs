@@ -157,8 +157,8 @@ impl Console {
                     (Some(s), []) => Reply::Page(pages::host(self, s, ask)),
                     (Some(s), ["evidence", id]) => pages::evidence(self, s, id),
                     (Some(s), ["beacon"]) => plots::beacon(self, s, ask),
-                    (Some(s), ["mail-volume"]) => plots::mail(self, s),
-                    (Some(s), ["peers"]) => plots::peers(self, s),
+                    (Some(s), ["mail-volume"]) => plots::mail(self, s, ask),
+                    (Some(s), ["peers"]) => plots::peers(self, s, ask),
                     (Some(s), ["slice.pcapng"]) => self.slice(s, ask),
                     (Some(s), ["bundle.zip"]) => match (self.bundler)(&self.case, s) {
                         Ok(bytes) => Reply::File {
@@ -173,6 +173,7 @@ impl Console {
                 }
             }
             ["table", kind] => tables::all(self, kind, ask),
+            ["flow", rest @ .., "slice.pcapng"] => packets::slice(self, &rest.join("/")),
             ["flow", rest @ ..] => packets::flow(self, &rest.join("/"), ask),
             ["packet", id] => packets::packet(self, id),
             _ => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such page".into()),

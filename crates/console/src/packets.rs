@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
+use capture::PcapngWriter;
 use case::Cell;
 use maud::{Markup, html};
 use pipeline::{Frame, Wanted, follow, walk};
@@ -78,7 +79,7 @@ pub fn flow(console: &Console, name: &str, ask: &Ask) -> Reply {
     let packets = list(console, &row);
     let body = html! {
         h1 { "flow " (clean(name)) }
-        p { code { (filter(&row)) } " " button data-copy=(filter(&row)) { "copy" } }
+        p { code { (filter(&row)) } " " button data-copy=(filter(&row)) { "copy" } " " a href={ "/flow/" (name) "/slice.pcapng" } download { "these packets" } }
         dl.facts.wide {
             @for (cell, column) in row.iter().zip(columns) {
                 @match (cell, *column) {
@@ -99,6 +100,46 @@ pub fn flow(console: &Console, name: &str, ask: &Ask) -> Reply {
         @if followed { (said(console, &row)) } @else { p { a href={ "/flow/" (name) "?follow=1#said" } { "Follow the stream" } } }
     };
     Reply::Page(page(console, &format!("flow {name}"), &body))
+}
+
+/// The packets of a flow as a capture.
+pub fn slice(console: &Console, name: &str) -> Reply {
+    let row = console.flows.as_ref().and_then(|f| f.lock().ok()?.flow(name).ok().flatten());
+    let Some(row) = row else {
+        return Reply::Wrong(StatusCode::NOT_FOUND, format!("this case has no flow {name:?}"));
+    };
+    let made = console.captures.as_ref().map_err(Clone::clone).and_then(|captures| {
+        let (id, tuple, until) = ends(&row).ok_or("this flow is of a kind whose packets are not listed")?;
+        let mut wanted = Wanted::of(tuple.orig.ip, [], [id]).only_flows();
+        let mut out: Option<PcapngWriter<Vec<u8>>> = None;
+        let mut failed = None;
+        walk(captures, |frame: &Frame<'_>| {
+            if wanted.has(frame) {
+                let link = frame.link as u16;
+                let written = match &mut out {
+                    Some(out) => Ok(out),
+                    none => PcapngWriter::new(Vec::new(), link, "hydrophone").map(|w| none.insert(w)),
+                }
+                .and_then(|w| w.packet_on(link, frame.ts, frame.bytes, frame.original, None));
+                failed = written.err();
+            }
+            failed.is_none() && frame.ts <= until
+        })
+        .map_err(|e| e.to_string())?;
+        match (out, failed) {
+            (Some(out), None) => Ok(out.into_inner()),
+            (None, None) => Err("its packets are not in the capture any more".into()),
+            (_, Some(e)) => Err(e.to_string()),
+        }
+    });
+    match made {
+        Ok(bytes) => Reply::File {
+            name: format!("flow-{}.pcapng", name.replace([':', '/'], "-")),
+            kind: "application/octet-stream",
+            bytes,
+        },
+        Err(e) => Reply::Wrong(StatusCode::CONFLICT, e),
+    }
 }
 
 fn list(console: &Console, row: &[Cell]) -> Result<Vec<Listed>, String> {

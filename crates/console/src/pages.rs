@@ -248,6 +248,16 @@ pub fn span(ask: &Ask) -> (Option<Timestamp>, Option<Timestamp>, String) {
     (from, to, on)
 }
 
+/// Says that only a chosen time is shown, if one is, and how to leave it.
+pub fn only(s: &HostStory, view: &str, ask: &Ask) -> Markup {
+    let (from, to, on) = span(ask);
+    html! {
+        @if !on.is_empty() {
+            p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ". " a href={ "/host/" (s.host) "/" (view) } { "Everything" } }
+        }
+    }
+}
+
 /// The views of a host.
 pub fn tabs(s: &HostStory, here: &str, on: &str) -> Markup {
     let to = |name: &str| {

@@ -3,14 +3,14 @@
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
-use case::Peer;
+use case::{Peer, Span};
 use maud::{Markup, html};
 use record::Timestamp;
 use report::html::full;
 use report::{clean, defang, human_bytes, human_count, number};
 use verdict::HostStory;
 
-use crate::pages::{marked, page, tabs};
+use crate::pages::{marked, only, page, span, tabs};
 use crate::{Ask, Console, Reply, encoded};
 
 const WIDTH: f64 = 900.0;
@@ -87,7 +87,9 @@ fn histogram(name: &str, unit: &str, values: &[f64]) -> Markup {
 /// How regular the calls of one remote are.
 pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows() };
-    let peers = match flows.peers(s.host, OFFERED) {
+    let (from, to, on) = span(ask);
+    let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
+    let peers = match flows.peers(s.host, chosen_time, OFFERED) {
         Ok(peers) => peers,
         Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     };
@@ -100,7 +102,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
         .or_else(|| regular.and_then(|e| e.remotes.first().copied()))
         .or_else(|| peers.iter().find(|p| marks.contains_key(&p.remote)).and_then(|p| p.remote.parse().ok()))
         .or_else(|| peers.first().and_then(|p| p.remote.parse().ok()));
-    let calls = chosen.and_then(|r| flows.contacts(s.host, r).ok()).unwrap_or_default();
+    let calls = chosen.and_then(|r| flows.contacts(s.host, r, chosen_time).ok()).unwrap_or_default();
     let gaps: Vec<(i64, f64)> =
         calls.iter().zip(calls.iter().skip(1)).map(|(a, b)| (b.0, (b.0 - a.0) as f64 / 1e9)).collect();
     let mut sorted: Vec<f64> = gaps.iter().map(|g| g.1).collect();
@@ -111,9 +113,12 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let mad = off.get(off.len() / 2).copied().unwrap_or_default();
     let sizes: Vec<f64> = calls.iter().map(|c| c.1 as f64).collect();
     let body = html! {
-        (tabs(s, "beacon", ""))
+        (tabs(s, "beacon", &on))
+        (only(s, "beacon", ask))
         h1 { "Calls of " (s.host) @if let Some(r) = chosen { " to " (r) } }
         form.search method="get" {
+            @if let Some(t) = from { input type="hidden" name="from" value=(t.0); }
+            @if let Some(t) = to { input type="hidden" name="to" value=(t.0); }
             label { "remote " select name="remote" {
                 @for p in &peers { option value=(p.remote) selected[chosen.is_some_and(|c| c.to_string() == p.remote)] { (p.remote) " " (p.name.as_deref().map(defang).unwrap_or_default()) " (" (p.flows) ")" } }
             } }
@@ -128,9 +133,11 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
 }
 
 /// Mail per minute.
-pub fn mail(console: &Console, s: &HostStory) -> Reply {
+pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows() };
-    let minutes = match flows.mail_by_minute(s.host) {
+    let (from, to, on) = span(ask);
+    let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
+    let minutes = match flows.mail_by_minute(s.host, chosen_time) {
         Ok(minutes) => minutes,
         Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     };
@@ -139,7 +146,8 @@ pub fn mail(console: &Console, s: &HostStory) -> Reply {
     };
     let sum = |value: fn(&(i64, i64, i64, i64)) -> i64| minutes.iter().map(value).sum::<i64>().unsigned_abs();
     let body = html! {
-        (tabs(s, "mail-volume", ""))
+        (tabs(s, "mail-volume", &on))
+        (only(s, "mail-volume", ask))
         h1 { "Mail of " (s.host) }
         p { (human_count(sum(|m| m.1))) " sessions, " (human_count(sum(|m| m.2))) " messages, " (human_count(sum(|m| m.3))) " refusals. " a href={ "/host/" (s.host) "/mail" } { "Every session" } }
         (points("Sessions a minute", "sessions", &of(|m| m.1)))
@@ -150,15 +158,18 @@ pub fn mail(console: &Console, s: &HostStory) -> Reply {
 }
 
 /// Whom a host talks with.
-pub fn peers(console: &Console, s: &HostStory) -> Reply {
+pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows() };
-    let peers = match flows.peers(s.host, OFFERED) {
+    let (from, to, on) = span(ask);
+    let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
+    let peers = match flows.peers(s.host, chosen_time, OFFERED) {
         Ok(peers) => peers,
         Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     };
     let marks = marked(s);
     let body = html! {
-        (tabs(s, "peers", ""))
+        (tabs(s, "peers", &on))
+        (only(s, "peers", ask))
         h1 { "Whom " (s.host) " talks with" }
         (graph(s, &peers, &|p| marks.contains_key(&p.remote)))
         div.scroll tabindex="0" role="group" aria-label="Peers" {

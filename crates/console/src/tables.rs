@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
-use case::{Cell, FlowError, Kind, Query};
+use case::{Cell, FlowError, Kind, Query, Span};
 use maud::{Markup, html};
 use record::Timestamp;
 use report::html::full;
@@ -91,7 +91,7 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         let host: IpAddr = host.parse().ok()?;
         let mut ips = answers.split(' ').filter_map(|a| a.parse::<IpAddr>().ok()).peekable();
         ips.peek()?;
-        Some(ips.take(8).any(|ip| flows.contacts(host, ip).is_ok_and(|c| !c.is_empty())))
+        Some(ips.take(8).any(|ip| flows.contacts(host, ip, Span::ALL).is_ok_and(|c| !c.is_empty())))
     };
     let base =
         s.map_or_else(|| format!("/table/{}", kind.name()), |s| format!("/host/{}/{}", s.host, kind.name()));

@@ -61,10 +61,10 @@ pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
     let contact = json!({ "org": by.org, "contact": by.contact, "domain": by.domain() });
     let text = story(s);
     let all = indicators(s);
-    let controller = all
-        .iter()
-        .filter(|i| i.stage <= Stage::Command)
-        .min_by_key(|i| (i.stage != Stage::Command, i.kind != IndicatorKind::Domain));
+    // Whoever shows in most behaviours of its channel is the one that commands.
+    let controller = all.iter().filter(|i| i.stage <= Stage::Command).min_by_key(|i| {
+        (i.stage != Stage::Command, std::cmp::Reverse(i.behaviours.len()), i.kind != IndicatorKind::Domain)
+    });
     let irc = s.evidence.iter().any(|e| e.evidence.behaviour == "irc_control");
     let http = s.evidence.iter().any(|e| e.evidence.behaviour == "http_control");
     let mut made = json!({
@@ -110,6 +110,12 @@ pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
     made
 }
 
+/// A moment as mail writes it (RFC 5322 §3.3), in UTC.
+fn date(t: Timestamp) -> String {
+    let at = jiff::Timestamp::from_second(t.0.div_euclid(1_000_000_000)).unwrap_or_default();
+    jiff::fmt::rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default()
+}
+
 /// One line of a mail's head: what would end it is left out, and it stays ASCII.
 fn line(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
@@ -141,7 +147,7 @@ pub fn arf(s: &HostStory, by: &Reporter) -> String {
         format!("From: {} <{}>", line(&by.org), line(&by.contact)),
         format!("Subject: abuse report: {} is {}", s.host, s.verdict),
         format!("Message-ID: <{id}@{}>", line(by.domain())),
-        format!("X-Observed: {at}"),
+        format!("Date: {}", date(at)),
         "MIME-Version: 1.0".to_owned(),
         format!("Content-Type: multipart/report; report-type=feedback-report; boundary=\"{boundary}\""),
     ];
@@ -165,9 +171,10 @@ pub fn arf(s: &HostStory, by: &Reporter) -> String {
         &mut out,
         "message/feedback-report",
         &format!(
-            "\r\nFeedback-Type: virus\r\nUser-Agent: Hydrophone/{}\r\nVersion: 1\r\nSource-IP: {}\r\nArrival-Date: {at}\r\nIncidents: {}\r\n{port}",
+            "\r\nFeedback-Type: virus\r\nUser-Agent: Hydrophone/{}\r\nVersion: 1\r\nSource-IP: {}\r\nArrival-Date: {}\r\nIncidents: {}\r\n{port}",
             env!("CARGO_PKG_VERSION"),
             s.host,
+            date(at),
             s.evidence.len().max(1)
         ),
     );

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
-use case::Case;
+use case::{Case, Span};
 use record::{FactValue, Stage};
 use verdict::{HostStory, Verdict};
 
@@ -51,7 +51,7 @@ struct Peers {
 /// By all its flows; nothing where a case has none.
 fn peers(case: &Case, host: IpAddr) -> Result<Option<Peers>, Failure> {
     let Ok(flows) = case.flows() else { return Ok(None) };
-    let peers = flows.peers(host, 100_000).map_err(Failure::input)?;
+    let peers = flows.peers(host, Span::ALL, 100_000).map_err(Failure::input)?;
     let ports = flows.ports(host).map_err(Failure::input)?;
     Ok(Some(Peers { remotes: peers.into_iter().map(|p| p.remote).collect(), ports }))
 }

@@ -15,7 +15,7 @@ const STREET: &[(&str, &[&str])] = &[
     ("report", &["record", "behaviour", "verdict"]),
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
     ("case", &["record", "behaviour", "verdict", "report"]),
-    ("console", &["record", "behaviour", "verdict", "report", "case", "pipeline"]),
+    ("console", &["record", "capture", "behaviour", "verdict", "report", "case", "pipeline"]),
     ("export", &["record", "behaviour", "verdict", "report"]),
     (
         "hydrophone",
