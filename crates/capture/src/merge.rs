@@ -77,6 +77,15 @@ pub enum Source {
     Memory(&'static str, &'static [u8]),
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Memory(name, _) => f.write_str(name),
+        }
+    }
+}
+
 /// One input of the run.
 #[derive(Clone, Debug)]
 pub struct InputFile {
@@ -209,7 +218,9 @@ impl CaptureSet {
                 self.counters.dropped_by_capture += reader.dropped();
                 self.files.push(InputFile { path, size });
             }
-            Err(e) if listed && matches!(*e, CaptureError::Unsupported { .. }) => {
+            Err(e)
+                if listed && !is_named_capture(&path) && matches!(*e, CaptureError::Unsupported { .. }) =>
+            {
                 self.notices.push(Notice::PassedOver(*e));
             }
             Err(e) => {
@@ -387,6 +398,13 @@ impl CaptureSet {
         self.clock = self.clock.max(raw.ts);
         self.clock
     }
+}
+
+/// Whether a file's name says that it is a capture, packed or not.
+fn is_named_capture(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let bare = [".gz", ".zst", ".lz4"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
+    [".pcap", ".pcapng", ".cap"].iter().any(|e| bare.ends_with(e))
 }
 
 /// Lists a directory and everything below it, by name.

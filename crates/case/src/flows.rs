@@ -17,6 +17,11 @@ const MAX_NAMES: usize = 500_000;
 /// Rows written before they are committed.
 const TRANSACTION: u64 = 200_000;
 
+/// Characters of a search.
+const LONGEST_SEARCH: usize = 500;
+/// Words of a search.
+const MOST_WORDS: usize = 24;
+
 const SCHEMA: &str = "
 CREATE TABLE flow (id INTEGER PRIMARY KEY, ts INTEGER, duration REAL, orig TEXT, orig_p INTEGER, resp TEXT, resp_p INTEGER,
   proto TEXT, service TEXT, state TEXT, history TEXT, orig_bytes INTEGER, resp_bytes INTEGER, orig_pkts INTEGER, resp_pkts INTEGER,
@@ -416,6 +421,9 @@ impl Query {
                 values.push(Value::Integer(t.0));
             }
         }
+        if self.search.len() > LONGEST_SEARCH || self.search.split_whitespace().count() > MOST_WORDS {
+            return Err(format!("a search has at most {MOST_WORDS} words and {LONGEST_SEARCH} characters"));
+        }
         for word in self.search.split_whitespace() {
             let known = self.kind.columns();
             match word.split_once(':') {
@@ -579,6 +587,14 @@ impl Flows {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;")?;
         db.set_prepared_statement_cache_capacity(64);
+        // What is no database, or a part of one, is told now.
+        for kind in [Kind::Flow, Kind::Dns, Kind::Web, Kind::Mail] {
+            db.query_row(
+                &format!("SELECT count(*) FROM (SELECT id FROM {} ORDER BY id DESC LIMIT 1)", kind.name()),
+                [],
+                |r| r.get::<_, i64>(0),
+            )?;
+        }
         Ok(Self(db))
     }
 

@@ -52,6 +52,20 @@ pub fn check(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Makes sure that a file to be written is none of those that are read.
+///
+/// # Errors
+/// It is one of them.
+pub fn refuse_inputs(path: &Path, inputs: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
+    let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
+    for input in inputs {
+        let same =
+            fs::canonicalize(&input).is_ok_and(|i| i == target || (i.is_dir() && target.starts_with(&i)));
+        ensure!(!same, "{} is what is read: choose another name", path.display());
+    }
+    Ok(())
+}
+
 /// Writes a case beside its place, and moves it there as a whole when it is finished. What is dropped before leaves nothing.
 pub struct CaseWriter {
     dir: PathBuf,
@@ -121,7 +135,8 @@ impl CaseWriter {
             }
         }
         put(HASHES, &hashes)?;
-        triage::keep(&self.dir, &self.fresh);
+        let same = Case::read(&self.dir).is_ok_and(|old| old.is_of(capture));
+        triage::keep(&self.dir, &self.fresh, same);
         put_in_place(&self.fresh, &self.dir, &self.old)
     }
 }
@@ -182,7 +197,9 @@ impl Case {
                 dir.display()
             )
         })?;
-        let lines = parse_lines(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+        let lines = parse_lines(&text).map_err(|e| {
+            anyhow::anyhow!("{} is damaged ({e}): read the capture again with -o", path.display())
+        })?;
         let (mut capture, mut stories) = (None, Vec::new());
         for line in lines {
             match line {
@@ -194,6 +211,26 @@ impl Case {
             capture.with_context(|| format!("{} has no line of type \"capture\"", path.display()))?;
         let dir = if dir.is_dir() { dir.to_owned() } else { dir.parent().unwrap_or(dir).to_owned() };
         Ok(Self { dir, capture, stories })
+    }
+
+    /// Whether it was made of the same captures.
+    pub fn is_of(&self, capture: &CaptureLine) -> bool {
+        let hashes = |c: &CaptureLine| c.inputs.iter().map(|i| i.sha256.clone()).collect::<Vec<_>>();
+        hashes(&self.capture) == hashes(capture)
+    }
+
+    /// Makes sure that a file may be written: it is none of the case's, and none of its captures.
+    ///
+    /// # Errors
+    /// It is one of them.
+    pub fn may_write(&self, path: &Path) -> anyhow::Result<()> {
+        let captures =
+            self.capture.inputs.iter().map(|i| PathBuf::from(i.absolute.as_ref().unwrap_or(&i.path)));
+        refuse_inputs(path, captures)?;
+        let dir = fs::canonicalize(&self.dir).unwrap_or_else(|_| self.dir.clone());
+        let within = fs::canonicalize(path).is_ok_and(|p| p.starts_with(&dir));
+        ensure!(!within, "{} belongs to the case: choose another name", path.display());
+        Ok(())
     }
 
     /// The story of a host.
@@ -219,22 +256,28 @@ impl Case {
     pub fn flows(&self) -> anyhow::Result<Flows> {
         let path = self.dir.join(FLOWS);
         ensure!(path.is_file(), "{} has no flows: read the capture again with -o", self.dir.display());
-        Flows::open(&path).with_context(|| format!("cannot read {}", path.display()))
+        Flows::open(&path)
+            .with_context(|| format!("{} is damaged: read the capture again with -o", path.display()))
     }
 
-    /// The captures that the case was made of, in the order of packet numbers; each is still as long as it was.
+    /// The captures that the case was made of, in the order of packet numbers; each is still as long as it was. `moved` is a folder that
+    /// they lie in now.
     ///
     /// # Errors
     /// One is gone, was standard input, or has another length: names it and what to do.
-    pub fn captures(&self) -> anyhow::Result<Vec<PathBuf>> {
+    pub fn captures(&self, moved: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
         self.capture
             .inputs
             .iter()
             .map(|i| {
                 let path = PathBuf::from(i.absolute.as_ref().unwrap_or(&i.path));
+                let path = match (moved, path.file_name()) {
+                    (Some(dir), Some(name)) => dir.join(name),
+                    _ => path,
+                };
                 let size = i.size.with_context(|| format!("{} was a stream: its packets are gone", i.path))?;
                 let found = fs::metadata(&path).with_context(|| {
-                    format!("{} is gone: put it back, or read it anew with -o", path.display())
+                    format!("{} is gone: say where it lies now with --captures FOLDER", path.display())
                 })?;
                 ensure!(
                     found.len() == size,

@@ -10,6 +10,12 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "triage.json";
+/// Held while somebody writes.
+const LOCK: &str = ".triage.lock";
+/// What was said over other captures, in a case that took the place of theirs.
+const ASIDE: &str = "triage-before.json";
+/// Characters of a name.
+const LONGEST_NAME: usize = 100;
 /// Characters of a note.
 const LONGEST: usize = 4_000;
 /// Entries of a host.
@@ -84,26 +90,54 @@ impl Triage {
         self.hosts.get(&host).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds an entry and keeps it in the case: whole or not at all.
+    /// Adds an entry to what is kept in the case, whoever else adds one meanwhile: whole or not at all. Gives everything that is kept then.
     ///
     /// # Errors
     /// It cannot be written, or there are too many.
-    pub fn add(&mut self, case: &Path, host: IpAddr, mut entry: TriageEntry) -> anyhow::Result<()> {
+    pub fn add(case: &Path, host: IpAddr, mut entry: TriageEntry) -> anyhow::Result<Self> {
         entry.note = entry.note.chars().take(LONGEST).collect();
-        entry.who = entry.who.chars().take(100).collect();
-        let entries = self.hosts.entry(host).or_default();
+        entry.who = entry.who.chars().take(LONGEST_NAME).collect();
+        let path = case.join(FILE);
+        let lock =
+            File::create(case.join(LOCK)).with_context(|| format!("cannot write in {}", case.display()))?;
+        lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+        let mut all = Self::read(case)?;
+        let entries = all.hosts.entry(host).or_default();
         anyhow::ensure!(entries.len() < MOST, "{host} has {MOST} entries already");
         entries.push(entry);
         let fresh: PathBuf = case.join(format!(".{FILE}.{}", std::process::id()));
-        let text = serde_json::to_string_pretty(self)?;
+        let text = serde_json::to_string_pretty(&all)?;
         let written = File::create(&fresh)
             .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-            .and_then(|()| fs::rename(&fresh, case.join(FILE)));
-        written.with_context(|| format!("cannot write {}", case.join(FILE).display()))
+            .and_then(|()| fs::rename(&fresh, &path));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(all)
     }
 }
 
-/// Takes what was said over from an older run of the same case.
-pub(crate) fn keep(from: &Path, to: &Path) {
-    let _ = fs::copy(from.join(FILE), to.join(FILE));
+/// Takes what was said over from an older run: as it is where that was of the same captures, or else aside.
+pub(crate) fn keep(from: &Path, to: &Path, same: bool) {
+    let _ = fs::copy(from.join(FILE), to.join(if same { FILE } else { ASIDE }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_who_write_lose_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let host: IpAddr = "10.0.0.5".parse().unwrap();
+        let say = |n: usize| {
+            let note = n.to_string();
+            let entry = TriageEntry { state: TriageState::Noted, note, who: "a".into(), when: "now".into() };
+            Triage::add(dir.path(), host, entry).unwrap();
+        };
+        std::thread::scope(|s| {
+            for half in 0..2 {
+                s.spawn(move || (0..10).for_each(|n| say(2 * n + half)));
+            }
+        });
+        assert_eq!(Triage::read(dir.path()).unwrap().of(host).len(), 20);
+    }
 }

@@ -14,7 +14,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
@@ -29,10 +29,13 @@ use verdict::HostStory;
 pub use guard::Token;
 
 /// Cuts the packets that prove a story, or one piece of its evidence; gives them with what must be told of them.
-pub type Slicer =
-    Box<dyn Fn(&Case, &HostStory, Option<&str>) -> anyhow::Result<(Vec<u8>, Vec<String>)> + Send + Sync>;
+pub type Slicer = Box<
+    dyn Fn(&Case, &[PathBuf], &HostStory, Option<&str>) -> anyhow::Result<(Vec<u8>, Vec<String>)>
+        + Send
+        + Sync,
+>;
 /// Makes the bundle of a host.
-pub type Bundler = Box<dyn Fn(&Case, &HostStory) -> anyhow::Result<Vec<u8>> + Send + Sync>;
+pub type Bundler = Box<dyn Fn(&Case, &[PathBuf], &HostStory) -> anyhow::Result<Vec<u8>> + Send + Sync>;
 
 /// Bytes of a form.
 const LARGEST_FORM: usize = 64 << 10;
@@ -41,6 +44,8 @@ const LARGEST_FORM: usize = 64 << 10;
 pub struct Console {
     case: Case,
     flows: Option<Mutex<Flows>>,
+    /// What must be told on the board.
+    warnings: Vec<String>,
     triage: Mutex<Triage>,
     captures: Result<Vec<PathBuf>, String>,
     slicer: Slicer,
@@ -116,21 +121,38 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 impl Console {
-    /// A console over a case that will listen at `address`.
+    /// A console over a case that will listen at `address`; `moved` is a folder that the captures lie in now.
     ///
     /// # Errors
     /// The case's notes cannot be read, or the system has no random numbers.
-    pub fn new(case: Case, address: SocketAddr, slicer: Slicer, bundler: Bundler) -> anyhow::Result<Self> {
+    pub fn new(
+        case: Case,
+        moved: Option<&Path>,
+        address: SocketAddr,
+        slicer: Slicer,
+        bundler: Bundler,
+    ) -> anyhow::Result<Self> {
+        let flows = case.flows();
+        let captures = case.captures(moved).map_err(|e| format!("{e:#}"));
+        let mut warnings: Vec<String> =
+            flows.as_ref().err().map(|e| format!("flows cannot be shown: {e:#}")).into_iter().collect();
+        warnings.extend(captures.as_ref().err().map(|e| format!("packets cannot be shown: {e}")));
         Ok(Self {
-            flows: case.flows().ok().map(Mutex::new),
+            flows: flows.ok().map(Mutex::new),
+            warnings,
             triage: Mutex::new(Triage::read(&case.dir)?),
-            captures: case.captures().map_err(|e| format!("{e:#}")),
+            captures,
             token: Token::random()?,
             case,
             slicer,
             bundler,
             address,
         })
+    }
+
+    /// What cannot be shown, and why.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// The address to open, with the token.
@@ -160,14 +182,7 @@ impl Console {
                     (Some(s), ["mail-volume"]) => plots::mail(self, s, ask),
                     (Some(s), ["peers"]) => plots::peers(self, s, ask),
                     (Some(s), ["slice.pcapng"]) => self.slice(s, ask),
-                    (Some(s), ["bundle.zip"]) => match (self.bundler)(&self.case, s) {
-                        Ok(bytes) => Reply::File {
-                            name: format!("{}.zip", file_name(s)),
-                            kind: "application/zip",
-                            bytes,
-                        },
-                        Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
-                    },
+                    (Some(s), ["bundle.zip"]) => self.bundle(s),
                     (Some(s), [kind]) => tables::of_host(self, s, kind, ask),
                     _ => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such page".into()),
                 }
@@ -180,15 +195,32 @@ impl Console {
         }
     }
 
+    fn bundle(&self, s: &HostStory) -> Reply {
+        let made = match &self.captures {
+            Ok(captures) => (self.bundler)(&self.case, captures, s).map_err(|e| format!("{e:#}")),
+            Err(e) => Err(e.clone()),
+        };
+        match made {
+            Ok(bytes) => {
+                Reply::File { name: format!("{}.zip", file_name(s)), kind: "application/zip", bytes }
+            }
+            Err(e) => Reply::Wrong(StatusCode::CONFLICT, e),
+        }
+    }
+
     fn slice(&self, s: &HostStory, ask: &Ask) -> Reply {
         let only = Some(ask.text("evidence")).filter(|e| !e.is_empty());
-        match (self.slicer)(&self.case, s, only) {
+        let made = match &self.captures {
+            Ok(captures) => (self.slicer)(&self.case, captures, s, only).map_err(|e| format!("{e:#}")),
+            Err(e) => Err(e.clone()),
+        };
+        match made {
             Ok((bytes, _)) => Reply::File {
                 name: format!("{}.pcapng", file_name(s)),
                 kind: "application/octet-stream",
                 bytes,
             },
-            Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
+            Err(e) => Reply::Wrong(StatusCode::CONFLICT, e),
         }
     }
 

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::http::StatusCode;
-use case::{TriageEntry, TriageState};
+use case::{Triage, TriageEntry, TriageState};
 use maud::{DOCTYPE, Markup, html};
 use record::{Evidence, Stage, Timestamp};
-use report::html::{called, chip, full, host as told, moment, stage_dots, summary};
+use report::html::{also, called, chip, full, host as told, moment, stage_dots, summary};
 use report::{clean, defang, describe, human_count, indicators};
 use verdict::{HostStory, Verdict};
 
@@ -123,7 +123,12 @@ fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String>
         };
         let fired = |stage: &str| s.stages.iter().any(|(st, x)| st.name() == stage && !x.items.is_empty());
         let holds = match word.split_once(':') {
-            Some(("verdict", v)) => s.verdict.name() == v,
+            Some(("verdict", v)) => {
+                if !["infected", "likely", "suspicious", "quiet", "unsayable"].contains(&v) {
+                    return Err(format!("no verdict is called {v:?}"));
+                }
+                s.verdict.name() == v
+            }
             Some(("stage", v)) => {
                 if !Stage::ALL.iter().any(|st| st.name() == v) {
                     return Err(format!("no stage is called {v:?}"));
@@ -135,7 +140,8 @@ fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String>
             Some(("behaviour", v)) => s.evidence.iter().any(|e| fits(&e.evidence.behaviour, v)),
             Some(("role", v)) => s.roles.iter().any(|r| fits(&r.role.to_string(), v)),
             Some(("state", v)) => state(console, s).is_some_and(|e| e.state.name() == v),
-            Some((what, _)) if what.bytes().all(|b| b.is_ascii_lowercase()) && what.len() > 4 => {
+            // Addresses have colons too, and only hexadecimal digits before them.
+            Some((what, _)) if what.bytes().any(|b| b.is_ascii_lowercase() && !b.is_ascii_hexdigit()) => {
                 return Err(format!("{what:?} is nothing to search for: see the keys"));
             }
             _ => s.host.to_string().contains(word) || names(),
@@ -186,7 +192,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
     let body = html! {
         h1 { "Which hosts are bots?" }
         p.lead { (summary(&console.case.capture, &console.case.stories)) }
-        @if let Err(e) = &console.captures { p.warn { "Packets cannot be shown: " (clean(e)) } }
+        @for w in &console.warnings { p.warn { (clean(w)) } }
         @for f in console.case.capture.failures.iter().chain(&console.case.capture.notices).take(5) { p.warn { (clean(f)) } }
         form.search role="search" method="get" action="/" {
             input id="search" type="search" name="q" value=(search) placeholder="verdict:likely stage:act name:*mail*" aria-label="Search hosts";
@@ -205,7 +211,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
                             td.mono { a href={ "/host/" (s.host) } { (s.host) } }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
-                            td { @for f in &s.findings { (clean(&f.kind)) " " } @for r in &s.roles { (r.role) " " } }
+                            td.also { (also(s)) }
                             td.n { (human_count(s.flows)) }
                             td.t { @if let Some(t) = s.first { (full(t)) } }
                             td { @if let Some(e) = state(console, s) { (e.state.name()) } }
@@ -268,8 +274,10 @@ pub fn tabs(s: &HostStory, here: &str, on: &str) -> Markup {
             @for (name, label) in [("", "story"), ("flow", "flows"), ("dns", "DNS"), ("web", "web"), ("mail", "mail"), ("beacon", "beacons"), ("mail-volume", "mail volume"), ("peers", "peers")] {
                 a href=(to(name)) aria-current=[(name == here).then_some("page")] { (label) }
             }
-            a href={ "/host/" (s.host) "/slice.pcapng" } download { "slice" }
-            a href={ "/host/" (s.host) "/bundle.zip" } download { "bundle" }
+            @if !s.evidence.is_empty() {
+                a href={ "/host/" (s.host) "/slice.pcapng" } download { "slice" }
+                a href={ "/host/" (s.host) "/bundle.zip" } download { "bundle" }
+            }
         }
     }
 }
@@ -318,18 +326,23 @@ fn triaged(console: &Console, s: &HostStory) -> Markup {
 pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>) -> Reply {
     let text = |name: &str| form.get(name).map_or("", |t| t.trim());
     let state = TriageState::ALL.into_iter().find(|st| st.name() == text("state"));
-    let (Some(state), false) = (state, text("who").is_empty()) else {
-        return Reply::Wrong(StatusCode::BAD_REQUEST, "say who you are and what is to be kept".into());
+    let Some(state) = state else {
+        let known: Vec<&str> = TriageState::ALL.iter().map(|st| st.name()).collect();
+        return Reply::Wrong(StatusCode::BAD_REQUEST, format!("a host can be {}", known.join(", ")));
     };
+    if text("who").is_empty() {
+        return Reply::Wrong(StatusCode::BAD_REQUEST, "say who you are".into());
+    }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let entry = TriageEntry { state, note: text("note").to_owned(), who: text("who").to_owned(), when: now };
-    let kept = match console.triage.lock() {
-        Ok(mut all) => all.add(&console.case.dir, s.host, entry).map_err(|e| format!("{e:#}")),
-        Err(_) => Err("the notes cannot be reached".into()),
-    };
-    match kept {
-        Ok(()) => Reply::To(format!("/host/{}#triage", s.host)),
-        Err(e) => Reply::Wrong(StatusCode::CONFLICT, e),
+    match Triage::add(&console.case.dir, s.host, entry) {
+        Ok(all) => {
+            if let Ok(mut known) = console.triage.lock() {
+                *known = all;
+            }
+            Reply::To(format!("/host/{}#triage", s.host))
+        }
+        Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
     }
 }
 

@@ -28,8 +28,8 @@ fn px(v: f64) -> String {
     format!("{v:.1}")
 }
 
-fn no_flows() -> Reply {
-    Reply::Wrong(StatusCode::NOT_FOUND, "this case has no flows: read the capture again with -o".into())
+fn no_flows(console: &Console) -> Reply {
+    Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "))
 }
 
 /// Points over time, from the first to the last.
@@ -86,7 +86,7 @@ fn histogram(name: &str, unit: &str, values: &[f64]) -> Markup {
 
 /// How regular the calls of one remote are.
 pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
-    let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows() };
+    let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
     let (from, to, on) = span(ask);
     let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
     let peers = match flows.peers(s.host, chosen_time, OFFERED) {
@@ -124,7 +124,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
             } }
             button { "Show" }
         }
-        p { (calls.len()) " flows; median interval " strong { (number(median)) " s" } ", median absolute deviation " strong { (number(mad)) " s" } @if median > 0.0 { " (" (format!("{:.0} %", 100.0 * mad / median)) ")" } "." }
+        p { (calls.len()) (if calls.len() == 1 { " flow" } else { " flows" }) @if gaps.len() > 1 { "; median interval " strong { (number(median)) " s" } ", median absolute deviation " strong { (number(mad)) " s" } @if median > 0.0 { " (" (format!("{:.0} %", 100.0 * mad / median)) ")" } } "." }
         (points("Intervals over time", "s", &gaps))
         (histogram("How often which interval", "s", &sorted))
         (histogram("How many bytes the host sent", "bytes", &sizes))
@@ -134,7 +134,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
 
 /// Mail per minute.
 pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
-    let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows() };
+    let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
     let (from, to, on) = span(ask);
     let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
     let minutes = match flows.mail_by_minute(s.host, chosen_time) {
@@ -159,7 +159,7 @@ pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
 
 /// Whom a host talks with.
 pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
-    let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows() };
+    let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
     let (from, to, on) = span(ask);
     let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
     let peers = match flows.peers(s.host, chosen_time, OFFERED) {
@@ -205,7 +205,9 @@ fn graph(s: &HostStory, peers: &[Peer], marked: &dyn Fn(&Peer) -> bool) -> Marku
             svg viewBox={ "0 0 " (w) " " (h) } width=(w) height=(h) role="img" aria-label={ "The " (shown.len()) " foremost remotes of " (s.host) } {
                 @for (i, p) in shown.iter().enumerate() {
                     @let angle = i as f64 / shown.len() as f64 * std::f64::consts::TAU;
-                    @let (x, y) = (w / 2.0 + angle.cos() * 300.0, h / 2.0 + angle.sin() * 170.0);
+                    // Near top and bottom neighbours stand at two heights, so that their labels do not meet.
+                    @let reach = if angle.cos().abs() < 0.5 && i % 2 == 0 { 140.0 } else { 180.0 };
+                    @let (x, y) = (w / 2.0 + angle.cos() * 300.0, h / 2.0 + angle.sin() * reach);
                     line.edge x1=(px(w / 2.0)) y1=(px(h / 2.0)) x2=(px(x)) y2=(px(y)) stroke-width=(px(1.0 + (p.flows as f64).ln_1p() / most.ln_1p() * 5.0)) {}
                     circle class=(if marked(p) { "m act" } else { "m order" }) cx=(px(x)) cy=(px(y)) r="6" { title { (p.remote) " " (p.flows) " flows" } }
                     text x=(px(x + if angle.cos() < 0.0 { -10.0 } else { 10.0 })) y=(px(y + 4.0)) text-anchor=(if angle.cos() < 0.0 { "end" } else { "start" }) { (p.remote) }

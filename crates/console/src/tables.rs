@@ -60,10 +60,7 @@ pub fn all(console: &Console, kind: &str, ask: &Ask) -> Reply {
 
 fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Reply {
     let Some(flows) = &console.flows else {
-        return Reply::Wrong(
-            StatusCode::NOT_FOUND,
-            "this case has no flows: read the capture again with -o".into(),
-        );
+        return Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "));
     };
     let (from, to, on) = span(ask);
     let query = Query {

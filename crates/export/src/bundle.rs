@@ -51,6 +51,10 @@ pub fn bundle(
     by: &Reporter,
     notes: Vec<String>,
 ) -> anyhow::Result<Vec<u8>> {
+    // Where a capture lies on this machine is nobody's business.
+    let mut capture = capture.clone();
+    capture.inputs.iter_mut().for_each(|i| i.absolute = None);
+    let capture = &capture;
     let lines = [Line::Capture(Box::new(capture.clone())), Line::Host(Box::new(story.clone()))];
     let mut json = String::new();
     for line in &lines {

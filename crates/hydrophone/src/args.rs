@@ -152,6 +152,9 @@ pub enum Colour {
 pub struct Serve {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
+    /// Where the captures lie now, if they were moved
+    #[arg(long, value_name = "FOLDER")]
+    pub captures: Option<PathBuf>,
     /// Port on 127.0.0.1; 0 takes any that is free
     #[arg(long, value_name = "PORT", default_value_t = 4470)]
     pub port: u16,
@@ -164,6 +167,9 @@ pub struct Carve {
     pub case: PathBuf,
     /// The host's address
     pub host: std::net::IpAddr,
+    /// Where the captures lie now, if they were moved
+    #[arg(long, value_name = "FOLDER")]
+    pub captures: Option<PathBuf>,
     /// Only the packets of this piece of evidence (its id stands in report and console)
     #[arg(long, value_name = "ID")]
     pub evidence: Option<String>,
@@ -182,6 +188,9 @@ pub struct Bundle {
     pub case: PathBuf,
     /// The host's address
     pub host: std::net::IpAddr,
+    /// Where the captures lie now, if they were moved
+    #[arg(long, value_name = "FOLDER")]
+    pub captures: Option<PathBuf>,
     /// Where to write it
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,

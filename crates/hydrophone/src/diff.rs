@@ -20,7 +20,12 @@ pub fn run(before: &Path, after: &Path) -> Result<Exit, Failure> {
     let (a, b) = (Case::read(before).map_err(Failure::input)?, Case::read(after).map_err(Failure::input)?);
     let text = diff(&a, &b)?;
     anstream::stdout().lock().write_all(text.as_bytes())?;
-    Ok(Exit::Done)
+    let mut exit = Exit::Done;
+    for error in [&a, &b].into_iter().filter_map(|case| case.flows().err()) {
+        writeln!(anstream::stderr().lock(), "hydrophone: peers and ports were not compared: {error:#}")?;
+        exit = Exit::Partial;
+    }
+    Ok(exit)
 }
 
 fn stages(s: &HostStory) -> BTreeSet<Stage> {
@@ -75,7 +80,7 @@ fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
     hosts.sort_by(|x, y| level(y).total_cmp(&level(x)).then(x.cmp(y)));
     hosts.dedup();
     let mut out = String::new();
-    let mut same = 0usize;
+    let (mut same, mut fresh, mut gone) = (0usize, 0usize, 0usize);
     for host in hosts {
         let mut lines = Vec::new();
         match (old.get(&host), new.get(&host)) {
@@ -91,6 +96,14 @@ fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
                     if !ports.is_empty() {
                         lines.push(format!("new ports: {}", named(ports.into_iter())));
                     }
+                    let gone: Vec<&i64> = p.ports.difference(&q.ports).collect();
+                    if !gone.is_empty() {
+                        lines.push(format!("ports no more: {}", named(gone.into_iter())));
+                    }
+                    let gone = p.remotes.difference(&q.remotes).count();
+                    if gone > 0 {
+                        lines.push(format!("peers no more: {gone}"));
+                    }
                 }
             }
             (None, Some(is)) if is.verdict >= Verdict::Suspicious => {
@@ -101,7 +114,14 @@ fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
             (Some(was), None) if was.verdict >= Verdict::Suspicious => {
                 lines.push(format!("gone; it was {}, {:+.1} dB", was.verdict, was.level_db));
             }
-            _ => {}
+            (None, _) => {
+                fresh += 1;
+                continue;
+            }
+            (_, None) => {
+                gone += 1;
+                continue;
+            }
         }
         if lines.is_empty() {
             same += 1;
@@ -112,8 +132,15 @@ fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
             out.push_str(&format!("  {line}\n"));
         }
     }
-    let hosts = if same == 1 { "host" } else { "hosts" };
-    out.push_str(&format!("{same} {hosts}: nothing changed that matters\n"));
+    for (n, what) in [
+        (fresh, "new, and not suspicious"),
+        (gone, "gone, and was not suspicious"),
+        (same, "nothing changed that matters"),
+    ] {
+        if n > 0 {
+            out.push_str(&format!("{n} {}: {what}\n", if n == 1 { "host" } else { "hosts" }));
+        }
+    }
     Ok(out)
 }
 

@@ -29,8 +29,10 @@ struct Slice {
 pub fn carve(args: &Carve) -> Result<Exit, Failure> {
     let case = Case::read(&args.case).map_err(Failure::input)?;
     let story = case.story(args.host).map_err(Failure::usage)?;
+    case.may_write(&args.write).map_err(Failure::usage)?;
     let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
-    let slice = slice(&case, story, args.evidence.as_deref(), others.as_ref())?;
+    let captures = case.captures(args.captures.as_deref()).map_err(Failure::input)?;
+    let slice = slice(&case, &captures, story, args.evidence.as_deref(), others.as_ref())?;
     std::fs::write(&args.write, &slice.bytes)
         .with_context(|| format!("cannot write {}", args.write.display()))
         .map_err(Failure::input)?;
@@ -44,8 +46,10 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
     }
     let case = Case::read(&args.case).map_err(Failure::input)?;
     let story = case.story(args.host).map_err(Failure::usage)?;
+    case.may_write(&args.output).map_err(Failure::usage)?;
     let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
-    let slice = slice(&case, story, None, others.as_ref())?;
+    let captures = case.captures(args.captures.as_deref()).map_err(Failure::input)?;
+    let slice = slice(&case, &captures, story, None, others.as_ref())?;
     let by = export::Reporter { org: args.org.clone(), contact: args.contact.clone() };
     let shown = match &others {
         Some(others) => others.story(&case.capture, story),
@@ -104,16 +108,18 @@ fn told(done: &str, notes: &[String]) -> Result<(), Failure> {
 /// The slice of a case's host that the console hands out.
 pub fn slice_of(
     case: &Case,
+    captures: &[PathBuf],
     story: &HostStory,
     evidence: Option<&str>,
 ) -> anyhow::Result<(Vec<u8>, Vec<String>)> {
-    slice(case, story, evidence, None).map(|s| (s.bytes, s.notes)).map_err(|f| f.error)
+    slice(case, captures, story, evidence, None).map(|s| (s.bytes, s.notes)).map_err(|f| f.error)
 }
 
 /// Cuts the slice: first the flows that the evidence names with all that went between the host and the remotes; if the story is not told
 /// again from them, everything the host said.
 fn slice(
     case: &Case,
+    captures: &[PathBuf],
     story: &HostStory,
     only: Option<&str>,
     others: Option<&Pseudonyms>,
@@ -127,7 +133,6 @@ fn slice(
         );
         return Err(Failure::usage(anyhow::anyhow!(what)));
     }
-    let captures = case.captures().map_err(Failure::input)?;
     let narrow = Wanted::of(
         story.host,
         chosen.iter().flat_map(|e| e.remotes.iter().copied()),
@@ -137,7 +142,7 @@ fn slice(
     let host = others.map_or(story.host, |o| o.ip(story.host));
     let mut best: Option<(Slice, usize)> = None;
     for (wanted, how) in [(narrow, None), (whole, Some("everything that the host said is in it"))] {
-        let (bytes, packets, failures) = cut(&captures, wanted, &chosen, others).map_err(Failure::input)?;
+        let (bytes, packets, failures) = cut(captures, wanted, &chosen, others).map_err(Failure::input)?;
         let mut notes: Vec<String> = failures;
         notes.extend(how.map(str::to_owned));
         let missing = replay(case, host, &bytes, &chosen, others).map_err(Failure::input)?;

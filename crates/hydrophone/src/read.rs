@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capture::Source;
-use case::CaseWriter;
+use case::{Case, CaseWriter};
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunOptions, run_with};
 use report::{CaptureLine, Detail, InputLine, Line, terminal};
@@ -50,6 +50,15 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         intel,
         stop,
     };
+    if let Some(path) = &args.html {
+        if path.as_os_str() == "-" {
+            return Err(Failure::usage(anyhow::anyhow!(
+                "--html needs a file: standard output has the story"
+            )));
+        }
+        case::refuse_inputs(path, args.inputs.iter().cloned()).map_err(Failure::usage)?;
+    }
+    let before = args.output.as_deref().and_then(|dir| Case::read(dir).ok());
     let mut writer = match &args.output {
         Some(dir) => {
             case::check(dir).map_err(Failure::usage)?;
@@ -71,6 +80,15 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&expectations, &outcome));
     let capture = capture_line(&outcome, args.output.is_some());
+    if let Some(before) = before.filter(|b| !b.is_of(&capture)) {
+        let of: Vec<String> = before.capture.inputs.iter().map(|i| report::clean(&i.path)).collect();
+        let mut err = anstream::stderr().lock();
+        let _ = writeln!(
+            err,
+            "hydrophone: this case takes the place of one of {}; notes of that are in triage-before.json",
+            of.join(", ")
+        );
+    }
     if let Some(writer) = writer {
         writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
     }

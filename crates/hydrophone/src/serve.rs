@@ -19,14 +19,18 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
     let by = export::Reporter { org: "unnamed".into(), contact: "nobody@invalid.example".into() };
     let console = Console::new(
         case,
+        args.captures.as_deref(),
         address,
         Box::new(evidence::slice_of),
-        Box::new(move |case, story| {
-            let (slice, notes) = evidence::slice_of(case, story, None)?;
+        Box::new(move |case, captures, story| {
+            let (slice, notes) = evidence::slice_of(case, captures, story, None)?;
             export::bundle(&case.capture, story, &slice, &by, notes)
         }),
     )
     .map_err(Failure::input)?;
+    for warning in console.warnings() {
+        writeln!(anstream::stderr().lock(), "hydrophone: {}", report::clean(warning))?;
+    }
     let mut out = anstream::stdout().lock();
     writeln!(out, "{}", console.url())?;
     out.flush()?;
@@ -36,8 +40,18 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::input)?;
+    // SIGINT and SIGTERM end it alike.
+    let (told, asked) = tokio::sync::oneshot::channel();
+    let told = std::sync::Mutex::new(Some(told));
+    let _ = ctrlc::set_handler(move || {
+        if let Ok(mut told) = told.lock()
+            && let Some(told) = told.take()
+        {
+            let _ = told.send(());
+        }
+    });
     let stop = async {
-        let _ = tokio::signal::ctrl_c().await;
+        let _ = asked.await;
     };
     runtime.block_on(console.serve(listener, stop)).map_err(Failure::input)?;
     Ok(Exit::Done)

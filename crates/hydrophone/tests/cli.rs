@@ -221,6 +221,23 @@ fn hostile_text_does_not_reach_the_terminal() {
 }
 
 #[test]
+fn a_folder_without_captures_and_a_broken_one_in_it_are_no_success() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("README"), "no capture").expect("written");
+    let read = || {
+        let out = hydrophone().args(["read", "-q"]).arg(dir.path()).output().expect("it runs");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (code, err) = read();
+    assert!(code == Some(3) && err.contains("no capture in it"), "{err}");
+    std::fs::copy(sample("kraken-blocked.pcapng"), dir.path().join("a.pcapng")).expect("copied");
+    assert_eq!(read().0, Some(0), "what is called otherwise is passed over");
+    std::fs::write(dir.path().join("b.pcap.gz"), "no capture either").expect("written");
+    let (code, err) = read();
+    assert!(code == Some(3) && err.contains("b.pcap.gz"), "{err}");
+}
+
+#[test]
 fn a_kill_at_any_moment_leaves_the_old_case_or_the_new_one() {
     let dir = tempfile::tempdir().expect("a folder");
     let case = dir.path().join("case");

@@ -114,6 +114,41 @@ fn a_capture_that_is_gone_or_another_is_named() {
     let (code, _, err) = run(&["bundle", utf8(&case), BOT, "-o", utf8(&dir.path().join("b.zip"))]);
     assert!(code == Some(3) && err.contains("c.pcapng is gone"), "{err}");
     assert!(!dir.path().join("b.zip").exists());
+    let moved = dir.path().join("moved");
+    std::fs::create_dir(&moved).expect("a folder");
+    std::fs::copy(sample("kraken-new.pcapng"), moved.join("c.pcapng")).expect("copied");
+    good(&["carve", utf8(&case), BOT, "-w", utf8(&slice), "--captures", utf8(&moved)]);
+}
+
+#[test]
+fn nothing_that_is_read_is_written_over() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = dir.path().join("c.pcapng");
+    std::fs::copy(sample("kraken-blocked.pcapng"), &capture).expect("copied");
+    let case = case_of(dir.path(), &capture);
+    let page = case.join("report.html");
+    for args in [
+        vec!["read", "--quiet", utf8(&capture), "--html", utf8(&capture)],
+        vec!["read", "--quiet", utf8(dir.path()), "--html", utf8(&capture)],
+        vec!["carve", utf8(&case), BOT, "-w", utf8(&capture)],
+        vec!["bundle", utf8(&case), BOT, "-o", utf8(&capture)],
+        vec!["carve", utf8(&case), BOT, "-w", utf8(&page)],
+    ] {
+        let (code, _, err) = run(&args);
+        assert!(code == Some(2) && err.contains("choose another name"), "{args:?}: {err}");
+    }
+    assert_eq!(
+        std::fs::read(&capture).expect("it"),
+        std::fs::read(sample("kraken-blocked.pcapng")).expect("it")
+    );
+    // Another capture in the place of the case: that is said, and its notes are not taken over.
+    std::fs::write(case.join("triage.json"), r#"{"hosts":{}}"#).expect("written");
+    let read = |name: &str| run(&["read", "--quiet", utf8(&sample(name)), "-o", utf8(&case)]).2;
+    assert!(read("kraken-new.pcapng").contains("takes the place of one of"));
+    assert!(case.join("triage-before.json").exists() && !case.join("triage.json").exists());
+    std::fs::write(case.join("triage.json"), r#"{"hosts":{}}"#).expect("written");
+    assert_eq!(read("kraken-new.pcapng"), "");
+    assert!(case.join("triage.json").exists(), "the same capture: notes stay");
 }
 
 #[test]
@@ -216,6 +251,9 @@ fn what_changed_between_two_cases() {
     assert!(good(&["diff", utf8(&old), utf8(&new)]).contains("new ports: "));
     let same = good(&["diff", utf8(&new), utf8(&new)]);
     assert_eq!(same, "2 hosts: nothing changed that matters\n");
+    std::fs::write(old.join("flows.sqlite"), "no database").expect("written");
+    let (code, _, err) = run(&["diff", utf8(&old), utf8(&new)]);
+    assert!(code == Some(3) && err.contains("peers and ports were not compared"), "{err}");
 }
 
 /// What is between the tags is text; everything else is the page.

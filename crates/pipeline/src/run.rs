@@ -173,8 +173,16 @@ pub fn sense(
             }
         }
     }
-    let inputs =
+    let inputs: Vec<Input> =
         set.files().iter().map(|f| Input { path: f.path.display().to_string(), size: f.size }).collect();
+    if interrupted {
+        let n = health.packets;
+        failures.insert(0, format!("interrupted by a signal after {n} packets"));
+    }
+    if inputs.is_empty() {
+        let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
+        failures.push(format!("{}: there is no capture in it", names.join(", ")));
+    }
     Ok(Sensed { inputs, health, notices, failures, interrupted })
 }
 

@@ -177,7 +177,8 @@ pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
     by_file
         .into_iter()
         .filter_map(|(file, numbers)| {
-            let path = &capture.inputs.get(file as usize)?.path;
+            let input = capture.inputs.get(file as usize)?;
+            let path = input.absolute.as_ref().unwrap_or(&input.path);
             let quoted = clean(path).replace('\'', "'\\''");
             Some(format!("tshark -r '{quoted}' -Y 'frame.number in {{{}}}'", numbers.join(",")))
         })

@@ -23,6 +23,8 @@ const HELD_BACK: usize = 20_000;
 const TICK: Duration = Duration::from_secs(1);
 /// A capture shorter than this shows no window of ten minutes, which most behaviours need.
 const SHORTEST: Duration = Duration::from_mins(10);
+/// Flows of a host below which nothing can be said of it (*assumed*).
+const FEWEST_FLOWS: u64 = 3;
 /// Share of a host's TCP flows that may be one-sided, begun before the capture, or cut, before "quiet" cannot be said (*assumed*).
 const BLIND_SHARE: f64 = 0.5;
 /// A step back in packet time beyond this mixes up what came first: the shortest window of a behaviour (*assumed*).
@@ -399,6 +401,14 @@ fn unseen(page: &HostPage, capture: &CaptureFacts) -> Vec<String> {
     let (forgotten, flows) = capture.forgotten;
     if share(forgotten, flows) > FORGOTTEN_SHARE {
         reasons.push(format!("{forgotten} of {flows} flows were forgotten for want of memory"));
+    }
+    if page.flows < FEWEST_FLOWS {
+        let what = if page.flows == 1 { "flow" } else { "flows" };
+        reasons.push(format!(
+            "only {} {what} of it {} seen",
+            page.flows,
+            if page.flows == 1 { "was" } else { "were" }
+        ));
     }
     if share(page.one_sided, page.tcp) > BLIND_SHARE {
         reasons

@@ -151,14 +151,14 @@ pub fn summary(c: &CaptureLine, stories: &[HostStory]) -> String {
     let say = |n: usize, what: &str| format!("{} {what}", human_count(n as u64));
     let rest = match (quiet, unsayable) {
         (0, 0) => String::new(),
-        (q, 0) => format!("; {} can be called quiet", say(q, if q == 1 { "other" } else { "others" })),
+        (q, 0) => format!("; {} can be called quiet", say(q, if q == 1 { "host" } else { "hosts" })),
         (0, u) => format!(
             "; of {} it is not enough to say \"quiet\"",
             say(u, if u == 1 { "other" } else { "others" })
         ),
         (q, u) => format!(
             "; {} can be called quiet, and of {u} it is not enough to say so",
-            say(q, if q == 1 { "other" } else { "others" })
+            say(q, if q == 1 { "host" } else { "hosts" })
         ),
     };
     format!("{first} The capture covers {covers}{partial}{rest}.")
@@ -200,12 +200,21 @@ fn health(c: &CaptureLine) -> Markup {
 pub fn stage_dots(s: &HostStory) -> Markup {
     html! {
         @for stage in Stage::STORY {
-            @let on = s.stages.get(&stage).is_some_and(|x| !x.items.is_empty());
-            span class={ "dot " (stage.name()) @if on { " on" } } title={ (stage) @if !on { ": nothing" } } {
+            @let score = s.stages.get(&stage).filter(|x| !x.items.is_empty());
+            @let on = score.is_some_and(|x| x.db > 0.0) && s.verdict >= Verdict::Suspicious;
+            @let what = score.map_or("nothing".to_owned(), |x| format!("{:+.1} dB", x.db));
+            span class={ "dot " (stage.name()) @if on { " on" } @else if score.is_some() { " faint" } } title={ (stage) ": " (what) } {
                 (stage.name().chars().next().unwrap_or(' ').to_ascii_uppercase())
             }
         }
     }
+}
+
+/// Other findings and roles, each once.
+pub fn also(s: &HostStory) -> String {
+    let findings: BTreeSet<String> = s.findings.iter().map(|f| clean(&f.kind)).collect();
+    let roles = s.roles.iter().map(|r| r.role.to_string());
+    findings.into_iter().chain(roles).collect::<Vec<_>>().join(", ")
 }
 
 /// The verdict as a mark.
@@ -248,7 +257,7 @@ fn rows(hosts: &[&HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> Ma
                             td.mono { @if let Some(to) = link(s) { a href=(to) { (s.host) } } @else { (s.host) } }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
-                            td { (s.findings.iter().map(|f| clean(&f.kind)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(", ")) @for r in &s.roles { " " (r.role) } }
+                            td.also { (also(s)) }
                             td.n { (human_count(s.flows)) }
                         }
                     }
@@ -279,8 +288,8 @@ pub fn host(
                 h2 { (s.host) } (chip(s.verdict)) span.level { (format!("{:+.1} dB", s.level_db)) }
                 span.soft { (called(s)) }
             }
-            p.soft { "With the prior of " (format!("{:+.1}", s.posterior_db - s.level_db)) " dB: " (format!("{:+.1}", s.posterior_db)) " dB to believe."
-                @for (v, at) in s.reached.iter().filter(|r| *r.0 >= Verdict::Suspicious) { " " (v) " since " (moment(*at, days)) "." } }
+            p.soft { "With the prior of " (format!("{:+.1}", s.posterior_db - s.level_db)) " dB: " (format!("{:+.1}", s.posterior_db)) " dB to believe"
+                @for (v, at) in s.reached.iter().filter(|r| *r.0 >= Verdict::Suspicious) { " · " (v) " since " (moment(*at, days)) } }
             @for n in &s.notes { p { (noted(n, days)) } }
             @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (moment(f.since, days)) } }
             h3 { "When" }
