@@ -161,7 +161,7 @@ pub fn describe(e: &Evidence) -> String {
         }
         "spam_run" if e.key == "outcomes" => {
             format!(
-                "{} of {} mail servers refused it at first contact",
+                "{} of the first {} mail servers refused it at first contact",
                 human_count(f.count("failures")),
                 human_count(f.count("first_contacts"))
             )
@@ -173,7 +173,7 @@ pub fn describe(e: &Evidence) -> String {
         ),
         "spam_run" => {
             let mut s = format!(
-                "sent {} messages to {} recipients by {} mail servers in {} networks",
+                "sent at least {} messages to {} recipients by {} mail servers in {} networks",
                 human_count(f.count("messages")),
                 human_count(f.count("recipients")),
                 human_count(f.count("exchangers")),
