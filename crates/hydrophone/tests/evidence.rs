@@ -305,3 +305,28 @@ fn hostile_words_change_nothing_but_text() {
         }
     }
 }
+
+#[test]
+fn ten_thousand_bots_are_a_page_that_can_be_used() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let case = case_of(dir.path(), &sample("kraken-new.pcapng"));
+    let text = std::fs::read_to_string(case.join("case.jsonl")).expect("a case");
+    let mut lines = report::parse_lines(&text).expect("lines").into_iter();
+    let (Some(report::Line::Capture(capture)), Some(report::Line::Host(bot))) = (lines.next(), lines.next())
+    else {
+        panic!("a capture and a host");
+    };
+    let stories: Vec<verdict::HostStory> = (0..10_000u32)
+        .map(|n| verdict::HostStory {
+            host: std::net::Ipv4Addr::from(0x0a00_0001 + n).into(),
+            ..(*bot).clone()
+        })
+        .collect();
+    let page = report::html::html(&capture, &stories);
+    assert_eq!(page.matches("<section class=\"host\"").count(), 200);
+    assert!(page.contains("9,800 more that are suspicious or above"));
+    assert!(page.len() < 16 << 20, "{} bytes", page.len());
+    if let Some(path) = std::env::var_os("HYDROPHONE_LARGE_REPORT") {
+        std::fs::write(path, page).expect("written");
+    }
+}
