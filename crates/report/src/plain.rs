@@ -25,7 +25,8 @@ pub fn clean(text: &str) -> String {
 /// A name that no program turns into a link: `mx.google[.]com`. Addresses stay as they are.
 pub fn defang(name: &str) -> String {
     let name = clean(name);
-    if name.parse::<std::net::IpAddr>().is_ok() {
+    // An address, perhaps with its port behind it.
+    if name.split(' ').next().is_some_and(|n| n.parse::<std::net::IpAddr>().is_ok()) {
         return name;
     }
     match name.rsplit_once('.') {
@@ -86,6 +87,7 @@ mod tests {
         assert_eq!(clean(&"x".repeat(500)).chars().count(), 201);
         assert_eq!(defang("mx.google.com"), "mx.google[.]com");
         assert_eq!(defang("198.51.100.7"), "198.51.100.7");
+        assert_eq!(defang("198.51.100.7 port 80"), "198.51.100.7 port 80");
     }
 
     #[test]
