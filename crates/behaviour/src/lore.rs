@@ -88,9 +88,7 @@ impl Lore {
         if self.expectations.is_empty() {
             return None;
         }
-        let nobody = Called::default();
-        let called = self.hosts.get(evidence.host).map_or(&nobody, |h| &h.called);
-        self.expectations.of(evidence, called).map(Expectation::told)
+        self.expectations.of(evidence, self.called(evidence.host)).map(Expectation::told)
     }
 
     /// Whether anything is declared of any host.
@@ -98,8 +96,9 @@ impl Lore {
         !self.expectations.roles.is_empty()
     }
 
-    fn called(&self, host: IpAddr) -> Called {
-        self.hosts.get(host).map(|h| h.called.clone()).unwrap_or_default()
+    fn called(&self, host: IpAddr) -> &Called {
+        static NOBODY: Called = Called { macs: Vec::new(), names: Vec::new() };
+        self.hosts.get(host).map_or(&NOBODY, |h| &h.called)
     }
 
     /// What is declared of a host at a time.
@@ -107,7 +106,7 @@ impl Lore {
         if !self.declares() {
             return Vec::new();
         }
-        self.expectations.declared(host, &self.called(host), at).collect()
+        self.expectations.declared(host, self.called(host), at).collect()
     }
 
     /// The name of the declaration that does not allow a flow of `host` with a remote, by the responder's port.
@@ -120,7 +119,7 @@ impl Lore {
         at: Timestamp,
     ) -> Option<String> {
         let names = self.names_of(remote, at);
-        let by = self.expectations.forbids(host, &self.called(host), way, (remote, &names), port, at)?;
+        let by = self.expectations.forbids(host, self.called(host), way, (remote, &names), port, at)?;
         Some(by.name.clone())
     }
 

@@ -34,7 +34,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
             n => hash.update(&block[..n]),
         }
     }
-    Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat())
+    Ok(record::hex(&hash.finalize()))
 }
 
 /// Makes sure that `dir` can become a case: it does not exist, is empty, or is a case already.
@@ -104,11 +104,12 @@ impl CaseWriter {
         }
     }
 
-    /// Writes everything else, and puts the case in its place. What people noted in an older one is kept.
+    /// Writes everything else, and puts the case in its place. What people noted in an older one of the same captures is kept; gives the captures
+    /// of one of others, whose notes are set aside.
     ///
     /// # Errors
     /// Something could not be written.
-    pub fn finish(mut self, capture: &CaptureLine, stories: &[HostStory]) -> anyhow::Result<()> {
+    pub fn finish(mut self, capture: &CaptureLine, stories: &[HostStory]) -> anyhow::Result<Vec<String>> {
         if let Some(flows) = self.flows.take() {
             let path = self.fresh.join(FLOWS);
             flows.finish().with_context(|| format!("cannot write {}", path.display()))?;
@@ -135,9 +136,13 @@ impl CaseWriter {
             }
         }
         put(HASHES, &hashes)?;
-        let same = Case::read(&self.dir).is_ok_and(|old| old.is_of(capture));
-        triage::keep(&self.dir, &self.fresh, same);
-        put_in_place(&self.fresh, &self.dir, &self.old)
+        let replaced = match Case::read(&self.dir) {
+            Ok(old) if !old.is_of(capture) => old.capture.inputs.into_iter().map(|i| i.path).collect(),
+            _ => Vec::new(),
+        };
+        triage::keep(&self.dir, &self.fresh, replaced.is_empty());
+        put_in_place(&self.fresh, &self.dir, &self.old)?;
+        Ok(replaced)
     }
 }
 
@@ -214,7 +219,7 @@ impl Case {
     }
 
     /// Whether it was made of the same captures.
-    pub fn is_of(&self, capture: &CaptureLine) -> bool {
+    fn is_of(&self, capture: &CaptureLine) -> bool {
         let hashes = |c: &CaptureLine| c.inputs.iter().map(|i| i.sha256.clone()).collect::<Vec<_>>();
         hashes(&self.capture) == hashes(capture)
     }

@@ -16,7 +16,7 @@ impl Token {
     pub(crate) fn random() -> anyhow::Result<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
-        Ok(Self(bytes.iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()))
+        Ok(Self(record::hex(&bytes)))
     }
 
     pub(crate) fn text(&self) -> &str {

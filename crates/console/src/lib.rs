@@ -164,7 +164,8 @@ impl Console {
         let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
             [""] => Reply::Page(pages::board(self, ask)),
-            ["static", "console.css"] => Reply::Asset("text/css; charset=utf-8", pages::style()),
+            ["static", "report.css"] => Reply::Asset("text/css; charset=utf-8", report::html::STYLE),
+            ["static", "console.css"] => Reply::Asset("text/css; charset=utf-8", include_str!("console.css")),
             ["static", "console.js"] => {
                 Reply::Asset("text/javascript; charset=utf-8", include_str!("console.js"))
             }

@@ -15,11 +15,6 @@ use crate::{Ask, Console, Reply, encoded};
 /// Hosts on a page of the board.
 const ON_PAGE: usize = 100;
 
-/// Report's style and the console's own.
-pub fn style() -> &'static str {
-    concat!(include_str!("../../report/src/html/style.css"), include_str!("console.css"))
-}
-
 /// A whole page: everything around `body`.
 pub fn page(console: &Console, title: &str, body: &Markup) -> String {
     let made = html! {
@@ -29,6 +24,7 @@ pub fn page(console: &Console, title: &str, body: &Markup) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) " · Hydrophone" }
+                link rel="stylesheet" href="/static/report.css";
                 link rel="stylesheet" href="/static/console.css";
                 link rel="icon" href="data:,";
                 script src="/static/console.js" defer {}
@@ -124,7 +120,7 @@ fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String>
         let fired = |stage: &str| s.stages.iter().any(|(st, x)| st.name() == stage && !x.items.is_empty());
         let holds = match word.split_once(':') {
             Some(("verdict", v)) => {
-                if !["infected", "likely", "suspicious", "quiet", "unsayable"].contains(&v) {
+                if !Verdict::ALL.iter().any(|known| known.name() == v) {
                     return Err(format!("no verdict is called {v:?}"));
                 }
                 s.verdict.name() == v
@@ -184,7 +180,8 @@ pub fn board(console: &Console, ask: &Ask) -> String {
         hosts.reverse();
     }
     let n: usize = ask.text("page").parse().unwrap_or(0);
-    let shown: Vec<&HostStory> = hosts.iter().skip(n * ON_PAGE).take(ON_PAGE).copied().collect();
+    let shown: Vec<&HostStory> =
+        hosts.iter().skip(n.saturating_mul(ON_PAGE)).take(ON_PAGE).copied().collect();
     let head = |name: &str, label: &str, class: &str| {
         let flip = if ask.text("sort") == name && descending { "0" } else { "1" };
         html! { th class=(class) aria-sort=[(ask.text("sort") == name).then_some(if descending { "descending" } else { "ascending" })] { a href={ "/?q=" (encoded(search)) "&sort=" (name) "&desc=" (flip) } { (label) } } }

@@ -36,7 +36,7 @@ struct Manifest {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
+    record::hex(&Sha256::digest(bytes))
 }
 
 /// Makes a bundle: the packets, the report, the story as JSON, STIX, XARF, a mail, indicators, and a manifest with the hash of each. The same

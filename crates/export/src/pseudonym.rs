@@ -170,21 +170,30 @@ impl Pseudonyms {
         out
     }
 
-    /// An address, perhaps with a point or colon behind it.
+    /// An address, perhaps with points or colons around it, or an IPv4 address among numbers between colons, as before a port.
     fn token(&self, token: &str) -> String {
-        let bare = token.trim_end_matches(['.', ':']);
-        if let Ok(ip) = bare.parse::<IpAddr>() {
-            return format!("{}{}", self.ip(ip), &token[bare.len()..]);
+        let bare = token.trim_matches(['.', ':']);
+        // "::1" begins with colons of its own.
+        if let Ok(ip) = token.parse::<IpAddr>() {
+            return self.ip(ip).to_string();
         }
-        let pairs: Vec<Option<u8>> =
-            bare.split(':').map(|p| (p.len() == 2).then(|| u8::from_str_radix(p, 16).ok())?).collect();
-        match pairs.into_iter().collect::<Option<Vec<u8>>>().and_then(|p| <[u8; 6]>::try_from(p).ok()) {
-            Some(mac) => {
-                let made: Vec<String> = self.mac(mac).iter().map(|b| format!("{b:02x}")).collect();
-                format!("{}{}", made.join(":"), &token[bare.len()..])
-            }
-            None => token.to_owned(),
+        let made = self.bare(bare).unwrap_or_else(|| {
+            let parts = bare.split(':').map(|p| self.bare(p).unwrap_or_else(|| p.to_owned()));
+            parts.collect::<Vec<_>>().join(":")
+        });
+        let from = token.find(bare).unwrap_or(0);
+        format!("{}{made}{}", &token[..from], &token[from + bare.len()..])
+    }
+
+    /// The other form of an IP or Ethernet address, if it is one.
+    fn bare(&self, text: &str) -> Option<String> {
+        if let Ok(ip) = text.parse::<IpAddr>() {
+            return Some(self.ip(ip).to_string());
         }
+        let pairs = text.split(':').map(|p| (p.len() == 2).then(|| u8::from_str_radix(p, 16).ok())?);
+        let mac = <[u8; 6]>::try_from(pairs.collect::<Option<Vec<u8>>>()?).ok()?;
+        let made: Vec<String> = self.mac(mac).iter().map(|b| format!("{b:02x}")).collect();
+        Some(made.join(":"))
     }
 
     fn value(&self, value: &mut Value) {
@@ -470,6 +479,12 @@ mod tests {
         assert!(text.starts_with(&format!("{other}: ")), "{text}");
         assert!(!text.to_lowercase().contains("pc-03") && !text.contains("02:00:0a:00:00:01"), "{text}");
         assert!(text.contains("198.51.100.7") && text.ends_with("at 10:22:43."), "{text}");
+        let text = p.text("calls 10.1.2.3:80 every 60 s, ip:10.1.2.3, [fd00::1]:443, ::1, 2:104");
+        assert!(
+            !text.contains("10.1.2.3") && !text.contains("fd00::1") && text.contains(&format!("{other}:80")),
+            "{text}"
+        );
+        assert!(text.ends_with("::1, 2:104"), "{text}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
-use case::{Case, Span};
+use case::{Case, Flows, Span};
 use record::{FactValue, Stage};
 use verdict::{HostStory, Verdict};
 
@@ -18,14 +18,14 @@ const CADENCE: f64 = 1.25;
 
 pub fn run(before: &Path, after: &Path) -> Result<Exit, Failure> {
     let (a, b) = (Case::read(before).map_err(Failure::input)?, Case::read(after).map_err(Failure::input)?);
-    let text = diff(&a, &b)?;
+    let flows = a.flows().and_then(|before| Ok((before, b.flows()?)));
+    let text = diff(&a, &b, flows.as_ref().ok())?;
     anstream::stdout().lock().write_all(text.as_bytes())?;
-    let mut exit = Exit::Done;
-    for error in [&a, &b].into_iter().filter_map(|case| case.flows().err()) {
+    if let Err(error) = flows {
         writeln!(anstream::stderr().lock(), "hydrophone: peers and ports were not compared: {error:#}")?;
-        exit = Exit::Partial;
+        return Ok(Exit::Partial);
     }
-    Ok(exit)
+    Ok(Exit::Done)
 }
 
 fn stages(s: &HostStory) -> BTreeSet<Stage> {
@@ -53,12 +53,11 @@ struct Peers {
     ports: BTreeSet<i64>,
 }
 
-/// By all its flows; nothing where a case has none.
-fn peers(case: &Case, host: IpAddr) -> Result<Option<Peers>, Failure> {
-    let Ok(flows) = case.flows() else { return Ok(None) };
+/// By all its flows.
+fn peers(flows: &Flows, host: IpAddr) -> Result<Peers, Failure> {
     let peers = flows.peers(host, Span::ALL, 100_000).map_err(Failure::input)?;
     let ports = flows.ports(host).map_err(Failure::input)?;
-    Ok(Some(Peers { remotes: peers.into_iter().map(|p| p.remote).collect(), ports }))
+    Ok(Peers { remotes: peers.into_iter().map(|p| p.remote).collect(), ports })
 }
 
 fn named<T: ToString>(all: impl Iterator<Item = T>) -> String {
@@ -68,8 +67,8 @@ fn named<T: ToString>(all: impl Iterator<Item = T>) -> String {
     format!("{}{more}", all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
 }
 
-/// Hosts whose verdict, stages, peers, ports or cadence changed, strongest first.
-fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
+/// Hosts whose verdict, stages, peers, ports or cadence changed, strongest first; peers and ports only where both cases have flows.
+fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Failure> {
     let old: BTreeMap<IpAddr, &HostStory> = a.stories.iter().map(|s| (s.host, s)).collect();
     let new: BTreeMap<IpAddr, &HostStory> = b.stories.iter().map(|s| (s.host, s)).collect();
     let mut hosts: Vec<IpAddr> = old.keys().chain(new.keys()).copied().collect();
@@ -87,7 +86,8 @@ fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
             (Some(was), Some(is)) => {
                 changed(&mut lines, was, is);
                 let telling = was.verdict.max(is.verdict) >= Verdict::Suspicious || !lines.is_empty();
-                if telling && let (Some(p), Some(q)) = (peers(a, host)?, peers(b, host)?) {
+                if telling && let Some((before, after)) = flows {
+                    let (p, q) = (peers(before, host)?, peers(after, host)?);
                     let remotes: Vec<&String> = q.remotes.difference(&p.remotes).collect();
                     if !remotes.is_empty() {
                         lines.push(format!("new peers: {}", named(remotes.into_iter())));
@@ -96,13 +96,13 @@ fn diff(a: &Case, b: &Case) -> Result<String, Failure> {
                     if !ports.is_empty() {
                         lines.push(format!("new ports: {}", named(ports.into_iter())));
                     }
-                    let gone: Vec<&i64> = p.ports.difference(&q.ports).collect();
-                    if !gone.is_empty() {
-                        lines.push(format!("ports no more: {}", named(gone.into_iter())));
+                    let lost: Vec<&i64> = p.ports.difference(&q.ports).collect();
+                    if !lost.is_empty() {
+                        lines.push(format!("ports no more: {}", named(lost.into_iter())));
                     }
-                    let gone = p.remotes.difference(&q.remotes).count();
-                    if gone > 0 {
-                        lines.push(format!("peers no more: {gone}"));
+                    let lost = p.remotes.difference(&q.remotes).count();
+                    if lost > 0 {
+                        lines.push(format!("peers no more: {lost}"));
                     }
                 }
             }

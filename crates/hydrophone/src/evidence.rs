@@ -124,8 +124,12 @@ fn slice(
     only: Option<&str>,
     others: Option<&Pseudonyms>,
 ) -> Result<Slice, Failure> {
-    let chosen: Vec<&Evidence> =
-        story.evidence.iter().map(|e| &e.evidence).filter(|e| only.is_none_or(|id| e.id() == id)).collect();
+    // What is written of the story, under other names if there are any; evidence stands at the same places.
+    let other = others.map(|o| o.story(&case.capture, story)).transpose().map_err(Failure::input)?;
+    let shown = other.as_ref().map_or(story, |(_, story)| story);
+    let pairs = story.evidence.iter().zip(&shown.evidence).map(|(e, o)| (&e.evidence, &o.evidence));
+    let (chosen, told): (Vec<&Evidence>, Vec<&Evidence>) =
+        pairs.filter(|(e, _)| only.is_none_or(|id| e.id() == id)).unzip();
     if chosen.is_empty() {
         let what = only.map_or_else(
             || format!("{} did nothing that could be proved", story.host),
@@ -139,13 +143,12 @@ fn slice(
         chosen.iter().flat_map(|e| e.flows.iter().copied()),
     );
     let whole = narrow.clone().whole();
-    let host = others.map_or(story.host, |o| o.ip(story.host));
     let mut best: Option<(Slice, usize)> = None;
     for (wanted, how) in [(narrow, None), (whole, Some("everything that the host said is in it"))] {
-        let (bytes, packets, failures) = cut(captures, wanted, &chosen, others).map_err(Failure::input)?;
+        let (bytes, packets, failures) = cut(captures, wanted, &told, others).map_err(Failure::input)?;
         let mut notes: Vec<String> = failures;
         notes.extend(how.map(str::to_owned));
-        let missing = replay(case, host, &bytes, &chosen, others).map_err(Failure::input)?;
+        let missing = replay(case, shown.host, &bytes, &told, only.is_some()).map_err(Failure::input)?;
         let count = missing.len();
         if missing.is_empty() {
             notes.push("told again from these packets alone, the evidence is the same".to_owned());
@@ -169,15 +172,14 @@ fn slice(
 fn cut(
     captures: &[PathBuf],
     mut wanted: Wanted,
-    chosen: &[&Evidence],
+    told: &[&Evidence],
     others: Option<&Pseudonyms>,
 ) -> anyhow::Result<(Vec<u8>, u64, Vec<String>)> {
     let mut comments: BTreeMap<PacketId, String> = BTreeMap::new();
-    for e in chosen {
+    for e in told {
         for p in &e.packets {
             let comment = comments.entry(*p).or_default();
             let text = format!("{} {} {}: {}", e.id(), e.stage, e.behaviour, describe(e));
-            let text = others.map_or(text.clone(), |o| o.text(&text));
             if !comment.contains(&text) {
                 if !comment.is_empty() {
                     comment.push('\n');
@@ -222,6 +224,10 @@ fn cut(
     if let Some(e) = failed {
         return Err(e.into());
     }
+    if others.is_some() && !failures.is_empty() {
+        // Where captures lie is not for others.
+        failures = vec!["not every capture could be read to its end".to_owned()];
+    }
     failures.extend(
         left_out
             .iter()
@@ -236,8 +242,8 @@ fn replay(
     case: &Case,
     host: IpAddr,
     bytes: &[u8],
-    chosen: &[&Evidence],
-    others: Option<&Pseudonyms>,
+    told: &[&Evidence],
+    one_piece: bool,
 ) -> anyhow::Result<Vec<String>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("slice.pcapng");
@@ -253,12 +259,12 @@ fn replay(
         .flat_map(|s| s.evidence.iter().map(|e| &e.evidence).chain(&s.suppressed))
         .map(|e| (e.behaviour.to_string(), e.key.to_string()))
         .collect();
-    let mut missing: Vec<String> = chosen
+    let mut missing: Vec<String> = told
         .iter()
         // How others lie in time is no packet's matter where only one piece is cut out; a list is the user's.
-        .filter(|e| chosen.len() > 1 || !matches!(e.stage, Stage::Cycle | Stage::Order))
+        .filter(|e| !(one_piece && matches!(e.stage, Stage::Cycle | Stage::Order)))
         .filter(|e| !matches!(e.behaviour.as_ref(), "known_indicator" | "role_deviation"))
-        .map(|e| (e.behaviour.to_string(), others.map_or_else(|| e.key.to_string(), |o| o.text(&e.key))))
+        .map(|e| (e.behaviour.to_string(), e.key.to_string()))
         .filter(|e| !again.contains(e))
         .map(|(behaviour, key)| format!("{behaviour}/{}", report::clean(&key)))
         .collect();

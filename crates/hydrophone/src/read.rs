@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use capture::Source;
-use case::{Case, CaseWriter};
+use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunOptions, run_with};
 use report::{CaptureLine, Detail, InputLine, Line, terminal};
@@ -58,7 +58,6 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         }
         case::refuse_inputs(path, args.inputs.iter().cloned()).map_err(Failure::usage)?;
     }
-    let before = args.output.as_deref().and_then(|dir| Case::read(dir).ok());
     let mut writer = match &args.output {
         Some(dir) => {
             case::check(dir).map_err(Failure::usage)?;
@@ -80,17 +79,17 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&expectations, &outcome));
     let capture = capture_line(&outcome, args.output.is_some());
-    if let Some(before) = before.filter(|b| !b.is_of(&capture)) {
-        let of: Vec<String> = before.capture.inputs.iter().map(|i| report::clean(&i.path)).collect();
-        let mut err = anstream::stderr().lock();
-        let _ = writeln!(
-            err,
-            "hydrophone: this case takes the place of one of {}; notes of that are in triage-before.json",
-            of.join(", ")
-        );
-    }
     if let Some(writer) = writer {
-        writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
+        let replaced = writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
+        if !replaced.is_empty() {
+            let of: Vec<String> = replaced.iter().map(|p| report::clean(p)).collect();
+            let mut err = anstream::stderr().lock();
+            let _ = writeln!(
+                err,
+                "hydrophone: this case takes the place of one of {}; notes of that are in triage-before.json",
+                of.join(", ")
+            );
+        }
     }
     if let Some(path) = &args.html {
         let page = report::html::html(&capture, &outcome.stories);

@@ -167,7 +167,7 @@ impl Evidence {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
-        hash.finalize().iter().take(5).map(|b| format!("{b:02x}")).collect::<Vec<_>>().concat()
+        crate::hex(&hash.finalize()[..5])
     }
 }
 

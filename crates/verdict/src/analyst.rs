@@ -301,8 +301,8 @@ impl Desk {
         }
         for mut evidence in self.fresh.drain(..) {
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
-            let roles = roles(&self.roles, &self.lore, &self.chronicle, evidence.host, evidence.ts);
             let first = self.book.first(evidence.host).or(self.first).unwrap_or(evidence.ts);
+            let roles = roles(&self.roles, &self.lore, &self.chronicle, evidence.host, (first, evidence.ts));
             self.ledgers.entry(evidence.host).or_default().add(evidence, first, &roles);
         }
     }
@@ -312,7 +312,7 @@ impl Desk {
         let empty = Ledger::default();
         let ledger = self.ledgers.get(&host).unwrap_or(&empty);
         let now = page.last.unwrap_or(Timestamp::MIN);
-        let roles = roles(&self.roles, &self.lore, &self.chronicle, host, now);
+        let roles = roles(&self.roles, &self.lore, &self.chronicle, host, (page.first.unwrap_or(now), now));
         let best = ledger.best();
         let evidence = ledger.evidence(&roles);
         let unseen = unseen(&page, capture);
@@ -357,8 +357,14 @@ impl Desk {
 }
 
 /// The roles that may excuse, learned and declared: who is commanded by somebody is not taken for a mail server because
-/// others take its mail, unless somebody declared it one.
-fn roles(learned: &Roles, lore: &Lore, chronicle: &Chronicle, host: IpAddr, at: Timestamp) -> Vec<RoleSeen> {
+/// others take its mail, unless somebody declared it one: that holds from the host's first packet on.
+fn roles(
+    learned: &Roles,
+    lore: &Lore,
+    chronicle: &Chronicle,
+    host: IpAddr,
+    (first, at): (Timestamp, Timestamp),
+) -> Vec<RoleSeen> {
     let mut roles = learned.roles(host);
     let mut stages = chronicle.stages(host).into_iter().map(|s| s.0);
     if stages.any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
@@ -367,7 +373,7 @@ fn roles(learned: &Roles, lore: &Lore, chronicle: &Chronicle, host: IpAddr, at: 
     for declaration in lore.declared(host, at) {
         if let Some(role) = declaration.role.as_deref().and_then(Role::named) {
             roles.retain(|r| r.role != role);
-            roles.push(RoleSeen { role, since: at, because: declaration.told() });
+            roles.push(RoleSeen { role, since: first, because: declaration.told() });
         }
     }
     roles

@@ -29,6 +29,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, weakest first.
+    pub const ALL: [Self; 5] = [Self::Unsayable, Self::Quiet, Self::Suspicious, Self::Likely, Self::Infected];
+
     /// The name in records.
     pub const fn name(self) -> &'static str {
         match self {
