@@ -8,7 +8,8 @@
 //! An HTTP request or a TLS handshake to a host whose only business is to echo the caller's address, by a shipped list. It counts
 //! more when the program claims to be a browser without sending what browsers send, or says nothing about itself.
 //! A browser that names the page that sent it does not count. It counts most (*then_reported*) when something that looks like control
-//! (`http_control`, `tls_control`, `raw_control`, `irc_control`) begins within five minutes after the question.
+//! (`http_control`, `tls_control`, `raw_control`, `irc_control`) begins within five minutes after the question, or began at most a minute
+//! before it: some call home first and ask for what they are to report while the line stands.
 //!
 //! ## What else looks like this
 //! Dynamic-DNS clients, routers, torrent clients, games, administrators' scripts, people.
@@ -17,7 +18,7 @@
 //! Services that are not on the list; STUN; asking the controller itself.
 //!
 //! ## Options
-//! `report` (5m).
+//! `report` (5m), `called` (1m).
 //!
 //! ## References
 //! ATT&CK T1016; E. Cooke et al., "The Zombie Roundup", SRUTI 2005.
@@ -44,11 +45,14 @@ pub struct Settings {
     /// How soon after its question a host reports home (*assumed*).
     #[serde(with = "humantime_serde")]
     pub report: Duration,
+    /// How long before its question a host may have called home (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub called: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { report: Duration::from_mins(5) }
+        Self { report: Duration::from_mins(5), called: Duration::from_mins(1) }
     }
 }
 
@@ -130,10 +134,10 @@ impl Detector for Watcher {
     }
 
     fn tick(&mut self, scene: &mut Scene<'_>) {
-        let window = self.settings.report;
+        let (window, before) = (self.settings.report, self.settings.called);
         let mut over = Vec::new();
         for (host, asked) in &mut self.waiting {
-            let soon = |start: Timestamp| start >= asked.ts && start.since(asked.ts) <= window;
+            let soon = |start: Timestamp| start.since(asked.ts) <= window && asked.ts.since(start) <= before;
             let reported =
                 REPORTS.iter().any(|b| scene.chronicle.events(*host, b).any(|(start, _)| soon(start)));
             if reported {
@@ -200,6 +204,15 @@ mod tests {
         };
         assert_eq!(grades(310.0), ["asked", "then_reported"], "five minutes after");
         assert_eq!(grades(311.0), ["asked"]);
-        assert_eq!(grades(9.0), ["asked"], "it had begun before");
+        let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+        b.fired(record::Stage::Command, "tls_control", 60.0, 61.0);
+        b.feed(tls(120.0, REMOTE, "api.ipify.org"), 121.0);
+        b.tick(122.0);
+        assert_eq!(b.grades(), ["asked", "then_reported"], "while the line stands");
+        let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+        b.fired(record::Stage::Command, "tls_control", 59.0, 61.0);
+        b.feed(tls(120.0, REMOTE, "api.ipify.org"), 121.0);
+        b.tick(122.0);
+        assert_eq!(b.grades(), ["asked"], "it had begun long before");
     }
 }

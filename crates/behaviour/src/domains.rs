@@ -78,6 +78,10 @@ list!(
     is_address_echo, "address_echo.txt"
 );
 list!(
+    /// Whether a name is one that programs, not persons, hand things to.
+    is_drop_service, "drop_services.txt"
+);
+list!(
     /// Whether a name is one from which widespread programs fetch their own updates.
     is_software_update, "software_updates.txt"
 );

@@ -8,30 +8,32 @@
 //! *mail*: a message handed in with a password in clear, to a submission port (587, 465, 2525) or 25 elsewhere, under a host name
 //! without a dot, by a host that never collected mail (POP3 or IMAP); *ftp*: an FTP session elsewhere, and within it a connection to the same server
 //! in which only this host sent, at least 100 bytes; *upload*: a POST of a false browser or nameless program of at least 2 kB of
-//! which the reply is smaller than a quarter. *to_controller* is added to an upload to a remote that is part of what fired as command or update, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//! which the reply is smaller than a quarter; or, to a remote that is part of what fired as command or update, such a POST of whomever, or a connection of TLS or an unknown
+//! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a service that
+//! programs, not persons, hand things to (a drop box, a chat service's interface for bots), by a shipped list. *to_controller* is added to an upload to such a remote, *several_remotes* when such uploads went to at least two of them, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
 //!
 //! ## What else looks like this
 //! Mail programs and scripts, scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
 //!
 //! ## Blind spots
-//! TLS; chat services' interfaces; slow drips.
+//! TLS to where nothing else is odd; services that people use as well; slow drips.
 //!
 //! ## Options
-//! `window` (10m), `file` (100), `upload` (2000).
+//! `window` (10m), `file` (100), `upload` (2000), `hidden` (20000).
 //!
 //! ## References
 //! ATT&CK T1048.003, T1041, T1071.003; RFC 4954 §4 (clients should not log in without TLS).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, FlowId, Http, PacketId, Record, Service, Smtp, Timestamp, Transport};
+use record::{Conn, ConnPhase, FlowId, Http, PacketId, Record, Service, Smtp, Timestamp, Tls, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -47,11 +49,13 @@ pub struct Settings {
     pub file: u64,
     /// Bytes of an upload (*assumed*).
     pub upload: u64,
+    /// Bytes of an upload of which nothing can be read (*assumed*: the size of a module, KRAKEN §5).
+    pub hidden: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { window: Duration::from_mins(10), file: 100, upload: 2000 }
+        Self { window: Duration::from_mins(10), file: 100, upload: 2000, hidden: 20_000 }
     }
 }
 
@@ -62,6 +66,8 @@ struct Host {
     servers: BTreeMap<IpAddr, Timestamp>,
     /// Connections in which only this host sent, to whom FTP may follow.
     sent: Vec<(IpAddr, Timestamp, u64, FlowId, PacketId)>,
+    /// Controllers to which much was sent.
+    controllers: BTreeSet<IpAddr>,
 }
 
 /// The detector.
@@ -88,7 +94,7 @@ impl Watcher {
         Self { settings, hosts: HostTable::new(hosts) }
     }
 
-    fn fire(&self, sent: Sent<'_>, scene: &mut Scene<'_>) {
+    fn fire(&mut self, sent: Sent<'_>, scene: &mut Scene<'_>) {
         let window = self.settings.window;
         let echo = scene
             .chronicle
@@ -97,6 +103,13 @@ impl Watcher {
         let mut grades = vec![(sent.grade, 1)];
         if sent.grade == "upload" && scene.chronicle.commands(sent.host, sent.remote) {
             grades.push(("to_controller", 1));
+            let controllers = &mut self.hosts.of(sent.host, scene.now).controllers;
+            if controllers.len() < MAX_SERVERS {
+                controllers.insert(sent.remote);
+            }
+            if controllers.len() > 1 {
+                grades.push(("several_remotes", 1));
+            }
         }
         if echo {
             grades.push(("after_echo", 1));
@@ -146,8 +159,9 @@ impl Watcher {
 
     fn upload(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
+        let commanded = || scene.chronicle.commands(host, h.tuple.resp.ip);
         if h.method == "POST"
-            && machine
+            && (machine || commanded())
             && !requests::is_housekeeping(h)
             && h.request.len >= self.settings.upload
             && h.response.len * 4 < h.request.len
@@ -167,8 +181,54 @@ impl Watcher {
         }
     }
 
+    /// A connection of which nothing can be read, in which much went out to a controller.
+    fn hidden(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let remote = c.tuple.resp.ip;
+        if c.bytes[0] < self.settings.hidden
+            || c.bytes[1] * 4 >= c.bytes[0]
+            || !scene.chronicle.commands(host, remote)
+        {
+            return;
+        }
+        let sent = Sent {
+            host,
+            remote,
+            grade: "upload",
+            ts: c.ts,
+            bytes: c.bytes[0],
+            least: self.settings.hidden,
+            flow: c.flow,
+            packets: &c.key_packets,
+            what: format!(
+                "{} to port {}",
+                if c.service == Service::Tls { "TLS" } else { "an unknown protocol" },
+                c.tuple.resp.port
+            ),
+        };
+        self.fire(sent, scene);
+    }
+
+    fn dropped(&mut self, host: IpAddr, t: &Tls, scene: &mut Scene<'_>) {
+        let Some(name) = t.sni.as_deref().filter(|n| domains::is_drop_service(n)) else { return };
+        let sent = Sent {
+            host,
+            remote: t.tuple.resp.ip,
+            grade: "drop",
+            ts: t.ts,
+            bytes: 1,
+            least: 1,
+            flow: t.flow,
+            packets: &t.packets,
+            what: format!("TLS with {name}"),
+        };
+        self.fire(sent, scene);
+    }
+
     fn conn(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let remote = c.tuple.resp.ip;
+        if c.phase == ConnPhase::Closed && matches!(c.service, Service::Tls | Service::Opaque) {
+            self.hidden(host, c, scene);
+        }
         match c.service {
             Service::Pop3 | Service::Imap => self.hosts.of(host, scene.now).collects_mail = true,
             Service::Ftp if c.bytes[1] > 0 => {
@@ -202,7 +262,7 @@ impl Watcher {
     }
 
     fn file(
-        &self,
+        &mut self,
         host: IpAddr,
         remote: IpAddr,
         (ts, bytes, flow, packet): (Timestamp, u64, FlowId, PacketId),
@@ -225,7 +285,7 @@ impl Watcher {
 
 impl Detector for Watcher {
     fn wants(&self) -> Wants {
-        Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::OTHER).and(Wants::OUTBOUND)
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::TLS).and(Wants::OTHER).and(Wants::OUTBOUND)
     }
 
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
@@ -233,6 +293,7 @@ impl Detector for Watcher {
         match record {
             Record::Smtp(s) => self.mail(host, s, scene),
             Record::Http(h) => self.upload(host, h, scene),
+            Record::Tls(t) => self.dropped(host, t, scene),
             Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(host, c, scene),
             _ => {}
         }
@@ -310,6 +371,44 @@ mod tests {
         assert_eq!(run(100, 0), ["ftp"]);
         assert!(run(99, 0).is_empty());
         assert!(run(0, 9000).is_empty(), "a download");
+    }
+
+    #[test]
+    fn what_is_handed_to_a_drop_box() {
+        let run = |name: &str, echo| {
+            let mut b = bench(echo);
+            b.feed(tls(10.0, REMOTE, name), 12.0);
+            b.grades()
+        };
+        assert_eq!(run("api.telegram.org", true), ["drop", "after_echo"]);
+        assert_eq!(run("transfer.sh", false), ["drop"]);
+        assert!(run("web.telegram.org", true).is_empty(), "a person's");
+    }
+
+    #[test]
+    fn what_goes_to_a_controller_in_secret() {
+        let run = |sent: u64, received: u64, commanded: bool| {
+            let mut b = bench(false);
+            if commanded {
+                b.fired_with(Stage::Command, "tls_control", 5.0, 5.0, &[REMOTE]);
+            }
+            let mut c = conn(10.0, Transport::Tcp, REMOTE, 7084);
+            (c.service, c.bytes) = (Service::Tls, [sent, received]);
+            b.feed(record(c), 14.0);
+            b.grades()
+        };
+        assert_eq!(run(20_000, 4_999, true), ["upload", "to_controller"]);
+        let mut b = bench(false);
+        for (i, remote) in ["198.51.100.1", "198.51.100.2"].into_iter().enumerate() {
+            b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[remote]);
+            let mut c = conn(10.0, Transport::Tcp, remote, 7084);
+            (c.service, c.bytes) = (Service::Tls, [30_000, 100]);
+            b.feed(record(c), 14.0 + i as f64);
+        }
+        assert_eq!(b.grades(), ["upload", "to_controller", "several_remotes"]);
+        assert!(run(20_000, 5_000, true).is_empty(), "a conversation");
+        assert!(run(19_999, 100, true).is_empty());
+        assert!(run(20_000, 100, false).is_empty());
     }
 
     #[test]

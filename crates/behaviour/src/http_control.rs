@@ -15,9 +15,10 @@
 //! interface by its type; *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
 //! false browser or nameless program; *body_in_get*, a GET with a body of at least 16 bytes; *opaque_page*, a reply of at
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
-//! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
+//! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query, or path without one, holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
 //! holds none; an opaque body sent; a body that no form makes (`Content-Type` missing or of octets); a `Referer` to what was
-//! never fetched; at least 3 such requests; a dynamic-DNS name; at least 5 domains; at least two remotes; a false browser that claims another Windows than
+//! never fetched; at least 3 such requests (for one path, unless one was a *gate*); at least 3 that were refused (status 400 and above) and made again all the same (*unmoved*); a
+//! query that holds an Ethernet address or a GUID (*names_itself*); a dynamic-DNS name; a name that looks drawn at random; at least 5 domains; at least two remotes; a false browser that claims another Windows than
 //! the system's own certificate checks do, or another system than it claimed before.
 //!
 //! ## What else looks like this
@@ -43,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
 use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::{Detector, Fire, Scene, Wants, bigrams, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -90,6 +91,8 @@ struct Remote {
     no_page: u64,
     coded: u64,
     tells_a_mac: u64,
+    tells_a_guid: bool,
+    refused: usize,
     wrong_system: bool,
     unfetched_referer: u64,
     paths: BTreeMap<String, usize>,
@@ -194,6 +197,8 @@ impl Watcher {
             remote.tells_a_mac += 1;
             counts = true;
         }
+        remote.tells_a_guid |= machine && requests::tells_a_guid(&h.path);
+        remote.refused += usize::from(machine && counts && h.status.is_some_and(|s| s >= 400));
         if made == Maker::FalseBrowser
             && let Some(system) = h.user_agent.as_deref().and_then(requests::system_of)
         {
@@ -263,8 +268,11 @@ impl Watcher {
         add(remote.wrong_system, "wrong_system");
         add(remote.unfetched_referer > 0, "unfetched_referer");
         let often = if base == "calls" { 2 * self.settings.calls } else { self.settings.calls };
-        add(calls >= often, "repeated");
-        add(remote.tells_a_mac > 0 && base != "tells_a_mac", "names_itself");
+        let talks = remote.gate > 0 && remote.requests >= self.settings.calls as u64;
+        add(talks || calls >= often, "repeated");
+        add(remote.refused >= self.settings.calls, "unmoved");
+        add((remote.tells_a_mac > 0 && base != "tells_a_mac") || remote.tells_a_guid, "names_itself");
+        add(!dynamic && domains::chosen_label(name).is_some_and(bigrams::is_drawn), "generated_name");
         add(many_names && base != "same_path_many_names", "many_names");
         add(most_names >= self.settings.names + 2, "five_names");
         add(state.fired.iter().any(|f| f != name), "several_remotes");
@@ -404,6 +412,52 @@ mod tests {
         program.user_agent = Some("okhttp/3.10".into());
         assert!(run(vec![program]).is_empty());
         assert!(run(vec![post(10.0, "update.googleapis.com", "/service/update2")]).is_empty());
+    }
+
+    #[test]
+    fn who_goes_on_when_refused() {
+        let refused = |n: usize| {
+            run((0..n)
+                .map(|i| {
+                    let mut h = post(10.0 + i as f64, "example.com", "/pin.php");
+                    h.status = Some(404);
+                    h
+                })
+                .collect())
+        };
+        assert_eq!(refused(2), ["gate"]);
+        assert_eq!(refused(3), ["gate", "repeated", "unmoved"]);
+    }
+
+    #[test]
+    fn three_requests_around_a_gate() {
+        let get = |t: f64, path: &str| {
+            let mut h = http(t, REMOTE, "GET", Some("example.com"), path);
+            h.user_agent = Some(FALSE.into());
+            h.status = Some(404);
+            h
+        };
+        let all = vec![get(10.0, "/a"), get(11.0, "/b"), post(12.0, "example.com", "/c")];
+        assert_eq!(run(all), ["gate", "repeated"]);
+    }
+
+    #[test]
+    fn a_drawn_name_and_a_name_for_itself() {
+        assert_eq!(run(vec![post(10.0, "db54a845.top", "/a")]), ["gate", "generated_name"]);
+        let told = post(10.0, "example.com", "/a?mi=747f3d96%2D68a7%2D43f1%2D8cbe%2De8d6dadd0358&b=64");
+        assert_eq!(run(vec![told]), ["gate", "names_itself"]);
+    }
+
+    #[test]
+    fn a_code_that_looks_like_folders() {
+        let code = "Ba7/Xq2dF/".repeat(15);
+        let get = |t: f64, i: u32| {
+            let mut h = http(t, REMOTE, "GET", Some("example.com"), &format!("/images/{code}{i}.avi"));
+            h.user_agent = Some(FALSE.into());
+            h
+        };
+        assert!(run(vec![get(10.0, 1)]).is_empty());
+        assert_eq!(run(vec![get(10.0, 1), get(20.0, 2)]), ["coded_query"]);
     }
 
     #[test]

@@ -36,8 +36,8 @@ use crate::{Detector, Fire, Scene, Wants};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
-/// What bots are told, as their published sources spell it (SDBot, Agobot, Kaiten, Gafgyt, PerlBot, Athena).
-const ORDERS: [&str; 50] = [
+/// What bots are told, as their published sources spell it (SDBot, rBot, Agobot, Kaiten, Gafgyt, PerlBot, Athena).
+const ORDERS: [&str; 56] = [
     "ddos",
     "udp",
     "udpflood",
@@ -88,6 +88,12 @@ const ORDERS: [&str; 50] = [
     "die",
     "sysinfo",
     "netinfo",
+    "msn",
+    "aim",
+    "usb",
+    "torrent",
+    "pstore",
+    "ftpscan",
 ];
 /// Where IRC lives (RFC 1459 and the networks' own documentation).
 const USUAL_PORTS: [u16; 16] =

@@ -7,21 +7,22 @@
 //!
 //! ## How it decides
 //! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
-//! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
+//! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
 //! 20 kB that begin as nothing known, under a type of text, or without any for a nameless program. Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
 //! browser, a nameless program or a fetching tool, without `Referer`), when it came from an address instead of a name, under a type or a name
 //! that says something else (*disguised*) or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
-//! names were tried in vain within a minute (*sources_tried*).
+//! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
+//! least 3 names, each asked when the one before had failed, gave nothing within a minute, not even a handshake.
 //!
 //! ## What else looks like this
 //! Installers and updaters of small publishers over HTTP, administrators with wget, game content.
 //!
 //! ## Blind spots
-//! TLS; payloads inside pictures or archives; payloads that come by mail or memory stick.
+//! TLS, but for *hidden*; payloads inside pictures or archives; payloads that come by mail or memory stick.
 //!
 //! ## Options
-//! `opaque` (20000), `window` (10m), `sources` (3), `sources_within` (1m).
+//! `opaque` (20000), `largest` (2000000), `request` (4000), `window` (10m), `sources` (3), `sources_within` (1m).
 //!
 //! ## References
 //! ATT&CK T1105, T1036.008; C. Rossow et al., "Large-Scale Analysis of Malware Downloaders", DIMVA 2012.
@@ -30,7 +31,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Http, Magic, Plainness, Record, Timestamp};
+use record::{Conn, ConnPhase, Http, Magic, Plainness, Record, Service, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
@@ -39,6 +40,8 @@ use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
+/// A server that says less than this has refused the handshake: an alert is 7 bytes, a ServerHello has at least 42 (RFC 8446).
+const NO_HANDSHAKE: u64 = 40;
 /// Tools that fetch without a person's page.
 const FETCHERS: [&str; 10] = [
     "wget",
@@ -66,6 +69,10 @@ const HARMLESS: [&str; 16] = [
 pub struct Settings {
     /// Bytes of an opaque download, at least (the module size of KRAKEN §5, *assumed* for others).
     pub opaque: u64,
+    /// Bytes of a hidden download, at most (*assumed*, as a module's).
+    pub largest: u64,
+    /// Bytes that ask for a hidden download, at most (*assumed*, as a module's).
+    pub request: u64,
     /// In which time several downloads belong together (*assumed*).
     #[serde(with = "humantime_serde")]
     pub window: Duration,
@@ -80,6 +87,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             opaque: 20_000,
+            largest: 2_000_000,
+            request: 4_000,
             window: Duration::from_mins(10),
             sources: 3,
             sources_within: Duration::from_mins(1),
@@ -87,12 +96,18 @@ impl Default for Settings {
     }
 }
 
+struct Tried {
+    from: Timestamp,
+    to: Timestamp,
+    domain: String,
+}
+
 #[derive(Default)]
 struct Host {
     /// When, from whom and what.
     downloads: VecDeque<(Timestamp, IpAddr, String)>,
-    /// Registrable domains that a program asked and that gave it nothing.
-    tried: VecDeque<(Timestamp, String)>,
+    /// Registrable domains that a program asked and that gave it nothing, from when to when.
+    tried: VecDeque<Tried>,
 }
 
 /// The detector.
@@ -130,7 +145,8 @@ fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
     }
     let extension = extension(&h.path);
     let readable = matches!(body.magic, Magic::Text | Magic::Script | Magic::Markup | Magic::None);
-    if SCRIPTS.contains(&extension.as_str()) && readable && h.status == Some(200) {
+    let called = SCRIPTS.contains(&extension.as_str()) && readable;
+    if (called || body.magic == Magic::Script) && h.status == Some(200) {
         return Some(("script", "script"));
     }
     let large = body.len >= opaque && body.magic == Magic::None && !body.encoded;
@@ -162,7 +178,8 @@ fn is_disguised(h: &Http, what: &str) -> bool {
     let by_name = HARMLESS.contains(&extension(&h.path).as_str());
     match what {
         "executable" => by_type || by_name,
-        "opaque" => by_name,
+        // That a script is text is true.
+        "opaque" | "script" => by_name,
         _ => false,
     }
 }
@@ -180,12 +197,63 @@ impl Watcher {
             return;
         }
         if let Some(domain) = h.host.as_deref().and_then(domains::registrable) {
-            let tried = &mut self.hosts.of(host, now).tried;
-            tried.push_back((h.ts, domain.to_owned()));
-            if tried.len() > MAX_REMEMBERED {
-                tried.pop_front();
-            }
+            self.in_vain(host, Tried { from: h.ts, to: h.ts, domain: domain.to_owned() }, now);
         }
+    }
+
+    fn in_vain(&mut self, host: IpAddr, made: Tried, now: Timestamp) {
+        let tried = &mut self.hosts.of(host, now).tried;
+        tried.push_back(made);
+        if tried.len() > MAX_REMEMBERED {
+            tried.pop_front();
+        }
+    }
+
+    /// A connection of TLS: one in vain, or one that brought much after several in vain.
+    fn tls(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let end = c.last;
+        let remote = c.tuple.resp.ip;
+        if c.bytes[1] <= NO_HANDSHAKE {
+            let domain = scene.lore.name_of(remote, scene.now).and_then(domains::registrable);
+            if let Some(domain) = domain {
+                self.in_vain(host, Tried { from: c.ts, to: end, domain: domain.to_owned() }, scene.now);
+            }
+            return;
+        }
+        let s = &self.settings;
+        if !(s.opaque..=s.largest).contains(&c.bytes[1]) || c.bytes[0] > s.request {
+            return;
+        }
+        let Some(state) = self.hosts.get(host) else { return };
+        let tried = state.tried.iter().filter(|t| t.from <= c.ts && c.ts.since(t.from) <= s.sources_within);
+        let mut tried: Vec<&Tried> = tried.collect();
+        tried.sort_by_key(|t| t.from);
+        let names: BTreeSet<&str> = tried.iter().map(|t| t.domain.as_str()).collect();
+        let in_turn = tried.windows(2).all(|w| w[0].to <= w[1].from) && tried.iter().all(|t| t.to <= c.ts);
+        if names.len() < s.sources || !in_turn {
+            return;
+        }
+        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+        scene.fire(Fire {
+            host,
+            key: "hidden".into(),
+            grades: vec![("hidden", 1)],
+            started: tried.first().map_or(c.ts, |t| t.from),
+            value: names.len() as f64,
+            threshold: s.sources as f64,
+            unit: "names tried in vain before",
+            source: "assumed",
+            packets: c.key_packets.to_vec(),
+            flows: vec![c.flow],
+            remotes: vec![remote],
+            facts: vec![
+                ("is", "TLS".into()),
+                ("bytes", c.bytes[1].into()),
+                ("host", scene.lore.name_of(remote, scene.now).unwrap_or_default().into()),
+                ("names", names.into()),
+                ("prevalent", scene.prevalent(remote).into()),
+            ],
+        });
     }
 
     /// Notes a download; gives how many others there were of late.
@@ -217,8 +285,8 @@ impl Watcher {
         let tried: BTreeSet<&str> = state
             .tried
             .iter()
-            .filter(|(ts, _)| *ts <= h.ts && h.ts.since(*ts) <= within)
-            .map(|t| t.1.as_str())
+            .filter(|t| t.from <= h.ts && h.ts.since(t.from) <= within)
+            .map(|t| t.domain.as_str())
             .collect();
         let tried = tried.len();
         let mut grades = vec![(what.0, 1)];
@@ -261,11 +329,21 @@ impl Watcher {
 
 impl Detector for Watcher {
     fn wants(&self) -> Wants {
-        Wants::HTTP.and(Wants::OUTBOUND)
+        Wants::HTTP.and(Wants::CLOSED).and(Wants::OUTBOUND)
     }
 
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Http(h)) = (scene.outbound(), record) else { return };
+        let h = match record {
+            Record::Http(h) => h,
+            Record::Conn(c) if c.service == Service::Tls && c.phase == ConnPhase::Closed && c.start_seen => {
+                if let Some(host) = scene.outbound() {
+                    self.tls(host, c, scene);
+                }
+                return;
+            }
+            _ => return,
+        };
+        let Some(host) = scene.outbound() else { return };
         if requests::is_housekeeping(h) {
             return;
         }
@@ -288,7 +366,7 @@ impl Detector for Watcher {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::{BodyFacts, RequestHeaders};
+    use record::{BodyFacts, RequestHeaders, Transport};
 
     fn get(t: f64, host: &str, path: &str, body: BodyFacts) -> Http {
         let mut h = http(t, REMOTE, "GET", Some(host), path);
@@ -379,6 +457,30 @@ mod tests {
         assert_eq!(run(all.clone()), ["executable", "unbidden", "unnamed_file", "sources_tried"]);
         all.remove(0);
         assert_eq!(run(all), ["executable", "unbidden", "unnamed_file"]);
+    }
+
+    #[test]
+    fn hidden_in_tls_after_names_tried_in_vain() {
+        let name = |i: usize| format!("198.51.100.{}", i + 1);
+        let run = |names: usize, overlap: f64, brought: u64| {
+            let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+            for i in 0..=names {
+                let domain = ["example.com", "example.net", "example.org", "example.edu"][i];
+                b.feed(dns(1.0, domain, 1, 0, Some(&name(i))), 1.5);
+            }
+            for i in 0..=names {
+                let mut c = conn(2.0 + 2.0 * i as f64, Transport::Tcp, &name(i), 443);
+                c.service = Service::Tls;
+                c.last = c.ts.plus(Duration::from_secs_f64(1.0 + overlap));
+                c.bytes = [120, if i < names { 7 } else { brought }];
+                b.feed(record(c), 3.5 + 2.0 * i as f64);
+            }
+            b.grades()
+        };
+        assert_eq!(run(3, 0.0, 20_000), ["hidden"]);
+        assert!(run(2, 0.0, 20_000).is_empty(), "two names");
+        assert!(run(3, 1.5, 20_000).is_empty(), "all at once, as browsers do");
+        assert!(run(3, 0.0, 19_999).is_empty() && run(3, 0.0, 2_000_001).is_empty());
     }
 
     #[test]

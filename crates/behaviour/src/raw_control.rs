@@ -8,7 +8,8 @@
 //!
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
-//! spoke first and in no known protocol, with first payloads of the same lengths. *shell*: the first payload of either side is the greeting of a Windows command
+//! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
+//! answer, to a dynamic-DNS name. *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
 //! them; a port of the web or mail, whose protocol this is not; more than one such remote.
 //!
@@ -70,6 +71,7 @@ struct Call {
     ts: Timestamp,
     words: [i32; 2],
     opaque: bool,
+    spoke: bool,
     answered: bool,
     refused: bool,
     flow: FlowId,
@@ -137,22 +139,33 @@ impl Watcher {
             ts: c.ts,
             words: words(c),
             opaque: c.opaque_first(Direction::Orig),
+            spoke: c.first_speaker == Some(Direction::Orig),
             answered: c.bytes[1] > 0,
             refused: c.state.is_failure(),
             flow: c.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
-        let said = made.words;
+        let (said, spoke) = (made.words, made.spoke);
         calls.push_back(made);
         calls.retain(|k| k.ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
         if calls.len() > MAX_CALLS {
             calls.pop_front();
         }
         let dead = calls.back().is_some_and(|k| k.refused);
-        let same: Vec<&Call> =
-            calls.iter().filter(|k| if dead { k.refused } else { !k.refused && k.words == said }).collect();
+        let alike =
+            |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
+        let same: Vec<&Call> = calls.iter().filter(alike).collect();
+        let name = scene.lore.name_of(end.0, scene.now);
+        let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let (count, base, needed, unit) = if dead {
             (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
+        } else if (!spoke || same.len() < self.settings.connections)
+            && answered
+            && name.is_some_and(domains::is_dynamic)
+        {
+            (same.len(), "one_call", 1, "connections in no known protocol")
+        } else if !spoke {
+            return;
         } else {
             (same.len(), "same_words", self.settings.connections, "connections with the same first words")
         };
@@ -160,7 +173,6 @@ impl Watcher {
             scene.near(host, count as f64, needed as f64, unit);
             return;
         }
-        let name = scene.lore.name_of(end.0, scene.now);
         let mut grades = vec![(base, 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
@@ -197,7 +209,8 @@ impl Watcher {
         }
         scene.fire(Fire {
             host,
-            key: base.into(),
+            // What one call began, more of them go on with.
+            key: if dead { base } else { "same_words" }.into(),
             grades,
             started,
             value: count as f64,
@@ -228,7 +241,7 @@ impl Detector for Watcher {
         }
         let Some(host) = scene.outbound() else { return };
         Self::shell(host, c, scene);
-        if dead || (c.start_seen && c.first_speaker == Some(Direction::Orig)) {
+        if dead || (c.start_seen && c.first_speaker.is_some()) {
             self.call(host, c, scene);
         }
     }
@@ -270,6 +283,20 @@ mod tests {
         assert!(run(calls(2, 10.0)).is_empty());
         assert_eq!(run(calls(3, 10.0)), ["same_words", "unnamed", "opaque_words"]);
         assert!(run(calls(3, 1801.0)).is_empty(), "not within the hour");
+    }
+
+    #[test]
+    fn one_call_of_a_name_that_anybody_may_have() {
+        let call_as = |name: &str, answered: bool| {
+            run(vec![dns(0.5, name, 1, 0, Some(REMOTE)), record(call(1.0, &[b'a'; 40], answered))])
+        };
+        assert_eq!(call_as("a.duckdns.org", true), ["one_call", "dynamic_name"]);
+        let mut greeted = call(1.0, &[b'a'; 40], true);
+        greeted.first_speaker = Some(Direction::Resp);
+        let all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE)), record(greeted)];
+        assert_eq!(run(all), ["one_call", "dynamic_name"], "whoever speaks first");
+        assert!(call_as("a.duckdns.org", false).is_empty());
+        assert!(call_as("a.example.com", true).is_empty());
     }
 
     #[test]

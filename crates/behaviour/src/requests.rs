@@ -85,9 +85,10 @@ pub fn system_of(agent: &str) -> Option<String> {
     ["Macintosh", "X11"].into_iter().find(|s| agent.contains(s)).map(str::to_owned)
 }
 
-/// How many characters of a query are one unbroken code: the longest run of hexadecimal digits, or of base64's letters.
+/// How many characters of a query are one unbroken code: the longest run of hexadecimal digits, or of base64's letters. Where
+/// there is no query, those of the path, of whose slashes a code may have been made to look like folders.
 pub fn coded_run(path: &str) -> (usize, usize) {
-    let query = path.split_once('?').map_or("", |q| q.1);
+    let query = path.split_once('?').map_or_else(|| path.replace('/', ""), |q| q.1.to_owned());
     let longest =
         |is: fn(u8) -> bool| query.as_bytes().split(|b| !is(*b)).map(<[u8]>::len).max().unwrap_or(0);
     (
@@ -109,6 +110,15 @@ pub fn tells_a_mac(path: &str) -> bool {
         let mark = w[2];
         matches!(mark, b':' | b'-')
             && w.iter().enumerate().all(|(i, b)| if i % 3 == 2 { *b == mark } else { b.is_ascii_hexdigit() })
+    })
+}
+
+/// Whether a query holds a GUID (RFC 9562), by which a host, or a copy of a program on it, is told from all others.
+pub fn tells_a_guid(path: &str) -> bool {
+    let query = path.split_once('?').map_or("", |q| q.1).replace("%2D", "-").replace("%2d", "-");
+    query.split(|c: char| !c.is_ascii_hexdigit() && c != '-').any(|word| {
+        let parts: Vec<usize> = word.split('-').map(str::len).collect();
+        parts == [8, 4, 4, 4, 12]
     })
 }
 

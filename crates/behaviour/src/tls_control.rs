@@ -11,7 +11,7 @@
 //! certificate is signed by itself or by a private authority for no name at all; *own_certificate_named*, the same to a name that the client gave, when
 //! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
 //! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
-//! in 2019 or later, when browsers had given it up; at least three handshakes; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
+//! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name that the host asked for before; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
 //! A certificate that ends in January 2038 is an appliance's default, not counted as long-lived.
 //!
 //! ## What else looks like this
@@ -186,6 +186,7 @@ impl Detector for Watcher {
             remote.days = remote.days.max(c.not_after.since(c.not_before).as_secs() as i64 / 86_400);
         }
         let days = remote.days;
+        let name = scene.lore.name_of(end.ip, scene.now);
         let offered = t.ja4.as_deref().and_then(|j| j.get(1..3)).unwrap_or_default();
         let old = t.version <= TLS11 && matches!(offered, "10" | "11" | "s3" | "s2") && t.ts >= OLD_SINCE;
         let mut grades = vec![(base, 1)];
@@ -197,6 +198,7 @@ impl Detector for Watcher {
         add(!USUAL_PORTS.contains(&end.port) && base != "no_name", "unusual_port");
         add(days >= self.settings.lasting_days, "lasting_certificate");
         add(old, "old_version");
+        add(name.is_some_and(domains::is_dynamic), "dynamic_name");
         add(remote.count >= self.settings.repeated, "repeated");
         add(several, "several_remotes");
         add(lonely, "lonely_fingerprint");
@@ -220,6 +222,7 @@ impl Detector for Watcher {
             facts: vec![
                 ("port", u64::from(end.port).into()),
                 ("server_name", t.sni.clone().unwrap_or_default().into()),
+                ("asked_for", name.unwrap_or_default().into()),
                 ("subject", certificate.map(|c| c.subject.clone()).unwrap_or_default().into()),
                 ("issuer", certificate.map(|c| c.issuer.clone()).unwrap_or_default().into()),
                 ("sha1", certificate.map(Certificate::sha1).unwrap_or_default().into()),
@@ -323,6 +326,15 @@ mod tests {
             hello(3.0, 443, None, None),
         ];
         assert_eq!(run(all), ["own_certificate", "repeated"]);
+    }
+
+    #[test]
+    fn a_name_that_anybody_may_have() {
+        let run_as = |name: &str| {
+            run(vec![dns(0.5, name, 1, 0, Some(REMOTE)), hello(1.0, 443, None, Some(certificate(365)))])
+        };
+        assert_eq!(run_as("a.duckdns.org"), ["own_certificate", "dynamic_name"]);
+        assert_eq!(run_as("a.example.com"), ["own_certificate"]);
     }
 
     #[test]

@@ -226,7 +226,7 @@ pub enum Magic {
     Markup,
     /// JSON.
     Json,
-    /// A script with `#!`.
+    /// A script: with `#!`, or text that only PowerShell, a Windows script host or a command shell would run.
     Script,
     /// Java class.
     JavaClass,
@@ -278,7 +278,11 @@ impl Magic {
                 let shown = &rest[..rest.len().min(256)];
                 let plain =
                     shown.iter().filter(|&&c| matches!(c, 0x20..=0x7e | b'\t' | b'\r' | b'\n')).count();
-                if shown.len() >= 8 && plain == shown.len() { Self::Text } else { Self::None }
+                match shown.len() >= 8 && plain == shown.len() {
+                    true if speaks_script(rest) => Self::Script,
+                    true => Self::Text,
+                    false => Self::None,
+                }
             }
         }
     }
@@ -320,6 +324,33 @@ impl Magic {
             Self::Text => "text",
         }
     }
+}
+
+/// Whether text holds words that nothing but a script for Windows has: calls of PowerShell and .NET (Microsoft's language
+/// reference), of the Windows script host, or an array of bytes by their numbers.
+fn speaks_script(text: &[u8]) -> bool {
+    const WORDS: [&str; 14] = [
+        "$env:comspec",
+        "$env:",
+        "[byte[]]",
+        "[system.convert]::",
+        "[convert]::frombase64string",
+        "[system.reflection.assembly]",
+        "[reflection.assembly]",
+        "[appdomain]::",
+        "invoke-expression",
+        "new-object net.webclient",
+        "new-object system.net.webclient",
+        "wscript.shell",
+        "scripting.filesystemobject",
+        "@echo off",
+    ];
+    let text: String = text.iter().take(512).map(|b| char::from(b.to_ascii_lowercase())).collect();
+    let numbers = text.split("@(").skip(1).any(|list| {
+        let mut of = list.split(',').map(|n| n.trim().parse::<u8>().is_ok());
+        of.by_ref().take(8).filter(|number| *number).count() == 8
+    });
+    numbers || WORDS.iter().any(|w| text.contains(w))
 }
 
 /// A body of an HTTP message.
@@ -591,4 +622,30 @@ pub struct FrameCandidate {
     pub facts: PayloadFacts,
     /// Its packet.
     pub packets: Vec<PacketId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scripts_are_told_from_other_text() {
+        for script in [
+            "#!/bin/sh\nwget",
+            "$shE=@(91,66,121,116,101,91,93,93,36,115)",
+            ".( $Env:comsPEC[4,15,25]-jOiN'') (1010000)",
+            "@echo off\r\necho.\r\n",
+            "Set s = CreateObject(\"WScript.Shell\")",
+        ] {
+            assert_eq!(Magic::of(script.as_bytes()), Magic::Script, "{script}");
+        }
+        for text in [
+            "Dear all, please send your report @(the usual place), thanks.",
+            "a { width: 10px } @media (min-width: 800px) { a { width: 20px } }",
+            "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16",
+            "var x = [1,2,3,4,5,6,7,8,9,10];",
+        ] {
+            assert_eq!(Magic::of(text.as_bytes()), Magic::Text, "{text}");
+        }
+    }
 }

@@ -207,7 +207,7 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
             )
         }
         "address_echo" => {
-            let then = if f.has("then_reported") { ", then called its controller" } else { "" };
+            let then = if f.has("then_reported") { ", and called its controller" } else { "" };
             format!("asked {} for its own address{then}", defang(&f.text("service")))
         }
         "beacon" => format!(
@@ -257,7 +257,9 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
                     f.count("days_valid")
                 )
             };
-            format!("TLS with {} port {}, {certificate}", f.remote(), f.count("port"))
+            let name = defang(&f.text("asked_for"));
+            let name = if f.has("dynamic_name") { format!(" ({name})") } else { String::new() };
+            format!("TLS with {}{name} port {}, {certificate}", f.remote(), f.count("port"))
         }
         "raw_control" if e.key == "shell" => {
             format!("a Windows command shell in a connection with {}", f.remote())
@@ -267,6 +269,12 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
             f.remote(),
             f.count("port"),
             n(e.value)
+        ),
+        "raw_control" if f.has("one_call") => format!(
+            "called {} ({}) port {} in an unknown protocol",
+            f.remote(),
+            defang(&f.text("name")),
+            f.count("port")
         ),
         "raw_control" => format!(
             "{} connections to {} port {} in an unknown protocol, each with the same first words ({} bytes)",
@@ -287,6 +295,12 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
         "proxying" => {
             format!("passed on {} connections from elsewhere to elsewhere, byte for byte", n(e.value))
         }
+        "payload_download" if e.key == "hidden" => format!(
+            "fetched {} over TLS from {}, after {} other names had given nothing",
+            human_bytes(f.count("bytes")),
+            defang(&f.text("host")),
+            n(e.value)
+        ),
         "payload_download" => {
             let declared = text("declared");
             let kind = if declared.is_empty() { String::new() } else { format!(", declared as {declared}") };
@@ -318,6 +332,7 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
             human_count(f.count("sites")),
             n(e.value)
         ),
+        "exfiltration" if e.key == "drop" => format!("handed something out: {}", defang(&f.text("how"))),
         "exfiltration" => format!("sent {} out: {}", human_bytes(e.value as u64), defang(&f.text("how"))),
         "quick_succession" => {
             format!("{} began within {:.0} s", f.list("stages").join(" and "), f.number("seconds"))

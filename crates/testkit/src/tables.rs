@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use behaviour::CATALOGUE;
 use capture::Source;
-use record::Timestamp;
+use record::{Stage, Timestamp};
 use testkit::evaluate::{Ablation, HostRow, Labelled, Row, row, table};
 use testkit::{BOT, MakeScript, Script, adversary, bots, office, scenarios};
 use verdict::{Calibration, Counts, Measured, Verdict, clopper_pearson};
@@ -188,6 +188,7 @@ fn page(e: &Evaluation) -> String {
     ablations(&mut out, e);
     fires(&mut out, e);
     confusion(&mut out, e);
+    limits(&mut out, e);
     captures(&mut out, e);
     out
 }
@@ -373,6 +374,45 @@ fn confusion(out: &mut String, e: &Evaluation) {
             n(Verdict::Suspicious),
             n(Verdict::Quiet),
             n(Verdict::Unsayable)
+        );
+    }
+}
+
+/// Stages of the story that a host showed, without what only tells how they follow each other.
+fn stages(h: &HostRow) -> BTreeSet<Stage> {
+    let story = |b: &&behaviour::Behaviour| Stage::STORY.contains(&b.stage) && b.stage != Stage::Cycle;
+    CATALOGUE.iter().filter(story).filter(|b| h.behaviours().contains(b.name)).map(|b| b.stage).collect()
+}
+
+/// What no verdict above *suspicious* can rest on: captures that hold one stage, or none.
+fn limits(out: &mut String, e: &Evaluation) {
+    let _ = writeln!(
+        out,
+        "\n## What was there to be seen\n\n*Likely* asks for two stages. How many stages the infected host shows to the detectors, and what became of it:\n\n\
+         | stages seen | captures | suspicious | likely | infected | which, if not likely |\n|---|---|---|---|---|---|"
+    );
+    let kind = |r: &&Row| {
+        let seen: Vec<Stage> = r.best().map(stages).unwrap_or_default().into_iter().collect();
+        match &seen[..] {
+            [] => "none",
+            [Stage::Update] => "only a download",
+            [_] => "another one",
+            _ => "two or more",
+        }
+    };
+    for name in ["none", "only a download", "another one", "two or more"] {
+        let of: Vec<&Row> = e.bots.iter().filter(|r| kind(r) == name).collect();
+        let at = |v: Verdict| share(of.iter().filter(|r| r.found(v)).count(), of.len());
+        let missed: Vec<String> =
+            of.iter().filter(|r| !r.found(Verdict::Likely)).map(|r| short(&r.of.file)).collect();
+        let _ = writeln!(
+            out,
+            "| {name} | {} | {} | {} | {} | {} |",
+            of.len(),
+            at(Verdict::Suspicious),
+            at(Verdict::Likely),
+            at(Verdict::Infected),
+            missed.join(", ")
         );
     }
 }
