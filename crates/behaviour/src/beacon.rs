@@ -26,14 +26,13 @@
 //! ATT&CK T1071, T1029; Active Countermeasures, RITA v5 (beacon scoring); X. Hu et al., "BAYWATCH", DSN 2016.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
+use crate::table::{HostTable, hash_of};
 use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Remotes remembered of one host.
@@ -246,9 +245,7 @@ impl Watcher {
             .or_else(|| state.names.get(&end.ip).map(String::as_str))
             .filter(|n| !domains::is_address_literal(n));
         let named = name.is_some();
-        let key = name.map_or(Key::End(end.ip, end.port, c.tuple.transport), |n| {
-            Key::Name(foldhash::fast::FixedState::default().hash_one(n))
-        });
+        let key = name.map_or(Key::End(end.ip, end.port, c.tuple.transport), |n| Key::Name(hash_of(n)));
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&key) {
             forget(&mut state.remotes);
         }

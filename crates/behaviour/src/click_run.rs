@@ -21,7 +21,6 @@
 //! ATT&CK T1496; B. Miller et al., "What's Clicking What? Techniques and Innovations of Today's Clickbots", DIMVA 2011.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -29,7 +28,7 @@ use record::{FlowId, Http, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::host_of_url;
-use crate::table::HostTable;
+use crate::table::{HostTable, hash_of};
 use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Bits in which it is remembered which names a host knows: a thousand names leave one in five strangers taken for known.
@@ -58,7 +57,7 @@ impl Default for Settings {
 
 /// A number for the last two labels of a name. Names under a suffix of two labels share one, which finds fewer clicks, not more.
 fn end_of(name: &str) -> u64 {
-    foldhash::fast::FixedState::default().hash_one(domains::tail(name))
+    hash_of(domains::tail(name))
 }
 
 struct Click {

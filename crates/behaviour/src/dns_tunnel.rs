@@ -26,14 +26,13 @@
 //! "Detection of Malicious and Low Throughput Data Exfiltration Over the DNS Protocol", Computers & Security 2019.
 
 use std::collections::BTreeMap;
-use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{Dns, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{HostTable, SeededSet};
+use crate::table::{HostTable, SeededSet, hash_of};
 use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Domains remembered of one host.
@@ -162,7 +161,7 @@ impl Watcher {
         d.questions += 1;
         d.data_types += u64::from(carries_data(q.qtype));
         d.answer_bytes += u64::from(q.response_len);
-        let hash = foldhash::fast::FixedState::default().hash_one(&q.query);
+        let hash = hash_of(&q.query);
         if d.names.len() < MAX_NAMES && d.names.insert(hash) {
             d.characters += below as u64;
             if d.packets.len() < 32 {

@@ -28,11 +28,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
+use record::{FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{HostTable, SeededSet};
-use crate::{Detector, Fire, Scene, domains};
+use crate::table::HostTable;
+use crate::{Detector, Fire, Scene, Wants, domains};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
@@ -87,16 +87,11 @@ struct Fetch {
 
 #[derive(Default)]
 struct Host {
-    since: Option<Timestamp>,
     fetches: VecDeque<Fetch>,
     /// First contacts with remotes: when and with whom.
     contacts: VecDeque<(Timestamp, IpAddr)>,
-    known: SeededSet<IpAddr>,
     fired: Option<(Timestamp, bool)>,
 }
-
-/// Remotes that are no first contact any more; forgetting them makes a host look more like a browser, never less.
-const MAX_KNOWN: usize = 1024;
 
 /// The detector.
 pub struct Watcher {
@@ -134,31 +129,28 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    fn wants(&self) -> Wants {
+        Wants::ALL.and(Wants::OUTBOUND)
+    }
+
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound() else {
-            // A question to the house's own resolver is activity too.
-            let orig = record.tuple().orig.ip;
-            if scene.lore.home().contains(orig) && matches!(record, Record::Dns(_)) {
-                self.hosts.of(orig, scene.now).since.get_or_insert(scene.now);
-            }
-            return;
-        };
+        let Some(host) = scene.outbound() else { return };
         let remote = record.tuple().resp.ip;
-        let state = self.hosts.of(host, scene.now);
-        state.since.get_or_insert(scene.now);
         let (ts, name, page, packets) = match record {
-            Record::Conn(c) => {
-                state.since = state.since.map(|s| s.min(c.ts));
-                if c.phase != ConnPhase::Interim
-                    && c.tuple.transport != Transport::Icmp
-                    && state.known.insert(remote)
-                {
-                    state.contacts.push_back((c.ts, remote));
-                    if state.contacts.len() > MAX_CONTACTS {
-                        state.contacts.pop_front();
+            Record::Conn(_) | Record::Dns(_) => {
+                let (ts, transport) = match record {
+                    Record::Conn(c) => (c.ts, c.tuple.transport),
+                    Record::Dns(d) => (d.ts, d.tuple.transport),
+                    _ => return,
+                };
+                if scene.lore.first_contact() && transport != Transport::Icmp {
+                    let contacts = &mut self.hosts.of(host, scene.now).contacts;
+                    if contacts.iter().any(|(_, ip)| *ip == remote) {
+                        return;
                     }
-                    if state.known.len() > MAX_KNOWN {
-                        state.known.clear();
+                    contacts.push_back((ts, remote));
+                    if contacts.len() > MAX_CONTACTS {
+                        contacts.pop_front();
                     }
                 }
                 return;
@@ -248,7 +240,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     let (started, ended) = (pages[0].ts, pages[pages.len() - 1].ts);
     let probed = scene.chronicle.near(host, "smtp_probe", started, settings.window)
         || scene.chronicle.near(host, "smtp_probe", ended, settings.window);
-    let at_start = state.since.is_some_and(|s| ended.since(s) <= settings.start);
+    let at_start = scene.lore.since(host).is_some_and(|s| ended.since(s) <= settings.start);
     let waiting = !probed && scene.now.since(ended) <= settings.window;
     if (!probed && !at_start) || state.fired.is_some_and(|(t, p)| t == started && (p || !probed)) {
         return open || waiting;
@@ -362,7 +354,9 @@ mod tests {
     fn a_handshake_counts_by_its_name_and_connectivity_checks_do_not() {
         let mut b = bench();
         for (i, site) in SITES.iter().enumerate() {
-            b.feed(tls(10.0 + 20.0 * i as f64, site.1, site.0), 10.0 + 20.0 * i as f64);
+            let at = 10.0 + 20.0 * i as f64;
+            b.feed(record(conn(at, Transport::Tcp, site.1, 443)), at);
+            b.feed(tls(at, site.1, site.0), at);
         }
         b.tick(100.0);
         assert_eq!(b.evidence.len(), 1);

@@ -35,7 +35,7 @@ use record::{Dns, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::{Generator, generator_of};
-use crate::table::{HostTable, SeededSet};
+use crate::table::{HostTable, SeededSet, hash_of};
 use crate::{Detector, Fire, Scene, Wants, bigrams, domains};
 
 /// Names that do not exist, remembered of one host.
@@ -91,7 +91,8 @@ struct Missing {
 struct Host {
     exact: Vec<(String, Generator, Timestamp, PacketId, FlowId)>,
     missing: VecDeque<Missing>,
-    known: SeededSet<String>,
+    /// Hashes of the names that were counted.
+    known: SeededSet<u64>,
     walks: VecDeque<(Timestamp, String, String, PacketId)>,
     /// Distinct names when the generic grade last fired: told again when they have doubled.
     told: usize,
@@ -113,9 +114,8 @@ impl Watcher {
 
 /// Names that are made up for reasons of their own: reverse look-ups, service discovery, blocklists, single labels.
 fn is_special(name: &str) -> bool {
-    let labels: Vec<&str> = name.split('.').collect();
-    let numeric = labels.iter().take(4).filter(|l| l.bytes().all(|b| b.is_ascii_digit())).count();
-    labels.len() < 2
+    let numeric = name.split('.').take(4).filter(|l| l.bytes().all(|b| b.is_ascii_digit())).count();
+    !name.contains('.')
         || numeric >= 4
         || name.contains('_')
         || [".arpa", ".local", ".lan", ".home", ".internal", ".localdomain", ".corp", ".test", ".invalid"]
@@ -142,12 +142,12 @@ impl Detector for Watcher {
         }
         if dns.is_nxdomain() && !is_special(&dns.query) {
             let state = self.hosts.of(host, scene.now);
-            if !state.known.contains(&dns.query) {
-                if state.known.len() >= 4 * MAX_NAMES {
+            if state.known.insert(hash_of(&dns.query)) {
+                if state.known.len() > 4 * MAX_NAMES {
                     // Whichever may still count are kept, the others begin anew.
-                    state.known = state.missing.iter().map(|m| m.name.clone()).collect();
+                    state.known = state.missing.iter().map(|m| hash_of(&m.name)).collect();
+                    state.known.insert(hash_of(&dns.query));
                 }
-                state.known.insert(dns.query.clone());
                 missing(&self.settings, host, state, dns, scene);
             }
         }

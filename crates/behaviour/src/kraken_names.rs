@@ -113,15 +113,15 @@ fn sets() -> &'static Sets {
 /// Which generator makes this name (lower case, without a final dot), if one does.
 pub fn generator_of(name: &str) -> Option<Generator> {
     let (label, suffix) = name.split_once('.')?;
-    let label = packed(label)?;
     let v1_suffix = V1_SUFFIXES.iter().position(|s| *s == suffix);
+    let known = v1_suffix.is_some() || V2_SUFFIXES.contains(&suffix);
+    let label = packed(known.then_some(label)?)?;
     if let Some(at) = v1_suffix
         && sets().v1.binary_search(&(label, at as u8)).is_ok()
     {
         return Some(Generator::V1);
     }
-    let known = v1_suffix.is_some() || V2_SUFFIXES.contains(&suffix);
-    (known && sets().v2.binary_search(&label).is_ok()).then_some(Generator::V2)
+    sets().v2.binary_search(&label).is_ok().then_some(Generator::V2)
 }
 
 #[cfg(test)]

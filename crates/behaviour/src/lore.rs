@@ -7,7 +7,7 @@ use record::{Conn, ConnPhase, Dns, Evidence, Record, Service, Timestamp};
 use crate::Home;
 use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
 use crate::intel::Intel;
-use crate::table::{HostTable, SeededSet};
+use crate::table::{HostKey, HostTable, SeededMap};
 
 /// How long a name stays known for an address (DETECTION §4.5: "never resolved by DNS in 24 h").
 const NAME_MEMORY: Duration = Duration::from_hours(24);
@@ -48,8 +48,10 @@ pub struct Lore {
     home: Home,
     hosts: HostTable<HostLore>,
     remotes: HostTable<RemoteLore>,
-    locals: SeededSet<IpAddr>,
+    /// Local hosts, and when the first flow of each began.
+    locals: SeededMap<HostKey, Timestamp>,
     most_locals: usize,
+    first_contact: bool,
     expectations: Expectations,
     intel: Intel,
 }
@@ -61,8 +63,9 @@ impl Lore {
             home,
             hosts: HostTable::new(hosts),
             remotes: HostTable::new(hosts.saturating_mul(8)),
-            locals: SeededSet::default(),
+            locals: SeededMap::default(),
             most_locals: hosts,
+            first_contact: false,
             expectations: Expectations::default(),
             intel: Intel::default(),
         }
@@ -130,6 +133,7 @@ impl Lore {
 
     /// Learns from a record.
     pub fn learn(&mut self, record: &Record, now: Timestamp) {
+        self.first_contact = false;
         match record {
             Record::Dns(dns) => self.learn_dns(dns, now),
             Record::Conn(conn) => self.learn_conn(conn, now),
@@ -145,6 +149,7 @@ impl Lore {
     }
 
     fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
+        self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, now);
         for answer in &dns.answers {
             if let Some(ip) = answer.addr {
                 let names = &mut self.remotes.of(ip, now).names;
@@ -166,23 +171,14 @@ impl Lore {
 
     fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
         let (orig, resp) = (conn.tuple.orig.ip, conn.tuple.resp.ip);
-        let local = [self.home.contains(orig), self.home.contains(resp)];
-        for (ip, local) in [orig, resp].into_iter().zip(local) {
-            if local && self.locals.len() < self.most_locals {
-                self.locals.insert(ip);
-            }
+        if conn.may_be_new() {
+            self.learn_ends(conn.ts, orig, resp, now);
         }
         if !self.expectations.is_empty()
-            && local[0]
+            && self.home.contains(orig)
             && let Some(mac) = conn.mac[0]
         {
             self.hosts.of(orig, now).called.mac(mac);
-        }
-        if local[0] && !local[1] && self.home.is_external(resp) {
-            let users = &mut self.remotes.of(resp, now).users;
-            if users.len() < MAX_USERS && !users.contains(&orig) {
-                users.push(orig);
-            }
         }
         // An application is verified when both sides speak it.
         if conn.phase == ConnPhase::Interim || (conn.packets[0] == 0 || conn.packets[1] == 0) {
@@ -194,11 +190,44 @@ impl Lore {
             Service::Sip | Service::Rtp | Service::Stun => Application::Voip,
             _ => return,
         };
-        for (ip, local) in [orig, resp].into_iter().zip(local) {
-            if local {
+        for ip in [orig, resp] {
+            if self.home.contains(ip) {
                 self.hosts.of(ip, now).applications.insert(application, now);
             }
         }
+    }
+
+    /// Who talks with whom, since when.
+    fn learn_ends(&mut self, ts: Timestamp, orig: IpAddr, resp: IpAddr, now: Timestamp) {
+        let local = [self.home.contains(orig), self.home.contains(resp)];
+        for (ip, local) in [orig, resp].into_iter().zip(local) {
+            if !local {
+                continue;
+            }
+            if let Some(since) = self.locals.get_mut(&HostKey(ip)) {
+                *since = ts.min(*since);
+            } else if self.locals.len() < self.most_locals {
+                self.locals.insert(HostKey(ip), ts);
+            }
+        }
+        if local[0] && !local[1] && self.home.is_external(resp) {
+            let users = &mut self.remotes.of(resp, now).users;
+            self.first_contact = !users.contains(&orig);
+            if self.first_contact && users.len() < MAX_USERS {
+                users.push(orig);
+            }
+        }
+    }
+
+    /// Whether the record learned last tells of a local host's first contact with a remote; of a remote that many use, each
+    /// record may be.
+    pub const fn first_contact(&self) -> bool {
+        self.first_contact
+    }
+
+    /// When the first flow of a local host began, as far as was told.
+    pub fn since(&self, host: IpAddr) -> Option<Timestamp> {
+        self.locals.get(&HostKey(host)).copied()
     }
 
     /// The name last resolved to `ip` within a day.

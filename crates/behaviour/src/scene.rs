@@ -48,21 +48,26 @@ impl Wants {
         Self(self.0 | other.0)
     }
 
-    /// What a record is.
-    pub const fn of(record: &Record) -> Self {
+    /// Kinds of records, and the clock.
+    pub const KINDS: usize = 7;
+    /// The kind that is no record: time has passed, which everybody wants to know.
+    pub const CLOCK: usize = 6;
+
+    /// Which kind a record is, below [`Self::CLOCK`].
+    pub const fn kind_of(record: &Record) -> usize {
         match record {
-            Record::Conn(c) if matches!(c.phase, record::ConnPhase::Closed) => Self::CLOSED,
-            Record::Conn(_) => Self::OPEN,
-            Record::Dns(_) => Self::DNS,
-            Record::Http(_) => Self::HTTP,
-            Record::Tls(_) => Self::TLS,
-            _ => Self::OTHER,
+            Record::Conn(c) if matches!(c.phase, record::ConnPhase::Closed) => 0,
+            Record::Conn(_) => 1,
+            Record::Dns(_) => 2,
+            Record::Http(_) => 3,
+            Record::Tls(_) => 4,
+            _ => 5,
         }
     }
 
-    /// Whether a record is wanted.
-    pub const fn has(self, record: Self, outbound: bool) -> bool {
-        self.0 & record.0 != 0 && (outbound || self.0 & Self::OUTBOUND.0 == 0)
+    /// Whether a kind is wanted, of a flow that a local host opened to somewhere else or of any other.
+    pub const fn has(self, kind: usize, outbound: bool) -> bool {
+        kind == Self::CLOCK || (self.0 >> kind & 1 != 0 && (outbound || self.0 & Self::OUTBOUND.0 == 0))
     }
 }
 

@@ -1,9 +1,10 @@
 //! State per host, bounded: the longest silent host is forgotten first.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
+use foldhash::fast::{FixedState, RandomState};
 
 use record::Timestamp;
 
@@ -12,10 +13,28 @@ pub type SeededMap<K, V> = HashMap<K, V, RandomState>;
 /// A set under the same hash.
 pub type SeededSet<K> = HashSet<K, RandomState>;
 
+/// A hash that is the same on every run, for what is only compared: a name, say.
+pub fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
+    FixedState::default().hash_one(what)
+}
+
+/// An address under a hash of one step: that of `IpAddr` itself takes kind, length and bytes one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostKey(pub IpAddr);
+
+impl Hash for HostKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0 {
+            IpAddr::V4(ip) => state.write_u32(ip.to_bits()),
+            IpAddr::V6(ip) => state.write_u128(ip.to_bits()),
+        }
+    }
+}
+
 /// A map from hosts to state that holds at most so many.
 #[derive(Debug)]
 pub struct HostTable<T> {
-    hosts: SeededMap<IpAddr, (Timestamp, T)>,
+    hosts: SeededMap<HostKey, (Timestamp, T)>,
     most: usize,
     forgotten: u64,
 }
@@ -28,6 +47,7 @@ impl<T: Default> HostTable<T> {
 
     /// The state of a host, made if it was not there.
     pub fn of(&mut self, host: IpAddr, now: Timestamp) -> &mut T {
+        let host = HostKey(host);
         if self.hosts.len() >= self.most && !self.hosts.contains_key(&host) {
             self.forget();
         }
@@ -38,17 +58,17 @@ impl<T: Default> HostTable<T> {
 
     /// The state of a host, if it is there.
     pub fn get(&self, host: IpAddr) -> Option<&T> {
-        self.hosts.get(&host).map(|(_, t)| t)
+        self.hosts.get(&HostKey(host)).map(|(_, t)| t)
     }
 
     /// The state of a host, if it is there, to be changed.
     pub fn get_mut(&mut self, host: IpAddr) -> Option<&mut T> {
-        self.hosts.get_mut(&host).map(|(_, t)| t)
+        self.hosts.get_mut(&HostKey(host)).map(|(_, t)| t)
     }
 
     /// Every host, in the order of addresses.
     pub fn addresses(&self) -> Vec<IpAddr> {
-        let mut all: Vec<IpAddr> = self.hosts.keys().copied().collect();
+        let mut all: Vec<IpAddr> = self.hosts.keys().map(|k| k.0).collect();
         all.sort_unstable();
         all
     }
@@ -61,10 +81,10 @@ impl<T: Default> HostTable<T> {
     /// Forgets an eighth, the longest silent; ties by address, so that every run forgets the same.
     fn forget(&mut self) {
         let mut order: Vec<(Timestamp, IpAddr)> =
-            self.hosts.iter().map(|(ip, (seen, _))| (*seen, *ip)).collect();
+            self.hosts.iter().map(|(k, (seen, _))| (*seen, k.0)).collect();
         order.sort_unstable();
         for (_, ip) in order.into_iter().take((self.most / 8).max(1)) {
-            self.hosts.remove(&ip);
+            self.hosts.remove(&HostKey(ip));
             self.forgotten += 1;
         }
     }

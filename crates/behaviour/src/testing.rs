@@ -103,7 +103,7 @@ impl Bench {
             self.ticked = now;
         }
         // As the analyst does: what it did not ask for it does not see.
-        if self.detector.wants().has(Wants::of(&record), scene.outbound.is_some()) {
+        if self.detector.wants().has(Wants::kind_of(&record), scene.outbound.is_some()) {
             self.detector.observe(&record, &mut scene);
         }
     }

@@ -531,7 +531,10 @@ pub(crate) fn settle<H: Sessions>(
         hot.service = service;
         if !hot.flags.has(Flags::CLASSIFIED) {
             hot.flags.set(Flags::CLASSIFIED, true);
-            sessions.conn(cold.tell(hot, ConnPhase::Classified, at));
+            // Of a flow of DNS its questions tell, and at once.
+            if service != Service::Dns {
+                sessions.conn(cold.tell(hot, ConnPhase::Classified, at));
+            }
         }
     }
 }

@@ -101,6 +101,8 @@ struct Board {
     /// The clock of the last batch read.
     clock: Timestamp,
     most: usize,
+    /// Threads that wait for news.
+    waiting: usize,
     /// A thread has panicked.
     broken: bool,
     /// Old memory, used again.
@@ -244,6 +246,7 @@ pub fn run(
             read_all: false,
             clock: Timestamp::default(),
             most: if threads == 1 { 1 } else { threads + SPARE_BATCHES },
+            waiting: 0,
             broken: false,
             batches: Vec::new(),
             decoded: Vec::new(),
@@ -291,6 +294,10 @@ where
         let _alarm = Alarm(&self.board, &self.news);
         loop {
             let mut board = lock(&self.board);
+            if board.waiting > 0 {
+                // What was done last is news to them.
+                self.news.notify_all();
+            }
             let job = loop {
                 if board.is_done() {
                     return;
@@ -298,11 +305,12 @@ where
                 if let Some(job) = board.next_job(me) {
                     break job;
                 }
+                board.waiting += 1;
                 board = self.news.wait(board).unwrap_or_else(PoisonError::into_inner);
+                board.waiting -= 1;
             };
             drop(board);
             self.perform(job);
-            self.news.notify_all();
         }
     }
 

@@ -77,7 +77,8 @@ impl Deref for KeyPackets {
 /// Which moment of a flow a [`Conn`] tells of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnPhase {
-    /// The service was recognised, or declared opaque or unrecognised. Once per flow at most.
+    /// The service was recognised, or declared opaque or unrecognised. Once per flow at most, and not for DNS, of which the
+    /// questions tell as early.
     Classified,
     /// The flow is still open; told every five minutes of packet time.
     Interim,
@@ -201,6 +202,12 @@ impl Conn {
     /// Whether the responder answered at all.
     pub const fn answered(&self) -> bool {
         self.packets[1] > 0
+    }
+
+    /// Whether nothing may have been told of the flow before: it has just been classified, or never was. Of DNS its questions
+    /// have told.
+    pub fn may_be_new(&self) -> bool {
+        self.phase == ConnPhase::Classified || self.service == Service::Unknown
     }
 
     /// Time from first to last packet.

@@ -7,8 +7,7 @@ use behaviour::{
     Settings, Wants, detectors, outbound,
 };
 use record::{
-    CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
-    Tuple,
+    CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Stage, Timestamp, Tuple,
 };
 
 use crate::host_book::{HostBook, HostPage};
@@ -56,8 +55,9 @@ pub struct Analyst {
     desk: Option<Desk>,
 }
 
-/// Flows whose ends are remembered, so that evidence can name their Community IDs: at least this many, at most twice.
-const REMEMBERED_FLOWS: usize = 32_768;
+/// Flows whose ends are remembered, so that evidence can name their Community IDs: at least this many, at most twice. As many
+/// as fill a table of 32,768 places.
+const REMEMBERED_FLOWS: usize = 28_672;
 
 /// The ends of the flows seen last.
 #[derive(Default)]
@@ -69,10 +69,13 @@ struct FlowMemory {
 impl FlowMemory {
     /// Learns the ends of a flow when they are first told: when it is classified, or at its end.
     fn learn(&mut self, record: &Record) {
-        let Record::Conn(c) = record else { return };
-        if c.phase == ConnPhase::Classified || (c.phase == ConnPhase::Closed && c.service == Service::Unknown)
-        {
-            self.young.insert(c.flow, c.tuple);
+        let end = match record {
+            Record::Conn(c) if c.phase != ConnPhase::Interim && c.may_be_new() => Some((c.flow, c.tuple)),
+            Record::Dns(d) => Some((d.flow, d.tuple)),
+            _ => None,
+        };
+        if let Some((flow, tuple)) = end {
+            self.young.insert(flow, tuple);
             if self.young.len() >= REMEMBERED_FLOWS {
                 std::mem::swap(&mut self.young, &mut self.old);
                 self.young.clear();
@@ -99,11 +102,12 @@ impl FlowMemory {
 
 /// Everything that needs to know where home is.
 struct Desk {
-    without: Option<Stage>,
     how: String,
     lore: Lore,
     chronicle: Chronicle,
-    detectors: Vec<(Wants, Box<dyn Detector>)>,
+    detectors: Vec<Box<dyn Detector>>,
+    /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
+    plan: [[Vec<u8>; 2]; Wants::KINDS],
     roles: Roles,
     book: HostBook,
     ledgers: SeededMap<IpAddr, Ledger>,
@@ -171,15 +175,13 @@ impl Analyst {
         let mut lore = Lore::new(home, self.limits.hosts);
         lore.expect(std::mem::take(&mut self.expectations));
         lore.inform(std::mem::take(&mut self.intel));
+        let detectors = detectors(&self.settings, self.limits.hosts);
         let mut desk = Desk {
-            without: self.without,
             how,
             lore,
             chronicle: Chronicle::default(),
-            detectors: detectors(&self.settings, self.limits.hosts)
-                .into_iter()
-                .map(|d| (d.wants(), d))
-                .collect(),
+            plan: plan(&detectors, self.without),
+            detectors,
             roles: Roles::new(self.limits.hosts),
             book: HostBook::new(self.limits.hosts),
             ledgers: SeededMap::default(),
@@ -212,7 +214,7 @@ impl Analyst {
     pub fn forgotten(&self) -> u64 {
         self.desk
             .as_ref()
-            .map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.1.forgotten()).sum::<u64>())
+            .map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.forgotten()).sum::<u64>())
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
@@ -242,6 +244,20 @@ impl Analyst {
     }
 }
 
+/// The detectors that want each kind of record, by their places in the catalogue; those of the stage `without` want nothing.
+fn plan(detectors: &[Box<dyn Detector>], without: Option<Stage>) -> [[Vec<u8>; 2]; Wants::KINDS] {
+    std::array::from_fn(|kind| {
+        [false, true].map(|outbound| {
+            (0..)
+                .zip(detectors)
+                .zip(CATALOGUE)
+                .filter(|((_, d), b)| without != Some(b.stage) && d.wants().has(kind, outbound))
+                .map(|((index, _), _)| index)
+                .collect()
+        })
+    })
+}
+
 impl Desk {
     fn observe(&mut self, record: &Record, at: Timestamp) {
         self.first.get_or_insert(at);
@@ -253,8 +269,8 @@ impl Desk {
         self.book.learn(record, self.lore.home());
         self.flows.learn(record);
         let outbound = outbound(self.lore.home(), record.tuple());
-        let (kind, out) = (Wants::of(record), outbound.is_some());
-        self.each(at, outbound, |w| w.has(kind, out), |detector, scene| detector.observe(record, scene));
+        let who = Some((Wants::kind_of(record), outbound.is_some()));
+        self.each(at, outbound, who, |detector, scene| detector.observe(record, scene));
         self.bank(match record {
             Record::Conn(c) => Some(c),
             _ => None,
@@ -263,34 +279,37 @@ impl Desk {
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
-        self.each(at, None, |_| true, |detector, scene| detector.tick(scene));
+        self.each(at, None, None, |detector, scene| detector.tick(scene));
         self.bank(None);
     }
 
-    /// Shows every detector the scene as it is now.
+    /// Shows the scene as it is now to the detectors that want such a record, or to all of them.
     fn each(
         &mut self,
         now: Timestamp,
         outbound: Option<IpAddr>,
-        wanted: impl Fn(Wants) -> bool,
+        who: Option<(usize, bool)>,
         mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>),
     ) {
-        for ((index, (wants, detector)), behaviour) in (0..).zip(&mut self.detectors).zip(CATALOGUE) {
-            if !wanted(*wants) || self.without == Some(behaviour.stage) {
-                continue;
+        let mut scene = Scene {
+            now,
+            lore: &self.lore,
+            chronicle: &mut self.chronicle,
+            evidence: &mut self.fresh,
+            near: &mut self.near,
+            outbound,
+            index: 0,
+            behaviour: "",
+            stage: Stage::Probe,
+        };
+        let wanted =
+            who.map_or(&self.plan[Wants::CLOCK][0], |(kind, out)| &self.plan[kind][usize::from(out)]);
+        for &index in wanted {
+            let Some(behaviour) = CATALOGUE.get(usize::from(index)) else { continue };
+            (scene.index, scene.behaviour, scene.stage) = (index, behaviour.name, behaviour.stage);
+            if let Some(detector) = self.detectors.get_mut(usize::from(index)) {
+                look(detector.as_mut(), &mut scene);
             }
-            let mut scene = Scene {
-                now,
-                lore: &self.lore,
-                chronicle: &mut self.chronicle,
-                evidence: &mut self.fresh,
-                near: &mut self.near,
-                outbound,
-                index,
-                behaviour: behaviour.name,
-                stage: behaviour.stage,
-            };
-            look(detector.as_mut(), &mut scene);
         }
     }
 
