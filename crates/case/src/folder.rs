@@ -1,5 +1,6 @@
 //! The folder: written whole or not at all.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
@@ -121,10 +122,10 @@ impl CaseWriter {
                 .and_then(|()| file.sync_all())
                 .with_context(|| format!("cannot write {}", path.display()))
         };
-        let mut text = Line::Capture(Box::new(capture.clone())).to_json()?;
+        let mut text = Line::Capture(Cow::Borrowed(capture)).to_json()?;
         text.push('\n');
         for story in stories {
-            text.push_str(&Line::Host(Box::new(story.clone())).to_json()?);
+            text.push_str(&Line::Host(Cow::Borrowed(story)).to_json()?);
             text.push('\n');
         }
         put(LINES, &text)?;
@@ -208,8 +209,8 @@ impl Case {
         let (mut capture, mut stories) = (None, Vec::new());
         for line in lines {
             match line {
-                Line::Capture(c) => capture = Some(*c),
-                Line::Host(h) => stories.push(*h),
+                Line::Capture(c) => capture = Some(c.into_owned()),
+                Line::Host(h) => stories.push(h.into_owned()),
             }
         }
         let capture =

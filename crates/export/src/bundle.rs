@@ -1,5 +1,6 @@
 //! The bundle: what is handed over, with the hash of everything in it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 
@@ -55,7 +56,7 @@ pub fn bundle(
     let mut capture = capture.clone();
     capture.inputs.iter_mut().for_each(|i| i.absolute = None);
     let capture = &capture;
-    let lines = [Line::Capture(Box::new(capture.clone())), Line::Host(Box::new(story.clone()))];
+    let lines = [Line::Capture(Cow::Borrowed(capture)), Line::Host(Cow::Borrowed(story))];
     let mut json = String::new();
     for line in &lines {
         json.push_str(&line.to_json()?);

@@ -1,5 +1,6 @@
 //! `hydrophone read`: the main job.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::sync::Arc;
@@ -135,9 +136,9 @@ fn print(args: &Read, capture: &CaptureLine, outcome: &Outcome) -> Result<(), Fa
 }
 
 /// The program's lines: the capture, then each host.
-pub fn lines(capture: &CaptureLine, outcome: &Outcome) -> Vec<Line> {
-    let hosts = outcome.stories.iter().cloned().map(|s| Line::Host(Box::new(s)));
-    std::iter::once(Line::Capture(Box::new(capture.clone()))).chain(hosts).collect()
+pub fn lines<'a>(capture: &'a CaptureLine, outcome: &'a Outcome) -> impl Iterator<Item = Line<'a>> {
+    let hosts = outcome.stories.iter().map(|s| Line::Host(Cow::Borrowed(s)));
+    std::iter::once(Line::Capture(Cow::Borrowed(capture))).chain(hosts)
 }
 
 /// What is said of the capture as a whole.

@@ -234,7 +234,11 @@ fn a_case_under_other_names_tells_the_same_story() {
             report::Line::Host(h) => Some(h),
             report::Line::Capture(_) => None,
         });
-        stories.filter(|s| !s.evidence.is_empty()).flat_map(|s| s.evidence).map(|e| e.evidence.id()).collect()
+        stories
+            .filter(|s| !s.evidence.is_empty())
+            .flat_map(|s| s.into_owned().evidence)
+            .map(|e| e.evidence.id())
+            .collect()
     };
     let (mine, theirs) = (ids(&case.join("case.jsonl")), ids(&out.join("story.jsonl")));
     let slice = std::fs::read(out.join("slice.pcapng")).expect("a slice");
@@ -332,7 +336,7 @@ fn ten_thousand_bots_are_a_page_that_can_be_used() {
     let stories: Vec<verdict::HostStory> = (0..10_000u32)
         .map(|n| verdict::HostStory {
             host: std::net::Ipv4Addr::from(0x0a00_0001 + n).into(),
-            ..(*bot).clone()
+            ..bot.clone().into_owned()
         })
         .collect();
     let page = report::html::html(&capture, &stories);

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use record::{Health, Timestamp, Transport};
@@ -141,14 +142,14 @@ impl CaptureLine {
 /// A line of the output: the capture first, then each host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-pub enum Line {
+pub enum Line<'a> {
     /// The capture.
-    Capture(Box<CaptureLine>),
+    Capture(Cow<'a, CaptureLine>),
     /// A host.
-    Host(Box<HostStory>),
+    Host(Cow<'a, HostStory>),
 }
 
-impl Line {
+impl Line<'_> {
     /// The line as JSON, without a newline.
     ///
     /// # Errors
@@ -162,7 +163,7 @@ impl Line {
 ///
 /// # Errors
 /// Names the first line that is not one of ours.
-pub fn parse_lines(text: &str) -> Result<Vec<Line>, String> {
+pub fn parse_lines(text: &str) -> Result<Vec<Line<'static>>, String> {
     text.lines()
         .enumerate()
         .filter(|(_, l)| !l.trim().is_empty())
