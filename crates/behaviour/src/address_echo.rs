@@ -8,7 +8,7 @@
 //! An HTTP request or a TLS handshake to a host whose only business is to echo the caller's address, by a shipped list. It counts
 //! more when the program claims to be a browser without sending what browsers send, or says nothing about itself.
 //! A browser that names the page that sent it does not count. It counts most (*then_reported*) when something that looks like control
-//! (`http_control`, `tls_control`, `raw_control`, `irc_control`) begins within five minutes after the question, or began at most a minute
+//! (`http_control`, `tls_control`, `raw_control`, `irc_control` and the like, but for their weakest bases) begins within five minutes after the question, or began at most a minute
 //! before it: some call home first and ask for what they are to report while the line stands.
 //!
 //! ## What else looks like this
@@ -31,12 +31,10 @@ use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::{Chronicle, Detector, Fire, Scene, Wants, domains};
 
 /// Hosts whose question is remembered until its window is over.
 const MAX_WAITING: usize = 4096;
-/// What a report home is seen as.
-const REPORTS: [&str; 4] = ["http_control", "tls_control", "raw_control", "irc_control"];
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,8 +136,7 @@ impl Detector for Watcher {
         let mut over = Vec::new();
         for (host, asked) in &mut self.waiting {
             let soon = |start: Timestamp| start.since(asked.ts) <= window && asked.ts.since(start) <= before;
-            let reported =
-                REPORTS.iter().any(|b| scene.chronicle.events(*host, b).any(|(start, _)| soon(start)));
+            let reported = scene.chronicle.events(*host, Chronicle::CONTROL).any(|(start, _)| soon(start));
             if reported {
                 asked.grades.push(("then_reported", 1));
                 fire(asked, scene);

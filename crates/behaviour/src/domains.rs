@@ -29,6 +29,12 @@ pub fn chosen_label(name: &str) -> Option<&str> {
     registrable(name)?.split('.').next()
 }
 
+/// The same of a name that was registered with a registry, not given by a provider to a customer, in Latin letters.
+pub fn owned_label(name: &str) -> Option<&str> {
+    let owned = psl::domain(name.as_bytes())?.suffix().typ() == Some(psl::Type::Icann);
+    chosen_label(name).filter(|label| owned && !label.starts_with("xn--"))
+}
+
 /// A list file as a set: one entry per line, `#` begins a comment.
 fn set_of(text: &'static str) -> SeededSet<&'static str> {
     text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).collect()

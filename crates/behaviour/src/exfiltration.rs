@@ -8,9 +8,10 @@
 //! *mail*: a message handed in with a password in clear, to a submission port (587, 465, 2525) or 25 elsewhere, under a host name
 //! without a dot, by a host that never collected mail (POP3 or IMAP); *ftp*: an FTP session elsewhere, and within it a connection to the same server
 //! in which only this host sent, at least 100 bytes; *upload*: a POST of a false browser or nameless program of at least 2 kB of
-//! which the reply is smaller than a quarter; or, to a remote that is part of what fired as command or update, such a POST of whomever, or a connection of TLS or an unknown
-//! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a service that
-//! programs, not persons, hand things to (a drop box, a chat service's interface for bots), by a shipped list. *to_controller* is added to an upload to such a remote, *several_remotes* when such uploads went to at least two of them, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
+//! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
+//! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a drop box or
+//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
 //!
 //! ## What else looks like this
 //! Mail programs and scripts, scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
@@ -19,7 +20,7 @@
 //! TLS to where nothing else is odd; services that people use as well; slow drips.
 //!
 //! ## Options
-//! `window` (10m), `file` (100), `upload` (2000), `hidden` (20000).
+//! `window` (10m), `control` (1h), `file` (100), `upload` (2000), `hidden` (20000).
 //!
 //! ## References
 //! ATT&CK T1048.003, T1041, T1071.003; RFC 4954 §4 (clients should not log in without TLS).
@@ -28,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, FlowId, Http, PacketId, Record, Service, Smtp, Timestamp, Tls, Transport};
+use record::{Conn, ConnPhase, FlowId, Http, PacketId, Record, Service, Smtp, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
@@ -45,6 +46,9 @@ pub struct Settings {
     /// How long before the address was asked for (*assumed*).
     #[serde(with = "humantime_serde")]
     pub window: Duration,
+    /// How long before an upload its remote told of control (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub control: Duration,
     /// Bytes of a file (*assumed*).
     pub file: u64,
     /// Bytes of an upload (*assumed*).
@@ -55,7 +59,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { window: Duration::from_mins(10), file: 100, upload: 2000, hidden: 20_000 }
+        Self {
+            window: Duration::from_mins(10),
+            control: Duration::from_hours(1),
+            file: 100,
+            upload: 2000,
+            hidden: 20_000,
+        }
     }
 }
 
@@ -66,8 +76,10 @@ struct Host {
     servers: BTreeMap<IpAddr, Timestamp>,
     /// Connections in which only this host sent, to whom FTP may follow.
     sent: Vec<(IpAddr, Timestamp, u64, FlowId, PacketId)>,
-    /// Controllers to which much was sent.
-    controllers: BTreeSet<IpAddr>,
+    /// Controllers to which much was sent, by their domains or addresses.
+    controllers: BTreeSet<String>,
+    /// Flows with drop services, and their names.
+    drops: BTreeMap<FlowId, String>,
 }
 
 /// The detector.
@@ -101,11 +113,14 @@ impl Watcher {
             .events(sent.host, "address_echo")
             .any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
         let mut grades = vec![(sent.grade, 1)];
-        if sent.grade == "upload" && scene.chronicle.commands(sent.host, sent.remote) {
+        let control = self.settings.control;
+        if sent.grade == "upload" && scene.chronicle.controls(sent.host, sent.remote, sent.ts, control) {
             grades.push(("to_controller", 1));
+            let name = scene.lore.name_of(sent.remote, scene.now).and_then(domains::registrable);
+            let name = name.map_or_else(|| sent.remote.to_string(), str::to_owned);
             let controllers = &mut self.hosts.of(sent.host, scene.now).controllers;
             if controllers.len() < MAX_SERVERS {
-                controllers.insert(sent.remote);
+                controllers.insert(name);
             }
             if controllers.len() > 1 {
                 grades.push(("several_remotes", 1));
@@ -159,7 +174,7 @@ impl Watcher {
 
     fn upload(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
-        let commanded = || scene.chronicle.commands(host, h.tuple.resp.ip);
+        let commanded = || scene.chronicle.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
         if h.method == "POST"
             && (machine || commanded())
             && !requests::is_housekeeping(h)
@@ -186,7 +201,7 @@ impl Watcher {
         let remote = c.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
-            || !scene.chronicle.commands(host, remote)
+            || !scene.chronicle.controls(host, remote, c.ts, self.settings.control)
         {
             return;
         }
@@ -208,17 +223,20 @@ impl Watcher {
         self.fire(sent, scene);
     }
 
-    fn dropped(&mut self, host: IpAddr, t: &Tls, scene: &mut Scene<'_>) {
-        let Some(name) = t.sni.as_deref().filter(|n| domains::is_drop_service(n)) else { return };
+    fn dropped(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let Some(name) = self.hosts.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
+        if c.bytes[0] < self.settings.upload || c.bytes[0] <= c.bytes[1] {
+            return;
+        }
         let sent = Sent {
             host,
-            remote: t.tuple.resp.ip,
+            remote: c.tuple.resp.ip,
             grade: "drop",
-            ts: t.ts,
-            bytes: 1,
-            least: 1,
-            flow: t.flow,
-            packets: &t.packets,
+            ts: c.ts,
+            bytes: c.bytes[0],
+            least: self.settings.upload,
+            flow: c.flow,
+            packets: &c.key_packets,
             what: format!("TLS with {name}"),
         };
         self.fire(sent, scene);
@@ -226,7 +244,9 @@ impl Watcher {
 
     fn conn(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let remote = c.tuple.resp.ip;
-        if c.phase == ConnPhase::Closed && matches!(c.service, Service::Tls | Service::Opaque) {
+        let unread = matches!(c.service, Service::Tls | Service::Opaque | Service::Unrecognised);
+        if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && unread {
+            self.dropped(host, c, scene);
             self.hidden(host, c, scene);
         }
         match c.service {
@@ -293,7 +313,16 @@ impl Detector for Watcher {
         match record {
             Record::Smtp(s) => self.mail(host, s, scene),
             Record::Http(h) => self.upload(host, h, scene),
-            Record::Tls(t) => self.dropped(host, t, scene),
+            Record::Tls(t) => {
+                let name = t.sni.as_deref().filter(|n| domains::is_drop_service(n));
+                if let Some(name) = name {
+                    let drops = &mut self.hosts.of(host, scene.now).drops;
+                    if drops.len() >= MAX_SERVERS {
+                        drops.pop_first();
+                    }
+                    drops.insert(t.flow, name.to_owned());
+                }
+            }
             Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(host, c, scene),
             _ => {}
         }
@@ -375,14 +404,19 @@ mod tests {
 
     #[test]
     fn what_is_handed_to_a_drop_box() {
-        let run = |name: &str, echo| {
+        let run = |name: &str, echo, bytes| {
             let mut b = bench(echo);
-            b.feed(tls(10.0, REMOTE, name), 12.0);
+            let Record::Tls(hello) = tls(10.0, REMOTE, name) else { unreachable!() };
+            let mut c = conn(10.0, Transport::Tcp, REMOTE, 443);
+            (c.service, c.flow, c.bytes) = (Service::Tls, hello.flow, bytes);
+            b.feed(Record::Tls(hello), 12.0);
+            b.feed(record(c), 20.0);
             b.grades()
         };
-        assert_eq!(run("api.telegram.org", true), ["drop", "after_echo"]);
-        assert_eq!(run("transfer.sh", false), ["drop"]);
-        assert!(run("web.telegram.org", true).is_empty(), "a person's");
+        assert_eq!(run("api.telegram.org", true, [9_000, 6_000]), ["drop", "after_echo"]);
+        assert_eq!(run("transfer.sh", false, [9_000, 6_000]), ["drop"]);
+        assert!(run("api.telegram.org", true, [900, 6_000]).is_empty(), "a note");
+        assert!(run("web.telegram.org", true, [9_000, 6_000]).is_empty(), "a person's");
     }
 
     #[test]
@@ -398,6 +432,17 @@ mod tests {
             b.grades()
         };
         assert_eq!(run(20_000, 4_999, true), ["upload", "to_controller"]);
+        for (behaviour, at) in [("beacon", 5.0), ("peer_walk", 5.0), ("tls_control", 11.0)] {
+            let mut b = bench(false);
+            b.fired_with(Stage::Command, behaviour, at, at, &[REMOTE]);
+            let mut c = conn(10.0, Transport::Tcp, REMOTE, 7084);
+            (c.service, c.bytes) = (Service::Tls, [20_000, 100]);
+            b.feed(record(c), 14.0);
+            assert!(
+                b.evidence.is_empty(),
+                "{behaviour} at {at}: an agent that reports, or control that came later"
+            );
+        }
         let mut b = bench(false);
         for (i, remote) in ["198.51.100.1", "198.51.100.2"].into_iter().enumerate() {
             b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[remote]);

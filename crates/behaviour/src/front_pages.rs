@@ -28,7 +28,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{FlowId, PacketId, Record, Timestamp, Transport};
+use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::HostTable;
@@ -138,12 +138,12 @@ impl Detector for Watcher {
         let remote = record.tuple().resp.ip;
         let (ts, name, page, packets) = match record {
             Record::Conn(_) | Record::Dns(_) => {
-                let (ts, transport) = match record {
-                    Record::Conn(c) => (c.ts, c.tuple.transport),
-                    Record::Dns(d) => (d.ts, d.tuple.transport),
+                let ts = match record {
+                    Record::Conn(c) => c.ts,
+                    Record::Dns(d) => d.ts,
                     _ => return,
                 };
-                if scene.lore.first_contact() && transport != Transport::Icmp {
+                if scene.lore.first_contact() {
                     let contacts = &mut self.hosts.of(host, scene.now).contacts;
                     if contacts.iter().any(|(_, ip)| *ip == remote) {
                         return;
@@ -273,6 +273,7 @@ mod tests {
     use super::*;
     use crate::testing::*;
     use record::Stage;
+    use record::Transport;
 
     const SITES: [(&str, &str); 3] = [
         ("www.nytimes.com", "198.51.100.1"),

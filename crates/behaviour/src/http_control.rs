@@ -17,8 +17,8 @@
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
 //! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query, or path without one, holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
 //! holds none; an opaque body sent; a body that no form makes (`Content-Type` missing or of octets); a `Referer` to what was
-//! never fetched; at least 3 such requests (for one path, unless one was a *gate*); at least 3 that were refused (status 400 and above) and made again all the same (*unmoved*); a
-//! query that holds an Ethernet address or a GUID (*names_itself*); a dynamic-DNS name; a name that looks drawn at random; at least 5 domains; at least two remotes; a false browser that claims another Windows than
+//! never fetched; at least 3 such requests (for one path, unless one was a *gate*); at least 3 for one path that were refused (status 400 and above, but for 401, 407 and 429, which ask for something) and made again all the same (*unmoved*); a
+//! query that holds an Ethernet address or a GUID (*names_itself*); a dynamic-DNS name; a name that looks drawn at random (not one that a provider gives its customers, nor one in other letters than Latin); at least 5 domains; at least two remotes; a false browser that claims another Windows than
 //! the system's own certificate checks do, or another system than it claimed before.
 //!
 //! ## What else looks like this
@@ -92,7 +92,7 @@ struct Remote {
     coded: u64,
     tells_a_mac: u64,
     tells_a_guid: bool,
-    refused: usize,
+    refused: BTreeMap<String, usize>,
     wrong_system: bool,
     unfetched_referer: u64,
     paths: BTreeMap<String, usize>,
@@ -198,7 +198,14 @@ impl Watcher {
             counts = true;
         }
         remote.tells_a_guid |= machine && requests::tells_a_guid(&h.path);
-        remote.refused += usize::from(machine && counts && h.status.is_some_and(|s| s >= 400));
+        let refused = h.status.is_some_and(|s| s >= 400 && !matches!(s, 401 | 407 | 429));
+        if machine
+            && counts
+            && refused
+            && (remote.refused.len() < MAX_PROOFS || remote.refused.contains_key(path))
+        {
+            *remote.refused.entry(path.to_owned()).or_default() += 1;
+        }
         if made == Maker::FalseBrowser
             && let Some(system) = h.user_agent.as_deref().and_then(requests::system_of)
         {
@@ -270,9 +277,9 @@ impl Watcher {
         let often = if base == "calls" { 2 * self.settings.calls } else { self.settings.calls };
         let talks = remote.gate > 0 && remote.requests >= self.settings.calls as u64;
         add(talks || calls >= often, "repeated");
-        add(remote.refused >= self.settings.calls, "unmoved");
+        add(remote.refused.values().any(|n| *n >= self.settings.calls), "unmoved");
         add((remote.tells_a_mac > 0 && base != "tells_a_mac") || remote.tells_a_guid, "names_itself");
-        add(!dynamic && domains::chosen_label(name).is_some_and(bigrams::is_drawn), "generated_name");
+        add(!dynamic && domains::owned_label(name).is_some_and(bigrams::is_drawn), "generated_name");
         add(many_names && base != "same_path_many_names", "many_names");
         add(most_names >= self.settings.names + 2, "five_names");
         add(state.fired.iter().any(|f| f != name), "several_remotes");
@@ -427,6 +434,18 @@ mod tests {
         };
         assert_eq!(refused(2), ["gate"]);
         assert_eq!(refused(3), ["gate", "repeated", "unmoved"]);
+        let asked = (0..3).map(|i| {
+            let mut h = post(10.0 + f64::from(i), "example.com", "/pin.php");
+            h.status = Some(401);
+            h
+        });
+        assert_eq!(run(asked.collect()), ["gate", "repeated"], "asked for a password");
+        let elsewhere = (0..3).map(|i| {
+            let mut h = post(10.0 + f64::from(i), "example.com", &format!("/{i}"));
+            h.status = Some(404);
+            h
+        });
+        assert_eq!(run(elsewhere.collect()), ["gate", "repeated"], "three paths");
     }
 
     #[test]
@@ -444,7 +463,11 @@ mod tests {
     #[test]
     fn a_drawn_name_and_a_name_for_itself() {
         assert_eq!(run(vec![post(10.0, "db54a845.top", "/a")]), ["gate", "generated_name"]);
+        for given in ["d3ag4hukkh62yn.cloudfront.net", "xn--80ak6aa92e.com", "gvt1cdn.com"] {
+            assert_eq!(run(vec![post(10.0, given, "/a")]), ["gate"], "{given}");
+        }
         let told = post(10.0, "example.com", "/a?mi=747f3d96%2D68a7%2D43f1%2D8cbe%2De8d6dadd0358&b=64");
+        assert!(requests::tells_a_guid("/a?id=%7B747F3D96-68A7-43F1-8CBE-E8D6DADD0358%7D"));
         assert_eq!(run(vec![told]), ["gate", "names_itself"]);
     }
 
@@ -458,6 +481,13 @@ mod tests {
         };
         assert!(run(vec![get(10.0, 1)]).is_empty());
         assert_eq!(run(vec![get(10.0, 1), get(20.0, 2)]), ["coded_query"]);
+        let article = "/2024/11/how-the-town-council-of-a-small-place-decided-to-build-a-bridge-over-the-river-and-what-came-of-it-17";
+        let read = |t: f64| {
+            let mut h = http(t, REMOTE, "GET", Some("example.com"), &format!("{article}{t}"));
+            h.user_agent = Some(FALSE.into());
+            h
+        };
+        assert!(run(vec![read(10.0), read(20.0)]).is_empty());
     }
 
     #[test]

@@ -37,7 +37,7 @@ use crate::{Detector, Fire, Scene, Wants};
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
 /// What bots are told, as their published sources spell it (SDBot, rBot, Agobot, Kaiten, Gafgyt, PerlBot, Athena).
-const ORDERS: [&str; 56] = [
+const ORDERS: [&str; 50] = [
     "ddos",
     "udp",
     "udpflood",
@@ -88,13 +88,9 @@ const ORDERS: [&str; 56] = [
     "die",
     "sysinfo",
     "netinfo",
-    "msn",
-    "aim",
-    "usb",
-    "torrent",
-    "pstore",
-    "ftpscan",
 ];
+/// By what they spread: everyday words, so that the mark must stand right before them.
+const SPREADING: [&str; 6] = ["msn", "aim", "usb", "torrent", "pstore", "ftpscan"];
 /// Where IRC lives (RFC 1459 and the networks' own documentation).
 const USUAL_PORTS: [u16; 16] =
     [194, 994, 6660, 6661, 6662, 6663, 6664, 6665, 6666, 6667, 6668, 6669, 6679, 6697, 7000, 8067];
@@ -133,14 +129,20 @@ fn is_machine_name(nick: &str) -> bool {
 }
 
 /// The order that a text begins with, if it begins with one.
-fn order(text: &str) -> Option<&str> {
+fn order<'a>(text: &'a str) -> Option<&'a str> {
     // Colours and emphasis of IRC clients are control characters.
     let text = text.trim_start_matches(|c: char| c.is_control() || c == ':' || c == ' ');
     text.split('|').find_map(|part| {
         let part = part.trim_start();
-        let mut rest = part.strip_prefix(['.', '!', '@', '$', '-', '>'])?;
-        rest = rest.trim_start_matches(['.', '!', '*', ' ']);
-        let word = rest.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        let after = part.strip_prefix(['.', '!', '@', '$', '-', '>'])?;
+        let word = |text: &'a str| text.split(|c: char| !c.is_ascii_alphanumeric()).next();
+        if part.starts_with(['.', '!', '@'])
+            && word(after).is_some_and(|w| SPREADING.iter().any(|o| w.eq_ignore_ascii_case(o)))
+        {
+            return Some(part);
+        }
+        let rest = after.trim_start_matches(['.', '!', '*', ' ']);
+        let word = word(rest)?;
         ORDERS.iter().any(|o| word.eq_ignore_ascii_case(o)).then_some(part)
     })
 }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, Dns, Evidence, Record, Service, Timestamp};
+use record::{Conn, ConnPhase, Dns, Evidence, Record, Service, Timestamp, Transport};
 
 use crate::Home;
 use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
@@ -15,6 +15,8 @@ const NAME_MEMORY: Duration = Duration::from_hours(24);
 const MAX_MX: usize = 512;
 /// Names remembered of one address.
 const MAX_NAMES: usize = 4;
+/// Hosts remembered that asked for one name.
+const MAX_ASKERS: usize = 8;
 /// Local hosts remembered of one remote: enough to tell a popular one.
 const MAX_USERS: usize = 64;
 
@@ -36,9 +38,17 @@ struct HostLore {
     called: Called,
 }
 
+#[derive(Debug)]
+struct Named {
+    ts: Timestamp,
+    name: String,
+    /// Who asked for it.
+    askers: Vec<IpAddr>,
+}
+
 #[derive(Debug, Default)]
 struct RemoteLore {
-    names: VecDeque<(Timestamp, String)>,
+    names: VecDeque<Named>,
     users: Vec<IpAddr>,
 }
 
@@ -149,12 +159,23 @@ impl Lore {
     }
 
     fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
-        self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, now);
+        let spoke = [true, dns.rcode.is_some()];
+        self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, spoke, now);
         for answer in &dns.answers {
             if let Some(ip) = answer.addr {
                 let names = &mut self.remotes.of(ip, now).names;
-                let known = names.iter().position(|(_, n)| *n == dns.query).and_then(|at| names.remove(at));
-                names.push_back((dns.ts, known.map_or_else(|| dns.query.clone(), |(_, n)| n)));
+                let known = names.iter().position(|n| n.name == dns.query).and_then(|at| names.remove(at));
+                let mut named = known.unwrap_or_else(|| Named {
+                    ts: dns.ts,
+                    name: dns.query.clone(),
+                    askers: Vec::new(),
+                });
+                named.ts = dns.ts;
+                let asker = dns.tuple.orig.ip;
+                if named.askers.len() < MAX_ASKERS && !named.askers.contains(&asker) {
+                    named.askers.push(asker);
+                }
+                names.push_back(named);
                 if names.len() > MAX_NAMES {
                     names.pop_front();
                 }
@@ -171,8 +192,8 @@ impl Lore {
 
     fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
         let (orig, resp) = (conn.tuple.orig.ip, conn.tuple.resp.ip);
-        if conn.may_be_new() {
-            self.learn_ends(conn.ts, orig, resp, now);
+        if conn.may_be_new() && conn.tuple.transport != Transport::Icmp {
+            self.learn_ends(conn.ts, orig, resp, conn.packets.map(|n| n > 0), now);
         }
         if !self.expectations.is_empty()
             && self.home.contains(orig)
@@ -198,10 +219,11 @@ impl Lore {
     }
 
     /// Who talks with whom, since when.
-    fn learn_ends(&mut self, ts: Timestamp, orig: IpAddr, resp: IpAddr, now: Timestamp) {
+    fn learn_ends(&mut self, ts: Timestamp, orig: IpAddr, resp: IpAddr, spoke: [bool; 2], now: Timestamp) {
         let local = [self.home.contains(orig), self.home.contains(resp)];
-        for (ip, local) in [orig, resp].into_iter().zip(local) {
-            if !local {
+        for (ip, side) in [orig, resp].into_iter().zip(0..) {
+            // Being called by somebody makes no host: it must have said something.
+            if !local[side] || !spoke[side] {
                 continue;
             }
             if let Some(since) = self.locals.get_mut(&HostKey(ip)) {
@@ -232,8 +254,14 @@ impl Lore {
 
     /// The name last resolved to `ip` within a day.
     pub fn name_of(&self, ip: IpAddr, now: Timestamp) -> Option<&str> {
-        let (ts, name) = self.remotes.get(ip)?.names.back()?;
-        (now.since(*ts) <= NAME_MEMORY).then_some(name.as_str())
+        let last = self.remotes.get(ip)?.names.back()?;
+        (now.since(last.ts) <= NAME_MEMORY).then_some(last.name.as_str())
+    }
+
+    /// The name of `ip` that `host` itself last asked for within a day.
+    pub fn name_for(&self, host: IpAddr, ip: IpAddr, now: Timestamp) -> Option<&str> {
+        let asked = |n: &&Named| n.askers.contains(&host) && now.since(n.ts) <= NAME_MEMORY;
+        self.remotes.get(ip)?.names.iter().rev().find(asked).map(|n| n.name.as_str())
     }
 
     /// All names resolved to `ip` within a day, newest last, at most four.
@@ -242,8 +270,8 @@ impl Lore {
         names
             .into_iter()
             .flatten()
-            .filter(|(ts, _)| now.since(*ts) <= NAME_MEMORY)
-            .map(|(_, n)| n.as_str())
+            .filter(|n| now.since(n.ts) <= NAME_MEMORY)
+            .map(|n| n.name.as_str())
             .collect()
     }
 

@@ -7,13 +7,14 @@
 //!
 //! ## How it decides
 //! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
-//! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
+//! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
 //! 20 kB that begin as nothing known, under a type of text, or without any for a nameless program. Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
 //! browser, a nameless program or a fetching tool, without `Referer`), when it came from an address instead of a name, under a type or a name
 //! that says something else (*disguised*) or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
 //! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
-//! least 3 names, each asked when the one before had failed, gave nothing within a minute, not even a handshake.
+//! least 3 other names, each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
+//! come at once and without a word are a filter's, and do not count.
 //!
 //! ## What else looks like this
 //! Installers and updaters of small publishers over HTTP, administrators with wget, game content.
@@ -42,6 +43,8 @@ use crate::{Detector, Fire, Scene, Wants, domains};
 const MAX_REMEMBERED: usize = 64;
 /// A server that says less than this has refused the handshake: an alert is 7 bytes, a ServerHello has at least 42 (RFC 8446).
 const NO_HANDSHAKE: u64 = 40;
+/// A refusal without a word that comes sooner than this is a filter's on the way (*assumed*).
+const AT_ONCE: Duration = Duration::from_millis(100);
 /// Tools that fetch without a person's page.
 const FETCHERS: [&str; 10] = [
     "wget",
@@ -100,6 +103,7 @@ struct Tried {
     from: Timestamp,
     to: Timestamp,
     domain: String,
+    tls: bool,
 }
 
 #[derive(Default)]
@@ -108,6 +112,8 @@ struct Host {
     downloads: VecDeque<(Timestamp, IpAddr, String)>,
     /// Registrable domains that a program asked and that gave it nothing, from when to when.
     tried: VecDeque<Tried>,
+    /// When connections of TLS that worked began.
+    worked: VecDeque<Timestamp>,
 }
 
 /// The detector.
@@ -144,9 +150,12 @@ fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
         return None;
     }
     let extension = extension(&h.path);
-    let readable = matches!(body.magic, Magic::Text | Magic::Script | Magic::Markup | Magic::None);
+    let readable = matches!(
+        body.magic,
+        Magic::Text | Magic::Script | Magic::WindowsScript | Magic::Markup | Magic::None
+    );
     let called = SCRIPTS.contains(&extension.as_str()) && readable;
-    if (called || body.magic == Magic::Script) && h.status == Some(200) {
+    if (called || body.magic == Magic::WindowsScript) && h.status == Some(200) {
         return Some(("script", "script"));
     }
     let large = body.len >= opaque && body.magic == Magic::None && !body.encoded;
@@ -197,7 +206,7 @@ impl Watcher {
             return;
         }
         if let Some(domain) = h.host.as_deref().and_then(domains::registrable) {
-            self.in_vain(host, Tried { from: h.ts, to: h.ts, domain: domain.to_owned() }, now);
+            self.in_vain(host, Tried { from: h.ts, to: h.ts, domain: domain.to_owned(), tls: false }, now);
         }
     }
 
@@ -211,26 +220,36 @@ impl Watcher {
 
     /// A connection of TLS: one in vain, or one that brought much after several in vain.
     fn tls(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
-        let end = c.last;
         let remote = c.tuple.resp.ip;
+        let name = scene.lore.name_of(remote, scene.now);
+        if name.is_some_and(|n| domains::is_software_update(n) || domains::is_connectivity_check(n)) {
+            return;
+        }
+        let domain = name.and_then(domains::registrable);
         if c.bytes[1] <= NO_HANDSHAKE {
-            let domain = scene.lore.name_of(remote, scene.now).and_then(domains::registrable);
-            if let Some(domain) = domain {
-                self.in_vain(host, Tried { from: c.ts, to: end, domain: domain.to_owned() }, scene.now);
+            let filtered = c.bytes[1] == 0 && c.duration() < AT_ONCE;
+            if let Some(domain) = domain.filter(|_| !filtered && c.missed_bytes[1] == 0) {
+                let made = Tried { from: c.ts, to: c.last, domain: domain.to_owned(), tls: true };
+                self.in_vain(host, made, scene.now);
             }
             return;
         }
         let s = &self.settings;
-        if !(s.opaque..=s.largest).contains(&c.bytes[1]) || c.bytes[0] > s.request {
-            return;
+        let (window, sources) = (s.sources_within, s.sources);
+        let fits = (s.opaque..=s.largest).contains(&c.bytes[1]) && c.bytes[0] <= s.request;
+        let state = self.hosts.of(host, scene.now);
+        state.worked.push_back(c.ts);
+        if state.worked.len() > MAX_REMEMBERED {
+            state.worked.pop_front();
         }
-        let Some(state) = self.hosts.get(host) else { return };
-        let tried = state.tried.iter().filter(|t| t.from <= c.ts && c.ts.since(t.from) <= s.sources_within);
-        let mut tried: Vec<&Tried> = tried.collect();
+        let before = |t: &&Tried| t.tls && t.from <= c.ts && c.ts.since(t.from) <= window;
+        let mut tried: Vec<&Tried> =
+            state.tried.iter().filter(before).filter(|t| Some(t.domain.as_str()) != domain).collect();
         tried.sort_by_key(|t| t.from);
         let names: BTreeSet<&str> = tried.iter().map(|t| t.domain.as_str()).collect();
         let in_turn = tried.windows(2).all(|w| w[0].to <= w[1].from) && tried.iter().all(|t| t.to <= c.ts);
-        if names.len() < s.sources || !in_turn {
+        let worked = |from: Timestamp| state.worked.iter().any(|t| *t >= from && *t < c.ts);
+        if !fits || names.len() < sources || !in_turn || tried.first().is_some_and(|t| worked(t.from)) {
             return;
         }
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
@@ -240,7 +259,7 @@ impl Watcher {
             grades: vec![("hidden", 1)],
             started: tried.first().map_or(c.ts, |t| t.from),
             value: names.len() as f64,
-            threshold: s.sources as f64,
+            threshold: sources as f64,
             unit: "names tried in vain before",
             source: "assumed",
             packets: c.key_packets.to_vec(),
@@ -285,7 +304,7 @@ impl Watcher {
         let tried: BTreeSet<&str> = state
             .tried
             .iter()
-            .filter(|t| t.from <= h.ts && h.ts.since(t.from) <= within)
+            .filter(|t| !t.tls && t.from <= h.ts && h.ts.since(t.from) <= within)
             .map(|t| t.domain.as_str())
             .collect();
         let tried = tried.len();
@@ -459,28 +478,58 @@ mod tests {
         assert_eq!(run(all), ["executable", "unbidden", "unnamed_file"]);
     }
 
+    /// Names tried in vain by TLS, each for `lasted` seconds and answered by `said` bytes, then one that brings `brought`.
+    fn sources(domains: &[&str], lasted: f64, said: u64, brought: u64, gap: f64) -> Vec<(Record, f64)> {
+        let mut all = Vec::new();
+        for (i, domain) in domains.iter().enumerate() {
+            let remote = format!("198.51.100.{}", i + 1);
+            let begin = 2.0 + gap * i as f64;
+            all.push((dns(begin - 1.0, domain, 1, 0, Some(&remote)), begin - 0.9));
+            let mut c = conn(begin, Transport::Tcp, &remote, 443);
+            c.service = Service::Tls;
+            c.last = c.ts.plus(Duration::from_secs_f64(lasted));
+            c.bytes = [120, if i + 1 < domains.len() { said } else { brought }];
+            all.push((record(c), begin + lasted));
+        }
+        all
+    }
+
+    fn told(mut all: Vec<(Record, f64)>) -> Vec<String> {
+        let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        for (record, at) in all {
+            b.feed(record, at);
+        }
+        b.grades()
+    }
+
     #[test]
     fn hidden_in_tls_after_names_tried_in_vain() {
-        let name = |i: usize| format!("198.51.100.{}", i + 1);
-        let run = |names: usize, overlap: f64, brought: u64| {
-            let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
-            for i in 0..=names {
-                let domain = ["example.com", "example.net", "example.org", "example.edu"][i];
-                b.feed(dns(1.0, domain, 1, 0, Some(&name(i))), 1.5);
-            }
-            for i in 0..=names {
-                let mut c = conn(2.0 + 2.0 * i as f64, Transport::Tcp, &name(i), 443);
-                c.service = Service::Tls;
-                c.last = c.ts.plus(Duration::from_secs_f64(1.0 + overlap));
-                c.bytes = [120, if i < names { 7 } else { brought }];
-                b.feed(record(c), 3.5 + 2.0 * i as f64);
-            }
-            b.grades()
+        const FOUR: [&str; 4] = ["example.com", "example.net", "example.org", "example.edu"];
+        assert_eq!(told(sources(&FOUR, 1.0, 7, 20_000, 2.0)), ["hidden"]);
+        assert_eq!(told(sources(&FOUR, 1.0, 40, 2_000_000, 19.0)), ["hidden"]);
+        assert!(told(sources(&FOUR[1..], 1.0, 7, 20_000, 2.0)).is_empty(), "two names");
+        assert!(told(sources(&FOUR, 2.5, 7, 20_000, 2.0)).is_empty(), "all at once, as browsers do");
+        assert!(told(sources(&FOUR, 1.0, 7, 20_000, 21.0)).is_empty(), "not within a minute");
+        assert!(told(sources(&FOUR, 1.0, 7, 19_999, 2.0)).is_empty());
+        assert!(told(sources(&FOUR, 1.0, 7, 2_000_001, 2.0)).is_empty());
+        assert!(told(sources(&FOUR, 1.0, 41, 20_000, 2.0)).is_empty(), "they shook hands");
+        assert!(told(sources(&FOUR, 0.01, 0, 20_000, 2.0)).is_empty(), "a filter on the way");
+        let publisher = ["example.com", "example.net", "example.org", "download.windowsupdate.com"];
+        assert!(told(sources(&publisher, 1.0, 7, 20_000, 2.0)).is_empty());
+        let mut between = conn(3.5, Transport::Tcp, "198.51.100.77", 443);
+        (between.service, between.bytes) = (Service::Tls, [900, 6_000]);
+        let mut all = sources(&FOUR, 1.0, 7, 20_000, 2.0);
+        all.push((record(between), 5.0));
+        assert!(told(all).is_empty(), "something else worked meanwhile");
+        let moved = |t: f64, host: &str| {
+            let mut h = get(t, host, "/", BodyFacts::default());
+            h.status = Some(301);
+            (Record::Http(Box::new(h)), t)
         };
-        assert_eq!(run(3, 0.0, 20_000), ["hidden"]);
-        assert!(run(2, 0.0, 20_000).is_empty(), "two names");
-        assert!(run(3, 1.5, 20_000).is_empty(), "all at once, as browsers do");
-        assert!(run(3, 0.0, 19_999).is_empty() && run(3, 0.0, 2_000_001).is_empty());
+        let mut all = sources(&FOUR[3..], 1.0, 7, 40_000, 2.0);
+        all.extend([moved(0.2, "example.com"), moved(0.4, "example.net"), moved(0.6, "example.org")]);
+        assert!(told(all).is_empty(), "redirections");
     }
 
     #[test]

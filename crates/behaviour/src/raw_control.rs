@@ -9,7 +9,7 @@
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
 //! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
-//! answer, to a dynamic-DNS name. *shell*: the first payload of either side is the greeting of a Windows command
+//! answer, to a dynamic-DNS name that this host asked for. *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
 //! them; a port of the web or mail, whose protocol this is not; more than one such remote.
 //!
@@ -155,7 +155,7 @@ impl Watcher {
         let alike =
             |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
         let same: Vec<&Call> = calls.iter().filter(alike).collect();
-        let name = scene.lore.name_of(end.0, scene.now);
+        let name = scene.lore.name_for(host, end.0, scene.now);
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let (count, base, needed, unit) = if dead {
             (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
@@ -180,8 +180,8 @@ impl Watcher {
             }
         };
         add(name.is_none(), "unnamed");
-        add(name.is_some_and(domains::is_dynamic), "dynamic_name");
-        add(same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
+        add(base != "one_call" && name.is_some_and(domains::is_dynamic), "dynamic_name");
+        add(base != "one_call" && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
         add(!dead && same.iter().all(|k| !k.answered), "unanswered");
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         add(state.fired.iter().any(|e| *e != end), "several_remotes");
@@ -290,11 +290,14 @@ mod tests {
         let call_as = |name: &str, answered: bool| {
             run(vec![dns(0.5, name, 1, 0, Some(REMOTE)), record(call(1.0, &[b'a'; 40], answered))])
         };
-        assert_eq!(call_as("a.duckdns.org", true), ["one_call", "dynamic_name"]);
+        assert_eq!(call_as("a.duckdns.org", true), ["one_call"]);
         let mut greeted = call(1.0, &[b'a'; 40], true);
         greeted.first_speaker = Some(Direction::Resp);
         let all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE)), record(greeted)];
-        assert_eq!(run(all), ["one_call", "dynamic_name"], "whoever speaks first");
+        assert_eq!(run(all), ["one_call"], "whoever speaks first");
+        let mut all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE))];
+        all.extend(calls(3, 10.0));
+        assert_eq!(run(all), ["same_words", "dynamic_name", "opaque_words"]);
         assert!(call_as("a.duckdns.org", false).is_empty());
         assert!(call_as("a.example.com", true).is_empty());
     }

@@ -86,9 +86,20 @@ pub fn system_of(agent: &str) -> Option<String> {
 }
 
 /// How many characters of a query are one unbroken code: the longest run of hexadecimal digits, or of base64's letters. Where
-/// there is no query, those of the path, of whose slashes a code may have been made to look like folders.
+/// there is no query, base64's letters of the path, of whose slashes a code may have been made to look like folders: mixed of
+/// capitals, small letters and digits, without the hyphens and underscores that join words (but `_2B` and `_2F`, which
+/// stand for base64's own signs).
 pub fn coded_run(path: &str) -> (usize, usize) {
-    let query = path.split_once('?').map_or_else(|| path.replace('/', ""), |q| q.1.to_owned());
+    let Some((_, query)) = path.split_once('?') else {
+        let code = path.replace("_2B", "").replace("_2F", "").replace('/', "");
+        let mixed = |word: &&str| {
+            let has =
+                |is: fn(&u8) -> bool| word.as_bytes().iter().filter(|b| is(b)).count() * 10 >= word.len();
+            has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit)
+        };
+        let words = code.split(|c: char| !c.is_ascii_alphanumeric());
+        return (0, words.filter(mixed).map(str::len).max().unwrap_or(0));
+    };
     let longest =
         |is: fn(u8) -> bool| query.as_bytes().split(|b| !is(*b)).map(<[u8]>::len).max().unwrap_or(0);
     (
@@ -116,6 +127,7 @@ pub fn tells_a_mac(path: &str) -> bool {
 /// Whether a query holds a GUID (RFC 9562), by which a host, or a copy of a program on it, is told from all others.
 pub fn tells_a_guid(path: &str) -> bool {
     let query = path.split_once('?').map_or("", |q| q.1).replace("%2D", "-").replace("%2d", "-");
+    let query = ["%7B", "%7b", "%7D", "%7d"].iter().fold(query, |q, brace| q.replace(brace, " "));
     query.split(|c: char| !c.is_ascii_hexdigit() && c != '-').any(|word| {
         let parts: Vec<usize> = word.split('-').map(str::len).collect();
         parts == [8, 4, 4, 4, 12]

@@ -126,6 +126,8 @@ struct HostChronicle {
     /// First time of each stage.
     stages: BTreeMap<Stage, Timestamp>,
     commanders: SeededSet<IpAddr>,
+    /// Remotes of what tells of control, and since when.
+    controllers: SeededMap<IpAddr, Timestamp>,
 }
 
 /// What has fired so far, for behaviours that build on others.
@@ -136,7 +138,17 @@ pub struct Chronicle {
     stirred: Vec<IpAddr>,
 }
 
+/// Behaviours that tell of control by what is said, not by when it is said.
+const CONTROLS: [&str; 6] =
+    ["http_control", "tls_control", "raw_control", "irc_control", "kraken_frames", "generated_contact"];
+/// Their bases that tell too little by themselves.
+const WEAK: [&str; 6] =
+    ["no_name", "own_certificate_named", "one_call", "dead_remote", "channel_key", "tells_a_mac"];
+
 impl Chronicle {
+    /// The name under which [`Self::events`] keeps what tells of control, whichever behaviour saw it.
+    pub const CONTROL: &str = "control";
+
     /// The times at which `behaviour` fired for `host`: first packet and completion, oldest first.
     pub fn events(&self, host: IpAddr, behaviour: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
         self.hosts.get(&host).and_then(|h| h.events.get(behaviour)).into_iter().flatten().copied()
@@ -157,6 +169,12 @@ impl Chronicle {
         self.hosts.get(&host).is_some_and(|h| h.commanders.contains(&remote))
     }
 
+    /// Whether `remote` was part of what tells of control (see [`Self::CONTROL`]) within `span` before `ts`.
+    pub fn controls(&self, host: IpAddr, remote: IpAddr, ts: Timestamp, span: Duration) -> bool {
+        let since = self.hosts.get(&host).and_then(|h| h.controllers.get(&remote));
+        since.is_some_and(|s| *s <= ts && ts.since(*s) <= span)
+    }
+
     /// Hosts whose stages have changed since `read`, which then stands at the end.
     pub fn stirred(&self, read: &mut usize) -> BTreeSet<IpAddr> {
         let from = std::mem::replace(read, self.stirred.len());
@@ -165,12 +183,22 @@ impl Chronicle {
 
     fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence) {
         let host = self.hosts.entry(evidence.host).or_default();
-        let events = host.events.entry(behaviour).or_default();
-        if events.back().is_none_or(|last| *last != (evidence.started, evidence.ts)) {
-            events.push_back((evidence.started, evidence.ts));
+        let weak = evidence.grades.first().is_none_or(|g| WEAK.contains(&g.name.as_ref()));
+        let control = CONTROLS.contains(&behaviour) && !weak;
+        for kept in std::iter::once(behaviour).chain(control.then_some(Self::CONTROL)) {
+            let events = host.events.entry(kept).or_default();
+            if events.back().is_none_or(|last| *last != (evidence.started, evidence.ts)) {
+                events.push_back((evidence.started, evidence.ts));
+            }
+            if events.len() > MAX_EVENTS {
+                events.pop_front();
+            }
         }
-        if events.len() > MAX_EVENTS {
-            events.pop_front();
+        if control && host.controllers.len() < MAX_COMMANDERS {
+            for remote in &evidence.remotes {
+                let since = host.controllers.entry(*remote).or_insert(evidence.started);
+                *since = evidence.started.min(*since);
+            }
         }
         if Stage::STORY.contains(&stage) {
             let known = host.stages.get(&stage).is_some_and(|first| *first <= evidence.started);

@@ -11,7 +11,7 @@
 //! certificate is signed by itself or by a private authority for no name at all; *own_certificate_named*, the same to a name that the client gave, when
 //! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
 //! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
-//! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name that the host asked for before; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
+//! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name, given in the handshake or asked for by this very host; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
 //! A certificate that ends in January 2038 is an appliance's default, not counted as long-lived.
 //!
 //! ## What else looks like this
@@ -186,7 +186,7 @@ impl Detector for Watcher {
             remote.days = remote.days.max(c.not_after.since(c.not_before).as_secs() as i64 / 86_400);
         }
         let days = remote.days;
-        let name = scene.lore.name_of(end.ip, scene.now);
+        let name = t.sni.as_deref().or_else(|| scene.lore.name_for(host, end.ip, scene.now));
         let offered = t.ja4.as_deref().and_then(|j| j.get(1..3)).unwrap_or_default();
         let old = t.version <= TLS11 && matches!(offered, "10" | "11" | "s3" | "s2") && t.ts >= OLD_SINCE;
         let mut grades = vec![(base, 1)];
@@ -335,6 +335,12 @@ mod tests {
         };
         assert_eq!(run_as("a.duckdns.org"), ["own_certificate", "dynamic_name"]);
         assert_eq!(run_as("a.example.com"), ["own_certificate"]);
+        let mut others = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
+        if let Record::Dns(d) = &mut others {
+            d.tuple.orig.ip = "10.0.0.99".parse().unwrap();
+        }
+        let all = vec![others, hello(1.0, 443, None, Some(certificate(365)))];
+        assert_eq!(run(all), ["own_certificate"], "another host asked for it");
     }
 
     #[test]

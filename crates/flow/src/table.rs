@@ -531,7 +531,7 @@ pub(crate) fn settle<H: Sessions>(
         hot.service = service;
         if !hot.flags.has(Flags::CLASSIFIED) {
             hot.flags.set(Flags::CLASSIFIED, true);
-            // Of a flow of DNS its questions tell, and at once.
+            // Of a flow of DNS its questions tell, with their answers.
             if service != Service::Dns {
                 sessions.conn(cold.tell(hot, ConnPhase::Classified, at));
             }

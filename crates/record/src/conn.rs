@@ -78,7 +78,7 @@ impl Deref for KeyPackets {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnPhase {
     /// The service was recognised, or declared opaque or unrecognised. Once per flow at most, and not for DNS, of which the
-    /// questions tell as early.
+    /// questions tell with their answers.
     Classified,
     /// The flow is still open; told every five minutes of packet time.
     Interim,

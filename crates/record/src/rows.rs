@@ -226,8 +226,10 @@ pub enum Magic {
     Markup,
     /// JSON.
     Json,
-    /// A script: with `#!`, or text that only PowerShell, a Windows script host or a command shell would run.
+    /// A script with `#!`.
     Script,
+    /// Text that only PowerShell, a Windows script host or its command shell would run.
+    WindowsScript,
     /// Java class.
     JavaClass,
     /// Flash.
@@ -279,7 +281,7 @@ impl Magic {
                 let plain =
                     shown.iter().filter(|&&c| matches!(c, 0x20..=0x7e | b'\t' | b'\r' | b'\n')).count();
                 match shown.len() >= 8 && plain == shown.len() {
-                    true if speaks_script(rest) => Self::Script,
+                    true if speaks_script(rest) => Self::WindowsScript,
                     true => Self::Text,
                     false => Self::None,
                 }
@@ -319,6 +321,7 @@ impl Magic {
             Self::Markup => "markup",
             Self::Json => "json",
             Self::Script => "script",
+            Self::WindowsScript => "windows-script",
             Self::JavaClass => "java-class",
             Self::Flash => "flash",
             Self::Text => "text",
@@ -326,12 +329,11 @@ impl Magic {
     }
 }
 
-/// Whether text holds words that nothing but a script for Windows has: calls of PowerShell and .NET (Microsoft's language
-/// reference), of the Windows script host, or an array of bytes by their numbers.
+/// Whether text is a script for Windows: it begins with a call of PowerShell and .NET (Microsoft's language reference), of the
+/// Windows script host, or an array of bytes by their numbers, or holds two different ones.
 fn speaks_script(text: &[u8]) -> bool {
-    const WORDS: [&str; 14] = [
+    const WORDS: [&str; 13] = [
         "$env:comspec",
-        "$env:",
         "[byte[]]",
         "[system.convert]::",
         "[convert]::frombase64string",
@@ -345,12 +347,16 @@ fn speaks_script(text: &[u8]) -> bool {
         "scripting.filesystemobject",
         "@echo off",
     ];
+    /// Bytes that count as the beginning.
+    const BEGINNING: usize = 64;
     let text: String = text.iter().take(512).map(|b| char::from(b.to_ascii_lowercase())).collect();
-    let numbers = text.split("@(").skip(1).any(|list| {
-        let mut of = list.split(',').map(|n| n.trim().parse::<u8>().is_ok());
-        of.by_ref().take(8).filter(|number| *number).count() == 8
+    let numbers = text.match_indices("@(").find(|(at, _)| {
+        let list = text.get(at + 2..).unwrap_or_default().split(',');
+        list.take(8).filter(|n| n.trim().parse::<u8>().is_ok()).count() == 8
     });
-    numbers || WORDS.iter().any(|w| text.contains(w))
+    let found: Vec<usize> =
+        WORDS.iter().filter_map(|w| text.find(w)).chain(numbers.map(|(at, _)| at)).collect();
+    found.len() > 1 || found.iter().any(|at| *at < BEGINNING)
 }
 
 /// A body of an HTTP message.
@@ -631,19 +637,21 @@ mod tests {
     #[test]
     fn scripts_are_told_from_other_text() {
         for script in [
-            "#!/bin/sh\nwget",
             "$shE=@(91,66,121,116,101,91,93,93,36,115)",
             ".( $Env:comsPEC[4,15,25]-jOiN'') (1010000)",
             "@echo off\r\necho.\r\n",
             "Set s = CreateObject(\"WScript.Shell\")",
         ] {
-            assert_eq!(Magic::of(script.as_bytes()), Magic::Script, "{script}");
+            assert_eq!(Magic::of(script.as_bytes()), Magic::WindowsScript, "{script}");
         }
+        assert_eq!(Magic::of(b"#!/bin/sh\nwget"), Magic::Script);
         for text in [
             "Dear all, please send your report @(the usual place), thanks.",
             "a { width: 10px } @media (min-width: 800px) { a { width: 20px } }",
             "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16",
             "var x = [1,2,3,4,5,6,7,8,9,10];",
+            "To use it behind a proxy, open a window of PowerShell as you always do and set $env:HTTP_PROXY = 'http://proxy'.",
+            "Notes on scripts that you had better not run: whatever hands its input to Invoke-Expression, for one.",
         ] {
             assert_eq!(Magic::of(text.as_bytes()), Magic::Text, "{text}");
         }

@@ -300,6 +300,10 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
             add(has(Role::Monitor), "role: monitor", 0.2);
         }
         "generated_names" => add(has(Role::Resolver), "role: resolver", 0.2),
+        "address_echo" => {
+            add(has(Role::VpnUser), "role: VPN user", 0.3);
+            add(has(Role::P2pUser), "role: P2P user", 0.3);
+        }
         "peer_walk" => {
             add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3);
         }
