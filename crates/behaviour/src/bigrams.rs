@@ -55,7 +55,8 @@ pub fn score(label: &str) -> f64 {
     f64::from(sum) / 100.0
 }
 
-/// A name of this score looks drawn at random all by itself (*assumed*; far above the 2.4 that one chosen name in a hundred reaches, because it stands alone).
+/// A name of this score looks drawn at random all by itself (*assumed*: more than the 3.0 that `generated_contact` asks for after a
+/// run of such names, because it stands alone).
 pub const DRAWN: f64 = 5.0;
 
 /// Whether a label looks drawn at random: by its letters, or as a word of at least eight hexadecimal digits, mixed.

@@ -84,7 +84,7 @@ list!(
     is_address_echo, "address_echo.txt"
 );
 list!(
-    /// Whether a name is one that programs, not persons, hand things to.
+    /// Whether a name is a drop box, or a chat service's interface for programs.
     is_drop_service, "drop_services.txt"
 );
 list!(

@@ -107,6 +107,19 @@ impl Watcher {
         Self { settings, hosts: HostTable::new(hosts), open: BTreeSet::new() }
     }
 
+    fn contact(&mut self, host: IpAddr, remote: IpAddr, ts: Timestamp, scene: &Scene<'_>) {
+        if !scene.lore.first_contact() {
+            return;
+        }
+        let contacts = &mut self.hosts.of(host, scene.now).contacts;
+        if !contacts.iter().any(|(_, ip)| *ip == remote) {
+            contacts.push_back((ts, remote));
+            if contacts.len() > MAX_CONTACTS {
+                contacts.pop_front();
+            }
+        }
+    }
+
     fn fetch(&mut self, host: IpAddr, fetch: Fetch, now: Timestamp) {
         let settle = self.settings.settle;
         let state = self.hosts.of(host, now);
@@ -137,24 +150,8 @@ impl Detector for Watcher {
         let Some(host) = scene.outbound() else { return };
         let remote = record.tuple().resp.ip;
         let (ts, name, page, packets) = match record {
-            Record::Conn(_) | Record::Dns(_) => {
-                let ts = match record {
-                    Record::Conn(c) => c.ts,
-                    Record::Dns(d) => d.ts,
-                    _ => return,
-                };
-                if scene.lore.first_contact() {
-                    let contacts = &mut self.hosts.of(host, scene.now).contacts;
-                    if contacts.iter().any(|(_, ip)| *ip == remote) {
-                        return;
-                    }
-                    contacts.push_back((ts, remote));
-                    if contacts.len() > MAX_CONTACTS {
-                        contacts.pop_front();
-                    }
-                }
-                return;
-            }
+            Record::Conn(c) => return self.contact(host, remote, c.ts, scene),
+            Record::Dns(d) => return self.contact(host, remote, d.ts, scene),
             Record::Http(h) => {
                 let bare = h.method == "GET" && h.path == "/" && h.referer.is_none() && !h.cookie;
                 (h.ts, h.host.clone(), bare, &h.packets)

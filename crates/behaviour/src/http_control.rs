@@ -191,8 +191,8 @@ impl Watcher {
                 }
             }
         }
-        let (hex, letters) = requests::coded_run(&h.path);
-        remote.coded += u64::from(machine && (hex >= 64 || letters >= 100));
+        let (hex, letters) = if machine { requests::coded_run(&h.path) } else { (0, 0) };
+        remote.coded += u64::from(hex >= 64 || letters >= 100);
         if made != Maker::Browser && requests::tells_a_mac(&h.path) {
             remote.tells_a_mac += 1;
             counts = true;

@@ -237,7 +237,8 @@ impl Watcher {
         let s = &self.settings;
         let (window, sources) = (s.sources_within, s.sources);
         let fits = (s.opaque..=s.largest).contains(&c.bytes[1]) && c.bytes[0] <= s.request;
-        let state = self.hosts.of(host, scene.now);
+        // What works matters only after something was in vain.
+        let Some(state) = self.hosts.get_mut(host).filter(|s| s.tried.iter().any(|t| t.tls)) else { return };
         state.worked.push_back(c.ts);
         if state.worked.len() > MAX_REMEMBERED {
             state.worked.pop_front();

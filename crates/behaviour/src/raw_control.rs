@@ -11,7 +11,7 @@
 //! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
 //! answer, to a dynamic-DNS name that this host asked for. *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
-//! them; a port of the web or mail, whose protocol this is not; more than one such remote.
+//! them (none of these three for one call); a port of the web or mail, whose protocol this is not; more than one such remote.
 //!
 //! ## What else looks like this
 //! Games, file sharing, messengers, industrial protocols, databases: they are recognised by content where that is known,
@@ -155,14 +155,12 @@ impl Watcher {
         let alike =
             |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
         let same: Vec<&Call> = calls.iter().filter(alike).collect();
-        let name = scene.lore.name_for(host, end.0, scene.now);
+        let name = scene.lore.name_of(end.0, scene.now);
+        let dynamic = scene.lore.name_for(host, end.0, scene.now).is_some_and(domains::is_dynamic);
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let (count, base, needed, unit) = if dead {
             (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
-        } else if (!spoke || same.len() < self.settings.connections)
-            && answered
-            && name.is_some_and(domains::is_dynamic)
-        {
+        } else if (!spoke || same.len() < self.settings.connections) && answered && dynamic {
             (same.len(), "one_call", 1, "connections in no known protocol")
         } else if !spoke {
             return;
@@ -180,11 +178,13 @@ impl Watcher {
             }
         };
         add(name.is_none(), "unnamed");
-        add(base != "one_call" && name.is_some_and(domains::is_dynamic), "dynamic_name");
-        add(base != "one_call" && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
+        // One call is weak, and its name is what it stands on already.
+        let once = base == "one_call";
+        add(!once && dynamic, "dynamic_name");
+        add(!once && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
         add(!dead && same.iter().all(|k| !k.answered), "unanswered");
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
-        add(state.fired.iter().any(|e| *e != end), "several_remotes");
+        add(!once && state.fired.iter().any(|e| *e != end), "several_remotes");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         let p2p =
             scene.lore.last_used(host, Application::P2p).is_some_and(|t| scene.now.since(t) <= APPLICATION);
@@ -198,7 +198,7 @@ impl Watcher {
             ("prevalent", scene.prevalent(end.0).into()),
         ];
         let (packets, flows) = same.iter().map(|k| (k.packet, k.flow)).unzip();
-        if state.fired.len() < MAX_REMOTES {
+        if !once && state.fired.len() < MAX_REMOTES {
             state.fired.insert(end);
         }
         if state.told.len() > MAX_REMOTES {
@@ -298,6 +298,17 @@ mod tests {
         let mut all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE))];
         all.extend(calls(3, 10.0));
         assert_eq!(run(all), ["same_words", "dynamic_name", "opaque_words"]);
+        let mut others = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
+        if let Record::Dns(d) = &mut others {
+            d.tuple.orig.ip = "10.0.0.99".parse().unwrap();
+        }
+        let mut all = vec![others];
+        all.extend(calls(3, 10.0));
+        assert_eq!(
+            run(all),
+            ["same_words", "opaque_words"],
+            "another host asked: neither unnamed nor this host's"
+        );
         assert!(call_as("a.duckdns.org", false).is_empty());
         assert!(call_as("a.example.com", true).is_empty());
     }

@@ -126,7 +126,8 @@ pub fn tells_a_mac(path: &str) -> bool {
 
 /// Whether a query holds a GUID (RFC 9562), by which a host, or a copy of a program on it, is told from all others.
 pub fn tells_a_guid(path: &str) -> bool {
-    let query = path.split_once('?').map_or("", |q| q.1).replace("%2D", "-").replace("%2d", "-");
+    let Some((_, query)) = path.split_once('?') else { return false };
+    let query = query.replace("%2D", "-").replace("%2d", "-");
     let query = ["%7B", "%7b", "%7D", "%7d"].iter().fold(query, |q, brace| q.replace(brace, " "));
     query.split(|c: char| !c.is_ascii_hexdigit() && c != '-').any(|word| {
         let parts: Vec<usize> = word.split('-').map(str::len).collect();

@@ -126,8 +126,8 @@ struct HostChronicle {
     /// First time of each stage.
     stages: BTreeMap<Stage, Timestamp>,
     commanders: SeededSet<IpAddr>,
-    /// Remotes of what tells of control, and since when.
-    controllers: SeededMap<IpAddr, Timestamp>,
+    /// Remotes of what tells of control: since when, and when it was last told.
+    controllers: SeededMap<IpAddr, (Timestamp, Timestamp)>,
 }
 
 /// What has fired so far, for behaviours that build on others.
@@ -171,8 +171,8 @@ impl Chronicle {
 
     /// Whether `remote` was part of what tells of control (see [`Self::CONTROL`]) within `span` before `ts`.
     pub fn controls(&self, host: IpAddr, remote: IpAddr, ts: Timestamp, span: Duration) -> bool {
-        let since = self.hosts.get(&host).and_then(|h| h.controllers.get(&remote));
-        since.is_some_and(|s| *s <= ts && ts.since(*s) <= span)
+        let told = self.hosts.get(&host).and_then(|h| h.controllers.get(&remote));
+        told.is_some_and(|(since, last)| *since <= ts && ts.since(*last) <= span)
     }
 
     /// Hosts whose stages have changed since `read`, which then stands at the end.
@@ -196,8 +196,8 @@ impl Chronicle {
         }
         if control && host.controllers.len() < MAX_COMMANDERS {
             for remote in &evidence.remotes {
-                let since = host.controllers.entry(*remote).or_insert(evidence.started);
-                *since = evidence.started.min(*since);
+                let told = host.controllers.entry(*remote).or_insert((evidence.started, evidence.ts));
+                *told = (evidence.started.min(told.0), evidence.ts.max(told.1));
             }
         }
         if Stage::STORY.contains(&stage) {

@@ -380,8 +380,9 @@ fn confusion(out: &mut String, e: &Evaluation) {
 
 /// Stages of the story that a host showed, without what only tells how they follow each other.
 fn stages(h: &HostRow) -> BTreeSet<Stage> {
-    let story = |b: &&behaviour::Behaviour| Stage::STORY.contains(&b.stage) && b.stage != Stage::Cycle;
-    CATALOGUE.iter().filter(story).filter(|b| h.behaviours().contains(b.name)).map(|b| b.stage).collect()
+    let fired = h.behaviours();
+    let told = CATALOGUE.iter().filter(|b| fired.contains(b.name)).map(|b| b.stage);
+    told.filter(|s| Stage::STORY.contains(s)).collect()
 }
 
 /// What no verdict above *suspicious* can rest on: captures that hold one stage, or none.

@@ -509,5 +509,12 @@ mod tests {
         let best = ledger.best();
         let item = &best.stages[&Stage::Probe].items[0];
         assert!((item.db - 26.0 * 0.2).abs() < 1e-9 && item.discounts[0].because.contains("mail server"));
+        let role = RoleSeen { role: Role::VpnUser, since: Timestamp(0), because: "test".into() };
+        let mut ledger = Ledger::default();
+        let echo = evidence(Stage::Probe, "address_echo", "asked", &["asked", "then_reported"], 10);
+        ledger.add(echo, Timestamp(0), std::slice::from_ref(&role));
+        let best = ledger.best();
+        let item = &best.stages[&Stage::Probe].items[0];
+        assert!((item.db - 13.0 * 0.3).abs() < 1e-9 && item.discounts[0].because.contains("VPN"));
     }
 }
