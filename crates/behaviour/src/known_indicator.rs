@@ -71,8 +71,7 @@ struct Match<'a> {
 }
 
 fn by_name<'a>(intel: &'a Intel, name: Option<&str>) -> Option<(&'static str, String, &'a Origin)> {
-    let name = name?;
-    intel.name(name).map(|o| ("name", name.to_owned(), o))
+    intel.name(name?).map(|(listed, o)| ("name", listed, o))
 }
 
 /// The sharpest indicator that a record matches.
@@ -81,9 +80,9 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
     match record {
         Record::Conn(c) if c.phase != ConnPhase::Interim && c.packets[1] > 0 => {
             let ip = c.tuple.resp.ip;
-            let origin = intel.address(ip)?;
+            let (what, origin) = intel.address(ip, c.tuple.resp.port)?;
             let (ts, flow, packets) = (c.ts, c.flow, &c.key_packets[..]);
-            Some(Match { grade: "address", what: ip.to_string(), origin, ts, flow, packets, remote })
+            Some(Match { grade: "address", what, origin, ts, flow, packets, remote })
         }
         Record::Dns(d) => {
             let (grade, what, origin) = by_name(intel, Some(&d.query))?;
@@ -91,7 +90,9 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
         }
         Record::Http(h) => {
             let host = h.host.as_deref();
-            let url = host.and_then(|n| intel.url(n, &h.path).map(|o| ("url", format!("{n}{}", h.path), o)));
+            let literal = h.tuple.resp.ip.to_string();
+            let url = intel.url(host.unwrap_or(&literal), h.tuple.resp.port, &h.path);
+            let url = url.map(|(listed, o)| ("url", listed, o));
             let (grade, what, origin) = url.or_else(|| by_name(intel, host))?;
             Some(Match { grade, what, origin, ts: h.ts, flow: h.flow, packets: &h.packets, remote })
         }
@@ -160,6 +161,10 @@ impl Detector for Watcher {
             facts: vec![
                 ("indicator", m.what.into()),
                 ("list", m.origin.list.clone().into()),
+                (
+                    "list_date",
+                    m.origin.date.map_or_else(String::new, |d| d.to_string()[..10].to_owned()).into(),
+                ),
                 ("list_age_days", days.into()),
                 ("trust", m.origin.trust.into()),
                 ("stale", (!fresh).into()),
@@ -182,7 +187,7 @@ mod tests {
     fn bench(list: &str) -> Bench {
         let mut b = Bench::new("known_indicator", Watcher::new(Settings::default(), 10));
         let mut intel = Intel::default();
-        intel.add("mine.txt", list).unwrap();
+        intel.add("mine.txt", list.as_bytes()).unwrap();
         b.lore.inform(intel);
         b
     }

@@ -52,8 +52,8 @@ pub mod vertical_scan;
 
 pub use catalogue::{ATTACK_VERSION, Behaviour, CATALOGUE, Settings, detectors};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
-pub use home::{Home, HomeGuess};
-pub use intel::{Intel, Kind, Origin};
+pub use home::{Home, HomeGuess, parse_network};
+pub use intel::{Intel, Kind, Origin, PassedOver, host_name};
 pub use lore::{Application, Lore};
 pub use scene::{Chronicle, Detector, Fire, NearMisses, Scene, Wants, outbound};
 pub use table::{HostTable, SeededMap, SeededSet};

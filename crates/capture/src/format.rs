@@ -250,10 +250,10 @@ impl Reader {
                 self.interfaces.clear();
                 self.dropped += self.section_drops.drain(..).sum::<u64>();
             }
-            let (kind, total) = (u32_at(b, 0, big), u32_at(b, 4, big));
-            if total < 12 || total % 4 != 0 {
-                return Err(self.broken(format!("a block of {total} bytes")));
-            }
+            let (kind, written) = (u32_at(b, 0, big), u32_at(b, 4, big));
+            // Some writers do not count the padding, which is there all the same; Wireshark reads them alike.
+            let total = written.checked_next_multiple_of(4).filter(|total| *total >= 12);
+            let Some(total) = total else { return Err(self.broken(format!("a block of {written} bytes"))) };
             let len = total as usize;
             // Blocks of no interest are stepped over, however long; the others must be in memory whole.
             if !section && !matches!(kind, 1..=3 | 5 | 6) {
@@ -275,7 +275,7 @@ impl Reader {
                 return Err(self.truncated(have, "a block", len));
             }
             let block = &self.window.rest()[..len];
-            if u32_at(block, len - 4, big) != total {
+            if u32_at(block, len - 4, big) != written {
                 return Err(self.broken("a block whose two lengths differ".into()));
             }
             let body = &block[8..len - 4];
@@ -593,6 +593,22 @@ mod tests {
         let mut reader = Reader::new(Window::memory(file), "test".into());
         assert!(reader.next_packet().unwrap().is_none());
         assert_eq!(reader.dropped(), 42);
+    }
+
+    #[test]
+    fn lengths_that_do_not_count_the_padding_are_read() {
+        let mut file = section(false);
+        file.extend(interface_block(false, 1, &[]));
+        for payload in [&b"x"[..], b"ab", b"abcd"] {
+            let mut block = enhanced_block(false, 0, 7, payload);
+            let short = (32 + payload.len() as u32).to_le_bytes();
+            let end = block.len();
+            block[4..8].copy_from_slice(&short);
+            block[end - 4..].copy_from_slice(&short);
+            file.extend(block);
+        }
+        let (packets, error) = read(&file);
+        assert_eq!((packets.iter().map(|p| p.captured).collect::<Vec<_>>(), error), (vec![1, 2, 4], None));
     }
 
     #[test]

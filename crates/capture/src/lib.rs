@@ -6,22 +6,32 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod archive;
 mod error;
 mod format;
 mod merge;
 mod source;
+mod unpack;
 mod write;
 
+pub use archive::file_of;
 pub use error::CaptureError;
 pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, Source};
-pub use source::Block;
+pub use source::{Block, Captures, Opening, Seal};
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};
 
 /// Unpacks arbitrary bytes as each of the compressions and reads what comes out. A fuzz function; the target is a shim.
 ///
 /// The first byte chooses the compression, so that its magic need not be found by chance.
 pub fn fuzz_unpack(data: &[u8]) {
-    const MAGICS: [&[u8]; 4] = [&[0x1f, 0x8b, 8, 0], &[0x28, 0xb5, 0x2f, 0xfd], &[4, 0x22, 0x4d, 0x18], &[]];
+    const MAGICS: [&[u8]; 6] = [
+        &[0x1f, 0x8b, 8, 0],
+        &[0x28, 0xb5, 0x2f, 0xfd],
+        &[4, 0x22, 0x4d, 0x18],
+        &[],
+        &[0xfd, b'7', b'z', b'X', b'Z', 0],
+        b"BZh9",
+    ];
     /// As far as is read: bombs are stopped by `source`, whose own test takes its time.
     const ENOUGH: u64 = 4 << 20;
     let [choice, rest @ ..] = data else { return };

@@ -3,15 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use record::{Health, PacketId, Timestamp};
 
-use crate::CaptureError;
 use crate::format::{RawPacket, Reader};
-use crate::source::{self, Block};
+use crate::source::{self, Block, Opening, Seal};
+use crate::{CaptureError, archive};
 
 /// A pause that may be a gap in the capture.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -89,10 +87,13 @@ impl std::fmt::Display for Source {
 /// One input of the run.
 #[derive(Clone, Debug)]
 pub struct InputFile {
-    /// Its path as it was given or found; `-` is standard input.
+    /// Its path as it was given or found; `-` is standard input. A capture in a zip archive stands in it as in a folder.
     pub path: PathBuf,
-    /// Its size in bytes; `None` for streams.
+    /// Its size in bytes, of a capture in an archive the archive's; `None` for streams.
     pub size: Option<u64>,
+    /// SHA-256 of the file (or of its archive), taken while it was read; `None` where nobody asked, for streams, and where it could not be
+    /// read to its end.
+    pub sha256: Option<String>,
 }
 
 /// Something about the inputs that a reader must be told.
@@ -100,7 +101,7 @@ pub struct InputFile {
 pub enum Notice {
     /// An input ended early or could not be read. Fatal for the word "complete".
     Failed(CaptureError),
-    /// A file of a directory is not a capture and was passed over.
+    /// A file of a directory or archive is not a capture, or holds none, and was passed over.
     PassedOver(CaptureError),
     /// Two inputs cover the same time.
     Overlap {
@@ -122,6 +123,7 @@ struct Active {
     registered: Option<(u32, u64)>,
     dropped: u64,
     offset: u64,
+    seal: Option<Seal>,
 }
 
 /// The inputs of a run.
@@ -137,15 +139,15 @@ pub struct CaptureSet {
     counters: Health,
     clock: Timestamp,
     previous: Option<Timestamp>,
-    stop: Arc<AtomicBool>,
+    opening: Opening,
 }
 
 impl CaptureSet {
-    /// Plans the run: lists directories, looks at the first packet of every input. Streams end when `stop` is set.
+    /// Plans the run: lists directories and archives, looks at the first packet of every input.
     ///
     /// # Errors
     /// A named input does not exist or cannot be listed. Inputs that are no captures become notices.
-    pub fn open(sources: &[Source], stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+    pub fn open(sources: &[Source], opening: &Opening) -> Result<Self, CaptureError> {
         let mut found: Vec<(PathBuf, bool)> = Vec::new();
         let mut memory: Vec<(&'static str, &'static [u8])> = Vec::new();
         for source in sources {
@@ -165,17 +167,32 @@ impl CaptureSet {
             counters: Health::default(),
             clock: Timestamp::MIN,
             previous: None,
-            stop: stop.clone(),
+            opening: opening.clone(),
         };
-        let only = found.len() == 1;
+        let mut files: Vec<(PathBuf, bool)> = Vec::new();
         for (path, listed) in found {
-            let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
-            let window = source::open(&path, stop);
-            set.look_at(path, size, window, listed, only);
+            if archive::is_archive(&path) {
+                match archive::members(&path) {
+                    Ok(names) => files.extend(names.into_iter().map(|n| (path.join(n), true))),
+                    Err(e) => set.notices.push(Notice::Failed(e)),
+                }
+            } else {
+                files.push((path, listed));
+            }
+        }
+        let only = files.len() == 1;
+        for (path, listed) in files {
+            let file = archive::file_of(&path);
+            let within = file != path;
+            let size = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+            let seal = set.seal(&path);
+            let window = source::open(&path, opening, seal.as_ref());
+            // What was unpacked to a file is held open, so that it is unpacked once.
+            set.look_at(path, size, window, listed, only || within, seal);
         }
         for (name, bytes) in memory {
             let window = Ok(source::Window::memory(bytes));
-            set.look_at(name.into(), Some(bytes.len() as u64), window, false, true);
+            set.look_at(name.into(), Some(bytes.len() as u64), window, false, true, None);
         }
         set.pending.sort_unstable_by_key(|&(ts, file)| Reverse((ts, file)));
         Ok(set)
@@ -189,6 +206,7 @@ impl CaptureSet {
         window: Result<source::Window, CaptureError>,
         listed: bool,
         keep: bool,
+        seal: Option<Seal>,
     ) {
         let mut reader = match window {
             Ok(window) => Reader::new(window, path.display().to_string()),
@@ -197,7 +215,7 @@ impl CaptureSet {
         let file = self.files.len() as u32;
         match reader.next_packet() {
             Ok(Some(head)) => {
-                self.files.push(InputFile { path, size });
+                self.files.push(InputFile { path, size, sha256: None });
                 if size.is_none() || keep {
                     let offset = reader.offset();
                     self.pending.push((head.ts, file));
@@ -209,6 +227,7 @@ impl CaptureSet {
                         registered: None,
                         dropped: 0,
                         offset,
+                        seal,
                     });
                 } else {
                     self.pending.push((head.ts, file));
@@ -216,15 +235,20 @@ impl CaptureSet {
             }
             Ok(None) => {
                 self.counters.dropped_by_capture += reader.dropped();
-                self.files.push(InputFile { path, size });
+                let sha256 = sealed(&path, seal.as_ref());
+                self.files.push(InputFile { path, size, sha256 });
             }
+            // An empty file is told, and takes nothing away from the others.
             Err(e)
-                if listed && !is_named_capture(&path) && matches!(*e, CaptureError::Unsupported { .. }) =>
+                if listed
+                    && matches!(*e, CaptureError::Unsupported { .. })
+                    && (!is_named_capture(&path) || size == Some(0)) =>
             {
                 self.notices.push(Notice::PassedOver(*e));
             }
             Err(e) => {
-                self.files.push(InputFile { path, size });
+                let sha256 = sealed(&path, seal.as_ref());
+                self.files.push(InputFile { path, size, sha256 });
                 self.notices.push(Notice::Failed(*e));
             }
         }
@@ -297,14 +321,15 @@ impl CaptureSet {
 
     fn reopen(&mut self, file: u32) -> Option<Active> {
         let path = self.files[file as usize].path.clone();
-        let opened = source::open(&path, &self.stop).and_then(|window| {
+        let seal = self.seal(&path);
+        let opened = source::open(&path, &self.opening, seal.as_ref()).and_then(|window| {
             let mut reader = Reader::new(window, path.display().to_string());
             reader.next_packet().map(|head| (reader, head)).map_err(|e| *e)
         });
         match opened {
             Ok((reader, Some(head))) => {
                 let offset = reader.offset();
-                Some(Active { reader, file, number: 1, head, registered: None, dropped: 0, offset })
+                Some(Active { reader, file, number: 1, head, registered: None, dropped: 0, offset, seal })
             }
             Ok((_, None)) => None,
             Err(e) => {
@@ -372,6 +397,13 @@ impl CaptureSet {
         let active = &mut self.active[slot];
         active.dropped = active.reader.dropped();
         active.reader = Reader::new(source::Window::memory([]), String::new());
+        let file = &mut self.files[active.file as usize];
+        file.sha256 = sealed(&file.path, active.seal.take().as_ref());
+    }
+
+    /// A seal for a file whose hash is wanted: it is empty, and so takes the whole, where the file is an archive's.
+    fn seal(&self, path: &Path) -> Option<Seal> {
+        (self.opening.hashed && path.as_os_str() != "-").then(Seal::default)
     }
 
     fn count(&mut self, raw: &RawPacket) -> Timestamp {
@@ -400,10 +432,18 @@ impl CaptureSet {
     }
 }
 
+/// The hash of a file, or of the archive that it stands in, if it was wanted and can be read.
+fn sealed(path: &Path, seal: Option<&Seal>) -> Option<String> {
+    let file = archive::file_of(path);
+    let seal = seal.filter(|_| file.is_file())?;
+    seal.whole(&file).ok()
+}
+
 /// Whether a file's name says that it is a capture, packed or not.
 fn is_named_capture(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    let bare = [".gz", ".zst", ".lz4"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
+    let bare =
+        [".gz", ".zst", ".lz4", ".xz", ".bz2"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
     [".pcap", ".pcapng", ".cap"].iter().any(|e| bare.ends_with(e))
 }
 
@@ -442,7 +482,7 @@ mod tests {
 
     fn open(paths: &[PathBuf]) -> Result<CaptureSet, CaptureError> {
         let sources: Vec<Source> = paths.iter().cloned().map(Source::Path).collect();
-        CaptureSet::open(&sources, &Arc::default())
+        CaptureSet::open(&sources, &Opening::default())
     }
 
     fn times(set: &mut CaptureSet) -> Vec<i64> {
@@ -495,6 +535,109 @@ mod tests {
         let twice: Vec<i64> = (0..10_000).map(|i| i / 2).collect();
         assert_eq!(times(&mut both), twice);
         assert_eq!(both.packets(), 10_000);
+    }
+
+    /// A zip archive of files, encrypted if there is a password, by ZipCrypto or AES.
+    fn zip(path: &Path, files: &[(&str, Vec<u8>)], password: Option<(&str, bool)>) {
+        use std::io::Write;
+        use zip::unstable::write::FileOptionsExt;
+        let mut out = zip::ZipWriter::new(std::fs::File::create(path).unwrap());
+        for (name, bytes) in files {
+            let mut options =
+                zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Deflated);
+            options = match password {
+                Some((password, true)) => options.with_aes_encryption(zip::AesMode::Aes256, password),
+                Some((password, false)) => options.with_deprecated_encryption(password.as_bytes()).unwrap(),
+                None => options,
+            };
+            out.start_file(*name, options).unwrap();
+            out.write_all(bytes).unwrap();
+        }
+        out.finish().unwrap();
+    }
+
+    #[test]
+    fn archives_are_folders_and_passwords_are_tried() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = std::fs::read(file(dir.path(), "a.pcapng", &[10, 30])).unwrap();
+        let two = std::fs::read(file(dir.path(), "b.pcapng", &[20, 40])).unwrap();
+        let files = [("x/a.pcapng", one), ("b.pcapng", two), ("README", b"hello".to_vec())];
+        let path = dir.path().join("sample.zip");
+        let opening =
+            |password: &str| Opening { passwords: vec![password.into()], hashed: true, ..Opening::default() };
+        let encrypted =
+            [None, Some(("infected", true)), Some(("infected", false)), Some(("infected_20240101", true))];
+        for password in encrypted {
+            zip(&path, &files, password);
+            let mut set =
+                CaptureSet::open(&[Source::Path(path.clone())], &opening("infected_20240101")).unwrap();
+            assert_eq!(times(&mut set), [10, 20, 30, 40], "{password:?}");
+            assert_eq!(set.files()[0].path, path.join("x/a.pcapng"));
+            assert_eq!(set.files()[0].sha256, Seal::default().whole(&path).ok());
+            assert!(
+                set.notices()
+                    .iter()
+                    .any(|n| matches!(n, Notice::PassedOver(e) if e.path().ends_with("README")))
+            );
+            // A case names the capture in it.
+            let again = &[Source::Path(path.join("b.pcapng"))];
+            assert_eq!(times(&mut CaptureSet::open(again, &opening("infected_20240101")).unwrap()), [20, 40]);
+        }
+        zip(&path, &files, Some(("secret", true)));
+        let set = CaptureSet::open(&[Source::Path(path)], &Opening::default()).unwrap();
+        let failed: Vec<String> = set
+            .notices()
+            .iter()
+            .filter_map(|n| match n {
+                Notice::Failed(e) | Notice::PassedOver(e) => Some(e.to_string()),
+                Notice::Overlap { .. } => None,
+            })
+            .collect();
+        assert!(failed.len() == 3 && failed[0].contains("--zip-password"), "{failed:?}");
+    }
+
+    #[test]
+    fn an_empty_file_spoils_nothing_in_a_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        file(dir.path(), "a.pcapng", &[10]);
+        std::fs::write(dir.path().join("b.pcap"), "").unwrap();
+        let mut set = open(&[dir.path().to_owned()]).unwrap();
+        assert_eq!(times(&mut set), [10]);
+        assert!(matches!(&set.notices()[..], [Notice::PassedOver(e)] if e.path().ends_with("b.pcap")));
+        let alone = open(&[dir.path().join("b.pcap")]).unwrap();
+        assert!(matches!(&alone.notices()[..], [Notice::Failed(_)]));
+    }
+
+    #[test]
+    fn hashes_are_of_the_whole_file_however_far_it_was_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "a.pcapng", &(0..5000).collect::<Vec<_>>());
+        let mut bytes = std::fs::read(&path).unwrap();
+        let cut = dir.path().join("cut.pcapng");
+        bytes.truncate(bytes.len() - 3);
+        bytes.extend([0xff; 300_000]);
+        std::fs::write(&cut, &bytes).unwrap();
+        let opening = Opening { hashed: true, ..Opening::default() };
+        let mut set =
+            CaptureSet::open(&[Source::Path(path.clone()), Source::Path(cut.clone())], &opening).unwrap();
+        while set.next_batch(&mut Batch::default()) {}
+        for f in set.files() {
+            assert_eq!(f.sha256, Seal::default().whole(&f.path).ok());
+        }
+        assert!(set.files()[0].sha256.is_some() && set.files()[0].sha256 != set.files()[1].sha256);
+    }
+
+    #[test]
+    fn times_before_1970_survive_writing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("early.pcapng");
+        let mut writer = PcapngWriter::new(Vec::new(), crate::LINKTYPE_ETHERNET, "test").unwrap();
+        let all = [-7_000_000_000_000_000_001i64, -1, 0, 5];
+        for t in all {
+            writer.packet(Timestamp(t), &t.to_be_bytes(), 8).unwrap();
+        }
+        std::fs::write(&path, writer.into_inner()).unwrap();
+        assert_eq!(times(&mut open(&[path]).unwrap()), all);
     }
 
     #[test]

@@ -1,26 +1,23 @@
 //! Bytes of an input, read in blocks that stay in the processor's cache, decompressed on the way.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::ops::Deref;
 use std::os::fd::AsFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use sha2::{Digest, Sha256};
 
-use crate::CaptureError;
+use crate::{CaptureError, archive, unpack};
 
 /// How much is read at a time. A block is written by the kernel, walked over and decoded while it lies in the second-level
 /// cache (a quarter of the 1 MiB that current cores have); the copied remainder, less than one packet, is small change.
 const BLOCK: usize = 256 << 10;
 /// Blocks kept for reading into again: more than all batches in flight hold, for otherwise new ones are made and dropped.
 const POOL: usize = 64;
-/// A stream may unpack to this much whatever its ratio.
-const BOMB_FREE: u64 = 256 << 20;
-/// Beyond that, the most bytes out per byte in. Real captures pack 2–20 to 1, floods of equal packets up to about 100 to 1 (*assumed*).
-const BOMB_RATIO: u64 = 250;
 
 /// Memory that packets point into: shared, and read into again once nobody looks at it any more.
 #[derive(Clone, Debug, Default)]
@@ -181,86 +178,15 @@ impl Window {
     }
 }
 
-/// Counts what a compressed stream takes and gives, and stops a bomb.
-struct Guarded<R, C> {
-    inner: R,
-    taken: C,
-    given: u64,
-}
-
-impl<R: Read, C: Fn() -> u64> Read for Guarded<R, C> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.given += n as u64;
-        if self.given > BOMB_FREE && self.given / BOMB_RATIO > (self.taken)() {
-            return Err(io::Error::new(io::ErrorKind::QuotaExceeded, Bomb));
-        }
-        Ok(n)
-    }
-}
-
-/// The mark by which a bomb is told from other failures.
-#[derive(Debug)]
-struct Bomb;
-impl std::fmt::Display for Bomb {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("decompression bomb")
-    }
-}
-impl std::error::Error for Bomb {}
-
 /// Turns a failure of the stream into an error that names the place.
 #[allow(clippy::unnecessary_box_returns)]
 pub fn read_error(path: &str, offset: u64, source: io::Error) -> Box<CaptureError> {
     let path = path.to_owned();
-    Box::new(if matches!(source.get_ref(), Some(e) if e.is::<Bomb>()) {
-        CaptureError::Bomb { path, offset, ratio: BOMB_RATIO }
+    Box::new(if unpack::is_bomb(&source) {
+        CaptureError::Bomb { path, offset, ratio: unpack::BOMB_RATIO }
     } else {
         CaptureError::Read { path, offset, source }
     })
-}
-
-/// A reader that counts what was read through it.
-struct Counted<R> {
-    inner: R,
-    count: Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl<R: Read> Read for Counted<R> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.inner.read(buf)?;
-        self.count.fetch_add(n as u64, Ordering::Relaxed);
-        Ok(n)
-    }
-}
-
-fn decompressed(first: &[u8], raw: Box<dyn Read + Send>) -> io::Result<Option<Box<dyn Read + Send>>> {
-    let count = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let seen = count.clone();
-    let taken = move || seen.load(Ordering::Relaxed);
-    let counted = Counted { inner: raw, count };
-    Ok(Some(match first {
-        [0x1f, 0x8b, ..] => {
-            Box::new(Guarded { inner: flate2::read::MultiGzDecoder::new(counted), taken, given: 0 })
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
-            Box::new(Guarded { inner: zstd::stream::read::Decoder::new(counted)?, taken, given: 0 })
-        }
-        [0x04, 0x22, 0x4d, 0x18, ..] => {
-            Box::new(Guarded { inner: lz4_flex::frame::FrameDecoder::new(counted), taken, given: 0 })
-        }
-        _ => return Ok(None),
-    }))
-}
-
-fn is_compressed(first: &[u8]) -> bool {
-    matches!(
-        first,
-        [0x1f, 0x8b, ..]
-            | [0x28, 0xb5, 0x2f, 0xfd, ..]
-            | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
-            | [0x04, 0x22, 0x4d, 0x18, ..]
-    )
 }
 
 /// A stream that may have nothing to say for a long time: waiting ends when somebody asks to stop.
@@ -284,43 +210,111 @@ impl<R: Read + AsFd> Read for Patient<R> {
     }
 }
 
-/// Opens a file or, for `-`, standard input, which ends when `stop` is set.
+/// How inputs are opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opening {
+    /// Streams end when it is set.
+    pub stop: Arc<AtomicBool>,
+    /// Passwords to try on zip archives, before the one that is customary.
+    pub passwords: Vec<String>,
+    /// Whether the SHA-256 of files is taken while they are read.
+    pub hashed: bool,
+}
+
+/// Captures that are read again, in the order of packet numbers, and how they are opened.
+#[derive(Clone, Debug, Default)]
+pub struct Captures {
+    /// Where they lie.
+    pub paths: Vec<std::path::PathBuf>,
+    /// How.
+    pub opening: Opening,
+}
+
+/// The SHA-256 of what was read of a file so far, and how much that was.
+#[derive(Clone, Default)]
+pub struct Seal(Arc<Mutex<(Sha256, u64)>>);
+
+impl Seal {
+    fn add(&self, bytes: &[u8]) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.0.update(bytes);
+        inner.1 += bytes.len() as u64;
+    }
+
+    /// The hash of the whole file in hexadecimal: what reading has not come to is read now.
+    ///
+    /// # Errors
+    /// The rest cannot be read.
+    pub fn whole(&self, path: &Path) -> io::Result<String> {
+        let (mut hash, read) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut file = File::open(path)?;
+        file.seek(io::SeekFrom::Start(read))?;
+        let mut block = vec![0; BLOCK];
+        loop {
+            match file.read(&mut block)? {
+                0 => return Ok(record::hex(&hash.finalize())),
+                n => hash.update(&block[..n]),
+            }
+        }
+    }
+}
+
+/// A file that is sealed while it is read.
+struct Sealed {
+    file: File,
+    seal: Seal,
+}
+
+impl Read for Sealed {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.file.read(buf)?;
+        self.seal.add(&buf[..n]);
+        Ok(n)
+    }
+}
+
+/// Opens a file or, for `-`, standard input, which ends when asked to stop. `seal` takes the hash of what is read of a file.
 ///
 /// # Errors
 /// The input cannot be opened.
-pub fn open(path: &Path, stop: &Arc<AtomicBool>) -> Result<Window, CaptureError> {
+pub fn open(path: &Path, opening: &Opening, seal: Option<&Seal>) -> Result<Window, CaptureError> {
     let fail = |source| CaptureError::Open { path: path.display().to_string(), source };
-    let stop = stop.clone();
+    let stop = opening.stop.clone();
     if path.as_os_str() == "-" {
         // Its own descriptor, because the standard library's has a buffer that polling does not know of.
         let inner = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
         return stream(Box::new(Patient { inner, stop })).map_err(fail);
     }
-    let file = File::open(path).map_err(fail)?;
-    if file.metadata().map_err(fail)?.is_file() {
+    if let Some((archive, member)) = archive::split(path) {
+        let file = archive::unpacked(&archive, &member, &opening.passwords)?;
         return stream(Box::new(file)).map_err(fail);
     }
-    stream(Box::new(Patient { inner: file, stop })).map_err(fail)
+    let file = File::open(path).map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        return stream(Box::new(Patient { inner: file, stop })).map_err(fail);
+    }
+    match seal {
+        Some(seal) => stream(Box::new(Sealed { file, seal: seal.clone() })).map_err(fail),
+        None => stream(Box::new(file)).map_err(fail),
+    }
 }
 
 /// A window over a stream, decompressed if its first bytes say so.
 pub fn stream(mut raw: Box<dyn Read + Send>) -> io::Result<Window> {
-    let mut first = Vec::with_capacity(4);
-    raw.by_ref().take(4).read_to_end(&mut first)?;
-    let whole: Box<dyn Read + Send> = Box::new(io::Cursor::new(first.clone()).chain(raw));
-    if is_compressed(&first) {
-        match decompressed(&first, whole)? {
-            Some(d) => Ok(Window::stream(d)),
-            None => Err(io::Error::other("compression not recognised")),
-        }
-    } else {
-        Ok(Window::stream(whole))
-    }
+    let mut first = Vec::with_capacity(unpack::LONGEST_MAGIC);
+    raw.by_ref().take(unpack::LONGEST_MAGIC as u64).read_to_end(&mut first)?;
+    let packing = unpack::Packing::of(&first);
+    let whole: Box<dyn Read + Send> = Box::new(io::Cursor::new(first).chain(raw));
+    Ok(Window::stream(match packing {
+        Some(packing) => unpack::unpacked(packing, whole),
+        None => whole,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::unpack::{BOMB_FREE, BOMB_RATIO};
 
     #[test]
     fn a_stream_window_keeps_what_was_not_used() {

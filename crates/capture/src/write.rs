@@ -5,11 +5,16 @@ use record::Timestamp;
 /// LINKTYPE_ETHERNET.
 pub const LINKTYPE_ETHERNET: u16 = 1;
 
-/// Writes pcapng: one section, an interface for each link type, nanosecond clock.
+/// Writes pcapng: one section, an interface for each link type, nanosecond clock. Times before 1970 get an interface whose clock begins
+/// earlier.
 pub struct PcapngWriter<W: Write> {
     out: W,
-    links: Vec<u16>,
+    /// Link type of each interface, and the second that its clock begins at.
+    interfaces: Vec<(u16, i64)>,
 }
+
+/// Where the clock of an interface for times before 1970 begins: before any time that a capture can have.
+const EARLY: i64 = i64::MIN / 1_000_000_000;
 
 impl<W: Write> PcapngWriter<W> {
     /// Writes the headers. `application` is named as the file's maker.
@@ -23,24 +28,27 @@ impl<W: Write> PcapngWriter<W> {
         body.extend([0xff; 8]);
         body.extend(options);
         write_block(&mut out, 0x0a0d_0d0a, &body)?;
-        let mut made = Self { out, links: Vec::new() };
-        made.interface(link)?;
+        let mut made = Self { out, interfaces: Vec::new() };
+        made.interface(link, 0)?;
         Ok(made)
     }
 
-    /// The number of the interface with this link type; the first asked for is 0.
-    fn interface(&mut self, link: u16) -> io::Result<u32> {
-        if let Some(known) = self.links.iter().position(|l| *l == link) {
+    /// The number of the interface with this link type and clock; the first asked for is 0.
+    fn interface(&mut self, link: u16, begins: i64) -> io::Result<u32> {
+        if let Some(known) = self.interfaces.iter().position(|i| *i == (link, begins)) {
             return Ok(known as u32);
         }
         let mut body = link.to_le_bytes().to_vec();
         body.extend([0, 0]);
         body.extend(262_144u32.to_le_bytes());
         body.extend(option(9, &[9]));
+        if begins != 0 {
+            body.extend(option(14, &begins.to_le_bytes()));
+        }
         body.extend([0; 4]);
         write_block(&mut self.out, 1, &body)?;
-        self.links.push(link);
-        Ok(self.links.len() as u32 - 1)
+        self.interfaces.push((link, begins));
+        Ok(self.interfaces.len() as u32 - 1)
     }
 
     /// Writes one packet of the first interface that was `original` bytes long on the wire.
@@ -48,7 +56,7 @@ impl<W: Write> PcapngWriter<W> {
     /// # Errors
     /// Writing failed.
     pub fn packet(&mut self, ts: Timestamp, frame: &[u8], original: u32) -> io::Result<()> {
-        let link = self.links.first().copied().unwrap_or_default();
+        let link = self.interfaces.first().map_or(0, |i| i.0);
         self.packet_on(link, ts, frame, original, None)
     }
 
@@ -64,8 +72,9 @@ impl<W: Write> PcapngWriter<W> {
         original: u32,
         comment: Option<&str>,
     ) -> io::Result<()> {
-        let interface = self.interface(link)?;
-        let ticks = ts.0.max(0).cast_unsigned();
+        let begins = if ts.0 < 0 { EARLY } else { 0 };
+        let interface = self.interface(link, begins)?;
+        let ticks = ts.0.saturating_sub(begins.saturating_mul(1_000_000_000)).cast_unsigned();
         let mut body = Vec::with_capacity(frame.len() + 32);
         for word in [interface, (ticks >> 32) as u32, ticks as u32, frame.len() as u32, original] {
             body.extend(word.to_le_bytes());

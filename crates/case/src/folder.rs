@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
+use capture::{Captures, Opening, Seal};
 use record::Record;
 use report::{CaptureLine, Line, parse_lines};
-use sha2::{Digest, Sha256};
 use verdict::HostStory;
 
 use crate::flows::{FlowWriter, Flows};
@@ -24,22 +24,16 @@ const FLOWS: &str = "flows.sqlite";
 /// The hashes of the inputs, as `sha256sum -c` reads them.
 const HASHES: &str = "inputs.sha256";
 
-/// SHA-256 of a file in hexadecimal.
-pub fn sha256(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hash = Sha256::new();
-    let mut block = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut block)? {
-            0 => break,
-            n => hash.update(&block[..n]),
-        }
-    }
-    Ok(record::hex(&hash.finalize()))
-}
-
 /// Makes sure that `dir` can become a case: it does not exist, is empty, or is a case already.
+///
+/// # Errors
+/// It is something else, or has no name of its own (`.`), so that nothing could be put in its place as a whole.
 pub fn check(dir: &Path) -> anyhow::Result<()> {
+    ensure!(
+        dir.file_name().is_some(),
+        "{} cannot be a case: -o needs a folder with a name, for example -o case",
+        dir.display()
+    );
     match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e).with_context(|| format!("{} cannot be a case folder", dir.display())),
@@ -60,8 +54,8 @@ pub fn check(dir: &Path) -> anyhow::Result<()> {
 pub fn refuse_inputs(path: &Path, inputs: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
     let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
     for input in inputs {
-        let same =
-            fs::canonicalize(&input).is_ok_and(|i| i == target || (i.is_dir() && target.starts_with(&i)));
+        let same = fs::canonicalize(capture::file_of(&input))
+            .is_ok_and(|i| i == target || (i.is_dir() && target.starts_with(&i)));
         ensure!(!same, "{} is what is read: choose another name", path.display());
     }
     Ok(())
@@ -266,33 +260,51 @@ impl Case {
             .with_context(|| format!("{} is damaged: read the capture again with -o", path.display()))
     }
 
-    /// The captures that the case was made of, in the order of packet numbers; each is still as long as it was. `moved` is a folder that
-    /// they lie in now.
+    /// The captures that the case was made of, in the order of packet numbers; each is still what it was, byte for byte, which costs reading
+    /// it once. `moved` is a folder that they lie in now.
     ///
     /// # Errors
-    /// One is gone, was standard input, or has another length: names it and what to do.
-    pub fn captures(&self, moved: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
-        self.capture
-            .inputs
-            .iter()
-            .map(|i| {
-                let path = PathBuf::from(i.absolute.as_ref().unwrap_or(&i.path));
-                let path = match (moved, path.file_name()) {
-                    (Some(dir), Some(name)) => dir.join(name),
-                    _ => path,
-                };
-                let size = i.size.with_context(|| format!("{} was a stream: its packets are gone", i.path))?;
-                let found = fs::metadata(&path).with_context(|| {
-                    format!("{} is gone: say where it lies now with --captures FOLDER", path.display())
-                })?;
+    /// One is gone, was standard input, or is another: names it and what to do.
+    pub fn captures(&self, moved: Option<&Path>, zip_passwords: &[String]) -> anyhow::Result<Captures> {
+        let mut checked: Vec<PathBuf> = Vec::new();
+        let mut paths = Vec::new();
+        for input in &self.capture.inputs {
+            let typed = PathBuf::from(input.absolute.as_ref().unwrap_or(&input.path));
+            let path = moved.map_or_else(|| typed.clone(), |dir| within(dir, &typed));
+            let file = capture::file_of(&path);
+            let size =
+                input.size.with_context(|| format!("{} was a stream: its packets are gone", input.path))?;
+            let found = fs::metadata(&file).with_context(|| {
+                format!("{} is gone: say where it lies now with --captures FOLDER", path.display())
+            })?;
+            ensure!(
+                found.len() == size,
+                "{} has {} bytes and had {size}: it is not the capture of this case; read it anew with -o",
+                file.display(),
+                found.len()
+            );
+            if let Some(hash) = &input.sha256
+                && !checked.contains(&file)
+            {
+                let now = Seal::default()
+                    .whole(&file)
+                    .with_context(|| format!("cannot read {}", file.display()))?;
                 ensure!(
-                    found.len() == size,
-                    "{} has {} bytes and had {size}: it is not the capture of this case; read it anew with -o",
-                    path.display(),
-                    found.len()
+                    now == *hash,
+                    "{} has changed since this case was made (SHA-256 {now}, was {hash}); read it anew with -o",
+                    file.display()
                 );
-                Ok(path)
-            })
-            .collect()
+                checked.push(file);
+            }
+            paths.push(path);
+        }
+        Ok(Captures { paths, opening: Opening { passwords: zip_passwords.to_vec(), ..Opening::default() } })
     }
+}
+
+/// Where a capture lies in another folder: by its name, or for one in an archive by the archive's.
+fn within(dir: &Path, typed: &Path) -> PathBuf {
+    let parts: Vec<_> = typed.components().collect();
+    let tail = |n: usize| dir.join(parts.iter().skip(parts.len().saturating_sub(n)).collect::<PathBuf>());
+    (1..=parts.len()).map(tail).find(|p| capture::file_of(p).is_file()).unwrap_or_else(|| tail(1))
 }

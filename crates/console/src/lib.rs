@@ -14,7 +14,7 @@ mod tables;
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use anyhow::Context;
@@ -23,6 +23,7 @@ use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use capture::Captures;
 use case::{Case, Flows, Triage};
 use verdict::HostStory;
 
@@ -30,12 +31,12 @@ pub use guard::Token;
 
 /// Cuts the packets that prove a story, or one piece of its evidence; gives them with what must be told of them.
 pub type Slicer = Box<
-    dyn Fn(&Case, &[PathBuf], &HostStory, Option<&str>) -> anyhow::Result<(Vec<u8>, Vec<String>)>
+    dyn Fn(&Case, &Captures, &HostStory, Option<&str>) -> anyhow::Result<(Vec<u8>, Vec<String>)>
         + Send
         + Sync,
 >;
 /// Makes the bundle of a host.
-pub type Bundler = Box<dyn Fn(&Case, &[PathBuf], &HostStory) -> anyhow::Result<Vec<u8>> + Send + Sync>;
+pub type Bundler = Box<dyn Fn(&Case, &Captures, &HostStory) -> anyhow::Result<Vec<u8>> + Send + Sync>;
 
 /// Bytes of a form.
 const LARGEST_FORM: usize = 64 << 10;
@@ -47,7 +48,7 @@ pub struct Console {
     /// What must be told on the board.
     warnings: Vec<String>,
     triage: Mutex<Triage>,
-    captures: Result<Vec<PathBuf>, String>,
+    captures: Result<Captures, String>,
     slicer: Slicer,
     bundler: Bundler,
     token: Token,
@@ -121,19 +122,20 @@ pub(crate) fn encoded(text: &str) -> String {
 }
 
 impl Console {
-    /// A console over a case that will listen at `address`; `moved` is a folder that the captures lie in now.
+    /// A console over a case that will listen at `address`; `moved` is a folder that the captures lie in now, `zip_passwords` open archives among them.
     ///
     /// # Errors
     /// The case's notes cannot be read, or the system has no random numbers.
     pub fn new(
         case: Case,
         moved: Option<&Path>,
+        zip_passwords: &[String],
         address: SocketAddr,
         slicer: Slicer,
         bundler: Bundler,
     ) -> anyhow::Result<Self> {
         let flows = case.flows();
-        let captures = case.captures(moved).map_err(|e| format!("{e:#}"));
+        let captures = case.captures(moved, zip_passwords).map_err(|e| format!("{e:#}"));
         let mut warnings: Vec<String> =
             flows.as_ref().err().map(|e| format!("flows cannot be shown: {e:#}")).into_iter().collect();
         warnings.extend(captures.as_ref().err().map(|e| format!("packets cannot be shown: {e}")));

@@ -52,10 +52,7 @@ pub fn bundle(
     by: &Reporter,
     notes: Vec<String>,
 ) -> anyhow::Result<Vec<u8>> {
-    // Where a capture lies on this machine is nobody's business.
-    let mut capture = capture.clone();
-    capture.inputs.iter_mut().for_each(|i| i.absolute = None);
-    let capture = &capture;
+    let capture = &capture.without_paths();
     let lines = [Line::Capture(Cow::Borrowed(capture)), Line::Host(Cow::Borrowed(story))];
     let mut json = String::new();
     for line in &lines {
@@ -78,7 +75,7 @@ pub fn bundle(
         schema: CaptureLine::SCHEMA,
         host: story.host.to_string(),
         verdict: story.verdict.name().into(),
-        inputs: capture.inputs.iter().map(|i| report::InputLine { absolute: None, ..i.clone() }).collect(),
+        inputs: capture.inputs.clone(),
         notes,
         files: files.iter().map(|(name, bytes)| ((*name).to_owned(), hex(bytes))).collect(),
     };
@@ -138,6 +135,8 @@ pub fn verify(bytes: &[u8]) -> anyhow::Result<Checked> {
         }
     }
     for name in zip.file_names() {
+        let name = name?;
+        let name = name.as_ref();
         if name != MANIFEST && !manifest.files.contains_key(name) {
             checked.wrong.push(format!("{name}: not in the manifest"));
         }

@@ -200,6 +200,6 @@ pub(crate) const fn confidence(v: Verdict) -> u8 {
         Verdict::Infected => 85,
         Verdict::Likely => 70,
         Verdict::Suspicious => 30,
-        Verdict::Quiet | Verdict::Unsayable => 0,
+        Verdict::Quiet | Verdict::Inconclusive => 0,
     }
 }

@@ -64,6 +64,8 @@ pub enum Command {
 /// A level for `--fail-on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Level {
+    /// Anything but quiet: also a host that could not be judged
+    Inconclusive,
     /// At least 10 dB, or a stage at its cap
     Suspicious,
     /// At least 30 dB and two stages
@@ -73,12 +75,13 @@ pub enum Level {
 }
 
 impl Level {
-    /// The verdict that it stands for.
-    pub const fn verdict(self) -> Verdict {
+    /// Whether a host of this verdict is at the level, or above it.
+    pub fn is_reached(self, verdict: Verdict) -> bool {
         match self {
-            Self::Suspicious => Verdict::Suspicious,
-            Self::Likely => Verdict::Likely,
-            Self::Infected => Verdict::Infected,
+            Self::Inconclusive => verdict != Verdict::Quiet,
+            Self::Suspicious => verdict >= Verdict::Suspicious,
+            Self::Likely => verdict >= Verdict::Likely,
+            Self::Infected => verdict >= Verdict::Infected,
         }
     }
 }
@@ -86,11 +89,15 @@ impl Level {
 /// Read captures and judge every local host.
 #[derive(Debug, clap::Args)]
 pub struct Read {
-    /// Captures: pcap or pcapng, plain or .gz .zst .lz4; directories are searched; - is standard input
+    /// Captures: pcap or pcapng, plain or .gz .zst .lz4 .xz .bz2, also in .zip; directories are searched; - is standard input
     #[arg(required_unless_present = "print_config", value_name = "CAPTURE")]
     pub inputs: Vec<PathBuf>,
-    /// Local networks, for example 192.168.0.0/16 (again for more) [default: private ranges; without any, found out]
-    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    /// Password of zip archives, where it is not `infected` (again for more)
+    #[arg(long, value_name = "PASSWORD")]
+    pub zip_password: Vec<String>,
+    /// Local networks and addresses, for example 192.168.0.0/16,203.0.113.7 (again for more) [default: private ranges, and what
+    /// is found out where they explain too little]
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = behaviour::parse_network)]
     pub home: Vec<IpNet>,
     /// Print JSON lines instead of the story: the capture first, then one object per host
     #[arg(long)]
@@ -155,6 +162,9 @@ pub struct Serve {
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
+    /// Password of zip archives among them, where it is not `infected` (again for more)
+    #[arg(long, value_name = "PASSWORD")]
+    pub zip_password: Vec<String>,
     /// Port on 127.0.0.1; 0 takes any that is free
     #[arg(long, value_name = "PORT", default_value_t = 4470)]
     pub port: u16,
@@ -170,6 +180,9 @@ pub struct Carve {
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
+    /// Password of zip archives among them, where it is not `infected` (again for more)
+    #[arg(long, value_name = "PASSWORD")]
+    pub zip_password: Vec<String>,
     /// Only the packets of this piece of evidence (its id stands in report and console)
     #[arg(long, value_name = "ID")]
     pub evidence: Option<String>,
@@ -191,6 +204,9 @@ pub struct Bundle {
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
+    /// Password of zip archives among them, where it is not `infected` (again for more)
+    #[arg(long, value_name = "PASSWORD")]
+    pub zip_password: Vec<String>,
     /// Where to write it
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,

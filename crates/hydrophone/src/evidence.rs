@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, ensure};
-use capture::{PcapngWriter, Source};
+use capture::{Captures, PcapngWriter, Source};
 use case::Case;
 use export::{Pseudonyms, Rewritten};
 use ipnet::IpNet;
@@ -31,7 +31,7 @@ pub fn carve(args: &Carve) -> Result<Exit, Failure> {
     let story = case.story(args.host).map_err(Failure::usage)?;
     case.may_write(&args.write).map_err(Failure::usage)?;
     let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
-    let captures = case.captures(args.captures.as_deref()).map_err(Failure::input)?;
+    let captures = case.captures(args.captures.as_deref(), &args.zip_password).map_err(Failure::input)?;
     let slice = slice(&case, &captures, story, args.evidence.as_deref(), others.as_ref())?;
     std::fs::write(&args.write, &slice.bytes)
         .with_context(|| format!("cannot write {}", args.write.display()))
@@ -48,7 +48,7 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
     let story = case.story(args.host).map_err(Failure::usage)?;
     case.may_write(&args.output).map_err(Failure::usage)?;
     let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
-    let captures = case.captures(args.captures.as_deref()).map_err(Failure::input)?;
+    let captures = case.captures(args.captures.as_deref(), &args.zip_password).map_err(Failure::input)?;
     let slice = slice(&case, &captures, story, None, others.as_ref())?;
     let by = export::Reporter { org: args.org.clone(), contact: args.contact.clone() };
     let shown = match &others {
@@ -108,7 +108,7 @@ fn told(done: &str, notes: &[String]) -> Result<(), Failure> {
 /// The slice of a case's host that the console hands out.
 pub fn slice_of(
     case: &Case,
-    captures: &[PathBuf],
+    captures: &Captures,
     story: &HostStory,
     evidence: Option<&str>,
 ) -> anyhow::Result<(Vec<u8>, Vec<String>)> {
@@ -119,7 +119,7 @@ pub fn slice_of(
 /// again from them, everything the host said.
 fn slice(
     case: &Case,
-    captures: &[PathBuf],
+    captures: &Captures,
     story: &HostStory,
     only: Option<&str>,
     others: Option<&Pseudonyms>,
@@ -170,7 +170,7 @@ fn slice(
 
 /// Writes the wanted frames; those that prove something say what.
 fn cut(
-    captures: &[PathBuf],
+    captures: &Captures,
     mut wanted: Wanted,
     told: &[&Evidence],
     others: Option<&Pseudonyms>,

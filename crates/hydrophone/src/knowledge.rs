@@ -45,18 +45,23 @@ pub fn intel(paths: &[PathBuf]) -> Result<(Intel, Vec<String>), Failure> {
     }
     files.sort();
     let mut intel = Intel::default();
-    for file in files {
-        let bytes = std::fs::read(&file)
-            .with_context(|| format!("cannot read the list {}", file.display()))
-            .map_err(Failure::usage)?;
-        let text = String::from_utf8_lossy(&bytes);
+    let (mut told, mut good) = (Vec::new(), 0);
+    for file in &files {
+        let read = std::fs::read(file).map_err(|e| format!("{}: cannot be read: {e}", file.display()));
         let name = file.file_name().unwrap_or_default().to_string_lossy();
-        intel.add(&name, &text).map_err(|e| Failure::usage(anyhow::anyhow!(e)))?;
+        match read.and_then(|bytes| intel.add(&name, &bytes)) {
+            Ok(_) => good += 1,
+            // One bad list takes nothing away from the others.
+            Err(e) => told.push(format!("list of indicators not used: {e}")),
+        }
     }
-    let told = intel.passed_over.iter();
-    let told =
-        told.map(|(list, n)| format!("{list}: {n} lines or entries are no indicator of a kind that is read"));
-    let told = told.collect();
+    if good == 0 && !files.is_empty() {
+        return Err(Failure::usage(anyhow::anyhow!(told.join("; "))));
+    }
+    told.extend(intel.passed_over.iter().map(|p| {
+        let entries = if p.count == 1 { "entry is" } else { "entries are" };
+        format!("{}: {} {entries} {}, for example {:?}", p.list, p.count, p.why, p.example)
+    }));
     Ok((intel, told))
 }
 

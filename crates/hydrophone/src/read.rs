@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use capture::Source;
+use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunOptions, run_with};
-use report::{CaptureLine, Detail, InputLine, Line, terminal};
+use report::{CaptureLine, Detail, InputLine, Line, OutsideFlows, terminal};
 use verdict::Calibration;
 
 use crate::args::{Colour, Read};
@@ -49,7 +49,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         prior_db: config.prior_db,
         expectations: expectations.clone(),
         intel,
-        stop,
+        opening: Opening { stop, passwords: args.zip_password.clone(), hashed: args.output.is_some() },
     };
     if let Some(path) = &args.html {
         if path.as_os_str() == "-" {
@@ -102,7 +102,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }
-    Ok(exit(args, &config, &outcome))
+    Ok(exit(args, &config, &capture, &outcome))
 }
 
 fn print(args: &Read, capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
@@ -154,7 +154,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
                 .and_then(|_| std::path::absolute(&i.path).ok())
                 .map(|p| p.display().to_string()),
             size: i.size,
-            sha256: i.size.filter(|_| hashed).and_then(|_| case::sha256(Path::new(&i.path)).ok()),
+            sha256: i.sha256.clone(),
         })
         .collect();
     CaptureLine {
@@ -166,6 +166,11 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
         notices: outcome.notices.clone(),
         home: outcome.home.clone(),
         home_chosen: outcome.home_chosen.clone(),
+        outside_flows: OutsideFlows {
+            flows: outcome.outside.flows,
+            of: outcome.outside.of,
+            is_much: outcome.outside.is_much(),
+        },
         hosts_forgotten: outcome.hosts_forgotten,
         calibration: Calibration::built_in().source(),
         ..CaptureLine::default()
@@ -175,13 +180,13 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
 }
 
 /// A host at the level that was asked for comes first: that is what the caller wants to know. Then what was not read, then what was lost.
-fn exit(args: &Read, config: &Config, outcome: &Outcome) -> Exit {
-    let found = |level: crate::args::Level| outcome.stories.iter().any(|s| s.verdict >= level.verdict());
+fn exit(args: &Read, config: &Config, capture: &CaptureLine, outcome: &Outcome) -> Exit {
+    let found = |level: crate::args::Level| outcome.stories.iter().any(|s| level.is_reached(s.verdict));
     let flows = outcome.health.flows.0 + outcome.health.flows.1 + outcome.health.flows.2;
     let lost = outcome.health.anomalies.of(record::Anomaly::FlowEvicted) + outcome.hosts_forgotten;
     if args.fail_on.is_some_and(found) {
         Exit::Found
-    } else if !outcome.is_complete() {
+    } else if !outcome.is_complete() || capture.accounts.nothing_followed() {
         Exit::Partial
     } else if lost as f64 > flows as f64 * config.max_loss_percent / 100.0 {
         Exit::Losses
@@ -196,7 +201,9 @@ fn bar(args: &Read) -> ProgressBar {
         .iter()
         .map(|p| std::fs::metadata(p).ok().filter(std::fs::Metadata::is_file).map(|m| m.len()))
         .collect();
-    let packed = |p: &Path| p.extension().is_some_and(|e| ["gz", "zst", "lz4"].iter().any(|x| e == *x));
+    let packed = |p: &Path| {
+        p.extension().is_some_and(|e| ["gz", "zst", "lz4", "xz", "bz2", "zip"].iter().any(|x| e == *x))
+    };
     let known = sizes.iter().all(Option::is_some) && !args.inputs.iter().any(|p| packed(p));
     let total: u64 = sizes.iter().flatten().sum();
     if args.quiet || !std::io::stderr().is_terminal() || (known && total < LONG) {

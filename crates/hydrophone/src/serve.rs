@@ -20,6 +20,7 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
     let console = Console::new(
         case,
         args.captures.as_deref(),
+        &args.zip_password,
         address,
         Box::new(evidence::slice_of),
         Box::new(move |case, captures, story| {

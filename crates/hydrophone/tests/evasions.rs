@@ -67,7 +67,7 @@ fn behaviours(bot: &Value) -> BTreeSet<String> {
 /// What is expected of a telling besides the plain one's story.
 struct Expected {
     /// Behaviours of the plain story that cannot be said any more, and why.
-    unsayable: &'static [&'static str],
+    inconclusive: &'static [&'static str],
     /// What must be named as strange.
     strange: Option<&'static str>,
     /// Whether tshark, told to reorder and to check checksums, understands the packets as their receiver does.
@@ -75,7 +75,7 @@ struct Expected {
 }
 
 fn expected(evasion: Evasion) -> Expected {
-    let plain = Expected { unsayable: &[], strange: None, tshark: true };
+    let plain = Expected { inconclusive: &[], strange: None, tshark: true };
     let named = |strange| Expected { strange: Some(strange), ..plain };
     match evasion {
         Evasion::ConflictingSegments => named("tcp_overlap_differs"),
@@ -91,10 +91,10 @@ fn expected(evasion: Evasion) -> Expected {
         Evasion::Offload => named("bad_transport_checksum"),
         // Without its SYN nothing is an attempt, and nobody knows who was contacted for the first time.
         Evasion::Midstream => {
-            Expected { unsayable: &["smtp_probe", "spam_run"], ..named("midstream_pickup") }
+            Expected { inconclusive: &["smtp_probe", "spam_run"], ..named("midstream_pickup") }
         }
         // The answers in it still tell the old addresses, so that no name belongs to the new ones.
-        Evasion::Ipv6Extensions => Expected { unsayable: &["generated_contact"], ..plain },
+        Evasion::Ipv6Extensions => Expected { inconclusive: &["generated_contact"], ..plain },
         _ => plain,
     }
 }
@@ -128,7 +128,7 @@ fn the_story_is_the_same_in_other_packets() {
         assert_eq!(story["verdict"], "infected", "{evasion:?}");
         let got = behaviours(story);
         let missing: Vec<&str> = want.difference(&got).map(String::as_str).collect();
-        assert_eq!(missing, expected.unsayable, "{evasion:?}: behaviours that are missing");
+        assert_eq!(missing, expected.inconclusive, "{evasion:?}: behaviours that are missing");
         let more: Vec<&String> = got.difference(&want).collect();
         assert!(more.is_empty(), "{evasion:?}: {more:?}");
         assert_eq!(ours(&path), heard, "{evasion:?}: mail, requests and flows");

@@ -173,7 +173,7 @@ fn every_bot_is_found_inside_the_busy_office() {
         std::fs::write(&path, office::day(Some(&variant)).0.pcapng()).expect("written");
         let lines = common::read_json(&[path.to_str().expect("UTF-8")]);
         let rank = |v: &Value| {
-            ["unsayable", "quiet", "suspicious", "likely", "infected"]
+            ["inconclusive", "quiet", "suspicious", "likely", "infected"]
                 .iter()
                 .position(|x| v == x)
                 .expect("a verdict")

@@ -1,7 +1,7 @@
 //! Batches of frames become batches of packets, each with its shard.
 
 use capture::{Batch, Block, PacketMeta};
-use record::{Anomaly, Health, PacketId, Timestamp};
+use record::{Anomaly, Fate, Health, PacketId, Timestamp, Unread};
 use wire::{FragmentPiece, Fragments, Packet, Sink};
 
 /// A packet with where it came from.
@@ -62,6 +62,33 @@ struct Collect<'a> {
     pieces: &'a mut Vec<Piece>,
     health: &'a mut Health,
     by_transport: &'a mut [u64; 256],
+    /// What was found besides packets and pieces.
+    found: Found,
+}
+
+/// What decoding a frame came to, besides packets of flows and pieces of datagrams.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    stopped: Option<Anomaly>,
+    not_ip: Option<&'static str>,
+    unread: Option<Unread>,
+}
+
+impl Found {
+    /// What became of the frame: what is not known further in counts, whatever was understood further out.
+    #[inline]
+    fn fate(self, packets: bool, pieces: bool, meta: &PacketMeta) -> Fate {
+        match (self.unread, self.stopped, self.not_ip) {
+            // A piece is counted again when its datagram is whole.
+            (None, None, _) if pieces => Fate::Fragment,
+            (None, None, _) if packets => Fate::Followed,
+            (Some(why), ..) => Fate::Unread(why),
+            (_, Some(Anomaly::TruncatedHeader), _) if meta.captured < meta.original => Fate::Cut,
+            (_, Some(_), _) => Fate::Damaged,
+            (.., Some(what)) => Fate::NotIp(what),
+            _ => Fate::Damaged,
+        }
+    }
 }
 
 impl Sink for Collect<'_> {
@@ -91,8 +118,17 @@ impl Sink for Collect<'_> {
         self.health.ip_packets += 1;
     }
 
-    fn unknown_link(&mut self) {
-        self.health.unknown_link += 1;
+    fn stop(&mut self, anomaly: Anomaly) {
+        self.anomaly(anomaly);
+        self.found.stopped = Some(anomaly);
+    }
+
+    fn not_ip(&mut self, what: &'static str) {
+        self.found.not_ip = Some(what);
+    }
+
+    fn unread(&mut self, why: Unread) {
+        self.found.unread = Some(why);
     }
 }
 
@@ -117,6 +153,7 @@ pub fn decode(batch: &mut Batch, shards: u32, room: &mut Decoded) {
     for meta in &batch.packets {
         let block = room.blocks.get(meta.block as usize);
         let frame = block.and_then(|b| b.get(meta.offset..meta.offset + meta.captured as usize));
+        let before = (room.packets.len(), room.pieces.len());
         let mut sink = Collect {
             meta,
             shards,
@@ -126,8 +163,12 @@ pub fn decode(batch: &mut Batch, shards: u32, room: &mut Decoded) {
             pieces: &mut room.pieces,
             health: &mut room.health,
             by_transport: &mut by_transport,
+            found: Found::default(),
         };
         wire::decode(frame.unwrap_or_default(), meta.link, meta.original, &mut sink);
+        let found = sink.found;
+        let fate = found.fate(room.packets.len() > before.0, room.pieces.len() > before.1, meta);
+        room.health.accounts.add(fate);
     }
     count_transports(&mut room.health, &by_transport);
 }
@@ -167,6 +208,7 @@ impl Joiner {
                 let anomalies = &mut made.health.anomalies;
                 let added = self.fragments.add(fragment, &bytes, meta.clock, &mut |a| anomalies.add(a));
                 let Some(datagram) = added else { continue };
+                let before = (whole.len(), pieces.len());
                 let mut sink = Collect {
                     meta: &meta,
                     shards: self.shards,
@@ -176,8 +218,12 @@ impl Joiner {
                     pieces: &mut pieces,
                     health: &mut made.health,
                     by_transport: &mut by_transport,
+                    found: Found::default(),
                 };
                 wire::decode_datagram(&datagram, &mut sink);
+                let found = sink.found;
+                let fate = found.fate(whole.len() > before.0, pieces.len() > before.1, &meta);
+                made.health.accounts.joined(fate);
                 made.blocks.push(Block::from(datagram.into_bytes()));
             }
         }

@@ -1,14 +1,13 @@
 //! The whole street, from paths to stories.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
-use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
+use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source};
 use ipnet::IpNet;
-use record::{Anomaly, Health, Record, RecordKey, Timestamp};
-use verdict::{Analyst, CaptureFacts, HostStory};
+use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
+use verdict::{Analyst, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Joiner;
@@ -37,8 +36,8 @@ pub struct RunOptions {
     pub expectations: Expectations,
     /// The user's lists of indicators.
     pub intel: Intel,
-    /// Set from outside to stop early.
-    pub stop: Arc<AtomicBool>,
+    /// How inputs are opened; its flag is set from outside to stop early.
+    pub opening: Opening,
 }
 
 /// How far reading has come.
@@ -59,6 +58,8 @@ pub struct Input {
     pub path: String,
     /// Its size in bytes; `None` for streams.
     pub size: Option<u64>,
+    /// SHA-256 of the file as it was read, if it was wanted.
+    pub sha256: Option<String>,
 }
 
 /// What came out.
@@ -78,6 +79,8 @@ pub struct Outcome {
     pub home: Vec<String>,
     /// How they were chosen.
     pub home_chosen: String,
+    /// Flows without a local end.
+    pub outside: Outside,
     /// Host states forgotten for want of memory.
     pub hosts_forgotten: u64,
     /// Whether it was stopped from outside.
@@ -126,11 +129,29 @@ impl Sensed {
             last: self.health.last,
             dropped: self.health.dropped_by_capture,
             packets: self.health.packets,
+            unread: nobodys(&self.health.accounts),
             complete: self.failures.is_empty() && !self.interrupted,
             backward: Duration::from_nanos(self.health.largest_backward_ns),
             forgotten: (self.health.anomalies.of(Anomaly::FlowEvicted), tcp + udp + other),
         }
     }
+}
+
+/// Packets of which it is not known whose they are, and the most frequent reasons.
+fn nobodys(accounts: &Accounts) -> (u64, String) {
+    const SHOWN: usize = 3;
+    let mut why: Vec<(u64, String)> = accounts
+        .unread
+        .iter()
+        .filter(|(why, _)| !why.has_hosts())
+        .map(|(why, n)| (*n, why.to_string()))
+        .collect();
+    why.extend([(accounts.cut, "cut within their headers".into()), (accounts.damaged, "damaged".into())]);
+    why.retain(|(n, _)| *n > 0);
+    why.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    why.truncate(SHOWN);
+    let what: Vec<String> = why.into_iter().map(|(_, what)| what).collect();
+    (accounts.nobodys(), what.join(", "))
 }
 
 /// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch. Either may be
@@ -144,14 +165,14 @@ pub fn sense(
     sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
-    let mut set = CaptureSet::open(&options.inputs, &options.stop)?;
+    let mut set = CaptureSet::open(&options.inputs, &options.opening)?;
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
     let joiner = Joiner::new(SHARDS, budget.fragments);
     let mut interrupted = false;
     let read = |batch: &mut Batch| {
-        let more = !options.stop.load(Ordering::Relaxed) && set.next_batch(batch);
+        let more = !options.opening.stop.load(Ordering::Relaxed) && set.next_batch(batch);
         // It may have been asked while the input was waited for.
-        interrupted |= options.stop.load(Ordering::Relaxed);
+        interrupted |= options.opening.stop.load(Ordering::Relaxed);
         if !more {
             return false;
         }
@@ -173,8 +194,9 @@ pub fn sense(
             }
         }
     }
-    let inputs: Vec<Input> =
-        set.files().iter().map(|f| Input { path: f.path.display().to_string(), size: f.size }).collect();
+    let input =
+        |f: &InputFile| Input { path: f.path.display().to_string(), size: f.size, sha256: f.sha256.clone() };
+    let inputs: Vec<Input> = set.files().iter().map(input).collect();
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
@@ -203,7 +225,7 @@ impl RunOptions {
             prior_db: Self::PRIOR_DB,
             expectations: Expectations::default(),
             intel: Intel::default(),
-            stop: Arc::default(),
+            opening: Opening::default(),
         }
     }
 
@@ -258,6 +280,7 @@ pub fn run_with(
         failures: sensed.failures,
         home,
         home_chosen,
+        outside: analyst.outside(),
         interrupted: sensed.interrupted,
     })
 }

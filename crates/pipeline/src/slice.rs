@@ -2,10 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 
-use capture::{Batch, CaptureError, CaptureSet, Notice, Source};
+use capture::{Batch, CaptureError, CaptureSet, Captures, Notice, Source};
 use flow::{Arrival, FlowTable, Limits, Sessions};
 use record::{
     Anomaly, Chunk, Conn, Direction, FlowFacts, FlowId, PacketId, Progress, Service, Timestamp, Tuple,
@@ -50,9 +48,9 @@ impl Sink for Holds {
     fn anomaly(&mut self, _: Anomaly) {}
 }
 
-fn open(inputs: &[PathBuf]) -> Result<CaptureSet, CaptureError> {
-    let sources: Vec<Source> = inputs.iter().cloned().map(Source::Path).collect();
-    CaptureSet::open(&sources, &Arc::default())
+fn open(captures: &Captures) -> Result<CaptureSet, CaptureError> {
+    let sources: Vec<Source> = captures.paths.iter().cloned().map(Source::Path).collect();
+    CaptureSet::open(&sources, &captures.opening)
 }
 
 /// Shows every frame of captures, in the order of a run over the same inputs, until `each` says that it has seen enough. Gives the
@@ -61,10 +59,10 @@ fn open(inputs: &[PathBuf]) -> Result<CaptureSet, CaptureError> {
 /// # Errors
 /// A directory cannot be listed.
 pub fn walk(
-    inputs: &[PathBuf],
+    captures: &Captures,
     mut each: impl FnMut(&Frame<'_>) -> bool,
 ) -> Result<Vec<String>, CaptureError> {
-    let mut set = open(inputs)?;
+    let mut set = open(captures)?;
     let mut batch = Batch::default();
     let mut holds = Holds::default();
     while set.next_batch(&mut batch) {
@@ -247,14 +245,14 @@ impl Sessions for Listen {
 /// # Errors
 /// As [`walk`].
 pub fn follow(
-    inputs: &[PathBuf],
+    captures: &Captures,
     flow: FlowId,
     tuple: &Tuple,
     until: Timestamp,
     most: usize,
 ) -> Result<Vec<Said>, CaptureError> {
     const ROOM: usize = 64 << 20;
-    let mut set = open(inputs)?;
+    let mut set = open(captures)?;
     let mut listen = Listen { flow, most, heard: 0, said: Vec::new() };
     let mut table = FlowTable::new(Limits::of_budget(ROOM));
     let mut joiner = Joiner::new(1, ROOM / 16);

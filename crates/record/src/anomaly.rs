@@ -40,8 +40,6 @@ anomalies! {
     FragmentBadSize = "fragment_bad_size",
     /// Fragments dropped because the table of unfinished datagrams was full.
     FragmentDropped = "fragment_dropped",
-    /// An EtherType or protocol that is not followed.
-    UnknownNetwork = "unknown_network_protocol",
     /// Same sequence numbers, different bytes.
     TcpOverlapDiffers = "tcp_overlap_differs",
     /// The peer acknowledged bytes that the capture never saw.

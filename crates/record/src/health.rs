@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::{AnomalyCounts, Timestamp};
+use crate::{Accounts, AnomalyCounts, Timestamp};
 
 /// What the capture itself says about how far it can be trusted, and what was lost on the way through.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +29,8 @@ pub struct Health {
     pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Packets that the capturing side says it dropped (pcapng interface statistics).
     pub dropped_by_capture: u64,
-    /// Packets of a link type that is not understood.
-    pub unknown_link: u64,
+    /// What became of the packets.
+    pub accounts: Accounts,
     /// Packets with an IP header.
     pub ip_packets: u64,
     /// Packets by transport: IANA protocol number to packets.
@@ -65,7 +65,7 @@ impl Health {
         self.longest_pause_ns = self.longest_pause_ns.max(other.longest_pause_ns);
         self.gaps.extend(other.gaps.iter().take(Self::MAX_GAPS.saturating_sub(self.gaps.len())));
         self.dropped_by_capture += other.dropped_by_capture;
-        self.unknown_link += other.unknown_link;
+        self.accounts.merge(&other.accounts);
         self.ip_packets += other.ip_packets;
         for (proto, n) in &other.by_transport {
             *self.by_transport.entry(*proto).or_default() += n;

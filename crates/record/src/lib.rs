@@ -16,6 +16,7 @@ mod rows;
 mod service;
 mod stream;
 mod time;
+mod unread;
 
 pub use anomaly::{Anomaly, AnomalyCounts};
 pub use community_id::CommunityId;
@@ -31,3 +32,4 @@ pub use rows::{
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};
 pub use time::Timestamp;
+pub use unread::{Accounts, Fate, Unread, link_name};

@@ -147,6 +147,35 @@ impl Transport {
         }
     }
 
+    /// Whether what it carries is read, or is what the network's own devices say to each other (IGMP, GGP, ST, EGP, IGRP, DCCP, RSVP, GRE,
+    /// EIGRP, OSPF, PIM, VRRP, PGM, L2TP, IS-IS, HIP, Shim6, ROHC): nothing that a host could hide behind.
+    pub const fn is_read(self) -> bool {
+        match self {
+            Self::Other(n) => matches!(
+                n,
+                2 | 3
+                    | 5
+                    | 8
+                    | 9
+                    | 33
+                    | 46
+                    | 47
+                    | 88
+                    | 89
+                    | 103
+                    | 112
+                    | 113
+                    | 115
+                    | 124
+                    | 135
+                    | 139
+                    | 140
+                    | 142
+            ),
+            _ => true,
+        }
+    }
+
     /// The transport of an IANA protocol number.
     pub const fn of_number(n: u8) -> Self {
         match n {

@@ -58,6 +58,22 @@ impl Record {
             Self::Frame(r) => &r.tuple,
         }
     }
+
+    /// The flow that it tells of.
+    pub fn flow(&self) -> FlowId {
+        match self {
+            Self::Conn(r) => r.flow,
+            Self::Dns(r) => r.flow,
+            Self::Smtp(r) => r.flow,
+            Self::Http(r) => r.flow,
+            Self::Tls(r) => r.flow,
+            Self::Quic(r) => r.flow,
+            Self::Irc(r) => r.flow,
+            Self::Ssh(r) => r.flow,
+            Self::Dhcp(r) => r.flow,
+            Self::Frame(r) => r.flow,
+        }
+    }
 }
 
 /// One answer of a DNS response.

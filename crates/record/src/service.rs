@@ -131,8 +131,20 @@ services! {
     Pptp = "pptp",
     /// Teredo.
     Teredo = "teredo",
-    /// VXLAN.
+    /// VXLAN, with group policy or another payload (GPE) too.
     Vxlan = "vxlan",
+    /// Geneve.
+    Geneve = "geneve",
+    /// TaZmen Sniffer Protocol: packets that a router mirrors.
+    Tzsp = "tzsp",
+    /// CAPWAP: what an access point and its controller exchange.
+    Capwap = "capwap",
+    /// MPLS in UDP.
+    MplsUdp = "mpls_udp",
+    /// GRE in UDP.
+    GreUdp = "gre_udp",
+    /// The Locator/ID Separation Protocol's data.
+    Lisp = "lisp",
     /// GTP, user plane.
     GtpU = "gtp_u",
     /// Valve's Source and Steam queries.

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use record::{Health, Timestamp, Transport};
+use record::{Accounts, Health, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 use verdict::HostStory;
 
@@ -30,6 +30,74 @@ pub struct FlowCounts {
     pub udp: u64,
     /// Everything else.
     pub other: u64,
+}
+
+/// What became of the packets: each is counted once, so that the numbers add up to `packets`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AccountsLine {
+    /// Packets of flows, read down to their innermost header.
+    pub followed: u64,
+    /// Pieces of IP datagrams, but for those that completed one.
+    pub fragments: u64,
+    /// Packets that are understood and are not IP, by protocol.
+    pub not_ip: BTreeMap<String, u64>,
+    /// Packets cut before their headers end.
+    pub cut: u64,
+    /// Packets whose headers contradict themselves.
+    pub damaged: u64,
+    /// Packets that were not read, with the reason, most frequent first.
+    pub unread: Vec<UnreadLine>,
+}
+
+/// Packets that were not read for one reason.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnreadLine {
+    /// `link_type`, `ether_type`, `llc`, `ppp`, `ip_protocol`, `tunnel` or `encrypted`.
+    pub kind: String,
+    /// Which, in words.
+    pub what: String,
+    /// How many.
+    pub packets: u64,
+}
+
+impl AccountsLine {
+    fn of(a: &Accounts) -> Self {
+        let mut unread: Vec<UnreadLine> = a
+            .unread
+            .iter()
+            .map(|(why, n)| UnreadLine { kind: why.kind().to_owned(), what: why.to_string(), packets: *n })
+            .collect();
+        unread.sort_by(|a, b| b.packets.cmp(&a.packets).then_with(|| a.what.cmp(&b.what)));
+        Self {
+            followed: a.followed,
+            fragments: a.fragments,
+            not_ip: a.not_ip.iter().map(|(what, n)| ((*what).to_owned(), *n)).collect(),
+            cut: a.cut,
+            damaged: a.damaged,
+            unread,
+        }
+    }
+
+    /// All packets that were not read.
+    pub fn unread_packets(&self) -> u64 {
+        self.unread.iter().map(|u| u.packets).sum()
+    }
+
+    /// Whether there were packets that should have told something, and none did.
+    pub fn nothing_followed(&self) -> bool {
+        self.followed + self.fragments == 0 && self.unread_packets() + self.cut + self.damaged > 0
+    }
+}
+
+/// Flows without a local end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OutsideFlows {
+    /// Flows both of whose ends are somewhere else.
+    pub flows: u64,
+    /// Flows between hosts, in all.
+    pub of: u64,
+    /// Whether they are so many that no host is called quiet.
+    pub is_much: bool,
 }
 
 /// The capture as a whole: health and counters.
@@ -63,8 +131,9 @@ pub struct CaptureLine {
     pub captured_bytes: u64,
     /// Packets cut by the snap length.
     pub cut_packets: u64,
-    /// Packets whose link type is not understood.
-    pub unknown_link_packets: u64,
+    /// What became of the packets: each is counted once.
+    #[serde(default)]
+    pub accounts: AccountsLine,
     /// IP headers understood, those inside tunnels too.
     pub ip_packets: u64,
     /// Packets by what carried them.
@@ -90,6 +159,9 @@ pub struct CaptureLine {
     /// Last packet before and first after each of them, at most 256.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<(Timestamp, Timestamp)>,
+    /// Closed flows between hosts, and those of them without a local end: of these nobody is judged.
+    #[serde(default)]
+    pub outside_flows: OutsideFlows,
     /// Host states forgotten for want of memory.
     pub hosts_forgotten: u64,
     /// Everything strange, by name.
@@ -112,7 +184,7 @@ impl CaptureLine {
         self.bytes = h.bytes;
         self.captured_bytes = h.captured_bytes;
         self.cut_packets = h.cut_packets;
-        self.unknown_link_packets = h.unknown_link;
+        self.accounts = AccountsLine::of(&h.accounts);
         self.ip_packets = h.ip_packets;
         self.by_transport =
             h.by_transport.iter().map(|(p, n)| (Transport::of_number(*p).to_string(), *n)).collect();
@@ -128,6 +200,23 @@ impl CaptureLine {
         self.gaps.clone_from(&h.gaps);
         self.anomalies = h.anomalies.seen().map(|(a, n)| (a.name().to_owned(), n)).collect();
         self
+    }
+
+    /// The same without what tells of this machine: of each input its name alone, also in what is told of it.
+    #[must_use]
+    pub fn without_paths(&self) -> Self {
+        let mut made = self.clone();
+        for (n, input) in made.inputs.iter_mut().enumerate() {
+            let name = std::path::Path::new(&input.path).file_name();
+            let name =
+                name.map_or_else(|| format!("capture-{}", n + 1), |n| n.to_string_lossy().into_owned());
+            for told in made.notices.iter_mut().chain(&mut made.failures) {
+                *told = told.replace(&input.path, &name);
+            }
+            input.path = name;
+            input.absolute = None;
+        }
+        made
     }
 
     /// Counts the verdicts.

@@ -16,7 +16,9 @@ mod terminal;
 
 pub use explain::{checks, explain, fact};
 pub use indicators::{Indicator, IndicatorKind, indicators};
-pub use json::{CaptureLine, FlowCounts, InputLine, Line, parse_lines};
+pub use json::{
+    AccountsLine, CaptureLine, FlowCounts, InputLine, Line, OutsideFlows, UnreadLine, parse_lines,
+};
 pub use markdown::markdown;
 pub use plain::{clean, defang, human_bytes, human_count, human_duration};
 pub use prose::describe;

@@ -31,6 +31,7 @@ fn plain(text: &str) -> String {
 
 /// Writes the story of every suspicious host as Markdown.
 pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
+    let capture = &capture.without_paths();
     let mut out = String::new();
     let days = covers_days(capture);
     let _ = writeln!(out, "{}\n", plain(&summary(capture, stories)));

@@ -22,6 +22,8 @@ pub enum Detail {
 
 /// Packets shown of one line.
 const PACKETS: usize = 6;
+/// Reasons shown why packets were not read.
+const REASONS: usize = 4;
 /// Addresses shown of hosts that did nothing.
 const ADDRESSES: usize = 6;
 
@@ -55,7 +57,7 @@ impl Paint {
             Verdict::Likely => AnsiColor::Magenta.on_default().bold(),
             Verdict::Suspicious => AnsiColor::Yellow.on_default().bold(),
             Verdict::Quiet => AnsiColor::Green.on_default(),
-            Verdict::Unsayable => Style::new().dimmed(),
+            Verdict::Inconclusive => Style::new().dimmed(),
         };
         self.with(style, text)
     }
@@ -93,14 +95,38 @@ pub fn terminal(
             lanes(&mut out, capture, story, columns.min(LANES_TO), days, &paint);
         }
     }
-    if !stories.iter().any(|s| s.verdict >= Verdict::Suspicious) && !stories.is_empty() {
-        let seen = stories.iter().any(|s| !s.evidence.is_empty());
-        let words = if seen { "No host is suspicious." } else { "No host did anything that a bot does." };
-        let _ = writeln!(out, "\n{}", paint.bold(words));
+    if let Some(words) = headline(capture, stories) {
+        let _ = writeln!(out, "\n{}", paint.bold(&words));
     }
     below(&mut out, stories, days, &paint);
     rest(&mut out, stories, detail, &paint);
     out
+}
+
+/// The first words where no host is suspicious: what was found, and of how many hosts nothing can be said.
+pub(crate) fn headline(c: &CaptureLine, stories: &[HostStory]) -> Option<String> {
+    if stories.iter().any(|s| s.verdict >= Verdict::Suspicious) {
+        return None;
+    }
+    if c.accounts.nothing_followed() {
+        return Some("Nothing could be followed: no host was seen, and none is cleared.".to_owned());
+    }
+    if stories.is_empty() {
+        return Some("No local host was seen.".to_owned());
+    }
+    let open: Vec<&HostStory> = stories.iter().filter(|s| s.verdict == Verdict::Inconclusive).collect();
+    if let Some(first) = open.first() {
+        // The reason that most of them have stands first with each; of several the first is as good.
+        let why = first.unseen.first().map(|r| format!(" ({})", clean(r))).unwrap_or_default();
+        return Some(format!(
+            "Nothing found; {} of {} {} could not be judged{why}.",
+            human_count(open.len() as u64),
+            human_count(stories.len() as u64),
+            if stories.len() == 1 { "host" } else { "hosts" }
+        ));
+    }
+    let seen = stories.iter().any(|s| !s.evidence.is_empty());
+    Some(if seen { "No host is suspicious." } else { "No host did anything that a bot does." }.to_owned())
 }
 
 fn head(out: &mut String, c: &CaptureLine, paint: &Paint) {
@@ -125,9 +151,24 @@ fn head(out: &mut String, c: &CaptureLine, paint: &Paint) {
     }
     let networks = if c.home.len() > 4 { String::new() } else { format!(": {}", c.home.join(", ")) };
     let hosts: u64 = c.hosts.values().sum();
-    let _ = writeln!(out, "local: {}{networks} · {} hosts", clean(&c.home_chosen), human_count(hosts));
+    let _ = writeln!(
+        out,
+        "local: {}{networks} · {} {}",
+        clean(&c.home_chosen),
+        human_count(hosts),
+        if hosts == 1 { "host" } else { "hosts" }
+    );
     for warning in warnings(c) {
         let _ = writeln!(out, "{}", paint.warn(&format!("! {}", clean(&warning))));
+    }
+}
+
+/// A share, so that a little is not called nothing.
+fn percent(n: u64, of: u64) -> String {
+    match 100.0 * n as f64 / of.max(1) as f64 {
+        p if p < 0.1 => format!("{} ({p:.2} %)", human_count(n)),
+        p if p < 10.0 => format!("{p:.1} %"),
+        p => format!("{p:.0} %"),
     }
 }
 
@@ -153,9 +194,43 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
         share(c.cut_packets, c.packets) > 0.01,
         format!("{} packets were cut by the snap length", human_count(c.cut_packets)),
     );
+    let accounts = &c.accounts;
     say(
-        c.unknown_link_packets > 0,
-        format!("{} packets have a link type that is not understood", human_count(c.unknown_link_packets)),
+        accounts.nothing_followed(),
+        "NOTHING WAS FOLLOWED: no packet of this capture could be read down to a flow".to_owned(),
+    );
+    let unread = accounts.unread_packets();
+    let reasons: Vec<String> = accounts
+        .unread
+        .iter()
+        .take(REASONS)
+        .map(|u| format!("{} {}", percent(u.packets, c.packets), u.what))
+        .collect();
+    let more = accounts.unread.len().saturating_sub(REASONS);
+    let more = if more > 0 { format!(" and {more} more kinds") } else { String::new() };
+    say(
+        unread > 0,
+        format!("{} of the packets were not read: {}{more}", percent(unread, c.packets), reasons.join(", ")),
+    );
+    say(
+        accounts.damaged > 0,
+        format!(
+            "{} of the packets have headers that contradict themselves",
+            percent(accounts.damaged, c.packets)
+        ),
+    );
+    say(
+        accounts.cut > 0,
+        format!("{} of the packets were cut before their headers end", percent(accounts.cut, c.packets)),
+    );
+    let outside = &c.outside_flows;
+    say(
+        outside.flows > 0,
+        format!(
+            "{} of the flows have no local end{}",
+            percent(outside.flows, outside.of),
+            if outside.is_much { ": say --home" } else { "" }
+        ),
     );
     say(
         share(c.one_sided_tcp_flows, c.flows.tcp) > 0.2,
@@ -461,7 +536,7 @@ pub(crate) fn suppressed(s: &HostStory) -> Vec<String> {
 }
 
 fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) {
-    for verdict in [Verdict::Quiet, Verdict::Unsayable] {
+    for verdict in [Verdict::Quiet, Verdict::Inconclusive] {
         let these: Vec<&HostStory> = stories.iter().filter(|s| s.verdict == verdict).collect();
         if these.is_empty() {
             continue;
@@ -494,7 +569,7 @@ fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) 
             these.len(),
             shown.join(", ")
         );
-        if verdict == Verdict::Unsayable
+        if verdict == Verdict::Inconclusive
             && let Some(reason) = these.iter().find_map(|s| s.unseen.first())
         {
             let _ = writeln!(out, "  not enough to say \"quiet\": {}", clean(reason));

@@ -275,7 +275,7 @@ pub fn row(of: &Labelled, source: Source) -> Row {
     };
     for (ablation, stories) in &read.stories {
         let best = stories.iter().filter(|s| mine(s)).map(|s| s.verdict).max();
-        made.ablated.insert(*ablation, best.unwrap_or(Verdict::Unsayable));
+        made.ablated.insert(*ablation, best.unwrap_or(Verdict::Inconclusive));
         if *ablation == Ablation::Nothing {
             (made.labelled, made.others) = {
                 let (a, b): (Vec<_>, Vec<_>) = stories.iter().partition(|s| mine(s));

@@ -355,11 +355,11 @@ fn fires(out: &mut String, e: &Evaluation) {
 fn confusion(out: &mut String, e: &Evaluation) {
     let _ = writeln!(
         out,
-        "\n## By family\n\n| family | captures | infected | likely | suspicious | quiet | unsayable |\n|---|---|---|---|---|---|---|"
+        "\n## By family\n\n| family | captures | infected | likely | suspicious | quiet | inconclusive |\n|---|---|---|---|---|---|---|"
     );
     let mut families: BTreeMap<String, BTreeMap<Verdict, usize>> = BTreeMap::new();
     for r in &e.bots {
-        let v = r.best().map_or(Verdict::Unsayable, |b| b.verdict);
+        let v = r.best().map_or(Verdict::Inconclusive, |b| b.verdict);
         *families.entry(family(r)).or_default().entry(v).or_default() += 1;
     }
     for (name, counts) in families {
@@ -373,7 +373,7 @@ fn confusion(out: &mut String, e: &Evaluation) {
             n(Verdict::Likely),
             n(Verdict::Suspicious),
             n(Verdict::Quiet),
-            n(Verdict::Unsayable)
+            n(Verdict::Inconclusive)
         );
     }
 }

@@ -18,6 +18,12 @@ use crate::story::{CaptureFacts, Finding, HostStory, Note, Verdict};
 
 /// Records held back until it is known where home is.
 const HELD_BACK: usize = 20_000;
+/// What a record with words in it counts for there: their limits let it take a few kilobytes.
+const TOLD_WEIGHT: usize = 8;
+/// Share of the flows that may have no local end, before nothing can be said of the hosts that are known (*assumed*).
+const OUTSIDE_SHARE: f64 = 0.05;
+/// Share of the packets, of all or of a host's, that may be unread before "quiet" cannot be said (*assumed*).
+const UNREAD_SHARE: f64 = 0.05;
 /// How often detectors may decide what was waiting.
 const TICK: Duration = Duration::from_secs(1);
 /// A capture shorter than this shows no window of ten minutes, which most behaviours need.
@@ -45,6 +51,7 @@ pub struct Analyst {
     given_home: Option<Home>,
     guess: HomeGuess,
     held: Vec<(Timestamp, Record)>,
+    held_back: usize,
     settings: Settings,
     limits: AnalystLimits,
     prior_db: f64,
@@ -116,6 +123,28 @@ struct Desk {
     flows: FlowMemory,
     first: Option<Timestamp>,
     ticked: Timestamp,
+    outside: Outside,
+}
+
+/// Flows that closed, and those of them that speak of no host that is judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// Flows between hosts, in all: those of groups, links and the machine itself left out.
+    pub of: u64,
+    /// Flows both of whose ends are somewhere else.
+    pub flows: u64,
+}
+
+impl Outside {
+    /// Whether so many flows have no local end that home is probably somewhere else.
+    pub fn is_much(self) -> bool {
+        self.flows as f64 > OUTSIDE_SHARE * self.of as f64
+    }
+
+    /// Their share in per cent.
+    pub fn percent(self) -> f64 {
+        100.0 * self.flows as f64 / self.of.max(1) as f64
+    }
 }
 
 impl Analyst {
@@ -125,6 +154,7 @@ impl Analyst {
             given_home: home,
             guess: HomeGuess::default(),
             held: Vec::new(),
+            held_back: 0,
             settings,
             limits,
             prior_db,
@@ -157,8 +187,9 @@ impl Analyst {
             return;
         }
         if self.given_home.is_none() {
-            self.guess.learn(record.tuple());
-            if !self.guess.has_private() && self.held.len() < HELD_BACK {
+            self.guess.learn(record);
+            if self.held_back < HELD_BACK {
+                self.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
                 self.held.push((at, record.clone()));
                 return;
             }
@@ -190,6 +221,7 @@ impl Analyst {
             flows: FlowMemory::default(),
             first: None,
             ticked: Timestamp::MIN,
+            outside: Outside::default(),
         };
         for (at, record) in self.held.drain(..) {
             desk.observe(&record, at);
@@ -208,6 +240,11 @@ impl Analyst {
             }
             None => (Vec::new(), String::new()),
         }
+    }
+
+    /// Flows without a local end.
+    pub fn outside(&self) -> Outside {
+        self.desk.as_ref().map_or(Outside::default(), |d| d.outside)
     }
 
     /// Hosts whose state was forgotten for want of memory, over all behaviours.
@@ -268,6 +305,15 @@ impl Desk {
         self.roles.learn(record, self.lore.home(), at);
         self.book.learn(record, self.lore.home());
         self.flows.learn(record);
+        if let Record::Conn(c) = record
+            && c.phase == ConnPhase::Closed
+        {
+            let home = self.lore.home();
+            let known = [c.tuple.orig.ip, c.tuple.resp.ip].iter().any(|ip| home.contains(*ip));
+            let outside = !known && home.is_outside(&c.tuple);
+            self.outside.of += u64::from(known || outside);
+            self.outside.flows += u64::from(outside);
+        }
         let outbound = outbound(self.lore.home(), record.tuple());
         let who = Some((Wants::kind_of(record), outbound.is_some()));
         self.each(at, outbound, who, |detector, scene| detector.observe(record, scene));
@@ -334,9 +380,9 @@ impl Desk {
         let roles = roles(&self.roles, &self.lore, &self.chronicle, host, (page.first.unwrap_or(now), now));
         let best = ledger.best();
         let evidence = ledger.evidence(&roles);
-        let unseen = unseen(&page, capture);
+        let unseen = unseen(&page, capture, self.outside);
         let verdict = match best.verdict {
-            Verdict::Quiet if !unseen.is_empty() => Verdict::Unsayable,
+            Verdict::Quiet if !unseen.is_empty() => Verdict::Inconclusive,
             v => v,
         };
         let mut near: Vec<NearMiss> = (0..CATALOGUE.len() as u8)
@@ -399,11 +445,26 @@ fn roles(
 }
 
 /// Why "quiet" cannot be said of a host.
-fn unseen(page: &HostPage, capture: &CaptureFacts) -> Vec<String> {
+fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<String> {
     let mut reasons = Vec::new();
     let share = |n: u64, of: u64| n as f64 / of.max(1) as f64;
     if !capture.complete {
         reasons.push("the input ended early or could not be read to its end".to_owned());
+    }
+    let (unread, what) = &capture.unread;
+    if share(*unread, capture.packets) > UNREAD_SHARE {
+        let percent = 100.0 * share(*unread, capture.packets);
+        reasons.push(format!("{percent:.0} % of the packets were not read ({what})"));
+    }
+    if share(page.hidden, page.packets) > UNREAD_SHARE {
+        let percent = 100.0 * share(page.hidden, page.packets);
+        reasons.push(format!(
+            "{percent:.0} % of its packets are encrypted tunnels or protocols that are not read"
+        ));
+    }
+    if outside.is_much() {
+        let percent = outside.percent();
+        reasons.push(format!("{percent:.0} % of the flows have no local end: say --home"));
     }
     if let (Some(first), Some(last)) = (capture.first, capture.last)
         && last.since(first) < SHORTEST

@@ -28,6 +28,9 @@ pub struct HostPage {
     pub midstream: u64,
     pub bytes: u64,
     pub missed: u64,
+    pub packets: u64,
+    /// Packets of encrypted tunnels and of protocols over IP that are not read.
+    pub hidden: u64,
     pub cut: u64,
     pub with_payload: u64,
     /// When text of a message that it sent first flowed.
@@ -86,6 +89,9 @@ impl HostBook {
                 (page.days, page.day) = (page.days + 1, day);
             }
             page.bytes += c.bytes.iter().sum::<u64>();
+            let packets = c.packets.iter().sum::<u64>();
+            page.packets += packets;
+            page.hidden += if c.tuple.transport.is_read() { 0 } else { packets };
             page.missed += c.missed_bytes.iter().sum::<u64>();
             if c.tuple.transport == Transport::Tcp {
                 page.tcp += 1;

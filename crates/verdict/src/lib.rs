@@ -13,7 +13,7 @@ mod ledger;
 mod roles;
 mod story;
 
-pub use analyst::{Analyst, AnalystLimits};
+pub use analyst::{Analyst, AnalystLimits, Outside};
 pub use calibration::{Calibration, Counts, ENOUGH, GradePayoff, Measured, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use roles::{Role, RoleSeen};

@@ -17,7 +17,7 @@ use crate::ledger::Ledger;
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The capture cannot support the word "quiet".
-    Unsayable,
+    Inconclusive,
     /// Nothing that speaks for a bot, in a capture that would have shown it.
     Quiet,
     /// At least 10 dB, or one stage at its cap.
@@ -30,12 +30,13 @@ pub enum Verdict {
 
 impl Verdict {
     /// Every verdict, weakest first.
-    pub const ALL: [Self; 5] = [Self::Unsayable, Self::Quiet, Self::Suspicious, Self::Likely, Self::Infected];
+    pub const ALL: [Self; 5] =
+        [Self::Inconclusive, Self::Quiet, Self::Suspicious, Self::Likely, Self::Infected];
 
     /// The name in records.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Unsayable => "unsayable",
+            Self::Inconclusive => "inconclusive",
             Self::Quiet => "quiet",
             Self::Suspicious => "suspicious",
             Self::Likely => "likely",
@@ -262,7 +263,7 @@ impl HostStory {
         let prior = self.posterior_db - self.level_db;
         Self {
             verdict: match best.verdict {
-                Verdict::Quiet if !self.unseen.is_empty() => Verdict::Unsayable,
+                Verdict::Quiet if !self.unseen.is_empty() => Verdict::Inconclusive,
                 v => v,
             },
             level_db: best.level_db,
@@ -301,6 +302,8 @@ pub struct CaptureFacts {
     pub packets: u64,
     /// Whether all input was read.
     pub complete: bool,
+    /// Packets of which it is not known whose they are, because they were not read, and the most frequent reasons.
+    pub unread: (u64, String),
     /// The largest step back in packet time.
     pub backward: Duration,
     /// Flows that were forgotten for want of memory, and all flows.

@@ -7,7 +7,7 @@ use crate::{Context, IpInfo, Sink, transport};
 
 /// An ICMP message. A type that has an answer gets that answer's type as the other port, so that both are one flow.
 pub fn decode(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some(&[kind, code, _, _]) = layer.head::<4>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+    let Some(&[kind, code, _, _]) = layer.head::<4>() else { return sink.stop(Anomaly::TruncatedHeader) };
     let other = if info.protocol == 1 { answer_v4(kind) } else { answer_v6(kind) };
     let ports = (u16::from(kind), u16::from(other.unwrap_or(code)));
     transport::icmp(layer.skip(4), info, ports, context, sink);

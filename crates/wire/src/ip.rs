@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use record::{Anomaly, Mac};
+use record::{Anomaly, Mac, Transport, Unread};
 
 use crate::layer::Layer;
-use crate::{Context, Sink, checksum, icmp, transport, tunnel};
+use crate::{Context, Sink, checksum, ethernet, icmp, transport, tunnel};
 
 /// How many IPv6 extension headers are followed; RFC 8200 expects each kind once.
 const MAX_EXTENSIONS: usize = 10;
@@ -50,12 +50,12 @@ pub struct FragmentPiece {
 
 /// IP of the version that the first nibble says.
 pub fn any(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
-    let Some(context) = context.deeper() else { return sink.anomaly(Anomaly::TooManyLayers) };
+    let Some(context) = context.deeper() else { return sink.stop(Anomaly::TooManyLayers) };
     match layer.bytes.first().map(|b| b >> 4) {
         Some(4) => v4(layer, context, sink),
         Some(6) => v6(layer, context, sink),
-        Some(_) => sink.anomaly(Anomaly::UnknownNetwork),
-        None => sink.anomaly(Anomaly::TruncatedHeader),
+        Some(_) => sink.stop(Anomaly::BadLength),
+        None => sink.stop(Anomaly::TruncatedHeader),
     }
 }
 
@@ -64,11 +64,11 @@ pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     let Some(&[vihl, _, l0, l1, i0, i1, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3]) =
         layer.head::<20>()
     else {
-        return sink.anomaly(Anomaly::TruncatedHeader);
+        return sink.stop(Anomaly::TruncatedHeader);
     };
     let header = usize::from(vihl & 0x0f).saturating_mul(4);
     if vihl >> 4 != 4 || header < 20 {
-        return sink.anomaly(Anomaly::BadLength);
+        return sink.stop(Anomaly::BadLength);
     }
     sink.ip();
     let total = usize::from(u16::from_be_bytes([l0, l1]));
@@ -77,7 +77,7 @@ pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         sink.anomaly(Anomaly::OffloadedLength);
         layer.skip(header)
     } else if total < header {
-        return sink.anomaly(Anomaly::BadLength);
+        return sink.stop(Anomaly::BadLength);
     } else {
         let mut packet = layer.limit(total);
         if total > layer.wire {
@@ -109,11 +109,11 @@ pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
 /// An IPv6 packet with its extension headers.
 pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     let Some(&[v, _, _, _, l0, l1, next, hops]) = layer.head::<8>() else {
-        return sink.anomaly(Anomaly::TruncatedHeader);
+        return sink.stop(Anomaly::TruncatedHeader);
     };
-    let Some(addresses) = layer.skip(8).head::<32>() else { return sink.anomaly(Anomaly::TruncatedHeader) };
+    let Some(addresses) = layer.skip(8).head::<32>() else { return sink.stop(Anomaly::TruncatedHeader) };
     if v >> 4 != 6 {
-        return sink.anomaly(Anomaly::BadLength);
+        return sink.stop(Anomaly::BadLength);
     }
     sink.ip();
     let (src, dst) = addresses.split_at(16);
@@ -141,7 +141,7 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
             // Hop-by-hop, routing, destination options, mobility, HIP, shim6: next header, length in 8 bytes without the first.
             0 | 43 | 60 | 135 | 139 | 140 => {
                 let Some(&[next, len]) = body.head::<2>() else {
-                    return sink.anomaly(Anomaly::TruncatedHeader);
+                    return sink.stop(Anomaly::TruncatedHeader);
                 };
                 info.protocol = next;
                 body = body.skip(usize::from(len).saturating_add(1).saturating_mul(8));
@@ -149,14 +149,14 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
             // Authentication header: length in 4 bytes without the first two.
             51 => {
                 let Some(&[next, len]) = body.head::<2>() else {
-                    return sink.anomaly(Anomaly::TruncatedHeader);
+                    return sink.stop(Anomaly::TruncatedHeader);
                 };
                 info.protocol = next;
                 body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
             }
             44 => {
                 let Some(&[next, _, o0, o1, i0, i1, i2, i3]) = body.head::<8>() else {
-                    return sink.anomaly(Anomaly::TruncatedHeader);
+                    return sink.stop(Anomaly::TruncatedHeader);
                 };
                 info.protocol = next;
                 body = body.skip(8);
@@ -171,7 +171,7 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
             _ => return payload(body, info, context, sink),
         }
     }
-    sink.anomaly(Anomaly::TooManyLayers);
+    sink.stop(Anomaly::TooManyLayers);
 }
 
 fn fragment(
@@ -198,7 +198,16 @@ fn fragment(
 }
 
 /// What an IP header carries.
-pub fn payload(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
+pub fn payload(mut body: Layer<'_>, mut info: IpInfo, context: Context, sink: &mut impl Sink) {
+    // Authentication headers (RFC 4302), of IPv4 too: length in 4 bytes without the first two.
+    for _ in 0..MAX_EXTENSIONS {
+        if info.protocol != 51 {
+            break;
+        }
+        let Some(&[next, len]) = body.head::<2>() else { return sink.stop(Anomaly::TruncatedHeader) };
+        info.protocol = next;
+        body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
+    }
     match info.protocol {
         6 => transport::tcp(body, info, context, sink),
         17 | 136 => transport::udp(body, info, context, sink),
@@ -206,19 +215,38 @@ pub fn payload(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl 
         132 => transport::sctp(body, info, context, sink),
         4 | 41 => tunnel::ip_in_ip(body, context, sink),
         47 => tunnel::gre(body, info, context, sink),
-        137 => link::mpls_in_ip(body, context, sink),
-        59 => {}
-        _ => transport::other(body, info, context, sink),
+        97 => tunnel::ether_ip(body, context, sink),
+        115 => tunnel::l2tp_over_ip(body, info, context, sink),
+        137 => match context.deeper() {
+            // RFC 4023.
+            Some(context) => ethernet::mpls(body, context.tunnelled(), sink),
+            None => sink.stop(Anomaly::TooManyLayers),
+        },
+        59 => sink.not_ip("ipv6_no_next_header"),
+        protocol => {
+            transport::other(body, info, context, sink);
+            match protocol {
+                50 => sink.unread(Unread::Encrypted("ESP")),
+                p if Transport::of_number(p).is_read() => {}
+                p => sink.unread(Unread::IpProtocol(p)),
+            }
+        }
     }
 }
 
-mod link {
-    use super::{Context, Layer, Sink};
-
-    /// RFC 4023.
-    pub fn mpls_in_ip(body: Layer<'_>, context: Context, sink: &mut impl Sink) {
-        if let Some(context) = context.deeper() {
-            crate::link::mpls(body, context.tunnelled(), sink);
+/// Whether bytes look like an IP packet: for IPv4 with a right checksum, for IPv6 with a next header that is in use.
+pub fn is_plausible(b: &[u8]) -> bool {
+    match b {
+        [vihl, _, l0, l1, ..] if vihl >> 4 == 4 => {
+            let header = usize::from(vihl & 15).saturating_mul(4);
+            let total = usize::from(u16::from_be_bytes([*l0, *l1]));
+            header >= 20
+                && (total == 0 || total >= header)
+                && b.get(..header).is_some_and(|h| checksum::fold(checksum::sum(h)) == 0xffff)
         }
+        [v, _, _, _, _, _, next, hops, ..] if v >> 4 == 6 && b.len() >= 40 => {
+            *hops > 0 && matches!(next, 0 | 4 | 6 | 17 | 41 | 43 | 44 | 47 | 50 | 51 | 58 | 59 | 60 | 132)
+        }
+        _ => false,
     }
 }

@@ -7,21 +7,27 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
+mod captured;
 mod checksum;
+mod ethernet;
 mod fragment;
 mod icmp;
+mod infiniband;
 mod ip;
 mod layer;
 mod link;
+mod llc;
+mod ppp;
 mod transport;
 mod tunnel;
+mod wifi;
 
 pub use fragment::{Datagram, Fragments};
 pub use ip::{FragmentPiece, IpInfo};
 pub use transport::{Checksum, TcpFlags, TcpInfo};
 
 use layer::Layer;
-use record::{Anomaly, Mac, Service, Transport};
+use record::{Anomaly, Mac, Service, Transport, Unread};
 use std::net::IpAddr;
 
 /// How many headers and tunnels inside one another are followed. Real stacks stay below 6; beyond it is an attack on the decoder.
@@ -54,7 +60,7 @@ pub struct Packet {
     pub ttl: u8,
     /// How many tunnels this packet was found inside of.
     pub layer: u8,
-    /// Source Ethernet address, for packets outside tunnels.
+    /// Source Ethernet address, of the innermost frame.
     pub mac: Option<Mac>,
     /// Outermost VLAN.
     pub vlan: Option<u16>,
@@ -74,10 +80,16 @@ pub trait Sink {
     fn fragment(&mut self, piece: FragmentPiece, bytes: &[u8]);
     /// Something strange.
     fn anomaly(&mut self, anomaly: Anomaly);
+    /// Decoding ended here, because of this: nothing further in is known.
+    fn stop(&mut self, anomaly: Anomaly) {
+        self.anomaly(anomaly);
+    }
     /// An IP header was understood.
     fn ip(&mut self) {}
-    /// The link type is not one that can be decoded.
-    fn unknown_link(&mut self) {}
+    /// What is here is understood, and carries no IP: its name.
+    fn not_ip(&mut self, _what: &'static str) {}
+    /// What is here is not followed, for this reason.
+    fn unread(&mut self, _why: Unread) {}
 }
 
 /// What is known from the layers outside of the one being decoded.
@@ -126,6 +138,13 @@ pub fn decode_datagram(datagram: &Datagram, sink: &mut impl Sink) {
     ip::payload(Layer { bytes, wire: bytes.len(), base: 0 }, info, context, sink);
 }
 
+/// The link types that are decoded.
+pub const LINKS: [u32; 48] = [
+    0, 1, 2, 6, 8, 9, 10, 12, 14, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 122, 123, 127,
+    138, 149, 163, 166, 192, 197, 204, 205, 206, 226, 228, 229, 239, 240, 241, 242, 247, 258, 274, 276, 281,
+    282, 284, 285,
+];
+
 /// Decodes arbitrary bytes as every link type and checks that each packet lies within them. A fuzz function; the target is a shim.
 pub fn fuzz_decode(data: &[u8]) {
     struct Check<'a> {
@@ -145,7 +164,7 @@ pub fn fuzz_decode(data: &[u8]) {
         fn anomaly(&mut self, _: Anomaly) {}
     }
     let mut fragments = Fragments::new(1 << 20);
-    for link in [0, 1, 9, 12, 101, 108, 113, 228, 229, 276, 51, 50] {
+    for link in LINKS {
         let mut check = Check { len: data.len(), fragments: &mut fragments, whole: Vec::new() };
         decode(data, link, data.len() as u32, &mut check);
         for datagram in std::mem::take(&mut check.whole) {

@@ -124,11 +124,11 @@ pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
         layer.head::<20>()
     else {
         // Ports and sequence still tell which flow it is, but not what it did.
-        return sink.anomaly(Anomaly::TruncatedHeader);
+        return sink.stop(Anomaly::TruncatedHeader);
     };
     let header = usize::from(offset >> 4).saturating_mul(4);
     if header < 20 || header > layer.wire {
-        return sink.anomaly(Anomaly::BadLength);
+        return sink.stop(Anomaly::BadLength);
     }
     let ports = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
     let mut made = packet(info, Transport::Tcp, ports, layer.skip(header), context);
@@ -147,13 +147,13 @@ pub fn tcp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
 /// A UDP datagram; tunnels inside are followed.
 pub fn udp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
     let Some(&[s0, s1, d0, d1, l0, l1, c0, c1]) = layer.head::<8>() else {
-        return sink.anomaly(Anomaly::TruncatedHeader);
+        return sink.stop(Anomaly::TruncatedHeader);
     };
     let length = usize::from(u16::from_be_bytes([l0, l1]));
     // 0 stands for a jumbogram or an offloaded length; a length past the packet is a lie.
     let body = match length {
         0 => layer.skip(8),
-        1..8 => return sink.anomaly(Anomaly::BadLength),
+        1..8 => return sink.stop(Anomaly::BadLength),
         n => {
             if n > layer.wire {
                 sink.anomaly(Anomaly::BadLength);
@@ -170,14 +170,14 @@ pub fn udp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sin
     made.carries = tunnel::over_udp(ports, body.bytes);
     sink.packet(made);
     if let Some(kind) = made.carries {
-        tunnel::udp_inner(kind, body, context, sink);
+        tunnel::udp_inner(kind, body, info, context, sink);
     }
 }
 
 /// An SCTP packet: its ports.
 pub fn sctp(layer: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
     let Some(&[s0, s1, d0, d1, ..]) = layer.head::<12>() else {
-        return sink.anomaly(Anomaly::TruncatedHeader);
+        return sink.stop(Anomaly::TruncatedHeader);
     };
     let ports = (u16::from_be_bytes([s0, s1]), u16::from_be_bytes([d0, d1]));
     sink.packet(packet(info, Transport::Sctp, ports, layer.skip(12), context));

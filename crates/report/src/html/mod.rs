@@ -41,6 +41,8 @@ pub fn style_source(style: &str) -> String {
 
 /// The whole report.
 pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
+    // A page is handed on: where its captures lie is for nobody else.
+    let capture = &capture.without_paths();
     let days = covers_days(capture);
     let told: Vec<&HostStory> = stories.iter().filter(|s| s.verdict >= Verdict::Suspicious).collect();
     let policy = format!(
@@ -137,19 +139,16 @@ pub fn summary(c: &CaptureLine, stories: &[HostStory]) -> String {
     }
     let hosts = human_count(stories.len() as u64);
     let what = if stories.len() == 1 { "local host" } else { "local hosts" };
-    let first = if found.is_empty() {
-        format!("None of {hosts} {what} is suspicious.")
-    } else {
-        format!("Of {hosts} {what}, {}.", found.join("; "))
-    };
-    let (quiet, unsayable) = (count(Verdict::Quiet), count(Verdict::Unsayable));
+    let first = crate::terminal::headline(c, stories)
+        .unwrap_or_else(|| format!("Of {hosts} {what}, {}.", found.join("; ")));
+    let (quiet, inconclusive) = (count(Verdict::Quiet), count(Verdict::Inconclusive));
     let covers = match (c.first, c.last) {
         (Some(a), Some(b)) => human_duration(b.since(a)),
         _ => "nothing".to_owned(),
     };
     let partial = if c.complete { "" } else { ", but was not read to its end" };
     let say = |n: usize, what: &str| format!("{} {what}", human_count(n as u64));
-    let rest = match (quiet, unsayable) {
+    let rest = match (quiet, inconclusive) {
         (0, 0) => String::new(),
         (q, 0) => format!("; {} can be called quiet", say(q, if q == 1 { "host" } else { "hosts" })),
         (0, u) => format!(
@@ -411,7 +410,7 @@ fn method(capture: &CaptureLine) -> Markup {
         p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans: +10 is ten times likelier
              of a bot. Of a clean host a level of 40 is reached on at most one day in 10,000, at any moment of looking. Suspicious is 10 or a stage at its cap; likely is 30 with two stages, one of
              them a channel at 9 or more; infected is 40 with two telling stages." }
-        p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"unsayable\" may be a bot: the capture cannot tell." }
+        p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"inconclusive\" may be a bot: the capture cannot tell." }
         dl.facts { dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
     }
 }

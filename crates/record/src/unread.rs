@@ -1,0 +1,333 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Why what a packet carries was not read: the layer where decoding had to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unread {
+    /// A link type (LINKTYPE_…) that is not decoded.
+    Link(u32),
+    /// An EtherType that is not known.
+    EtherType(u16),
+    /// An 802.2 service access point, or with a SNAP header its protocol within an organisation.
+    Llc(u8),
+    /// A PPP protocol number.
+    Ppp(u16),
+    /// A protocol over IP.
+    IpProtocol(u8),
+    /// What a tunnel says that it carries, or a form of the tunnel that is not followed.
+    Tunnel(&'static str, u16),
+    /// A wrapper that encrypts, and so hides which host speaks.
+    Encrypted(&'static str),
+}
+
+impl Unread {
+    /// The kind, one word for a table.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Link(_) => "link_type",
+            Self::EtherType(_) => "ether_type",
+            Self::Llc(_) => "llc",
+            Self::Ppp(_) => "ppp",
+            Self::IpProtocol(_) => "ip_protocol",
+            Self::Tunnel(..) => "tunnel",
+            Self::Encrypted(_) => "encrypted",
+        }
+    }
+
+    /// Whether the packet is still a flow between two addresses, so that it is known whose it is.
+    pub const fn has_hosts(self) -> bool {
+        match self {
+            Self::IpProtocol(_) => true,
+            Self::Encrypted(what) => matches!(what.as_bytes(), b"ESP"),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Link(n) => match link_name(n) {
+                Some(name) => write!(f, "link type {name} ({n})"),
+                None => write!(f, "link type {n}"),
+            },
+            Self::EtherType(n) => write!(f, "EtherType 0x{n:04x}"),
+            Self::Llc(n) => write!(f, "LLC service access point 0x{n:02x}"),
+            Self::Ppp(n) => write!(f, "PPP protocol 0x{n:04x}"),
+            Self::IpProtocol(n) => write!(f, "IP protocol {n}"),
+            Self::Tunnel(what, n) => write!(f, "{what} 0x{n:x}"),
+            Self::Encrypted(what) => write!(f, "encrypted ({what})"),
+        }
+    }
+}
+
+/// What became of the packets: each is counted once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// Packets that belong to a flow, down to their innermost header.
+    pub followed: u64,
+    /// Pieces of IP datagrams that wait, or waited, for the others; the piece that completes a datagram is counted as what that is.
+    pub fragments: u64,
+    /// Packets that are understood and are not IP, by protocol (`arp`, `stp`, `lldp` …).
+    pub not_ip: BTreeMap<&'static str, u64>,
+    /// Packets that the capture cut before the headers ended.
+    pub cut: u64,
+    /// Packets whose headers contradict themselves or end too early.
+    pub damaged: u64,
+    /// Packets that were not read, by reason.
+    pub unread: BTreeMap<Unread, u64>,
+}
+
+/// What became of one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// See [`Accounts::followed`].
+    Followed,
+    /// See [`Accounts::fragments`].
+    Fragment,
+    /// See [`Accounts::not_ip`].
+    NotIp(&'static str),
+    /// See [`Accounts::cut`].
+    Cut,
+    /// See [`Accounts::damaged`].
+    Damaged,
+    /// See [`Accounts::unread`].
+    Unread(Unread),
+}
+
+impl Accounts {
+    /// Counts one packet.
+    #[inline]
+    pub fn add(&mut self, fate: Fate) {
+        match fate {
+            Fate::Followed => self.followed += 1,
+            Fate::Fragment => self.fragments += 1,
+            Fate::NotIp(what) => *self.not_ip.entry(what).or_default() += 1,
+            Fate::Cut => self.cut += 1,
+            Fate::Damaged => self.damaged += 1,
+            Fate::Unread(why) => *self.unread.entry(why).or_default() += 1,
+        }
+    }
+
+    /// A piece that was counted as a fragment has completed its datagram.
+    pub fn joined(&mut self, fate: Fate) {
+        self.fragments = self.fragments.saturating_sub(1);
+        self.add(fate);
+    }
+
+    /// Adds the counts of another part of the same run.
+    pub fn merge(&mut self, other: &Self) {
+        self.followed += other.followed;
+        self.fragments += other.fragments;
+        self.cut += other.cut;
+        self.damaged += other.damaged;
+        for (what, n) in &other.not_ip {
+            *self.not_ip.entry(what).or_default() += n;
+        }
+        for (why, n) in &other.unread {
+            *self.unread.entry(*why).or_default() += n;
+        }
+    }
+
+    /// All packets that were counted.
+    pub fn all(&self) -> u64 {
+        let (not_ip, unread) = (self.not_ip.values().sum::<u64>(), self.unread());
+        self.followed + self.fragments + self.cut + self.damaged + not_ip + unread
+    }
+
+    /// Packets that were not read, for whatever reason.
+    pub fn unread(&self) -> u64 {
+        self.unread.values().sum()
+    }
+
+    /// Packets of which it is not known whose they are: unread without addresses, cut, or damaged.
+    pub fn nobodys(&self) -> u64 {
+        let unread: u64 = self.unread.iter().filter(|(why, _)| !why.has_hosts()).map(|(_, n)| n).sum();
+        unread + self.cut + self.damaged
+    }
+}
+
+/// The name of a link type in the registry of tcpdump.org, without `LINKTYPE_`.
+pub fn link_name(link: u32) -> Option<&'static str> {
+    LINKS.binary_search_by_key(&link, |l| l.0).ok().and_then(|at| LINKS.get(at)).map(|l| l.1)
+}
+
+/// Link types that captures of today and yesterday have (source: the LINKTYPE registry of tcpdump.org).
+const LINKS: &[(u32, &str)] = &[
+    (0, "NULL"),
+    (1, "ETHERNET"),
+    (2, "EXP_ETHERNET"),
+    (3, "AX25"),
+    (4, "PRONET"),
+    (5, "CHAOS"),
+    (6, "IEEE802_5"),
+    (7, "ARCNET_BSD"),
+    (8, "SLIP"),
+    (9, "PPP"),
+    (10, "FDDI"),
+    (12, "RAW"),
+    (14, "RAW"),
+    (50, "PPP_HDLC"),
+    (51, "PPP_ETHER"),
+    (99, "SYMANTEC_FIREWALL"),
+    (100, "ATM_RFC1483"),
+    (101, "RAW"),
+    (104, "C_HDLC"),
+    (105, "IEEE802_11"),
+    (107, "FRELAY"),
+    (108, "LOOP"),
+    (109, "ENC"),
+    (113, "LINUX_SLL"),
+    (114, "LTALK"),
+    (117, "PFLOG"),
+    (118, "CISCO_IOS"),
+    (119, "IEEE802_11_PRISM"),
+    (122, "IP_OVER_FC"),
+    (123, "SUNATM"),
+    (127, "IEEE802_11_RADIOTAP"),
+    (129, "ARCNET_LINUX"),
+    (130, "JUNIPER_MLPPP"),
+    (138, "APPLE_IP_OVER_IEEE1394"),
+    (139, "MTP2_WITH_PHDR"),
+    (140, "MTP2"),
+    (141, "MTP3"),
+    (142, "SCCP"),
+    (143, "DOCSIS"),
+    (144, "LINUX_IRDA"),
+    (147, "USER0"),
+    (148, "USER1"),
+    (149, "USER2"),
+    (150, "USER3"),
+    (151, "USER4"),
+    (152, "USER5"),
+    (153, "USER6"),
+    (154, "USER7"),
+    (155, "USER8"),
+    (156, "USER9"),
+    (157, "USER10"),
+    (158, "USER11"),
+    (159, "USER12"),
+    (160, "USER13"),
+    (161, "USER14"),
+    (162, "USER15"),
+    (163, "IEEE802_11_AVS"),
+    (165, "BACNET_MS_TP"),
+    (166, "PPP_PPPD"),
+    (169, "GPRS_LLC"),
+    (170, "GPF_T"),
+    (171, "GPF_F"),
+    (177, "LINUX_LAPD"),
+    (178, "JUNIPER_ETHER"),
+    (182, "MFR"),
+    (186, "USB_FREEBSD"),
+    (187, "BLUETOOTH_HCI_H4"),
+    (189, "USB_LINUX"),
+    (192, "PPI"),
+    (195, "IEEE802_15_4_WITHFCS"),
+    (196, "SITA"),
+    (197, "ERF"),
+    (201, "BLUETOOTH_HCI_H4_WITH_PHDR"),
+    (202, "AX25_KISS"),
+    (203, "LAPD"),
+    (204, "PPP_WITH_DIR"),
+    (205, "C_HDLC_WITH_DIR"),
+    (206, "FRELAY_WITH_DIR"),
+    (209, "IPMB_LINUX"),
+    (210, "FLEXRAY"),
+    (212, "LIN"),
+    (215, "IEEE802_15_4_NONASK_PHY"),
+    (219, "FC_2"),
+    (220, "USB_LINUX_MMAPPED"),
+    (224, "FC_2_WITH_FRAME_DELIMS"),
+    (225, "FC_2_WITH_FRAME_DELIMS"),
+    (226, "IPNET"),
+    (227, "CAN_SOCKETCAN"),
+    (228, "IPV4"),
+    (229, "IPV6"),
+    (230, "IEEE802_15_4_NOFCS"),
+    (231, "DBUS"),
+    (235, "DVB_CI"),
+    (236, "MUX27010"),
+    (237, "STANAG_5066_D_PDU"),
+    (239, "NFLOG"),
+    (240, "NETANALYZER"),
+    (241, "NETANALYZER_TRANSPARENT"),
+    (242, "IPOIB"),
+    (243, "MPEG_2_TS"),
+    (244, "NG40"),
+    (245, "NFC_LLCP"),
+    (247, "INFINIBAND"),
+    (248, "SCTP"),
+    (249, "USBPCAP"),
+    (250, "RTAC_SERIAL"),
+    (251, "BLUETOOTH_LE_LL"),
+    (252, "WIRESHARK_UPPER_PDU"),
+    (253, "NETLINK"),
+    (254, "BLUETOOTH_LINUX_MONITOR"),
+    (255, "BLUETOOTH_BREDR_BB"),
+    (256, "BLUETOOTH_LE_LL_WITH_PHDR"),
+    (257, "PROFIBUS_DL"),
+    (258, "PKTAP"),
+    (259, "EPON"),
+    (260, "IPMI_HPM_2"),
+    (261, "ZWAVE_R1_R2"),
+    (262, "ZWAVE_R3"),
+    (263, "WATTSTOPPER_DLM"),
+    (264, "ISO_14443"),
+    (265, "RDS"),
+    (266, "USB_DARWIN"),
+    (268, "SDLC"),
+    (270, "LORATAP"),
+    (271, "VSOCK"),
+    (272, "NORDIC_BLE"),
+    (273, "DOCSIS31_XRA31"),
+    (274, "ETHERNET_MPACKET"),
+    (275, "DISPLAYPORT_AUX"),
+    (276, "LINUX_SLL2"),
+    (278, "OPENVIZSLA"),
+    (279, "EBHSCR"),
+    (280, "VPP_DISPATCH"),
+    (281, "DSA_TAG_BRCM"),
+    (282, "DSA_TAG_BRCM_PREPEND"),
+    (283, "IEEE802_15_4_TAP"),
+    (284, "DSA_TAG_DSA"),
+    (285, "DSA_TAG_EDSA"),
+    (286, "ELEE"),
+    (287, "Z_WAVE_SERIAL"),
+    (288, "USB_2_0"),
+    (289, "ATSC_ALP"),
+    (290, "ETW"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_links_is_in_order() {
+        assert!(LINKS.is_sorted_by_key(|l| l.0));
+        assert_eq!(Unread::Link(253).to_string(), "link type NETLINK (253)");
+        assert_eq!(Unread::Link(9999).to_string(), "link type 9999");
+    }
+
+    #[test]
+    fn every_packet_is_counted_once() {
+        let mut accounts = Accounts::default();
+        for fate in [
+            Fate::Followed,
+            Fate::NotIp("arp"),
+            Fate::Cut,
+            Fate::Fragment,
+            Fate::Unread(Unread::Encrypted("ESP")),
+            Fate::Unread(Unread::Link(253)),
+        ] {
+            accounts.add(fate);
+        }
+        accounts.joined(Fate::Followed);
+        let mut twice = accounts.clone();
+        twice.merge(&accounts);
+        assert_eq!((twice.all(), twice.followed, twice.fragments, twice.unread()), (12, 4, 0, 4));
+        // Of what ESP hides it is known between whom it goes.
+        assert_eq!(twice.nobodys(), 4);
+    }
+}
