@@ -48,7 +48,7 @@ impl Sessions for Deaf {
     type Session = ();
     fn begin(&mut self) {}
     fn data(&mut self, _: &FlowFacts, (): &mut (), _: Chunk<'_>) -> Progress {
-        Progress { service: None, wants_more: false }
+        Progress { service: None, wants_more: false, remote: None }
     }
     fn gap(
         &mut self,
@@ -59,7 +59,7 @@ impl Sessions for Deaf {
         _: Timestamp,
         _: PacketId,
     ) -> Progress {
-        Progress { service: None, wants_more: false }
+        Progress { service: None, wants_more: false, remote: None }
     }
     fn end(&mut self, _: &FlowFacts, (): &mut (), _: Timestamp) -> Option<Service> {
         None

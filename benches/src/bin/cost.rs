@@ -19,7 +19,7 @@ impl Sessions for Quiet {
         Session::new()
     }
     fn data(&mut self, _: &FlowFacts, _: &mut Session, _: Chunk<'_>) -> Progress {
-        Progress { service: None, wants_more: false }
+        Progress { service: None, wants_more: false, remote: None }
     }
     fn gap(
         &mut self,
@@ -30,7 +30,7 @@ impl Sessions for Quiet {
         _: Timestamp,
         _: PacketId,
     ) -> Progress {
-        Progress { service: None, wants_more: false }
+        Progress { service: None, wants_more: false, remote: None }
     }
     fn end(&mut self, _: &FlowFacts, _: &mut Session, _: Timestamp) -> Option<Service> {
         None

@@ -147,6 +147,12 @@ impl Lore {
         match record {
             Record::Dns(dns) => self.learn_dns(dns, now),
             Record::Conn(conn) => self.learn_conn(conn, now),
+            // Whom a proxy is asked for by name stands under an address that means that name alone.
+            Record::Relay(r) => {
+                if let Some(name) = &r.name {
+                    self.learn_name(r.destination.ip, name, r.tuple.orig.ip, r.ts, now);
+                }
+            }
             Record::Dhcp(d) if !self.expectations.is_empty() => {
                 if let (Some(ip), Some(name)) = (d.ip, &d.host_name) {
                     let called = &mut self.hosts.of(ip, now).called;
@@ -161,25 +167,8 @@ impl Lore {
     fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
         let spoke = [true, dns.rcode.is_some()];
         self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, spoke, now);
-        for answer in &dns.answers {
-            if let Some(ip) = answer.addr {
-                let names = &mut self.remotes.of(ip, now).names;
-                let known = names.iter().position(|n| n.name == dns.query).and_then(|at| names.remove(at));
-                let mut named = known.unwrap_or_else(|| Named {
-                    ts: dns.ts,
-                    name: dns.query.clone(),
-                    askers: Vec::new(),
-                });
-                named.ts = dns.ts;
-                let asker = dns.tuple.orig.ip;
-                if named.askers.len() < MAX_ASKERS && !named.askers.contains(&asker) {
-                    named.askers.push(asker);
-                }
-                names.push_back(named);
-                if names.len() > MAX_NAMES {
-                    names.pop_front();
-                }
-            }
+        for ip in dns.answers.iter().filter_map(|answer| answer.addr) {
+            self.learn_name(ip, &dns.query, dns.tuple.orig.ip, dns.ts, now);
         }
         if dns.qtype == Dns::MX && self.home.contains(dns.tuple.orig.ip) {
             let mx = &mut self.hosts.of(dns.tuple.orig.ip, now).mx;
@@ -187,6 +176,21 @@ impl Lore {
             if mx.len() > MAX_MX {
                 mx.pop_front();
             }
+        }
+    }
+
+    /// An address has a name, as somebody was told or said.
+    fn learn_name(&mut self, ip: IpAddr, name: &str, asker: IpAddr, ts: Timestamp, now: Timestamp) {
+        let names = &mut self.remotes.of(ip, now).names;
+        let known = names.iter().position(|n| n.name == name).and_then(|at| names.remove(at));
+        let mut named = known.unwrap_or_else(|| Named { ts, name: name.to_owned(), askers: Vec::new() });
+        named.ts = ts;
+        if named.askers.len() < MAX_ASKERS && !named.askers.contains(&asker) {
+            named.askers.push(asker);
+        }
+        names.push_back(named);
+        if names.len() > MAX_NAMES {
+            names.pop_front();
         }
     }
 

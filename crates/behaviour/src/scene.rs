@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp, Tuple};
+use record::{
+    Endpoint, Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp, Tuple,
+};
 
 use crate::table::{SeededMap, SeededSet};
 use crate::{Home, Lore};
@@ -273,7 +275,38 @@ impl Scene<'_> {
             return;
         }
         self.chronicle.note(self.stage, self.behaviour, &evidence);
+        self.name_stand_ins(&mut evidence);
         self.evidence.push(evidence);
+    }
+
+    /// Remotes that a proxy looked up are told by name: their addresses only stand for it.
+    fn name_stand_ins(&self, evidence: &mut Evidence) {
+        if !evidence.remotes.iter().any(|ip| Endpoint::is_stand_in(*ip)) {
+            return;
+        }
+        let (stand_ins, remotes) = evidence.remotes.iter().partition(|ip| Endpoint::is_stand_in(**ip));
+        evidence.remotes = remotes;
+        let stand_ins: Vec<IpAddr> = stand_ins;
+        for ip in stand_ins {
+            let name = self.lore.name_of(ip, self.now).unwrap_or("a name behind a proxy").to_owned();
+            for value in evidence.facts.values_mut() {
+                if let FactValue::Text(text) = value {
+                    *text = text.replace(&ip.to_string(), &name);
+                }
+            }
+            if evidence.key.contains(&ip.to_string()) {
+                evidence.key = Cow::Owned(evidence.key.replace(&ip.to_string(), &name));
+            }
+            let through =
+                evidence.facts.entry(Cow::Borrowed("through_a_proxy")).or_insert_with(|| name.clone().into());
+            if let FactValue::Text(names) = through
+                && !names.split(", ").any(|n| n == name)
+                && names.len() < 256
+            {
+                names.push_str(", ");
+                names.push_str(&name);
+            }
+        }
     }
 
     /// Notes how near it came: the nearest by the same measure is kept; another measure means that another condition is

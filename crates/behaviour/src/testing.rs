@@ -164,6 +164,7 @@ pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
         at: at(secs + 1.0),
         flow: FlowId { packet: PacketId::new(0, (secs * 1000.0) as u64 + 1), layer: 0 },
         tuple: Tuple { orig: end(HOST, sport), resp: end(remote, port), transport },
+        via: None,
         service: Service::Unknown,
         state: ConnState::SF,
         history: record::History::default(),

@@ -63,12 +63,15 @@ impl Ticks {
     }
 
     fn nanos(self, ticks: u64, offset_secs: i64) -> Timestamp {
-        let ns = match self {
-            Self::Times(m) => u128::from(ticks) * u128::from(m),
-            Self::Divided(d) => u128::from(ticks / d.max(1)),
-            Self::Binary(bits) => (u128::from(ticks) * 1_000_000_000) >> bits,
+        let of = |ticks: i128| match self {
+            Self::Times(m) => ticks * i128::from(m),
+            Self::Divided(d) => ticks / i128::from(d.max(1)),
+            Self::Binary(bits) => (ticks * 1_000_000_000) >> bits,
         };
-        let ns = i64::try_from(ns).unwrap_or(i64::MAX);
+        // What is too large for a time is a negative one, as some writers have it of moments before 1970.
+        let ns = i64::try_from(of(i128::from(ticks)))
+            .or_else(|_| i64::try_from(of(i128::from(ticks.cast_signed()))))
+            .unwrap_or(i64::MAX);
         Timestamp(ns.saturating_add(offset_secs.saturating_mul(1_000_000_000)))
     }
 }
@@ -179,12 +182,14 @@ impl Reader {
         }
         let magic = u32_at(head, 0, big);
         let link = u32_at(head, 20, big) & 0xffff;
-        self.kind = Kind::Pcap {
-            big,
-            nanos: magic == 0xa1b2_3c4d,
-            link,
-            extra: if magic == 0xa1b2_cd34 { 8 } else { 0 },
+        let snaplen = u32_at(head, 16, big);
+        let records = self.window.rest().get(24..).unwrap_or_default();
+        let extra = match magic {
+            0xa1b2_cd34 => least_faulty(&[8, 12], records, big, link, snaplen),
+            0xa1b2_c3d4 => least_faulty(&[0, 8, 4], records, big, link, snaplen),
+            _ => 0,
         };
+        self.kind = Kind::Pcap { big, nanos: magic == 0xa1b2_3c4d, link, extra };
         self.window.advance(24);
         Ok(())
     }
@@ -218,13 +223,8 @@ impl Reader {
         }
         let nanos = if nanos { u64::from(fraction) } else { u64::from(fraction) * 1000 };
         let ts = Timestamp((u64::from(secs) * 1_000_000_000 + nanos).cast_signed());
-        let packet = RawPacket {
-            ts,
-            link,
-            offset: self.window.position() + header,
-            captured,
-            original: original.max(captured),
-        };
+        let packet = RawPacket { ts, link, offset: self.window.position() + header, captured, original };
+        let packet = on_the_wire(packet, &self.window.rest()[header..want]);
         self.window.advance(want);
         Ok(Some(packet))
     }
@@ -303,7 +303,8 @@ impl Reader {
             match packet {
                 None => self.window.advance(len),
                 Some(Err(what)) => return Err(self.broken(what)),
-                Some(Ok(mut packet)) => {
+                Some(Ok(packet)) => {
+                    let mut packet = on_the_wire(packet, &body[packet.offset..][..packet.captured as usize]);
                     packet.offset += self.window.position() + 8;
                     self.last = packet.ts;
                     self.window.advance(len);
@@ -352,6 +353,54 @@ impl Reader {
             Some(e) => read_error(&self.path, self.window.offset(), e),
             None => Box::new(CaptureError::Unsupported { path: self.path.clone(), what: what.to_owned() }),
         }
+    }
+}
+
+/// Records that a variant is tried on.
+const TRIED: usize = 3;
+
+/// How many bytes the packet headers have beyond sixteen. Some systems wrote longer ones under the standard magic (patched libpcap of 1999: 8
+/// bytes of interface and protocol, or 12; Nokia: 4): the variant under which the first records contradict themselves least, the earlier of
+/// equals, as Wireshark decides. Looks at what is in memory only, so that a stream is not waited for.
+fn least_faulty(variants: &[usize], records: &[u8], big: bool, link: u32, snaplen: u32) -> usize {
+    let faults = |extra: usize| {
+        let (mut rest, mut faults) = (records, 0u32);
+        for _ in 0..TRIED {
+            let Some(header) = rest.get(..16 + extra) else { break };
+            let (fraction, captured, original) =
+                (u32_at(header, 4, big), u32_at(header, 8, big), u32_at(header, 12, big));
+            faults += u32::from(fraction >= 1_000_000)
+                + u32::from(snaplen > 0 && captured > snaplen)
+                + u32::from(original > MAX_BLOCK)
+                + u32::from(captured > original);
+            if extra == 8 {
+                let protocol = u16_at(header, 20, big);
+                let plausible = matches!(protocol, 0..=0x17 | 0x60 | 0x200 | 0x400 | 0x600..);
+                faults += u32::from(u32_at(header, 16, big) > 10_000)
+                    + u32::from(header[22] > 4)
+                    + u32::from(!plausible);
+            }
+            if captured > max_packet(link) {
+                faults += 1;
+                break;
+            }
+            match rest.get(16 + extra + captured as usize..) {
+                Some(behind) => rest = behind,
+                None => break,
+            }
+        }
+        faults
+    };
+    variants.iter().copied().min_by_key(|extra| faults(*extra)).unwrap_or(0)
+}
+
+/// The length on the wire where a record's own header says it better than the file: Endace's (big-endian at offset 14).
+fn on_the_wire(packet: RawPacket, bytes: &[u8]) -> RawPacket {
+    match bytes {
+        [_, _, _, _, _, _, _, _, _, _, _, _, _, _, w0, w1, ..] if packet.link == 197 => {
+            RawPacket { original: u32::from(u16::from_be_bytes([*w0, *w1])), ..packet }
+        }
+        _ => packet,
     }
 }
 
@@ -425,7 +474,7 @@ fn enhanced(body: &[u8], big: bool, obsolete: bool, interfaces: &[Interface]) ->
         link: interface.link,
         offset: 20,
         captured,
-        original: original.max(captured),
+        original,
     })
 }
 

@@ -11,6 +11,8 @@ use crate::format::{RawPacket, Reader};
 use crate::source::{self, Block, Opening, Seal};
 use crate::{CaptureError, archive};
 
+/// The latest moment that timers run by: the year 2116.
+const LATEST: Timestamp = Timestamp(i64::MAX / 2);
 /// A pause that may be a gap in the capture.
 const PAUSE: Duration = Duration::from_mins(1);
 /// Packets in a batch: enough that handing one over costs nothing per packet, few enough to stay in the cache.
@@ -427,7 +429,8 @@ impl CaptureSet {
             }
         }
         self.previous = Some(raw.ts);
-        self.clock = self.clock.max(raw.ts);
+        // A time at the end of what can be written would leave no room for deadlines.
+        self.clock = self.clock.max(raw.ts.min(LATEST));
         self.clock
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use behaviour::{bigrams, domains};
-use record::{CommunityId, Conn, ConnPhase, Direction, Record, Timestamp};
+use record::{CommunityId, Conn, ConnPhase, Direction, Endpoint, Record, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 use serde::Serialize;
@@ -104,6 +104,17 @@ impl FlowWriter {
                         d.packets.first().map(ToString::to_string)
                     ])?;
             }
+            Record::Relay(r) => {
+                let name = r.name.clone().unwrap_or_else(|| r.destination.ip.to_string());
+                if self.names.len() < MAX_NAMES {
+                    self.names.insert(r.destination.ip, name.clone());
+                }
+                let detail = format!("asked for {}:{} ({})", name, r.destination.port, r.kind.name());
+                let packet = r.packets.first().map(ToString::to_string);
+                let row =
+                    Web { ts: r.ts, kind: "proxy", name: Some(&name), detail, agent: None, bytes: 0, packet };
+                self.web(&row, record, &r.flow.to_string())?;
+            }
             Record::Http(h) => self.web(
                 &Web {
                     ts: h.ts,
@@ -163,7 +174,7 @@ impl FlowWriter {
                     .execute(params![
                         s.ts.0,
                         s.tuple.orig.ip.to_string(),
-                        s.tuple.resp.ip.to_string(),
+                        self.shown(s.tuple.resp.ip),
                         s.helo,
                         s.mail_count,
                         s.rcpt_count,
@@ -187,6 +198,8 @@ impl FlowWriter {
     }
 
     fn conn(&mut self, c: &Conn) -> rusqlite::Result<()> {
+        // As packets have it, so that they are found again: with the proxy, where there is one.
+        let ends = c.wire_tuple();
         let side = |d: Direction| c.opaque_first(d);
         let opaque = match (side(Direction::Orig), side(Direction::Resp)) {
             (true, true) => "both",
@@ -201,11 +214,11 @@ impl FlowWriter {
             .execute(params![
                 c.ts.0,
                 c.duration().as_secs_f64(),
-                c.tuple.orig.ip.to_string(),
-                c.tuple.orig.port,
-                c.tuple.resp.ip.to_string(),
-                c.tuple.resp.port,
-                c.tuple.transport.to_string(),
+                ends.orig.ip.to_string(),
+                ends.orig.port,
+                ends.resp.ip.to_string(),
+                ends.resp.port,
+                ends.transport.to_string(),
                 c.service.to_string(),
                 c.state.name(),
                 c.history.as_str(),
@@ -218,10 +231,16 @@ impl FlowWriter {
                 facts.map(|p| per_byte(p.ones, p.counted)),
                 facts.map(|p| per_byte(p.printable, p.counted)),
                 self.names.get(&c.tuple.resp.ip),
-                CommunityId::of(&c.tuple).to_string(),
+                CommunityId::of(&ends).to_string(),
                 c.flow.to_string()
             ])?;
         Ok(())
+    }
+
+    /// An address as it is shown: one that only stands for a name, as that name.
+    fn shown(&self, ip: IpAddr) -> String {
+        let stand_in = Endpoint::is_stand_in(ip).then(|| self.names.get(&ip)).flatten();
+        stand_in.cloned().unwrap_or_else(|| ip.to_string())
     }
 
     fn web(&mut self, w: &Web<'_>, record: &Record, flow: &str) -> rusqlite::Result<()> {
@@ -231,7 +250,7 @@ impl FlowWriter {
             .execute(params![
                 w.ts.0,
                 tuple.orig.ip.to_string(),
-                tuple.resp.ip.to_string(),
+                self.shown(tuple.resp.ip),
                 tuple.resp.port,
                 w.kind,
                 w.name,

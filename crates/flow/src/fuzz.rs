@@ -25,7 +25,7 @@ impl Sessions for Listener {
 
     fn data(&mut self, _: &FlowFacts, seen: &mut u64, chunk: Chunk<'_>) -> Progress {
         *seen += chunk.bytes.len() as u64;
-        Progress { service: (*seen > 64).then_some(Service::Telnet), wants_more: *seen < 4096 }
+        Progress { service: (*seen > 64).then_some(Service::Telnet), wants_more: *seen < 4096, remote: None }
     }
 
     fn gap(
@@ -39,7 +39,7 @@ impl Sessions for Listener {
     ) -> Progress {
         assert!(bytes > 0 && bytes < 1 << 32, "a gap of {bytes} bytes");
         *seen += 1;
-        Progress { service: None, wants_more: true }
+        Progress { service: None, wants_more: true, remote: None }
     }
 
     fn end(&mut self, _: &FlowFacts, _: &mut u64, _: Timestamp) -> Option<Service> {

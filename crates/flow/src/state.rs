@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Direction, FlowFacts, FlowId, History, KeyPackets, Mac, PacketId, PayloadFacts, Service,
-    Timestamp, Transport, Tuple,
+    Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, History, KeyPackets, Mac, PacketId,
+    PayloadFacts, Service, Timestamp, Transport, Tuple,
 };
 
 use crate::history::{Done, state};
@@ -14,8 +14,9 @@ use crate::timer::Wake;
 
 /// A TCP connection with nothing to say; longer than the keep-alive pings of IRC and its kin (2–5 min), shorter than RFC 1122's two hours of TCP keep-alive, to bound memory (*assumed*).
 const TCP_IDLE: Duration = Duration::from_mins(30);
-/// A SYN that nobody answers: beyond the last retransmission of current systems' first five tries (1+2+4+8+16 s).
-const TCP_HALF_OPEN: Duration = Duration::from_mins(1);
+/// A SYN that nobody answers: beyond the last retransmission of current systems' first five tries (1+2+4+8+16 s), and beyond the reset that
+/// translating routers send on its behalf after 66 s (measured).
+const TCP_HALF_OPEN: Duration = Duration::from_secs(90);
 /// After FIN or RST, so that what trails behind is no new flow.
 const TCP_LINGER: Duration = Duration::from_secs(5);
 /// UDP and the rest: Zeek's `udp_inactivity_timeout`.
@@ -167,6 +168,8 @@ pub struct Cold<S> {
     pub vlan: Option<u16>,
     pub mac: [Option<Mac>; 2],
     pub history: History,
+    /// Whom a proxy was asked to talk with.
+    pub remote: Option<Box<Endpoint>>,
 }
 
 /// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, two thirds full) and
@@ -202,6 +205,7 @@ impl<S> Cold<S> {
             vlan: None,
             mac: [None; 2],
             history: History::default(),
+            remote: None,
         }
     }
 
@@ -256,7 +260,11 @@ impl<S> Cold<S> {
             last: hot.last,
             at,
             flow: self.id,
-            tuple: hot.tuple(),
+            tuple: match self.remote.as_deref() {
+                Some(remote) => Tuple { resp: *remote, ..hot.tuple() },
+                None => hot.tuple(),
+            },
+            via: self.remote.as_ref().map(|_| hot.tuple().resp),
             service: hot.service,
             state: state(hot.key.transport(), hot.done, [o.packets, r.packets]),
             history: self.history,

@@ -413,7 +413,13 @@ impl<S> FlowTable<S> {
         self.charged -= cold.charged as usize;
         let facts = cold.facts(hot);
         if let Some(service) = sessions.end(&facts, &mut cold.session, at) {
-            settle(hot, cold, Progress { service: Some(service), wants_more: false }, at, sessions);
+            settle(
+                hot,
+                cold,
+                Progress { service: Some(service), wants_more: false, remote: None },
+                at,
+                sessions,
+            );
         }
         let conn = cold.tell(hot, ConnPhase::Closed, at);
         hot.flags.set(Flags::OPEN, false);
@@ -527,9 +533,16 @@ pub(crate) fn settle<H: Sessions>(
     if !progress.wants_more {
         hot.flags.set(Flags::WANTS_MORE, false);
     }
+    if let Some(remote) = progress.remote
+        && cold.remote.as_deref() != Some(&remote)
+    {
+        cold.remote = Some(Box::new(remote));
+    }
     if let Some(service) = progress.service {
+        // What a proxy relays is a protocol of its own, with somebody else.
+        let anew = progress.remote.is_some() || (cold.remote.is_some() && hot.service != service);
         hot.service = service;
-        if !hot.flags.has(Flags::CLASSIFIED) {
+        if !hot.flags.has(Flags::CLASSIFIED) || anew {
             hot.flags.set(Flags::CLASSIFIED, true);
             // Of a flow of DNS its questions tell, with their answers.
             if service != Service::Dns {

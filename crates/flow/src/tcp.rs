@@ -179,6 +179,7 @@ impl<H: Sessions> Pieces<'_, '_, H> {
         if let Some(service) = service {
             flow.service = service;
         }
-        self.progress = Some(Progress { service, wants_more: progress.wants_more });
+        let remote = progress.remote.or(self.progress.and_then(|p| p.remote));
+        self.progress = Some(Progress { service, wants_more: progress.wants_more, remote });
     }
 }

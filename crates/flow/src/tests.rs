@@ -22,7 +22,7 @@ impl Sessions for Listener {
     fn data(&mut self, _: &FlowFacts, (): &mut (), chunk: Chunk<'_>) -> Progress {
         self.text.push((chunk.from, chunk.bytes.to_vec()));
         let service = (chunk.bytes == b"hello").then_some(Service::Telnet);
-        Progress { service, wants_more: true }
+        Progress { service, wants_more: true, remote: None }
     }
     fn gap(
         &mut self,
@@ -34,7 +34,7 @@ impl Sessions for Listener {
         _: PacketId,
     ) -> Progress {
         self.gaps += bytes;
-        Progress { service: None, wants_more: true }
+        Progress { service: None, wants_more: true, remote: None }
     }
     fn end(&mut self, _: &FlowFacts, (): &mut (), _: Timestamp) -> Option<Service> {
         None

@@ -17,6 +17,9 @@ use crate::street;
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
 
+/// Proxies that are told of.
+const SHOWN_PROXIES: usize = 3;
+
 /// What to read, and how.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
@@ -271,12 +274,17 @@ pub fn run_with(
     })?;
     let facts = sensed.facts();
     let (home, home_chosen) = analyst.home();
+    let mut notices = sensed.notices;
+    for (proxy, asked, requests) in analyst.proxies().into_iter().take(SHOWN_PROXIES) {
+        let percent = 100.0 * asked as f64 / requests.max(1) as f64;
+        notices.push(format!("{percent:.0} % of HTTP went through a proxy at {proxy}: its clients are judged by whom they asked for"));
+    }
     Ok(Outcome {
         stories: analyst.stories(&facts),
         hosts_forgotten: analyst.forgotten(),
         inputs: sensed.inputs,
         health: sensed.health,
-        notices: sensed.notices,
+        notices,
         failures: sensed.failures,
         home,
         home_chosen,

@@ -210,7 +210,7 @@ impl Sessions for Listen {
                 missing: 0,
             });
         }
-        Progress { service: None, wants_more }
+        Progress { service: None, wants_more, remote: None }
     }
 
     fn gap(
@@ -226,7 +226,7 @@ impl Sessions for Listen {
         if mine {
             self.said.push(Said { from, ts: at, packet, bytes: Vec::new(), missing: bytes });
         }
-        Progress { service: None, wants_more: mine }
+        Progress { service: None, wants_more: mine, remote: None }
     }
 
     fn end(&mut self, _: &FlowFacts, (): &mut (), _: Timestamp) -> Option<Service> {

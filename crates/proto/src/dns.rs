@@ -26,6 +26,8 @@ const MAX_TCP: usize = 65_535;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     pub id: u16,
+    /// 0 is a query; NOTIFY and UPDATE ask for nothing that a record tells of.
+    pub opcode: u8,
     pub response: bool,
     pub recursion_desired: bool,
     pub rcode: u8,
@@ -108,11 +110,17 @@ pub fn parse(bytes: &[u8]) -> Option<Message> {
     if opcode > 6 || flags & 0x0040 != 0 || questions > 1 || (questions == 0 && !response) {
         return None;
     }
-    if (!response && (answers > 1 || flags & 0x000f != 0)) || answers > 4096 || additional > 1024 {
+    let is_query = matches!(opcode, 0..=2);
+    if (!response && flags & 0x000f != 0) || answers > 4096 || additional > 1024 || authority > 4096 {
+        return None;
+    }
+    // A question carries no answers, but for NOTIFY (RFC 1996) and UPDATE (RFC 2136), whose sections are others.
+    if is_query && !response && answers > 1 {
         return None;
     }
     let mut message = Message {
         id,
+        opcode: opcode as u8,
         response,
         recursion_desired: flags & 0x0100 != 0,
         rcode: (flags & 0xf) as u8,
@@ -216,6 +224,9 @@ impl DnsSession {
     fn message(&mut self, message: Message, len: u32, scene: &mut Scene<'_>) {
         if message.malformed {
             scene.out.strange(Anomaly::DnsMalformed);
+        }
+        if !matches!(message.opcode, 0..=2) {
+            return;
         }
         if !message.response {
             // The same question again is a retransmission.

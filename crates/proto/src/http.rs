@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 
 use record::{
-    Anomaly, BodyFacts, Direction, Http, Magic, PacketId, PayloadFacts, Record, RequestHeaders, Timestamp,
+    Anomaly, BodyFacts, Direction, Endpoint, Http, Magic, PacketId, PayloadFacts, Record, RelayKind,
+    RequestHeaders, Timestamp,
 };
 
 use crate::outbox::{Scene, text};
+use crate::relay::{self, Destination, Relayed, Step};
 
 /// A head longer than this is not read; Apache's and nginx's limits are 8–32 KiB.
 const MAX_HEAD: usize = 32 << 10;
@@ -19,6 +21,10 @@ const MAX_HEADERS: usize = 100;
 const MAX_LOOK: usize = 512;
 /// Requests that wait for their response on one connection.
 const MAX_WAITING: usize = 64;
+/// Bytes kept of a line that says how long a chunk is: sixteen digits, and room for an extension.
+const MAX_CHUNK_LINE: usize = 64;
+/// Bytes kept of what a client sends before its CONNECT is granted.
+const MAX_HELD: usize = 16 << 10;
 const MAX_PATH: usize = 1024;
 const MAX_VALUE: usize = 512;
 
@@ -38,13 +44,54 @@ const METHODS: [&[u8]; 13] = [
     b"RPC_IN_DATA ",
 ];
 
-/// Whether bytes begin an HTTP/1 request: a method, a target, and if the line is there, its version.
+/// Whether bytes begin an HTTP/1 request: a method, a target, and if the line is there, its version. A method that is not known needs the
+/// whole line.
 pub fn is_request(b: &[u8]) -> bool {
-    METHODS.iter().any(|m| b.starts_with(m)) && {
-        let line = b.split(|c| *c == b'\n').next().unwrap_or_default();
-        line.len() == b.len()
-            || line.windows(6).any(|w| w == b"HTTP/1")
-            || line.split(|c| *c == b' ').count() == 2
+    let line = b.split(|c| *c == b'\n').next().unwrap_or_default();
+    let whole = line.len() < b.len();
+    let mut words = line.trim_ascii_end().split(|c| *c == b' ');
+    let (method, target, version) = (words.next().unwrap_or_default(), words.next(), words.next());
+    if METHODS.iter().any(|m| b.starts_with(m)) {
+        return !whole || version.is_none() || line.windows(6).any(|w| w == b"HTTP/1");
+    }
+    whole && is_method(method) && target.is_some() && version.is_some_and(|v| v.starts_with(b"HTTP/1."))
+}
+
+/// A token that can be a method (RFC 9110 §5.6.2): those in use are upper case with hyphens and underscores.
+fn is_method(word: &[u8]) -> bool {
+    (3..=24).contains(&word.len())
+        && word.iter().all(|b| b.is_ascii_uppercase() || matches!(b, b'-' | b'_'))
+        && word.first().is_some_and(u8::is_ascii_uppercase)
+}
+
+/// Whether the first line of a head is a request's: a method, something that can be a target, and a version or, before there were any,
+/// none.
+fn is_request_line(head: &Head) -> bool {
+    let [method, target, version] = &head.start;
+    let target_fits = target.starts_with(['/', '*'])
+        || target.contains("://")
+        || (method == "CONNECT" && target.contains(':'))
+        || METHODS.iter().any(|m| m.trim_ascii_end() == method.as_bytes());
+    is_method(method.to_ascii_uppercase().as_bytes())
+        && target_fits
+        && (version.is_empty() || version.starts_with("HTTP/"))
+}
+
+/// The parts of an absolute target `http://host:port/path`: host, port, path.
+fn absolute(target: &str) -> Option<(&str, u16, &str)> {
+    let scheme = target.get(..7).filter(|s| s.eq_ignore_ascii_case("http://"))?;
+    let rest = target.get(scheme.len()..)?;
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(at)?;
+    let (host, port) = authority_parts(authority.rsplit('@').next()?, 80)?;
+    Some((host, port, if path.is_empty() { "/" } else { path }))
+}
+
+/// Host and port of `host:port`, of `[v6]:port`, or of a host alone.
+fn authority_parts(authority: &str, default: u16) -> Option<(&str, u16)> {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => Some((host, port.parse().ok()?)),
+        _ => (!authority.is_empty()).then_some((authority, default)),
     }
 }
 
@@ -75,8 +122,9 @@ struct Head {
     encoded: bool,
     location: Option<String>,
     length: Option<u64>,
+    /// Two lengths that differ: where the body ends, nobody can say.
+    lengths_differ: bool,
     chunked: bool,
-    upgrade: bool,
 }
 
 fn value(bytes: &[u8]) -> String {
@@ -135,11 +183,14 @@ impl Head {
         } else if name == b"location" {
             self.location = Some(value(bytes));
         } else if name == b"content-length" {
-            self.length = value(bytes).parse().ok();
+            // Said twice, or as a list, it must be the same each time (RFC 9112 §6.3).
+            for said in value(bytes).split(',') {
+                let said = said.trim().parse().ok();
+                self.lengths_differ |= said.is_none() || self.length.is_some_and(|n| Some(n) != said);
+                self.length = said;
+            }
         } else if name == b"transfer-encoding" {
             self.chunked = value(bytes).to_ascii_lowercase().contains("chunked");
-        } else if name == b"upgrade" {
-            self.upgrade = true;
         }
     }
 
@@ -151,7 +202,7 @@ impl Head {
             let mut parsed = httparse::Request::new(&mut headers);
             if let Ok(httparse::Status::Complete(_)) = parsed.parse(bytes) {
                 let path = text(parsed.path.unwrap_or_default().as_bytes(), MAX_PATH);
-                head.start = [parsed.method.unwrap_or_default().to_owned(), path, String::new()];
+                head.start = [parsed.method.unwrap_or_default().to_owned(), path, "HTTP/1".to_owned()];
                 if parsed.version == Some(0) {
                     head.headers.add(RequestHeaders::HTTP_1_0);
                 }
@@ -209,8 +260,10 @@ impl Head {
 struct Body {
     framing: Framing,
     left: u64,
-    /// Bytes of a chunk-size line.
+    /// Bytes of a chunk-size line or of a trailer's.
     line: Vec<u8>,
+    /// The last chunk has come: what follows is the trailer, up to an empty line.
+    trailer: bool,
     len: u64,
     look: Vec<u8>,
     declared: Option<String>,
@@ -223,6 +276,7 @@ impl Body {
             framing,
             left: if let Framing::Length(n) = framing { n } else { 0 },
             line: Vec::new(),
+            trailer: false,
             len: 0,
             look: Vec::new(),
             declared: head.content_type.clone(),
@@ -260,20 +314,27 @@ impl Body {
             let (piece, rest) = bytes
                 .split_at_checked(end.map_or(bytes.len(), |e| e.saturating_add(1)))
                 .unwrap_or((bytes, &[]));
-            self.line.extend_from_slice(piece.get(..64).unwrap_or(piece));
+            // An endless line is kept no further than a length is long.
+            let room = MAX_CHUNK_LINE.saturating_sub(self.line.len());
+            self.line.extend_from_slice(piece.get(..room).unwrap_or(piece));
             bytes = rest;
             if end.is_none() {
                 break;
             }
             let line = std::mem::take(&mut self.line);
             let line = line.trim_ascii();
+            if self.trailer {
+                if line.is_empty() {
+                    return (bytes, true);
+                }
+                continue;
+            }
             if line.is_empty() {
                 continue;
             }
             let digits = line.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
             match std::str::from_utf8(digits).ok().and_then(|d| u64::from_str_radix(d, 16).ok()) {
-                // The trailer's empty line is eaten by the next head.
-                Some(0) => return (bytes, true),
+                Some(0) => self.trailer = true,
                 Some(n) => self.left = n,
                 None => {
                     self.framing = Framing::UntilClose;
@@ -324,6 +385,8 @@ impl Body {
 enum Side {
     Head(Vec<u8>),
     Body(Body),
+    /// A CONNECT waits for its answer: what comes is for the destination, if it is granted.
+    Held(Vec<u8>),
     /// Out of step after a gap; waits for something that begins a message.
     Lost,
 }
@@ -341,6 +404,15 @@ struct Waiting {
     packets: Vec<PacketId>,
     depth: u32,
     request: Option<BodyFacts>,
+    /// Whom a proxy was asked to talk with.
+    destination: Option<Destination>,
+}
+
+impl Waiting {
+    /// Whether it was asked without a version, as before there were any.
+    fn is_before_versions(&self) -> bool {
+        self.head.start.last().is_some_and(String::is_empty)
+    }
 }
 
 /// An HTTP/1 connection.
@@ -353,16 +425,30 @@ pub struct HttpSession {
     answer: Option<(u16, Option<String>, PacketId)>,
     depth: u32,
     over: bool,
+    /// The first destination that a proxy was asked for, and not yet told.
+    first_remote: Option<Destination>,
+    asked_before: bool,
+    /// A CONNECT was granted: with whom the flow goes on.
+    granted: Option<Relayed>,
 }
 
 impl HttpSession {
-    /// Bytes of a stream; `false` when it is no HTTP any more.
-    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+    /// Bytes of a stream; says whether it goes on as HTTP, and with whom it goes on otherwise.
+    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Step {
         match from {
             Direction::Orig => self.client(bytes, scene),
             Direction::Resp => self.server(bytes, scene),
         }
-        !self.over
+        match self.granted.take() {
+            Some(relayed) => Step::Relayed(relayed),
+            None if self.over => Step::Over,
+            None => Step::More,
+        }
+    }
+
+    /// The first remote that a proxy was asked for, once.
+    pub fn take_remote(&mut self) -> Option<Endpoint> {
+        self.first_remote.take().map(|d| d.end)
     }
 
     /// Bytes are missing.
@@ -406,6 +492,11 @@ impl HttpSession {
             match &mut self.client {
                 Side::Lost if is_request(bytes) => self.client = Side::default(),
                 Side::Lost => return,
+                Side::Held(kept) => {
+                    let room = MAX_HELD.saturating_sub(kept.len());
+                    kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+                    return;
+                }
                 Side::Body(body) => {
                     let (rest, done) = body.take(bytes);
                     bytes = rest;
@@ -419,20 +510,25 @@ impl HttpSession {
                     }
                 }
                 Side::Head(kept) => {
-                    let Some((head, rest)) = take_head(kept, bytes, scene) else { return };
+                    let Some((head, rest)) = take_head(kept, bytes, true, scene) else { return };
                     bytes = rest;
                     if head.is_empty() {
                         continue;
                     }
-                    let Some(head) = Head::read(&head, true, scene) else {
+                    let Some(mut head) = Head::read(&head, true, scene).filter(is_request_line) else {
+                        // What is no request is nobody's evidence.
                         self.client = Side::Lost;
                         continue;
                     };
+                    let destination = self.destination(&mut head, scene);
                     let framing = match (head.chunked, head.length) {
                         (true, _) => Framing::Chunked,
+                        (false, _) if head.lengths_differ => Framing::UntilClose,
                         (false, Some(n)) if n > 0 => Framing::Length(n),
                         _ => Framing::None,
                     };
+                    let connects =
+                        destination.is_some() && head.start.first().is_some_and(|m| m == "CONNECT");
                     let body = Body::new(framing, &head);
                     if self.waiting.len() >= MAX_WAITING {
                         self.give_up_first(scene);
@@ -443,9 +539,12 @@ impl HttpSession {
                         depth: self.depth,
                         request: (framing == Framing::None).then(BodyFacts::default),
                         head,
+                        destination,
                     });
                     self.depth = self.depth.saturating_add(1);
-                    if framing != Framing::None {
+                    if connects {
+                        self.client = Side::Held(Vec::new());
+                    } else if framing != Framing::None {
                         self.client = Side::Body(body);
                     }
                 }
@@ -453,11 +552,54 @@ impl HttpSession {
         }
     }
 
+    /// Whom a proxy is asked to talk with, if it is a proxy that is asked; a whole URL becomes host and path.
+    fn destination(&mut self, head: &mut Head, scene: &mut Scene<'_>) -> Option<Destination> {
+        let [method, target, _] = &mut head.start;
+        if method == "CONNECT" {
+            let (host, port) = authority_parts(target, 443)?;
+            return Some(Destination::of(host, port));
+        }
+        let (host, port, path) = absolute(target)?;
+        let destination = Destination::of(host, port);
+        let (host, path) = (host.to_ascii_lowercase(), path.to_owned());
+        *target = path;
+        head.host = Some(host);
+        // A server that is asked with its own whole URL is no proxy.
+        let resp = scene.flow.tuple.resp;
+        let own = destination.end.ip == resp.ip
+            || (destination.end.port == resp.port && !is_private(resp.ip))
+            || destination.is_of_the_house();
+        if own {
+            return None;
+        }
+        relay::tell(RelayKind::Http, &destination, scene);
+        if !self.asked_before {
+            self.asked_before = true;
+            self.first_remote = Some(destination.clone());
+        }
+        Some(destination)
+    }
+
     fn server(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
-        while !bytes.is_empty() && !self.over {
+        while !bytes.is_empty() && !self.over && self.granted.is_none() {
             match &mut self.server {
-                Side::Lost if is_response(bytes) => self.server = Side::default(),
-                Side::Lost => return,
+                Side::Lost if is_response(bytes) => {
+                    // Who asks again has had the answers before, which were lost.
+                    while self.waiting.len() > 1 {
+                        self.give_up_first(scene);
+                    }
+                    self.server = Side::default();
+                }
+                Side::Lost | Side::Held(_) => return,
+                Side::Head(kept)
+                    if kept.is_empty()
+                        && self.waiting.front().is_some_and(Waiting::is_before_versions)
+                        && !is_response(bytes) =>
+                {
+                    // HTTP/0.9 has no heads: what comes is the page.
+                    self.answer = Some((0, None, scene.packet));
+                    self.server = Side::Body(Body::new(Framing::UntilClose, &Head::default()));
+                }
                 Side::Body(body) => {
                     let (rest, done) = body.take(bytes);
                     bytes = rest;
@@ -468,7 +610,7 @@ impl HttpSession {
                     }
                 }
                 Side::Head(kept) => {
-                    let Some((head, rest)) = take_head(kept, bytes, scene) else { return };
+                    let Some((head, rest)) = take_head(kept, bytes, false, scene) else { return };
                     bytes = rest;
                     if head.is_empty() {
                         continue;
@@ -478,6 +620,10 @@ impl HttpSession {
                         continue;
                     };
                     self.response_head(&head, scene);
+                    if let Some(relayed) = &mut self.granted {
+                        let [_, server] = &mut relayed.rest;
+                        server.extend_from_slice(bytes);
+                    }
                 }
             }
         }
@@ -495,12 +641,15 @@ impl HttpSession {
             .front()
             .map(|w| w.head.start.first().cloned().unwrap_or_default())
             .unwrap_or_default();
+        let connected = self.waiting.front().and_then(|w| w.destination.clone());
         let framing =
             if method == "HEAD" || matches!(status, 101 | 204 | 304) || (method == "CONNECT" && status < 300)
             {
                 Framing::None
             } else if head.chunked {
                 Framing::Chunked
+            } else if head.lengths_differ {
+                Framing::UntilClose
             } else {
                 match head.length {
                     Some(0) => Framing::None,
@@ -515,7 +664,27 @@ impl HttpSession {
         } else {
             self.server = Side::Body(Body::new(framing, head));
         }
-        if status == 101 || (method == "CONNECT" && (200..300).contains(&status)) {
+        if method == "CONNECT" {
+            let held = match std::mem::take(&mut self.client) {
+                Side::Held(held) => held,
+                other => {
+                    self.client = other;
+                    Vec::new()
+                }
+            };
+            if (200..300).contains(&status) {
+                if let Some(destination) = connected {
+                    relay::tell(RelayKind::Connect, &destination, scene);
+                    let to = (!destination.is_of_the_house()).then_some(destination.end);
+                    self.granted = Some(Relayed { to, rest: [held, Vec::new()] });
+                } else {
+                    self.over = true;
+                }
+                self.end(scene);
+            } else {
+                self.client(&held, scene);
+            }
+        } else if status == 101 {
             self.over = true;
             self.end(scene);
         }
@@ -569,12 +738,19 @@ fn push(
         push_packet(&mut request.packets, scene.packet);
     }
     let [method, path, _] = request.head.start;
-    let (status, location) = answer.map(|(s, l, _)| (Some(s), l)).unwrap_or_default();
+    let (status, location) = answer.map(|(s, l, _)| (Some(s).filter(|s| *s > 0), l)).unwrap_or_default();
+    let mut tuple = scene.flow.tuple;
+    // A proxy that is asked for a page stands for whom it asks; a CONNECT is about the proxy.
+    if let Some(destination) = &request.destination
+        && method != "CONNECT"
+    {
+        tuple.resp = destination.end;
+    }
     scene.out.records.push(Record::Http(Box::new(Http {
         ts: request.ts,
         at: scene.at,
         flow: scene.flow.id,
-        tuple: scene.flow.tuple,
+        tuple,
         depth: request.depth,
         method: method.to_ascii_uppercase(),
         host: request.head.host,
@@ -592,7 +768,12 @@ fn push(
 }
 
 /// Collects a head up to its empty line; gives it with the bytes behind it. Empty lines before a head are eaten.
-fn take_head<'a>(kept: &mut Vec<u8>, bytes: &'a [u8], scene: &mut Scene<'_>) -> Option<(Vec<u8>, &'a [u8])> {
+fn take_head<'a>(
+    kept: &mut Vec<u8>,
+    bytes: &'a [u8],
+    request: bool,
+    scene: &mut Scene<'_>,
+) -> Option<(Vec<u8>, &'a [u8])> {
     if kept.is_empty() {
         let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
         if blank > 0 {
@@ -605,6 +786,7 @@ fn take_head<'a>(kept: &mut Vec<u8>, bytes: &'a [u8], scene: &mut Scene<'_>) -> 
     // The empty line may straddle the seam.
     let from = before.saturating_sub(3);
     let end = head_end(kept.get(from..).unwrap_or_default()).map(|e| e.saturating_add(from));
+    let end = end.or_else(|| simple_request(kept).filter(|_| request));
     if let Some(end) = end {
         let mut head = std::mem::take(kept);
         head.truncate(end);
@@ -617,6 +799,21 @@ fn take_head<'a>(kept: &mut Vec<u8>, bytes: &'a [u8], scene: &mut Scene<'_>) -> 
         return Some((head, &[]));
     }
     None
+}
+
+/// Where a request without a version ends (HTTP/0.9): with its line, which is all there is.
+fn simple_request(b: &[u8]) -> Option<usize> {
+    let line = b.iter().position(|c| *c == b'\n').filter(|at| at.saturating_add(1) == b.len())?;
+    let words = b.get(..line)?.trim_ascii_end().split(|c| *c == b' ').count();
+    (b.starts_with(b"GET ") && words == 2).then_some(b.len())
+}
+
+/// Whether an address is of a private range, as a house's own proxy has.
+fn is_private(ip: std::net::IpAddr) -> bool {
+    match ip {
+        std::net::IpAddr::V4(ip) => ip.is_private() || ip.is_loopback(),
+        std::net::IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
+    }
 }
 
 /// Where an empty line ends.

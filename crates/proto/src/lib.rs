@@ -17,9 +17,11 @@ mod lines;
 mod outbox;
 mod quic;
 mod recognise;
+mod relay;
 mod session;
 mod smtp;
 mod ssh;
+mod starttls;
 mod tls;
 
 pub use outbox::Outbox;

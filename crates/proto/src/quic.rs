@@ -208,6 +208,10 @@ impl QuicSession {
             return self.opened == 0 && self.started.is_some() && !self.told;
         }
         let Some(found) = initial(bytes) else {
+            // Not the version that servers answer with, and none whose keys are known.
+            if self.opened == 0 && self.version != 0 && salt(self.version).is_none() {
+                scene.out.strange(Anomaly::QuicUnknownVersion);
+            }
             self.end(scene);
             return false;
         };

@@ -1,8 +1,8 @@
 //! One flow's understanding: recognition first, then the parser of what was recognised.
 
 use record::{
-    Chunk, Direction, FlowFacts, FrameCandidate, PacketId, PayloadFacts, Progress, Record, Service,
-    Timestamp, Transport,
+    Chunk, Direction, Endpoint, FlowFacts, FrameCandidate, PacketId, PayloadFacts, Progress, Record,
+    RelayKind, Service, Timestamp, Transport, Tuple,
 };
 
 use crate::dns::DnsSession;
@@ -11,8 +11,10 @@ use crate::irc::IrcSession;
 use crate::outbox::{Outbox, Scene};
 use crate::quic::QuicSession;
 use crate::recognise::{self, Verdict};
+use crate::relay::{self, Relayed, SocksSession, Step};
 use crate::smtp::SmtpSession;
 use crate::ssh::SshSession;
+use crate::starttls::Upgradable;
 use crate::tls::TlsSession;
 
 /// First bytes of each side that recognition looks at.
@@ -50,6 +52,9 @@ enum State {
     Quic(Box<QuicSession>),
     Irc(Box<IrcSession>),
     Ssh(Box<SshSession>),
+    Socks(Box<SocksSession>),
+    /// A protocol that is not read, and may turn into TLS.
+    Upgradable(Upgradable),
     Dhcp,
     /// Not recognised; its first payloads are still looked at as frames.
     Unknown,
@@ -62,26 +67,82 @@ pub struct Session {
     state: State,
     /// Payloads looked at so far, by side.
     payloads: [u8; 2],
+    /// Whom a proxy in between talks with: what the rest of the flow is about.
+    remote: Option<Box<Endpoint>>,
+}
+
+/// Proxies behind one another that are seen through; people chain two or three.
+const MAX_RELAYS: usize = 4;
+
+/// What a piece came to.
+#[derive(Default)]
+struct Fed {
+    service: Option<Service>,
+    relayed: Option<Relayed>,
 }
 
 impl Session {
     /// A flow begins.
     pub fn new() -> Self {
-        Self { state: State::Fresh, payloads: [0; 2] }
+        Self { state: State::Fresh, payloads: [0; 2], remote: None }
     }
 
     /// Bytes came.
     pub fn data(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) -> Progress {
+        let Fed { mut service, mut relayed } = self.piece(flow, chunk, out);
+        let mut remote = None;
+        for _ in 0..MAX_RELAYS {
+            let Some(Relayed { to, rest: [client, server] }) = relayed.take() else { break };
+            (self.state, self.payloads) = (State::Fresh, [0; 2]);
+            if let Some(to) = to {
+                self.remote = Some(Box::new(to));
+                remote = Some(to);
+            }
+            for (from, bytes) in [(Direction::Orig, client), (Direction::Resp, server)] {
+                if !bytes.is_empty() && relayed.is_none() {
+                    let rest = Chunk { from, bytes: &bytes, wire_len: bytes.len() as u32, ..*chunk };
+                    let fed = self.piece(flow, &rest, out);
+                    service = fed.service.or(service);
+                    relayed = fed.relayed;
+                }
+            }
+        }
+        if let State::Http(http) = &mut self.state {
+            remote = remote.or(http.take_remote());
+        }
+        Progress { service, wants_more: self.wants_more(), remote }
+    }
+
+    /// A piece of the flow, or of what a proxy relays in it.
+    fn piece(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) -> Fed {
+        let relayed = self.relayed_facts(flow);
+        let flow = relayed.as_ref().unwrap_or(flow);
+        if matches!(self.state, State::Fresh)
+            && chunk.from == Direction::Orig
+            && flow.tuple.transport == Transport::Tcp
+            && matches!(chunk.bytes.first(), Some(b'P' | b'\r'))
+            && let Some((len, ends)) = relay::proxy_header(chunk.bytes)
+        {
+            let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+            let mut to = None;
+            if let Some((source, destination)) = ends {
+                relay::tell(RelayKind::ProxyProtocol, &destination, &mut scene);
+                // A balancer in front of servers says so of everybody: only of itself it names a remote.
+                to = Some(destination.end).filter(|_| source == flow.tuple.orig.ip);
+            }
+            let rest = chunk.bytes.get(len..).unwrap_or_default().to_vec();
+            return Fed { service: None, relayed: Some(Relayed { to, rest: [rest, Vec::new()] }) };
+        }
         self.frame(flow, chunk, out);
         let verdict = match &mut self.state {
             State::Fresh => first_look(flow, chunk),
             State::Probing(probing) => probing.look(flow, chunk),
             _ => {
                 let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
-                self.feed(chunk.from, chunk.bytes, &mut scene);
-                return Progress { service: None, wants_more: self.wants_more() };
+                return Fed { service: None, relayed: self.feed(chunk.from, chunk.bytes, &mut scene) };
             }
         };
+        let mut relayed = None;
         let service = match verdict {
             Verdict::Is(found) => {
                 let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
@@ -90,10 +151,17 @@ impl Session {
                     State::Probing(probing) => {
                         for e in probing.early {
                             let mut scene = Scene { flow, ts: e.ts, at: chunk.at, packet: e.packet, out };
-                            self.feed(e.from, &e.bytes, &mut scene);
+                            match &mut relayed {
+                                None => relayed = self.feed(e.from, &e.bytes, &mut scene),
+                                // What came behind belongs to the inner protocol.
+                                Some(Relayed { rest: [client, server], .. }) => {
+                                    let side = if e.from == Direction::Orig { client } else { server };
+                                    side.extend_from_slice(&e.bytes);
+                                }
+                            }
                         }
                     }
-                    _ => self.feed(chunk.from, chunk.bytes, &mut scene),
+                    _ => relayed = self.feed(chunk.from, chunk.bytes, &mut scene),
                 }
                 Some(found)
             }
@@ -114,7 +182,13 @@ impl Session {
                 None
             }
         };
-        Progress { service, wants_more: self.wants_more() }
+        Fed { service, relayed }
+    }
+
+    /// What is known of the flow, as the protocol within sees it; `None` where no proxy is in between.
+    fn relayed_facts(&self, flow: &FlowFacts) -> Option<FlowFacts> {
+        let remote = self.remote.as_deref()?;
+        Some(FlowFacts { tuple: Tuple { resp: *remote, ..flow.tuple }, ..*flow })
     }
 
     /// Bytes are missing.
@@ -127,6 +201,8 @@ impl Session {
         packet: PacketId,
         out: &mut Outbox,
     ) -> Progress {
+        let relayed = self.relayed_facts(flow);
+        let flow = relayed.as_ref().unwrap_or(flow);
         let mut scene = Scene { flow, ts: at, at, packet, out };
         let mut service = None;
         match &mut self.state {
@@ -142,14 +218,16 @@ impl Session {
                 self.state = State::Done;
             }
             State::Irc(s) => s.gap(from),
-            State::Dns(_) => self.state = State::Done,
+            State::Dns(_) | State::Socks(_) => self.state = State::Done,
             _ => {}
         }
-        Progress { service, wants_more: self.wants_more() }
+        Progress { service, wants_more: self.wants_more(), remote: None }
     }
 
     /// The flow ends; gives the service if only this settles it.
     pub fn end(&mut self, flow: &FlowFacts, at: Timestamp, out: &mut Outbox) -> Option<Service> {
+        let relayed = self.relayed_facts(flow);
+        let flow = relayed.as_ref().unwrap_or(flow);
         let mut scene = Scene { flow, ts: at, at, packet: flow.id.packet, out };
         match &mut self.state {
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
@@ -182,7 +260,8 @@ impl Session {
     pub fn weight(&self) -> usize {
         const KEPT: usize = 512;
         match &self.state {
-            State::Fresh | State::Dhcp | State::Unknown | State::Done => 0,
+            State::Fresh | State::Dhcp | State::Unknown | State::Done | State::Upgradable(_) => 0,
+            State::Socks(s) => size_of::<SocksSession>().saturating_add(s.held()),
             State::Probing(p) => {
                 let kept = p.early.iter().map(|e| e.bytes.len().saturating_add(size_of::<Early>()));
                 // Streams stand in the heads too.
@@ -199,7 +278,7 @@ impl Session {
     }
 
     /// Gives bytes to the parser; when it has had enough, it is done (its last word is said by `end`, which stays possible).
-    fn feed(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) {
+    fn feed(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Option<Relayed> {
         let udp = scene.flow.tuple.transport == Transport::Udp;
         let wants = match &mut self.state {
             State::Dns(s) if udp => {
@@ -208,11 +287,31 @@ impl Session {
             }
             State::Dns(s) => s.stream(from, bytes, scene),
             State::Smtp(s) => {
-                // What is hidden by STARTTLS is told when the flow ends.
-                let _ = s.data(from, bytes, scene);
+                if !s.data(from, bytes, scene) {
+                    // The rest is TLS; what was said before is told now.
+                    s.end(scene);
+                    self.state = State::Upgradable(Upgradable::default());
+                }
                 true
             }
-            State::Http(s) => s.data(from, bytes, scene),
+            State::Http(s) => match s.data(from, bytes, scene) {
+                Step::More => true,
+                Step::Over => false,
+                Step::Relayed(relayed) => return Some(relayed),
+            },
+            State::Socks(s) => match s.data(from, bytes, scene) {
+                Step::More => true,
+                Step::Over => false,
+                Step::Relayed(relayed) => return Some(relayed),
+            },
+            State::Upgradable(s) => {
+                let (hello, further) = s.data(from, bytes);
+                if hello {
+                    self.state = State::Tls(Box::default());
+                    return self.feed(from, bytes, scene);
+                }
+                further
+            }
             State::Tls(s) => s.data(from, bytes, scene),
             State::Quic(s) => s.datagram(from, bytes, scene) || from == Direction::Resp,
             State::Irc(s) => s.data(from, bytes, scene),
@@ -221,11 +320,12 @@ impl Session {
                 crate::dhcp::datagram(bytes, scene);
                 true
             }
-            State::Fresh | State::Probing(_) | State::Unknown | State::Done => return,
+            State::Fresh | State::Probing(_) | State::Unknown | State::Done => return None,
         };
         if !wants {
             self.state = State::Done;
         }
+        None
     }
 
     /// Tells of a payload that has the length and the look of a frame, in a flow whose protocol is not known.
@@ -343,6 +443,20 @@ fn begin(service: Service, flow: &FlowFacts, scene: &Scene<'_>) -> State {
         Service::Quic => State::Quic(Box::default()),
         Service::Irc => State::Irc(Box::default()),
         Service::Ssh => State::Ssh(Box::default()),
+        Service::Socks => State::Socks(Box::default()),
+        Service::Imap
+        | Service::Pop3
+        | Service::Nntp
+        | Service::Ftp
+        | Service::Xmpp
+        | Service::Ldap
+        | Service::Rdp
+        | Service::MySql
+        | Service::Postgres
+            if flow.tuple.transport == Transport::Tcp =>
+        {
+            State::Upgradable(Upgradable::default())
+        }
         Service::Dhcp => State::Dhcp,
         _ => State::Done,
     }
@@ -352,7 +466,7 @@ fn begin(service: Service, flow: &FlowFacts, scene: &Scene<'_>) -> State {
 /// byte chooses the protocol; the rest is cut into pieces of both sides by the bytes themselves. A fuzz function; the target
 /// is a shim.
 pub fn fuzz_protocol(data: &[u8]) {
-    const PROTOCOLS: [(Service, Transport, u16); 9] = [
+    const PROTOCOLS: [(Service, Transport, u16); 11] = [
         (Service::Dns, Transport::Udp, 53),
         (Service::Dns, Transport::Tcp, 53),
         (Service::Smtp, Transport::Tcp, 25),
@@ -362,16 +476,18 @@ pub fn fuzz_protocol(data: &[u8]) {
         (Service::Irc, Transport::Tcp, 6667),
         (Service::Ssh, Transport::Tcp, 22),
         (Service::Dhcp, Transport::Udp, 67),
+        (Service::Socks, Transport::Tcp, 1080),
+        (Service::Imap, Transport::Tcp, 143),
     ];
     let [choice, rest @ ..] = data else { return };
-    let Some(&(service, transport, port)) = PROTOCOLS.get(usize::from(*choice).wrapping_rem(9)) else {
+    let Some(&(service, transport, port)) = PROTOCOLS.get(usize::from(*choice).wrapping_rem(11)) else {
         return;
     };
     let flow = fuzz_flow(transport, port, true);
     let mut out = Outbox::default();
     let scene = Scene { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };
     let state = begin(service, &flow, &scene);
-    fuzz_pieces(&flow, Session { state, payloads: [0; 2] }, &mut out, rest);
+    fuzz_pieces(&flow, Session { state, payloads: [0; 2], remote: None }, &mut out, rest);
     assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
 }
 

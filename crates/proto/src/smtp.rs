@@ -24,8 +24,10 @@ enum Command {
     Mail,
     Rcpt,
     Data,
+    /// The final dot; of LMTP one for each recipient.
     EndOfData,
-    Bdat,
+    /// A chunk, and whether it is the last of its message.
+    Bdat(bool),
     Quit,
     Other,
 }
@@ -38,7 +40,7 @@ enum Mode {
     /// Message headers, then body, up to a line with a single dot.
     Headers,
     Body,
-    /// A BDAT chunk with so many bytes to come.
+    /// A BDAT chunk with so many bytes to come, and whether it is the last of its message.
     Chunk(u64),
     /// The login's lines are not commands.
     Auth,
@@ -51,6 +53,15 @@ pub struct SmtpSession {
     mode: Mode,
     pending: VecDeque<Command>,
     server_spoke: bool,
+    /// LMTP (RFC 2033): the final dot is answered once for each recipient.
+    lmtp: bool,
+    /// Recipients accepted since the last message.
+    recipients: u32,
+    /// A chunk of the message in hand was seen, so that it is counted; and one was refused, so that it is not accepted.
+    chunked: bool,
+    refused: bool,
+    /// The message in hand was accepted for somebody, so that it is counted once.
+    counted: bool,
     row: Smtp,
     packets: Packets,
     last_packet: PacketId,
@@ -63,6 +74,11 @@ impl SmtpSession {
             mode: Mode::Commands,
             pending: VecDeque::from([Command::Banner]),
             server_spoke: false,
+            lmtp: false,
+            recipients: 0,
+            chunked: false,
+            refused: false,
+            counted: false,
             row: Smtp {
                 ts: scene.flow.ts,
                 at: scene.at,
@@ -151,6 +167,11 @@ impl SmtpSession {
             let Some(line) = lines.next(&mut bytes, scene.out) else { return };
             match self.mode {
                 Mode::Headers | Mode::Body => self.message_line(&line),
+                // What the server says ends the login; where it is not seen, the next command does.
+                Mode::Auth if is_command(&line) => {
+                    self.mode = Mode::Commands;
+                    self.command(&line, scene);
+                }
                 Mode::Auth => {
                     if line == b"*" {
                         self.mode = Mode::Commands;
@@ -170,7 +191,11 @@ impl SmtpSession {
     fn message_line(&mut self, line: &[u8]) {
         if line == b"." {
             self.mode = Mode::Commands;
-            self.wait(Command::EndOfData);
+            self.counted = false;
+            let replies = if self.lmtp { std::mem::take(&mut self.recipients).max(1) } else { 1 };
+            for _ in 0..replies {
+                self.wait(Command::EndOfData);
+            }
             return;
         }
         self.row.message_bytes = self.row.message_bytes.saturating_add(line.len() as u64).saturating_add(2);
@@ -194,10 +219,11 @@ impl SmtpSession {
         let argument = rest.trim_ascii();
         let row = &mut self.row;
         let command = match verb.to_ascii_uppercase().as_slice() {
-            hello @ (b"HELO" | b"EHLO") => {
+            hello @ (b"HELO" | b"EHLO" | b"LHLO") => {
                 if row.hello == SmtpCommandForm::None {
                     row.hello = if hello == b"HELO" { SmtpCommandForm::Helo } else { SmtpCommandForm::Ehlo };
                 }
+                self.lmtp |= hello == b"LHLO";
                 row.helo = Some(text(argument, MAX_DOMAIN).to_ascii_lowercase());
                 self.packets.add(scene.packet);
                 Command::Hello
@@ -205,13 +231,16 @@ impl SmtpSession {
             b"STARTTLS" => Command::StartTls,
             b"AUTH" => {
                 row.auth = true;
-                self.mode = Mode::Auth;
+                // With an initial response most mechanisms are done; where the server is not seen, nobody says so.
+                let done = !self.server_spoke && argument.iter().filter(|b| **b == b' ').count() > 0;
+                self.mode = if done { Mode::Commands } else { Mode::Auth };
                 Command::Auth
             }
             b"MAIL" => {
                 row.mail_count = row.mail_count.saturating_add(1);
                 add_domain(&mut row.sender_domains, line);
                 self.packets.add(scene.packet);
+                (self.recipients, self.chunked, self.refused) = (0, false, false);
                 Command::Mail
             }
             b"RCPT" => {
@@ -224,11 +253,24 @@ impl SmtpSession {
                 Command::Data
             }
             b"BDAT" => {
-                let size = text(argument, 20).split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+                // RFC 3030: so many bytes follow at once, whatever the answer; a message may come in several chunks.
+                let argument = text(argument, 40).to_ascii_uppercase();
+                let mut words = argument.split_ascii_whitespace();
+                let size = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+                let last = words.next() == Some("LAST");
                 row.first_data_at.get_or_insert(scene.ts);
-                row.data_count = row.data_count.saturating_add(1);
-                self.mode = Mode::Chunk(size);
-                Command::Bdat
+                if !self.chunked {
+                    row.data_count = row.data_count.saturating_add(1);
+                    (self.chunked, self.refused) = (true, false);
+                }
+                if last {
+                    // A further message of the same transaction is one of its own.
+                    self.chunked = false;
+                }
+                if size > 0 {
+                    self.mode = Mode::Chunk(size);
+                }
+                Command::Bdat(last)
             }
             b"QUIT" => {
                 row.quit = true;
@@ -278,15 +320,26 @@ impl SmtpSession {
             row.rejects = row.rejects.saturating_add(1);
         }
         match command {
-            Command::Rcpt if ok => row.rcpt_accepted = row.rcpt_accepted.saturating_add(1),
+            Command::Rcpt if ok => {
+                row.rcpt_accepted = row.rcpt_accepted.saturating_add(1);
+                self.recipients = self.recipients.saturating_add(1);
+            }
             Command::Data if code == 354 => {
                 row.data_count = row.data_count.saturating_add(1);
                 self.message_begins(scene);
             }
             Command::Data => self.mode = Mode::Commands,
-            Command::EndOfData | Command::Bdat if ok => {
+            Command::EndOfData if ok && !self.counted => {
                 self.row.accepted_count = self.row.accepted_count.saturating_add(1);
+                self.counted = true;
                 self.packets.add(scene.packet);
+            }
+            Command::Bdat(last) => {
+                self.refused |= !ok;
+                if last && !self.refused {
+                    self.row.accepted_count = self.row.accepted_count.saturating_add(1);
+                    self.packets.add(scene.packet);
+                }
             }
             Command::StartTls if ok => {
                 row.starttls_used = true;
@@ -294,7 +347,7 @@ impl SmtpSession {
             }
             // 334 asks for more; anything else ends the login.
             Command::Auth if code == 334 => self.pending.push_front(Command::Auth),
-            Command::Auth => self.mode = Mode::Commands,
+            Command::Auth if self.mode == Mode::Auth => self.mode = Mode::Commands,
             _ => {}
         }
     }
@@ -306,6 +359,13 @@ impl SmtpSession {
         row.packets = self.packets.take();
         scene.out.records.push(Record::Smtp(Box::new(row)));
     }
+}
+
+/// Whether a line is a command that no login's answer (base64) looks like.
+fn is_command(line: &[u8]) -> bool {
+    let upper = line.get(..10).unwrap_or(line).to_ascii_uppercase();
+    [&b"MAIL FROM:"[..], b"RCPT TO:", b"EHLO ", b"HELO "].iter().any(|w| upper.starts_with(w))
+        || matches!(upper.as_slice(), b"QUIT" | b"RSET" | b"NOOP" | b"DATA" | b"STARTTLS")
 }
 
 /// Splits a reply line: code, whether it is the last, text.

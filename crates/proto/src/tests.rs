@@ -480,3 +480,320 @@ fn any_bytes_in_any_pieces_are_survived() {
         crate::fuzz_protocol(&bytes[1..]);
     }
 }
+
+/// What the HTTP records of a run say: method, host, path, status.
+fn pages(pieces: &[(Direction, &[u8])]) -> Vec<String> {
+    let (_, records) = tcp(80, pieces);
+    let told = records.iter().filter_map(|r| match r {
+        Record::Http(h) => Some(format!(
+            "{} {}{} {} {}+{}",
+            h.method,
+            h.host.as_deref().unwrap_or("-"),
+            h.path,
+            h.status.map_or("-".into(), |s| s.to_string()),
+            h.request.len,
+            h.response.len
+        )),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn http_bodies_end_where_they_end() {
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    // A trailer behind the last chunk is no request, however much it looks like one.
+    let put = b"PUT /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nGET /evil HTTP/1.1\r\nX: y\r\n\r\n";
+    let next = b"PUT /b HTTP/1.1\r\nHost: x\r\nContent-Length: 3, 3\r\nContent-Length: 3\r\n\r\nabc";
+    assert_eq!(
+        pages(&[(Orig, put), (Resp, answer), (Orig, next), (Resp, answer)]),
+        ["PUT x/a 200 3+2", "PUT x/b 200 3+2"]
+    );
+    // Lengths that differ end the body nobody knows where: nothing behind them is a request.
+    let doubt = b"POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 90\r\n\r\nabcGET /no HTTP/1.1\r\n\r\n";
+    assert_eq!(pages(&[(Orig, doubt), (Resp, answer)]), ["POST x/c 200 0+2"]);
+    // What is said before the answer, and what is no request.
+    let early: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
+    let get = b"GET /d HTTP/1.1\r\nHost: x\r\n\r\n";
+    assert_eq!(
+        pages(&[(Orig, get), (Resp, early), (Resp, answer), (Orig, b"X-Left: over\r\nMore: of it\r\n\r\n")]),
+        ["GET x/d 200 0+2"]
+    );
+    // Before there were versions a page was all that came.
+    assert_eq!(
+        pages(&[(Orig, b"GET /old\r\n"), (Resp, b"<html>"), (Resp, b"</html>")]),
+        ["GET -/old - 0+13"]
+    );
+}
+
+#[test]
+fn after_lost_answers_the_last_question_gets_the_next() {
+    let mut session = Session::new();
+    let mut out = Outbox::default();
+    let flow = flow(Transport::Tcp, 80);
+    let at = Timestamp::from_secs(1);
+    let mut say = |session: &mut Session, from, bytes: &[u8]| {
+        let chunk =
+            Chunk { from, bytes, wire_len: bytes.len() as u32, ts: at, at, packet: PacketId::default() };
+        session.data(&flow, &chunk, &mut out);
+    };
+    say(&mut session, Orig, b"GET /1 HTTP/1.1\r\n\r\n");
+    let mut lost = Outbox::default();
+    session.gap(&flow, Resp, 500, at, PacketId::default(), &mut lost);
+    say(&mut session, Orig, b"GET /2 HTTP/1.1\r\n\r\n");
+    say(&mut session, Resp, b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n");
+    let statuses: Vec<_> = out
+        .records
+        .iter()
+        .filter_map(|r| match r {
+            Record::Http(h) => Some((h.path.as_str(), h.status)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(statuses, [("/1", None), ("/2", Some(404))]);
+}
+
+/// A hello to a name, as the bytes of a record.
+fn hello(name: &str) -> Vec<u8> {
+    let mut sni = vec![0, 0, 0, name.len() as u8 + 5, 0, name.len() as u8 + 3, 0, 0, name.len() as u8];
+    sni.extend(name.as_bytes());
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.extend([0, 0, 2, 0x13, 1, 1, 0, 0, sni.len() as u8]);
+    body.extend(sni);
+    let mut record = vec![0x16, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8];
+    record.extend(body);
+    record
+}
+
+/// Services, remotes and names that a flow to a proxy is seen to be about.
+fn seen_through(port: u16, pieces: &[(Direction, &[u8])]) -> Vec<String> {
+    let (service, records) = tcp(port, pieces);
+    let mut told: Vec<String> = records
+        .iter()
+        .map(|r| match r {
+            Record::Relay(r) => {
+                format!("{} {}:{}", r.kind.name(), r.name.as_deref().unwrap_or("-"), r.destination.port)
+            }
+            Record::Tls(t) => format!("tls {} {}", t.sni.as_deref().unwrap_or("-"), t.tuple.resp.port),
+            Record::Http(h) => {
+                format!("{} {}{} {}", h.method, h.host.as_deref().unwrap_or("-"), h.path, h.tuple.resp.port)
+            }
+            other => format!("{other:?}"),
+        })
+        .collect();
+    told.push(service.to_string());
+    told
+}
+
+#[test]
+fn proxies_are_seen_through() {
+    let hello = hello("evil.example");
+    let ok = b"HTTP/1.1 200 Connection established\r\n\r\n";
+    let connect: &[u8] = b"CONNECT evil.example:443 HTTP/1.1\r\nHost: evil.example:443\r\n\r\n";
+    let through = [
+        "CONNECT evil.exampleevil.example:443 3128",
+        "connect evil.example:443",
+        "tls evil.example 443",
+        "ssl",
+    ];
+    assert_eq!(seen_through(3128, &[(Orig, connect), (Resp, ok), (Orig, &hello)]), through);
+    // The hello may come before the word that it may.
+    assert_eq!(seen_through(3128, &[(Orig, &[connect, &hello].concat()), (Resp, ok)]), through);
+    // A refusal leads nowhere, and what follows is asked of the proxy.
+    let refused = b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(
+        seen_through(3128, &[(Orig, connect), (Resp, refused), (Orig, connect), (Resp, ok), (Orig, &hello)]),
+        [&["CONNECT evil.exampleevil.example:443 3128"], &through[..]].concat()
+    );
+    let five = [&[5, 1, 0][..], &[5, 1, 0, 3, 12], b"evil.example", &[1, 187]].concat();
+    assert_eq!(
+        seen_through(
+            1080,
+            &[
+                (Orig, &five[..3]),
+                (Resp, &[5, 0]),
+                (Orig, &five[3..]),
+                (Resp, &[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]),
+                (Orig, &hello)
+            ]
+        ),
+        ["socks evil.example:443", "tls evil.example 443", "ssl"]
+    );
+    let four_a = [&[4, 1, 0, 80, 0, 0, 0, 1, 0][..], b"evil.example\0"].concat();
+    assert_eq!(
+        seen_through(
+            1080,
+            &[
+                (Orig, &four_a),
+                (Resp, &[0, 0x5a, 0, 0, 0, 0, 0, 0]),
+                (Orig, b"GET /x HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            ]
+        ),
+        ["socks evil.example:80", "GET evil.example/x 80", "http"]
+    );
+    // A whole URL to a proxy, and to the server itself.
+    let whole: &[u8] = b"POST http://c2.evil.example:8080/gate.php HTTP/1.1\r\nHost: c2.evil.example\r\n\r\n";
+    assert_eq!(
+        seen_through(3128, &[(Orig, whole), (Resp, refused)]),
+        ["http c2.evil.example:8080", "POST c2.evil.example/gate.php 8080", "http"]
+    );
+    assert_eq!(
+        seen_through(8080, &[(Orig, whole), (Resp, refused)]),
+        ["POST c2.evil.example/gate.php 8080", "http"]
+    );
+    let header = [b"PROXY TCP4 10.0.0.1 203.0.113.9 40000 443\r\n", &hello[..]].concat();
+    assert_eq!(
+        seen_through(8443, &[(Orig, &header)]),
+        ["proxy_protocol -:443", "tls evil.example 443", "ssl"]
+    );
+}
+
+#[test]
+fn mail_in_chunks_and_by_recipient() {
+    let row = |pieces: &[(Direction, &[u8])]| match tcp(25, pieces).1.as_slice() {
+        [Record::Smtp(s)] => (s.mail_count, s.data_count, s.accepted_count, s.message_bytes),
+        other => panic!("{other:?}"),
+    };
+    let greet: &[(Direction, &[u8])] =
+        &[(Resp, b"220 mx ESMTP\r\n"), (Orig, b"EHLO a\r\n"), (Resp, b"250 CHUNKING\r\n")];
+    let to = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\n";
+    let chunks = [
+        greet,
+        &[
+            (Orig, to),
+            (Resp, b"250 ok\r\n250 ok\r\n"),
+            (Orig, b"BDAT 5\r\nhello"),
+            (Resp, b"250 ok\r\n"),
+            (Orig, b"BDAT 6 LAST\r\n world"),
+            (Resp, b"250 queued\r\n"),
+        ],
+    ]
+    .concat();
+    assert_eq!(row(&chunks), (1, 1, 1, 11));
+    // A refused chunk is sent all the same, and no message comes of it.
+    let refused = [
+        greet,
+        &[
+            (Orig, to),
+            (Resp, b"250 ok\r\n550 no\r\n"),
+            (Orig, b"BDAT 5 LAST\r\nQUIT\n"),
+            (Resp, b"503 no\r\n"),
+            (Orig, b"RSET\r\n"),
+            (Resp, b"250 ok\r\n"),
+        ],
+    ]
+    .concat();
+    assert_eq!(row(&refused), (1, 1, 0, 5));
+    let data: &[(Direction, &[u8])] = &[
+        (Orig, to),
+        (Resp, b"250 ok\r\n550 no\r\n"),
+        (Orig, b"DATA\r\n"),
+        (Resp, b"503 no\r\n"),
+        (Orig, b"RSET\r\n"),
+        (Resp, b"250 ok\r\n"),
+    ];
+    assert_eq!(row(&[greet, data].concat()), (1, 0, 0, 0));
+    let lmtp: &[(Direction, &[u8])] = &[
+        (Resp, b"220 mx LMTP SMTP\r\n"),
+        (Orig, b"LHLO a\r\n"),
+        (Resp, b"250 ok\r\n"),
+        (Orig, b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nRCPT TO:<c@y>\r\nDATA\r\n"),
+        (Resp, b"250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"),
+        (Orig, b"\r\nhi\r\n.\r\n"),
+        (Resp, b"250 for b\r\n452 for c\r\n"),
+        (Orig, b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nDATA\r\n"),
+        (Resp, b"250 ok\r\n250 ok\r\n354 go\r\n"),
+        (Orig, b"\r\nhi\r\n.\r\n"),
+        (Resp, b"250 for b\r\n"),
+    ];
+    assert_eq!(row(lmtp), (2, 2, 2, 12));
+    // One side alone: a login does not swallow the mail.
+    for login in [&b"AUTH PLAIN AGEAYg==\r\n"[..], b"AUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\n"] {
+        let side = [b"EHLO a\r\n", login, to, b"DATA\r\nhi\r\n.\r\nQUIT\r\n"].concat();
+        assert_eq!(row(&[(Orig, &side)]).0, 1, "{}", String::from_utf8_lossy(login));
+    }
+}
+
+#[test]
+fn what_turns_into_tls_goes_on_as_tls() {
+    let hello = hello("mail.example");
+    let flows: &[(Service, Pieces<'_>)] = &[
+        (
+            Service::Imap,
+            &[(Resp, b"* OK ready\r\n"), (Orig, b"a STARTTLS\r\n"), (Resp, b"a OK go\r\n"), (Orig, &hello)],
+        ),
+        (
+            Service::Pop3,
+            &[(Resp, b"+OK ready\r\n"), (Orig, b"STLS\r\n"), (Resp, b"+OK go\r\n"), (Orig, &hello)],
+        ),
+        (
+            Service::Ftp,
+            &[(Resp, b"220 FTP\r\n"), (Orig, b"AUTH TLS\r\n"), (Resp, b"234 go\r\n"), (Orig, &hello)],
+        ),
+        (
+            Service::Rdp,
+            &[
+                (Orig, b"\x03\0\0\x13\x0e\xe0\0\0\0\0\0\x01\0\x08\0\x03\0\0\0"),
+                (Resp, b"\x03\0\0\x13\x0e\xd0\0\0\x12\x34\0\x02\x1f\x08\0\x02\0\0\0"),
+                (Orig, &hello),
+            ],
+        ),
+        (
+            Service::Xmpp,
+            &[
+                (Orig, b"<?xml version='1.0'?><stream:stream xmlns='jabber:client'>"),
+                (Resp, b"<stream:features><starttls/>"),
+                (Orig, b"<starttls/>"),
+                (Resp, b"<proceed/>"),
+                (Orig, &hello),
+            ],
+        ),
+    ];
+    for (service, pieces) in flows {
+        let (found, records) = tcp(12_345, pieces);
+        let names: Vec<_> = records
+            .iter()
+            .filter_map(|r| if let Record::Tls(t) = r { t.sni.as_deref() } else { None })
+            .collect();
+        assert_eq!((found, names.as_slice()), (*service, &["mail.example"][..]));
+    }
+}
+
+#[test]
+fn updates_and_notices_of_dns_are_no_damage() {
+    // UPDATE: zone example.com, one record added (RFC 2136); NOTIFY of the same zone with its SOA.
+    let zone = "076578616d706c65 03636f6d 00 0006 0001";
+    let update =
+        hex(&format!("1234 2800 0001 0000 0001 0000 {zone} 0161 c00c 0001 0001 00000e10 0004 0a000001"));
+    let notify = hex(&format!("1234 2400 0001 0001 0000 0000 {zone} c00c 0006 0001 00000e10 0000"));
+    for message in [update, notify] {
+        let (mut session, mut out) = (Session::new(), Outbox::default());
+        let flow = flow(Transport::Udp, 53);
+        let chunk = Chunk {
+            from: Orig,
+            bytes: &message,
+            wire_len: message.len() as u32,
+            ts: Timestamp(0),
+            at: Timestamp(0),
+            packet: PacketId::default(),
+        };
+        assert_eq!(session.data(&flow, &chunk, &mut out).service, Some(Service::Dns));
+        assert!(out.records.is_empty() && out.anomalies.seen().count() == 0);
+    }
+}
+
+#[test]
+fn rpc_and_directories_by_their_lengths() {
+    let bind = hex("05 00 0b 03 10000000 4800 0000 01000000");
+    let big = hex("05 01 00 83 00000000 0048 0000 00000001");
+    for rpc in [bind, big] {
+        assert_eq!(tcp(49_152, &[(Orig, &rpc)]).0, Service::DceRpc);
+    }
+    let bind = hex("30 0c 02 01 01 60 07 02 01 03 04 00 80 00");
+    let long = hex("30 84 0000000f 02 04 7fffffff 60 07 02 01 03 04 00 80 00");
+    let search = hex("30 81 0f 02 02 0102 63 09 04 00 0a 01 02 0a 01 00 00");
+    for ldap in [bind, long, search] {
+        assert_eq!(tcp(12_345, &[(Orig, &ldap)]).0, Service::Ldap, "{ldap:x?}");
+    }
+}

@@ -76,6 +76,8 @@ anomalies! {
     TlsMalformed = "tls_malformed",
     /// A QUIC Initial that does not decrypt.
     QuicUndecryptable = "quic_undecryptable",
+    /// QUIC of a version whose keys are not known: its handshake is not read.
+    QuicUnknownVersion = "quic_unknown_version",
     /// A line longer than its protocol allows.
     LineTooLong = "line_too_long",
     /// A DHCP message that cannot be understood to its end.

@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::{Direction, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Tuple};
+use crate::{Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Tuple};
 
 /// Zeek's history letters, each at most once a side: upper case the originator, lower case the responder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -158,6 +158,8 @@ pub struct Conn {
     pub flow: FlowId,
     /// Both ends.
     pub tuple: Tuple,
+    /// The proxy in between, where the responder of `tuple` is whom it was asked to talk with; packets go to and from the proxy.
+    pub via: Option<Endpoint>,
     /// The protocol by content.
     pub service: Service,
     /// How the connection went.
@@ -199,6 +201,11 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// Both ends as packets have them: with the proxy, where there is one.
+    pub fn wire_tuple(&self) -> Tuple {
+        Tuple { resp: self.via.unwrap_or(self.tuple.resp), ..self.tuple }
+    }
+
     /// Whether the responder answered at all.
     pub const fn answered(&self) -> bool {
         self.packets[1] > 0

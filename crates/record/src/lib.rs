@@ -27,7 +27,7 @@ pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
 pub use payload::{PayloadFacts, Plainness};
 pub use rows::{
     BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record, RecordKey,
-    RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
+    Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

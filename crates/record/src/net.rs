@@ -1,5 +1,5 @@
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -209,6 +209,24 @@ pub struct Endpoint {
     pub ip: IpAddr,
     /// The port; for ICMP the type or code.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// The endpoint of a name whose address nobody told, as where a proxy looks it up: an address of the discard-only prefix (RFC 6666) that
+    /// stands for the name, the same on every run.
+    pub fn of_name(name: &str, port: u16) -> Self {
+        // FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo).
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
+            (h ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
+        });
+        let ip = Ipv6Addr::from(u128::from(0x0100_0000_0000_0000u64) << 64 | u128::from(hash));
+        Self { ip: ip.into(), port }
+    }
+
+    /// Whether an address only stands for a name (see [`Self::of_name`]).
+    pub fn is_stand_in(ip: IpAddr) -> bool {
+        matches!(ip, IpAddr::V6(ip) if ip.segments()[..4] == [0x100, 0, 0, 0])
+    }
 }
 
 impl fmt::Display for Endpoint {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use sha2::Digest;
 
-use crate::{Conn, Direction, FlowId, Mac, PacketId, PayloadFacts, Timestamp, Tuple};
+use crate::{Conn, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Timestamp, Tuple};
 
 /// Where a record stands in the order that every analyst sees: by time of emission, then flow, then turn within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,8 @@ pub enum Record {
     Dhcp(Box<Dhcp>),
     /// A payload that may be a Kraken frame.
     Frame(Box<FrameCandidate>),
+    /// A proxy was asked to talk with somebody.
+    Relay(Box<Relay>),
 }
 
 impl Record {
@@ -56,6 +58,7 @@ impl Record {
             Self::Ssh(r) => &r.tuple,
             Self::Dhcp(r) => &r.tuple,
             Self::Frame(r) => &r.tuple,
+            Self::Relay(r) => &r.tuple,
         }
     }
 
@@ -72,8 +75,55 @@ impl Record {
             Self::Ssh(r) => r.flow,
             Self::Dhcp(r) => r.flow,
             Self::Frame(r) => r.flow,
+            Self::Relay(r) => r.flow,
         }
     }
+}
+
+/// How a proxy is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RelayKind {
+    /// A request whose target is a whole URL.
+    Http,
+    /// `CONNECT`, granted.
+    Connect,
+    /// SOCKS 4, 4a or 5, granted.
+    Socks,
+    /// The PROXY protocol's header.
+    ProxyProtocol,
+}
+
+impl RelayKind {
+    /// The name in records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Connect => "connect",
+            Self::Socks => "socks",
+            Self::ProxyProtocol => "proxy_protocol",
+        }
+    }
+}
+
+/// A proxy was asked to talk with somebody: what the flow carries from now on, or this request, is meant for that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// When it was asked, or granted it.
+    pub ts: Timestamp,
+    /// When this row became known.
+    pub at: Timestamp,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends, as packets have them: the client and the proxy.
+    pub tuple: Tuple,
+    /// How.
+    pub kind: RelayKind,
+    /// Whom: an address, or one that stands for `name`.
+    pub destination: Endpoint,
+    /// The name that was asked for, lower case.
+    pub name: Option<String>,
+    /// The packet that says so.
+    pub packets: Vec<PacketId>,
 }
 
 /// One answer of a DNS response.

@@ -1,4 +1,4 @@
-use crate::{Direction, FlowId, PacketId, Service, Timestamp, Tuple};
+use crate::{Direction, Endpoint, FlowId, PacketId, Service, Timestamp, Tuple};
 
 /// What sessions may know of their flow.
 #[derive(Clone, Copy, Debug)]
@@ -39,4 +39,6 @@ pub struct Progress {
     pub service: Option<Service>,
     /// Whether it wants more bytes.
     pub wants_more: bool,
+    /// The remote that the payload names, when it has just become known: whom a proxy was asked to talk with.
+    pub remote: Option<Endpoint>,
 }

@@ -288,6 +288,14 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
             human_count(doubtful)
         ),
     );
+    let unknown = strange("quic_unknown_version");
+    say(
+        unknown > 0,
+        format!(
+            "{} QUIC connections are of an unknown version: nothing in them is read",
+            human_count(unknown)
+        ),
+    );
     let lost: u64 = ["flow_evicted", "reassembly_dropped", "fragment_dropped"]
         .iter()
         .filter_map(|a| c.anomalies.get(*a))

@@ -77,7 +77,9 @@ impl FlowMemory {
     /// Learns the ends of a flow when they are first told: when it is classified, or at its end.
     fn learn(&mut self, record: &Record) {
         let end = match record {
-            Record::Conn(c) if c.phase != ConnPhase::Interim && c.may_be_new() => Some((c.flow, c.tuple)),
+            Record::Conn(c) if c.phase != ConnPhase::Interim && c.may_be_new() => {
+                Some((c.flow, c.wire_tuple()))
+            }
             Record::Dns(d) => Some((d.flow, d.tuple)),
             _ => None,
         };
@@ -94,11 +96,11 @@ impl FlowMemory {
     fn ids(&self, flows: &[FlowId], now: Option<&Conn>) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         let tuple = |f: &FlowId| match now {
-            Some(c) if c.flow == *f => Some(&c.tuple),
-            _ => self.young.get(f).or_else(|| self.old.get(f)),
+            Some(c) if c.flow == *f => Some(c.wire_tuple()),
+            _ => self.young.get(f).or_else(|| self.old.get(f)).copied(),
         };
         for tuple in flows.iter().filter_map(tuple) {
-            let id = CommunityId::of(tuple).to_string();
+            let id = CommunityId::of(&tuple).to_string();
             if !ids.contains(&id) {
                 ids.push(id);
             }
@@ -124,7 +126,13 @@ struct Desk {
     first: Option<Timestamp>,
     ticked: Timestamp,
     outside: Outside,
+    /// How often each proxy was asked, and HTTP requests in all.
+    proxies: BTreeMap<IpAddr, u64>,
+    requests: u64,
 }
+
+/// Proxies that are counted.
+const MAX_PROXIES: usize = 256;
 
 /// Flows that closed, and those of them that speak of no host that is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -222,6 +230,8 @@ impl Analyst {
             first: None,
             ticked: Timestamp::MIN,
             outside: Outside::default(),
+            proxies: BTreeMap::new(),
+            requests: 0,
         };
         for (at, record) in self.held.drain(..) {
             desk.observe(&record, at);
@@ -245,6 +255,14 @@ impl Analyst {
     /// Flows without a local end.
     pub fn outside(&self) -> Outside {
         self.desk.as_ref().map_or(Outside::default(), |d| d.outside)
+    }
+
+    /// Proxies that were asked, most often asked first, each with how often and the HTTP requests that were seen in all.
+    pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
+        let Some(desk) = &self.desk else { return Vec::new() };
+        let mut all: Vec<_> = desk.proxies.iter().map(|(ip, n)| (*ip, *n, desk.requests.max(*n))).collect();
+        all.sort_by_key(|(ip, n, _)| (std::cmp::Reverse(*n), *ip));
+        all
     }
 
     /// Hosts whose state was forgotten for want of memory, over all behaviours.
@@ -309,10 +327,20 @@ impl Desk {
             && c.phase == ConnPhase::Closed
         {
             let home = self.lore.home();
-            let known = [c.tuple.orig.ip, c.tuple.resp.ip].iter().any(|ip| home.contains(*ip));
-            let outside = !known && home.is_outside(&c.tuple);
+            let ends = c.wire_tuple();
+            let known = [ends.orig.ip, ends.resp.ip].iter().any(|ip| home.contains(*ip));
+            let outside = !known && home.is_outside(&ends);
             self.outside.of += u64::from(known || outside);
             self.outside.flows += u64::from(outside);
+        }
+        match record {
+            Record::Relay(r)
+                if self.proxies.len() < MAX_PROXIES || self.proxies.contains_key(&r.tuple.resp.ip) =>
+            {
+                *self.proxies.entry(r.tuple.resp.ip).or_default() += 1;
+            }
+            Record::Http(_) => self.requests += 1,
+            _ => {}
         }
         let outbound = outbound(self.lore.home(), record.tuple());
         let who = Some((Wants::kind_of(record), outbound.is_some()));

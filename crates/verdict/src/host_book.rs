@@ -75,7 +75,8 @@ impl HostBook {
     }
 
     fn learn_conn(&mut self, c: &Conn, home: &Home) {
-        for (side, ip) in [c.tuple.orig.ip, c.tuple.resp.ip].into_iter().enumerate() {
+        let ends = c.wire_tuple();
+        for (side, ip) in [ends.orig.ip, ends.resp.ip].into_iter().enumerate() {
             // Being called by somebody makes no host: it must have said something.
             if !home.contains(ip) || c.packets[side] == 0 {
                 continue;

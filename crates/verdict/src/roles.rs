@@ -19,6 +19,8 @@ const MONITOR_CONTACTS: usize = 8;
 const STACKS: usize = 3;
 /// Connections that show a kind (*assumed*).
 const STACK_FLOWS: u64 = 3;
+/// Times that a proxy is asked, before it is one (*assumed*).
+const RELAYED: u64 = 3;
 /// Times to live below this are set on purpose (*assumed*).
 const LEAST_TTL: u8 = 32;
 /// Local services other than mail that a monitor calls with a period, at least (*assumed*).
@@ -105,6 +107,8 @@ struct HostRoles {
     periodic: BTreeSet<(IpAddr, u16)>,
     /// Time-to-live of the TCP flows it opened, and how many had each.
     hops: BTreeMap<u8, u64>,
+    /// How often it was asked as a proxy.
+    relayed: u64,
 }
 
 /// Learns the roles of local hosts.
@@ -125,6 +129,14 @@ impl Roles {
             Record::Smtp(s) => self.learn_smtp(s, home, now),
             Record::Dns(d) => self.learn_dns(d, home, now),
             Record::Conn(c) => self.learn_conn(c, home, now),
+            Record::Relay(r) if home.contains(r.tuple.resp.ip) => {
+                let host = self.hosts.of(r.tuple.resp.ip, now);
+                host.relayed += 1;
+                if host.relayed >= RELAYED {
+                    let how = r.kind.name();
+                    host.gain(Role::Nat, now, || format!("is asked as a proxy ({how})"));
+                }
+            }
             _ => {}
         }
     }
@@ -281,6 +293,7 @@ mod tests {
         let at = Timestamp::from_secs(n as i64);
         let end = |ip: &str, port| Endpoint { ip: ip.parse().unwrap(), port };
         Conn {
+            via: None,
             phase: ConnPhase::Closed,
             ts: at,
             last: at,

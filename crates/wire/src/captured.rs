@@ -10,6 +10,8 @@ use crate::{Context, Sink, ethernet, infiniband, ip, link, llc, ppp};
 /// Netfilter's type numbers for a packet and for the Ethernet address that it came from.
 const NFULA_PAYLOAD: u16 = 9;
 const NFULA_HWADDR: u16 = 8;
+/// The queue's type number for a packet.
+const NFQA_PAYLOAD: u16 = 10;
 /// Attributes of a netfilter log entry that are looked at; the kernel has two dozen.
 const MAX_ATTRIBUTES: usize = 64;
 /// Extension headers of an ERF record that are stepped over.
@@ -63,9 +65,15 @@ pub fn pflog(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
 }
 
 /// Linux netfilter's log: family, version, resource, then attributes of which one is the packet.
-pub fn nflog(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
-    let Some(&[family, _, _, _]) = layer.head::<4>() else { return sink.stop(Anomaly::TruncatedHeader) };
-    let mut rest = layer.skip(4);
+pub fn nflog(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    match layer.head::<4>() {
+        Some(&[family, _, _, _]) => attributes(family, NFULA_PAYLOAD, layer.skip(4), context, sink),
+        None => sink.stop(Anomaly::TruncatedHeader),
+    }
+}
+
+/// Attributes of netfilter (length and type in the writer's order), of which one of type `payload` is the packet.
+fn attributes(family: u8, payload: u16, mut rest: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
     for _ in 0..MAX_ATTRIBUTES {
         let Some(&[l0, l1, t0, t1]) = rest.head::<4>() else { break };
         let (len, kind) = (usize::from(u16::from_le_bytes([l0, l1])), u16::from_le_bytes([t0, t1]) & 0x3fff);
@@ -74,14 +82,15 @@ pub fn nflog(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
         }
         let body = rest.skip(4).limit(len.saturating_sub(4));
         match kind {
-            NFULA_HWADDR => {
+            NFULA_HWADDR if payload == NFULA_PAYLOAD => {
                 if let Some(&[0, 6, _, _, a, b, c, d, e, f]) = body.head::<10>() {
                     context.mac = Some(Mac([a, b, c, d, e, f]));
                 }
             }
-            NFULA_PAYLOAD if family == 7 => return ethernet::frame(body, context, sink),
-            NFULA_PAYLOAD if is_ip_family(u16::from(family)) => return ip::any(body, context, sink),
-            NFULA_PAYLOAD if family == 3 => return sink.not_ip("arp"),
+            kind if kind != payload => {}
+            _ if family == 7 => return ethernet::frame(body, context, sink),
+            _ if is_ip_family(u16::from(family)) => return ip::any(body, context, sink),
+            _ if family == 3 => return sink.not_ip("arp"),
             _ => {}
         }
         rest = rest.skip(len.next_multiple_of(4));
@@ -154,10 +163,13 @@ pub fn sll2(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
 fn cooked(device: u16, protocol: u16, layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     match (device, protocol) {
         // ARPHRD_NETLINK, and CAN's protocols.
-        (824, _) => sink.not_ip("netlink"),
+        (824, family) => netlink(family, layer, context, sink),
         (280, _) | (_, 0x000c..=0x000e) => sink.not_ip("can"),
         // ARPHRD_IPGRE: the protocol is GRE's.
         (778, 0x6558) => ethernet::inside(layer, context.tunnelled(), sink),
+        // What has an EtherType is what it says, whatever the device.
+        (770 | 801 | 802, 0x0600..) => ethernet::by_type(protocol, layer, context, sink),
+        (801 | 802, 4) => llc::header(layer, context, sink),
         // ARPHRD_FRAD: frame relay.
         (770, _) => llc::frame_relay(layer, context, sink),
         // 802.11 with what monitors put before it.
@@ -169,6 +181,29 @@ fn cooked(device: u16, protocol: u16, layer: Layer<'_>, context: Context, sink: 
         (_, 4) => llc::header(layer, context, sink),
         (_, 0x00f4..=0x00f8) => sink.not_ip("802.15.4"),
         (_, protocol) => ethernet::by_type(protocol, layer, context, sink),
+    }
+}
+
+/// Linux netlink (behind a cooked header of its own): messages of the kernel, among which a netfilter queue or log shows packets.
+pub fn netlink_cooked(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    let Some(&[_, _, _, _, _, _, _, _, _, _, _, _, _, _, f0, f1]) = layer.head::<16>() else {
+        return sink.stop(Anomaly::TruncatedHeader);
+    };
+    netlink(u16::from_be_bytes([f0, f1]), layer.skip(16), context, sink);
+}
+
+/// A netlink message in the writer's order (little-endian): length, type, flags, sequence, port; of netfilter's queue (subsystem 3) and log
+/// (4) then family, version, resource and attributes.
+fn netlink(family: u16, layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    const NETFILTER: u16 = 12;
+    match layer.head::<20>() {
+        Some(&[_, _, _, _, 0, subsystem @ (3 | 4), _, _, _, _, _, _, _, _, _, _, ip, _, _, _])
+            if family == NETFILTER =>
+        {
+            let payload = if subsystem == 3 { NFQA_PAYLOAD } else { NFULA_PAYLOAD };
+            attributes(ip, payload, layer.skip(20), context, sink);
+        }
+        _ => sink.not_ip("netlink"),
     }
 }
 

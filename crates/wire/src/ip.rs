@@ -222,6 +222,7 @@ pub fn payload(mut body: Layer<'_>, mut info: IpInfo, context: Context, sink: &m
             Some(context) => ethernet::mpls(body, context.tunnelled(), sink),
             None => sink.stop(Anomaly::TooManyLayers),
         },
+        103 => tunnel::pim(body, info, context, sink),
         59 => sink.not_ip("ipv6_no_next_header"),
         protocol => {
             transport::other(body, info, context, sink);

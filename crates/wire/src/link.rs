@@ -43,6 +43,7 @@ pub fn decode(layer: Layer<'_>, link: u32, context: Context, sink: &mut impl Sin
         258 => captured::pktap(layer, context, sink),
         // Apple wrote PKTAP under a number for private use before it had one.
         149 if captured::is_pktap(layer) => captured::pktap(layer, context, sink),
+        253 => captured::netlink_cooked(layer, context, sink),
         197 => captured::erf(layer, context, sink),
         240 => ethernet::frame(layer.skip(4), context, sink),
         241 => ethernet::frame(layer.skip(12), context, sink),

@@ -31,6 +31,16 @@ pub fn ether_ip(body: Layer<'_>, context: Context, sink: &mut impl Sink) {
     }
 }
 
+/// PIM (RFC 7761): a Register carries the packet that a source sent.
+pub fn pim(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
+    transport::other(body, info, context, sink);
+    if let Some(&[0x21, _, _, _, flags, _, _, _]) = body.head::<8>()
+        && flags & 0x40 == 0
+    {
+        ip::any(body.skip(8), context.tunnelled(), sink);
+    }
+}
+
 /// GRE, with PPTP's version 1.
 pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
     let Some(&[flags, version, t0, t1]) = body.head::<4>() else {

@@ -121,7 +121,21 @@ fn with_control(
         (true, true) => layer.bytes.get(24..30),
     };
     context.mac = source.and_then(|s| <[u8; 6]>::try_from(s).ok()).map(Mac);
-    let body = layer.skip(header);
+    let mut body = layer.skip(header);
+    // 802.11s: flags that say how many addresses follow, time to live, sequence. Whether it is there no bit says that all set.
+    if from_ds && let Some(&[extended @ 0..=2, _, _, _, _, _]) = body.head::<6>() {
+        let length = usize::from(extended).saturating_add(1).saturating_mul(6);
+        if body.bytes.get(length..).is_some_and(|b| b.starts_with(&SNAP)) {
+            if extended > 0 {
+                let last = body
+                    .bytes
+                    .get(length.saturating_sub(6)..length)
+                    .and_then(|s| <[u8; 6]>::try_from(s).ok());
+                context.mac = last.map(Mac);
+            }
+            body = body.skip(length);
+        }
+    }
     let snap_at = |at: usize| body.bytes.get(at..).is_some_and(|b| b.starts_with(&SNAP));
     if flags & 0x40 != 0 {
         // The flag stays where a card has decrypted already, with or without the initialisation vector.

@@ -40,7 +40,7 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         [19, b'B', b'i', b't', b'T', b'o', b'r', b'r', b'e', b'n', b't', ..] => Service::BitTorrent,
         [0xff, b'S', b'M', b'B', ..] | [0xfe, b'S', b'M', b'B', ..] => Service::Smb,
         [0, 0 | 1, _, _, 0xfd..=0xff, b'S', b'M', b'B', ..] => Service::Smb,
-        [5, 0, 0..=20, 0..=3, 0x10, 0, 0, 0, ..] => Service::DceRpc,
+        _ if is_dce_rpc(b) => Service::DceRpc,
         [
             0xff,
             0xff,
@@ -135,10 +135,7 @@ fn by_client(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         [3, _, _, _, _, 0, 0, 0, 0, ..] if b.len() >= 1024 => Service::Rtmp,
         // Kerberos over TCP: length, then an AS or TGS request.
         [0, 0, _, _, 0x6a | 0x6c, 0x81 | 0x82, ..] => Service::Kerberos,
-        // LDAP: sequence, message id, bind or search.
-        [0x30, _, 2, 1, _, 0x60 | 0x63, ..] | [0x30, 0x84, _, _, _, _, 2, 1, _, 0x60 | 0x63 | 0x77, ..] => {
-            Service::Ldap
-        }
+        _ if is_ldap(b) => Service::Ldap,
         // BitTorrent with encryption cannot be told; its tracker and its web seeds are HTTP.
         _ if b.starts_with(b"PRI * HTTP/2") => Service::Http2,
         _ if http::is_request(b) => {
@@ -204,6 +201,42 @@ fn by_server(flow: &FlowFacts, client: &[u8], server: &[u8]) -> Option<Service> 
         (200 | 201, b"" | b"QUIT") if on_port(flow, 119) => Some(Service::Nntp),
         _ => None,
     }
+}
+
+/// DCE/RPC, connection-oriented: version 5.0 or 5.1, a type, any flags, the sender's byte order, character set and floats (two bytes that
+/// are zero), and lengths that hold together in that order (C706 §12.6).
+fn is_dce_rpc(b: &[u8]) -> bool {
+    match b {
+        [5, 0 | 1, 0..=20, _, order @ (0x00 | 0x01 | 0x10 | 0x11), 0..=3, 0, 0, f0, f1, a0, a1, ..] => {
+            let read = if order & 0x10 != 0 { u16::from_le_bytes } else { u16::from_be_bytes };
+            let (fragment, auth) = (read([*f0, *f1]), read([*a0, *a1]));
+            fragment >= 16 && auth < fragment
+        }
+        _ => false,
+    }
+}
+
+/// LDAP (RFC 4511): a sequence whose length, in any of BER's forms, holds a message id of one to four bytes and an operation.
+fn is_ldap(b: &[u8]) -> bool {
+    fn length(b: &[u8]) -> Option<(usize, &[u8])> {
+        let (first, rest) = b.split_first()?;
+        match first {
+            0..=0x7f => Some((usize::from(*first), rest)),
+            0x81..=0x84 => {
+                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x0f))?;
+                Some((bytes.iter().fold(0, |n, b| n << 8 | usize::from(*b)), rest))
+            }
+            _ => None,
+        }
+    }
+    let inner = b.strip_prefix(&[0x30]).and_then(length);
+    let Some((len, [2, n @ 1..=4, id @ ..])) = inner else { return false };
+    let Some((_, [operation, after @ ..])) = id.split_at_checked(usize::from(*n)) else { return false };
+    let Some((inner_len, _)) = length(after) else { return false };
+    // Bind, unbind, search, modify, add, delete, rename, compare, abandon, their answers, extended operations.
+    let known = matches!(operation, 0x42 | 0x4a | 0x50 | 0x60 | 0x61 | 0x63..=0x6f | 0x73 | 0x77 | 0x78);
+    let header = usize::from(*n).saturating_add(3);
+    known && (7..1 << 24).contains(&len) && inner_len.saturating_add(header) <= len
 }
 
 fn sane_record(l0: u8, l1: u8) -> bool {
