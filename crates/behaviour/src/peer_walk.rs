@@ -32,7 +32,7 @@ use record::{ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::table::HostTable;
+use crate::table::{HostKey, HostTable, SeededMap, hash_of};
 use crate::{Application, Detector, Fire, Scene, Wants};
 
 /// Remotes remembered of one host.
@@ -86,14 +86,108 @@ struct Peer {
     opaque: bool,
     answered: bool,
     len: u32,
-    head: Vec<u8>,
+    /// The first bytes, as a hash: all that is asked of them is how many differ.
+    head: u64,
     flow: FlowId,
     packet: PacketId,
 }
 
+/// A host's peers, with what is asked of them counted as they come and go: a flow costs the same however many there are.
+#[derive(Default)]
+struct Peers {
+    by_address: SeededMap<HostKey, Peer>,
+    by_time: BTreeSet<(Timestamp, IpAddr)>,
+    ports: BTreeMap<u16, u32>,
+    unnamed: usize,
+    unanswered: usize,
+    opaque: usize,
+    generated: usize,
+    /// First bytes of opaque peers by length; and lengths that recur with differing ones.
+    by_len: BTreeMap<u32, BTreeMap<u64, u32>>,
+    recurring: usize,
+}
+
+impl Peers {
+    fn len(&self) -> usize {
+        self.by_address.len()
+    }
+
+    fn add(&mut self, remote: IpAddr, peer: Peer) {
+        self.remove(remote);
+        self.by_time.insert((peer.ts, remote));
+        *self.ports.entry(peer.port).or_default() += 1;
+        self.unnamed += usize::from(!peer.named);
+        self.unanswered += usize::from(!peer.answered);
+        self.opaque += usize::from(peer.opaque);
+        self.generated += usize::from(peer.generated);
+        if peer.opaque {
+            let heads = self.by_len.entry(peer.len).or_default();
+            let before = heads.len();
+            *heads.entry(peer.head).or_default() += 1;
+            self.recurring += usize::from(before < RECURRING && heads.len() >= RECURRING);
+        }
+        self.by_address.insert(HostKey(remote), peer);
+    }
+
+    fn remove(&mut self, remote: IpAddr) {
+        let Some(peer) = self.by_address.remove(&HostKey(remote)) else { return };
+        self.by_time.remove(&(peer.ts, remote));
+        if let Some(n) = self.ports.get_mut(&peer.port) {
+            *n -= 1;
+            if *n == 0 {
+                self.ports.remove(&peer.port);
+            }
+        }
+        self.unnamed -= usize::from(!peer.named);
+        self.unanswered -= usize::from(!peer.answered);
+        self.opaque -= usize::from(peer.opaque);
+        self.generated -= usize::from(peer.generated);
+        if let Some(heads) = self.by_len.get_mut(&peer.len).filter(|_| peer.opaque) {
+            let before = heads.len();
+            if let Some(n) = heads.get_mut(&peer.head) {
+                *n -= 1;
+                if *n == 0 {
+                    heads.remove(&peer.head);
+                }
+            }
+            self.recurring -= usize::from(before >= RECURRING && heads.len() < RECURRING);
+            if heads.is_empty() {
+                self.by_len.remove(&peer.len);
+            }
+        }
+    }
+
+    /// A peer has answered after all.
+    fn answer(&mut self, remote: IpAddr) {
+        if let Some(peer) = self.by_address.get_mut(&HostKey(remote))
+            && !peer.answered
+        {
+            peer.answered = true;
+            self.unanswered -= 1;
+        }
+    }
+
+    /// Forgets those whose contact lies more than `window` before the newest, and the oldest of too many.
+    fn forget(&mut self, window: Duration) {
+        let Some(&(newest, _)) = self.by_time.last() else { return };
+        while let Some(&(ts, remote)) = self.by_time.first() {
+            if newest.since(ts) <= window && self.len() <= MAX_PEERS {
+                return;
+            }
+            self.remove(remote);
+        }
+    }
+
+    /// The length that recurs with the most differing first bytes.
+    fn recurring_length(&self) -> Option<u32> {
+        let most = self.by_len.iter().max_by_key(|(_, heads)| heads.len());
+        most.filter(|(_, heads)| heads.len() >= RECURRING).map(|(len, _)| *len)
+    }
+}
+
 #[derive(Default)]
 struct Host {
-    peers: BTreeMap<IpAddr, Peer>,
+    peers: Peers,
     told: Option<(Timestamp, usize, usize)>,
 }
 
@@ -125,7 +219,7 @@ impl Detector for Watcher {
         let state = self.hosts.of(host, scene.now);
         if c.service.is_recognised() {
             // A walk that turns out to be an application is none.
-            state.peers.remove(&remote);
+            state.peers.remove(remote);
             return;
         }
         let Some(first) = c.first_payload[0] else { return };
@@ -141,22 +235,21 @@ impl Detector for Watcher {
             opaque: first.is_opaque(),
             answered: c.packets[1] > 0,
             len: first.len,
-            head: first.head().to_vec(),
+            head: hash_of(first.head()),
             flow: c.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
         // The first contact counts; a later word on the same flow may tell that it was answered.
-        match state.peers.get_mut(&remote) {
-            Some(known) if c.ts.since(known.ts) <= self.settings.window => known.answered |= peer.answered,
-            _ => {
-                state.peers.insert(remote, peer);
+        let known = state.peers.by_address.get(&HostKey(remote)).map(|p| p.ts);
+        match known {
+            Some(ts) if c.ts.since(ts) <= self.settings.window => {
+                if peer.answered {
+                    state.peers.answer(remote);
+                }
             }
+            _ => state.peers.add(remote, peer),
         }
-        let newest = state.peers.values().map(|p| p.ts).max().unwrap_or(c.ts);
-        state.peers.retain(|_, p| newest.since(p.ts) <= self.settings.window);
-        if state.peers.len() > MAX_PEERS {
-            state.peers.pop_first();
-        }
+        state.peers.forget(self.settings.window);
         judge(&self.settings, host, state, scene);
     }
 
@@ -171,11 +264,10 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         scene.near(host, p as f64, settings.peers as f64, "opaque UDP peers");
         return;
     }
-    let share = |f: fn(&Peer) -> bool| state.peers.values().filter(|x| f(x)).count() as f64 / p as f64;
-    let ports: BTreeSet<u16> = state.peers.values().map(|x| x.port).collect();
-    let d = ports.len() as f64 / p as f64;
-    let (n, f, r) = (share(|x| !x.named), share(|x| !x.answered), share(|x| x.opaque));
-    let generated = share(|x| x.generated) >= settings.unnamed_share;
+    let share = |n: usize| n as f64 / p as f64;
+    let d = share(state.peers.ports.len());
+    let (n, f, r) = (share(state.peers.unnamed), share(state.peers.unanswered), share(state.peers.opaque));
+    let generated = share(state.peers.generated) >= settings.unnamed_share;
     // Of many peers some share a port by chance or habit.
     let variety = if p >= settings.many_peers { settings.ports_of_many } else { settings.ports_per_peer };
     let misses = [(d, variety, "ports per peer"), (r, settings.opaque_share, "opaque first datagrams")];
@@ -196,13 +288,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     if f >= settings.unanswered_share {
         grades.push(("unanswered", 1));
     }
-    let mut by_len: BTreeMap<u32, BTreeSet<&[u8]>> = BTreeMap::new();
-    for peer in state.peers.values().filter(|x| x.opaque) {
-        by_len.entry(peer.len).or_default().insert(&peer.head);
-    }
-    let recurring =
-        by_len.iter().max_by_key(|(_, heads)| heads.len()).filter(|(_, heads)| heads.len() >= RECURRING);
-    if recurring.is_some() {
+    if state.peers.recurring > 0 {
         grades.push(("equal_lengths", 1));
     }
     let recent = state.told.filter(|(t, ..)| scene.now.since(*t) <= settings.window);
@@ -210,8 +296,9 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         return;
     }
     state.told = Some((scene.now, p, grades.len()));
-    let mut order: Vec<(&IpAddr, &Peer)> = state.peers.iter().collect();
-    order.sort_by_key(|(_, x)| x.ts);
+    let of = |(_, ip): &(Timestamp, IpAddr)| Some((*ip, state.peers.by_address.get(&HostKey(*ip))?));
+    let order: Vec<(IpAddr, &Peer)> = state.peers.by_time.iter().filter_map(of).collect();
+    let recurring = state.peers.recurring_length();
     let hour = |a: Application| {
         scene.lore.last_used(host, a).is_some_and(|t| scene.now.since(t) <= Duration::from_hours(1))
     };
@@ -227,13 +314,13 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         source: "assumed",
         packets: order.iter().map(|(_, x)| x.packet).collect(),
         flows: order.iter().map(|(_, x)| x.flow).collect(),
-        remotes: order.iter().map(|(ip, _)| **ip).collect(),
+        remotes: order.iter().map(|(ip, _)| *ip).collect(),
         facts: vec![
             ("ports_per_peer", d.into()),
             ("unnamed_share", n.into()),
             ("unanswered_share", f.into()),
             ("opaque_share", r.into()),
-            ("recurring_length", recurring.map_or(0, |(len, _)| u64::from(*len)).into()),
+            ("recurring_length", recurring.map_or(0, u64::from).into()),
             ("application_within_hour", explained.into()),
         ],
     };

@@ -60,7 +60,11 @@ impl Sessions for Listener {
 /// flows have, and limits are kept. A fuzz function; the target is a shim.
 pub fn fuzz_follow(data: &[u8]) {
     const BYTES: &[u8] = &[0x5a; 256];
-    let limits = Limits { flow_bytes: 6 * FlowTable::<u64>::least_charge(), waiting_bytes: 2_000 };
+    let limits = Limits {
+        flow_bytes: 6 * FlowTable::<u64>::least_charge(),
+        waiting_bytes: 2_000,
+        ordering_bytes: 1 << 20,
+    };
     let (mut table, mut listener) = (FlowTable::<u64>::new(limits), Listener::default());
     let mut clock = Timestamp(0);
     for (number, step) in (1..).zip(data.chunks_exact(10)) {

@@ -9,6 +9,7 @@
 mod fuzz;
 mod history;
 mod key;
+mod order;
 mod state;
 mod stream;
 mod table;

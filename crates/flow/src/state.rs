@@ -9,6 +9,7 @@ use record::{
 
 use crate::history::{Done, state};
 use crate::key::Key;
+use crate::order::Waits;
 use crate::stream::{Numbers, Stream};
 use crate::timer::Wake;
 
@@ -47,6 +48,8 @@ impl Flags {
     pub const RIGHT: u16 = 1024;
     /// The originator's first payload may be a decoy; the next bit is the responder's.
     pub const DOUBTED: u16 = 4096;
+    /// Nothing of one side came while the other waited for it: it is not waited for again.
+    pub const ONE_SIDED: u16 = 1 << 14;
 
     pub const fn of(bits: u16) -> Self {
         Self(bits)
@@ -98,8 +101,6 @@ pub struct Hot {
     pub deadline: Timestamp,
     pub last_packet: PacketId,
     pub sides: [Volume; 2],
-    /// The prints of each side's last packet.
-    pub prints: [u32; 2],
     pub done: [Done; 2],
     pub flags: Flags,
     pub service: Service,
@@ -143,21 +144,17 @@ pub struct Cold<S> {
     pub payload_packets: [u64; 2],
     pub streams: Option<Box<[Stream; 2]>>,
     pub session: S,
-    /// Facts of the first payload of each side.
-    pub spoken: Option<Box<[Option<PayloadFacts>; 2]>>,
+    /// The first payload of each side.
+    pub spoken: Option<Box<Spoken>>,
     pub ts: Timestamp,
     /// When it next tells of itself.
     pub interim: Timestamp,
     pub id: FlowId,
-    /// Packets of the first payload of each side.
-    pub spoken_in: [PacketId; 2],
     /// Its entry in the wheel.
     pub wake: Wake,
     /// What the memory that hangs on it is charged with.
     pub charged: u32,
     pub isn: [u32; 2],
-    /// Sequence numbers of the first payload of each side.
-    pub spoken_seq: [u32; 2],
     pub turns: u32,
     /// Lengths of the first payloads; negative the responder's.
     pub first_lengths: [i32; 8],
@@ -165,12 +162,40 @@ pub struct Cold<S> {
     /// Time-to-live of each side's first packet.
     pub ttl: [u8; 2],
     pub syn_retransmits: u16,
-    pub vlan: Option<u16>,
+    /// The VLAN of each side's first packet, or [`NO_VLAN`].
+    pub vlan: [u16; 2],
     pub mac: [Option<Mac>; 2],
     pub history: History,
-    /// Whom a proxy was asked to talk with.
-    pub remote: Option<Box<Endpoint>>,
+    /// Segments of each side with wrong checksums, one behind another.
+    pub wrongs: [u8; 2],
+    /// What few flows have.
+    pub rare: Option<Box<Rare>>,
 }
+
+/// The first payload of each side.
+#[derive(Debug, Default)]
+pub struct Spoken {
+    /// What can be said of it.
+    pub facts: [Option<PayloadFacts>; 2],
+    /// The packet that brought it.
+    pub packets: [PacketId; 2],
+    /// Its sequence number.
+    pub seq: [u32; 2],
+}
+
+/// What few flows have.
+#[derive(Debug, Default)]
+pub struct Rare {
+    /// Whom a proxy was asked to talk with.
+    pub remote: Option<Endpoint>,
+    /// Packets that wait for those before them.
+    pub waits: Option<Waits>,
+    /// A SYN that may be a decoy: its number, until the other side answers it or not.
+    pub doubted_syn: Option<u32>,
+}
+
+/// No VLAN, where one is kept in 16 bits.
+pub const NO_VLAN: u16 = u16::MAX;
 
 /// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, two thirds full) and
 /// its entry in the wheel.
@@ -192,20 +217,19 @@ impl<S> Cold<S> {
             ts,
             interim: Timestamp::MAX,
             id,
-            spoken_in: [PacketId::default(); 2],
             wake: Wake::default(),
             charged: 0,
             isn: [0; 2],
-            spoken_seq: [0; 2],
             turns: 0,
             first_lengths: [0; 8],
             lengths: 0,
             ttl: [0; 2],
             syn_retransmits: 0,
-            vlan: None,
+            vlan: [NO_VLAN; 2],
             mac: [None; 2],
             history: History::default(),
-            remote: None,
+            wrongs: [0; 2],
+            rare: None,
         }
     }
 
@@ -219,11 +243,32 @@ impl<S> Cold<S> {
         }
     }
 
+    /// Whom a proxy was asked to talk with.
+    pub fn remote(&self) -> Option<Endpoint> {
+        self.rare.as_ref().and_then(|r| r.remote)
+    }
+
+    /// Packets that wait for those before them.
+    pub fn waits(&self) -> Option<&Waits> {
+        self.rare.as_ref().and_then(|r| r.waits.as_ref())
+    }
+
+    /// Takes those packets out.
+    pub fn take_waits(&mut self) -> Option<Waits> {
+        self.rare.as_mut().and_then(|r| r.waits.take())
+    }
+
+    /// What few flows have, made if this one had none.
+    pub fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
     /// Bytes that hang on the flow, besides its session's.
     pub const fn hanging(&self) -> usize {
         let streams = if self.streams.is_some() { size_of::<[Stream; 2]>() + 16 } else { 0 };
-        let spoken = if self.spoken.is_some() { size_of::<[Option<PayloadFacts>; 2]>() + 16 } else { 0 };
-        streams + spoken
+        let spoken = if self.spoken.is_some() { size_of::<Spoken>() + 16 } else { 0 };
+        let rare = if self.rare.is_some() { size_of::<Rare>() + 16 } else { 0 };
+        streams + spoken + rare
     }
 
     /// Bytes held out of order.
@@ -238,8 +283,8 @@ impl<S> Cold<S> {
         let order =
             if resp_first { [Direction::Resp, Direction::Orig] } else { [Direction::Orig, Direction::Resp] };
         for side in order {
-            if hot.flags.has(Flags::spoke(side)) {
-                packets.push(self.spoken_in[side.index()]);
+            if let Some(spoken) = self.spoken.as_ref().filter(|_| hot.flags.has(Flags::spoke(side))) {
+                packets.push(spoken.packets[side.index()]);
             }
         }
         if whole {
@@ -260,11 +305,11 @@ impl<S> Cold<S> {
             last: hot.last,
             at,
             flow: self.id,
-            tuple: match self.remote.as_deref() {
-                Some(remote) => Tuple { resp: *remote, ..hot.tuple() },
+            tuple: match self.remote() {
+                Some(remote) => Tuple { resp: remote, ..hot.tuple() },
                 None => hot.tuple(),
             },
-            via: self.remote.as_ref().map(|_| hot.tuple().resp),
+            via: self.remote().map(|_| hot.tuple().resp),
             service: hot.service,
             state: state(hot.key.transport(), hot.done, [o.packets, r.packets]),
             history: self.history,
@@ -274,13 +319,13 @@ impl<S> Cold<S> {
             missed_bytes: [self.numbers[0].missed, self.numbers[1].missed],
             start_seen: hot.flags.has(Flags::START_SEEN),
             syn_retransmits: self.syn_retransmits,
-            first_payload: self.spoken.as_deref().copied().unwrap_or_default(),
+            first_payload: self.spoken.as_ref().map(|s| s.facts).unwrap_or_default(),
             first_speaker: spoke.then_some(first),
             first_lengths: self.first_lengths,
             payload_packets: self.payload_packets,
             turns: self.turns,
             mac: self.mac,
-            vlan: self.vlan,
+            vlan: self.vlan.into_iter().find(|v| *v != NO_VLAN),
             tunnel_depth: self.id.layer,
             orig_ttl: self.ttl[0],
             key_packets: self.key_packets(hot, phase == ConnPhase::Closed),

@@ -67,6 +67,16 @@ impl Numbers {
         Fit::Retransmission
     }
 
+    /// The next sequence number, once known.
+    pub const fn next(&self) -> Option<u32> {
+        self.next
+    }
+
+    /// Whether a number lies within a window around what is expected.
+    pub fn is_near(&self, seq: u32) -> bool {
+        self.may_reset(seq)
+    }
+
     /// Whether a segment with this number is the next.
     pub fn is_next(&self, seq: u32) -> bool {
         self.next == Some(seq)
@@ -138,6 +148,11 @@ impl Stream {
     /// Bytes held out of order.
     pub fn held(&self) -> usize {
         self.waiting_bytes
+    }
+
+    /// Whether something waits for the receiver's word.
+    pub fn doubts(&self) -> bool {
+        !self.doubtful.is_empty()
     }
 
     /// Lets everything go that waits; returns how much it was.

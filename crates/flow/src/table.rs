@@ -13,7 +13,8 @@ use wire::{Checksum, Packet, TcpFlags};
 
 use crate::history::{Done, note};
 use crate::key::{Key, opener};
-use crate::state::{Cold, Flags, Hot, LAST_WORD, cost};
+use crate::order::{Copies, Lobby};
+use crate::state::{Cold, Flags, Hot, LAST_WORD, NO_VLAN, cost};
 use crate::tcp;
 use crate::timer::{Wake, Wheel};
 
@@ -24,8 +25,8 @@ const EVICTION_SAMPLE: usize = 24;
 /// A time-to-live that ends within a few hops: enough to pass a sensor at the edge, not enough to reach a host behind routers
 /// (*assumed*; route changes move it by one or two).
 const NEARLY_USED_UP: u8 = 4;
-/// A packet that a span port hears twice comes within this time: what a switch and a router between take (*assumed*).
-const SEEN_TWICE: Duration = Duration::from_millis(5);
+/// Segments with wrong checksums one behind another, after which a side's checksums are no longer usually right (*assumed*).
+const MANY_WRONG: u8 = 4;
 /// Packets whose flows are fetched from memory at once: as many misses as a core keeps under way, and some more.
 const GROUP: usize = 32;
 
@@ -36,12 +37,14 @@ pub struct Limits {
     pub flow_bytes: usize,
     /// Bytes that wait for reassembly, over all flows.
     pub waiting_bytes: usize,
+    /// Bytes of packets that wait for those before them, over all flows.
+    pub ordering_bytes: usize,
 }
 
 impl Limits {
-    /// Divides a budget in bytes: four fifths for flows, one for reassembly.
+    /// Divides a budget in bytes: four fifths for flows, of the last one three quarters for reassembly and one for order.
     pub const fn of_budget(bytes: usize) -> Self {
-        Self { flow_bytes: bytes / 5 * 4, waiting_bytes: bytes / 5 }
+        Self { flow_bytes: bytes / 5 * 4, waiting_bytes: bytes / 20 * 3, ordering_bytes: bytes / 20 }
     }
 }
 
@@ -89,7 +92,15 @@ pub trait Sessions {
 /// The flows of one shard.
 pub struct FlowTable<S> {
     index: HashTable<u32>,
-    seed: RandomState,
+    pub(crate) seed: RandomState,
+    pub(crate) lobby: Lobby,
+    copies: Copies,
+    /// Bytes of packets that wait for those before them.
+    pub(crate) ordering_bytes: usize,
+    /// The clock up to which everything was told.
+    pub(crate) told: Timestamp,
+    /// Flows that only their VLAN tells apart from others.
+    split: bool,
     /// The hot and the cold part of a flow stand at the same place.
     pub(crate) hot: Vec<Hot>,
     pub(crate) cold: Vec<Cold<S>>,
@@ -110,6 +121,11 @@ impl<S> FlowTable<S> {
         Self {
             index: HashTable::new(),
             seed: RandomState::default(),
+            lobby: Lobby::default(),
+            copies: Copies::new(),
+            ordering_bytes: 0,
+            told: Timestamp::MIN,
+            split: false,
             hot: Vec::new(),
             cold: Vec::new(),
             free: Vec::new(),
@@ -198,21 +214,83 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) {
         self.wheel.begin(arrival.clock);
-        let found = self.index.find(hash, |&slot| self.hot[slot as usize].key == key).copied();
+        let copy = self.copies.knows(arrival, &key, forward);
+        self.enter(arrival, copy, key, forward, hash, sessions);
+    }
+
+    /// The flow of a key, if it is open.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &Key) -> Option<u32> {
+        self.index.find(hash, |&slot| self.hot[slot as usize].key == *key).copied()
+    }
+
+    /// Takes a packet to its flow, or lets it wait.
+    pub(crate) fn enter<H: Sessions<Session = S>>(
+        &mut self,
+        arrival: &Arrival<'_>,
+        copy: bool,
+        mut key: Key,
+        forward: bool,
+        mut hash: u64,
+        sessions: &mut H,
+    ) {
+        let mut found = self.find(hash, &key);
+        if let (Some(slot), Some(vlan)) = (found, arrival.packet.vlan)
+            && self.is_of_another_network(slot, forward, vlan, arrival.packet)
+        {
+            key = key.within(vlan);
+            hash = key.hash(&self.seed);
+            found = self.find(hash, &key);
+            self.split = true;
+        }
         let slot = match found {
-            Some(slot) if !self.is_over(slot, forward, arrival) => slot,
             Some(slot) => {
-                let at = self.hot[slot as usize].deadline.min(arrival.clock);
-                self.close(slot, at, sessions);
-                self.open(key, hash, forward, arrival, sessions)
+                if self.cold[slot as usize].waits().is_some_and(|w| w.until <= arrival.clock) {
+                    self.release(slot, arrival.clock, sessions);
+                }
+                if self.is_over(slot, forward, arrival) {
+                    let at = self.hot[slot as usize].deadline.min(arrival.clock);
+                    self.close(slot, at, sessions);
+                    self.open(key, hash, forward, arrival, sessions)
+                } else {
+                    slot
+                }
             }
+            None if self.at_the_door(arrival, copy, (key, forward, hash), sessions) => return,
             None => self.open(key, hash, forward, arrival, sessions),
         };
-        self.follow(slot, forward, arrival, sessions);
+        let from = self.hot[slot as usize].direction(forward);
+        if self.must_wait(slot, from, arrival.packet) {
+            self.hold(slot, arrival, copy);
+        } else {
+            self.follow(slot, forward, arrival, copy, sessions);
+        }
+        if self.cold[slot as usize].waits().is_some() {
+            self.settle_waits(slot, arrival.clock, sessions);
+        }
+    }
+
+    /// Whether a packet has the ends of an open flow and is of another network all the same: its VLAN is not that of its side, and its numbers
+    /// are far from that side's. Where two VLANs carry the same addresses, both are used at once.
+    fn is_of_another_network(&self, slot: u32, forward: bool, vlan: u16, p: &Packet) -> bool {
+        let (hot, cold) = (&self.hot[slot as usize], &self.cold[slot as usize]);
+        if p.transport != Transport::Tcp {
+            return false;
+        }
+        let side = hot.direction(forward).index();
+        let (mine, other) = (cold.vlan[side], cold.vlan[1 - side]);
+        // A side that said nothing yet may answer in a VLAN of its own; only once both are known another is another.
+        let strange = match (mine, other) {
+            (NO_VLAN, NO_VLAN) => false,
+            (NO_VLAN, other) => other != vlan && self.split,
+            (mine, _) => mine != vlan,
+        };
+        strange && hot.sides[side].packets > 0 && !cold.numbers[side].is_near(p.tcp.seq)
     }
 
     /// Ends every flow whose time has come by `clock`, and lets long ones tell of themselves.
     pub fn advance<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
+        self.open_the_door(clock, sessions);
         let mut woken = std::mem::take(&mut self.woken);
         self.wheel.due(clock, &mut woken);
         for group in woken.chunks(GROUP) {
@@ -223,15 +301,20 @@ impl<S> FlowTable<S> {
         }
         woken.clear();
         self.woken = woken;
+        self.told = self.told.max(clock);
     }
 
     /// Looks at a flow whose time may have come.
     fn wake<H: Sessions<Session = S>>(&mut self, slot: u32, wake: Wake, clock: Timestamp, sessions: &mut H) {
-        let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
+        let (hot, cold) = (&self.hot[slot as usize], &self.cold[slot as usize]);
         // An entry that a later one has replaced, or of a flow that is gone.
         if !hot.flags.has(Flags::OPEN) || cold.wake != wake {
             return;
         }
+        if let Some(until) = cold.waits().map(|w| w.until).filter(|until| *until <= clock) {
+            self.release(slot, until.max(self.told), sessions);
+        }
+        let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
         while cold.interim < hot.deadline && cold.interim <= clock {
             let at = cold.interim;
             cold.interim = at.plus(INTERIM);
@@ -250,6 +333,7 @@ impl<S> FlowTable<S> {
 
     /// The input ended: ends every flow.
     pub fn finish<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
+        self.open_the_door(Timestamp::MAX, sessions);
         for slot in 0..self.hot.len() as u32 {
             let hot = &self.hot[slot as usize];
             if hot.flags.has(Flags::OPEN) {
@@ -264,20 +348,28 @@ impl<S> FlowTable<S> {
         if hot.deadline <= arrival.clock {
             return true;
         }
-        let flags = arrival.packet.tcp.flags;
-        if arrival.packet.transport != Transport::Tcp || !flags.has(TcpFlags::SYN) || flags.has(TcpFlags::ACK)
-        {
+        let p = arrival.packet;
+        let flags = p.tcp.flags;
+        if p.transport != Transport::Tcp || !flags.has(TcpFlags::SYN) {
             return false;
         }
-        let side = hot.direction(forward).index();
+        let from = hot.direction(forward);
+        let (side, cold) = (from.index(), &self.cold[slot as usize]);
+        if flags.has(TcpFlags::ACK) {
+            // The receiver's word on a SYN that was taken for a decoy.
+            return cold
+                .rare
+                .as_ref()
+                .and_then(|r| r.doubted_syn)
+                .is_some_and(|isn| isn.wrapping_add(1) == p.tcp.ack);
+        }
         // Retransmitted: the same initial number. A simultaneous open: this side said nothing yet.
         let silent = hot.sides[side].packets == 0;
-        let again =
-            hot.done[side].has(Done::SYN) && self.cold[slot as usize].isn[side] == arrival.packet.tcp.seq;
-        !silent && !again
+        let again = hot.done[side].has(Done::SYN) && cold.isn[side] == p.tcp.seq;
+        !silent && !again && doubt(hot, cold, from, p).is_none()
     }
 
-    fn open<H: Sessions<Session = S>>(
+    pub(crate) fn open<H: Sessions<Session = S>>(
         &mut self,
         key: Key,
         hash: u64,
@@ -309,7 +401,6 @@ impl<S> FlowTable<S> {
         };
         let mut cold = Cold::new(sessions.begin(), FlowId { packet: arrival.id, layer: p.layer }, arrival.ts);
         cold.interim = arrival.clock.plus(INTERIM);
-        cold.vlan = p.vlan;
         cold.charged = Self::least_charge() as u32;
         self.charged += Self::least_charge();
         let first_deadline = arrival.clock.plus(hot.patience()).min(cold.interim);
@@ -327,19 +418,18 @@ impl<S> FlowTable<S> {
         slot
     }
 
-    fn follow<H: Sessions<Session = S>>(
+    pub(crate) fn follow<H: Sessions<Session = S>>(
         &mut self,
         slot: u32,
         forward: bool,
         arrival: &Arrival<'_>,
+        again: bool,
         sessions: &mut H,
     ) {
         let hot = &mut self.hot[slot as usize];
         let p = arrival.packet;
         let from = hot.direction(forward);
         let side = from.index();
-        let again = is_duplicate(hot, side, arrival);
-        hot.prints[side] = p.print;
         hot.last = hot.last.max(arrival.ts);
         hot.last_packet = arrival.id;
         let volume = &mut hot.sides[side];
@@ -356,16 +446,34 @@ impl<S> FlowTable<S> {
         if first {
             let cold = &mut self.cold[slot as usize];
             cold.mac[side] = p.mac;
+            cold.vlan[side] = p.vlan.unwrap_or(NO_VLAN);
             cold.ttl[side] = p.ttl;
             hot.flags.set(Flags::right(from), p.checksum == Checksum::Right);
-        }
-        if p.checksum == Checksum::Wrong {
-            self.health.anomalies.add(Anomaly::BadTransportChecksum);
-            note(&mut self.cold[slot as usize].history, &mut hot.done[side], from, Done::BAD_CHECKSUM);
         }
         let doubt = doubt(hot, &self.cold[slot as usize], from, p);
         if let Some(doubt) = doubt {
             self.health.anomalies.add(doubt);
+            if p.tcp.flags.has(TcpFlags::SYN) {
+                self.cold[slot as usize].rare().doubted_syn = Some(p.tcp.seq);
+            }
+        }
+        match p.checksum {
+            Checksum::Wrong => {
+                self.health.anomalies.add(Anomaly::BadTransportChecksum);
+                let cold = &mut self.cold[slot as usize];
+                note(&mut cold.history, &mut hot.done[side], from, Done::BAD_CHECKSUM);
+                cold.wrongs[side] = cold.wrongs[side].saturating_add(1);
+                if cold.wrongs[side] >= MANY_WRONG {
+                    hot.flags.set(Flags::right(from), false);
+                }
+            }
+            Checksum::Right if !hot.flags.has(Flags::right(from)) => {
+                // One that happens to be right is none that usually is.
+                let cold = &mut self.cold[slot as usize];
+                cold.wrongs[side] = cold.wrongs[side].saturating_sub(1);
+                hot.flags.set(Flags::right(from), cold.wrongs[side] == 0);
+            }
+            Checksum::Right | Checksum::Unknown => {}
         }
         if p.payload_len > 0 {
             spoke(hot, &mut self.cold[slot as usize], from, arrival, doubt.is_some());
@@ -403,6 +511,7 @@ impl<S> FlowTable<S> {
     }
 
     fn close<H: Sessions<Session = S>>(&mut self, slot: u32, at: Timestamp, sessions: &mut H) {
+        self.release(slot, at, sessions);
         let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
         let hash = hot.key.hash(&self.seed);
         if let Ok(entry) = self.index.find_entry(hash, |&s| s == slot) {
@@ -467,24 +576,12 @@ impl<S> FlowTable<S> {
     }
 }
 
-/// Whether a packet is the last one of its side seen a second time. A retransmission has an identification of its own; over
-/// IPv6, which has none, it comes later.
-fn is_duplicate(hot: &Hot, side: usize, arrival: &Arrival<'_>) -> bool {
-    let p = arrival.packet;
-    let telling = p.print >> 16 != 0 || (p.src.is_ipv6() && p.payload_len > 0);
-    telling
-        && p.print as u16 != 0
-        && p.print == hot.prints[side]
-        && hot.sides[side].packets > 0
-        && arrival.ts.since(hot.last) <= SEEN_TWICE
-}
-
-/// Why a segment may not be taken by its receiver, if so. Where the receiver's own packets are not seen nobody can tell.
+/// Why a segment may not be taken by its receiver, if so. Where the receiver's own packets are not seen, it is not taken.
 fn doubt<S>(hot: &Hot, cold: &Cold<S>, from: Direction, p: &Packet) -> Option<Anomaly> {
-    if p.transport != Transport::Tcp || !hot.answered() {
+    if p.transport != Transport::Tcp || hot.sides[from.index()].packets == 0 {
         return None;
     }
-    // A card that fills in checksums later does so from a side's first packet on.
+    // A card that fills in checksums later does so for all of a side's packets.
     if p.checksum == Checksum::Wrong && hot.flags.has(Flags::right(from)) {
         return Some(Anomaly::DoubtfulChecksum);
     }
@@ -500,12 +597,14 @@ fn spoke<S>(hot: &mut Hot, cold: &mut Cold<S>, from: Direction, arrival: &Arriva
     let from_resp = from == Direction::Resp;
     let seq = arrival.packet.tcp.seq;
     // The same numbers again, this time without a doubt: the first was a decoy.
-    let instead = hot.flags.has(Flags::doubted(from)) && !doubtful && cold.spoken_seq[side] == seq;
+    let same = || cold.spoken.as_ref().is_some_and(|s| s.seq[side] == seq);
+    let instead = hot.flags.has(Flags::doubted(from)) && !doubtful && same();
     if !hot.flags.has(Flags::spoke(from)) || instead {
         hot.flags.set(Flags::doubted(from), doubtful);
-        cold.spoken_seq[side] = seq;
-        cold.spoken.get_or_insert_default()[side] = Some(PayloadFacts::of(arrival.payload, len));
-        cold.spoken_in[side] = arrival.id;
+        let spoken = cold.spoken.get_or_insert_default();
+        spoken.seq[side] = seq;
+        spoken.facts[side] = Some(PayloadFacts::of(arrival.payload, len));
+        spoken.packets[side] = arrival.id;
         hot.flags.set(Flags::spoke(from), true);
         if !anybody {
             hot.flags.set(Flags::RESP_FIRST, from_resp);
@@ -534,13 +633,13 @@ pub(crate) fn settle<H: Sessions>(
         hot.flags.set(Flags::WANTS_MORE, false);
     }
     if let Some(remote) = progress.remote
-        && cold.remote.as_deref() != Some(&remote)
+        && cold.remote() != Some(remote)
     {
-        cold.remote = Some(Box::new(remote));
+        cold.rare().remote = Some(remote);
     }
     if let Some(service) = progress.service {
         // What a proxy relays is a protocol of its own, with somebody else.
-        let anew = progress.remote.is_some() || (cold.remote.is_some() && hot.service != service);
+        let anew = progress.remote.is_some() || (hot.service != service && cold.remote().is_some());
         hot.service = service;
         if !hot.flags.has(Flags::CLASSIFIED) || anew {
             hot.flags.set(Flags::CLASSIFIED, true);

@@ -104,7 +104,7 @@ pub fn follow<H: Sessions>(
         note(&mut cold.history, &mut hot.done[side], from, what);
     }
     let progress = pieces.progress;
-    if flags.has(TcpFlags::FIN) {
+    if flags.has(TcpFlags::FIN) && !doubtful {
         note(&mut cold.history, &mut hot.done[side], from, Done::FIN);
     }
     if resets {

@@ -79,7 +79,7 @@ impl Wire {
     }
 
     fn roomy() -> Self {
-        Self::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 1 << 20 })
+        Self::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 1 << 20, ordering_bytes: 1 << 20 })
     }
 
     fn send(
@@ -196,12 +196,12 @@ fn retransmitted_syns_are_one_attempt_and_new_ones_are_not() {
 fn packet_time_ends_flows() {
     let mut w = Wire::roomy();
     w.tcp(true, SYN, 100, 0, b"");
-    w.now += 61;
+    w.now += 91;
     w.send(("10.0.0.9", 1), ("10.0.0.8", 2), Transport::Udp, TcpInfo::default(), b"x");
     assert_eq!(w.table.len(), 1);
     assert_eq!(
         w.listener.conns[0].at,
-        Timestamp::from_secs(1060),
+        Timestamp::from_secs(1090),
         "told at its own deadline, not at the next packet"
     );
     w.now += 59;
@@ -244,8 +244,11 @@ fn a_flow_from_the_middle_is_marked_and_turned_round() {
 
 #[test]
 fn a_full_table_forgets_the_unanswered_first() {
-    let mut w =
-        Wire::new(Limits { flow_bytes: 20 * FlowTable::<()>::least_charge(), waiting_bytes: 1 << 20 });
+    let mut w = Wire::new(Limits {
+        flow_bytes: 20 * FlowTable::<()>::least_charge(),
+        waiting_bytes: 1 << 20,
+        ordering_bytes: 1 << 20,
+    });
     w.tcp(true, SYN, 100, 0, b"");
     w.tcp(false, SYNACK, 500, 101, b"");
     w.tcp(true, ACK, 101, 501, b"hello");
@@ -262,11 +265,12 @@ fn a_full_table_forgets_the_unanswered_first() {
 
 #[test]
 fn reassembly_is_bounded_over_all_flows() {
-    let mut w = Wire::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 10_000 });
+    let mut w = Wire::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 10_000, ordering_bytes: 1 << 20 });
     for port in 1..100u16 {
         let from = ("10.9.9.9", port);
         let tcp = |seq, flags| TcpInfo { seq, flags, ..TcpInfo::default() };
         w.send(from, SERVER, Transport::Tcp, tcp(0, SYN), b"");
+        w.send(SERVER, from, Transport::Tcp, TcpInfo { ack: 1, ..tcp(0, SYNACK) }, b"");
         for i in 0..5 {
             w.send(from, SERVER, Transport::Tcp, tcp(1000 + i * 200, ACK), &[7; 100]);
         }

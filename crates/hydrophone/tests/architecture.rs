@@ -14,7 +14,7 @@ const STREET: &[(&str, &[&str])] = &[
     ("verdict", &["record", "behaviour"]),
     ("report", &["record", "behaviour", "verdict"]),
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
-    ("case", &["record", "behaviour", "verdict", "report"]),
+    ("case", &["record", "capture", "behaviour", "verdict", "report"]),
     ("console", &["record", "capture", "behaviour", "verdict", "report", "case", "pipeline"]),
     ("export", &["record", "behaviour", "verdict", "report"]),
     (

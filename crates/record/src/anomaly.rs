@@ -60,6 +60,8 @@ anomalies! {
     DoubtfulTtl = "doubtful_ttl",
     /// A reset whose sequence number lies outside of what the other side may accept: not followed.
     TcpResetOutside = "tcp_reset_outside_window",
+    /// Packets that waited for those before them went on as they came, because too much waited.
+    ReorderCut = "reorder_cut",
     /// The packet was seen before, header by header: a span port that hears it twice.
     DuplicatePacket = "duplicate_packet",
     /// The flow was picked up in its middle.
