@@ -88,7 +88,11 @@ fn main() -> anyhow::Result<()> {
     );
     println!("|---|---|---|---|---|");
     for flows in [10_000u32, 100_000, 1_000_000, 10_000_000].into_iter().filter(|n| *n <= most) {
-        let limits = Limits { flow_bytes: usize::MAX / 2, waiting_bytes: usize::MAX / 2 };
+        let limits = Limits {
+            flow_bytes: usize::MAX / 2,
+            waiting_bytes: usize::MAX / 2,
+            ordering_bytes: usize::MAX / 2,
+        };
         let mut table = FlowTable::new(limits);
         let before = resident()?;
         let mut bytes = Vec::new();

@@ -98,7 +98,7 @@ struct Remote {
     /// Its name; empty where nobody gave it one.
     name: String,
     /// Keeps time by its trade: an update service or the like.
-    passed_over: bool,
+    listed: bool,
     contacts: VecDeque<Contact>,
     seen: usize,
     told: Option<&'static str>,
@@ -254,13 +254,13 @@ impl Watcher {
             let name = name.unwrap_or_default();
             Remote {
                 name: name.to_owned(),
-                passed_over: domains::is_software_update(name)
+                listed: domains::is_software_update(name)
                     || domains::is_connectivity_check(name)
                     || domains::has_data_in_names(name),
                 ..Remote::default()
             }
         });
-        if remote.passed_over {
+        if remote.listed && scene.lore.vouches(host, end.ip, &remote.name, scene.now) {
             return;
         }
         remote.contacts.push_back(Contact {

@@ -177,7 +177,7 @@ impl Watcher {
         let commanded = || scene.chronicle.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
         if h.method == "POST"
             && (machine || commanded())
-            && !requests::is_housekeeping(h)
+            && !requests::is_housekeeping(h, scene)
             && h.request.len >= self.settings.upload
             && h.response.len * 4 < h.request.len
         {

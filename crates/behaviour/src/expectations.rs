@@ -24,6 +24,9 @@ pub struct Expectation {
     /// Remote ports; empty: every port.
     #[serde(default)]
     pub ports: Vec<u16>,
+    /// Paths of requests, whole or up to a `*` at the end; empty: every path, and what has none.
+    #[serde(default, alias = "path")]
+    pub paths: Vec<String>,
     /// Who opens the flow; nothing: either.
     #[serde(default)]
     pub direction: Option<Way>,
@@ -113,6 +116,21 @@ pub struct Called {
     pub names: Vec<String>,
 }
 
+/// Facts of evidence that name remotes, and those that hold a request's path. Each is compared with its own kind alone.
+const NAMES: &[&str] = &[
+    "name",
+    "names",
+    "host",
+    "target",
+    "domain",
+    "sites",
+    "server_name",
+    "query",
+    "remote",
+    "through_a_proxy",
+];
+const PATHS: &[&str] = &["path", "paths", "pages"];
+
 fn is_or_holds(entry: &str, ip: IpAddr) -> bool {
     entry.parse::<IpNet>().is_ok_and(|n| n.contains(&ip)) || entry.parse::<IpAddr>().is_ok_and(|a| a == ip)
 }
@@ -131,6 +149,100 @@ fn is_among(who: &[String], host: IpAddr, called: &Called) -> bool {
             || called.macs.iter().any(|m| *m == lower.replace('-', ":"))
             || called.names.contains(&lower)
     })
+}
+
+/// Networks that a range of addresses may need.
+const MAX_OF_RANGE: usize = 64;
+
+/// An address, a network, or a range of addresses (`first-last`, as networks); `None` where it is none of these and does not look like one.
+fn addresses(entry: &str) -> Option<Result<Vec<String>, String>> {
+    if entry.parse::<IpAddr>().is_ok() {
+        return Some(Ok(vec![entry.to_owned()]));
+    }
+    if let Ok(net) = entry.parse::<IpNet>() {
+        return Some(Ok(vec![net.trunc().to_string()]));
+    }
+    if let Some((first, last)) = entry.split_once('-')
+        && let (Ok(first), Ok(last)) = (first.trim().parse::<IpAddr>(), last.trim().parse::<IpAddr>())
+    {
+        let nets: Vec<String> = match (first, last) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                ipnet::Ipv4Subnets::new(a, b, 0).take(MAX_OF_RANGE + 1).map(|n| n.to_string()).collect()
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                ipnet::Ipv6Subnets::new(a, b, 0).take(MAX_OF_RANGE + 1).map(|n| n.to_string()).collect()
+            }
+            _ => Vec::new(),
+        };
+        return Some(match nets.len() {
+            1..=MAX_OF_RANGE => Ok(nets),
+            0 => Err("is no range: its last address lies before its first".to_owned()),
+            _ => Err(format!("needs more than {MAX_OF_RANGE} networks: write them as networks")),
+        });
+    }
+    // Digits and points, or a mask behind: an address was meant.
+    let head = entry.split('/').next().unwrap_or_default();
+    let like = head.contains('.') && head.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'*'));
+    if like || (entry.contains('/') && head.parse::<IpAddr>().is_ok()) {
+        let meant = match head.strip_suffix(".*").map(|h| (h, h.matches('.').count())) {
+            Some((net, 2)) => format!(": write {net}.0/24"),
+            Some((net, 1)) => format!(": write {net}.0.0/16"),
+            _ => String::new(),
+        };
+        return Some(Err(format!("is no address and no network, and can match nothing{meant}")));
+    }
+    None
+}
+
+/// A host: an address, network or range, an Ethernet address, or a name that a host gives itself.
+fn host_entry(entry: &str) -> Result<Vec<String>, String> {
+    let entry = entry.trim();
+    if let Some(known) = addresses(entry) {
+        return known;
+    }
+    let pairs: Vec<&str> = entry.split([':', '-']).collect();
+    let is_mac = pairs.len() == 6 && pairs.iter().all(|p| p.len() == 2 && u8::from_str_radix(p, 16).is_ok());
+    if is_mac {
+        return Ok(vec![entry.to_ascii_lowercase().replace('-', ":")]);
+    }
+    if entry.is_empty() || entry.contains(['/', '*', ' ', ':']) {
+        return Err(
+            "is no address, network, Ethernet address or name of a host, and can match nothing".to_owned()
+        );
+    }
+    Ok(vec![entry.to_ascii_lowercase()])
+}
+
+/// A remote: an address, network or range, or a name with everything below it, also written `*.name`, `.name` or `name.`.
+fn remote_entry(entry: &str) -> Result<Vec<String>, String> {
+    let entry = entry.trim();
+    if let Some(known) = addresses(entry) {
+        return known;
+    }
+    if let Some((_, rest)) = entry.split_once("://") {
+        let host = rest.split(['/', '?', ':']).next().unwrap_or_default();
+        return Err(format!(
+            "is a URL, and remotes are names and addresses: write {host:?}, and its path in `paths`"
+        ));
+    }
+    let bare = entry.strip_prefix("*.").or_else(|| entry.strip_prefix('.')).unwrap_or(entry);
+    let name = crate::host_name(bare);
+    let label =
+        |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if name.is_empty() || !name.split('.').all(label) {
+        return Err("is no address, network or name, and can match nothing".to_owned());
+    }
+    Ok(vec![name])
+}
+
+/// A path: it begins with a slash.
+fn path_entry(entry: &str) -> Result<Vec<String>, String> {
+    match entry.trim() {
+        path if path.starts_with('/') && !path.trim_end_matches('*').contains('*') => {
+            Ok(vec![path.to_owned()])
+        }
+        _ => Err("is no path: write /update, or /update/* for all below it".to_owned()),
+    }
 }
 
 /// The moment a day begins, from `YYYY-MM-DD`.
@@ -164,19 +276,32 @@ impl Expectation {
         self.who.is_empty() || is_among(&self.who, host, called)
     }
 
-    fn is_about(&self, e: &Evidence) -> bool {
-        let texts: Vec<&str> = e
-            .facts
-            .values()
-            .filter_map(|v| match v {
-                FactValue::Text(t) => Some(t.as_str()),
+    fn is_about(&self, e: &Evidence, vouched: impl Fn(&str) -> bool) -> bool {
+        let texts = |keys: &'static [&'static str]| {
+            let of_kind = e.facts.iter().filter(|(key, _)| keys.contains(&key.as_ref()));
+            of_kind.filter_map(|(_, value)| match value {
+                FactValue::Text(t) => Some(t.clone()),
+                FactValue::List(all) => Some(all.join(",")),
                 _ => None,
             })
-            .collect();
-        let named = |n: &String| texts.iter().any(|t| is_below(t, n));
+        };
+        // Several names in one fact must all be expected.
+        let named = |text: String| {
+            let mut names = text.split([',', ' ']).filter(|n| !n.is_empty()).peekable();
+            names.peek().is_some()
+                && names.all(|name| self.remotes.iter().any(|r| is_below(name, r)) && vouched(name))
+        };
+        let path = self.paths.is_empty()
+            || texts(PATHS).any(|path| {
+                let bare = path.split(['?', '#']).next().unwrap_or_default();
+                self.paths.iter().any(|p| match p.strip_suffix('*') {
+                    Some(begin) => bare.starts_with(begin),
+                    None => bare == p,
+                })
+            });
         // Every remote of the evidence must be expected, or its name.
         let remote = self.remotes.is_empty()
-            || self.remotes.iter().any(named)
+            || texts(NAMES).any(named)
             || (!e.remotes.is_empty()
                 && e.remotes.iter().all(|ip| self.remotes.iter().any(|r| is_or_holds(r, *ip))));
         let port = self.ports.is_empty()
@@ -185,7 +310,7 @@ impl Expectation {
         let inbound = e.facts.get("direction") == Some(&FactValue::Text("in".to_owned()));
         let way = self.direction.is_none_or(|w| (w == Way::In) == inbound);
         let behaviour = self.behaviours.is_empty() || self.behaviours.iter().any(|b| *b == e.behaviour);
-        behaviour && remote && port && way
+        behaviour && remote && port && path && way
     }
 }
 
@@ -224,7 +349,9 @@ impl Expectations {
     /// # Errors
     /// It is no such file, or an entry is wrong: names the entry and what to do.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let made: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut made: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        made.understand(text)?;
+        let made = made;
         let mut names: Vec<&str> = Vec::new();
         for e in &made.list {
             let wrong = |what: String| Err(format!("expectation {:?}: {what}", e.name));
@@ -261,6 +388,37 @@ impl Expectations {
         Ok(made)
     }
 
+    /// Puts every entry in the one form in which it is compared.
+    fn understand(&mut self, text: &str) -> Result<(), String> {
+        // Where an entry stands, for whoever has to mend it.
+        let line = |entry: &str| {
+            let at = text.lines().position(|l| l.contains(&format!("\"{entry}\"")));
+            at.map(|at| format!("line {}: ", at + 1)).unwrap_or_default()
+        };
+        let all = |entries: &mut Vec<String>, of: fn(&str) -> Result<Vec<String>, String>| {
+            let mut made = Vec::with_capacity(entries.len());
+            for entry in entries.iter() {
+                made.extend(of(entry).map_err(|what| format!("{}{entry:?} {what}", line(entry)))?);
+            }
+            *entries = made;
+            Ok::<(), String>(())
+        };
+        for e in &mut self.list {
+            let wrong = |what| format!("expectation {:?}: {what}", e.name);
+            all(&mut e.who, host_entry).map_err(wrong)?;
+            all(&mut e.remotes, remote_entry).map_err(wrong)?;
+            all(&mut e.paths, path_entry).map_err(wrong)?;
+        }
+        for d in &mut self.roles {
+            let wrong = |what| format!("role {:?}: {what}", d.name);
+            all(&mut d.who, host_entry).map_err(wrong)?;
+            for allowed in &mut d.only {
+                all(&mut allowed.remotes, remote_entry).map_err(wrong)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The declarations that speak of a host at a time.
     pub fn declared(
         &self,
@@ -287,9 +445,19 @@ impl Expectations {
         (!allowed).then_some(first)
     }
 
-    /// The name of the first expectation that evidence fulfils; an expectation is none after its end.
+    /// The first expectation that evidence fulfils; an expectation is none after its end.
     pub fn of(&self, e: &Evidence, called: &Called) -> Option<&Expectation> {
-        self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e))
+        self.of_vouched(e, called, |_| true)
+    }
+
+    /// The same, where names that the host itself says of its remotes count only if `vouched` says so too.
+    pub fn of_vouched(
+        &self,
+        e: &Evidence,
+        called: &Called,
+        vouched: impl Fn(&str) -> bool,
+    ) -> Option<&Expectation> {
+        self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e, &vouched))
     }
 
     /// Whether nothing is expected and nothing declared.
@@ -408,6 +576,68 @@ mod tests {
             file("out").unwrap().of(&e, &nobody).is_none() && file("in").unwrap().of(&e, &nobody).is_some()
         );
         assert!(file("sideways").is_err());
+    }
+
+    #[test]
+    fn entries_are_read_as_people_write_them() {
+        let nobody = Called::default();
+        let remote = |entry: &str| Expectations::parse(&FILE.replace("198.51.100.0/24", entry));
+        let named = evidence("horizontal_scan", "203.0.113.9", 22);
+        for entry in ["*.example.com", ".example.com", "example.com.", "EXAMPLE.com"] {
+            assert!(remote(entry).unwrap().of(&named, &nobody).is_some(), "{entry}");
+        }
+        assert!(remote("203.0.113.1-203.0.113.20").unwrap().of(&named, &nobody).is_some());
+        for (entry, meant) in [
+            ("http://beacon.example.com/", "\"beacon.example.com\""),
+            ("198.51.100.0/33", "no network"),
+            ("198.51.100.300", "no address"),
+            ("198.51.100.*", "198.51.100.0/24"),
+            ("example..com", "match nothing"),
+        ] {
+            let error = remote(entry).unwrap_err();
+            assert!(error.contains(meant) && error.contains(entry) && error.contains("line 6"), "{error}");
+        }
+        let who = |entry: &str| Expectations::parse(&FILE.replace("10.0.0.5", entry));
+        assert!(
+            who("10.0.0.1-10.0.0.9")
+                .unwrap()
+                .of(&evidence("horizontal_scan", "198.51.100.9", 22), &nobody)
+                .is_some()
+        );
+        for entry in ["10.0.0.*", "10.0.0.300", "10.0.0.0/40", "scan/ner"] {
+            assert!(who(entry).unwrap_err().contains("line 4"), "{entry}");
+        }
+    }
+
+    #[test]
+    fn each_field_is_compared_with_its_own_kind() {
+        let nobody = Called::default();
+        let mut e = evidence("horizontal_scan", "203.0.113.9", 22);
+        e.facts = BTreeMap::from([
+            ("port".into(), 22u64.into()),
+            ("user_agent".into(), "example.com".into()),
+            ("path".into(), "/gate.php?x".into()),
+        ]);
+        let by = |entry: &str| Expectations::parse(&FILE.replace("198.51.100.0/24", entry)).unwrap();
+        assert!(by("example.com").of(&e, &nobody).is_none(), "a program's name is no remote's");
+        let paths = |path: &str| {
+            Expectations::parse(
+                &FILE.replace("remotes = [\"198.51.100.0/24\"]", &format!("paths = [\"{path}\"]")),
+            )
+        };
+        assert!(paths("/gate.php").unwrap().of(&e, &nobody).is_some());
+        assert!(
+            paths("/ga*").unwrap().of(&e, &nobody).is_some()
+                && paths("/gate").unwrap().of(&e, &nobody).is_none()
+        );
+        assert!(paths("gate.php").is_err());
+        // What the host alone says of its remote.
+        e.facts.insert("host".into(), "a.example.com".into());
+        let all = by("example.com");
+        assert!(
+            all.of_vouched(&e, &nobody, |_| true).is_some()
+                && all.of_vouched(&e, &nobody, |_| false).is_none()
+        );
     }
 
     #[test]

@@ -298,7 +298,7 @@ impl Detector for Watcher {
         if agent.starts_with("Microsoft-CryptoAPI/") {
             self.hosts.of(host, scene.now).system = requests::system_of(agent);
         }
-        if requests::is_housekeeping(h) {
+        if requests::is_housekeeping(h, scene) {
             return;
         }
         let Some(name) = self.count(host, h, scene.now) else { return };
@@ -418,7 +418,36 @@ mod tests {
         let mut program = post(10.0, "example.com", "/v1");
         program.user_agent = Some("okhttp/3.10".into());
         assert!(run(vec![program]).is_empty());
-        assert!(run(vec![post(10.0, "update.googleapis.com", "/service/update2")]).is_empty());
+    }
+
+    #[test]
+    fn a_publishers_name_excuses_where_somebody_else_says_it() {
+        let name = "update.googleapis.com";
+        let told = |answers: &[(&str, &str)]| {
+            let mut b = bench();
+            for (t, (query, addr)) in (1..).zip(answers) {
+                b.feed(dns(f64::from(t), query, 1, 0, Some(addr)), f64::from(t));
+            }
+            b.feed(Record::Http(Box::new(post(10.0, name, "/service/update2"))), 10.5);
+            b.grades()
+        };
+        assert!(told(&[(name, REMOTE)]).is_empty(), "the only resolver that the host asks says so");
+        assert_eq!(told(&[]), ["gate"], "its own word alone");
+        assert_eq!(
+            told(&[("c2.evil.example", REMOTE), (name, "203.0.113.250")]),
+            ["gate"],
+            "DNS says otherwise"
+        );
+        // A resolver that the host alone uses, beside the network's.
+        let mut b = bench();
+        let mut forged = dns(1.0, name, 1, 0, Some(REMOTE));
+        if let Record::Dns(d) = &mut forged {
+            d.tuple.resp.ip = "198.51.100.53".parse().unwrap();
+        }
+        b.feed(dns(1.0, "example.com", 1, 0, Some("203.0.113.1")), 1.0);
+        b.feed(forged, 2.0);
+        b.feed(Record::Http(Box::new(post(10.0, name, "/service/update2"))), 10.5);
+        assert_eq!(b.grades(), ["gate"]);
     }
 
     #[test]

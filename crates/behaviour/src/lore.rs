@@ -1,13 +1,16 @@
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, Dns, Evidence, Record, Service, Timestamp, Transport};
+use record::{Conn, ConnPhase, Dhcp, Dns, Evidence, Record, Service, Timestamp, Transport};
 
 use crate::Home;
+use crate::domains;
 use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
 use crate::intel::Intel;
-use crate::table::{HostKey, HostTable, SeededMap};
+use crate::leases::{Lease, Leases};
+use crate::table::{HostKey, HostTable, SeededMap, SeededSet};
 
 /// How long a name stays known for an address (DETECTION §4.5: "never resolved by DNS in 24 h").
 const NAME_MEMORY: Duration = Duration::from_hours(24);
@@ -17,6 +20,10 @@ const MAX_MX: usize = 512;
 const MAX_NAMES: usize = 4;
 /// Hosts remembered that asked for one name.
 const MAX_ASKERS: usize = 8;
+/// Resolvers remembered.
+const MAX_RESOLVERS: usize = 256;
+/// Other local hosts that use a remote, where nobody was seen to say what it is called, before it is what it says (*assumed*).
+const OTHERS: usize = 2;
 /// Local hosts remembered of one remote: enough to tell a popular one.
 const MAX_USERS: usize = 64;
 
@@ -36,6 +43,10 @@ struct HostLore {
     mx: VecDeque<(Timestamp, String)>,
     applications: BTreeMap<Application, Timestamp>,
     called: Called,
+    /// Until when its name is the one that a DHCP server took.
+    lease_ends: Timestamp,
+    /// Resolvers that it asks, at most two.
+    asks: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -44,6 +55,8 @@ struct Named {
     name: String,
     /// Who asked for it.
     askers: Vec<IpAddr>,
+    /// Who answered; nobody where a proxy was asked for the name, which means the name and nothing else.
+    resolver: Option<IpAddr>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +77,12 @@ pub struct Lore {
     first_contact: bool,
     expectations: Expectations,
     intel: Intel,
+    leases: Leases,
+    leased: Option<Lease>,
+    /// Resolvers that DHCP servers hand out.
+    given: SeededSet<IpAddr>,
+    /// Local hosts that each resolver answers, at most two.
+    resolvers: SeededMap<IpAddr, Vec<IpAddr>>,
 }
 
 impl Lore {
@@ -78,6 +97,10 @@ impl Lore {
             first_contact: false,
             expectations: Expectations::default(),
             intel: Intel::default(),
+            leases: Leases::default(),
+            leased: None,
+            given: SeededSet::default(),
+            resolvers: SeededMap::default(),
         }
     }
 
@@ -101,7 +124,15 @@ impl Lore {
         if self.expectations.is_empty() {
             return None;
         }
-        self.expectations.of(evidence, self.called(evidence.host)).map(Expectation::told)
+        let called = self.called(evidence.host, evidence.ts);
+        // A name that the host alone says, and DNS says otherwise, fulfils nothing.
+        let vouched = |name: &str| {
+            evidence.remotes.iter().all(|remote| {
+                self.names_of(*remote, evidence.ts).is_empty()
+                    || self.vouches(evidence.host, *remote, name, evidence.ts)
+            })
+        };
+        self.expectations.of_vouched(evidence, &called, vouched).map(Expectation::told)
     }
 
     /// Whether anything is declared of any host.
@@ -109,9 +140,12 @@ impl Lore {
         !self.expectations.roles.is_empty()
     }
 
-    fn called(&self, host: IpAddr) -> &Called {
-        static NOBODY: Called = Called { macs: Vec::new(), names: Vec::new() };
-        self.hosts.get(host).map_or(&NOBODY, |h| &h.called)
+    fn called(&self, host: IpAddr, at: Timestamp) -> Cow<'_, Called> {
+        match self.hosts.get(host) {
+            None => Cow::Owned(Called::default()),
+            Some(h) if at < h.lease_ends => Cow::Borrowed(&h.called),
+            Some(h) => Cow::Owned(Called { names: Vec::new(), ..h.called.clone() }),
+        }
     }
 
     /// What is declared of a host at a time.
@@ -119,7 +153,7 @@ impl Lore {
         if !self.declares() {
             return Vec::new();
         }
-        self.expectations.declared(host, self.called(host), at).collect()
+        self.expectations.declared(host, &self.called(host, at), at).collect()
     }
 
     /// The name of the declaration that does not allow a flow of `host` with a remote, by the responder's port.
@@ -132,7 +166,8 @@ impl Lore {
         at: Timestamp,
     ) -> Option<String> {
         let names = self.names_of(remote, at);
-        let by = self.expectations.forbids(host, self.called(host), way, (remote, &names), port, at)?;
+        let called = self.called(host, at);
+        let by = self.expectations.forbids(host, &called, way, (remote, &names), port, at)?;
         Some(by.name.clone())
     }
 
@@ -144,31 +179,94 @@ impl Lore {
     /// Learns from a record.
     pub fn learn(&mut self, record: &Record, now: Timestamp) {
         self.first_contact = false;
+        self.leased = None;
         match record {
             Record::Dns(dns) => self.learn_dns(dns, now),
             Record::Conn(conn) => self.learn_conn(conn, now),
             // Whom a proxy is asked for by name stands under an address that means that name alone.
             Record::Relay(r) => {
                 if let Some(name) = &r.name {
-                    self.learn_name(r.destination.ip, name, r.tuple.orig.ip, r.ts, now);
+                    self.learn_name(r.destination.ip, name, (r.tuple.orig.ip, None), r.ts, now);
                 }
             }
-            Record::Dhcp(d) if !self.expectations.is_empty() => {
-                if let (Some(ip), Some(name)) = (d.ip, &d.host_name) {
-                    let called = &mut self.hosts.of(ip, now).called;
-                    called.name(name);
-                    called.mac(d.mac);
-                }
-            }
+            Record::Dhcp(d) => self.learn_dhcp(d, now),
             _ => {}
         }
+    }
+
+    fn learn_dhcp(&mut self, d: &Dhcp, now: Timestamp) {
+        if d.server.is_some() {
+            for resolver in &d.resolvers {
+                if self.given.len() < MAX_RESOLVERS {
+                    self.given.insert(*resolver);
+                }
+            }
+        }
+        self.leased = self.leases.learn(d);
+        if let Some(lease) = &self.leased {
+            let host = self.hosts.of(lease.ip, now);
+            host.called.mac(lease.mac);
+            // Who held the address before is no longer called by it.
+            host.called.names.clear();
+            host.lease_ends = lease.until;
+            if let Some(name) = &lease.name {
+                host.called.name(name);
+            }
+        }
+    }
+
+    /// The lease that the record learned last acknowledges.
+    pub const fn leased(&self) -> Option<&Lease> {
+        self.leased.as_ref()
+    }
+
+    /// Who answers a host's questions.
+    fn learn_resolver(&mut self, host: IpAddr, resolver: IpAddr, now: Timestamp) {
+        if !self.home.contains(host) {
+            return;
+        }
+        let asks = &mut self.hosts.of(host, now).asks;
+        // Two are enough to say that there is not only one.
+        if asks.len() < 2 && !asks.contains(&resolver) {
+            asks.push(resolver);
+        }
+        if self.resolvers.len() < MAX_RESOLVERS || self.resolvers.contains_key(&resolver) {
+            let users = self.resolvers.entry(resolver).or_default();
+            if users.len() < 2 && !users.contains(&host) {
+                users.push(host);
+            }
+        }
+    }
+
+    /// Whether a resolver is the network's, for a host: handed out by DHCP, used by others too, or the only one that the host asks.
+    fn is_networks(&self, resolver: IpAddr, host: IpAddr) -> bool {
+        self.given.contains(&resolver)
+            || self.resolvers.get(&resolver).is_some_and(|users| users.len() > 1)
+            || self.hosts.get(host).is_some_and(|h| h.asks == [resolver])
+    }
+
+    /// Whether anybody but the host itself says that `remote` is called `name`: an answer of the network's resolver, or where none was seen
+    /// for that address, other hosts that use it. A host that says so alone may say what it likes.
+    pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
+        let Some(known) = self.remotes.get(remote) else { return false };
+        let owner = domains::registrable(name);
+        let same = |n: &Named| n.name == name || (owner.is_some() && domains::registrable(&n.name) == owner);
+        let mut answers = known.names.iter().filter(|n| now.since(n.ts) <= NAME_MEMORY).peekable();
+        if answers.peek().is_none() {
+            return known.users.iter().filter(|user| **user != host).count() >= OTHERS;
+        }
+        answers.any(|n| same(n) && n.resolver.is_none_or(|r| self.is_networks(r, host)))
     }
 
     fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
         let spoke = [true, dns.rcode.is_some()];
         self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, spoke, now);
+        if dns.rcode.is_some() {
+            self.learn_resolver(dns.tuple.orig.ip, dns.tuple.resp.ip, now);
+        }
         for ip in dns.answers.iter().filter_map(|answer| answer.addr) {
-            self.learn_name(ip, &dns.query, dns.tuple.orig.ip, dns.ts, now);
+            let resolver = Some(dns.tuple.resp.ip);
+            self.learn_name(ip, &dns.query, (dns.tuple.orig.ip, resolver), dns.ts, now);
         }
         if dns.qtype == Dns::MX && self.home.contains(dns.tuple.orig.ip) {
             let mx = &mut self.hosts.of(dns.tuple.orig.ip, now).mx;
@@ -180,11 +278,26 @@ impl Lore {
     }
 
     /// An address has a name, as somebody was told or said.
-    fn learn_name(&mut self, ip: IpAddr, name: &str, asker: IpAddr, ts: Timestamp, now: Timestamp) {
+    fn learn_name(
+        &mut self,
+        ip: IpAddr,
+        name: &str,
+        (asker, resolver): (IpAddr, Option<IpAddr>),
+        ts: Timestamp,
+        now: Timestamp,
+    ) {
         let names = &mut self.remotes.of(ip, now).names;
         let known = names.iter().position(|n| n.name == name).and_then(|at| names.remove(at));
-        let mut named = known.unwrap_or_else(|| Named { ts, name: name.to_owned(), askers: Vec::new() });
+        let mut named =
+            known.unwrap_or_else(|| Named { ts, name: name.to_owned(), askers: Vec::new(), resolver });
         named.ts = ts;
+        // Of several that say so, one of the network is worth most.
+        if let (Some(before), Some(now)) = (named.resolver, resolver)
+            && before != now
+            && !self.given.contains(&before)
+        {
+            named.resolver = resolver;
+        }
         if named.askers.len() < MAX_ASKERS && !named.askers.contains(&asker) {
             named.askers.push(asker);
         }

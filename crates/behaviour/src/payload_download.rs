@@ -222,7 +222,8 @@ impl Watcher {
     fn tls(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let remote = c.tuple.resp.ip;
         let name = scene.lore.name_of(remote, scene.now);
-        if name.is_some_and(|n| domains::is_software_update(n) || domains::is_connectivity_check(n)) {
+        let listed = |n: &&str| domains::is_software_update(n) || domains::is_connectivity_check(n);
+        if name.filter(listed).is_some_and(|n| scene.lore.vouches(host, remote, n, scene.now)) {
             return;
         }
         let domain = name.and_then(domains::registrable);
@@ -364,7 +365,7 @@ impl Detector for Watcher {
             _ => return,
         };
         let Some(host) = scene.outbound() else { return };
-        if requests::is_housekeeping(h) {
+        if requests::is_housekeeping(h, scene) {
             return;
         }
         if let Some(what) = kind(h, self.settings.opaque) {
@@ -422,7 +423,16 @@ mod tests {
         let mut tool = get(1.0, "198.51.100.7", "/sshd", program());
         tool.user_agent = Some("Wget/1.18".into());
         assert_eq!(run(vec![tool]), ["executable", "unbidden", "from_address", "unnamed_file"]);
-        assert!(run(vec![get(1.0, "au.download.windowsupdate.com", "/a.exe", program())]).is_empty());
+        let publisher = "au.download.windowsupdate.com";
+        let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+        b.feed(dns(0.5, publisher, 1, 0, Some(REMOTE)), 0.5);
+        b.feed(Record::Http(Box::new(get(1.0, publisher, "/a.exe", program()))), 1.5);
+        assert!(b.grades().is_empty());
+        assert_eq!(
+            run(vec![get(1.0, publisher, "/a.exe", program())]),
+            ["executable", "unbidden"],
+            "its own word"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use record::{Http, Magic, RequestHeaders};
 
-use crate::domains;
+use crate::{Scene, domains};
 
 /// Who made a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -140,14 +140,23 @@ pub fn bare_path(path: &str) -> &str {
     path.split(['?', ';', '#']).next().unwrap_or(path)
 }
 
-/// Whether what a request is for belongs to an operating system's or large publisher's own business.
-pub fn is_housekeeping(request: &Http) -> bool {
+/// Whether what a request is for belongs to an operating system's or large publisher's own business. What the host says of the server counts
+/// only where somebody else says so too, and a certificate check by what it carries.
+pub fn is_housekeeping(request: &Http, scene: &Scene<'_>) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
-    let of = |declared: Option<&str>| declared.is_some_and(|d| d.contains("ocsp") || d.contains("pkix"));
-    domains::is_software_update(host)
-        || domains::is_connectivity_check(host)
-        || of(request.request.declared.as_deref())
-        || of(request.response.declared.as_deref())
+    let listed = domains::is_software_update(host) || domains::is_connectivity_check(host);
+    let (from, remote) = (request.tuple.orig.ip, request.tuple.resp.ip);
+    (listed && scene.lore.vouches(from, remote, host, scene.now)) || is_certificate_check(request)
+}
+
+/// Whether a request or its answer is declared to be about certificates (RFC 6960, 5280), and its body is as short as these are and begins
+/// as DER does.
+fn is_certificate_check(request: &Http) -> bool {
+    const LONGEST: u64 = 64 << 10;
+    [&request.request, &request.response].into_iter().any(|body| {
+        let declared = body.declared.as_deref().is_some_and(|d| d.contains("ocsp") || d.contains("pkix"));
+        declared && body.len <= LONGEST && body.facts.is_some_and(|f| f.head().starts_with(&[0x30]))
+    })
 }
 
 /// Whether a body is declared to be a call of a programming interface, by its type.

@@ -9,7 +9,7 @@ use record::{
 };
 
 use crate::table::{SeededMap, SeededSet};
-use crate::{Home, Lore};
+use crate::{Home, Lore, domains};
 
 /// Packets and flows named in a piece of evidence.
 const MAX_PROOF: usize = 32;
@@ -268,6 +268,7 @@ impl Scene<'_> {
             facts: fire.facts.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect(),
             expected: None,
         };
+        self.tell_claims(&mut evidence);
         evidence.expected = self.lore.expected(&evidence);
         if evidence.expected.is_some() {
             // What is expected leads to nothing.
@@ -277,6 +278,22 @@ impl Scene<'_> {
         self.chronicle.note(self.stage, self.behaviour, &evidence);
         self.name_stand_ins(&mut evidence);
         self.evidence.push(evidence);
+    }
+
+    /// Where the name that would have excused a remote is only the host's own word, that is told, with what DNS says.
+    fn tell_claims(&self, evidence: &mut Evidence) {
+        let named = ["host", "name"].iter().find_map(|key| match evidence.facts.get(*key) {
+            Some(FactValue::Text(name)) => Some(name.clone()),
+            _ => None,
+        });
+        let listed = |n: &String| domains::is_software_update(n) || domains::is_connectivity_check(n);
+        let (Some(name), Some(remote)) = (named.filter(listed), evidence.remotes.first()) else { return };
+        if self.lore.vouches(evidence.host, *remote, &name, self.now) {
+            return;
+        }
+        let dns = self.lore.names_of(*remote, self.now).last().copied().unwrap_or_default().to_owned();
+        evidence.facts.insert(Cow::Borrowed("claims"), name.into());
+        evidence.facts.insert(Cow::Borrowed("dns_says"), dns.into());
     }
 
     /// Remotes that a proxy looked up are told by name: their addresses only stand for it.
@@ -289,9 +306,12 @@ impl Scene<'_> {
         let stand_ins: Vec<IpAddr> = stand_ins;
         for ip in stand_ins {
             let name = self.lore.name_of(ip, self.now).unwrap_or("a name behind a proxy").to_owned();
+            let shown = ip.to_string();
             for value in evidence.facts.values_mut() {
-                if let FactValue::Text(text) = value {
-                    *text = text.replace(&ip.to_string(), &name);
+                match value {
+                    FactValue::Text(text) => *text = text.replace(&shown, &name),
+                    FactValue::List(all) => all.iter_mut().for_each(|t| *t = t.replace(&shown, &name)),
+                    _ => {}
                 }
             }
             if evidence.key.contains(&ip.to_string()) {

@@ -23,7 +23,11 @@ fn captures() -> Option<(PathBuf, Vec<Labelled>)> {
         note!("skipped: no corpus of real captures");
         return None;
     };
-    let all = manifest(&dir).expect("a manifest").into_iter().filter(|l| l.kind != "zeek-log").collect();
+    let all = manifest(&dir)
+        .expect("a manifest")
+        .into_iter()
+        .filter(|l| !matches!(l.kind.as_str(), "zeek-log" | "eve"))
+        .collect();
     Some((dir, all))
 }
 
@@ -295,7 +299,16 @@ fn flows(path: &Path) -> ([Volume; 2], record::Accounts) {
 }
 
 /// Where tshark finds TCP or UDP in frames that we do not follow, and why.
-const FRAMES_DIFFER: &[(&str, &str)] = &[];
+///
+/// *inside*: tshark counts the tunnel's own UDP; what is inside cannot be read (ESP, cut), and is named. *damaged*: the TCP header contradicts
+/// itself. *depth*: more headers inside one another than are followed.
+const FRAMES_DIFFER: &[(&str, &str)] = &[
+    ("clean/nDPI__ipv6_in_gtp.pcap", "inside"),
+    ("clean/ajbanjara__uploads____moin_import____attachments__SampleCaptures__ejemplo.pcap", "damaged"),
+    ("parse/nDPI__reasm_crash_anon.pcapng", "damaged"),
+    ("parse/zeek__pbb-recursive-frames.pcapng", "depth"),
+    ("parse/zeek__tunnels__geneve-truncated.pcapng", "inside"),
+];
 
 #[test]
 fn flows_and_volumes_are_those_of_tshark() {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use record::{Anomaly, Dhcp, Mac, Record};
+use record::{Anomaly, Dhcp, Direction, Mac, Record};
 
 use crate::cursor::Cursor;
 use crate::outbox::{Scene, text};
@@ -11,26 +11,33 @@ const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 /// A host name is at most 255 bytes (RFC 2132 §3.14).
 const MAX_NAME: usize = 255;
 
+/// Resolvers kept of an answer.
+const MAX_RESOLVERS: usize = 8;
+/// The operation of a server's messages.
+const BOOTREPLY: u8 = 2;
+
 /// Whether a datagram is a DHCP or BOOTP message over Ethernet.
 pub fn is_dhcp(b: &[u8]) -> bool {
     matches!(b, [1 | 2, 1, 6, ..]) && b.get(236..240) == Some(&COOKIE)
 }
 
 /// Reads a message into a record; acknowledgements and requests name hosts, the others do not.
-pub fn datagram(bytes: &[u8], scene: &mut Scene<'_>) {
-    if parse(bytes, scene).is_none() {
+pub fn datagram(from: Direction, bytes: &[u8], scene: &mut Scene<'_>) {
+    if parse(from, bytes, scene).is_none() {
         scene.out.strange(Anomaly::DhcpMalformed);
     }
 }
 
-fn parse(bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
+fn parse(from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
     let mut c = Cursor::new(bytes);
-    c.take(12)?;
+    let reply = c.u8()? == BOOTREPLY;
+    c.take(11)?;
     let (current, offered) = (c.array::<4>()?, c.array::<4>()?);
     c.take(8)?;
     let mac = Mac(c.array::<6>()?);
     c.seek(240)?;
     let (mut kind, mut host_name, mut requested) = (0, None, None);
+    let (mut resolvers, mut lease) = (Vec::new(), None);
     loop {
         match c.u8()? {
             0 => {}
@@ -40,6 +47,11 @@ fn parse(bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
                 match (code, value) {
                     (53, [k]) => kind = *k,
                     (12, name) => host_name = Some(text(name, MAX_NAME).trim_end_matches('\0').to_owned()),
+                    (6, servers) => {
+                        let all = servers.as_chunks::<4>().0.iter().take(MAX_RESOLVERS);
+                        resolvers = all.map(|a| IpAddr::V4(Ipv4Addr::from(*a))).collect();
+                    }
+                    (51, [a, b, c, d]) => lease = Some(u32::from_be_bytes([*a, *b, *c, *d])),
                     (50, [a, b, c, d]) => requested = Some([*a, *b, *c, *d]),
                     _ => {}
                 }
@@ -63,6 +75,12 @@ fn parse(bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
         ip: ip.map(|a| IpAddr::V4(Ipv4Addr::from(a))),
         host_name,
         kind,
+        server: reply.then_some(match from {
+            Direction::Orig => scene.flow.tuple.orig.ip,
+            Direction::Resp => scene.flow.tuple.resp.ip,
+        }),
+        resolvers,
+        lease,
         packets: vec![scene.packet],
     })));
     Some(())

@@ -317,7 +317,7 @@ impl Session {
             State::Irc(s) => s.data(from, bytes, scene),
             State::Ssh(s) => s.data(from, bytes, scene),
             State::Dhcp => {
-                crate::dhcp::datagram(bytes, scene);
+                crate::dhcp::datagram(from, bytes, scene);
                 true
             }
             State::Fresh | State::Probing(_) | State::Unknown | State::Done => return None,

@@ -669,8 +669,14 @@ pub struct Dhcp {
     pub ip: Option<IpAddr>,
     /// The name the client gave itself.
     pub host_name: Option<String>,
-    /// DHCP message type.
+    /// DHCP message type: 3 REQUEST, 5 ACK, 8 INFORM.
     pub kind: u8,
+    /// Who sent a server's message; `None` for a client's.
+    pub server: Option<IpAddr>,
+    /// Resolvers that a server hands out, at most eight.
+    pub resolvers: Vec<IpAddr>,
+    /// How long the address is the client's, in seconds.
+    pub lease: Option<u32>,
     /// The message's packet.
     pub packets: Vec<PacketId>,
 }

@@ -54,7 +54,7 @@ impl Facts<'_> {
     }
 
     fn remote(&self) -> String {
-        self.0.remotes.first().map(ToString::to_string).unwrap_or_default()
+        self.0.remotes.first().map_or_else(|| self.text("through_a_proxy"), ToString::to_string)
     }
 }
 
@@ -64,6 +64,19 @@ fn percent(share: f64) -> String {
 
 /// What the evidence says, in one sentence without a full stop.
 pub fn describe(e: &Evidence) -> String {
+    let said = sentence(e);
+    let f = Facts(e);
+    // A publisher's name that only the host says excuses nothing, and that is told.
+    match (f.text("claims"), f.text("dns_says")) {
+        (claims, _) if claims.is_empty() => said,
+        (claims, dns) if dns.is_empty() => {
+            format!("{said}; nobody but the host itself says that this is {}", defang(&claims))
+        }
+        (claims, dns) => format!("{said}; it says {}, and DNS says {}", defang(&claims), defang(&dns)),
+    }
+}
+
+fn sentence(e: &Evidence) -> String {
     let f = Facts(e);
     let n = |v: f64| human_count(v as u64);
     match e.behaviour.as_ref() {
@@ -314,6 +327,18 @@ fn describe_other(e: &Evidence, f: &Facts<'_>) -> Option<String> {
                 },
                 defang(&f.text("host"))
             )
+        }
+        "known_indicator" => {
+            let date = text("list_date");
+            let of = if date.is_empty() { "without a date".to_owned() } else { format!("of {date}") };
+            let what = match e.key.as_ref() {
+                "address" => "spoke with",
+                "url" => "asked for",
+                "name" => "named or asked for",
+                "ja4" => "showed the fingerprint",
+                _ => "was shown the certificate",
+            };
+            format!("{what} {}, listed in {} {of}", defang(&f.text("indicator")), text("list"))
         }
         "horizontal_scan" => format!(
             "knocked at port {} of {} hosts in vain, {} answered",

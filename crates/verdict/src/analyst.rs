@@ -322,6 +322,9 @@ impl Desk {
         self.lore.learn(record, at);
         self.roles.learn(record, self.lore.home(), at);
         self.book.learn(record, self.lore.home());
+        if let Some(lease) = self.lore.leased() {
+            self.book.lease(lease, self.lore.home());
+        }
         self.flows.learn(record);
         if let Record::Conn(c) = record
             && c.phase == ConnPhase::Closed

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use behaviour::{Home, HostTable};
+use behaviour::{Home, HostTable, Lease};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
 
 use crate::story::Names;
@@ -59,18 +59,16 @@ impl HostBook {
                     page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
                 }
             }
-            Record::Dhcp(d) => {
-                if let (Some(ip), Some(name)) = (d.ip, &d.host_name)
-                    && home.contains(ip)
-                {
-                    let page = self.hosts.of(ip, d.at);
-                    if page.names.len() >= MAX_NAMES && !page.names.contains_key(name) {
-                        return;
-                    }
-                    page.names.entry(name.clone()).or_insert((d.ts, d.ts)).1 = d.ts;
-                }
-            }
             _ => {}
+        }
+    }
+
+    /// A DHCP server gave a host its address, under the name that it has for itself.
+    pub fn lease(&mut self, lease: &Lease, home: &Home) {
+        let Some(name) = lease.name.as_ref().filter(|_| home.contains(lease.ip)) else { return };
+        let page = self.hosts.of(lease.ip, lease.from);
+        if page.names.len() < MAX_NAMES || page.names.contains_key(name) {
+            page.names.entry(name.clone()).or_insert((lease.from, lease.from)).1 = lease.from;
         }
     }
 

@@ -54,6 +54,8 @@ fn snap(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
             0x010b | 0x010c => "stp",
             _ => "cisco",
         }),
+        // Cisco's access points among themselves.
+        [0, 0x40, 0x96] => sink.not_ip("wlccp"),
         [8, 0, 7] => sink.not_ip("appletalk"),
         _ => sink.unread(Unread::Llc(0xaa)),
     }

@@ -87,6 +87,8 @@ pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink
             Some(4 | 6) if ip::is_plausible(inner.bytes) => ip::any(inner, inside, sink),
             _ => ip::any(inner.skip(4), inside, sink),
         },
+        // Aruba: 802.11 as the access point heard it.
+        0x8200..=0x82ff => wifi::frame(inner, inside, sink),
         0 if inner.wire == 0 => {
             transport::other(body, info, context, sink);
             sink.not_ip("gre_keepalive");
