@@ -100,7 +100,7 @@ impl Detector for Watcher {
 
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
-        if !c.answered() || c.state.is_failure() || c.tuple.resp.port == 53 {
+        if !c.answered() || c.failed() == Some(true) || c.tuple.resp.port == 53 {
             return;
         }
         let run = |(start, _): &(Timestamp, Timestamp)| {

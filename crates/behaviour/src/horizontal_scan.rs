@@ -9,7 +9,7 @@
 //! A threshold random walk per host and destination port over first contacts by TCP: an answered one speaks for an honest host (it succeeds
 //! with probability 0.8, a scanner's with 0.2), an unanswered or refused one against it; so does one that is answered, ends without a word from either side, and whose remote was never resolved by DNS. *scan* when the walk ends at
 //! a false-positive probability of 0.01 and at least 10 first contacts failed; *wide* at 50 failed, *very_wide* at 150. A connection that
-//! the client went on with although no answer was captured is not counted: the capture sees one side. A walk begins with a failure, and is forgotten after 30 min.
+//! somebody went on with although its answer was not captured is not counted: the capture cannot tell. A walk begins with a failure, and is forgotten after 30 min.
 //!
 //! ## What else looks like this
 //! Monitors and scanners by trade (declare them), file sharing (other ports for each peer; a verified application
@@ -85,19 +85,6 @@ struct Host {
 pub struct Watcher {
     settings: Settings,
     hosts: HostTable<Host>,
-}
-
-/// Whether a first contact failed; `None` where the capture cannot tell.
-pub fn outcome(c: &Conn) -> Option<bool> {
-    if !c.start_seen {
-        return None;
-    }
-    // An acknowledgement or data of the client without any answer: only its side was captured.
-    let went_on = c.history.as_str().contains(['A', 'D']);
-    match (c.answered(), c.state.is_failure()) {
-        (false, _) if went_on => None,
-        (_, failed) => Some(failed),
-    }
 }
 
 impl Watcher {
@@ -192,7 +179,7 @@ impl Detector for Watcher {
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
             && scene.lore.home().contains(host)
-            && let Some(failed) = outcome(c)
+            && let Some(failed) = c.failed()
         {
             let silent = c.bytes == [0, 0] && scene.lore.name_of(c.tuple.resp.ip, scene.now).is_none();
             self.contact(host, c, failed || (silent && c.missed_bytes == [0, 0]), scene);

@@ -47,6 +47,11 @@ struct HostLore {
     lease_ends: Timestamp,
     /// Resolvers that it asks, at most two.
     asks: Vec<IpAddr>,
+    /// Whether a question of its was seen with its answer.
+    heard: bool,
+    /// Connections that were seen with both sides and most of what they said, and those that were not.
+    whole: u64,
+    partial: u64,
 }
 
 #[derive(Debug)]
@@ -238,6 +243,17 @@ impl Lore {
         }
     }
 
+    /// Whether a host's questions were seen with their answers: what nobody was seen to answer may have been answered elsewhere.
+    pub fn hears(&self, host: IpAddr) -> bool {
+        self.hosts.get(host).is_some_and(|h| h.heard)
+    }
+
+    /// Whether of most connections of a host one side or most of what they said is not in the capture, so that what others answered it, and
+    /// what it is for, is unknown.
+    pub fn is_blind(&self, host: IpAddr) -> bool {
+        self.hosts.get(host).is_some_and(|h| h.partial > h.whole)
+    }
+
     /// Whether a resolver is the network's, for a host: handed out by DHCP, used by others too, or the only one that the host asks.
     fn is_networks(&self, resolver: IpAddr, host: IpAddr) -> bool {
         self.given.contains(&resolver)
@@ -261,6 +277,9 @@ impl Lore {
     fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
         let spoke = [true, dns.rcode.is_some()];
         self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, spoke, now);
+        if dns.rtt.is_some() && self.home.contains(dns.tuple.orig.ip) {
+            self.hosts.of(dns.tuple.orig.ip, now).heard = true;
+        }
         if dns.rcode.is_some() {
             self.learn_resolver(dns.tuple.orig.ip, dns.tuple.resp.ip, now);
         }
@@ -317,6 +336,18 @@ impl Lore {
             && let Some(mac) = conn.mac[0]
         {
             self.hosts.of(orig, now).called.mac(mac);
+        }
+        if conn.phase == ConnPhase::Closed && conn.tuple.transport == Transport::Tcp {
+            let [said, missed] = [conn.bytes, conn.missed_bytes].map(|b| b[0].saturating_add(b[1]));
+            let partial = conn.is_one_sided() || missed > said / 2;
+            let whole = !partial && conn.packets[0] > 0 && conn.packets[1] > 0;
+            for ip in [orig, resp] {
+                if (partial || whole) && self.home.contains(ip) {
+                    let host = self.hosts.of(ip, now);
+                    host.partial += u64::from(partial);
+                    host.whole += u64::from(whole);
+                }
+            }
         }
         // An application is verified when both sides speak it.
         if conn.phase == ConnPhase::Interim || (conn.packets[0] == 0 || conn.packets[1] == 0) {

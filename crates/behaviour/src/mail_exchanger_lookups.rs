@@ -89,6 +89,10 @@ impl Detector for Watcher {
         if dns.qtype != Dns::MX || !scene.lore.home().contains(host) || dns.query.is_empty() {
             return;
         }
+        // Where no question was seen with its answer, the capture has one side, and what the host is for cannot be seen either.
+        if !scene.lore.hears(host) || scene.lore.is_blind(host) {
+            return;
+        }
         // Mail has its domains near the root; what is far below carries data (`dns_tunnel`).
         let below = domains::registrable(&dns.query).map_or(0, |d| dns.query.len() - d.len());
         if below > FAR_BELOW {

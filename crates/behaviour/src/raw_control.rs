@@ -33,7 +33,6 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, FlowId, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::horizontal_scan::outcome;
 use crate::table::HostTable;
 use crate::{Application, Detector, Fire, Scene, Wants, domains};
 
@@ -141,7 +140,7 @@ impl Watcher {
             opaque: c.opaque_first(Direction::Orig),
             spoke: c.first_speaker == Some(Direction::Orig),
             answered: c.bytes[1] > 0,
-            refused: c.state.is_failure(),
+            refused: c.failed() == Some(true),
             flow: c.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
@@ -235,7 +234,7 @@ impl Detector for Watcher {
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
             return;
         }
-        let dead = c.state.is_failure() && outcome(c) == Some(true) && c.tuple.resp.port != 25;
+        let dead = c.failed() == Some(true) && c.tuple.resp.port != 25;
         if !dead && !matches!(c.service, Service::Opaque | Service::Unrecognised) {
             return;
         }

@@ -135,7 +135,7 @@ impl Detector for Watcher {
 
     fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
-        if scene.lore.declares() && c.answered() && !c.state.is_failure() && c.start_seen {
+        if scene.lore.declares() && c.failed() == Some(false) {
             self.look(Way::Out, c, scene);
             self.look(Way::In, c, scene);
         }

@@ -208,7 +208,8 @@ fn remember(state: &mut Host, unlinked: Unlinked) {
 
 fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mut Scene<'_>) {
     let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
-    let failed = c.state.is_failure() || (c.bytes[1] == 0 && !c.opaque_first(Direction::Orig));
+    let failed = c.failed() == Some(true)
+        || (c.bytes[1] == 0 && !c.is_one_sided() && !c.opaque_first(Direction::Orig));
     if port == 80 && failed {
         let packet = c.key_packets.first().copied().unwrap_or_default();
         state.failed.push_back((c.last, remote, c.flow, packet));

@@ -7,7 +7,8 @@
 //! spam is expected and speaks for nobody.
 //!
 //! ## How it decides
-//! An attempt is a new source port and initial sequence number; retransmitted SYNs are none. Within 600 s: at least 3
+//! An attempt is a new source port and initial sequence number; retransmitted SYNs are none, nor is a connection of which the capture lacks
+//! a side or words. Within 600 s: at least 3
 //! attempts to one target (address or name), at most 120 s apart, none of which reached DATA, each with at most 200
 //! client bytes. More weight if the name was resolved by an address question with no MX question in the 600 s before (a
 //! mail server asks for MX first), and more if the name is one that bots are known to try. One attempt of three
@@ -120,9 +121,15 @@ impl Detector for Watcher {
                 if c.phase == ConnPhase::Closed
                     && c.tuple.transport == Transport::Tcp
                     && c.tuple.resp.port == 25
-                    && c.start_seen =>
+                    && c.start_seen
+                    && !c.is_one_sided()
+                    && c.missed_bytes == [0, 0] =>
             {
                 let Some(host) = scene.outbound() else { return };
+                // What servers answered this host is not in the capture: nobody can tell a try from a delivery.
+                if scene.lore.is_blind(host) {
+                    return;
+                }
                 let state = self.hosts.of(host, scene.now);
                 if state.delivered.remove(&c.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;
@@ -135,7 +142,7 @@ impl Detector for Watcher {
                     ts: c.ts,
                     remote,
                     name: scene.lore.name_of(remote, scene.now).map(str::to_owned),
-                    answered: c.packets[1] > 0 && !c.state.is_failure(),
+                    answered: c.failed() == Some(false),
                     banner: c.bytes[1] > 0,
                     hung_up: hung_up(c),
                     flow: c.flow,
@@ -161,7 +168,7 @@ impl Detector for Watcher {
 fn hung_up(c: &record::Conn) -> bool {
     let ends = c.history.as_str().find(['F', 'f', 'R', 'r']);
     let first = ends.and_then(|at| c.history.as_str()[at..].chars().next());
-    c.bytes[0] == 0 && c.packets[1] > 0 && !c.state.is_failure() && matches!(first, Some('F' | 'R'))
+    c.bytes[0] == 0 && c.failed() == Some(false) && matches!(first, Some('F' | 'R'))
 }
 
 fn three_syns(host: IpAddr, c: &record::Conn, scene: &mut Scene<'_>) {

@@ -82,7 +82,8 @@ impl Default for Settings {
 
 #[derive(Clone, Copy)]
 struct Outcome {
-    failed: bool,
+    /// `None` where the words that would say so are missing from the capture.
+    failed: Option<bool>,
     messages: u64,
     /// The client greeted nobody and sent nothing: a test of the connection, not a delivery.
     probe: bool,
@@ -103,6 +104,8 @@ struct Host {
     contacted: BTreeSet<IpAddr>,
     contacts: u64,
     failures: u64,
+    /// Sessions in which all words of the server were seen, and those in which not.
+    heard: [u64; 2],
     nats: f64,
     /// Outcomes of sessions whose flow has not closed yet.
     pending: BTreeMap<FlowId, Outcome>,
@@ -154,9 +157,15 @@ impl Detector for Watcher {
                     || (c.service == Service::Smtp && !matches!(c.tuple.resp.port, 465 | 587));
                 // Another protocol on port 25 is no mail; what was never answered may be.
                 let mail = smtp && (c.service == Service::Smtp || !c.service.is_recognised());
-                let Some(host) = scene.outbound().filter(|_| mail && c.start_seen) else { return };
+                // Of what one side alone was seen nobody knows whether it was refused.
+                let known = mail && c.start_seen && !c.is_one_sided();
+                let Some(host) = scene.outbound().filter(|_| known) else { return };
                 let state = self.hosts.of(host, scene.now);
                 session(state, c);
+                // What the host is for is not known where most of what is said to it is not seen.
+                if scene.lore.is_blind(host) {
+                    return;
+                }
                 judge(&self.settings, host, state, c.ts, scene);
             }
             _ => {}
@@ -169,8 +178,12 @@ impl Detector for Watcher {
 }
 
 fn learn(state: &mut Host, s: &Smtp) {
-    let failed = s.accepted_count == 0 && (s.rejects > 0 || s.banner_code.is_some_and(|c| c >= 400));
-    let probe = s.mail_count == 0 && !s.starttls_used && s.banner_code.is_some_and(|c| c < 400);
+    state.heard[usize::from(s.missing[1])] += 1;
+    let refused = s.accepted_count == 0 && (s.rejects > 0 || s.banner_code.is_some_and(|c| c >= 400));
+    // The words that would say it was accepted may be those that are missing.
+    let failed = (s.accepted_count > 0 || !s.missing[1]).then_some(refused);
+    let probe =
+        s.mail_count == 0 && !s.starttls_used && !s.missing[0] && s.banner_code.is_some_and(|c| c < 400);
     state
         .pending
         .insert(s.flow, Outcome { failed, messages: u64::from(s.accepted_count.max(s.data_count)), probe });
@@ -186,7 +199,8 @@ fn learn(state: &mut Host, s: &Smtp) {
     if let Some(t) = s.first_data_at {
         state.first_message = Some(state.first_message.map_or(t, |f| f.min(t)));
     }
-    if s.data_count == 0 {
+    // How it speaks is known where all its words were seen, from the greeting on.
+    if s.data_count == 0 || s.missing[0] || s.banner_code.is_none() {
         return;
     }
     let mut odd = |name, holds: bool| {
@@ -223,8 +237,11 @@ fn session(state: &mut Host, c: &Conn) {
     if outcome.is_some_and(|o| o.probe) {
         return;
     }
-    let failed = outcome.map_or(c.state.is_failure(), |o| o.failed);
-    if state.contacted.len() < MAX_CONTACTS && state.contacted.insert(remote) {
+    let failed = outcome.map_or_else(|| c.failed(), |o| o.failed);
+    if let Some(failed) = failed
+        && state.contacted.len() < MAX_CONTACTS
+        && state.contacted.insert(remote)
+    {
         state.contacts += 1;
         state.failures += u64::from(failed);
         // The test has a floor: good deliveries long ago do not pay for failures now.
@@ -244,6 +261,10 @@ fn session(state: &mut Host, c: &Conn) {
 }
 
 fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, scene: &mut Scene<'_>) {
+    // Consent is longer than refusal: where most answers are cut, those that were heard say nothing of the rest.
+    if state.heard[1] > state.heard[0] {
+        return;
+    }
     let recent: Vec<&Session> =
         state.sessions.iter().filter(|s| now.since(s.ts) <= settings.window && s.ts <= now).collect();
     let networks: BTreeSet<IpAddr> = recent.iter().map(|s| s.network).collect();

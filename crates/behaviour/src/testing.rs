@@ -1,6 +1,8 @@
 //! Makes records for the tests of behaviours.
 #![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
 
+use std::time::Duration;
+
 use record::{
     BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId,
     FrameCandidate, Http, PacketId, PayloadFacts, Record, RequestHeaders, Service, Smtp, SmtpCommandForm,
@@ -208,7 +210,7 @@ pub fn dns(secs: f64, query: &str, qtype: u16, rcode: u8, addr: Option<&str>) ->
             .map(|a| DnsAnswer { rtype: 1, ttl: 60, addr: Some(a.parse().unwrap()), name: None })
             .into_iter()
             .collect(),
-        rtt: None,
+        rtt: Some(Duration::from_millis(20)),
         response_len: 60,
         packets: base.key_packets.to_vec(),
     }))
@@ -285,6 +287,7 @@ pub fn smtp(secs: f64, remote: &str) -> Smtp {
         first_data_at: Some(at(secs)),
         quit: true,
         odd_message_id: false,
+        missing: [false; 2],
         client_bytes: 2300,
         packets: base.key_packets.to_vec(),
     }

@@ -27,7 +27,6 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::horizontal_scan::outcome;
 use crate::table::HostTable;
 use crate::{Detector, Fire, Scene, Wants};
 
@@ -146,7 +145,7 @@ impl Detector for Watcher {
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
             && scene.lore.home().contains(host)
-            && let Some(failed) = outcome(c)
+            && let Some(failed) = c.failed()
         {
             self.knock(host, c, failed, scene);
         }

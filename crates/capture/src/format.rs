@@ -7,18 +7,33 @@ use record::Timestamp;
 use crate::CaptureError;
 use crate::source::{Block, Window, read_error};
 
-/// Links of networks have no larger packets (Wireshark's limit too): a larger length is a broken file.
+/// What is kept of a packet at most: the snap length of capturing programs.
 const MAX_NETWORK_PACKET: u32 = 262_144;
 /// Buses and others have; beyond this a length is broken whatever the link.
 const MAX_BLOCK: u32 = 128 << 20;
+/// Blocks that describe (sections, interfaces, statistics) are short; a longer one is broken.
+const MAX_DESCRIPTION: u32 = 1 << 20;
+/// Interfaces that a section may have: each is kept, and real ones have a few dozen.
+const MAX_INTERFACES: usize = 65_536;
 
-/// The largest packet that a link type may have.
+/// The largest length that a packet of a link type may claim. Of a longer packet than [`MAX_NETWORK_PACKET`] the first bytes are kept, as
+/// capturing programs do at that snap length.
 const fn max_packet(link: u32) -> u32 {
     match link {
-        // Those that are decoded, and Wi-Fi.
-        0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 105 | 108 | 113 | 127 | 228 | 229 | 276 => MAX_NETWORK_PACKET,
+        // Ethernet and IP, where such a length is a broken file.
+        0 | 1 | 9 | 12 | 14 | 50 | 51 | 101 | 105 | 108 | 113 | 127 | 228 | 229 | 276 => {
+            16 * MAX_NETWORK_PACKET
+        }
         _ => MAX_BLOCK,
     }
+}
+
+/// Bytes of a packet block around a packet of the largest length that is kept: its headers and some options.
+const ROOM: usize = 4096;
+
+/// How much of a packet is kept.
+fn kept(captured: u32) -> u32 {
+    captured.min(MAX_NETWORK_PACKET)
 }
 
 /// A packet as it lies in the input.
@@ -93,6 +108,8 @@ pub struct Reader {
     last: Timestamp,
     dropped: u64,
     section_drops: Vec<u64>,
+    /// Bytes behind the packet handed out last that are not wanted.
+    behind: u64,
 }
 
 #[inline]
@@ -124,6 +141,7 @@ impl Reader {
             last: Timestamp(0),
             dropped: 0,
             section_drops: Vec::new(),
+            behind: 0,
         }
     }
 
@@ -148,6 +166,15 @@ impl Reader {
     /// handed on for every packet.
     #[inline]
     pub fn next_packet(&mut self) -> Result<Option<RawPacket>, Box<CaptureError>> {
+        if self.behind > 0 {
+            let wanted = std::mem::take(&mut self.behind);
+            let skipped = self.window.skip(wanted);
+            if skipped < wanted {
+                self.kind = Kind::Ended;
+                let at = self.window.offset() - skipped;
+                return Err(self.truncated_at(at, "a packet longer than is kept", wanted - skipped));
+            }
+        }
         let got = match self.kind {
             Kind::Unknown => self.begin().and_then(|()| self.next_packet()),
             Kind::Pcap { big, nanos, link, extra } => self.next_pcap(big, nanos, link, extra),
@@ -216,14 +243,16 @@ impl Reader {
         if captured > most {
             return Err(self.broken(format!("a packet of {captured} bytes (no more than {most} can be)")));
         }
-        let want = header + captured as usize;
+        let want = header + kept(captured) as usize;
         let have = self.window.ensure(want);
         if have < want {
             return Err(self.truncated(have, "a packet", want));
         }
         let nanos = if nanos { u64::from(fraction) } else { u64::from(fraction) * 1000 };
         let ts = Timestamp((u64::from(secs) * 1_000_000_000 + nanos).cast_signed());
-        let packet = RawPacket { ts, link, offset: self.window.position() + header, captured, original };
+        let offset = self.window.position() + header;
+        let packet = RawPacket { ts, link, offset, captured: kept(captured), original };
+        self.behind = u64::from(captured - kept(captured));
         let packet = on_the_wire(packet, &self.window.rest()[header..want]);
         self.window.advance(want);
         Ok(Some(packet))
@@ -267,8 +296,12 @@ impl Reader {
                 }
                 continue;
             }
-            if total > MAX_BLOCK {
+            let packets = matches!(kind, 2 | 3 | 6) && !section;
+            if total > if packets { MAX_BLOCK } else { MAX_DESCRIPTION } {
                 return Err(self.broken(format!("a block of {total} bytes")));
+            }
+            if packets && len > MAX_NETWORK_PACKET as usize + ROOM {
+                return self.long_packet(kind, len, big);
             }
             let have = self.window.ensure(len);
             if have < len {
@@ -284,12 +317,17 @@ impl Reader {
                     let Some(interface) = interface(body, big) else {
                         return Err(self.broken("an interface block too short".into()));
                     };
+                    if self.interfaces.len() >= MAX_INTERFACES {
+                        return Err(
+                            self.broken(format!("more than {MAX_INTERFACES} interfaces in a section"))
+                        );
+                    }
                     self.interfaces.push(interface);
                     self.section_drops.push(0);
                     None
                 }
-                2 | 6 => Some(enhanced(body, big, kind == 2, &self.interfaces)),
-                3 => Some(simple(body, big, &self.interfaces, self.last)),
+                2 | 6 => Some(enhanced(body, body.len(), big, kind == 2, &self.interfaces)),
+                3 => Some(simple(body, body.len(), big, &self.interfaces, self.last)),
                 5 => {
                     if let Some(drops) = drops(body, big)
                         && let Some(slot) = self.section_drops.get_mut(u32_at(body, 0, big) as usize)
@@ -303,7 +341,8 @@ impl Reader {
             match packet {
                 None => self.window.advance(len),
                 Some(Err(what)) => return Err(self.broken(what)),
-                Some(Ok(packet)) => {
+                Some(Ok(mut packet)) => {
+                    packet.captured = kept(packet.captured);
                     let mut packet = on_the_wire(packet, &body[packet.offset..][..packet.captured as usize]);
                     packet.offset += self.window.position() + 8;
                     self.last = packet.ts;
@@ -312,6 +351,35 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// A packet block so long that it is not held whole: its header and what is kept of the packet.
+    fn long_packet(
+        &mut self,
+        kind: u32,
+        len: usize,
+        big: bool,
+    ) -> Result<Option<RawPacket>, Box<CaptureError>> {
+        let held = MAX_NETWORK_PACKET as usize + ROOM;
+        let have = self.window.ensure(held);
+        if have < held {
+            return Err(self.truncated(have, "a block", len));
+        }
+        // Everything in it is as long as the block says; only what is kept need be there.
+        let body = &self.window.rest()[8..held];
+        let whole = len - 12;
+        let packet = match kind {
+            3 => simple(body, whole, big, &self.interfaces, self.last),
+            _ => enhanced(body, whole, big, kind == 2, &self.interfaces),
+        };
+        let mut packet = packet.map_err(|what| self.broken(what))?;
+        packet.captured = kept(packet.captured);
+        packet = on_the_wire(packet, &body[packet.offset..][..packet.captured as usize]);
+        packet.offset += self.window.position() + 8;
+        self.last = packet.ts;
+        self.window.advance(held);
+        self.behind = (len - held) as u64;
+        Ok(Some(packet))
     }
 
     /// The input is used up: a clean end, unless the stream failed.
@@ -455,8 +523,14 @@ fn interface(body: &[u8], big: bool) -> Option<Interface> {
     Some(made)
 }
 
-/// An enhanced packet block or the obsolete packet block; the offset is relative to the block's body.
-fn enhanced(body: &[u8], big: bool, obsolete: bool, interfaces: &[Interface]) -> Result<RawPacket, String> {
+/// An enhanced packet block or the obsolete packet block, of whose body (`whole` bytes) the beginning is there; the offset is relative to it.
+fn enhanced(
+    body: &[u8],
+    whole: usize,
+    big: bool,
+    obsolete: bool,
+    interfaces: &[Interface],
+) -> Result<RawPacket, String> {
     if body.len() < 20 {
         return Err("a packet block too short".into());
     }
@@ -466,8 +540,8 @@ fn enhanced(body: &[u8], big: bool, obsolete: bool, interfaces: &[Interface]) ->
     };
     let ticks = u64::from(u32_at(body, 4, big)) << 32 | u64::from(u32_at(body, 8, big));
     let (captured, original) = (u32_at(body, 12, big), u32_at(body, 16, big));
-    if captured as usize > body.len() - 20 {
-        return Err(format!("a packet of {captured} bytes in a block of {}", body.len() + 12));
+    if captured as usize > whole - 20 {
+        return Err(format!("a packet of {captured} bytes in a block of {}", whole + 12));
     }
     Ok(RawPacket {
         ts: interface.ticks.nanos(ticks, interface.offset_secs),
@@ -479,7 +553,13 @@ fn enhanced(body: &[u8], big: bool, obsolete: bool, interfaces: &[Interface]) ->
 }
 
 /// A simple packet block has no time of its own; it gets that of the packet before it.
-fn simple(body: &[u8], big: bool, interfaces: &[Interface], last: Timestamp) -> Result<RawPacket, String> {
+fn simple(
+    body: &[u8],
+    whole: usize,
+    big: bool,
+    interfaces: &[Interface],
+    last: Timestamp,
+) -> Result<RawPacket, String> {
     let Some(interface) = interfaces.first() else {
         return Err("a simple packet before any interface".into());
     };
@@ -487,7 +567,7 @@ fn simple(body: &[u8], big: bool, interfaces: &[Interface], last: Timestamp) -> 
         return Err("a simple packet block too short".into());
     }
     let original = u32_at(body, 0, big);
-    let room = (body.len() - 4) as u32;
+    let room = (whole - 4) as u32;
     let limit = if interface.snaplen == 0 { room } else { interface.snaplen.min(room) };
     Ok(RawPacket { ts: last, link: interface.link, offset: 4, captured: original.min(limit), original })
 }
@@ -642,6 +722,38 @@ mod tests {
         let mut reader = Reader::new(Window::memory(file), "test".into());
         assert!(reader.next_packet().unwrap().is_none());
         assert_eq!(reader.dropped(), 42);
+    }
+
+    #[test]
+    fn of_a_packet_longer_than_any_snap_length_the_beginning_is_kept() {
+        let long = vec![7u8; 400_000];
+        let mut file = section(false);
+        file.extend(interface_block(false, 1, &[]));
+        file.extend(enhanced_block(false, 0, 7, &long));
+        file.extend(enhanced_block(false, 0, 8, b"behind"));
+        let mut plain = pcap(false, false);
+        plain.extend([1u32, 0, 400_000, 400_000].iter().flat_map(|w| w.to_le_bytes()));
+        plain.extend(&long);
+        plain.extend([2u32, 0, 3, 3].iter().flat_map(|w| w.to_le_bytes()));
+        plain.extend(b"end");
+        for file in [file, plain] {
+            let (packets, error) = read(&file);
+            let lengths: Vec<u32> = packets.iter().map(|p| p.captured).collect();
+            assert!(
+                lengths.contains(&262_144) && lengths.last().is_some_and(|l| *l < 10),
+                "{lengths:?} {error:?}"
+            );
+            assert_eq!(error, None);
+        }
+    }
+
+    #[test]
+    fn descriptions_are_bounded() {
+        let mut file = section(false);
+        file.extend(1u32.to_le_bytes());
+        file.extend((2u32 << 20).to_le_bytes());
+        file.extend(vec![0; 100]);
+        assert!(read(&file).1.unwrap().contains("a block of 2097152 bytes"));
     }
 
     #[test]

@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// Packets in a batch: enough that handing one over costs nothing per packet, few enough to stay in the cache.
 const BATCH: usize = 1024;
 
+/// Bytes in a batch: packets of the usual size reach the other limit first, and of the largest a few make one.
+const BATCH_BYTES: usize = 4 << 20;
+
 /// Where one packet lies, and when it came.
 #[derive(Clone, Copy, Debug)]
 pub struct PacketMeta {
@@ -142,6 +145,8 @@ pub struct CaptureSet {
     clock: Timestamp,
     previous: Option<Timestamp>,
     opening: Opening,
+    /// Bytes of packets in the batch that is being filled.
+    in_batch: usize,
 }
 
 impl CaptureSet {
@@ -170,6 +175,7 @@ impl CaptureSet {
             clock: Timestamp::MIN,
             previous: None,
             opening: opening.clone(),
+            in_batch: 0,
         };
         let mut files: Vec<(PathBuf, bool)> = Vec::new();
         for (path, listed) in found {
@@ -289,7 +295,8 @@ impl CaptureSet {
         for active in &mut self.active {
             active.registered = None;
         }
-        while batch.packets.len() < BATCH {
+        self.in_batch = 0;
+        while batch.packets.len() < BATCH && self.in_batch < BATCH_BYTES {
             self.begin_due();
             let Some(Reverse((_, _, slot))) = self.heap.pop() else { break };
             self.take(slot, batch);
@@ -360,6 +367,7 @@ impl CaptureSet {
             let next = active.reader.next_packet();
             active.offset = active.reader.offset();
             let clock = self.count(&raw);
+            self.in_batch += raw.captured as usize;
             batch.packets.push(PacketMeta {
                 ts: raw.ts,
                 clock,
@@ -378,7 +386,8 @@ impl CaptureSet {
                     let due = |t: Timestamp| t < head.ts;
                     let waits = self.heap.peek().is_some_and(|Reverse((t, _, _))| due(*t))
                         || self.pending.last().is_some_and(|&(t, _)| due(t))
-                        || batch.packets.len() >= BATCH;
+                        || batch.packets.len() >= BATCH
+                        || self.in_batch >= BATCH_BYTES;
                     if waits {
                         let entry = (head.ts, active.file, slot);
                         self.heap.push(Reverse(entry));
@@ -606,9 +615,9 @@ mod tests {
         std::fs::write(dir.path().join("b.pcap"), "").unwrap();
         let mut set = open(&[dir.path().to_owned()]).unwrap();
         assert_eq!(times(&mut set), [10]);
-        assert!(matches!(&set.notices()[..], [Notice::PassedOver(e)] if e.path().ends_with("b.pcap")));
+        assert!(matches!(set.notices(), [Notice::PassedOver(e)] if e.path().ends_with("b.pcap")));
         let alone = open(&[dir.path().join("b.pcap")]).unwrap();
-        assert!(matches!(&alone.notices()[..], [Notice::Failed(_)]));
+        assert!(matches!(alone.notices(), [Notice::Failed(_)]));
     }
 
     #[test]
@@ -618,7 +627,7 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         let cut = dir.path().join("cut.pcapng");
         bytes.truncate(bytes.len() - 3);
-        bytes.extend([0xff; 300_000]);
+        bytes.resize(bytes.len() + 300_000, 0xff);
         std::fs::write(&cut, &bytes).unwrap();
         let opening = Opening { hashed: true, ..Opening::default() };
         let mut set =

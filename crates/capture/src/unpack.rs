@@ -114,7 +114,7 @@ impl Read for Packed {
 /// One member of a stream on its way.
 enum Member {
     Between(Packed),
-    Gzip(flate2::bufread::GzDecoder<Packed>),
+    Gzip(Box<flate2::bufread::GzDecoder<Packed>>),
     Zstd(zstd::stream::read::Decoder<'static, Packed>),
     Lz4(Box<FrameDecoder<Packed>>),
     /// These two know their own members.
@@ -150,7 +150,7 @@ impl Members {
             }
             return match (packing, self.packing) {
                 (Some(Packing::Gzip), Packing::Gzip) => {
-                    Ok(Member::Gzip(flate2::bufread::GzDecoder::new(from)))
+                    Ok(Member::Gzip(Box::new(flate2::bufread::GzDecoder::new(from))))
                 }
                 (Some(Packing::Zstd), Packing::Zstd | Packing::Skippable) => {
                     Ok(Member::Zstd(zstd::stream::read::Decoder::with_buffer(from)?.single_frame()))

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read, Write};
+use std::io::{Cursor, Read, Seek, Write};
 
 use anyhow::{Context, ensure};
 use report::{CaptureLine, Line};
@@ -17,6 +17,8 @@ use crate::{Reporter, arf, indicators_csv, stix, xarf};
 const MANIFEST: &str = "manifest.json";
 /// Bytes of one file that are unpacked when a bundle is checked: slices are far smaller.
 const LARGEST: u64 = 4 << 30;
+/// Bytes of a manifest: some hundreds of names and hashes.
+const LARGEST_MANIFEST: u64 = 16 << 20;
 
 /// What a bundle says of itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -103,16 +105,16 @@ pub struct Checked {
     pub wrong: Vec<String>,
 }
 
-/// Checks every file of a bundle against its manifest.
+/// Checks every file of a bundle against its manifest, a piece at a time.
 ///
 /// # Errors
 /// It is no bundle, or it is damaged so that nothing can be said.
-pub fn verify(bytes: &[u8]) -> anyhow::Result<Checked> {
-    let mut zip = ZipArchive::new(Cursor::new(bytes)).context("it is no zip file, or a damaged one")?;
+pub fn verify(bundle: impl Read + Seek) -> anyhow::Result<Checked> {
+    let mut zip = ZipArchive::new(bundle).context("it is no zip file, or a damaged one")?;
     let mut text = String::new();
     zip.by_name(MANIFEST)
         .with_context(|| format!("it has no {MANIFEST}: it is no bundle of this program"))?
-        .take(LARGEST)
+        .take(LARGEST_MANIFEST)
         .read_to_string(&mut text)
         .with_context(|| format!("{MANIFEST} is damaged"))?;
     let manifest: Manifest =
@@ -120,16 +122,20 @@ pub fn verify(bytes: &[u8]) -> anyhow::Result<Checked> {
     let mut checked =
         Checked { about: format!("{}: {}", manifest.host, manifest.verdict), ..Checked::default() };
     for (name, hash) in &manifest.files {
-        let read = || -> anyhow::Result<Vec<u8>> {
-            let mut zip = ZipArchive::new(Cursor::new(bytes))?;
-            let mut file = zip.by_name(name)?;
-            ensure!(file.size() <= LARGEST, "too large");
-            let mut all = Vec::new();
-            file.by_ref().take(LARGEST).read_to_end(&mut all)?;
-            Ok(all)
+        let mut read = || -> anyhow::Result<String> {
+            let mut file = zip.by_name(name)?.take(LARGEST);
+            let (mut sum, mut piece) = (Sha256::new(), vec![0; 1 << 16]);
+            loop {
+                match file.read(&mut piece)? {
+                    0 => break,
+                    n => sum.update(&piece[..n]),
+                }
+            }
+            ensure!(file.limit() > 0, "too large");
+            Ok(record::hex(&sum.finalize()))
         };
         match read() {
-            Ok(all) if hex(&all) == *hash => checked.good.push(name.clone()),
+            Ok(sum) if sum == *hash => checked.good.push(name.clone()),
             Ok(_) => checked.wrong.push(format!("{name}: changed")),
             Err(e) => checked.wrong.push(format!("{name}: {e}")),
         }

@@ -18,10 +18,10 @@ use verdict::HostStory;
 
 /// Names shorter than this are too likely to be parts of words.
 const SHORTEST: usize = 4;
-/// Ports of services that tell the names of neighbours; their packets are left out.
-const NEIGHBOURS: [u16; 5] = [137, 138, 1900, 5353, 5355];
+/// Ports of services that tell the names of neighbours, known ones and others; their packets are left out.
+const NEIGHBOURS: [u16; 9] = [67, 68, 137, 138, 546, 547, 1900, 5353, 5355];
 /// Ports of services whose messages hold raw addresses.
-const RAW: [u16; 3] = [53, 67, 68];
+const RAW: [u16; 1] = [53];
 
 /// Gives local hosts other names.
 pub struct Pseudonyms {
@@ -128,7 +128,8 @@ impl Pseudonyms {
         let mut block = [0xa5; 16];
         block[..6].copy_from_slice(&mac);
         let made = crypt(&self.cipher, block);
-        [made[0] & 0xfc | 2, made[1], made[2], made[3], made[4], made[5]]
+        // Token ring says with the highest bit of a source that its route follows.
+        [made[0] & 0x7c | mac[0] & 0x80 | 2, made[1], made[2], made[3], made[4], made[5]]
     }
 
     /// The other name of a local host: as long, with letters for letters and digits, and marks where they were.
@@ -238,42 +239,75 @@ impl Pseudonyms {
         Ok((capture, story))
     }
 
-    /// Rewrites a frame in place; its length stays. Checksums that were right stay right, and wrong ones wrong.
-    pub fn frame(&self, frame: &mut [u8], link: u32) -> Rewritten {
-        const SHORT: Rewritten = Rewritten::LeftOut("cut within their headers");
-        const OTHER: Rewritten = Rewritten::LeftOut("of other protocols than IP and ARP");
-        let two = |f: &[u8], at: usize| Some(u16::from_be_bytes([*f.get(at)?, *f.get(at + 1)?]));
-        let (kind, at) = match link {
-            1 => {
-                for at in [0, 6] {
-                    let Some(mac) = frame.get_mut(at..at + 6) else { return SHORT };
-                    let old: [u8; 6] = [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]];
-                    mac.copy_from_slice(&self.mac(old));
-                }
-                let mut at = 12;
-                while matches!(two(frame, at), Some(0x8100 | 0x88a8 | 0x9100)) {
-                    at += 4;
-                }
-                (two(frame, at), at + 2)
-            }
-            12 | 101 => (Some(if frame.first().is_some_and(|b| b >> 4 == 6) { 0x86dd } else { 0x0800 }), 0),
-            113 => {
-                if let Some(mac) = frame.get_mut(6..12) {
-                    let old: [u8; 6] = [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]];
-                    mac.copy_from_slice(&self.mac(old));
-                }
-                (two(frame, 14), 16)
-            }
-            _ => return Rewritten::LeftOut("of a link type that cannot be rewritten"),
-        };
-        let Some(rest) = frame.get_mut(at..) else { return SHORT };
-        match kind {
-            Some(0x0800) => self.ipv4(rest),
-            Some(0x86dd) => self.ipv6(rest),
-            Some(0x0806) => self.arp(rest),
-            Some(_) => OTHER,
-            None => SHORT,
+    /// Rewrites a frame of any link type that is read, and what is in its tunnels, in place; its length stays. Checksums that were right stay
+    /// right, and wrong ones wrong.
+    pub fn frame(&self, frame: &mut [u8], link: u32, original: u32) -> Rewritten {
+        let mut found = Found::default();
+        wire::decode(frame, link, original, &mut found);
+        if let Some(why) = found.left_out {
+            return Rewritten::LeftOut(why);
         }
+        let packets = found.packets();
+        // What a checksum of the wrapping says is known before anything within is changed.
+        let right: Vec<bool> = packets.iter().map(|p| p.is_right(frame)).collect();
+        for at in found.macs {
+            if let Some(mac) = frame.get_mut(at..at + 6) {
+                let old: [u8; 6] = [mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]];
+                mac.copy_from_slice(&self.mac(old));
+            }
+        }
+        for at in found.arps {
+            if let Some(arp) = frame.get_mut(at..)
+                && let left_out @ Rewritten::LeftOut(_) = self.arp(arp)
+            {
+                return left_out;
+            }
+        }
+        for (n, packet) in packets.iter().enumerate().rev() {
+            let sums = self.addresses(frame, packet);
+            let Some((at, len, protocol)) = packet.transport else {
+                return Rewritten::LeftOut("cut within their headers");
+            };
+            if packets.get(n + 1).is_some_and(|inner| (at..at + len).contains(&inner.at)) {
+                // A wrapper: its bytes have changed within, and its own words name nobody.
+                if right[n] {
+                    packet.make_right(frame);
+                }
+            } else if let Some(body) = frame.get_mut(at..at + len)
+                && let left_out @ Rewritten::LeftOut(_) = self.transport(body, protocol, sums.0, sums.1)
+            {
+                return left_out;
+            }
+        }
+        Rewritten::Done
+    }
+
+    /// Rewrites the addresses of an IP header; gives their sums before and after.
+    fn addresses(&self, frame: &mut [u8], packet: &Wrapped) -> (u64, u64) {
+        let Some(b) = frame.get_mut(packet.at..) else { return (0, 0) };
+        if packet.v6 {
+            if b.len() < 40 {
+                return (0, 0);
+            }
+            let before = sum(&b[8..40]);
+            for at in [8, 24] {
+                if let Ok(old) = <[u8; 16]>::try_from(&b[at..at + 16])
+                    && let IpAddr::V6(new) = self.ip(Ipv6Addr::from(old).into())
+                {
+                    b[at..at + 16].copy_from_slice(&new.octets());
+                }
+            }
+            return (before, sum(&b[8..40]));
+        }
+        if b.len() < 20 {
+            return (0, 0);
+        }
+        let before = sum(&b[12..20]);
+        self.raw_v4(&mut b[12..16]);
+        self.raw_v4(&mut b[16..20]);
+        let after = sum(&b[12..20]);
+        mend(b, 10, before, after);
+        (before, after)
     }
 
     fn arp(&self, b: &mut [u8]) -> Rewritten {
@@ -294,46 +328,6 @@ impl Pseudonyms {
         {
             b.copy_from_slice(&new.octets());
         }
-    }
-
-    fn ipv4(&self, b: &mut [u8]) -> Rewritten {
-        let head = b.first().map_or(0, |v| usize::from(v & 15) * 4);
-        if head < 20 || b.len() < head {
-            return Rewritten::LeftOut("cut within their headers");
-        }
-        if u16::from_be_bytes([b[6], b[7]]) & 0x3fff != 0 {
-            return Rewritten::LeftOut("that are fragments");
-        }
-        let total = usize::from(u16::from_be_bytes([b[2], b[3]]));
-        let before = sum(&b[12..20]);
-        self.raw_v4(&mut b[12..16]);
-        self.raw_v4(&mut b[16..20]);
-        let after = sum(&b[12..20]);
-        mend(b, 10, before, after);
-        let protocol = b[9];
-        let end = if total > head { total.min(b.len()) } else { b.len() };
-        self.transport(&mut b[head..end], protocol, before, after)
-    }
-
-    fn ipv6(&self, b: &mut [u8]) -> Rewritten {
-        if b.len() < 40 {
-            return Rewritten::LeftOut("cut within their headers");
-        }
-        let before = sum(&b[8..40]);
-        for at in [8, 24] {
-            if let Ok(old) = <[u8; 16]>::try_from(&b[at..at + 16])
-                && let IpAddr::V6(new) = self.ip(Ipv6Addr::from(old).into())
-            {
-                b[at..at + 16].copy_from_slice(&new.octets());
-            }
-        }
-        let after = sum(&b[8..40]);
-        let (protocol, len) = (b[6], usize::from(u16::from_be_bytes([b[4], b[5]])));
-        if matches!(protocol, 0 | 43 | 44 | 60) {
-            return Rewritten::LeftOut("with IPv6 extension headers");
-        }
-        let end = if len > 0 { (40 + len).min(b.len()) } else { b.len() };
-        self.transport(&mut b[40..end], protocol, before, after)
     }
 
     /// Rewrites what is above IP; `before` and `after` are the sums of the addresses, which the checksum covers.
@@ -381,6 +375,103 @@ impl Pseudonyms {
     }
 }
 
+/// An IP header of a frame, and what it carries.
+#[derive(Clone, Copy, Debug)]
+struct Wrapped {
+    at: usize,
+    v6: bool,
+    /// Where, how long, and the protocol's number.
+    transport: Option<(usize, usize, u8)>,
+}
+
+impl Wrapped {
+    /// The sum of a UDP datagram with its pseudo-header, where there is a checksum.
+    fn udp_sum(&self, frame: &[u8]) -> Option<u64> {
+        let (at, len, 17) = self.transport? else { return None };
+        let body = frame.get(at..at + len)?;
+        let addresses = if self.v6 { self.at + 8..self.at + 40 } else { self.at + 12..self.at + 20 };
+        (len >= 8 && body[6..8] != [0, 0])
+            .then(|| Some(sum(frame.get(addresses)?) + sum(body) + 17 + len as u64))?
+    }
+
+    /// Whether the checksum of a UDP datagram is right.
+    fn is_right(&self, frame: &[u8]) -> bool {
+        self.udp_sum(frame).is_some_and(|s| folded(s) == 0xffff)
+    }
+
+    /// Makes it right again.
+    fn make_right(&self, frame: &mut [u8]) {
+        let (Some(now), Some((at, ..))) = (self.udp_sum(frame), self.transport) else { return };
+        let own = u64::from(u16::from_be_bytes([frame[at + 6], frame[at + 7]]));
+        let made = !(folded(now - own) as u16);
+        let made = if made == 0 { 0xffff } else { made };
+        frame[at + 6..at + 8].copy_from_slice(&made.to_be_bytes());
+    }
+}
+
+/// What decoding a frame finds that names somebody, or why it cannot be shown.
+#[derive(Default)]
+struct Found {
+    macs: Vec<usize>,
+    arps: Vec<usize>,
+    headers: Vec<wire::Header>,
+    left_out: Option<&'static str>,
+}
+
+impl Found {
+    fn packets(&self) -> Vec<Wrapped> {
+        let mut packets: Vec<Wrapped> = Vec::new();
+        for header in &self.headers {
+            match *header {
+                wire::Header::Ip { at, v6 } => packets.push(Wrapped { at, v6, transport: None }),
+                wire::Header::Transport { at, len, protocol } => {
+                    if let Some(last) = packets.last_mut() {
+                        last.transport = Some((at, len, protocol));
+                    }
+                }
+                wire::Header::Mac { .. } | wire::Header::Arp { .. } => {}
+            }
+        }
+        packets
+    }
+}
+
+impl wire::Sink for Found {
+    fn packet(&mut self, _: wire::Packet) {}
+
+    fn fragment(&mut self, _: wire::FragmentPiece, _: &[u8]) {
+        self.left_out = Some("that are fragments");
+    }
+
+    fn anomaly(&mut self, _: record::Anomaly) {}
+
+    fn stop(&mut self, _: record::Anomaly) {
+        self.left_out = Some("cut within their headers, or damaged there");
+    }
+
+    fn header(&mut self, header: wire::Header) {
+        match header {
+            wire::Header::Mac { at } => self.macs.push(at),
+            wire::Header::Arp { at } => self.arps.push(at),
+            other => self.headers.push(other),
+        }
+    }
+
+    fn not_ip(&mut self, what: &'static str) {
+        if what != "arp" {
+            self.left_out = Some("of other protocols than IP and ARP");
+        }
+    }
+
+    fn unread(&mut self, why: record::Unread) {
+        self.left_out = Some(match why {
+            record::Unread::Link(_) => "of a link type that is not read",
+            record::Unread::Encrypted(_) => "that are encrypted as a whole",
+            _ => "of a protocol or wrapper that is not read",
+        });
+    }
+}
+
 fn crypt(cipher: &Aes128, block: [u8; 16]) -> [u8; 16] {
     let mut block = aes::Block::from(block);
     cipher.encrypt_block(&mut block);
@@ -401,19 +492,21 @@ fn sum_at(bytes: &[u8], at: usize) -> u64 {
     }
 }
 
+/// A sum in ones' complement, of 16 bits.
+const fn folded(mut sum: u64) -> u64 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    sum
+}
+
 /// Brings a checksum from one sum to another (RFC 1624).
 fn mend(b: &mut [u8], at: usize, before: u64, after: u64) {
-    let fold = |mut v: u64| {
-        while v > 0xffff {
-            v = (v & 0xffff) + (v >> 16);
-        }
-        v
-    };
-    if fold(before) == fold(after) {
+    if folded(before) == folded(after) {
         return;
     }
     let old = !u16::from_be_bytes([b[at], b[at + 1]]);
-    let new = fold(u64::from(old) + (0xffff - fold(before)) + fold(after));
+    let new = folded(u64::from(old) + (0xffff - folded(before)) + folded(after));
     b[at..at + 2].copy_from_slice(&(!(new as u16)).to_be_bytes());
 }
 

@@ -53,7 +53,8 @@ pub fn state(transport: Transport, done: [Done; 2], packets: [u64; 2]) -> ConnSt
         (true, false) if r.has(Done::RST) => return ConnState::Rej,
         (true, false) if o.has(Done::RST) => return ConnState::RstOS0,
         (true, false) if o.has(Done::FIN) => return ConnState::Sh,
-        (true, false) if packets[1] == 0 => return ConnState::S0,
+        // Who goes on was answered: the answers were not captured, which is no refusal.
+        (true, false) if packets[1] == 0 && !o.has(Done::ACK | Done::DATA) => return ConnState::S0,
         (true, false) => return ConnState::Oth,
         (false, true) if r.has(Done::RST) => return ConnState::RstRH,
         (false, true) if r.has(Done::FIN) && packets[0] == 0 => return ConnState::ShR,

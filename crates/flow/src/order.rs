@@ -24,10 +24,10 @@ pub const WINDOW: Duration = Duration::from_millis(250);
 /// Without an identification of its own (IPv6, or set to zero), a packet that is sent again looks like a copy: only what a switch and a
 /// router take between them tells the two apart (*assumed*).
 const SOON: Duration = Duration::from_millis(5);
-/// Packets of one flow that wait. A window of 64 segments is more than one direction sends before an answer.
-const MAX_PACKETS: usize = 64;
+/// Packets of one flow that wait: acknowledgements of a quarter of a second at some hundred megabits a second.
+const MAX_PACKETS: usize = 2048;
 /// Packets remembered to know their copies: so many places, of which each holds the last that fell on it.
-const REMEMBERED: usize = 1024;
+const REMEMBERED: usize = 8192;
 /// Bytes of payload that tell a copy where no checksum does.
 const TELLING: usize = 64;
 /// A jump of numbers beyond this is another connection's (as in `stream`).
@@ -43,6 +43,8 @@ pub struct Held {
     ts: Timestamp,
     id: PacketId,
     copy: bool,
+    /// When it goes on at the latest.
+    until: Timestamp,
 }
 
 impl Held {
@@ -53,6 +55,7 @@ impl Held {
             ts: arrival.ts,
             id: arrival.id,
             copy,
+            until: arrival.clock.plus(WINDOW),
         }
     }
 
@@ -65,11 +68,57 @@ impl Held {
     }
 }
 
-/// What waits of one flow, until when at the latest.
-#[derive(Debug)]
+/// What waits of one flow.
+#[derive(Debug, Default)]
 pub struct Waits {
-    pub until: Timestamp,
-    packets: VecDeque<Held>,
+    /// Packets from the key's high end and from its low end, each with its turn among both.
+    sides: [VecDeque<(u32, Held)>; 2],
+    turn: u32,
+}
+
+impl Waits {
+    /// When the first of them has waited long enough.
+    pub fn until(&self) -> Timestamp {
+        let fronts = self.sides.iter().filter_map(|side| side.front());
+        fronts.map(|(_, held)| held.until).min().unwrap_or(Timestamp::MAX)
+    }
+
+    fn push(&mut self, forward: bool, held: Held) {
+        self.sides[usize::from(forward)].push_back((self.turn, held));
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    fn len(&self) -> usize {
+        self.sides.iter().map(VecDeque::len).sum()
+    }
+
+    fn front(&self, forward: bool) -> Option<&Held> {
+        self.sides[usize::from(forward)].front().map(|(_, held)| held)
+    }
+
+    /// Takes out what came first of one side.
+    fn pop(&mut self, forward: bool) -> Option<Held> {
+        self.sides[usize::from(forward)].pop_front().map(|(_, held)| held)
+    }
+
+    /// Whether the next by turn goes forward; `None` when nothing is left.
+    fn next_side(&self) -> Option<bool> {
+        let turn = |side: usize| self.sides[side].front().map(|(turn, _)| *turn);
+        match (turn(0), turn(1)) {
+            (None, None) => None,
+            (Some(_), None) => Some(false),
+            (None, Some(_)) => Some(true),
+            (Some(back), Some(forth)) => Some(forth < back),
+        }
+    }
+
+    /// Everything, as it came, with whether it goes forward.
+    fn in_order(mut self) -> impl Iterator<Item = (bool, Held)> {
+        std::iter::from_fn(move || {
+            let forward = self.next_side()?;
+            Some((forward, self.pop(forward)?))
+        })
+    }
 }
 
 /// Flows whose first packet waits for one before it, and when each has waited long enough.
@@ -165,7 +214,7 @@ pub fn is_ahead<S>(hot: &Hot, cold: &Cold<S>, from: Direction, p: &Packet) -> bo
 /// Whether a SYN begins the connection that waiting packets belong to.
 fn begins(syn: &Packet, waits: &Waits) -> bool {
     let first = syn.tcp.seq.wrapping_add(1);
-    waits.packets.iter().any(|held| {
+    waits.sides.iter().flatten().any(|(_, held)| {
         let number = if held.packet.src == syn.src && held.packet.sport == syn.sport {
             held.packet.tcp.seq
         } else {
@@ -190,10 +239,12 @@ impl<S> FlowTable<S> {
             if !expects_another(p) {
                 return false;
             }
-            let until = arrival.clock.plus(WINDOW);
             let held = Held::of(arrival, copy);
+            let until = held.until;
             self.ordering_bytes += held.cost();
-            self.lobby.flows.insert(key, Waits { until, packets: VecDeque::from([held]) });
+            let mut waits = Waits::default();
+            waits.push(forward, held);
+            self.lobby.flows.insert(key, waits);
             self.lobby.order.push_back((until, key));
             while self.ordering_bytes > self.limits.ordering_bytes {
                 let Some((_, oldest)) = self.lobby.order.pop_front() else { break };
@@ -208,8 +259,8 @@ impl<S> FlowTable<S> {
             && p.tcp.flags.has(TcpFlags::SYN)
             && !p.tcp.flags.has(TcpFlags::ACK);
         let question = p.transport == Transport::Udp && opener(p).0 == Direction::Orig;
-        if waits.until <= arrival.clock || (syn && !begins(p, &waits)) || waits.packets.len() >= MAX_PACKETS {
-            let at = waits.until.min(arrival.clock).max(self.told);
+        if waits.until() <= arrival.clock || (syn && !begins(p, &waits)) || waits.len() >= MAX_PACKETS {
+            let at = waits.until().min(arrival.clock).max(self.told);
             self.let_in(key, waits, at, sessions);
             // What was let in is a flow now: the packet is one of its.
             self.enter(arrival, copy, key, forward, hash, sessions);
@@ -218,9 +269,8 @@ impl<S> FlowTable<S> {
         if syn || question {
             let slot = self.open(key, hash, forward, arrival, sessions);
             self.follow(slot, forward, arrival, copy, sessions);
-            for held in waits.packets {
+            for (forward, held) in waits.in_order() {
                 self.ordering_bytes -= held.cost();
-                let (_, forward) = Key::of(&held.packet);
                 self.enter(&held.arrives(arrival.clock), held.copy, key, forward, hash, sessions);
             }
             return true;
@@ -228,7 +278,7 @@ impl<S> FlowTable<S> {
         let held = Held::of(arrival, copy);
         self.ordering_bytes += held.cost();
         let mut waits = waits;
-        waits.packets.push_back(held);
+        waits.push(forward, held);
         self.lobby.flows.insert(key, waits);
         true
     }
@@ -236,9 +286,8 @@ impl<S> FlowTable<S> {
     /// Lets packets in that waited in vain: the flow begins with them.
     fn let_in<H: Sessions<Session = S>>(&mut self, key: Key, waits: Waits, at: Timestamp, sessions: &mut H) {
         let hash = key.hash(&self.seed);
-        for held in waits.packets {
+        for (forward, held) in waits.in_order() {
             self.ordering_bytes -= held.cost();
-            let (_, forward) = Key::of(&held.packet);
             let arrival = held.arrives(at);
             let slot = match self.find(hash, &key) {
                 Some(slot) => slot,
@@ -257,7 +306,7 @@ impl<S> FlowTable<S> {
             }
             self.lobby.order.pop_front();
             // The same ends may wait anew by now.
-            if self.lobby.flows.get(&key).is_some_and(|w| w.until == until)
+            if self.lobby.flows.get(&key).is_some_and(|w| w.until() == until)
                 && let Some(waits) = self.lobby.flows.remove(&key)
             {
                 self.let_in(key, waits, until.max(self.told).min(clock), sessions);
@@ -266,28 +315,26 @@ impl<S> FlowTable<S> {
     }
 
     /// Keeps a packet of the flow at `slot` until what it acknowledges has come.
-    pub(crate) fn hold(&mut self, slot: u32, arrival: &Arrival<'_>, copy: bool) {
+    pub(crate) fn hold(&mut self, slot: u32, forward: bool, arrival: &Arrival<'_>, copy: bool) {
         let held = Held::of(arrival, copy);
         self.ordering_bytes += held.cost();
-        let until = arrival.clock.plus(WINDOW);
-        let cold = &mut self.cold[slot as usize];
+        let (hot, cold) = (&self.hot[slot as usize], &mut self.cold[slot as usize]);
         match &mut cold.rare().waits {
-            Some(waits) => waits.packets.push_back(held),
+            Some(waits) => waits.push(forward, held),
             none => {
-                *none = Some(Waits { until, packets: VecDeque::from([held]) });
-                let hot = &self.hot[slot as usize];
-                cold.wake = self.wheel.schedule(slot, until.min(hot.deadline));
+                let until = held.until;
+                none.insert(Waits::default()).push(forward, held);
+                cold.wake = self.wheel.schedule(slot, until.min(hot.deadline).min(cold.interim));
             }
         }
     }
 
-    /// Whether a packet of side `from` must wait, for what it acknowledges or behind others of its side that do.
-    pub(crate) fn must_wait(&self, slot: u32, from: Direction, p: &Packet) -> bool {
+    /// Whether a packet must wait, for what it acknowledges or behind others of its side that do.
+    #[inline]
+    pub(crate) fn must_wait(&self, slot: u32, forward: bool, p: &Packet) -> bool {
         let (hot, cold) = (&self.hot[slot as usize], &self.cold[slot as usize]);
-        let behind = cold
-            .waits()
-            .is_some_and(|w| w.packets.iter().any(|held| hot.direction(Key::of(&held.packet).1) == from));
-        behind || is_ahead(hot, cold, from, p)
+        let behind = cold.waits().is_some_and(|w| w.front(forward).is_some());
+        behind || is_ahead(hot, cold, hot.direction(forward), p)
     }
 
     /// Something came: lets everything on that need wait no more, in order.
@@ -298,45 +345,69 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) {
         loop {
-            let (hot, cold) = (&self.hot[slot as usize], &mut self.cold[slot as usize]);
-            let Some(waits) = cold.take_waits() else { return };
-            let full = waits.packets.len() > MAX_PACKETS || self.ordering_bytes > self.limits.ordering_bytes;
-            if full {
+            let (hot, cold) = (&self.hot[slot as usize], &self.cold[slot as usize]);
+            let Some(waits) = cold.waits() else { return };
+            if waits.len() > MAX_PACKETS || self.ordering_bytes > self.limits.ordering_bytes {
                 self.health.anomalies.add(Anomaly::ReorderCut);
-                cold.rare().waits = Some(waits);
                 return self.release(slot, clock, sessions);
             }
             // The first of each side: what stands behind it waits with it.
-            let mut blocked = [false; 2];
-            let ready = waits.packets.iter().position(|held| {
-                let from = hot.direction(Key::of(&held.packet).1);
-                let first = !std::mem::replace(&mut blocked[from.index()], true);
-                first && !is_ahead(hot, cold, from, &held.packet)
+            let ready = [true, false].into_iter().find(|forward| {
+                let may = |held: &Held| !is_ahead(hot, cold, hot.direction(*forward), &held.packet);
+                waits.front(*forward).is_some_and(may)
             });
-            let mut waits = waits;
-            let held = ready.and_then(|at| waits.packets.remove(at));
-            if !waits.packets.is_empty() {
-                cold.rare().waits = Some(waits);
+            let rare = self.cold[slot as usize].rare();
+            let held = ready.and_then(|forward| rare.waits.as_mut().and_then(|w| w.pop(forward)));
+            if rare.waits.as_ref().is_some_and(|w| w.len() == 0) {
+                rare.waits = None;
             }
-            let Some(held) = held else { return };
+            let (Some(forward), Some(held)) = (ready, held) else { return };
             self.ordering_bytes -= held.cost();
-            let (_, forward) = Key::of(&held.packet);
             self.follow(slot, forward, &held.arrives(clock), held.copy, sessions);
         }
     }
 
-    /// Lets everything of a flow on that waited in vain, as it came.
+    /// Lets on what has waited in vain by `at`, and what need wait no more after that.
+    pub(crate) fn expire<H: Sessions<Session = S>>(&mut self, slot: u32, at: Timestamp, sessions: &mut H) {
+        while let Some(waits) = self.cold[slot as usize].rare().waits.as_mut().filter(|w| w.until() <= at) {
+            let ripe = |forward: &bool| waits.front(*forward).is_some_and(|held| held.until <= at);
+            let Some(forward) =
+                waits.next_side().filter(ripe).or_else(|| [true, false].into_iter().find(ripe))
+            else {
+                return;
+            };
+            let Some(held) = waits.pop(forward) else { return };
+            if waits.len() == 0 {
+                self.cold[slot as usize].rare().waits = None;
+            }
+            self.give_up(slot, forward, &held, at, sessions);
+            self.settle_waits(slot, at, sessions);
+        }
+    }
+
+    /// Lets everything of a flow on, as it came.
     pub(crate) fn release<H: Sessions<Session = S>>(&mut self, slot: u32, at: Timestamp, sessions: &mut H) {
         let Some(waits) = self.cold[slot as usize].take_waits() else { return };
-        for held in waits.packets {
-            self.ordering_bytes -= held.cost();
-            let (_, forward) = Key::of(&held.packet);
-            let hot = &mut self.hot[slot as usize];
-            let other = hot.direction(forward).reversed();
-            if self.cold[slot as usize].numbers[other.index()].next().is_none() {
-                hot.flags.set(Flags::ONE_SIDED, true);
-            }
-            self.follow(slot, forward, &held.arrives(at), held.copy, sessions);
+        for (forward, held) in waits.in_order() {
+            self.give_up(slot, forward, &held, at, sessions);
         }
+    }
+
+    /// Lets on a packet that waited in vain.
+    fn give_up<H: Sessions<Session = S>>(
+        &mut self,
+        slot: u32,
+        forward: bool,
+        held: &Held,
+        at: Timestamp,
+        sessions: &mut H,
+    ) {
+        self.ordering_bytes -= held.cost();
+        let hot = &mut self.hot[slot as usize];
+        let other = hot.direction(forward).reversed();
+        if self.cold[slot as usize].numbers[other.index()].next().is_none() {
+            hot.flags.set(Flags::ONE_SIDED, true);
+        }
+        self.follow(slot, forward, &held.arrives(at), held.copy, sessions);
     }
 }

@@ -13,7 +13,7 @@ use wire::{Checksum, Packet, TcpFlags};
 
 use crate::history::{Done, note};
 use crate::key::{Key, opener};
-use crate::order::{Copies, Lobby};
+use crate::order::{Copies, Lobby, Waits};
 use crate::state::{Cold, Flags, Hot, LAST_WORD, NO_VLAN, cost};
 use crate::tcp;
 use crate::timer::{Wake, Wheel};
@@ -245,8 +245,10 @@ impl<S> FlowTable<S> {
         }
         let slot = match found {
             Some(slot) => {
-                if self.cold[slot as usize].waits().is_some_and(|w| w.until <= arrival.clock) {
-                    self.release(slot, arrival.clock, sessions);
+                while let Some(until) =
+                    self.cold[slot as usize].waits().map(Waits::until).filter(|u| *u <= arrival.clock)
+                {
+                    self.expire(slot, until.max(self.told), sessions);
                 }
                 if self.is_over(slot, forward, arrival) {
                     let at = self.hot[slot as usize].deadline.min(arrival.clock);
@@ -259,9 +261,8 @@ impl<S> FlowTable<S> {
             None if self.at_the_door(arrival, copy, (key, forward, hash), sessions) => return,
             None => self.open(key, hash, forward, arrival, sessions),
         };
-        let from = self.hot[slot as usize].direction(forward);
-        if self.must_wait(slot, from, arrival.packet) {
-            self.hold(slot, arrival, copy);
+        if self.must_wait(slot, forward, arrival.packet) {
+            self.hold(slot, forward, arrival, copy);
         } else {
             self.follow(slot, forward, arrival, copy, sessions);
         }
@@ -311,8 +312,9 @@ impl<S> FlowTable<S> {
         if !hot.flags.has(Flags::OPEN) || cold.wake != wake {
             return;
         }
-        if let Some(until) = cold.waits().map(|w| w.until).filter(|until| *until <= clock) {
-            self.release(slot, until.max(self.told), sessions);
+        let ripe = |cold: &Cold<S>| cold.waits().map(Waits::until).filter(|until| *until <= clock);
+        while let Some(until) = ripe(&self.cold[slot as usize]) {
+            self.expire(slot, until.max(self.told), sessions);
         }
         let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
         while cold.interim < hot.deadline && cold.interim <= clock {
@@ -327,7 +329,8 @@ impl<S> FlowTable<S> {
             let at = hot.deadline;
             self.close(slot, at, sessions);
         } else {
-            cold.wake = self.wheel.schedule(slot, hot.deadline.min(cold.interim));
+            let until = cold.waits().map_or(Timestamp::MAX, Waits::until);
+            cold.wake = self.wheel.schedule(slot, hot.deadline.min(cold.interim).min(until));
         }
     }
 
@@ -473,7 +476,8 @@ impl<S> FlowTable<S> {
                 cold.wrongs[side] = cold.wrongs[side].saturating_sub(1);
                 hot.flags.set(Flags::right(from), cold.wrongs[side] == 0);
             }
-            Checksum::Right | Checksum::Unknown => {}
+            Checksum::Right => self.cold[slot as usize].wrongs[side] = 0,
+            Checksum::Unknown => {}
         }
         if p.payload_len > 0 {
             spoke(hot, &mut self.cold[slot as usize], from, arrival, doubt.is_some());

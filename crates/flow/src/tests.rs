@@ -297,3 +297,105 @@ fn the_books_agree_whatever_comes() {
         crate::fuzz_follow(&bytes);
     }
 }
+
+/// The steps of one connection with a question and its answer.
+const TALK: [(bool, TcpFlags, u32, u32, &[u8]); 5] = [
+    (true, SYN, 100, 0, b""),
+    (false, SYNACK, 500, 101, b""),
+    (true, ACK, 101, 501, b"hello"),
+    (false, ACK, 501, 106, b"world!"),
+    (true, ACK, 106, 507, b""),
+];
+
+#[test]
+fn every_order_within_the_window_is_the_same_connection() {
+    let said = |order: &[usize]| {
+        let mut w = Wire::roomy();
+        for (n, step) in order.iter().enumerate() {
+            let (client, flags, seq, ack, payload) = TALK[*step];
+            w.print = 0x1234_0000 + (n as u32) * 0x1_0000;
+            w.tcp(client, flags, seq, ack, payload);
+        }
+        let conns = w.closed();
+        let text = std::mem::take(&mut w.listener.text);
+        (
+            conns.iter().map(|c| (c.tuple, c.packets, c.bytes, c.state)).collect::<Vec<_>>(),
+            text,
+            w.listener.gaps,
+        )
+    };
+    let right = said(&[0, 1, 2, 3, 4]);
+    assert_eq!(right.1.len(), 2);
+    // All of one second of this table's clock, in every order in which a side's own packets keep theirs: two taps, two clocks.
+    for order in [
+        [1, 0, 2, 3, 4],
+        [1, 3, 0, 2, 4],
+        [0, 2, 1, 3, 4],
+        [0, 2, 4, 1, 3],
+        [1, 0, 3, 2, 4],
+        [0, 1, 3, 2, 4],
+        [0, 2, 1, 4, 3],
+    ] {
+        assert_eq!(said(&order), right, "{order:?}");
+    }
+}
+
+#[test]
+fn what_waits_in_vain_goes_on_when_its_time_has_come() {
+    let mut w = Wire::roomy();
+    w.tcp(true, SYN, 100, 0, b"");
+    w.tcp(false, SYNACK, 500, 101, b"");
+    // The client acknowledges what nobody saw.
+    w.tcp(true, ACK, 101, 600, b"hello");
+    assert!(w.listener.text.is_empty(), "it waits");
+    w.now += 1;
+    w.tcp(true, ACK, 106, 600, b" there");
+    assert!(!w.listener.text.is_empty(), "no longer than the window");
+    let conns = w.closed();
+    assert_eq!((conns.len(), conns[0].bytes[0]), (1, 11));
+    assert_eq!(w.table.health().anomalies.of(record::Anomaly::ReorderCut), 0);
+}
+
+#[test]
+fn waiting_is_bounded_and_its_end_is_told() {
+    let mut w = Wire::new(Limits { flow_bytes: 1 << 20, waiting_bytes: 1 << 20, ordering_bytes: 4000 });
+    for port in 0..100u16 {
+        // Answers without questions, of a hundred connections.
+        let tcp = TcpInfo { seq: 500, ack: 101, flags: SYNACK, window: 1, urgent: 0 };
+        w.send(SERVER, (CLIENT.0, 5000 + port), Transport::Tcp, tcp, b"");
+    }
+    assert!(w.table.health().anomalies.of(record::Anomaly::ReorderCut) > 50);
+    assert_eq!(w.closed().len(), 100, "none is lost");
+}
+
+#[test]
+fn a_copy_counts_once_though_others_come_between() {
+    let mut w = Wire::roomy();
+    for copy in [false, true] {
+        for (n, (client, flags, seq, ack, payload)) in TALK.into_iter().enumerate() {
+            w.print = 0x5555_0000 + (n as u32) * 0x1_0000 + 0x77;
+            w.ttl = if copy { 63 } else { 64 };
+            w.tcp(client, flags, seq, ack, payload);
+        }
+    }
+    assert_eq!(w.table.health().anomalies.of(record::Anomaly::DuplicatePacket), 5);
+    assert_eq!(w.listener.text.len(), 2, "it is told once");
+    assert_eq!(w.closed().len(), 1);
+}
+
+#[test]
+fn a_decoy_with_a_wrong_checksum_ends_nothing() {
+    for flags in [SYN, FINACK, RSTACK] {
+        let mut w = Wire::roomy();
+        for (client, flags, seq, ack, payload) in TALK {
+            w.tcp(client, flags, seq, ack, payload);
+        }
+        w.checksum = Checksum::Wrong;
+        w.tcp(true, flags, if flags == SYN { 90_000 } else { 106 }, 507, b"");
+        w.checksum = Checksum::Right;
+        w.tcp(true, ACK, 106, 507, b"more");
+        w.tcp(false, ACK, 507, 110, b"");
+        let conns = w.closed();
+        assert_eq!((conns.len(), conns[0].bytes[0], conns[0].state), (1, 9, ConnState::S1), "{flags:?}");
+    }
+}

@@ -69,11 +69,12 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
 }
 
 pub fn verify(path: &Path) -> Result<Exit, Failure> {
-    let bytes = std::fs::read(path)
+    let bundle = std::fs::File::open(path)
         .with_context(|| format!("cannot read {}", path.display()))
         .map_err(Failure::input)?;
-    let checked =
-        export::verify(&bytes).with_context(|| path.display().to_string()).map_err(Failure::input)?;
+    let checked = export::verify(std::io::BufReader::new(bundle))
+        .with_context(|| path.display().to_string())
+        .map_err(Failure::input)?;
     let mut out = anstream::stdout().lock();
     writeln!(out, "{}", report::clean(&checked.about))?;
     for name in &checked.good {
@@ -197,17 +198,11 @@ fn cut(
             return true;
         }
         let mut bytes = std::borrow::Cow::Borrowed(frame.bytes);
-        if let Some(others) = others {
-            let tunnelled = frame.packets.iter().any(|p| p.layer > 0);
-            let done = if tunnelled {
-                Rewritten::LeftOut("in tunnels")
-            } else {
-                others.frame(bytes.to_mut(), frame.link)
-            };
-            if let Rewritten::LeftOut(why) = done {
-                *left_out.entry(why).or_default() += 1;
-                return true;
-            }
+        if let Some(others) = others
+            && let Rewritten::LeftOut(why) = others.frame(bytes.to_mut(), frame.link, frame.original)
+        {
+            *left_out.entry(why).or_default() += 1;
+            return true;
         }
         packets += 1;
         let link = frame.link as u16;
@@ -233,7 +228,13 @@ fn cut(
             .iter()
             .map(|(why, n)| format!("left out, since they cannot be given other names: {n} packets {why}")),
     );
-    let writer = writer.context("none of the packets is in the captures any more")?;
+    let writer = writer.with_context(|| {
+        if left_out.is_empty() {
+            return "none of the packets is in the captures any more".to_owned();
+        }
+        let all: Vec<String> = left_out.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        format!("nothing can be shown: the packets cannot be given other names ({})", all.join(", "))
+    })?;
     Ok((writer.into_inner(), packets, failures))
 }
 

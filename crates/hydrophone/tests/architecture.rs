@@ -16,7 +16,7 @@ const STREET: &[(&str, &[&str])] = &[
     ("pipeline", &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict"]),
     ("case", &["record", "capture", "behaviour", "verdict", "report"]),
     ("console", &["record", "capture", "behaviour", "verdict", "report", "case", "pipeline"]),
-    ("export", &["record", "behaviour", "verdict", "report"]),
+    ("export", &["record", "wire", "behaviour", "verdict", "report"]),
     (
         "hydrophone",
         &["record", "capture", "behaviour", "verdict", "report", "pipeline", "case", "export", "console"],

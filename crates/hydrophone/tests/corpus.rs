@@ -141,6 +141,7 @@ const STREAMS_DIFFER: &[(&str, &str)] = &[
         "signalled",
     ),
     ("clean/OISF__tests__snmp-v3-encrypted__SNMPv3.pcap", "signalled"),
+    ("clean/ajbanjara__uploads____moin_import____attachments__SampleCaptures__new.pcap", "signalled"),
     ("clean/ahmedelemamn__collab_pcap__dtmf_relay__dtmf_relay_digitdrop.pcapng", "signalled"),
     ("clean/ahmedelemamn__collab_pcap__dtmf_relay__dtmf_relay_iwrk_standard.pcapng", "signalled"),
     ("clean/ahmedelemamn__collab_pcap__dtmf_relay__dtmf_relay_no_iwrk.pcapng", "signalled"),

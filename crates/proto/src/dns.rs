@@ -13,6 +13,8 @@ use crate::outbox::Scene;
 const MAX_ANSWERS: usize = 32;
 /// A name has at most 127 labels (RFC 1035: 255 bytes), and following more pointers than that is a loop.
 const MAX_LABELS: usize = 128;
+/// Pointers followed in one name.
+const MAX_JUMPS: u8 = 16;
 /// Bytes of a name's text; with every byte escaped, 255 bytes make four times as many.
 const MAX_NAME: usize = 1024;
 /// Room that is made for a name before it is read.
@@ -62,10 +64,30 @@ fn name(cursor: &mut Cursor<'_>) -> Option<String> {
     Some(out)
 }
 
+/// Steps over a name: to its end, or over the pointer that ends it.
+fn step_over_name(c: &mut Cursor<'_>) -> Option<()> {
+    for _ in 0..MAX_LABELS {
+        let len = c.u8()?;
+        match len >> 6 {
+            0 if len == 0 => return Some(()),
+            0 => {
+                c.take(usize::from(len))?;
+            }
+            3 => {
+                c.u8()?;
+                return Some(());
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Goes through the labels of a name, wherever its pointers lead; `each` says whether it may go on.
 fn labels<'a>(cursor: &mut Cursor<'a>, mut each: impl FnMut(&'a [u8]) -> bool) -> Option<()> {
     let mut at = *cursor;
     let mut jumped = false;
+    let mut jumps = 0u8;
     for _ in 0..MAX_LABELS {
         let start = at.position();
         let len = at.u8()?;
@@ -87,8 +109,9 @@ fn labels<'a>(cursor: &mut Cursor<'a>, mut each: impl FnMut(&'a [u8]) -> bool) -
                     *cursor = at;
                     jumped = true;
                 }
-                // Only backwards: a pointer that is not is a loop.
-                if target >= start {
+                // Only backwards: a pointer that is not is a loop. Compressors make one or two of a name.
+                jumps = jumps.saturating_add(1);
+                if target >= start || jumps > MAX_JUMPS {
                     return None;
                 }
                 at.seek(target)?;
@@ -140,26 +163,20 @@ pub fn parse(bytes: &[u8]) -> Option<Message> {
         // A response without any section: only an error code makes sense.
         return (bytes.len() == 12 && message.rcode != 0).then_some(message);
     }
-    for _ in 0..answers {
-        match answer(&mut c) {
-            Some(a) if message.answers.len() < MAX_ANSWERS => message.answers.push(a),
-            Some(_) => {}
-            None => {
-                message.malformed = true;
-                break;
-            }
-        }
+    // What is beyond the limit is not read: a message may claim thousands of answers in a few bytes each.
+    for _ in 0..usize::from(answers).min(MAX_ANSWERS) {
+        let Some(answer) = answer(&mut c) else {
+            message.malformed = true;
+            break;
+        };
+        message.answers.push(answer);
     }
     Some(message)
 }
 
 fn answer(c: &mut Cursor<'_>) -> Option<DnsAnswer> {
-    // Whose answer it is: the question's, or that of an alias before it. Nobody asks.
-    let mut length = 0usize;
-    labels(c, |label| {
-        length = length.saturating_add(label.len());
-        length <= MAX_NAME
-    })?;
+    // Whose answer it is, the question's or that of an alias before it, nobody asks.
+    step_over_name(c)?;
     let (rtype, _class, ttl, len) = (c.u16()?, c.u16()?, c.u32()?, c.u16()?);
     let start = c.position();
     let data = c.take(usize::from(len))?;
@@ -193,6 +210,12 @@ pub struct DnsSession {
 }
 
 impl DnsSession {
+    /// Bytes of unfinished messages.
+    pub fn held(&self) -> usize {
+        let waiting = self.waiting.len().saturating_mul(size_of::<Waiting>().saturating_add(TYPICAL_NAME));
+        self.stream.iter().map(Vec::capacity).fold(waiting, usize::saturating_add)
+    }
+
     /// A datagram.
     pub fn datagram(&mut self, bytes: &[u8], scene: &mut Scene<'_>) {
         match parse(bytes) {

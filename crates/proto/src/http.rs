@@ -25,6 +25,8 @@ const MAX_WAITING: usize = 64;
 const MAX_CHUNK_LINE: usize = 64;
 /// Bytes kept of what a client sends before its CONNECT is granted.
 const MAX_HELD: usize = 16 << 10;
+/// What the texts of a request take on average (*assumed*; the limits of path and values bound the worst).
+const WAITING_TEXT: usize = 512;
 const MAX_PATH: usize = 1024;
 const MAX_VALUE: usize = 512;
 
@@ -444,6 +446,17 @@ impl HttpSession {
             None if self.over => Step::Over,
             None => Step::More,
         }
+    }
+
+    /// Bytes of unfinished heads and of requests that wait.
+    pub fn held(&self) -> usize {
+        let of = |side: &Side| match side {
+            Side::Head(kept) | Side::Held(kept) => kept.capacity(),
+            Side::Body(body) => body.look.capacity().saturating_add(body.line.capacity()),
+            Side::Lost => 0,
+        };
+        let waiting = self.waiting.len().saturating_mul(size_of::<Waiting>().saturating_add(WAITING_TEXT));
+        of(&self.client).saturating_add(of(&self.server)).saturating_add(waiting)
     }
 
     /// The first remote that a proxy was asked for, once.

@@ -40,6 +40,11 @@ impl Lines {
         Some(line)
     }
 
+    /// Bytes of the line in hand.
+    pub fn held(&self) -> usize {
+        self.kept.capacity()
+    }
+
     /// Bytes are missing: the line in hand is not whole.
     pub fn gap(&mut self) {
         self.kept.clear();

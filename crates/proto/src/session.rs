@@ -267,10 +267,10 @@ impl Session {
                 // Streams stand in the heads too.
                 kept.fold(size_of::<Probing>(), |all, one| all.saturating_add(one.saturating_mul(2)))
             }
-            State::Dns(_) => size_of::<DnsSession>().saturating_add(KEPT),
-            State::Smtp(_) => size_of::<SmtpSession>().saturating_add(KEPT),
-            State::Http(_) => size_of::<HttpSession>().saturating_add(KEPT),
-            State::Tls(_) => size_of::<TlsSession>().saturating_add(KEPT),
+            State::Dns(s) => size_of::<DnsSession>().saturating_add(s.held()),
+            State::Smtp(s) => size_of::<SmtpSession>().saturating_add(KEPT).saturating_add(s.held()),
+            State::Http(s) => size_of::<HttpSession>().saturating_add(s.held()),
+            State::Tls(s) => size_of::<TlsSession>().saturating_add(KEPT).saturating_add(s.held()),
             State::Quic(s) => size_of::<QuicSession>().saturating_add(KEPT).saturating_add(s.held()),
             State::Irc(_) => size_of::<IrcSession>().saturating_add(KEPT),
             State::Ssh(_) => size_of::<SshSession>().saturating_add(KEPT),

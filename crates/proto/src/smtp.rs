@@ -105,6 +105,7 @@ impl SmtpSession {
                 first_data_at: None,
                 quit: false,
                 odd_message_id: false,
+                missing: [false; 2],
                 client_bytes: 0,
                 packets: Vec::new(),
             },
@@ -127,7 +128,14 @@ impl SmtpSession {
         self.mode != Mode::Hidden
     }
 
+    /// Bytes of lines in hand.
+    pub fn held(&self) -> usize {
+        self.lines.iter().map(Lines::held).fold(0, usize::saturating_add)
+    }
+
     pub fn gap(&mut self, from: Direction, n: u64) {
+        let [client, server] = &mut self.row.missing;
+        *(if from == Direction::Orig { client } else { server }) = true;
         let [orig, resp] = &mut self.lines;
         match from {
             Direction::Orig => {
@@ -167,6 +175,12 @@ impl SmtpSession {
             let Some(line) = lines.next(&mut bytes, scene.out) else { return };
             match self.mode {
                 Mode::Headers | Mode::Body => self.message_line(&line),
+                // The server's word is lost: a message tells itself by being no command.
+                Mode::AwaitingData if self.row.missing[1] && !is_command(&line) => {
+                    self.row.data_count = self.row.data_count.saturating_add(1);
+                    self.message_begins(scene);
+                    self.message_line(&line);
+                }
                 // What the server says ends the login; where it is not seen, the next command does.
                 Mode::Auth if is_command(&line) => {
                     self.mode = Mode::Commands;
@@ -232,7 +246,7 @@ impl SmtpSession {
             b"AUTH" => {
                 row.auth = true;
                 // With an initial response most mechanisms are done; where the server is not seen, nobody says so.
-                let done = !self.server_spoke && argument.iter().filter(|b| **b == b' ').count() > 0;
+                let done = !self.server_spoke && argument.contains(&b' ');
                 self.mode = if done { Mode::Commands } else { Mode::Auth };
                 Command::Auth
             }
@@ -295,8 +309,17 @@ impl SmtpSession {
     }
 
     fn reply(&mut self, code: u16, last: bool, rest: &[u8], scene: &Scene<'_>) {
+        // Where words are lost, the code says what it answers: a server is silent until a message has ended.
+        let lost = match self.mode {
+            Mode::AwaitingData if code == 354 => Command::Data,
+            Mode::Headers | Mode::Body if self.row.missing[0] && self.pending.is_empty() => {
+                (self.mode, self.counted) = (Mode::Commands, false);
+                Command::EndOfData
+            }
+            _ => Command::Other,
+        };
         let row = &mut self.row;
-        let command = self.pending.front().copied().unwrap_or(Command::Other);
+        let command = self.pending.front().copied().unwrap_or(lost);
         match command {
             Command::Banner if row.banner.is_none() => {
                 row.banner_code = Some(code);

@@ -236,6 +236,12 @@ pub struct TlsSession {
 }
 
 impl TlsSession {
+    /// Bytes of handshakes that are not whole.
+    pub fn held(&self) -> usize {
+        let of = |h: &Handshake| h.records.capacity().saturating_add(h.messages.capacity());
+        self.sides.iter().map(of).fold(0, usize::saturating_add)
+    }
+
     /// Bytes of a stream; `false` when nothing more is to be learnt.
     pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
         self.started.get_or_insert(scene.ts);

@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::{Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Tuple};
+use crate::{Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Transport, Tuple};
 
 /// Zeek's history letters, each at most once a side: upper case the originator, lower case the responder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -201,6 +201,24 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// Whether one side of a TCP connection is missing from the capture: the other goes on as if it had been answered. What that side said, and
+    /// whether it answered at all, is unknown.
+    pub fn is_one_sided(&self) -> bool {
+        let went_on = |letters: [char; 2]| self.history.as_str().contains(letters);
+        self.tuple.transport == Transport::Tcp
+            && ((self.packets[1] == 0 && went_on(['A', 'D']))
+                || (self.packets[0] == 0 && went_on(['a', 'd'])))
+    }
+
+    /// Whether it failed: nobody answered, or with a refusal. `None` where the capture cannot tell: its start is missing, or somebody went on who
+    /// must have been answered, and the answer is missing.
+    pub fn failed(&self) -> Option<bool> {
+        let failed = self.state.is_failure() || !self.answered();
+        let went_on =
+            self.tuple.transport == Transport::Tcp && self.history.as_str().contains(['A', 'D', 'd', 'f']);
+        (self.start_seen && !(failed && went_on)).then_some(failed)
+    }
+
     /// Both ends as packets have them: with the proxy, where there is one.
     pub fn wire_tuple(&self) -> Tuple {
         Tuple { resp: self.via.unwrap_or(self.tuple.resp), ..self.tuple }

@@ -254,6 +254,8 @@ pub struct Smtp {
     pub odd_message_id: bool,
     /// Bytes the client sent.
     pub client_bytes: u64,
+    /// Whether words of the client, and of the server, are missing from the capture: what was not seen of them is unknown.
+    pub missing: [bool; 2],
     /// The packets a reader wants to see.
     pub packets: Vec<PacketId>,
 }

@@ -16,6 +16,7 @@ pub mod office;
 pub mod protocols;
 pub mod scenarios;
 mod script;
+pub mod wrappings;
 
 pub use conversation::Tcp;
 pub use evasions::Evasion;

@@ -110,7 +110,7 @@ fn call(s: &mut Script, t: f64, ip: &str) {
     }
 }
 
-/// A host asks for its address and says its name, of at most 255 bytes.
+/// A host asks for its address and says its name, of at most 255 bytes, and the server agrees for half a day.
 pub(crate) fn dhcp(s: &mut Script, t: f64, ip: &str, name: &str) {
     let octets: Vec<u8> = ip.split('.').filter_map(|p| p.parse().ok()).collect();
     let mut m = vec![1, 1, 6, 0];
@@ -124,7 +124,17 @@ pub(crate) fn dhcp(s: &mut Script, t: f64, ip: &str, name: &str) {
     m.extend([0x63, 0x82, 0x53, 0x63, 53, 1, 3, 12, name.len() as u8]);
     m.extend(name.as_bytes());
     m.push(255);
-    s.udp(t, End::new(ip, 68), End::new(RESOLVER, 67), &m);
+    let (client, server) = (End::new(ip, 68), End::new(RESOLVER, 67));
+    s.udp(t, client, server, &m);
+    let resolver: Vec<u8> = RESOLVER.split('.').filter_map(|p| p.parse().ok()).collect();
+    let mut ack = m;
+    ack.truncate(240);
+    ack[0] = 2;
+    ack[16..20].copy_from_slice(&octets);
+    ack.extend([53, 1, 5, 51, 4, 0, 0, 0xa8, 0xc0, 6, 4]);
+    ack.extend(resolver);
+    ack.push(255);
+    s.udp(t + 0.02, server, client, &ack);
 }
 
 /// The house's mail server.

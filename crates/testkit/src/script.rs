@@ -33,6 +33,8 @@ pub struct Script {
     rng: Rand32,
     ident: u16,
     port: u16,
+    /// Lengths on the wire of frames that are kept in part.
+    lengths: std::collections::BTreeMap<(Timestamp, u32), u32>,
 }
 
 impl Script {
@@ -44,6 +46,7 @@ impl Script {
             rng: Rand32::new(seed),
             ident: 1,
             port: 49_152,
+            lengths: std::collections::BTreeMap::new(),
         }
     }
 
@@ -149,15 +152,41 @@ impl Script {
         self.frames.is_empty()
     }
 
+    /// The frames in the order of time.
+    pub(crate) fn in_order(mut self) -> Vec<(Timestamp, Vec<u8>)> {
+        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+        self.frames.into_iter().map(|(ts, _, frame)| (ts, frame)).collect()
+    }
+
+    /// The same script as a capture with faults has it: each frame as often, as late and as long as `of` says, by its number and bytes:
+    /// seconds to add, and bytes kept.
+    #[must_use]
+    pub fn faulty(mut self, mut of: impl FnMut(usize, &[u8]) -> Vec<(f64, usize)>) -> Self {
+        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+        let mut made = Vec::with_capacity(self.frames.len());
+        for (n, (ts, _, frame)) in self.frames.iter().enumerate() {
+            for (later, kept) in of(n, frame) {
+                let ts = Timestamp(ts.0 + (later * 1e9) as i64);
+                let mut frame = frame.clone();
+                self.lengths.insert((ts, made.len() as u32), frame.len() as u32);
+                frame.truncate(kept);
+                made.push((ts, made.len() as u32, frame));
+            }
+        }
+        self.frames = made;
+        self
+    }
+
     /// The capture file, in the order of time.
     pub fn pcapng(mut self) -> Vec<u8> {
         self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
         let mut out = Vec::new();
         let writer = PcapngWriter::new(&mut out, LINKTYPE_ETHERNET, "hydrophone testkit");
         if let Ok(mut writer) = writer {
-            for (ts, _, frame) in &self.frames {
+            for (ts, order, frame) in &self.frames {
+                let length = self.lengths.get(&(*ts, *order)).copied().unwrap_or(frame.len() as u32);
                 // Writing to memory does not fail.
-                let _ = writer.packet(*ts, frame, frame.len() as u32);
+                let _ = writer.packet(*ts, frame, length);
             }
         }
         out

@@ -152,10 +152,11 @@ impl Roles {
             let host = self.hosts.of(client, now);
             if s.accepted_count > 0 {
                 host.accepted += 1;
-            } else {
+            } else if !s.missing[1] {
+                // Where words of the server are missing, its consent may be among them.
                 host.refused += 1;
             }
-            let share = host.accepted as f64 / (host.accepted + host.refused) as f64;
+            let share = host.accepted as f64 / (host.accepted + host.refused).max(1) as f64;
             if host.accepted >= DELIVERIES && share >= DELIVERY_SHARE {
                 let (n, all) = (host.accepted, host.accepted + host.refused);
                 host.gain(Role::MailSender, now, || format!("{n} of {all} deliveries accepted"));

@@ -5,7 +5,7 @@
 use record::{Anomaly, Mac, Unread};
 
 use crate::layer::Layer;
-use crate::{Context, Sink, ethernet, infiniband, ip, link, llc, ppp};
+use crate::{Context, Header, Sink, ethernet, infiniband, ip, link, llc, ppp};
 
 /// Netfilter's type numbers for a packet and for the Ethernet address that it came from.
 const NFULA_PAYLOAD: u16 = 9;
@@ -58,9 +58,9 @@ pub fn pflog(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     }
     let body = layer.skip(usize::from(len).next_multiple_of(4));
     if is_ip_family(u16::from(family)) {
-        ip::any(body, context, sink)
+        ip::any(body, context, sink);
     } else {
-        sink.not_ip("pflog_other_family")
+        sink.not_ip("pflog_other_family");
     }
 }
 
@@ -85,6 +85,7 @@ fn attributes(family: u8, payload: u16, mut rest: Layer<'_>, mut context: Contex
             NFULA_HWADDR if payload == NFULA_PAYLOAD => {
                 if let Some(&[0, 6, _, _, a, b, c, d, e, f]) = body.head::<10>() {
                     context.mac = Some(Mac([a, b, c, d, e, f]));
+                    sink.header(Header::Mac { at: body.base.saturating_add(4) });
                 }
             }
             kind if kind != payload => {}
@@ -144,6 +145,7 @@ pub fn sll(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
     };
     if u16::from_be_bytes([l0, l1]) == 6 {
         context.mac = Some(Mac([a, b, c, d, e, f]));
+        sink.header(Header::Mac { at: layer.base.saturating_add(6) });
     }
     cooked(u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]), layer.skip(16), context, sink);
 }
@@ -155,6 +157,7 @@ pub fn sll2(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
     };
     if len == 6 {
         context.mac = Some(Mac([a, b, c, d, e, f]));
+        sink.header(Header::Mac { at: layer.base.saturating_add(12) });
     }
     cooked(u16::from_be_bytes([h0, h1]), u16::from_be_bytes([p0, p1]), layer.skip(20), context, sink);
 }

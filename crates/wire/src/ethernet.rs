@@ -6,7 +6,7 @@
 use record::{Anomaly, Mac, Unread};
 
 use crate::layer::Layer;
-use crate::{Context, Sink, ip, llc, ppp, tunnel};
+use crate::{Context, Header, Sink, ip, llc, ppp, tunnel};
 
 /// EtherTypes that are understood and carry no IP.
 const NOT_IP: &[(u16, &str)] = &[
@@ -68,7 +68,14 @@ pub fn frame(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
         return inside(layer.skip(26), context, sink);
     }
     context.mac = Some(Mac([a, b, c, d, e, f]));
+    addresses(layer, sink);
     by_type(u16::from_be_bytes([t0, t1]), layer.skip(14), context, sink);
+}
+
+/// Destination and source stand first.
+fn addresses(layer: Layer<'_>, sink: &mut impl Sink) {
+    sink.header(Header::Mac { at: layer.base });
+    sink.header(Header::Mac { at: layer.base.saturating_add(6) });
 }
 
 /// A frame within a frame of the same link, one deeper.
@@ -85,6 +92,7 @@ pub fn switch_tagged(layer: Layer<'_>, tag: usize, mut context: Context, sink: &
         return sink.stop(Anomaly::TruncatedHeader);
     };
     context.mac = Some(Mac([a, b, c, d, e, f]));
+    addresses(layer, sink);
     typed(layer.skip(12).skip(tag), context, sink);
 }
 
@@ -131,7 +139,12 @@ pub fn by_type(ether_type: u16, layer: Layer<'_>, context: Context, sink: &mut i
         // 802.2 in a jumbo frame.
         0x8870 => llc::header(layer, context, sink),
         _ => match not_ip(ether_type) {
-            Some(what) => sink.not_ip(what),
+            Some(what) => {
+                if ether_type == 0x0806 {
+                    sink.header(Header::Arp { at: layer.base });
+                }
+                sink.not_ip(what);
+            }
             None => sink.unread(Unread::EtherType(ether_type)),
         },
     }

@@ -63,7 +63,8 @@ struct Waiting {
     pieces: BTreeMap<u32, Vec<u8>>,
     /// Total length, known from the last piece.
     total: Option<u32>,
-    since: Timestamp,
+    /// Its place in the order of waiting.
+    place: (Timestamp, u64),
     held: usize,
 }
 
@@ -110,13 +111,12 @@ impl Fragments {
         let key = (piece.info.src, piece.info.dst, piece.ident, protocol, piece.info.layer);
         if !self.waiting.contains_key(&key) {
             self.turn = self.turn.saturating_add(1);
-            self.order.insert((now, self.turn), key);
+            let place = (now, self.turn);
+            self.order.insert(place, key);
             self.held = self.held.saturating_add(OVERHEAD);
             let info = piece.info;
-            self.waiting.insert(
-                key,
-                Waiting { info, pieces: BTreeMap::new(), total: None, since: now, held: OVERHEAD },
-            );
+            self.waiting
+                .insert(key, Waiting { info, pieces: BTreeMap::new(), total: None, place, held: OVERHEAD });
         }
         let waiting = self.waiting.get_mut(&key)?;
         if piece.offset == 0 {
@@ -155,7 +155,7 @@ impl Fragments {
                 break;
             }
             self.order.remove(&(since, turn));
-            if self.waiting.get(&key).is_some_and(|w| w.since == since) && self.forget(&key) {
+            if self.forget(&key) {
                 report(Anomaly::FragmentIncomplete);
             }
         }
@@ -164,6 +164,7 @@ impl Fragments {
     fn forget(&mut self, key: &Key) -> bool {
         match self.waiting.remove(key) {
             Some(gone) => {
+                self.order.remove(&gone.place);
                 self.held = self.held.saturating_sub(gone.held);
                 true
             }

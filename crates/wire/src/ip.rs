@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use record::{Anomaly, Mac, Transport, Unread};
 
 use crate::layer::Layer;
-use crate::{Context, Sink, checksum, ethernet, icmp, transport, tunnel};
+use crate::{Context, Header, Sink, checksum, ethernet, icmp, transport, tunnel};
 
 /// How many IPv6 extension headers are followed; RFC 8200 expects each kind once.
 const MAX_EXTENSIONS: usize = 10;
@@ -71,6 +71,7 @@ pub fn v4(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         return sink.stop(Anomaly::BadLength);
     }
     sink.ip();
+    sink.header(Header::Ip { at: layer.base, v6: false });
     let total = usize::from(u16::from_be_bytes([l0, l1]));
     let body = if total == 0 {
         // Segmentation offload: the card was to fill it in. The frame's own length is the truth.
@@ -116,6 +117,7 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         return sink.stop(Anomaly::BadLength);
     }
     sink.ip();
+    sink.header(Header::Ip { at: layer.base, v6: true });
     let (src, dst) = addresses.split_at(16);
     let address = |b: &[u8]| <[u8; 16]>::try_from(b).map_or(Ipv6Addr::UNSPECIFIED, Ipv6Addr::from);
     let length = usize::from(u16::from_be_bytes([l0, l1]));
@@ -208,6 +210,7 @@ pub fn payload(mut body: Layer<'_>, mut info: IpInfo, context: Context, sink: &m
         info.protocol = next;
         body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
     }
+    sink.header(Header::Transport { at: body.base, len: body.bytes.len(), protocol: info.protocol });
     match info.protocol {
         6 => transport::tcp(body, info, context, sink),
         17 | 136 => transport::udp(body, info, context, sink),

@@ -72,6 +72,37 @@ pub struct Packet {
     pub print: u32,
 }
 
+/// Where in the frame a header that names somebody begins: for whoever wants to rewrite it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// An Ethernet address, six bytes.
+    Mac {
+        /// Where.
+        at: usize,
+    },
+    /// ARP, from its hardware type on.
+    Arp {
+        /// Where.
+        at: usize,
+    },
+    /// An IP header.
+    Ip {
+        /// Where.
+        at: usize,
+        /// Whether it is IPv6.
+        v6: bool,
+    },
+    /// What the IP header named last carries, behind all extension headers.
+    Transport {
+        /// Where.
+        at: usize,
+        /// How many bytes of it were captured, without padding behind.
+        len: usize,
+        /// The protocol's number.
+        protocol: u8,
+    },
+}
+
 /// Takes what a frame turns out to hold.
 pub trait Sink {
     /// A packet that belongs to a flow.
@@ -84,6 +115,8 @@ pub trait Sink {
     fn stop(&mut self, anomaly: Anomaly) {
         self.anomaly(anomaly);
     }
+    /// A header that names somebody begins here.
+    fn header(&mut self, _header: Header) {}
     /// An IP header was understood.
     fn ip(&mut self) {}
     /// What is here is understood, and carries no IP: its name.

@@ -5,7 +5,7 @@
 use record::{Anomaly, Unread};
 
 use crate::layer::Layer;
-use crate::{Context, Sink, ethernet, ip, ppp};
+use crate::{Context, Header, Sink, ethernet, ip, ppp};
 
 /// Network layer protocol identifier of IPv4.
 const NLPID_IPV4: u8 = 0xcc;
@@ -69,6 +69,8 @@ pub fn token_ring(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     if control & 0xc0 != 0x40 {
         return sink.not_ip("token_ring_mac");
     }
+    sink.header(Header::Mac { at: layer.base.saturating_add(2) });
+    sink.header(Header::Mac { at: layer.base.saturating_add(8) });
     let body = layer.skip(14);
     let route = match body.bytes.first() {
         Some(length) if source & 0x80 != 0 => usize::from(length & 0x1f),
@@ -84,6 +86,8 @@ pub fn fddi(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     if control & 0x70 != 0x50 {
         return sink.not_ip("fddi_mac");
     }
+    sink.header(Header::Mac { at: layer.base.saturating_add(1) });
+    sink.header(Header::Mac { at: layer.base.saturating_add(7) });
     header(layer.skip(13), context, sink);
 }
 

@@ -6,7 +6,7 @@
 use record::{Anomaly, Mac, Unread};
 
 use crate::layer::Layer;
-use crate::{Context, Sink, llc};
+use crate::{Context, Header, Sink, llc};
 
 /// Frames within an aggregate that are followed; an A-MSDU has at most 11,454 bytes.
 const MAX_AGGREGATED: usize = 64;
@@ -120,6 +120,9 @@ fn with_control(
         (false, true) => addresses.get(16..22),
         (true, true) => layer.bytes.get(24..30),
     };
+    for at in [4usize, 10, 16, 24].into_iter().take(if to_ds && from_ds { 4 } else { 3 }) {
+        sink.header(Header::Mac { at: layer.base.saturating_add(at) });
+    }
     context.mac = source.and_then(|s| <[u8; 6]>::try_from(s).ok()).map(Mac);
     let mut body = layer.skip(header);
     // 802.11s: flags that say how many addresses follow, time to live, sequence. Whether it is there no bit says that all set.
@@ -152,6 +155,8 @@ fn aggregated(mut layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     for _ in 0..MAX_AGGREGATED {
         let Some(&[_, _, _, _, _, _, a, b, c, d, e, f, l0, l1]) = layer.head::<14>() else { return };
         let len = usize::from(u16::from_be_bytes([l0, l1]));
+        sink.header(Header::Mac { at: layer.base });
+        sink.header(Header::Mac { at: layer.base.saturating_add(6) });
         let mine = Context { mac: Some(Mac([a, b, c, d, e, f])), ..context };
         llc::header(layer.skip(14).limit(len), mine, sink);
         layer = layer.skip(len.saturating_add(14).next_multiple_of(4));

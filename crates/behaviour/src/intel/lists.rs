@@ -338,7 +338,9 @@ impl Reader<'_> {
                 return Ok(());
             }
             if let Some(nets) = range(&text) {
-                nets.into_iter().for_each(|net| self.intel.put_network(origin, net));
+                for net in nets {
+                    self.intel.put_network(origin, net);
+                }
                 return Ok(());
             }
         }
@@ -499,7 +501,9 @@ impl Reader<'_> {
                 Some(nets) => {
                     self.read.taken += 1;
                     let origin = self.intel.origin(self.list, self.date, self.trust);
-                    nets.into_iter().for_each(|net| self.intel.put_network(origin, net));
+                    for net in nets {
+                        self.intel.put_network(origin, net);
+                    }
                 }
                 None => self.pass(NOT_UNDERSTOOD, line),
             }

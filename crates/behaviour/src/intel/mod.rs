@@ -181,7 +181,8 @@ impl Intel {
             if let Some(found) = self.of(Kind::Name, &rest) {
                 return Some((rest, found));
             }
-            rest = rest.split_once('.')?.1.to_owned();
+            let (label, _) = rest.split_once('.')?;
+            rest.drain(..=label.len());
         }
     }
 
