@@ -232,21 +232,22 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, scene
         flow: dns.flow,
         packets: dns.packets.clone(),
     });
-    state.missing.retain(|m| dns.ts.since(m.ts) <= settings.window);
-    if state.missing.len() > MAX_NAMES {
+    while state.missing.len() > MAX_NAMES
+        || state.missing.front().is_some_and(|m| dns.ts.since(m.ts) > settings.window)
+    {
         state.missing.pop_front();
     }
-    let recent = state.missing.iter().filter(|m| dns.ts.since(m.ts) <= settings.burst_window).count();
-    let scored: Vec<f64> = state.missing.iter().filter_map(|m| m.score).collect();
-    let sum: f64 = scored.iter().sum();
-    if scored.len() < settings.names || sum < settings.nats {
-        if scored.len() >= settings.names {
+    let scores = state.missing.iter().filter_map(|m| m.score);
+    let (scored, sum) = scores.fold((0usize, 0.0), |(n, sum), score| (n + 1, sum + score));
+    if scored < settings.names || sum < settings.nats {
+        if scored >= settings.names {
             scene.near(host, sum.max(0.0), settings.nats, "nats of randomness");
         } else {
-            scene.near(host, scored.len() as f64, settings.names as f64, "scored names that do not exist");
+            scene.near(host, scored as f64, settings.names as f64, "scored names that do not exist");
         }
         return;
     }
+    let recent = state.missing.iter().filter(|m| dns.ts.since(m.ts) <= settings.burst_window).count();
     if state.missing.len() < settings.nxdomains && recent <= settings.burst {
         scene.near(host, state.missing.len() as f64, settings.nxdomains as f64, "names that do not exist");
         return;
@@ -270,7 +271,7 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, scene
         facts: vec![
             ("names", state.missing.iter().take(8).map(|m| m.name.clone()).collect::<Vec<_>>().into()),
             ("nxdomains", state.missing.len().into()),
-            ("scored", scored.len().into()),
+            ("scored", scored.into()),
         ],
     });
 }

@@ -4,6 +4,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use record::{Conn, FlowId, Mac, Record, Tuple};
 
+use crate::table::{SeededMap, SeededSet};
+
 /// The local networks: whose hosts are judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Home {
@@ -117,13 +119,15 @@ struct Spoken {
 }
 
 /// Infers the local networks from who talks to whom, when nobody said.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct HomeGuess {
-    /// Flows by address: opened, and in all.
-    seen: BTreeMap<IpAddr, (u64, u64)>,
+    /// The private ranges.
+    private: Home,
+    /// Whether any end has a private address.
+    has_private: bool,
     /// Flows by their ends, where both say something, and how many.
-    ends: BTreeMap<(IpAddr, IpAddr), u64>,
-    known: BTreeSet<FlowId>,
+    ends: SeededMap<(IpAddr, IpAddr), u64>,
+    known: SeededSet<FlowId>,
     stations: BTreeMap<Mac, Spoken>,
     /// Global IPv6 networks, by the Ethernet addresses that opened flows from within.
     openers: BTreeMap<IpNet, BTreeSet<Mac>>,
@@ -131,6 +135,19 @@ pub struct HomeGuess {
 
 /// The share of flows that the inferred networks must have a part in.
 const COVERAGE: f64 = 0.9;
+
+impl Default for HomeGuess {
+    fn default() -> Self {
+        Self {
+            private: Home::private(),
+            has_private: false,
+            ends: SeededMap::default(),
+            known: SeededSet::default(),
+            stations: BTreeMap::new(),
+            openers: BTreeMap::new(),
+        }
+    }
+}
 
 impl HomeGuess {
     /// Learns from a record: of each flow once.
@@ -148,11 +165,9 @@ impl HomeGuess {
         if !says_something(orig) {
             return;
         }
-        let opened = self.seen.entry(orig).or_default();
-        opened.0 += 1;
-        opened.1 += 1;
+        self.has_private |= self.private.contains(orig);
         if says_something(resp) {
-            self.seen.entry(resp).or_default().1 += 1;
+            self.has_private |= self.private.contains(resp);
             *self.ends.entry((orig, resp)).or_default() += 1;
         }
     }
@@ -165,7 +180,7 @@ impl HomeGuess {
             }
             let Some(network) = network(ip, 24, 64) else { continue };
             let spoken = self.stations.entry(mac).or_default();
-            if Home::private().contains(ip) {
+            if self.private.contains(ip) {
                 spoken.private = true;
                 continue;
             }
@@ -193,7 +208,7 @@ impl HomeGuess {
     /// addresses too. Where most flows of a kind have no local end, the networks that open connections join. Says how it was chosen.
     pub fn home(&self) -> (Home, String) {
         let global: Vec<IpNet> = self.global_networks().collect();
-        let mut home = Home::private().and(global.iter().copied());
+        let mut home = self.private.and(global.iter().copied());
         let mut how = vec!["private address ranges (default)".to_owned()];
         if !global.is_empty() {
             how.push(format!("{}, whose stations use private addresses too", names(&global)));
@@ -214,7 +229,7 @@ impl HomeGuess {
                 how.push(because);
             }
         }
-        if how.len() > 1 && !self.seen.keys().any(|ip| Home::private().contains(*ip)) {
+        if how.len() > 1 && !self.has_private {
             how.remove(0);
         }
         (home, how.join("; "))
@@ -224,7 +239,9 @@ impl HomeGuess {
     /// opens some; failing that, every address that opens more flows than it accepts.
     fn inferred(&self, v4: bool, home: &Home, flows: u64) -> (Vec<IpNet>, String) {
         let mut seen: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
-        for ((orig, resp), n) in &self.ends {
+        let mut ends: Vec<_> = self.ends.iter().collect();
+        ends.sort_unstable();
+        for ((orig, resp), n) in ends {
             if orig.is_ipv4() == v4 && home.is_external(*orig) && home.is_external(*resp) {
                 let from = seen.entry(*orig).or_default();
                 (from.0, from.1) = (from.0 + n, from.1 + n);

@@ -97,13 +97,13 @@ struct Peer {
 struct Peers {
     by_address: SeededMap<HostKey, Peer>,
     by_time: BTreeSet<(Timestamp, IpAddr)>,
-    ports: BTreeMap<u16, u32>,
+    ports: SeededMap<u16, u32>,
     unnamed: usize,
     unanswered: usize,
     opaque: usize,
     generated: usize,
     /// First bytes of opaque peers by length; and lengths that recur with differing ones.
-    by_len: BTreeMap<u32, BTreeMap<u64, u32>>,
+    by_len: BTreeMap<u32, SeededMap<u64, u32>>,
     recurring: usize,
 }
 
@@ -226,6 +226,16 @@ impl Detector for Watcher {
         if first.len == 0 {
             return;
         }
+        // The first contact counts; a later word on the same flow may tell that it was answered.
+        let answered = c.packets[1] > 0;
+        let known = state.peers.by_address.get(&HostKey(remote));
+        if let Some(known) = known.filter(|p| c.ts.since(p.ts) <= self.settings.window) {
+            if answered && !known.answered {
+                state.peers.answer(remote);
+                judge(&self.settings, host, state, scene);
+            }
+            return;
+        }
         let names = scene.lore.names_of(remote, scene.now);
         let peer = Peer {
             ts: c.ts,
@@ -233,22 +243,13 @@ impl Detector for Watcher {
             named: !names.is_empty(),
             generated: names.iter().any(|n| generator_of(n).is_some()),
             opaque: first.is_opaque(),
-            answered: c.packets[1] > 0,
+            answered,
             len: first.len,
             head: hash_of(first.head()),
             flow: c.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
-        // The first contact counts; a later word on the same flow may tell that it was answered.
-        let known = state.peers.by_address.get(&HostKey(remote)).map(|p| p.ts);
-        match known {
-            Some(ts) if c.ts.since(ts) <= self.settings.window => {
-                if peer.answered {
-                    state.peers.answer(remote);
-                }
-            }
-            _ => state.peers.add(remote, peer),
-        }
+        state.peers.add(remote, peer);
         state.peers.forget(self.settings.window);
         judge(&self.settings, host, state, scene);
     }

@@ -26,7 +26,7 @@
 //! ## References
 //! R. Balupari, McAfee Avert Labs (2008); KRAKEN §2–3.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ use record::{Conn, ConnPhase, Direction, FlowId, Http, PacketId, Record, Service
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::table::HostTable;
+use crate::table::{HostKey, HostTable, SeededMap};
 use crate::{Detector, Fire, Scene, domains};
 
 /// UDP contacts remembered of one host.
@@ -109,7 +109,7 @@ impl Unlinked {
 #[derive(Default)]
 struct Host {
     unlinked: VecDeque<Unlinked>,
-    udp: BTreeMap<IpAddr, Contact>,
+    udp: SeededMap<HostKey, Contact>,
     failed: VecDeque<(Timestamp, IpAddr, FlowId, PacketId)>,
 }
 
@@ -161,7 +161,7 @@ impl Detector for Watcher {
 fn contact(state: &mut Host, c: &Conn) {
     let remote = c.tuple.resp.ip;
     if c.service.is_recognised() {
-        state.udp.remove(&remote);
+        state.udp.remove(&HostKey(remote));
         return;
     }
     if c.first_payload[0].is_none() || !c.start_seen {
@@ -169,19 +169,22 @@ fn contact(state: &mut Host, c: &Conn) {
     }
     let packet = c.key_packets.first().copied().unwrap_or_default();
     // The first contact is the beginning of the chain; the latest word keeps it alive.
-    let known = state.udp.entry(remote).or_insert(Contact { first: c.ts, ts: c.last, flow: c.flow, packet });
+    let known =
+        state.udp.entry(HostKey(remote)).or_insert(Contact { first: c.ts, ts: c.last, flow: c.flow, packet });
     known.first = known.first.min(c.ts);
     known.ts = known.ts.max(c.last);
-    if state.udp.len() > MAX_CONTACTS
-        && let Some(oldest) = state.udp.iter().min_by_key(|(ip, k)| (k.ts, **ip)).map(|(ip, _)| *ip)
-    {
-        state.udp.remove(&oldest);
+    if state.udp.len() > MAX_CONTACTS {
+        // Half at once, so that a host with a new peer a packet does not pay for all of them each time.
+        let mut ages: Vec<(Timestamp, IpAddr)> = state.udp.iter().map(|(ip, k)| (k.ts, ip.0)).collect();
+        let (_, last, _) = ages.select_nth_unstable(MAX_CONTACTS / 2);
+        let last = *last;
+        state.udp.retain(|ip, k| (k.ts, ip.0) > last);
     }
 }
 
 /// The UDP contact with `remote` that lies before `ts`, if there is one in time.
 fn link<'a>(settings: &Settings, state: &'a Host, remote: IpAddr, ts: Timestamp) -> Option<&'a Contact> {
-    state.udp.get(&remote).filter(|k| k.first <= ts && ts.since(k.ts) <= settings.link)
+    state.udp.get(&HostKey(remote)).filter(|k| k.first <= ts && ts.since(k.ts) <= settings.link)
 }
 
 /// A UDP contact has become known: transfers from the same remote that had none are judged anew.

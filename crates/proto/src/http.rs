@@ -21,6 +21,8 @@ const MAX_HEADERS: usize = 100;
 const MAX_LOOK: usize = 512;
 /// Requests that wait for their response on one connection.
 const MAX_WAITING: usize = 64;
+/// Requests of one packet that are told although nobody answers them: clients that pipeline send fewer at once (*assumed*).
+const CROWD: usize = 8;
 /// Bytes kept of a line that says how long a chunk is: sixteen digits, and room for an extension.
 const MAX_CHUNK_LINE: usize = 64;
 /// Bytes kept of what a client sends before its CONNECT is granted.
@@ -711,7 +713,12 @@ impl HttpSession {
     }
 
     fn give_up_first(&mut self, scene: &mut Scene<'_>) {
-        if let Some(request) = self.waiting.pop_front() {
+        let Some(request) = self.waiting.pop_front() else { return };
+        // A packet full of requests that nobody answers says one thing, and may not cost as many records as it has lines.
+        let crowd = self.waiting.get(CROWD).is_some_and(|w| w.packets.first() == request.packets.first());
+        if crowd {
+            scene.out.strange(Anomaly::HttpCrowded);
+        } else {
             push(request, None, BodyFacts::default(), scene);
         }
     }

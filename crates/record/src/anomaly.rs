@@ -74,6 +74,8 @@ anomalies! {
     DnsMalformed = "dns_malformed",
     /// An HTTP message that only the lenient reading accepts.
     HttpMalformed = "http_malformed",
+    /// An HTTP request that nobody answered, among many in one packet: not told.
+    HttpCrowded = "http_crowded",
     /// A TLS record or hello that breaks its own lengths.
     TlsMalformed = "tls_malformed",
     /// A QUIC Initial that does not decrypt.

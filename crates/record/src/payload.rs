@@ -61,22 +61,23 @@ impl PayloadFacts {
             distinct: 0,
             head,
         };
-        if facts.exempt_by_start().is_none() {
-            let (words, rest) = counted.as_chunks::<8>();
-            let bits: u32 = words.iter().map(|w| u64::from_ne_bytes(*w).count_ones()).sum();
-            facts.ones = (bits + rest.iter().map(|b| b.count_ones()).sum::<u32>()) as u16;
-            facts.printable = counted.iter().filter(|b| is_printable(**b)).count() as u16;
+        if facts.exempt_by_start().is_some() {
+            return facts;
         }
-        if facts.exempt().is_none() {
+        let (words, rest) = counted.as_chunks::<8>();
+        let bits: u32 = words.iter().map(|w| u64::from_ne_bytes(*w).count_ones()).sum();
+        facts.ones = (bits + rest.iter().map(|b| b.count_ones()).sum::<u32>()) as u16;
+        facts.printable = counted.iter().filter(|b| is_printable(**b)).count() as u16;
+        if facts.exempt_by_count().is_none() {
             let runs = counted.split(|b| !is_printable(*b)).map(<[u8]>::len);
             facts.printable_run = runs.max().unwrap_or(0) as u16;
         }
-        if facts.exempt().is_none() {
-            let mut seen = [0u8; 256];
+        if facts.exempt_by_count().is_none() {
+            let mut seen = [0u64; 4];
             for &b in counted {
-                seen[usize::from(b)] = 1;
+                seen[usize::from(b >> 6)] |= 1 << (b & 63);
             }
-            facts.distinct = seen.iter().map(|&b| u16::from(b)).sum();
+            facts.distinct = seen.iter().map(|bits| bits.count_ones() as u16).sum();
         }
         facts
     }
@@ -141,9 +142,11 @@ impl PayloadFacts {
 
     /// The first exemption that holds, of those that need no count of distinct values.
     fn exempt(&self) -> Option<Plainness> {
-        if let Some(plain) = self.exempt_by_start() {
-            return Some(plain);
-        }
+        self.exempt_by_start().or_else(|| self.exempt_by_count())
+    }
+
+    /// The first exemption that the counts of bits and of printable bytes show.
+    fn exempt_by_count(&self) -> Option<Plainness> {
         if self.printable * 2 > self.counted {
             return Some(Plainness::MostlyText);
         }

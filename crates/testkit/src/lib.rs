@@ -8,6 +8,7 @@
 pub mod adversary;
 pub mod bots;
 mod conversation;
+pub mod costly;
 pub mod evaluate;
 pub mod evasions;
 pub mod floods;
