@@ -135,6 +135,9 @@ pub struct HomeGuess {
 
 /// The share of flows that the inferred networks must have a part in.
 const COVERAGE: f64 = 0.9;
+/// The share of those that they must open: a host that many knock at is at home where the capture was made, a server that everybody uses is not
+/// (*assumed*).
+const OPENED: f64 = 0.25;
 
 impl Default for HomeGuess {
     fn default() -> Self {
@@ -236,7 +239,7 @@ impl HomeGuess {
     }
 
     /// The smallest of: one address, one /24 (/64), one /16 (/48) that has a part in nine tenths of the `flows` without a local end and
-    /// opens some; failing that, every address that opens more flows than it accepts.
+    /// opens a quarter; failing that, every address that opens more flows than it accepts.
     fn inferred(&self, v4: bool, home: &Home, flows: u64) -> (Vec<IpNet>, String) {
         let mut seen: BTreeMap<IpAddr, (u64, u64)> = BTreeMap::new();
         let mut ends: Vec<_> = self.ends.iter().collect();
@@ -265,7 +268,7 @@ impl HomeGuess {
                 .max_by_key(|(_, (opened, all))| (*all, *opened));
             if let Some((network, (opened, all))) = best
                 && *all as f64 >= COVERAGE * flows as f64
-                && opened * 2 >= *all
+                && *opened as f64 >= OPENED * *all as f64
             {
                 let how = format!(
                     "inferred: {what} ({network}) has a part in {all} of {flows} flows and opens {opened}"
@@ -341,6 +344,27 @@ mod tests {
     fn one_public_host_is_found() {
         let (home, how) = guess(&[("24.6.125.19", "198.51.100.1"), ("24.6.125.19", "203.0.113.1")]).home();
         assert!(is_home(&home, "24.6.125.19") && !is_home(&home, "203.0.113.1"), "{how}");
+    }
+
+    #[test]
+    fn a_host_that_many_knock_at_is_at_home_and_a_server_of_everybody_is_not() {
+        let mut knocked = vec![("24.6.125.19", "198.51.100.1"), ("24.6.125.19", "203.0.113.1")];
+        knocked.extend([
+            ("61.1.1.1", "24.6.125.19"),
+            ("62.1.1.1", "24.6.125.19"),
+            ("63.1.1.1", "24.6.125.19"),
+        ]);
+        let (home, how) = guess(&knocked).home();
+        assert!(is_home(&home, "24.6.125.19") && !is_home(&home, "61.1.1.1"), "{how}");
+        let mut served = vec![("203.0.113.1", "147.32.1.1")];
+        served.extend([
+            ("147.32.1.1", "203.0.113.1"),
+            ("147.32.2.2", "203.0.113.1"),
+            ("147.32.3.3", "203.0.113.1"),
+        ]);
+        served.extend([("147.32.4.4", "203.0.113.1"), ("147.32.5.5", "203.0.113.1")]);
+        let (home, how) = guess(&served).home();
+        assert!(is_home(&home, "147.32.2.2") && !is_home(&home, "203.0.113.1"), "{how}");
     }
 
     #[test]
