@@ -463,11 +463,13 @@ fn least_faulty(variants: &[usize], records: &[u8], big: bool, link: u32, snaple
 }
 
 /// The length on the wire where a record's own header says it better than the file: Endace's (big-endian at offset 14).
+#[inline]
 fn on_the_wire(packet: RawPacket, bytes: &[u8]) -> RawPacket {
-    match bytes {
-        [_, _, _, _, _, _, _, _, _, _, _, _, _, _, w0, w1, ..] if packet.link == 197 => {
-            RawPacket { original: u32::from(u16::from_be_bytes([*w0, *w1])), ..packet }
-        }
+    if packet.link != 197 {
+        return packet;
+    }
+    match bytes.get(14..16) {
+        Some(&[w0, w1]) => RawPacket { original: u32::from(u16::from_be_bytes([w0, w1])), ..packet },
         _ => packet,
     }
 }
@@ -524,6 +526,7 @@ fn interface(body: &[u8], big: bool) -> Option<Interface> {
 }
 
 /// An enhanced packet block or the obsolete packet block, of whose body (`whole` bytes) the beginning is there; the offset is relative to it.
+#[inline]
 fn enhanced(
     body: &[u8],
     whole: usize,

@@ -27,7 +27,7 @@ const SOON: Duration = Duration::from_millis(5);
 /// Packets of one flow that wait: acknowledgements of a quarter of a second at some hundred megabits a second.
 const MAX_PACKETS: usize = 2048;
 /// Packets remembered to know their copies: so many places, of which each holds the last that fell on it.
-const REMEMBERED: usize = 8192;
+const REMEMBERED: usize = 4096;
 /// Bytes of payload that tell a copy where no checksum does.
 const TELLING: usize = 64;
 /// A jump of numbers beyond this is another connection's (as in `stream`).

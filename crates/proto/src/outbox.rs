@@ -1,5 +1,7 @@
 use record::{Anomaly, AnomalyCounts, FlowFacts, PacketId, Record, Timestamp};
 
+use crate::tls::Digests;
+
 /// Takes what sessions understood.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -7,6 +9,8 @@ pub struct Outbox {
     pub records: Vec<Record>,
     /// What was strange.
     pub anomalies: AnomalyCounts,
+    /// Hashes that fingerprints are made of.
+    pub(crate) digests: Digests,
 }
 
 impl Outbox {

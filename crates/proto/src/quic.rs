@@ -298,13 +298,14 @@ impl QuicSession {
         }
         self.told = true;
         let hello = self.hello();
+        let ja4 = hello.as_ref().map(|h| h.ja4('q', &mut scene.out.digests));
         scene.out.records.push(Record::Quic(Box::new(Quic {
             ts: self.started.unwrap_or(scene.ts),
             at: scene.at,
             flow: scene.flow.id,
             tuple: scene.flow.tuple,
             version: self.version,
-            ja4: hello.as_ref().map(|h| h.ja4('q')),
+            ja4,
             alpn: hello.as_ref().and_then(|h| h.alpn.as_ref()).map(|a| text(a, 255)),
             sni: hello.and_then(|h| h.sni),
             packets: self.packets.take(),

@@ -2,6 +2,8 @@
 //!
 //! JA4 source: FoxIO, "JA4: TLS Client Fingerprinting" (BSD 3-Clause), technical details as of 2026.
 
+use std::collections::BTreeMap;
+
 use record::{Anomaly, Certificate, Direction, Record, Timestamp, Tls, Transport};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
@@ -97,7 +99,7 @@ impl ClientHello {
     }
 
     /// The JA4 fingerprint; `protocol` is `t`, `q` or `d`.
-    pub fn ja4(&self, protocol: char) -> String {
+    pub fn ja4(&self, protocol: char, digests: &mut Digests) -> String {
         let version = match self.version() {
             0x0304 => "13",
             0x0303 => "12",
@@ -129,8 +131,8 @@ impl ClientHello {
             "{protocol}{version}{sni}{:02}{:02}{alpn}_{}_{}",
             counts.0,
             counts.1,
-            short_hash(&hex_list(&ciphers)),
-            short_hash(&of_extensions)
+            digests.of(hex_list(&ciphers)),
+            digests.of(of_extensions)
         )
     }
 }
@@ -161,13 +163,35 @@ fn hex_list(values: &[u16]) -> String {
     list
 }
 
-fn short_hash(text: &str) -> String {
-    if text.is_empty() {
-        return "0".repeat(12);
+/// The hashes of lists seen lately: a network has few kinds of clients, and hashing is what a fingerprint costs.
+#[derive(Clone, Debug, Default)]
+pub struct Digests(BTreeMap<String, u64>);
+
+impl Digests {
+    /// Lists remembered, and the longest of them in bytes: a browser's have some 200.
+    const MOST: usize = 256;
+    const LONGEST: usize = 1024;
+
+    /// The first six bytes of a list's SHA-256 in hexadecimal; zeros for none.
+    fn of(&mut self, list: String) -> String {
+        let hash = match self.0.get(&list) {
+            Some(known) => *known,
+            None if list.is_empty() => 0,
+            None => {
+                let digest: [u8; 32] = Sha256::digest(list.as_bytes()).into();
+                let [a, b, c, d, e, f, ..] = digest;
+                let made = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+                if self.0.len() >= Self::MOST {
+                    self.0.clear();
+                }
+                if list.len() <= Self::LONGEST {
+                    self.0.insert(list, made);
+                }
+                made
+            }
+        };
+        format!("{hash:012x}")
     }
-    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
-    let [a, b, c, d, e, f, ..] = digest;
-    format!("{:012x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
 }
 
 /// Collects the handshake bytes of one side.
@@ -299,9 +323,12 @@ impl TlsSession {
         }
         self.told = true;
         let hello = self.client.take();
-        let ja4 = hello
-            .as_ref()
-            .map(|h| h.ja4(if scene.flow.tuple.transport == Transport::Udp { 'd' } else { 't' }));
+        let ja4 = hello.as_ref().map(|h| {
+            h.ja4(
+                if scene.flow.tuple.transport == Transport::Udp { 'd' } else { 't' },
+                &mut scene.out.digests,
+            )
+        });
         let (version, cipher) = match self.server {
             Some((version, cipher)) => (version, Some(cipher)),
             None => (hello.as_ref().map_or(0, ClientHello::version), None),
