@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use record::{Chunk, Conn, Direction, FlowFacts, PacketId, Progress, Service, Timestamp, Transport};
 use wire::{Checksum, Packet, TcpFlags, TcpInfo};
 
+use crate::order::Waits;
 use crate::state::Flags;
 use crate::{Arrival, FlowTable, Limits, Sessions};
 
@@ -63,7 +64,7 @@ pub fn fuzz_follow(data: &[u8]) {
     let limits = Limits {
         flow_bytes: 6 * FlowTable::<u64>::least_charge(),
         waiting_bytes: 2_000,
-        ordering_bytes: 1 << 20,
+        ordering_bytes: 6_000,
     };
     let (mut table, mut listener) = (FlowTable::<u64>::new(limits), Listener::default());
     let mut clock = Timestamp(0);
@@ -109,6 +110,7 @@ pub fn fuzz_follow(data: &[u8]) {
     }
     table.finish(clock, &mut listener);
     assert!(table.is_empty() && table.charged() == 0 && table.waiting_bytes == 0);
+    assert_eq!((table.ordering_bytes, table.lobby.held()), (0, 0));
 }
 
 impl<S> FlowTable<S> {
@@ -119,6 +121,9 @@ impl<S> FlowTable<S> {
         assert_eq!(open().map(|(_, cold)| cold.charged as usize).sum::<usize>(), self.charged());
         assert_eq!(open().map(|(_, cold)| cold.held()).sum::<usize>(), self.waiting_bytes);
         assert!(self.waiting_bytes <= self.limits.waiting_bytes);
+        let waits = open().filter_map(|(_, cold)| cold.waits()).map(Waits::held).sum::<usize>();
+        assert_eq!(waits + self.lobby.held(), self.ordering_bytes);
+        assert!(self.ordering_bytes <= self.limits.ordering_bytes);
         // The flow that came last may have grown beyond.
         assert!(self.charged() <= self.limits.flow_bytes + 2 * Self::least_charge() + 4_000);
     }

@@ -10,7 +10,10 @@
 //! other packets come in between.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::time::Duration;
+
+use hashbrown::HashTable;
 
 use record::{Anomaly, Direction, PacketId, Timestamp, Transport};
 use wire::{Checksum, Packet, TcpFlags};
@@ -21,8 +24,8 @@ use crate::table::{Arrival, FlowTable, Sessions};
 
 /// How long a packet waits for those before it: clocks of two taps, and queues of a card, are seldom further apart (*assumed*).
 pub const WINDOW: Duration = Duration::from_millis(250);
-/// Without an identification of its own (IPv6, or set to zero), a packet that is sent again looks like a copy: only what a switch and a
-/// router take between them tells the two apart (*assumed*).
+/// Over IPv6, which has no identification, a packet that is sent again looks like a copy: only what a switch and a router take between
+/// them tells the two apart (*assumed*). Of IPv4 without one nothing is taken for a copy.
 const SOON: Duration = Duration::from_millis(5);
 /// Packets of one flow that wait: acknowledgements of a quarter of a second at some hundred megabits a second.
 const MAX_PACKETS: usize = 2048;
@@ -34,6 +37,8 @@ const TELLING: usize = 64;
 const MAX_HOLE: u32 = 1 << 26;
 /// Numbers this far from a SYN's belong to its connection: windows in use seldom go beyond (*assumed*).
 const NEAR: u32 = 1 << 20;
+/// Entries of the lobby's order whose flows wait no more, before they are taken out.
+const STALE: usize = 1024;
 
 /// A packet that waits, with its bytes.
 #[derive(Debug)]
@@ -59,8 +64,10 @@ impl Held {
         }
     }
 
+    /// Bytes that its waiting takes: a queue has up to twice the room it needs, and a flow's first needs places in the lobby too.
     fn cost(&self) -> usize {
-        size_of::<Self>() + self.payload.len()
+        2 * (size_of::<(u32, Self)>() + size_of::<(Key, Waits)>() + size_of::<(Timestamp, Key)>())
+            + self.payload.len()
     }
 
     fn arrives(&self, clock: Timestamp) -> Arrival<'_> {
@@ -84,7 +91,11 @@ impl Waits {
     }
 
     fn push(&mut self, forward: bool, held: Held) {
-        self.sides[usize::from(forward)].push_back((self.turn, held));
+        let side = &mut self.sides[usize::from(forward)];
+        if side.capacity() == 0 {
+            side.reserve_exact(1);
+        }
+        side.push_back((self.turn, held));
         self.turn = self.turn.wrapping_add(1);
     }
 
@@ -94,6 +105,11 @@ impl Waits {
 
     fn front(&self, forward: bool) -> Option<&Held> {
         self.sides[usize::from(forward)].front().map(|(_, held)| held)
+    }
+
+    /// Bytes that they take.
+    pub fn held(&self) -> usize {
+        self.sides.iter().flatten().map(|(_, held)| held.cost()).sum()
     }
 
     /// Takes out what came first of one side.
@@ -122,15 +138,31 @@ impl Waits {
 }
 
 /// Flows whose first packet waits for one before it, and when each has waited long enough.
+///
+/// Found by the same hash as flows, under a seed that whoever sends packets does not know.
 #[derive(Debug, Default)]
 pub struct Lobby {
-    flows: hashbrown::HashMap<Key, Waits, foldhash::fast::FixedState>,
+    flows: HashTable<(Key, Waits)>,
     order: VecDeque<(Timestamp, Key)>,
 }
 
 impl Lobby {
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
+    /// Takes out what waits of a flow, if anything does and `wanted` says so.
+    fn take(&mut self, hash: u64, key: &Key, wanted: impl Fn(&Waits) -> bool) -> Option<Waits> {
+        if self.flows.is_empty() {
+            return None;
+        }
+        let found = self.flows.find_entry(hash, |(k, waits)| k == key && wanted(waits)).ok()?;
+        Some(found.remove().0.1)
+    }
+
+    fn put(&mut self, hash: u64, key: Key, waits: Waits, seed: &impl BuildHasher) {
+        self.flows.insert_unique(hash, (key, waits), |(k, _)| k.hash(seed));
+    }
+
+    /// Bytes that wait.
+    pub fn held(&self) -> usize {
+        self.flows.iter().map(|(_, waits)| waits.held()).sum()
     }
 }
 
@@ -145,7 +177,7 @@ impl Copies {
 
     /// Whether a packet was seen before, and remembers it.
     #[inline]
-    pub fn knows(&mut self, arrival: &Arrival<'_>, key: &Key, forward: bool) -> bool {
+    pub fn knows(&mut self, arrival: &Arrival<'_>, key: &Key, hash: u64, forward: bool) -> bool {
         let p = arrival.packet;
         let ident = p.print >> 16;
         let span = match ident {
@@ -153,12 +185,13 @@ impl Copies {
             0 => return false,
             _ => WINDOW,
         };
-        let mut print = key.fold() ^ u64::from(p.print) << 1 ^ u64::from(forward);
-        print = mixed(print, u64::from(p.tcp.seq) << 32 | u64::from(p.tcp.ack));
-        print = mixed(
-            print,
-            u64::from(p.payload_len) << 32 | u64::from(p.tcp.flags.0) << 16 | u64::from(p.layer),
-        );
+        let numbers = u64::from(p.tcp.seq) << 32 | u64::from(p.tcp.ack);
+        let form = u64::from(p.payload_len) << 32 | u64::from(p.tcp.flags.0) << 16 | u64::from(p.layer);
+        // The place is the same on every run; what is compared begins with the seeded hash, so that nobody can send a packet that makes
+        // another look like its copy.
+        let place = mixed(key.fold() ^ u64::from(p.print), numbers) as usize % REMEMBERED;
+        let mut print = mixed(hash, u64::from(p.print) << 1 | u64::from(forward));
+        print = mixed(mixed(print, numbers), form);
         // A card fills in later what would tell payloads apart, or nobody did.
         if p.print & 0xffff == 0 || p.checksum == Checksum::Wrong {
             for word in arrival.payload.get(..TELLING).unwrap_or(arrival.payload).chunks(8) {
@@ -167,7 +200,7 @@ impl Copies {
                 print = mixed(print, u64::from_le_bytes(bytes));
             }
         }
-        let place = &mut self.0[print as usize % REMEMBERED];
+        let place = &mut self.0[place];
         let known = place.0 == print && arrival.ts.since(place.1) <= span;
         *place = (print, arrival.ts);
         known
@@ -234,32 +267,25 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) -> bool {
         let p = arrival.packet;
-        let known = if self.lobby.is_empty() { None } else { self.lobby.flows.remove(&key) };
-        let Some(waits) = known else {
+        let Some(waits) = self.lobby.take(hash, &key, |_| true) else {
             if !expects_another(p) {
                 return false;
             }
             let held = Held::of(arrival, copy);
-            let until = held.until;
-            self.ordering_bytes += held.cost();
-            let mut waits = Waits::default();
-            waits.push(forward, held);
-            self.lobby.flows.insert(key, waits);
-            self.lobby.order.push_back((until, key));
-            while self.ordering_bytes > self.limits.ordering_bytes {
-                let Some((_, oldest)) = self.lobby.order.pop_front() else { break };
-                if let Some(waits) = self.lobby.flows.remove(&oldest) {
-                    self.health.anomalies.add(Anomaly::ReorderCut);
-                    self.let_in(oldest, waits, arrival.clock, sessions);
-                }
-            }
+            self.lobby.order.push_back((held.until, key));
+            self.keep(hash, key, Waits::default(), forward, held);
+            self.cut_lobby(arrival.clock, sessions);
             return true;
         };
         let syn = p.transport == Transport::Tcp
             && p.tcp.flags.has(TcpFlags::SYN)
             && !p.tcp.flags.has(TcpFlags::ACK);
         let question = p.transport == Transport::Udp && opener(p).0 == Direction::Orig;
-        if waits.until() <= arrival.clock || (syn && !begins(p, &waits)) || waits.len() >= MAX_PACKETS {
+        let full = waits.len() >= MAX_PACKETS;
+        if full {
+            self.health.anomalies.add(Anomaly::ReorderCut);
+        }
+        if full || waits.until() <= arrival.clock || (syn && !begins(p, &waits)) {
             let at = waits.until().min(arrival.clock).max(self.told);
             self.let_in(key, waits, at, sessions);
             // What was let in is a flow now: the packet is one of its.
@@ -275,12 +301,29 @@ impl<S> FlowTable<S> {
             }
             return true;
         }
-        let held = Held::of(arrival, copy);
-        self.ordering_bytes += held.cost();
-        let mut waits = waits;
-        waits.push(forward, held);
-        self.lobby.flows.insert(key, waits);
+        self.keep(hash, key, waits, forward, Held::of(arrival, copy));
+        self.cut_lobby(arrival.clock, sessions);
         true
+    }
+
+    /// One more packet waits in the lobby.
+    fn keep(&mut self, hash: u64, key: Key, mut waits: Waits, forward: bool, held: Held) {
+        self.ordering_bytes += held.cost();
+        waits.push(forward, held);
+        self.lobby.put(hash, key, waits, &self.seed);
+    }
+
+    /// Lets in whatever waits longest until the rest has room.
+    fn cut_lobby<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
+        let crowded = |table: &Self| table.lobby.order.len() > 2 * table.lobby.flows.len() + STALE;
+        while self.ordering_bytes > self.limits.ordering_bytes || crowded(self) {
+            let Some((until, oldest)) = self.lobby.order.pop_front() else { return };
+            // The same ends may wait anew by now, or wait no more.
+            let hash = oldest.hash(&self.seed);
+            let Some(waits) = self.lobby.take(hash, &oldest, |w| w.until() == until) else { continue };
+            self.health.anomalies.add(Anomaly::ReorderCut);
+            self.let_in(oldest, waits, clock, sessions);
+        }
     }
 
     /// Lets packets in that waited in vain: the flow begins with them.
@@ -298,17 +341,21 @@ impl<S> FlowTable<S> {
         }
     }
 
-    /// Lets everything in whose time has come.
-    pub(crate) fn open_the_door<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
+    /// Lets everything in whose time has come by `due`, and no later than it is.
+    pub(crate) fn open_the_door<H: Sessions<Session = S>>(
+        &mut self,
+        due: Timestamp,
+        clock: Timestamp,
+        sessions: &mut H,
+    ) {
         while let Some(&(until, key)) = self.lobby.order.front() {
-            if until > clock {
+            if until > due {
                 return;
             }
             self.lobby.order.pop_front();
             // The same ends may wait anew by now.
-            if self.lobby.flows.get(&key).is_some_and(|w| w.until() == until)
-                && let Some(waits) = self.lobby.flows.remove(&key)
-            {
+            let hash = key.hash(&self.seed);
+            if let Some(waits) = self.lobby.take(hash, &key, |w| w.until() == until) {
                 self.let_in(key, waits, until.max(self.told).min(clock), sessions);
             }
         }
@@ -367,19 +414,19 @@ impl<S> FlowTable<S> {
         }
     }
 
-    /// Lets on what has waited in vain by `at`, and what need wait no more after that.
-    pub(crate) fn expire<H: Sessions<Session = S>>(&mut self, slot: u32, at: Timestamp, sessions: &mut H) {
-        while let Some(waits) = self.cold[slot as usize].rare().waits.as_mut().filter(|w| w.until() <= at) {
-            let ripe = |forward: &bool| waits.front(*forward).is_some_and(|held| held.until <= at);
-            let Some(forward) =
-                waits.next_side().filter(ripe).or_else(|| [true, false].into_iter().find(ripe))
-            else {
-                return;
-            };
+    /// Lets on what has waited in vain by `clock`, each when its time came, and what need wait no more after that.
+    pub(crate) fn expire<H: Sessions<Session = S>>(&mut self, slot: u32, clock: Timestamp, sessions: &mut H) {
+        loop {
+            let waits = self.cold[slot as usize].rare.as_mut().and_then(|r| r.waits.as_mut());
+            let Some(waits) = waits.filter(|w| w.until() <= clock) else { return };
+            let until = waits.until();
+            // The one whose time it is.
+            let forward = waits.front(true).is_some_and(|held| held.until == until);
             let Some(held) = waits.pop(forward) else { return };
             if waits.len() == 0 {
                 self.cold[slot as usize].rare().waits = None;
             }
+            let at = until.max(self.told);
             self.give_up(slot, forward, &held, at, sessions);
             self.settle_waits(slot, at, sessions);
         }

@@ -214,7 +214,7 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) {
         self.wheel.begin(arrival.clock);
-        let copy = self.copies.knows(arrival, &key, forward);
+        let copy = self.copies.knows(arrival, &key, hash, forward);
         self.enter(arrival, copy, key, forward, hash, sessions);
     }
 
@@ -235,21 +235,20 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) {
         let mut found = self.find(hash, &key);
-        if let (Some(slot), Some(vlan)) = (found, arrival.packet.vlan)
-            && self.is_of_another_network(slot, forward, vlan, arrival.packet)
-        {
-            key = key.within(vlan);
-            hash = key.hash(&self.seed);
-            found = self.find(hash, &key);
-            self.split = true;
+        if let Some(vlan) = arrival.packet.vlan {
+            let own = key.within(vlan);
+            let own_hash = || own.hash(&self.seed);
+            // Once a flow has been told apart, another of its ends may be over while it goes on.
+            let apart = if self.split { self.find(own_hash(), &own) } else { None };
+            let other = |slot| self.is_of_another_network(slot, forward, vlan, arrival.packet);
+            if apart.is_some() || found.is_some_and(other) {
+                (key, hash, found) = (own, own_hash(), apart);
+                self.split = true;
+            }
         }
         let slot = match found {
             Some(slot) => {
-                while let Some(until) =
-                    self.cold[slot as usize].waits().map(Waits::until).filter(|u| *u <= arrival.clock)
-                {
-                    self.expire(slot, until.max(self.told), sessions);
-                }
+                self.expire(slot, arrival.clock, sessions);
                 if self.is_over(slot, forward, arrival) {
                     let at = self.hot[slot as usize].deadline.min(arrival.clock);
                     self.close(slot, at, sessions);
@@ -279,19 +278,16 @@ impl<S> FlowTable<S> {
             return false;
         }
         let side = hot.direction(forward).index();
-        let (mine, other) = (cold.vlan[side], cold.vlan[1 - side]);
-        // A side that said nothing yet may answer in a VLAN of its own; only once both are known another is another.
-        let strange = match (mine, other) {
-            (NO_VLAN, NO_VLAN) => false,
-            (NO_VLAN, other) => other != vlan && self.split,
-            (mine, _) => mine != vlan,
-        };
-        strange && hot.sides[side].packets > 0 && !cold.numbers[side].is_near(p.tcp.seq)
+        let mine = cold.vlan[side];
+        mine != NO_VLAN
+            && mine != vlan
+            && hot.sides[side].packets > 0
+            && !cold.numbers[side].is_near(p.tcp.seq)
     }
 
     /// Ends every flow whose time has come by `clock`, and lets long ones tell of themselves.
     pub fn advance<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
-        self.open_the_door(clock, sessions);
+        self.open_the_door(clock, clock, sessions);
         let mut woken = std::mem::take(&mut self.woken);
         self.wheel.due(clock, &mut woken);
         for group in woken.chunks(GROUP) {
@@ -312,10 +308,7 @@ impl<S> FlowTable<S> {
         if !hot.flags.has(Flags::OPEN) || cold.wake != wake {
             return;
         }
-        let ripe = |cold: &Cold<S>| cold.waits().map(Waits::until).filter(|until| *until <= clock);
-        while let Some(until) = ripe(&self.cold[slot as usize]) {
-            self.expire(slot, until.max(self.told), sessions);
-        }
+        self.expire(slot, clock, sessions);
         let (hot, cold) = (&mut self.hot[slot as usize], &mut self.cold[slot as usize]);
         while cold.interim < hot.deadline && cold.interim <= clock {
             let at = cold.interim;
@@ -336,7 +329,7 @@ impl<S> FlowTable<S> {
 
     /// The input ended: ends every flow.
     pub fn finish<H: Sessions<Session = S>>(&mut self, clock: Timestamp, sessions: &mut H) {
-        self.open_the_door(Timestamp::MAX, sessions);
+        self.open_the_door(Timestamp::MAX, clock, sessions);
         for slot in 0..self.hot.len() as u32 {
             let hot = &self.hot[slot as usize];
             if hot.flags.has(Flags::OPEN) {
@@ -440,7 +433,7 @@ impl<S> FlowTable<S> {
         volume.bytes += u64::from(p.payload_len);
         volume.frame_bytes += u64::from(p.frame_len);
         let first = volume.packets == 1;
-        if again {
+        if again && !first {
             // It counts for volumes, as whoever else counts packets would; nothing was said or tried a second time.
             self.health.anomalies.add(Anomaly::DuplicatePacket);
             hot.deadline = arrival.clock.plus(hot.patience());
@@ -456,7 +449,8 @@ impl<S> FlowTable<S> {
         let doubt = doubt(hot, &self.cold[slot as usize], from, p);
         if let Some(doubt) = doubt {
             self.health.anomalies.add(doubt);
-            if p.tcp.flags.has(TcpFlags::SYN) {
+            let known = hot.done[side].has(Done::SYN) && self.cold[slot as usize].isn[side] == p.tcp.seq;
+            if p.tcp.flags.has(TcpFlags::SYN) && !known {
                 self.cold[slot as usize].rare().doubted_syn = Some(p.tcp.seq);
             }
         }
@@ -538,6 +532,7 @@ impl<S> FlowTable<S> {
         hot.flags.set(Flags::OPEN, false);
         cold.streams = None;
         cold.spoken = None;
+        cold.rare = None;
         cold.session = sessions.begin();
         match conn.tuple.transport {
             Transport::Tcp => self.health.flows.0 += 1,
@@ -582,7 +577,7 @@ impl<S> FlowTable<S> {
 
 /// Why a segment may not be taken by its receiver, if so. Where the receiver's own packets are not seen, it is not taken.
 fn doubt<S>(hot: &Hot, cold: &Cold<S>, from: Direction, p: &Packet) -> Option<Anomaly> {
-    if p.transport != Transport::Tcp || hot.sides[from.index()].packets == 0 {
+    if p.transport != Transport::Tcp {
         return None;
     }
     // A card that fills in checksums later does so for all of a side's packets.
@@ -639,13 +634,13 @@ pub(crate) fn settle<H: Sessions>(
     if let Some(remote) = progress.remote
         && cold.remote() != Some(remote)
     {
+        // What a proxy relays is a protocol of its own, with somebody else: it is told anew.
         cold.rare().remote = Some(remote);
+        hot.flags.set(Flags::CLASSIFIED, false);
     }
     if let Some(service) = progress.service {
-        // What a proxy relays is a protocol of its own, with somebody else.
-        let anew = progress.remote.is_some() || (hot.service != service && cold.remote().is_some());
         hot.service = service;
-        if !hot.flags.has(Flags::CLASSIFIED) || anew {
+        if !hot.flags.has(Flags::CLASSIFIED) {
             hot.flags.set(Flags::CLASSIFIED, true);
             // Of a flow of DNS its questions tell, with their answers.
             if service != Service::Dns {

@@ -63,6 +63,7 @@ struct Wire {
     ttl: u8,
     checksum: Checksum,
     print: u32,
+    vlan: Option<u16>,
 }
 
 impl Wire {
@@ -75,6 +76,7 @@ impl Wire {
             ttl: 64,
             checksum: Checksum::Right,
             print: 0,
+            vlan: None,
         }
     }
 
@@ -106,7 +108,7 @@ impl Wire {
             ttl: self.ttl,
             layer: 0,
             mac: None,
-            vlan: None,
+            vlan: self.vlan,
             carries: None,
             checksum: self.checksum,
             print: self.print,
@@ -398,4 +400,47 @@ fn a_decoy_with_a_wrong_checksum_ends_nothing() {
         let conns = w.closed();
         assert_eq!((conns.len(), conns[0].bytes[0], conns[0].state), (1, 9, ConnState::S1), "{flags:?}");
     }
+}
+
+#[test]
+fn a_decoy_of_the_syn_itself_splits_nothing() {
+    let mut w = Wire::roomy();
+    for (n, (client, flags, seq, ack, payload)) in TALK.into_iter().enumerate() {
+        w.tcp(client, flags, seq, ack, payload);
+        if n == 0 {
+            w.checksum = Checksum::Wrong;
+            w.tcp(client, flags, seq, ack, payload);
+            w.checksum = Checksum::Right;
+        }
+    }
+    let conns = w.closed();
+    assert_eq!((conns.len(), conns[0].state, w.listener.text.len()), (1, ConnState::S1, 2));
+}
+
+#[test]
+fn networks_that_repeat_addresses_stay_apart_when_one_of_two_flows_is_over() {
+    let mut w = Wire::roomy();
+    let far = 1_000_000_000;
+    for (vlan, from) in [(5, 0), (6, far)] {
+        w.vlan = Some(vlan);
+        for (client, flags, seq, ack, payload) in TALK {
+            let ack = if flags.has(ACK) { ack + from } else { 0 };
+            w.tcp(client, flags, seq + from, ack, payload);
+        }
+    }
+    // The first ends, and is forgotten; the second goes on.
+    w.vlan = Some(5);
+    w.tcp(true, FINACK, 106, 507, b"");
+    w.tcp(false, FINACK, 507, 107, b"");
+    w.tcp(true, ACK, 107, 508, b"");
+    w.now += 10;
+    w.vlan = Some(6);
+    w.tcp(true, ACK, 106 + far, 507 + far, b"more");
+    w.tcp(false, ACK, 507 + far, 110 + far, b"");
+    let conns = w.closed();
+    assert_eq!(conns.len(), 2);
+    let mut said: Vec<u64> = conns.iter().map(|c| c.bytes[0]).collect();
+    said.sort_unstable();
+    assert_eq!(said, [5, 9]);
+    assert!(conns.iter().all(|c| c.start_seen));
 }
