@@ -3,6 +3,7 @@
 //! A capture in an archive is named as if the archive were a folder: `sample.zip/2024-01-01.pcap`. It is unpacked to a temporary file that has
 //! no name, within the bounds of every unpacking; a wrong password shows by the checksum.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use zip::ZipArchive;
 use zip::read::ZipReadOptions;
 
+use crate::format::Magic;
+use crate::unpack::Packing;
 use crate::{CaptureError, unpack};
 
 /// The password that researchers share samples with.
@@ -50,6 +53,24 @@ fn archive(path: &Path) -> Result<ZipArchive<File>, CaptureError> {
     ZipArchive::new(file).map_err(|e| read_error(path, e))
 }
 
+/// The files of an archive by index, under names that lead into it and nowhere else: what climbs out of a folder or begins at the root is
+/// taken from where the archive stands, and of two that are then called alike the later has a number.
+fn named(archive: &ZipArchive<File>) -> BTreeMap<String, usize> {
+    let mut all: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, raw) in archive.file_names_raw().enumerate() {
+        let raw = String::from_utf8_lossy(raw).replace('\0', "_");
+        if raw.ends_with('/') {
+            continue;
+        }
+        let parts = raw.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
+        let name = parts.collect::<Vec<_>>().join("/");
+        let numbered = (2u32..).map(|n| format!("{name}~{n}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|n| !all.contains_key(n));
+        all.extend(free.map(|name| (name, index)));
+    }
+    all
+}
+
 /// The files of an archive, in its order.
 ///
 /// # Errors
@@ -60,8 +81,9 @@ pub fn members(path: &Path) -> Result<Vec<String>, CaptureError> {
         let what = format!("holds {} files, more than {MAX_MEMBERS}: unpack it by hand", archive.len());
         return Err(CaptureError::Unsupported { path: path.display().to_string(), what });
     }
-    let names = archive.file_names().filter_map(Result::ok).map(std::borrow::Cow::into_owned);
-    Ok(names.filter(|n| !n.ends_with('/')).collect())
+    let mut all: Vec<(String, usize)> = named(&archive).into_iter().collect();
+    all.sort_by_key(|(_, index)| *index);
+    Ok(all.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Unpacks one file of an archive, with the first of the passwords that fits.
@@ -71,7 +93,7 @@ pub fn members(path: &Path) -> Result<Vec<String>, CaptureError> {
 pub fn unpacked(path: &Path, member: &str, passwords: &[String]) -> Result<File, CaptureError> {
     let shown = || format!("{}/{member}", path.display());
     let mut archive = archive(path)?;
-    let index = archive.index_for_name(member).ok_or_else(|| CaptureError::Unsupported {
+    let index = named(&archive).get(member).copied().ok_or_else(|| CaptureError::Unsupported {
         path: shown(),
         what: "is not in the archive".to_owned(),
     })?;
@@ -82,24 +104,38 @@ pub fn unpacked(path: &Path, member: &str, passwords: &[String]) -> Result<File,
     let customary = CUSTOMARY.to_owned();
     let tries: Vec<Option<&String>> =
         if encrypted { passwords.iter().chain([&customary]).map(Some).collect() } else { vec![None] };
-    let mut last = None;
+    let mut last = io::Error::other("not read");
     for password in tries {
         match unpack_with(&mut archive, index, packed, password.map(String::as_bytes)) {
             Ok(file) => return Ok(file),
             Err(e) if unpack::is_bomb(&e) => {
                 return Err(CaptureError::Bomb { path: shown(), offset: 0, ratio: unpack::BOMB_RATIO });
             }
-            Err(e) => last = Some(e),
+            Err(e) => last = e,
+        }
+        if !may_be_password(&last) {
+            break;
         }
     }
-    if encrypted {
+    if encrypted && may_be_password(&last) {
         let what = format!(
             "is encrypted, and no password fits (tried: {}{CUSTOMARY:?}): give it with --zip-password",
             if passwords.is_empty() { String::new() } else { "yours, ".to_owned() }
         );
         return Err(CaptureError::Unsupported { path: shown(), what });
     }
-    Err(CaptureError::Open { path: shown(), source: last.unwrap_or_else(|| io::Error::other("not read")) })
+    Err(CaptureError::Open { path: shown(), source: last })
+}
+
+/// Whether a failure is what a wrong password looks like: its check or that of the content fails, or the content does not unpack.
+fn may_be_password(e: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, InvalidInput, Other, UnexpectedEof};
+    matches!(e.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
+}
+
+/// Whether first bytes are those of a capture, packed or not.
+fn is_capture(head: &[u8]) -> bool {
+    Magic::of(head).is_some() || Packing::of(head).is_some()
 }
 
 fn unpack_with(
@@ -116,6 +152,11 @@ fn unpack_with(
         match from.read(&mut block)? {
             0 => break,
             n => {
+                // What is no capture is not unpacked for its own sake; of an encrypted one only the whole tells whether the password fits.
+                if given == 0 && password.is_none() && !is_capture(&block[..n]) {
+                    file.write_all(&block[..n])?;
+                    break;
+                }
                 given += n as u64;
                 unpack::check(given, packed)?;
                 file.write_all(&block[..n])?;

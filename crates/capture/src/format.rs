@@ -6,6 +6,7 @@ use record::Timestamp;
 
 use crate::CaptureError;
 use crate::source::{Block, Window, read_error};
+use crate::unpack::Packing;
 
 /// What is kept of a packet at most: the snap length of capturing programs.
 const MAX_NETWORK_PACKET: u32 = 262_144;
@@ -30,6 +31,29 @@ const fn max_packet(link: u32) -> u32 {
 
 /// Bytes of a packet block around a packet of the largest length that is kept: its headers and some options.
 const ROOM: usize = 4096;
+
+/// What a capture begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Magic {
+    Pcap { big: bool },
+    Pcapng,
+}
+
+impl Magic {
+    /// The kind of capture that first bytes announce, if any.
+    pub fn of(head: &[u8]) -> Option<Self> {
+        Some(match head {
+            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] | [0xa1, 0xb2, 0xcd, 0x34, ..] => {
+                Self::Pcap { big: true }
+            }
+            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] | [0x34, 0xcd, 0xb2, 0xa1, ..] => {
+                Self::Pcap { big: false }
+            }
+            [0x0a, 0x0d, 0x0d, 0x0a, ..] => Self::Pcapng,
+            _ => return None,
+        })
+    }
+}
 
 /// How much of a packet is kept.
 fn kept(captured: u32) -> u32 {
@@ -190,19 +214,16 @@ impl Reader {
     fn begin(&mut self) -> Result<(), Box<CaptureError>> {
         let have = self.window.ensure(24);
         let head = self.window.rest();
-        let big = match head {
-            [] => return Err(self.unsupported_or_failed("is empty: no capture header")),
-            [0xa1, 0xb2, 0xc3, 0xd4, ..] | [0xa1, 0xb2, 0x3c, 0x4d, ..] | [0xa1, 0xb2, 0xcd, 0x34, ..] => {
-                true
+        let big = match Magic::of(head) {
+            None if head.is_empty() => {
+                return Err(self.unsupported_or_failed("is empty: no capture header"));
             }
-            [0xd4, 0xc3, 0xb2, 0xa1, ..] | [0x4d, 0x3c, 0xb2, 0xa1, ..] | [0x34, 0xcd, 0xb2, 0xa1, ..] => {
-                false
-            }
-            [0x0a, 0x0d, 0x0d, 0x0a, ..] => {
+            None => return Err(self.unsupported_or_failed(&foreign(head))),
+            Some(Magic::Pcap { big }) => big,
+            Some(Magic::Pcapng) => {
                 self.kind = Kind::Pcapng { big: false };
                 return Ok(());
             }
-            _ => return Err(self.unsupported_or_failed(&foreign(head))),
         };
         if have < 24 {
             return Err(self.truncated(0, "the pcap header", 24));
@@ -483,7 +504,7 @@ fn foreign(head: &[u8]) -> String {
         [b'G', b'M', b'B', b'U', ..] | [b'R', b'T', b'S', b'S', ..] => convert("Microsoft Network Monitor"),
         [b'X', b'C', b'P', 0, ..] => convert("NetXRay"),
         [b'T', b'R', b'S', b'N', b'I', b'F', b'F', ..] => convert("Sniffer"),
-        [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] => "is compressed twice; unpack it once".to_owned(),
+        _ if Packing::of(head).is_some() => "is compressed twice; unpack it once".to_owned(),
         [b'P', b'K', 3, 4, ..] => "is a zip archive; unpack it first".to_owned(),
         [b'P', b'A', b'R', b'1', ..] => "is a Parquet file, not a capture".to_owned(),
         _ => "is not a pcap or pcapng capture (no known magic in its first bytes)".to_owned(),

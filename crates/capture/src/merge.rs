@@ -18,6 +18,9 @@ const PAUSE: Duration = Duration::from_mins(1);
 /// Packets in a batch: enough that handing one over costs nothing per packet, few enough to stay in the cache.
 const BATCH: usize = 1024;
 
+/// Captures of archives that are held open from the first look on, so that they are unpacked once (*assumed*: each has a block and a file).
+const MAX_HELD: usize = 16;
+
 /// Bytes in a batch: packets of the usual size reach the other limit first, and of the largest a few make one.
 const BATCH_BYTES: usize = 4 << 20;
 
@@ -145,6 +148,8 @@ pub struct CaptureSet {
     clock: Timestamp,
     previous: Option<Timestamp>,
     opening: Opening,
+    /// The archive that was hashed last, and its hash.
+    archive: Option<(PathBuf, Option<String>)>,
     /// Bytes of packets in the batch that is being filled.
     in_batch: usize,
 }
@@ -175,6 +180,7 @@ impl CaptureSet {
             clock: Timestamp::MIN,
             previous: None,
             opening: opening.clone(),
+            archive: None,
             in_batch: 0,
         };
         let mut files: Vec<(PathBuf, bool)> = Vec::new();
@@ -182,6 +188,8 @@ impl CaptureSet {
             if archive::is_archive(&path) {
                 match archive::members(&path) {
                     Ok(names) => files.extend(names.into_iter().map(|n| (path.join(n), true))),
+                    // Documents and programs are zip archives too.
+                    Err(e) if listed && !is_zip(&path) => set.notices.push(Notice::PassedOver(e)),
                     Err(e) => set.notices.push(Notice::Failed(e)),
                 }
             } else {
@@ -195,8 +203,8 @@ impl CaptureSet {
             let size = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
             let seal = set.seal(&path);
             let window = source::open(&path, opening, seal.as_ref());
-            // What was unpacked to a file is held open, so that it is unpacked once.
-            set.look_at(path, size, window, listed, only || within, seal);
+            let keep = only || (within && set.begun.len() < MAX_HELD);
+            set.look_at(path, size, window, listed, keep, seal);
         }
         for (name, bytes) in memory {
             let window = Ok(source::Window::memory(bytes));
@@ -216,8 +224,15 @@ impl CaptureSet {
         keep: bool,
         seal: Option<Seal>,
     ) {
+        // What nobody called a capture may be something else; an empty file is told, and takes nothing away from the others.
+        let passes = |e: &CaptureError| {
+            listed
+                && matches!(e, CaptureError::Unsupported { .. })
+                && (!is_named_capture(&path) || size == Some(0))
+        };
         let mut reader = match window {
             Ok(window) => Reader::new(window, path.display().to_string()),
+            Err(e) if passes(&e) => return self.notices.push(Notice::PassedOver(e)),
             Err(e) => return self.notices.push(Notice::Failed(e)),
         };
         let file = self.files.len() as u32;
@@ -243,19 +258,12 @@ impl CaptureSet {
             }
             Ok(None) => {
                 self.counters.dropped_by_capture += reader.dropped();
-                let sha256 = sealed(&path, seal.as_ref());
+                let sha256 = self.sealed(&path, seal.as_ref());
                 self.files.push(InputFile { path, size, sha256 });
             }
-            // An empty file is told, and takes nothing away from the others.
-            Err(e)
-                if listed
-                    && matches!(*e, CaptureError::Unsupported { .. })
-                    && (!is_named_capture(&path) || size == Some(0)) =>
-            {
-                self.notices.push(Notice::PassedOver(*e));
-            }
+            Err(e) if passes(&e) => self.notices.push(Notice::PassedOver(*e)),
             Err(e) => {
-                let sha256 = sealed(&path, seal.as_ref());
+                let sha256 = self.sealed(&path, seal.as_ref());
                 self.files.push(InputFile { path, size, sha256 });
                 self.notices.push(Notice::Failed(*e));
             }
@@ -408,8 +416,24 @@ impl CaptureSet {
         let active = &mut self.active[slot];
         active.dropped = active.reader.dropped();
         active.reader = Reader::new(source::Window::memory([]), String::new());
-        let file = &mut self.files[active.file as usize];
-        file.sha256 = sealed(&file.path, active.seal.take().as_ref());
+        let (file, seal) = (active.file as usize, active.seal.take());
+        let path = self.files[file].path.clone();
+        self.files[file].sha256 = self.sealed(&path, seal.as_ref());
+    }
+
+    /// The hash of a file, or of the archive that it stands in, if it was wanted and can be read.
+    fn sealed(&mut self, path: &Path, seal: Option<&Seal>) -> Option<String> {
+        let file = archive::file_of(path);
+        let seal = seal.filter(|_| file.is_file())?;
+        if file == path {
+            return seal.whole(&file).ok();
+        }
+        // One archive holds many.
+        if !matches!(&self.archive, Some((known, _)) if *known == file) {
+            let hash = seal.whole(&file).ok();
+            self.archive = Some((file, hash));
+        }
+        self.archive.as_ref().and_then(|(_, hash)| hash.clone())
     }
 
     /// A seal for a file whose hash is wanted: it is empty, and so takes the whole, where the file is an archive's.
@@ -444,19 +468,17 @@ impl CaptureSet {
     }
 }
 
-/// The hash of a file, or of the archive that it stands in, if it was wanted and can be read.
-fn sealed(path: &Path, seal: Option<&Seal>) -> Option<String> {
-    let file = archive::file_of(path);
-    let seal = seal.filter(|_| file.is_file())?;
-    seal.whole(&file).ok()
-}
-
 /// Whether a file's name says that it is a capture, packed or not.
 fn is_named_capture(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let bare =
         [".gz", ".zst", ".lz4", ".xz", ".bz2"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
     [".pcap", ".pcapng", ".cap"].iter().any(|e| bare.ends_with(e))
+}
+
+/// Whether a file is called what archives of captures are called.
+fn is_zip(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
 }
 
 /// Lists a directory and everything below it, by name.
@@ -606,6 +628,53 @@ mod tests {
             })
             .collect();
         assert!(failed.len() == 3 && failed[0].contains("--zip-password"), "{failed:?}");
+    }
+
+    #[test]
+    fn names_in_an_archive_lead_nowhere_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = file(dir.path(), "outside.pcapng", &[99]);
+        let of = |t: i64| std::fs::read(file(dir.path(), "member.pcapng", &[t])).unwrap();
+        let absolute = outside.display().to_string();
+        let files = [
+            (absolute.as_str(), of(1)),
+            ("../outside.pcapng", of(2)),
+            ("./outside.pcapng", of(3)),
+            ("a//../outside.pcapng", of(4)),
+        ];
+        let path = dir.path().join("sample.zip");
+        zip(&path, &files, None);
+        let mut set = open(std::slice::from_ref(&path)).unwrap();
+        assert_eq!(times(&mut set), [1, 2, 3, 4]);
+        assert!(set.notices().is_empty());
+        for f in set.files() {
+            assert!(f.path.starts_with(&path) && !f.path.components().any(|c| c.as_os_str() == ".."));
+            // What a case names is found again.
+            assert_eq!(times(&mut open(std::slice::from_ref(&f.path)).unwrap()).len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_archive_of_many_holds_few_open_and_a_document_is_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..100).map(|i| format!("{i:03}.pcapng")).collect();
+        let one = |i: i64| std::fs::read(file(dir.path(), "x.pcapng", &[i, i + 1])).unwrap();
+        let files: Vec<(&str, Vec<u8>)> = names.iter().map(String::as_str).zip((0..).map(one)).collect();
+        let path = dir.path().join("many.zip");
+        zip(&path, &files, None);
+        let mut set = open(&[path]).unwrap();
+        assert_eq!(set.begun.len(), MAX_HELD);
+        assert_eq!(times(&mut set).len(), 200);
+
+        let documents = tempfile::tempdir().unwrap();
+        file(documents.path(), "a.pcapng", &[10]);
+        zip(&documents.path().join("a.docx"), &[("word/document.xml", b"<w:document/>".to_vec())], None);
+        zip(&documents.path().join("b.docx"), &[("secret.xml", b"<x/>".to_vec())], Some(("nobody's", true)));
+        std::fs::write(documents.path().join("c.docx"), b"PK\x03\x04 and no archive").unwrap();
+        let mut set = open(&[documents.path().to_owned()]).unwrap();
+        assert_eq!(times(&mut set), [10]);
+        let passed = |n: &&Notice| matches!(n, Notice::PassedOver(_));
+        assert_eq!((set.notices().len(), set.notices().iter().filter(passed).count()), (3, 3));
     }
 
     #[test]

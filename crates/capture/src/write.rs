@@ -76,7 +76,13 @@ impl<W: Write> PcapngWriter<W> {
         let interface = self.interface(link, begins)?;
         let ticks = ts.0.saturating_sub(begins.saturating_mul(1_000_000_000)).cast_unsigned();
         let mut body = Vec::with_capacity(frame.len() + 32);
-        for word in [interface, (ticks >> 32) as u32, ticks as u32, frame.len() as u32, original] {
+        for word in [
+            interface,
+            (ticks >> 32) as u32,
+            ticks as u32,
+            frame.len() as u32,
+            original.max(frame.len() as u32),
+        ] {
             body.extend(word.to_le_bytes());
         }
         body.extend(frame);

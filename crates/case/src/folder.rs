@@ -124,13 +124,16 @@ impl CaseWriter {
         }
         put(LINES, &text)?;
         put(REPORT, &report::html::html(capture, stories))?;
-        let mut hashes = String::new();
+        // Of captures in an archive, the archive's, once.
+        let mut hashes: Vec<String> = Vec::new();
         for input in &capture.inputs {
             if let Some(hash) = &input.sha256 {
-                hashes.push_str(&format!("{hash}  {}\n", input.path));
+                let file = capture::file_of(Path::new(&input.path));
+                hashes.push(format!("{hash}  {}\n", file.display()));
             }
         }
-        put(HASHES, &hashes)?;
+        hashes.dedup();
+        put(HASHES, &hashes.concat())?;
         let replaced = match Case::read(&self.dir) {
             Ok(old) if !old.is_of(capture) => old.capture.inputs.into_iter().map(|i| i.path).collect(),
             _ => Vec::new(),

@@ -264,6 +264,10 @@ impl Pseudonyms {
             }
         }
         for (n, packet) in packets.iter().enumerate().rev() {
+            let bare = if packet.v6 { 40 } else { 20 };
+            if packet.transport.is_some_and(|(at, ..)| at > packet.at + bare) {
+                return Rewritten::LeftOut("with options of IP, which may hold addresses");
+            }
             let sums = self.addresses(frame, packet);
             let Some((at, len, protocol)) = packet.transport else {
                 return Rewritten::LeftOut("cut within their headers");

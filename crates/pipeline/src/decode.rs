@@ -199,9 +199,12 @@ impl Joiner {
         let mut whole = Vec::with_capacity(made.packets.len() + made.pieces.len());
         let mut packets = std::mem::take(&mut made.packets).into_iter();
         let mut taken = 0;
+        // A frame is counted once, however many datagrams it completes.
+        let mut counted = None;
         for first in std::mem::take(&mut made.pieces) {
             whole.extend(packets.by_ref().take(first.before - taken));
             taken = first.before;
+            let (of, mut came_to) = (first.meta.id, None);
             // A whole datagram may hold a fragment again (tunnels): the depth limit of the decoder ends that.
             let mut pieces = vec![first];
             while let Some(Piece { meta, fragment, bytes, .. }) = pieces.pop() {
@@ -222,9 +225,11 @@ impl Joiner {
                 };
                 wire::decode_datagram(&datagram, &mut sink);
                 let found = sink.found;
-                let fate = found.fate(whole.len() > before.0, pieces.len() > before.1, &meta);
-                made.health.accounts.joined(fate);
+                came_to = Some(found.fate(whole.len() > before.0, pieces.len() > before.1, &meta));
                 made.blocks.push(Block::from(datagram.into_bytes()));
+            }
+            if let Some(fate) = came_to.filter(|_| counted.replace(of) != Some(of)) {
+                made.health.accounts.joined(fate);
             }
         }
         whole.extend(packets);

@@ -133,7 +133,7 @@ pub fn fuzz_sensor(data: &[u8]) {
     use crate::decode::{Joiner, decode};
     use capture::{Batch, Block, PacketMeta};
     let [link, rest @ ..] = data else { return };
-    let link = [1, 101, 113, 276, 0, 12][usize::from(*link) % 6];
+    let link = wire::LINKS[usize::from(*link) % wire::LINKS.len()];
     let block = Block::from(data.to_vec());
     let (mut batch, mut rest) = (Batch { blocks: vec![block], packets: Vec::new() }, rest);
     let mut clock = Timestamp(0);

@@ -32,4 +32,4 @@ pub use rows::{
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};
 pub use time::Timestamp;
-pub use unread::{Accounts, Fate, Unread, link_name};
+pub use unread::{Accounts, Fate, Unread};

@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest, Sha256};
 
 /// The place of a packet in the input: which file of the run (from 0) and its number there (from 1, as in Wireshark).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,11 +216,12 @@ impl Endpoint {
     /// The endpoint of a name whose address nobody told, as where a proxy looks it up: an address of the discard-only prefix (RFC 6666) that
     /// stands for the name, the same on every run.
     pub fn of_name(name: &str, port: u16) -> Self {
-        // FNV-1a, 64 bits (G. Fowler, L. C. Noll, K.-P. Vo).
-        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| {
-            (h ^ u64::from(b.to_ascii_lowercase())).wrapping_mul(0x0100_0000_01b3)
-        });
-        let ip = Ipv6Addr::from(u128::from(0x0100_0000_0000_0000u64) << 64 | u128::from(hash));
+        // Of a hash that nobody can aim: two names that stand under one address would be one remote.
+        let hash = Sha256::digest(name.to_ascii_lowercase());
+        let mut ip = [0; 16];
+        ip[0] = 1;
+        ip[8..].copy_from_slice(&hash[..8]);
+        let ip = Ipv6Addr::from(ip);
         Self { ip: ip.into(), port }
     }
 

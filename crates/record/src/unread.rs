@@ -4,20 +4,22 @@ use std::fmt;
 /// Why what a packet carries was not read: the layer where decoding had to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Unread {
-    /// A link type (LINKTYPE_…) that is not decoded.
-    Link(u32),
-    /// An EtherType that is not known.
-    EtherType(u16),
-    /// An 802.2 service access point, or with a SNAP header its protocol within an organisation.
-    Llc(u8),
-    /// A PPP protocol number.
-    Ppp(u16),
     /// A protocol over IP.
     IpProtocol(u8),
-    /// What a tunnel says that it carries, or a form of the tunnel that is not followed.
-    Tunnel(&'static str, u16),
     /// A wrapper that encrypts, and so hides which host speaks.
     Encrypted(&'static str),
+    /// An 802.2 service access point; 0xaa where a SNAP header's organisation or protocol is not known.
+    Llc(u8),
+    /// A link type (LINKTYPE_…) that is not decoded.
+    Link(u32),
+    /// What a tunnel says that it carries, or a form of the tunnel that is not followed.
+    Tunnel(&'static str, u16),
+    /// An EtherType that is not known.
+    EtherType(u16),
+    /// A PPP protocol number.
+    Ppp(u16),
+    /// Reasons beyond the [`Accounts::MAX_REASONS`] that are told apart.
+    Further,
 }
 
 impl Unread {
@@ -31,6 +33,7 @@ impl Unread {
             Self::IpProtocol(_) => "ip_protocol",
             Self::Tunnel(..) => "tunnel",
             Self::Encrypted(_) => "encrypted",
+            Self::Further => "further",
         }
     }
 
@@ -57,6 +60,7 @@ impl fmt::Display for Unread {
             Self::IpProtocol(n) => write!(f, "IP protocol {n}"),
             Self::Tunnel(what, n) => write!(f, "{what} 0x{n:x}"),
             Self::Encrypted(what) => write!(f, "encrypted ({what})"),
+            Self::Further => f.write_str("further reasons"),
         }
     }
 }
@@ -96,6 +100,25 @@ pub enum Fate {
 }
 
 impl Accounts {
+    /// Reasons that are told apart: captures have a handful, crafted ones as many as there are numbers (*assumed*).
+    pub const MAX_REASONS: usize = 1024;
+
+    /// Counts packets that were not read. Of too many reasons the first in order are told apart, so that the table does not depend on the
+    /// order in which they came, nor on how the packets were dealt out.
+    fn not_read(&mut self, why: Unread, n: u64) {
+        if why == Unread::Further || self.unread.len() < Self::MAX_REASONS || self.unread.contains_key(&why) {
+            *self.unread.entry(why).or_default() += n;
+            return;
+        }
+        let last = self.unread.keys().rfind(|k| **k != Unread::Further).copied();
+        let (kept, folded) = match last {
+            Some(last) if why < last => (Some(why), self.unread.remove(&last).unwrap_or_default()),
+            _ => (None, n),
+        };
+        *self.unread.entry(Unread::Further).or_default() += folded;
+        self.unread.extend(kept.map(|why| (why, n)));
+    }
+
     /// Counts one packet.
     #[inline]
     pub fn add(&mut self, fate: Fate) {
@@ -105,7 +128,7 @@ impl Accounts {
             Fate::NotIp(what) => *self.not_ip.entry(what).or_default() += 1,
             Fate::Cut => self.cut += 1,
             Fate::Damaged => self.damaged += 1,
-            Fate::Unread(why) => *self.unread.entry(why).or_default() += 1,
+            Fate::Unread(why) => self.not_read(why, 1),
         }
     }
 
@@ -125,7 +148,7 @@ impl Accounts {
             *self.not_ip.entry(what).or_default() += n;
         }
         for (why, n) in &other.unread {
-            *self.unread.entry(*why).or_default() += n;
+            self.not_read(*why, *n);
         }
     }
 
@@ -148,7 +171,7 @@ impl Accounts {
 }
 
 /// The name of a link type in the registry of tcpdump.org, without `LINKTYPE_`.
-pub fn link_name(link: u32) -> Option<&'static str> {
+fn link_name(link: u32) -> Option<&'static str> {
     LINKS.binary_search_by_key(&link, |l| l.0).ok().and_then(|at| LINKS.get(at)).map(|l| l.1)
 }
 
@@ -236,9 +259,8 @@ const LINKS: &[(u32, &str)] = &[
     (210, "FLEXRAY"),
     (212, "LIN"),
     (215, "IEEE802_15_4_NONASK_PHY"),
-    (219, "FC_2"),
     (220, "USB_LINUX_MMAPPED"),
-    (224, "FC_2_WITH_FRAME_DELIMS"),
+    (224, "FC_2"),
     (225, "FC_2_WITH_FRAME_DELIMS"),
     (226, "IPNET"),
     (227, "CAN_SOCKETCAN"),
@@ -329,5 +351,20 @@ mod tests {
         assert_eq!((twice.all(), twice.followed, twice.fragments, twice.unread()), (12, 4, 0, 4));
         // Of what ESP hides it is known between whom it goes.
         assert_eq!(twice.nobodys(), 4);
+    }
+
+    #[test]
+    fn of_too_many_reasons_the_same_are_told_apart_in_any_order() {
+        let many = 3 * Accounts::MAX_REASONS as u16;
+        let count = |numbers: &mut dyn Iterator<Item = u16>| {
+            let mut made = Accounts::default();
+            numbers.for_each(|n| made.add(Fate::Unread(Unread::EtherType(n))));
+            made
+        };
+        let (up, down) = (count(&mut (0..many)), count(&mut (0..many).rev()));
+        let mut dealt = count(&mut (0..many).filter(|n| n % 3 == 1));
+        dealt.merge(&count(&mut (0..many).filter(|n| n % 3 != 1)));
+        assert_eq!((&up, &up), (&down, &dealt));
+        assert_eq!((up.unread.len(), up.unread()), (Accounts::MAX_REASONS + 1, u64::from(many)));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
-use capture::{Batch, CaptureSet, Source};
+use capture::{Batch, CaptureSet, Opening, Source};
 use record::Transport;
 use testkit::{evaluate, scenarios};
 use wire::{FragmentPiece, Packet, Sink};
@@ -14,9 +14,6 @@ use wire::{FragmentPiece, Packet, Sink};
 const FRAMES: usize = 200;
 /// Bytes of one seed, as far as fuzzers like them.
 const LONGEST: usize = 4096;
-
-/// The targets that take frames apart, by the order of link types in `pipeline::fuzz_sensor`.
-const LINKS: [u32; 6] = [1, 101, 113, 276, 0, 12];
 
 struct Payloads(Vec<Packet>);
 
@@ -48,7 +45,7 @@ impl Seeds {
     }
 
     fn frames(&mut self, path: &Path) -> anyhow::Result<()> {
-        let mut set = CaptureSet::open(&[Source::Path(path.to_owned())], &std::sync::Arc::default())?;
+        let mut set = CaptureSet::open(&[Source::Path(path.to_owned())], &Opening::default())?;
         let mut batch = Batch::default();
         if !set.next_batch(&mut batch) {
             return Ok(());
@@ -60,7 +57,8 @@ impl Seeds {
             if n < 40 {
                 self.add("wire_decode", frame.to_vec());
             }
-            let link = LINKS.iter().position(|l| *l == meta.link).unwrap_or(0);
+            // As `pipeline::fuzz_sensor` takes them.
+            let link = wire::LINKS.iter().position(|l| *l == meta.link).unwrap_or(0);
             if street.is_empty() {
                 street.push(link as u8);
             }

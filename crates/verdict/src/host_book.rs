@@ -95,7 +95,7 @@ impl HostBook {
             if c.tuple.transport == Transport::Tcp {
                 page.tcp += 1;
                 page.midstream += u64::from(!c.start_seen);
-                page.one_sided += u64::from(c.packets.contains(&0) && c.bytes != [0, 0]);
+                page.one_sided += u64::from(c.is_one_sided());
             }
             let firsts = c.first_payload.iter().flatten();
             page.with_payload += u64::from(c.bytes != [0, 0]);

@@ -7,11 +7,22 @@ use record::{Anomaly, Mac, Unread};
 use crate::layer::Layer;
 use crate::{Context, Header, Sink, ethernet, infiniband, ip, link, llc, ppp};
 
-/// Netfilter's type numbers for a packet and for the Ethernet address that it came from.
-const NFULA_PAYLOAD: u16 = 9;
-const NFULA_HWADDR: u16 = 8;
-/// The queue's type number for a packet.
-const NFQA_PAYLOAD: u16 = 10;
+/// Netfilter's numbers for the attributes of a packet that are looked at (linux/netfilter/nfnetlink_log.h and nfnetlink_queue.h).
+#[derive(Clone, Copy)]
+struct Attributes {
+    /// The packet itself.
+    payload: u16,
+    /// The Ethernet address that it came from: length, padding, address.
+    address: u16,
+    /// The header of its link.
+    link: u16,
+    /// Where in the attribute of the packet's header (number 1) its EtherType stands.
+    ether_type: usize,
+}
+const LOG: Attributes = Attributes { payload: 9, address: 8, link: 16, ether_type: 0 };
+const QUEUE: Attributes = Attributes { payload: 10, address: 9, link: 20, ether_type: 4 };
+/// Netlink messages of one packet that are looked at.
+const MAX_MESSAGES: usize = 64;
 /// Attributes of a netfilter log entry that are looked at; the kernel has two dozen.
 const MAX_ATTRIBUTES: usize = 64;
 /// Extension headers of an ERF record that are stepped over.
@@ -67,13 +78,20 @@ pub fn pflog(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
 /// Linux netfilter's log: family, version, resource, then attributes of which one is the packet.
 pub fn nflog(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     match layer.head::<4>() {
-        Some(&[family, _, _, _]) => attributes(family, NFULA_PAYLOAD, layer.skip(4), context, sink),
+        Some(&[family, _, _, _]) => attributes(family, LOG, layer.skip(4), context, sink),
         None => sink.stop(Anomaly::TruncatedHeader),
     }
 }
 
-/// Attributes of netfilter (length and type in the writer's order), of which one of type `payload` is the packet.
-fn attributes(family: u8, payload: u16, mut rest: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
+/// Attributes of netfilter (length and type in the writer's order), of which one is the packet: from its network header on.
+fn attributes(
+    family: u8,
+    numbers: Attributes,
+    mut rest: Layer<'_>,
+    mut context: Context,
+    sink: &mut impl Sink,
+) {
+    let mut ether_type = None;
     for _ in 0..MAX_ATTRIBUTES {
         let Some(&[l0, l1, t0, t1]) = rest.head::<4>() else { break };
         let (len, kind) = (usize::from(u16::from_le_bytes([l0, l1])), u16::from_le_bytes([t0, t1]) & 0x3fff);
@@ -82,16 +100,27 @@ fn attributes(family: u8, payload: u16, mut rest: Layer<'_>, mut context: Contex
         }
         let body = rest.skip(4).limit(len.saturating_sub(4));
         match kind {
-            NFULA_HWADDR if payload == NFULA_PAYLOAD => {
+            1 => {
+                ether_type =
+                    body.skip(numbers.ether_type).head::<2>().map(|[hi, lo]| u16::from_be_bytes([*hi, *lo]));
+            }
+            kind if kind == numbers.address => {
                 if let Some(&[0, 6, _, _, a, b, c, d, e, f]) = body.head::<10>() {
                     context.mac = Some(Mac([a, b, c, d, e, f]));
                     sink.header(Header::Mac { at: body.base.saturating_add(4) });
                 }
             }
-            kind if kind != payload => {}
-            _ if family == 7 => return ethernet::frame(body, context, sink),
-            _ if is_ip_family(u16::from(family)) => return ip::any(body, context, sink),
-            _ if family == 3 => return sink.not_ip("arp"),
+            kind if kind == numbers.link && body.head::<14>().is_some() => ethernet::addresses(body, sink),
+            kind if kind == numbers.payload => {
+                return match (family, ether_type) {
+                    _ if is_ip_family(u16::from(family)) => ip::any(body, context, sink),
+                    // ARP, bridge, and what netfilter calls a device's: the packet's EtherType says which.
+                    (_, Some(kind)) if kind != 0 => ethernet::by_type(kind, body, context, sink),
+                    (3, _) => ethernet::by_type(0x0806, body, context, sink),
+                    _ if ip::is_plausible(body.bytes) => ip::any(body, context, sink),
+                    _ => sink.not_ip("netfilter_other_family"),
+                };
+            }
             _ => {}
         }
         rest = rest.skip(len.next_multiple_of(4));
@@ -133,8 +162,9 @@ pub fn per_packet_information(layer: Layer<'_>, context: Context, sink: &mut imp
 /// A packet of link type `link` behind a header of link type `own`, which cannot hold itself.
 fn nested(layer: Layer<'_>, link: u32, long_enough: bool, own: u32, context: Context, sink: &mut impl Sink) {
     match context.deeper() {
+        None => sink.stop(Anomaly::TooManyLayers),
         Some(context) if link != own && long_enough => link::decode(layer, link, context, sink),
-        _ => sink.stop(Anomaly::BadLength),
+        Some(_) => sink.stop(Anomaly::BadLength),
     }
 }
 
@@ -171,7 +201,7 @@ fn cooked(device: u16, protocol: u16, layer: Layer<'_>, context: Context, sink: 
         // ARPHRD_IPGRE: the protocol is GRE's.
         (778, 0x6558) => ethernet::inside(layer, context.tunnelled(), sink),
         // What has an EtherType is what it says, whatever the device.
-        (770 | 801 | 802, 0x0600..) => ethernet::by_type(protocol, layer, context, sink),
+        (770 | 801..=803, 0x0600..) => ethernet::by_type(protocol, layer, context, sink),
         (801 | 802, 4) => llc::header(layer, context, sink),
         // ARPHRD_FRAD: frame relay.
         (770, _) => llc::frame_relay(layer, context, sink),
@@ -195,24 +225,46 @@ pub fn netlink_cooked(layer: Layer<'_>, context: Context, sink: &mut impl Sink) 
     netlink(u16::from_be_bytes([f0, f1]), layer.skip(16), context, sink);
 }
 
-/// A netlink message in the writer's order (little-endian): length, type, flags, sequence, port; of netfilter's queue (subsystem 3) and log
-/// (4) then family, version, resource and attributes.
-fn netlink(family: u16, layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
+/// Netlink messages in the writer's order (little-endian), one behind another: length, type, flags, sequence, port; of netfilter's queue
+/// (subsystem 3) and log (4) then family, version, resource and attributes.
+fn netlink(family: u16, mut layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     const NETFILTER: u16 = 12;
-    match layer.head::<20>() {
-        Some(&[_, _, _, _, 0, subsystem @ (3 | 4), _, _, _, _, _, _, _, _, _, _, ip, _, _, _])
-            if family == NETFILTER =>
+    let mut packets = false;
+    for _ in 0..MAX_MESSAGES {
+        let Some(&[l0, l1, l2, l3, kind, subsystem, ..]) = layer.head::<16>() else {
+            return if packets { () } else { sink.not_ip("netlink") };
+        };
+        let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+        let numbers = match subsystem {
+            3 => Some(QUEUE),
+            4 => Some(LOG),
+            _ => None,
+        };
+        if let (NETFILTER, 0, Some(numbers)) = (family, kind, numbers)
+            && let Some(&[ip, ..]) = layer.skip(16).head::<4>()
         {
-            let payload = if subsystem == 3 { NFQA_PAYLOAD } else { NFULA_PAYLOAD };
-            attributes(ip, payload, layer.skip(20), context, sink);
+            packets = true;
+            attributes(ip, numbers, layer.limit(len).skip(20), context, sink);
         }
-        _ => sink.not_ip("netlink"),
+        if len < 16 {
+            return if packets { () } else { sink.not_ip("netlink") };
+        }
+        layer = layer.skip(len.next_multiple_of(4));
     }
+    sink.stop(Anomaly::TooManyLayers);
 }
 
 /// IP over FireWire as Apple captures it: two addresses of eight bytes, EtherType.
 pub fn ieee1394(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     ethernet::typed(layer.skip(16), context, sink);
+}
+
+/// HDLC over SONET: PPP or Cisco's.
+fn hdlc(packet: Layer<'_>, context: Context, sink: &mut impl Sink) {
+    match packet.bytes {
+        [0xff, 3, ..] => ppp::framed(packet, context, sink),
+        _ => ppp::cisco_hdlc(packet, context, sink),
+    }
 }
 
 /// Endace's record: time, type, flags, lengths; extension headers while their first bit is set; what the type says.
@@ -240,13 +292,13 @@ pub fn erf(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
         context.frame_len = wire as u32;
     }
     match kind & 0x7f {
-        1 | 10 | 12 | 15 => match packet(0).bytes {
-            [0xff, 3, ..] => ppp::framed(packet(0), context, sink),
-            _ => ppp::cisco_hdlc(packet(0), context, sink),
-        },
+        1 | 10 | 15 | 19 => hdlc(packet(0), context, sink),
+        // A channel's number stands before it.
+        5 | 17 => hdlc(packet(4), context, sink),
         // Two bytes of offset and padding stand before Ethernet.
         2 | 11 | 16 | 20 => ethernet::frame(packet(2), context, sink),
-        4 | 18 => llc::atm(packet(4), context, sink),
+        4 => llc::atm(packet(4), context, sink),
+        9 => llc::atm(packet(8), context, sink),
         21 | 25 => infiniband::frame(packet(0), context, sink),
         22 | 23 => ip::any(packet(0), context, sink),
         27 | 48 => sink.not_ip("erf_metadata"),

@@ -65,6 +65,7 @@ pub fn frame(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
     };
     // Cisco's Inter-Switch Link: 26 bytes, then the frame that it carries.
     if matches!([d0, d1, d2, d3, d4], [1 | 3, 0, 0x0c, 0, 0]) {
+        sink.header(Header::Mac { at: layer.base.saturating_add(6) });
         return inside(layer.skip(26), context, sink);
     }
     context.mac = Some(Mac([a, b, c, d, e, f]));
@@ -73,7 +74,7 @@ pub fn frame(layer: Layer<'_>, mut context: Context, sink: &mut impl Sink) {
 }
 
 /// Destination and source stand first.
-fn addresses(layer: Layer<'_>, sink: &mut impl Sink) {
+pub fn addresses(layer: Layer<'_>, sink: &mut impl Sink) {
     sink.header(Header::Mac { at: layer.base });
     sink.header(Header::Mac { at: layer.base.saturating_add(6) });
 }

@@ -130,7 +130,7 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     } else if body.wire > 0 && next != 59 {
         sink.anomaly(Anomaly::OffloadedLength);
     }
-    let mut info = IpInfo {
+    let info = IpInfo {
         src: IpAddr::V6(address(src)),
         dst: IpAddr::V6(address(dst)),
         protocol: next,
@@ -138,42 +138,7 @@ pub fn v6(layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         layer: context.layer,
         ident: 0,
     };
-    for _ in 0..MAX_EXTENSIONS {
-        match info.protocol {
-            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: next header, length in 8 bytes without the first.
-            0 | 43 | 60 | 135 | 139 | 140 => {
-                let Some(&[next, len]) = body.head::<2>() else {
-                    return sink.stop(Anomaly::TruncatedHeader);
-                };
-                info.protocol = next;
-                body = body.skip(usize::from(len).saturating_add(1).saturating_mul(8));
-            }
-            // Authentication header: length in 4 bytes without the first two.
-            51 => {
-                let Some(&[next, len]) = body.head::<2>() else {
-                    return sink.stop(Anomaly::TruncatedHeader);
-                };
-                info.protocol = next;
-                body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
-            }
-            44 => {
-                let Some(&[next, _, o0, o1, i0, i1, i2, i3]) = body.head::<8>() else {
-                    return sink.stop(Anomaly::TruncatedHeader);
-                };
-                info.protocol = next;
-                body = body.skip(8);
-                let field = u16::from_be_bytes([o0, o1]);
-                let (offset, more) = (u32::from(field & 0xfff8), field & 1 == 1);
-                // An atomic fragment (RFC 6946) is whole.
-                if offset > 0 || more {
-                    let ident = u32::from_be_bytes([i0, i1, i2, i3]);
-                    return fragment(body, info, ident, offset, more, context, sink);
-                }
-            }
-            _ => return payload(body, info, context, sink),
-        }
-    }
-    sink.stop(Anomaly::TooManyLayers);
+    payload(body, info, context, sink);
 }
 
 fn fragment(
@@ -199,17 +164,53 @@ fn fragment(
     sink.fragment(piece, body.bytes);
 }
 
-/// What an IP header carries.
-pub fn payload(mut body: Layer<'_>, mut info: IpInfo, context: Context, sink: &mut impl Sink) {
-    // Authentication headers (RFC 4302), of IPv4 too: length in 4 bytes without the first two.
+/// Steps over extension headers, of IPv4 the authentication header alone; `None` where what is behind is not here, which was said.
+fn extensions<'a>(
+    mut body: Layer<'a>,
+    mut info: IpInfo,
+    context: Context,
+    sink: &mut impl Sink,
+) -> Option<(Layer<'a>, IpInfo)> {
     for _ in 0..MAX_EXTENSIONS {
-        if info.protocol != 51 {
-            break;
-        }
-        let Some(&[next, len]) = body.head::<2>() else { return sink.stop(Anomaly::TruncatedHeader) };
-        info.protocol = next;
-        body = body.skip(usize::from(len).saturating_add(2).saturating_mul(4));
+        let len = match info.protocol {
+            // Authentication header (RFC 4302): length in 4 bytes without the first two.
+            51 => body.head::<2>().map(|[_, len]| usize::from(*len).saturating_add(2).saturating_mul(4)),
+            // Hop-by-hop, routing, destination options, mobility, HIP, shim6: length in 8 bytes without the first.
+            0 | 43 | 60 | 135 | 139 | 140 if info.src.is_ipv6() => {
+                body.head::<2>().map(|[_, len]| usize::from(*len).saturating_add(1).saturating_mul(8))
+            }
+            44 if info.src.is_ipv6() => {
+                let Some(&[next, _, o0, o1, i0, i1, i2, i3]) = body.head::<8>() else {
+                    sink.stop(Anomaly::TruncatedHeader);
+                    return None;
+                };
+                let field = u16::from_be_bytes([o0, o1]);
+                let (offset, more) = (u32::from(field & 0xfff8), field & 1 == 1);
+                // An atomic fragment (RFC 6946) is whole.
+                if offset > 0 || more {
+                    let ident = u32::from_be_bytes([i0, i1, i2, i3]);
+                    let info = IpInfo { protocol: next, ..info };
+                    fragment(body.skip(8), info, ident, offset, more, context, sink);
+                    return None;
+                }
+                Some(8)
+            }
+            _ => return Some((body, info)),
+        };
+        let (Some(len), Some(next)) = (len, body.bytes.first()) else {
+            sink.stop(Anomaly::TruncatedHeader);
+            return None;
+        };
+        info.protocol = *next;
+        body = body.skip(len);
     }
+    sink.stop(Anomaly::TooManyLayers);
+    None
+}
+
+/// What an IP header carries, behind its extension headers.
+pub fn payload(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
+    let Some((body, info)) = extensions(body, info, context, sink) else { return };
     sink.header(Header::Transport { at: body.base, len: body.bytes.len(), protocol: info.protocol });
     match info.protocol {
         6 => transport::tcp(body, info, context, sink),

@@ -172,10 +172,10 @@ pub fn decode_datagram(datagram: &Datagram, sink: &mut impl Sink) {
 }
 
 /// The link types that are decoded.
-pub const LINKS: [u32; 49] = [
-    0, 1, 2, 6, 8, 9, 10, 12, 14, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 122, 123, 127,
-    138, 149, 163, 166, 192, 197, 204, 205, 206, 226, 228, 229, 239, 240, 241, 242, 247, 253, 258, 274, 276,
-    281, 282, 284, 285,
+pub const LINKS: [u32; 48] = [
+    0, 1, 6, 8, 9, 10, 12, 14, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 122, 123, 127, 138,
+    149, 163, 166, 192, 197, 204, 205, 206, 226, 228, 229, 239, 240, 241, 242, 247, 253, 258, 274, 276, 281,
+    282, 284, 285,
 ];
 
 /// Decodes arbitrary bytes as every link type and checks that each packet lies within them. A fuzz function; the target is a shim.

@@ -10,7 +10,7 @@ use crate::{Context, Sink, captured, ethernet, infiniband, ip, llc, ppp, wifi};
 /// Decodes a frame by its link type.
 pub fn decode(layer: Layer<'_>, link: u32, context: Context, sink: &mut impl Sink) {
     match link {
-        1 | 2 => ethernet::frame(layer, context, sink),
+        1 => ethernet::frame(layer, context, sink),
         12 | 14 | 101 | 228 | 229 => ip::any(layer, context, sink),
         0 | 108 => captured::loopback(layer, context, sink),
         113 => captured::sll(layer, context, sink),

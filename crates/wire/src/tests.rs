@@ -8,9 +8,13 @@ struct Seen {
     anomalies: Vec<Anomaly>,
     not_ip: Vec<&'static str>,
     unread: Vec<Unread>,
+    headers: Vec<Header>,
 }
 
 impl Sink for Seen {
+    fn header(&mut self, header: Header) {
+        self.headers.push(header);
+    }
     fn not_ip(&mut self, what: &'static str) {
         self.not_ip.push(what);
     }
@@ -141,7 +145,7 @@ fn every_link_type_finds_the_packet() {
         (138, "0000000000000001 0000000000000002 0800"),
         (
             253,
-            "0000 0338 00000000000000000000 000c 30000000 0003 0000 00000000 00000000 02 00 0000 0800 0100 00000000 2400 0a00",
+            "0000 0338 00000000000000000000 000c 40000000 0003 0000 00000000 00000000 02 00 0000 0800 0100 00000000 2400 0a00",
         ),
         (113, "0004 0321 0006 020000000001 0000 0800"),
         // 802.11s: a mesh control field of six bytes, and of twelve, with or without its flag.
@@ -297,6 +301,81 @@ fn tunnels_are_followed_and_reported() {
         assert_eq!(got.packets[0].carries.is_some(), packets == 2 && frame[9] == 17, "{name}");
         check_udp(&got, 1, &frame);
     }
+}
+
+#[test]
+fn the_links_that_are_decoded_are_those_that_are_said_to_be() {
+    for link in 0..400 {
+        let followed = seen(link, &[0; 64]).unread != [Unread::Link(link)];
+        // A number for private use is read where it holds what Apple wrote under it.
+        assert_eq!(followed || link == 149, LINKS.contains(&link), "{link}");
+    }
+}
+
+#[test]
+fn netfilter_shows_packets_of_every_family() {
+    let packet = "4500 001c 0001 0000 40 11 66ce 0a000001 0a000002 0400 0035 0008 0000";
+    let address = "1000 0800 0006 0000 020000000001 0000";
+    let link = "1200 1000 020000000002 020000000001 0800 0000";
+    for (family, kind) in [("02", "0800"), ("07", "0800"), ("05", "0800"), ("07", "0000")] {
+        let head = format!("{family} 00 0000 0800 0100 {kind} 00 00");
+        let got = seen(239, &hex(&format!("{head} {address} {link} 2000 0900 {packet}")));
+        assert_eq!((got.packets.len(), got.packets[0].dport), (1, 53), "{family} {kind}");
+        assert_eq!(got.packets[0].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
+        let macs = got.headers.iter().filter(|h| matches!(h, Header::Mac { .. })).count();
+        assert_eq!(macs, 3, "whoever hides addresses is told of all");
+    }
+    let arp = seen(
+        239,
+        &hex(
+            "03 00 0000 0800 0100 0806 00 00 2000 0900 0001080006040001 0200000000010a00000100000000000000000a0002",
+        ),
+    );
+    assert!(arp.not_ip == ["arp"] && arp.headers.iter().any(|h| matches!(h, Header::Arp { .. })));
+    // A socket hands over several messages at once.
+    let message =
+        format!("3c000000 0004 0000 00000000 00000000 02 00 0000 0800 0100 0800 00 00 2000 0900 {packet}");
+    let got = seen(253, &hex(&format!("0000 0338 0000 0000000000000000 000c {}", message.repeat(3))));
+    assert_eq!((got.packets.len(), got.not_ip.len()), (3, 0));
+}
+
+#[test]
+fn a_tunnel_over_udp_is_one_flow_and_what_is_in_it() {
+    let udp = |gre: &str| {
+        let gre = hex(gre);
+        let (total, len) = (28 + gre.len() as u16, 8 + gre.len() as u16);
+        let mut all = hex("4500 0000 0001 0000 40 11 0000 0a010001 0a010002 c000 1292 0000 0000");
+        all[2..4].copy_from_slice(&total.to_be_bytes());
+        all[24..26].copy_from_slice(&len.to_be_bytes());
+        all.extend(gre);
+        seen(101, &all).packets.iter().map(|p| (p.sport, p.dport)).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        udp("0000 0800 4500 001c 0001 0000 40 11 66ce 0a000001 0a000002 0400 0035 0008 0000"),
+        [(0xc000, 4754), (0x400, 53)]
+    );
+    // What is no protocol of a tunnel is the datagram and nothing else.
+    assert_eq!(udp("0000 1234 00000001"), [(0xc000, 4754)]);
+}
+
+#[test]
+fn extension_headers_are_stepped_over_behind_a_fragment_header_too() {
+    let head = "6000 0000 0000 2c 40 20010db8000000000000000000000001 20010db8000000000000000000000002";
+    let first = format!("{head} 3c 00 0001 00000007 11 00 0000000000 00");
+    let rest = format!("{head} 3c 00 0008 00000007 0400 0035 0008 0000");
+    let mut fragments = Fragments::new(1 << 20);
+    let mut whole = None;
+    for frame in [first, rest] {
+        let mut frame = hex(&frame);
+        let len = frame.len() as u16 - 40;
+        frame[4..6].copy_from_slice(&len.to_be_bytes());
+        for (piece, bytes) in seen(101, &frame).fragments {
+            whole = whole.or(fragments.add(piece, &bytes, Timestamp(0), &mut |_| ()));
+        }
+    }
+    let mut sink = Seen::default();
+    decode_datagram(&whole.unwrap(), &mut sink);
+    assert_eq!(sink.packets.iter().map(|p| p.dport).collect::<Vec<_>>(), [53]);
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink
         }
     }
     let inside = context.tunnelled();
+    // Over UDP the datagram has been told already.
+    let own = |sink: &mut _| {
+        if info.protocol == 47 {
+            transport::other(body, info, context, sink);
+        }
+    };
     match protocol {
         // ERSPAN type II has an 8-byte header when the sequence bit is set; type I has none.
         0x88be => ethernet::frame(if flags & 0x10 != 0 { inner.skip(8) } else { inner }, inside, sink),
@@ -78,7 +84,7 @@ pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink
         0x6400 if enhanced => ethernet::frame(inner, inside, sink),
         0x880b if inner.bytes.is_empty() && inner.wire == 0 => {
             // An acknowledgement of PPTP.
-            transport::other(body, info, context, sink);
+            own(sink);
             sink.not_ip("pptp_acknowledgement");
         }
         0x880b => ppp::framed(inner, inside, sink),
@@ -90,14 +96,14 @@ pub fn gre(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink
         // Aruba: 802.11 as the access point heard it.
         0x8200..=0x82ff => wifi::frame(inner, inside, sink),
         0 if inner.wire == 0 => {
-            transport::other(body, info, context, sink);
+            own(sink);
             sink.not_ip("gre_keepalive");
         }
         0x0800 | 0x86dd | 0x8847 | 0x8848 | 0x894f | 0x8100 | 0x8909 => {
             ethernet::by_type(protocol, inner, inside, sink);
         }
         _ => {
-            transport::other(body, info, context, sink);
+            own(sink);
             sink.unread(Unread::Tunnel("GRE protocol", protocol));
         }
     }
@@ -175,7 +181,9 @@ pub fn over_udp(ports: (u16, u16), b: &[u8]) -> Option<Service> {
         6081 if is_geneve(b) => return Some(Service::Geneve),
         37_008 if matches!(b, [1, 0 | 1, 0, 1 | 18 | 119 | 127, ..]) => return Some(Service::Tzsp),
         6635 if is_mpls_with_ip(b) => return Some(Service::MplsUdp),
-        4754 if matches!(b, [flags, 0, _, _, ..] if flags & 0x4f == 0) => return Some(Service::GreUdp),
+        4754 if matches!(b, [flags, 0, p0, p1, ..] if flags & 0x4f == 0 && is_gre_with_ip([*p0, *p1])) => {
+            return Some(Service::GreUdp);
+        }
         4341 if b.get(8..).is_some_and(ip::is_plausible) => return Some(Service::Lisp),
         _ => {}
     }
@@ -188,6 +196,14 @@ pub fn over_udp(ports: (u16, u16), b: &[u8]) -> Option<Service> {
         _ if on(3544) => teredo_inner(b).map(|_| Service::Teredo),
         _ => None,
     }
+}
+
+/// Protocols of GRE that a tunnel over UDP is believed with.
+const fn is_gre_with_ip(protocol: [u8; 2]) -> bool {
+    matches!(
+        u16::from_be_bytes(protocol),
+        0x0800 | 0x86dd | 0x6558 | 0x8847 | 0x8848 | 0x894f | 0x8100 | 0x8909 | 0x88be | 0x22eb
+    )
 }
 
 /// The header with the bit that says that its network number is valid. With the other bits at zero nothing more is asked; with a policy, a
@@ -233,10 +249,17 @@ fn is_mpls_with_ip(b: &[u8]) -> bool {
     })
 }
 
-/// CAPWAP's preamble (version 0; header, or DTLS) with a header length that holds together.
+/// CAPWAP's preamble (version 0; header, or DTLS) with a header that holds together: reserved bits are zero, it is longer than eight bytes
+/// where it says that a radio's address or wireless information is in it, and only there; what is native is 802.11.
 fn is_capwap(b: &[u8]) -> bool {
     match b {
-        [0, length, ..] => (2..=31).contains(&(length >> 3)),
+        [0, length, kind, flags, _, _, _, reserved, ..] => {
+            let (words, optional) = (length >> 3, flags & 0x30 != 0);
+            words >= 2
+                && (words > 2) == optional
+                && (flags & 7, reserved & 7) == (0, 0)
+                && (kind & 1 == 0 || (kind >> 1) & 0x1f == 1)
+        }
         [1, 0, 0, 0, 20..=23 | 25, 0xfe, 0xfd | 0xff, ..] => true,
         _ => false,
     }

@@ -135,6 +135,9 @@ fn with_control(
                     .get(length.saturating_sub(6)..length)
                     .and_then(|s| <[u8; 6]>::try_from(s).ok());
                 context.mac = last.map(Mac);
+                for at in (6..length).step_by(6) {
+                    sink.header(Header::Mac { at: body.base.saturating_add(at) });
+                }
             }
             body = body.skip(length);
         }
@@ -153,7 +156,10 @@ fn with_control(
 /// Frames that were sent as one: destination, source, length, LLC; each padded to four bytes.
 fn aggregated(mut layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     for _ in 0..MAX_AGGREGATED {
-        let Some(&[_, _, _, _, _, _, a, b, c, d, e, f, l0, l1]) = layer.head::<14>() else { return };
+        let Some(&[_, _, _, _, _, _, a, b, c, d, e, f, l0, l1]) = layer.head::<14>() else {
+            // What is left may be a check sequence; a cut is told.
+            return if layer.bytes.len() == layer.wire { () } else { sink.stop(Anomaly::TruncatedHeader) };
+        };
         let len = usize::from(u16::from_be_bytes([l0, l1]));
         sink.header(Header::Mac { at: layer.base });
         sink.header(Header::Mac { at: layer.base.saturating_add(6) });
@@ -161,4 +167,5 @@ fn aggregated(mut layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
         llc::header(layer.skip(14).limit(len), mine, sink);
         layer = layer.skip(len.saturating_add(14).next_multiple_of(4));
     }
+    sink.stop(Anomaly::TooManyLayers);
 }
