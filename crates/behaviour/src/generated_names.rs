@@ -115,12 +115,10 @@ impl Watcher {
 /// Names that are made up for reasons of their own: reverse look-ups, service discovery, blocklists, single labels.
 fn is_special(name: &str) -> bool {
     let numeric = name.split('.').take(4).filter(|l| l.bytes().all(|b| b.is_ascii_digit())).count();
-    !name.contains('.')
+    record::Endpoint::is_name_of_the_house(name)
         || numeric >= 4
         || name.contains('_')
-        || [".arpa", ".local", ".lan", ".home", ".internal", ".localdomain", ".corp", ".test", ".invalid"]
-            .iter()
-            .any(|s| name.ends_with(s))
+        || [".arpa", ".test", ".invalid"].iter().any(|s| name.ends_with(s))
 }
 
 impl Detector for Watcher {

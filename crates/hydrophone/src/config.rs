@@ -19,7 +19,7 @@ const MAX_LOSS_PERCENT: f64 = 1.0;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Local networks; empty to find out.
-    #[serde(with = "networks")]
+    #[serde(deserialize_with = "networks")]
     pub home: Vec<IpNet>,
     /// Threads, ≥ 1.
     pub threads: usize,
@@ -34,17 +34,9 @@ pub struct Config {
 }
 
 /// Networks in the file are read as on the command line.
-mod networks {
-    use super::{Deserialize, IpNet, Serialize};
-
-    pub fn serialize<S: serde::Serializer>(networks: &[IpNet], to: S) -> Result<S::Ok, S::Error> {
-        networks.serialize(to)
-    }
-
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
-        let entries = Vec::<String>::deserialize(from)?;
-        entries.iter().map(|e| behaviour::parse_network(e).map_err(serde::de::Error::custom)).collect()
-    }
+fn networks<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
+    let entries = Vec::<String>::deserialize(from)?;
+    entries.iter().map(|e| behaviour::parse_network(e).map_err(serde::de::Error::custom)).collect()
 }
 
 impl Default for Config {

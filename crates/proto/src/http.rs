@@ -390,7 +390,10 @@ enum Side {
     Head(Vec<u8>),
     Body(Body),
     /// A CONNECT waits for its answer: what comes is for the destination, if it is granted.
-    Held(Vec<u8>),
+    Held {
+        kept: Vec<u8>,
+        lost: u64,
+    },
     /// Out of step after a gap; waits for something that begins a message.
     Lost,
 }
@@ -431,7 +434,8 @@ pub struct HttpSession {
     over: bool,
     /// The first destination that a proxy was asked for, and not yet told.
     first_remote: Option<Destination>,
-    asked_before: bool,
+    /// The destination that was told last.
+    told: Option<Destination>,
     /// A CONNECT was granted: with whom the flow goes on.
     granted: Option<Relayed>,
 }
@@ -453,7 +457,7 @@ impl HttpSession {
     /// Bytes of unfinished heads and of requests that wait.
     pub fn held(&self) -> usize {
         let of = |side: &Side| match side {
-            Side::Head(kept) | Side::Held(kept) => kept.capacity(),
+            Side::Head(kept) | Side::Held { kept, .. } => kept.capacity(),
             Side::Body(body) => body.look.capacity().saturating_add(body.line.capacity()),
             Side::Lost => 0,
         };
@@ -507,9 +511,11 @@ impl HttpSession {
             match &mut self.client {
                 Side::Lost if is_request(bytes) => self.client = Side::default(),
                 Side::Lost => return,
-                Side::Held(kept) => {
-                    let room = MAX_HELD.saturating_sub(kept.len());
-                    kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+                Side::Held { kept, lost } => {
+                    let room = if *lost > 0 { 0 } else { MAX_HELD.saturating_sub(kept.len()) };
+                    let held = bytes.get(..room).unwrap_or(bytes);
+                    kept.extend_from_slice(held);
+                    *lost = lost.saturating_add(bytes.len().saturating_sub(held.len()) as u64);
                     return;
                 }
                 Side::Body(body) => {
@@ -558,7 +564,7 @@ impl HttpSession {
                     });
                     self.depth = self.depth.saturating_add(1);
                     if connects {
-                        self.client = Side::Held(Vec::new());
+                        self.client = Side::Held { kept: Vec::new(), lost: 0 };
                     } else if framing != Framing::None {
                         self.client = Side::Body(body);
                     }
@@ -587,10 +593,14 @@ impl HttpSession {
         if own {
             return None;
         }
-        relay::tell(RelayKind::Http, &destination, scene);
-        if !self.asked_before {
-            self.asked_before = true;
-            self.first_remote = Some(destination.clone());
+        // Of a connection to one destination one record says so; and a packet full of requests may not cost as many records as it has lines.
+        let crowd = self.waiting.get(CROWD).is_some_and(|w| w.packets.first() == Some(&scene.packet));
+        if self.told.as_ref() != Some(&destination) && !crowd {
+            relay::tell(RelayKind::Http, &destination, scene);
+            if self.told.is_none() {
+                self.first_remote = Some(destination.clone());
+            }
+            self.told = Some(destination.clone());
         }
         Some(destination)
     }
@@ -605,7 +615,7 @@ impl HttpSession {
                     }
                     self.server = Side::default();
                 }
-                Side::Lost | Side::Held(_) => return,
+                Side::Lost | Side::Held { .. } => return,
                 Side::Head(kept)
                     if kept.is_empty()
                         && self.waiting.front().is_some_and(Waiting::is_before_versions)
@@ -680,18 +690,18 @@ impl HttpSession {
             self.server = Side::Body(Body::new(framing, head));
         }
         if method == "CONNECT" {
-            let held = match std::mem::take(&mut self.client) {
-                Side::Held(held) => held,
+            let (held, lost) = match std::mem::take(&mut self.client) {
+                Side::Held { kept, lost } => (kept, lost),
                 other => {
                     self.client = other;
-                    Vec::new()
+                    (Vec::new(), 0)
                 }
             };
             if (200..300).contains(&status) {
                 if let Some(destination) = connected {
                     relay::tell(RelayKind::Connect, &destination, scene);
                     let to = (!destination.is_of_the_house()).then_some(destination.end);
-                    self.granted = Some(Relayed { to, rest: [held, Vec::new()] });
+                    self.granted = Some(Relayed { to, rest: [held, Vec::new()], lost });
                 } else {
                     self.over = true;
                 }

@@ -14,9 +14,6 @@ use crate::outbox::{Scene, text};
 const MAX_NEGOTIATION: usize = 1536;
 /// A host name has at most 255 bytes.
 const MAX_NAME: usize = 255;
-/// Suffixes of names that a house gives out itself (RFC 6762, 8375, ICANN's reserved `.internal`, and customs).
-const HOUSE: [&str; 9] =
-    [".local", ".lan", ".internal", ".home.arpa", ".intranet", ".corp", ".home", ".localdomain", ".private"];
 
 /// What a client wants to talk with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +34,7 @@ impl Destination {
 
     /// Whether it is a name that only means something within the house: such a destination is no remote.
     pub fn is_of_the_house(&self) -> bool {
-        self.name.as_deref().is_some_and(|n| !n.contains('.') || HOUSE.iter().any(|s| n.ends_with(s)))
+        self.name.as_deref().is_some_and(Endpoint::is_name_of_the_house)
     }
 }
 
@@ -48,6 +45,8 @@ pub struct Relayed {
     pub to: Option<Endpoint>,
     /// Bytes of each side that belong to the inner protocol already.
     pub rest: [Vec<u8>; 2],
+    /// Bytes of the client's that belong there too, behind those, and were not kept.
+    pub lost: u64,
 }
 
 /// Tells that a proxy was asked to talk with a destination.
@@ -101,7 +100,7 @@ impl SocksSession {
                 tell(RelayKind::Socks, &destination, scene);
                 let rest = |side: &[u8], used: usize| side.get(used..).unwrap_or_default().to_vec();
                 let to = (!destination.is_of_the_house()).then_some(destination.end);
-                Step::Relayed(Relayed { to, rest: [rest(client, c), rest(server, s)] })
+                Step::Relayed(Relayed { to, rest: [rest(client, c), rest(server, s)], lost: 0 })
             }
         }
     }
@@ -215,10 +214,12 @@ pub fn proxy_header(b: &[u8]) -> Option<(usize, Option<(IpAddr, Destination)>)> 
         let (command, family) = (c.u8()?, c.u8()?);
         let mut body = Cursor::new(c.vec16()?);
         let len = PROXY_V2.len().saturating_add(c.position());
-        if command >> 4 != 2 {
+        if !matches!(command, 0x20 | 0x21) {
             return None;
         }
         let mut ends = || match family >> 4 {
+            // LOCAL: the balancer speaks for itself, and whatever addresses stand there mean nothing.
+            _ if command == 0x20 => None,
             1 => {
                 let (source, to) = (Ipv4Addr::from(body.u32()?), Ipv4Addr::from(body.u32()?));
                 body.u16()?;
@@ -235,7 +236,7 @@ pub fn proxy_header(b: &[u8]) -> Option<(usize, Option<(IpAddr, Destination)>)> 
         return Some((len, ends()));
     }
     // Version 1 is a line of at most 107 bytes.
-    let line = b.get(..107.min(b.len()))?;
+    let line = b.get(..107.min(b.len())).filter(|l| l.starts_with(b"PROXY "))?;
     let end = line.windows(2).position(|w| w == b"\r\n")?;
     let line = std::str::from_utf8(line.get(..end)?).ok()?;
     let len = end.saturating_add(2);
@@ -293,6 +294,8 @@ mod tests {
             .concat();
         let (len, ends) = proxy_header(&two).unwrap();
         assert_eq!((len, ends.unwrap().1), (28, Destination::of("198.51.100.7", 443)));
+        let local = [&two[..12], &[0x20], &two[13..]].concat();
+        assert_eq!(proxy_header(&local), Some((28, None)));
     }
 
     #[test]

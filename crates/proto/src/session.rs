@@ -69,10 +69,12 @@ pub struct Session {
     payloads: [u8; 2],
     /// Whom a proxy in between talks with: what the rest of the flow is about.
     remote: Option<Box<Endpoint>>,
+    /// Proxies behind one another that were seen through.
+    relays: u8,
 }
 
 /// Proxies behind one another that are seen through; people chain two or three.
-const MAX_RELAYS: usize = 4;
+const MAX_RELAYS: u8 = 4;
 
 /// What a piece came to.
 #[derive(Default)]
@@ -84,26 +86,37 @@ struct Fed {
 impl Session {
     /// A flow begins.
     pub fn new() -> Self {
-        Self { state: State::Fresh, payloads: [0; 2], remote: None }
+        Self { state: State::Fresh, payloads: [0; 2], remote: None, relays: 0 }
     }
 
     /// Bytes came.
     pub fn data(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) -> Progress {
         let Fed { mut service, mut relayed } = self.piece(flow, chunk, out);
         let mut remote = None;
-        for _ in 0..MAX_RELAYS {
-            let Some(Relayed { to, rest: [client, server] }) = relayed.take() else { break };
+        while let Some(Relayed { to, rest: [client, server], lost }) = relayed.take() {
+            self.relays = self.relays.saturating_add(1);
+            if self.relays > MAX_RELAYS {
+                self.state = State::Done;
+                break;
+            }
             (self.state, self.payloads) = (State::Fresh, [0; 2]);
             if let Some(to) = to {
                 self.remote = Some(Box::new(to));
                 remote = Some(to);
             }
             for (from, bytes) in [(Direction::Orig, client), (Direction::Resp, server)] {
-                if !bytes.is_empty() && relayed.is_none() {
+                if let Some(Relayed { rest: [_, inner], .. }) = &mut relayed {
+                    // The client's part has led to a further proxy: the server's is about that.
+                    inner.extend_from_slice(&bytes);
+                } else if !bytes.is_empty() {
                     let rest = Chunk { from, bytes: &bytes, wire_len: bytes.len() as u32, ..*chunk };
                     let fed = self.piece(flow, &rest, out);
                     service = fed.service.or(service);
                     relayed = fed.relayed;
+                    if lost > 0 && from == Direction::Orig {
+                        let missed = self.gap(flow, from, lost, chunk.at, chunk.packet, out);
+                        service = missed.service.or(service);
+                    }
                 }
             }
         }
@@ -131,7 +144,7 @@ impl Session {
                 to = Some(destination.end).filter(|_| source == flow.tuple.orig.ip);
             }
             let rest = chunk.bytes.get(len..).unwrap_or_default().to_vec();
-            return Fed { service: None, relayed: Some(Relayed { to, rest: [rest, Vec::new()] }) };
+            return Fed { service: None, relayed: Some(Relayed { to, rest: [rest, Vec::new()], lost: 0 }) };
         }
         self.frame(flow, chunk, out);
         let verdict = match &mut self.state {
@@ -487,7 +500,7 @@ pub fn fuzz_protocol(data: &[u8]) {
     let mut out = Outbox::default();
     let scene = Scene { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };
     let state = begin(service, &flow, &scene);
-    fuzz_pieces(&flow, Session { state, payloads: [0; 2], remote: None }, &mut out, rest);
+    fuzz_pieces(&flow, Session { state, ..Session::new() }, &mut out, rest);
     assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
 }
 

@@ -40,7 +40,7 @@ enum Mode {
     /// Message headers, then body, up to a line with a single dot.
     Headers,
     Body,
-    /// A BDAT chunk with so many bytes to come, and whether it is the last of its message.
+    /// A BDAT chunk with so many bytes to come.
     Chunk(u64),
     /// The login's lines are not commands.
     Auth,
@@ -279,7 +279,12 @@ impl SmtpSession {
                 }
                 if last {
                     // A further message of the same transaction is one of its own.
-                    self.chunked = false;
+                    (self.chunked, self.counted) = (false, false);
+                    // Of LMTP there is an answer for each recipient, of which the last is waited for below.
+                    let further = if self.lmtp { std::mem::take(&mut self.recipients).max(1) } else { 1 };
+                    for _ in 1..further {
+                        self.wait(Command::Bdat(last));
+                    }
                 }
                 if size > 0 {
                     self.mode = Mode::Chunk(size);
@@ -311,6 +316,7 @@ impl SmtpSession {
     fn reply(&mut self, code: u16, last: bool, rest: &[u8], scene: &Scene<'_>) {
         // Where words are lost, the code says what it answers: a server is silent until a message has ended.
         let lost = match self.mode {
+            _ if !last => Command::Other,
             Mode::AwaitingData if code == 354 => Command::Data,
             Mode::Headers | Mode::Body if self.row.missing[0] && self.pending.is_empty() => {
                 (self.mode, self.counted) = (Mode::Commands, false);
@@ -357,13 +363,13 @@ impl SmtpSession {
                 self.counted = true;
                 self.packets.add(scene.packet);
             }
-            Command::Bdat(last) => {
-                self.refused |= !ok;
-                if last && !self.refused {
-                    self.row.accepted_count = self.row.accepted_count.saturating_add(1);
-                    self.packets.add(scene.packet);
-                }
+            // That the last is refused says so of one recipient, where each has an answer.
+            Command::Bdat(true) if ok && !self.refused && !self.counted => {
+                self.row.accepted_count = self.row.accepted_count.saturating_add(1);
+                self.counted = true;
+                self.packets.add(scene.packet);
             }
+            Command::Bdat(false) => self.refused |= !ok,
             Command::StartTls if ok => {
                 row.starttls_used = true;
                 self.mode = Mode::Hidden;
@@ -384,10 +390,10 @@ impl SmtpSession {
     }
 }
 
-/// Whether a line is a command that no login's answer (base64) looks like.
+/// Whether a line is a command: of these words, what an answer to a login means in base64 is no name and no password that anybody types.
 fn is_command(line: &[u8]) -> bool {
     let upper = line.get(..10).unwrap_or(line).to_ascii_uppercase();
-    [&b"MAIL FROM:"[..], b"RCPT TO:", b"EHLO ", b"HELO "].iter().any(|w| upper.starts_with(w))
+    [&b"MAIL FROM:"[..], b"RCPT TO:", b"EHLO ", b"HELO ", b"LHLO "].iter().any(|w| upper.starts_with(w))
         || matches!(upper.as_slice(), b"QUIT" | b"RSET" | b"NOOP" | b"DATA" | b"STARTTLS")
 }
 

@@ -1,6 +1,6 @@
 //! Protocols that turn into TLS on request: IMAP, POP3, NNTP, FTP, XMPP, LDAP, RDP and databases.
 //!
-//! Their words are not read; what is watched for is the hello that begins a piece of the client's stream once both have spoken.
+//! Their words are not read; what is watched for is the hello that begins a piece of the client's stream.
 
 use record::Direction;
 

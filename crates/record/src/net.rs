@@ -225,6 +225,23 @@ impl Endpoint {
         Self { ip: ip.into(), port }
     }
 
+    /// Whether a name only means something within the house that gives it out: it has no dot, or a suffix for such use (RFC 6762, 8375, ICANN's
+    /// reserved `.internal`, and customs).
+    pub fn is_name_of_the_house(name: &str) -> bool {
+        const HOUSE: [&str; 9] = [
+            ".local",
+            ".lan",
+            ".internal",
+            ".home.arpa",
+            ".intranet",
+            ".corp",
+            ".home",
+            ".localdomain",
+            ".private",
+        ];
+        !name.contains('.') || HOUSE.iter().any(|s| name.ends_with(s))
+    }
+
     /// Whether an address only stands for a name (see [`Self::of_name`]).
     pub fn is_stand_in(ip: IpAddr) -> bool {
         matches!(ip, IpAddr::V6(ip) if ip.segments()[..4] == [0x100, 0, 0, 0])

@@ -232,7 +232,7 @@ fn netlink(family: u16, mut layer: Layer<'_>, context: Context, sink: &mut impl 
     let mut packets = false;
     for _ in 0..MAX_MESSAGES {
         let Some(&[l0, l1, l2, l3, kind, subsystem, ..]) = layer.head::<16>() else {
-            return if packets { () } else { sink.not_ip("netlink") };
+            break;
         };
         let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
         let numbers = match subsystem {
@@ -247,11 +247,15 @@ fn netlink(family: u16, mut layer: Layer<'_>, context: Context, sink: &mut impl 
             attributes(ip, numbers, layer.limit(len).skip(20), context, sink);
         }
         if len < 16 {
-            return if packets { () } else { sink.not_ip("netlink") };
+            break;
         }
         layer = layer.skip(len.next_multiple_of(4));
     }
-    sink.stop(Anomaly::TooManyLayers);
+    if layer.head::<16>().is_some_and(|[l0, l1, ..]| u16::from_le_bytes([*l0, *l1]) >= 16) {
+        sink.stop(Anomaly::TooManyLayers);
+    } else if !packets {
+        sink.not_ip("netlink");
+    }
 }
 
 /// IP over FireWire as Apple captures it: two addresses of eight bytes, EtherType.

@@ -158,7 +158,10 @@ fn aggregated(mut layer: Layer<'_>, context: Context, sink: &mut impl Sink) {
     for _ in 0..MAX_AGGREGATED {
         let Some(&[_, _, _, _, _, _, a, b, c, d, e, f, l0, l1]) = layer.head::<14>() else {
             // What is left may be a check sequence; a cut is told.
-            return if layer.bytes.len() == layer.wire { () } else { sink.stop(Anomaly::TruncatedHeader) };
+            if layer.bytes.len() < layer.wire {
+                sink.stop(Anomaly::TruncatedHeader);
+            }
+            return;
         };
         let len = usize::from(u16::from_be_bytes([l0, l1]));
         sink.header(Header::Mac { at: layer.base });
