@@ -621,6 +621,26 @@ fn proxies_are_seen_through() {
         ),
         ["socks evil.example:443", "tls evil.example 443", "ssl"]
     );
+    // A proxy behind a proxy, whose answers come in one piece.
+    let chained = [&five[3..], connect].concat();
+    let granted = [&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], ok].concat();
+    assert_eq!(
+        seen_through(
+            1080,
+            &[(Orig, &five[..3]), (Resp, &[5, 0]), (Orig, &chained), (Resp, &granted), (Orig, &hello)]
+        ),
+        [
+            "socks evil.example:443",
+            "CONNECT evil.exampleevil.example:443 443",
+            "connect evil.example:443",
+            "tls evil.example 443",
+            "ssl"
+        ]
+    );
+    // More than is kept comes before the grant: the hello is whole, and what is lost is no part of anything.
+    let record = [&[0x17, 3, 3, 0x40, 0][..], &[9; 0x4000]].concat();
+    let flood = [connect, &hello, &record.repeat(3)].concat();
+    assert_eq!(seen_through(3128, &[(Orig, &flood), (Resp, ok)]), through);
     let four_a = [&[4, 1, 0, 80, 0, 0, 0, 1, 0][..], b"evil.example\0"].concat();
     assert_eq!(
         seen_through(
@@ -633,6 +653,10 @@ fn proxies_are_seen_through() {
         ),
         ["socks evil.example:80", "GET evil.example/x 80", "http"]
     );
+    // Of many requests to one destination one record tells.
+    let many: Vec<u8> = b"GET http://evil.example/ HTTP/1.1\r\n\r\n".repeat(20);
+    let told = seen_through(3128, &[(Orig, &many)]);
+    assert_eq!(told.iter().filter(|t| t.starts_with("http evil")).count(), 1, "{told:?}");
     // A whole URL to a proxy, and to the server itself.
     let whole: &[u8] = b"POST http://c2.evil.example:8080/gate.php HTTP/1.1\r\nHost: c2.evil.example\r\n\r\n";
     assert_eq!(
@@ -709,6 +733,21 @@ fn mail_in_chunks_and_by_recipient() {
         (Resp, b"250 for b\r\n"),
     ];
     assert_eq!(row(lmtp), (2, 2, 2, 12));
+    // In chunks too each recipient has an answer, and what comes behind meets its own.
+    let chunks: &[(Direction, &[u8])] = &[
+        (Resp, b"220 mx LMTP SMTP\r\n"),
+        (Orig, b"LHLO a\r\n"),
+        (Resp, b"250 ok\r\n"),
+        (Orig, b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\nRCPT TO:<c@y>\r\n"),
+        (Resp, b"250 ok\r\n250 ok\r\n250 ok\r\n"),
+        (Orig, b"BDAT 2 LAST\r\nhi"),
+        (Resp, b"452 for b\r\n250 for c\r\n"),
+        (Orig, b"MAIL FROM:<a@x>\r\nRCPT TO:<b@y>\r\n"),
+        (Resp, b"250 ok\r\n250 ok\r\n"),
+        (Orig, b"BDAT 2 LAST\r\nhi"),
+        (Resp, b"550 for b\r\n"),
+    ];
+    assert_eq!(row(chunks), (2, 2, 1, 4));
     // One side alone: a login does not swallow the mail.
     for login in [&b"AUTH PLAIN AGEAYg==\r\n"[..], b"AUTH LOGIN\r\ndXNlcg==\r\ncGFzcw==\r\n"] {
         let side = [b"EHLO a\r\n", login, to, b"DATA\r\nhi\r\n.\r\nQUIT\r\n"].concat();
