@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use record::{Evidence, FactValue, Mac, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::intel::{MAX_OF_RANGE, range_of};
+
 /// One expectation of the file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -116,20 +118,67 @@ pub struct Called {
     pub names: Vec<String>,
 }
 
-/// Facts of evidence that name remotes, and those that hold a request's path. Each is compared with its own kind alone.
+/// Facts of evidence that name remotes, and the one that holds a request's path. Each is compared with its own kind alone.
 const NAMES: &[&str] = &[
     "name",
     "names",
     "host",
     "target",
     "domain",
-    "sites",
+    "domains",
+    "pages",
     "server_name",
-    "query",
+    "asked_for",
+    "indicator",
     "remote",
     "through_a_proxy",
 ];
-const PATHS: &[&str] = &["path", "paths", "pages"];
+const PATH: &str = "path";
+/// The fact that holds those names of remotes that the host alone says.
+pub const OWN_WORD: &str = "own_word";
+/// Those of [`NAMES`] by which a host itself says with whom it speaks; the others are what DNS was asked for.
+const SAID: &[&str] = &["name", "host", "pages", "server_name", "indicator", "remote"];
+
+/// The names and addresses in facts of evidence, each fact's for itself: without scheme, port and path.
+fn names_in<'a>(e: &'a Evidence, keys: &'a [&'a str]) -> impl Iterator<Item = Vec<&'a str>> {
+    let of_kind = e.facts.iter().filter(|(key, _)| keys.contains(&key.as_ref()));
+    of_kind.map(|(_, value)| match value {
+        FactValue::Text(text) => text.split([',', ' ']).map(bare).filter(|n| !n.is_empty()).collect(),
+        FactValue::List(all) => all.iter().map(|n| bare(n)).filter(|n| !n.is_empty()).collect(),
+        _ => Vec::new(),
+    })
+}
+
+/// A remote's name or address, of a URL, of a name with its port, or as it stands.
+fn bare(text: &str) -> &str {
+    let text = text.split_once("://").map_or(text, |(_, rest)| rest);
+    let text = text.split(['/', '?', '#']).next().unwrap_or_default();
+    if let Some((address, _)) = text.strip_prefix('[').and_then(|t| t.split_once(']')) {
+        return address;
+    }
+    match text.split_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => text,
+    }
+}
+
+/// The names that evidence says its remotes have, and that nobody says but the host itself: `vouches` asks of a remote and a name.
+pub fn own_word(e: &Evidence, vouches: impl Fn(IpAddr, &str) -> bool) -> Vec<String> {
+    let said: Vec<&str> = names_in(e, SAID).flatten().filter(|n| n.parse::<IpAddr>().is_err()).collect();
+    if said.is_empty() || e.remotes.is_empty() {
+        return Vec::new();
+    }
+    // Each remote must have one of the names, and each name a remote.
+    let each = e.remotes.iter().all(|ip| said.iter().any(|n| vouches(*ip, n)));
+    let mut own: Vec<String> = said
+        .iter()
+        .filter(|n| !each || !e.remotes.iter().any(|ip| vouches(*ip, n)))
+        .map(|n| n.to_ascii_lowercase())
+        .collect();
+    own.sort();
+    own.dedup();
+    own
+}
 
 fn is_or_holds(entry: &str, ip: IpAddr) -> bool {
     entry.parse::<IpNet>().is_ok_and(|n| n.contains(&ip)) || entry.parse::<IpAddr>().is_ok_and(|a| a == ip)
@@ -151,9 +200,6 @@ fn is_among(who: &[String], host: IpAddr, called: &Called) -> bool {
     })
 }
 
-/// Networks that a range of addresses may need.
-const MAX_OF_RANGE: usize = 64;
-
 /// An address, a network, or a range of addresses (`first-last`, as networks); `None` where it is none of these and does not look like one.
 fn addresses(entry: &str) -> Option<Result<Vec<String>, String>> {
     if entry.parse::<IpAddr>().is_ok() {
@@ -165,19 +211,12 @@ fn addresses(entry: &str) -> Option<Result<Vec<String>, String>> {
     if let Some((first, last)) = entry.split_once('-')
         && let (Ok(first), Ok(last)) = (first.trim().parse::<IpAddr>(), last.trim().parse::<IpAddr>())
     {
-        let nets: Vec<String> = match (first, last) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                ipnet::Ipv4Subnets::new(a, b, 0).take(MAX_OF_RANGE + 1).map(|n| n.to_string()).collect()
+        return Some(match range_of(first, last) {
+            Some(nets) => Ok(nets.iter().map(ToString::to_string).collect()),
+            None if first > last || first.is_ipv4() != last.is_ipv4() => {
+                Err("is no range: its last address lies before its first".to_owned())
             }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                ipnet::Ipv6Subnets::new(a, b, 0).take(MAX_OF_RANGE + 1).map(|n| n.to_string()).collect()
-            }
-            _ => Vec::new(),
-        };
-        return Some(match nets.len() {
-            1..=MAX_OF_RANGE => Ok(nets),
-            0 => Err("is no range: its last address lies before its first".to_owned()),
-            _ => Err(format!("needs more than {MAX_OF_RANGE} networks: write them as networks")),
+            None => Err(format!("needs more than {MAX_OF_RANGE} networks: write them as networks")),
         });
     }
     // Digits and points, or a mask behind: an address was meant.
@@ -276,23 +315,23 @@ impl Expectation {
         self.who.is_empty() || is_among(&self.who, host, called)
     }
 
-    fn is_about(&self, e: &Evidence, vouched: impl Fn(&str) -> bool) -> bool {
-        let texts = |keys: &'static [&'static str]| {
-            let of_kind = e.facts.iter().filter(|(key, _)| keys.contains(&key.as_ref()));
-            of_kind.filter_map(|(_, value)| match value {
-                FactValue::Text(t) => Some(t.clone()),
-                FactValue::List(all) => Some(all.join(",")),
-                _ => None,
-            })
+    fn is_about(&self, e: &Evidence) -> bool {
+        // A name that the host alone says fulfils nothing: it may say what it likes.
+        let own = match e.facts.get(OWN_WORD) {
+            Some(FactValue::List(all)) => all.as_slice(),
+            _ => &[],
         };
+        let vouched = |name: &str| !own.iter().any(|o| o.eq_ignore_ascii_case(name));
         // Several names in one fact must all be expected.
-        let named = |text: String| {
-            let mut names = text.split([',', ' ']).filter(|n| !n.is_empty()).peekable();
-            names.peek().is_some()
-                && names.all(|name| self.remotes.iter().any(|r| is_below(name, r)) && vouched(name))
+        let named = |names: Vec<&str>| {
+            let expected = |name: &str| match name.parse() {
+                Ok(ip) => self.remotes.iter().any(|r| is_or_holds(r, ip)),
+                Err(_) => self.remotes.iter().any(|r| is_below(name, r)) && vouched(name),
+            };
+            !names.is_empty() && names.into_iter().all(expected)
         };
         let path = self.paths.is_empty()
-            || texts(PATHS).any(|path| {
+            || matches!(e.facts.get(PATH), Some(FactValue::Text(path)) if {
                 let bare = path.split(['?', '#']).next().unwrap_or_default();
                 self.paths.iter().any(|p| match p.strip_suffix('*') {
                     Some(begin) => bare.starts_with(begin),
@@ -301,7 +340,7 @@ impl Expectation {
             });
         // Every remote of the evidence must be expected, or its name.
         let remote = self.remotes.is_empty()
-            || texts(NAMES).any(named)
+            || names_in(e, NAMES).any(named)
             || (!e.remotes.is_empty()
                 && e.remotes.iter().all(|ip| self.remotes.iter().any(|r| is_or_holds(r, *ip))));
         let port = self.ports.is_empty()
@@ -447,17 +486,7 @@ impl Expectations {
 
     /// The first expectation that evidence fulfils; an expectation is none after its end.
     pub fn of(&self, e: &Evidence, called: &Called) -> Option<&Expectation> {
-        self.of_vouched(e, called, |_| true)
-    }
-
-    /// The same, where names that the host itself says of its remotes count only if `vouched` says so too.
-    pub fn of_vouched(
-        &self,
-        e: &Evidence,
-        called: &Called,
-        vouched: impl Fn(&str) -> bool,
-    ) -> Option<&Expectation> {
-        self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e, &vouched))
+        self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e))
     }
 
     /// Whether nothing is expected and nothing declared.
@@ -632,12 +661,44 @@ mod tests {
         );
         assert!(paths("gate.php").is_err());
         // What the host alone says of its remote.
-        e.facts.insert("host".into(), "a.example.com".into());
+        e.facts.insert("host".into(), "A.example.com:8080".into());
         let all = by("example.com");
-        assert!(
-            all.of_vouched(&e, &nobody, |_| true).is_some()
-                && all.of_vouched(&e, &nobody, |_| false).is_none()
-        );
+        assert!(all.of(&e, &nobody).is_some());
+        assert_eq!(own_word(&e, |_, name| name == "A.example.com"), [""; 0]);
+        let own = own_word(&e, |_, _| false);
+        assert_eq!(own, ["a.example.com"]);
+        e.facts.insert(OWN_WORD.into(), own.into());
+        assert!(all.of(&e, &nobody).is_none());
+        // Names are looked for in every fact that holds them, addresses and URLs too.
+        for (key, value) in [
+            ("indicator", "http://b.example.com:8080/gate?x"),
+            ("target", "203.0.113.77:25"),
+            ("asked_for", "example.com"),
+        ] {
+            e.facts = BTreeMap::from([("port".into(), 22u64.into()), (key.into(), value.into())]);
+            let entry = if key == "target" { "203.0.113.64/26" } else { "example.com" };
+            assert!(by(entry).of(&e, &nobody).is_some(), "{key}");
+        }
+        let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        e.facts.insert("domains".into(), list(&["a.example.com", "b.other"]).into());
+        e.facts.remove("asked_for");
+        assert!(by("example.com").of(&e, &nobody).is_none(), "all of them");
+    }
+
+    #[test]
+    fn the_facts_that_are_compared_are_those_that_behaviours_give() {
+        let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let all: String = std::fs::read_dir(src)
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .filter(|p| p.extension().is_some_and(|e| e == "rs") && !p.ends_with("expectations.rs"))
+            .map(|p| std::fs::read_to_string(p).unwrap())
+            .collect();
+        for key in NAMES.iter().chain([&PATH]) {
+            let given = [format!("(\"{key}\", "), format!("Borrowed(\"{key}\")")];
+            assert!(given.iter().any(|g| all.contains(g)), "{key}");
+        }
+        assert!(SAID.iter().all(|key| NAMES.contains(key)));
     }
 
     #[test]

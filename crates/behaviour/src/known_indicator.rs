@@ -6,7 +6,7 @@
 //!
 //! ## How it decides
 //! Only with `--intel`. *address*: a host elsewhere that answered; *name*: asked of DNS, or named by HTTP, TLS or QUIC, itself or a
-//! parent; *url*: a request's host and path; *ja4*: a client's fingerprint; *certificate*: a server's certificate by its
+//! parent; *url*: a request's host, port and path; *ja4*: a client's fingerprint; *certificate*: a server's certificate by its
 //! hash. A list of trust below 1 is discounted by it; one older than 90 days, or without a date, by half.
 //!
 //! ## What else looks like this
@@ -21,6 +21,7 @@
 //! ## References
 //! V. Li et al., "Reading the Tea Leaves: A Comparative Analysis of Threat Intelligence", USENIX Security 2019.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -90,8 +91,8 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
         }
         Record::Http(h) => {
             let host = h.host.as_deref();
-            let literal = h.tuple.resp.ip.to_string();
-            let url = intel.url(host.unwrap_or(&literal), h.tuple.resp.port, &h.path);
+            let called = host.map_or_else(|| Cow::Owned(h.tuple.resp.ip.to_string()), Cow::Borrowed);
+            let url = intel.url(&called, h.tuple.resp.port, &h.path);
             let url = url.map(|(listed, o)| ("url", listed, o));
             let (grade, what, origin) = url.or_else(|| by_name(intel, host))?;
             Some(Match { grade, what, origin, ts: h.ts, flow: h.flow, packets: &h.packets, remote })

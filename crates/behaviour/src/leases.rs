@@ -32,24 +32,36 @@ pub struct Lease {
 /// Pairs what clients say of themselves with what servers acknowledge.
 #[derive(Debug, Default)]
 pub struct Leases {
-    asking: SeededMap<Mac, String>,
+    /// What each client called itself last, and when.
+    asking: SeededMap<Mac, (Timestamp, String)>,
 }
 
 impl Leases {
     /// Learns from a message; gives the lease that it acknowledges. What a host acknowledges to itself is no server's word.
     pub fn learn(&mut self, d: &Dhcp) -> Option<Lease> {
         let Some(server) = d.server else {
-            if let Some(name) = &d.host_name
-                && (self.asking.len() < MAX_ASKING || self.asking.contains_key(&d.mac))
-            {
-                self.asking.insert(d.mac, name.clone());
+            if let Some(name) = &d.host_name {
+                if self.asking.len() >= MAX_ASKING && !self.asking.contains_key(&d.mac) {
+                    self.forget_older_half();
+                }
+                self.asking.insert(d.mac, (d.ts, name.clone()));
             }
             return None;
         };
         let ip = d.ip.filter(|ip| d.kind == ACK && *ip != server)?;
-        let name = self.asking.remove(&d.mac).or_else(|| d.host_name.clone());
+        // A lease is renewed many times, and not each time does a client say its name.
+        let name = self.asking.get(&d.mac).map(|(_, name)| name.clone()).or_else(|| d.host_name.clone());
         let lasts = Duration::from_secs(u64::from(d.lease.unwrap_or(USUAL)));
         Some(Lease { ip, mac: d.mac, name, from: d.ts, until: d.ts.plus(lasts) })
+    }
+
+    /// Those that said their names longest ago go, in one sweep for as many that come.
+    fn forget_older_half(&mut self) {
+        let mut times: Vec<(Timestamp, Mac)> = self.asking.iter().map(|(mac, (ts, _))| (*ts, *mac)).collect();
+        times.sort_unstable();
+        for (_, mac) in times.iter().take(MAX_ASKING / 2) {
+            self.asking.remove(mac);
+        }
     }
 }
 
@@ -83,5 +95,26 @@ mod tests {
         assert_eq!(leases.learn(&message(5, "10.0.0.5", None, Some("10.0.0.5"))), None, "to itself");
         let lease = leases.learn(&message(5, "10.0.0.5", None, Some("10.0.0.1"))).unwrap();
         assert_eq!((lease.name.as_deref(), lease.until), (Some("scanner"), Timestamp::from_secs(160)));
+        let renewed = leases.learn(&message(5, "10.0.0.5", None, Some("10.0.0.1"))).unwrap();
+        assert_eq!(renewed.name.as_deref(), Some("scanner"));
+    }
+
+    #[test]
+    fn many_that_ask_keep_nobody_from_being_heard() {
+        let mut leases = Leases::default();
+        for i in 0..3 * MAX_ASKING as u64 {
+            let mut asks = message(3, "10.0.0.5", Some("noise"), None);
+            asks.ts = Timestamp::from_secs(i as i64);
+            asks.mac = Mac([2, 0, (i >> 24) as u8, (i >> 16) as u8, (i >> 8) as u8, i as u8]);
+            leases.learn(&asks);
+            assert!(leases.asking.len() <= MAX_ASKING);
+        }
+        let mut asks = message(3, "10.0.0.5", Some("late"), None);
+        asks.ts = Timestamp::from_secs(1 << 20);
+        asks.mac = Mac([4; 6]);
+        leases.learn(&asks);
+        let mut ack = message(5, "10.0.0.5", None, Some("10.0.0.1"));
+        ack.mac = Mac([4; 6]);
+        assert_eq!(leases.learn(&ack).unwrap().name.as_deref(), Some("late"));
     }
 }

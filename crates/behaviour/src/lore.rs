@@ -3,7 +3,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, Dhcp, Dns, Evidence, Record, Service, Timestamp, Transport};
+use record::{
+    Conn, ConnPhase, Dhcp, Dns, Endpoint, Evidence, Mac, Record, Relay, Service, Timestamp, Transport,
+};
 
 use crate::Home;
 use crate::domains;
@@ -26,6 +28,11 @@ const MAX_RESOLVERS: usize = 256;
 const OTHERS: usize = 2;
 /// Local hosts remembered of one remote: enough to tell a popular one.
 const MAX_USERS: usize = 64;
+/// Destinations remembered that a host had its own proxy talk with; of further ones nothing is taken on their names.
+const MAX_STRAYED: usize = 1024;
+
+/// Mail servers remembered of one host, each way.
+const MAX_CORRESPONDENTS: usize = 512;
 
 /// What a user runs that explains odd traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,9 +56,12 @@ struct HostLore {
     asks: Vec<IpAddr>,
     /// Whether a question of its was seen with its answer.
     heard: bool,
-    /// Connections that were seen with both sides and most of what they said, and those that were not.
-    whole: u64,
-    partial: u64,
+    /// Servers that it delivers mail to, by whether the first connection was seen with both sides and most of what they said.
+    whole: SeededSet<IpAddr>,
+    partial: SeededSet<IpAddr>,
+    /// With whom a proxy talks for it that nobody else uses: what it says of names is the host's own word.
+    strayed: SeededSet<IpAddr>,
+    lease_mac: Option<Mac>,
 }
 
 #[derive(Debug)]
@@ -60,7 +70,7 @@ struct Named {
     name: String,
     /// Who asked for it.
     askers: Vec<IpAddr>,
-    /// Who answered; nobody where a proxy was asked for the name, which means the name and nothing else.
+    /// Who answered; none where a proxy was asked for the name, which means the name and nothing else.
     resolver: Option<IpAddr>,
 }
 
@@ -129,15 +139,7 @@ impl Lore {
         if self.expectations.is_empty() {
             return None;
         }
-        let called = self.called(evidence.host, evidence.ts);
-        // A name that the host alone says, and DNS says otherwise, fulfils nothing.
-        let vouched = |name: &str| {
-            evidence.remotes.iter().all(|remote| {
-                self.names_of(*remote, evidence.ts).is_empty()
-                    || self.vouches(evidence.host, *remote, name, evidence.ts)
-            })
-        };
-        self.expectations.of_vouched(evidence, &called, vouched).map(Expectation::told)
+        self.expectations.of(evidence, &self.called(evidence.host, evidence.ts)).map(Expectation::told)
     }
 
     /// Whether anything is declared of any host.
@@ -188,14 +190,25 @@ impl Lore {
         match record {
             Record::Dns(dns) => self.learn_dns(dns, now),
             Record::Conn(conn) => self.learn_conn(conn, now),
-            // Whom a proxy is asked for by name stands under an address that means that name alone.
-            Record::Relay(r) => {
-                if let Some(name) = &r.name {
-                    self.learn_name(r.destination.ip, name, (r.tuple.orig.ip, None), r.ts, now);
-                }
-            }
+            Record::Relay(r) => self.learn_relay(r, now),
             Record::Dhcp(d) => self.learn_dhcp(d, now),
             _ => {}
+        }
+    }
+
+    /// Whom a proxy is asked for by name stands under an address that means that name alone. A proxy of the network, or one that others use
+    /// too, talks with whom it says; one that a host has found for itself may be its master, and say anything.
+    fn learn_relay(&mut self, r: &Relay, now: Timestamp) {
+        let (host, proxy) = (r.tuple.orig.ip, r.tuple.resp.ip);
+        if let Some(name) = &r.name {
+            self.learn_name(r.destination.ip, name, (host, None), r.ts, now);
+        }
+        let others = self.remotes.get(proxy).map_or(0, |p| p.users.iter().filter(|u| **u != host).count());
+        if !self.home.contains(proxy) && others < OTHERS && self.home.contains(host) {
+            let strayed = &mut self.hosts.of(host, now).strayed;
+            if strayed.len() < MAX_STRAYED {
+                strayed.insert(r.destination.ip);
+            }
         }
     }
 
@@ -211,8 +224,10 @@ impl Lore {
         if let Some(lease) = &self.leased {
             let host = self.hosts.of(lease.ip, now);
             host.called.mac(lease.mac);
-            // Who held the address before is no longer called by it.
-            host.called.names.clear();
+            // Who held the address before is no longer called by it; who renews its lease is.
+            if host.lease_mac.replace(lease.mac) != Some(lease.mac) || lease.name.is_some() {
+                host.called.names.clear();
+            }
             host.lease_ends = lease.until;
             if let Some(name) = &lease.name {
                 host.called.name(name);
@@ -248,10 +263,10 @@ impl Lore {
         self.hosts.get(host).is_some_and(|h| h.heard)
     }
 
-    /// Whether of most connections of a host one side or most of what they said is not in the capture, so that what others answered it, and
-    /// what it is for, is unknown.
+    /// Whether of a host's mail one side or most of what was said is not in the capture, with most of the servers: what they answered it, and
+    /// whether mail is what it is for, is unknown. Each server counts once, so that nobody blinds by repeating himself.
     pub fn is_blind(&self, host: IpAddr) -> bool {
-        self.hosts.get(host).is_some_and(|h| h.partial > h.whole)
+        self.hosts.get(host).is_some_and(|h| h.partial.len() > h.whole.len())
     }
 
     /// Whether a resolver is the network's, for a host: handed out by DHCP, used by others too, or the only one that the host asks.
@@ -265,6 +280,13 @@ impl Lore {
     /// for that address, other hosts that use it. A host that says so alone may say what it likes.
     pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
         let Some(known) = self.remotes.get(remote) else { return false };
+        let strays = |h: &HostLore| {
+            let full = h.strayed.len() >= MAX_STRAYED && Endpoint::is_stand_in(remote);
+            full || h.strayed.contains(&remote)
+        };
+        if self.hosts.get(host).is_some_and(strays) {
+            return false;
+        }
         let owner = domains::registrable(name);
         let same = |n: &Named| n.name == name || (owner.is_some() && domains::registrable(&n.name) == owner);
         let mut answers = known.names.iter().filter(|n| now.since(n.ts) <= NAME_MEMORY).peekable();
@@ -314,6 +336,7 @@ impl Lore {
         if let (Some(before), Some(now)) = (named.resolver, resolver)
             && before != now
             && !self.given.contains(&before)
+            && self.resolvers.get(&before).is_none_or(|users| users.len() < 2)
         {
             named.resolver = resolver;
         }
@@ -337,15 +360,19 @@ impl Lore {
         {
             self.hosts.of(orig, now).called.mac(mac);
         }
-        if conn.phase == ConnPhase::Closed && conn.tuple.transport == Transport::Tcp {
+        let mail = conn.tuple.resp.port == 25 || conn.service == Service::Smtp;
+        if mail && conn.phase == ConnPhase::Closed && conn.tuple.transport == Transport::Tcp {
             let [said, missed] = [conn.bytes, conn.missed_bytes].map(|b| b[0].saturating_add(b[1]));
             let partial = conn.is_one_sided() || missed > said / 2;
             let whole = !partial && conn.packets[0] > 0 && conn.packets[1] > 0;
-            for ip in [orig, resp] {
+            for (ip, other) in [(orig, resp), (resp, orig)] {
                 if (partial || whole) && self.home.contains(ip) {
                     let host = self.hosts.of(ip, now);
-                    host.partial += u64::from(partial);
-                    host.whole += u64::from(whole);
+                    let known = host.partial.contains(&other) || host.whole.contains(&other);
+                    let of = if partial { &mut host.partial } else { &mut host.whole };
+                    if !known && of.len() < MAX_CORRESPONDENTS {
+                        of.insert(other);
+                    }
                 }
             }
         }
@@ -436,5 +463,123 @@ impl Lore {
     /// Local hosts that used `remote`, and local hosts in all.
     pub fn prevalence(&self, remote: IpAddr) -> (usize, usize) {
         (self.remotes.get(remote).map_or(0, |r| r.users.len()), self.locals.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use record::{FlowId, RelayKind, Tuple};
+
+    fn lore() -> Lore {
+        Lore::new(Home::of(vec!["10.0.0.0/8".parse().unwrap()]), 100)
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn relay(host: &str, proxy: &str, name: &str) -> Record {
+        let tuple = Tuple {
+            orig: Endpoint { ip: ip(host), port: 40_000 },
+            resp: Endpoint { ip: ip(proxy), port: 3128 },
+            transport: Transport::Tcp,
+        };
+        Record::Relay(Box::new(Relay {
+            ts: at(1.0),
+            at: at(1.0),
+            flow: FlowId::default(),
+            tuple,
+            kind: RelayKind::Connect,
+            destination: Endpoint::of_name(name, 443),
+            name: Some(name.into()),
+            packets: vec![],
+        }))
+    }
+
+    fn uses(lore: &mut Lore, host: &str, remote: &str) {
+        let mut c = conn(1.0, Transport::Tcp, remote, 3128);
+        c.tuple.orig.ip = ip(host);
+        lore.learn(&record(c), at(1.0));
+    }
+
+    #[test]
+    fn a_proxy_that_one_host_has_for_itself_vouches_for_nothing() {
+        let name = "update.microsoft.com";
+        let remote = Endpoint::of_name(name, 443).ip;
+        let mut lore = lore();
+        uses(&mut lore, HOST, REMOTE);
+        lore.learn(&relay(HOST, REMOTE, name), at(2.0));
+        assert!(!lore.vouches(ip(HOST), remote, name, at(3.0)), "its own");
+        assert_eq!(lore.name_of(remote, at(3.0)), Some(name), "and still it is told what it said");
+        lore.learn(&relay("10.0.0.6", "10.0.0.3", name), at(3.0));
+        assert!(lore.vouches(ip("10.0.0.6"), remote, name, at(4.0)), "the network's");
+        assert!(!lore.vouches(ip(HOST), remote, name, at(4.0)), "whoever else reached it otherwise");
+        // A proxy elsewhere that several use is no one host's.
+        for host in ["10.0.0.7", "10.0.0.8", "10.0.0.9"] {
+            uses(&mut lore, host, "203.0.113.3");
+        }
+        lore.learn(&relay("10.0.0.7", "203.0.113.3", name), at(5.0));
+        assert!(lore.vouches(ip("10.0.0.7"), remote, name, at(6.0)));
+    }
+
+    #[test]
+    fn blindness_counts_servers_and_not_connections() {
+        let mut lore = lore();
+        let mail = |lore: &mut Lore, remote: &str, port: u16, one_sided: bool| {
+            let mut c = conn(1.0, Transport::Tcp, remote, port);
+            if one_sided {
+                c.packets = [3, 0];
+                b"SAD".iter().for_each(|letter| c.history.push(*letter));
+            }
+            lore.learn(&record(c), at(1.0));
+        };
+        mail(&mut lore, "198.51.100.1", 25, false);
+        mail(&mut lore, "198.51.100.2", 25, false);
+        for _ in 0..50 {
+            mail(&mut lore, "198.51.100.3", 25, true);
+            mail(&mut lore, "198.51.100.4", 80, true);
+        }
+        assert!(!lore.is_blind(ip(HOST)), "one server again and again, and no mail");
+        mail(&mut lore, "198.51.100.5", 25, true);
+        mail(&mut lore, "198.51.100.6", 25, true);
+        assert!(lore.is_blind(ip(HOST)));
+    }
+
+    #[test]
+    fn a_renewed_lease_keeps_its_name_and_another_host_has_none() {
+        let mut lore = lore();
+        let file =
+            "[[expect]]\nname = \"x\"\nwho = [\"scanner\"]\nwhy = \"\"\nowner = \"\"\nuntil = \"2030-01-01\"";
+        lore.expect(Expectations::parse(file).unwrap());
+        let mut says = |t: f64, mac: u8, name: Option<&str>, server: Option<&str>| {
+            let end = |text, port| Endpoint { ip: ip(text), port };
+            let tuple = Tuple {
+                orig: end("0.0.0.0", 68),
+                resp: end("255.255.255.255", 67),
+                transport: Transport::Udp,
+            };
+            let message = Dhcp {
+                ts: at(t),
+                at: at(t),
+                flow: FlowId::default(),
+                tuple,
+                mac: Mac([2, 0, 0, 0, 0, mac]),
+                ip: Some(ip(HOST)),
+                host_name: name.map(str::to_owned),
+                kind: if server.is_some() { 5 } else { 3 },
+                server: server.map(ip),
+                resolvers: vec![],
+                lease: Some(600),
+                packets: vec![],
+            };
+            lore.learn(&Record::Dhcp(Box::new(message)), at(t));
+            lore.called(ip(HOST), at(t)).names.clone()
+        };
+        says(1.0, 1, Some("scanner"), None);
+        assert_eq!(says(2.0, 1, None, Some("10.0.0.1")), ["scanner"]);
+        assert_eq!(says(300.0, 1, None, Some("10.0.0.1")), ["scanner"], "renewed without a name");
+        assert!(says(700.0, 2, None, Some("10.0.0.1")).is_empty(), "another host has the address");
     }
 }

@@ -8,6 +8,7 @@ use record::{
     Endpoint, Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp, Tuple,
 };
 
+use crate::expectations::{OWN_WORD, own_word};
 use crate::table::{SeededMap, SeededSet};
 use crate::{Home, Lore, domains};
 
@@ -282,6 +283,10 @@ impl Scene<'_> {
 
     /// Where the name that would have excused a remote is only the host's own word, that is told, with what DNS says.
     fn tell_claims(&self, evidence: &mut Evidence) {
+        let own = own_word(evidence, |ip, name| self.lore.vouches(evidence.host, ip, name, self.now));
+        if !own.is_empty() {
+            evidence.facts.insert(Cow::Borrowed(OWN_WORD), own.into());
+        }
         let named = ["host", "name"].iter().find_map(|key| match evidence.facts.get(*key) {
             Some(FactValue::Text(name)) => Some(name.clone()),
             _ => None,

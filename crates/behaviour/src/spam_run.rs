@@ -12,6 +12,9 @@
 //! name, that changes between sessions, HELO where EHLO was offered, no QUIT, STARTTLS offered and not taken, five sender
 //! domains an hour, the header spelling `Message-Id`. Encrypted sessions keep counts, destinations and sizes.
 //!
+//! Where of most servers that it speaks with one side or the answer is missing from the capture, nothing is said: whether they welcome it,
+//! and whether mail is what it is for, is unknown.
+//!
 //! ## What else looks like this
 //! Mail servers and newsletter senders (role: most of their deliveries succeed), backup scripts that mail their reports.
 //!
@@ -104,8 +107,8 @@ struct Host {
     contacted: BTreeSet<IpAddr>,
     contacts: u64,
     failures: u64,
-    /// Sessions in which all words of the server were seen, and those in which not.
-    heard: [u64; 2],
+    /// Servers of whose word nothing was seen that says whether it took anything.
+    unheard: BTreeSet<IpAddr>,
     nats: f64,
     /// Outcomes of sessions whose flow has not closed yet.
     pending: BTreeMap<FlowId, Outcome>,
@@ -178,7 +181,6 @@ impl Detector for Watcher {
 }
 
 fn learn(state: &mut Host, s: &Smtp) {
-    state.heard[usize::from(s.missing[1])] += 1;
     let refused = s.accepted_count == 0 && (s.rejects > 0 || s.banner_code.is_some_and(|c| c >= 400));
     // The words that would say it was accepted may be those that are missing.
     let failed = (s.accepted_count > 0 || !s.missing[1]).then_some(refused);
@@ -238,10 +240,14 @@ fn session(state: &mut Host, c: &Conn) {
         return;
     }
     let failed = outcome.map_or_else(|| c.failed(), |o| o.failed);
+    if failed.is_none() && !state.contacted.contains(&remote) && state.unheard.len() < MAX_CONTACTS {
+        state.unheard.insert(remote);
+    }
     if let Some(failed) = failed
         && state.contacted.len() < MAX_CONTACTS
         && state.contacted.insert(remote)
     {
+        state.unheard.remove(&remote);
         state.contacts += 1;
         state.failures += u64::from(failed);
         // The test has a floor: good deliveries long ago do not pay for failures now.
@@ -261,8 +267,8 @@ fn session(state: &mut Host, c: &Conn) {
 }
 
 fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, scene: &mut Scene<'_>) {
-    // Consent is longer than refusal: where most answers are cut, those that were heard say nothing of the rest.
-    if state.heard[1] > state.heard[0] {
+    // Consent is longer than refusal: where of most servers the answer is cut, those that were heard say nothing of the rest.
+    if state.unheard.len() as u64 > state.contacts {
         return;
     }
     let recent: Vec<&Session> =

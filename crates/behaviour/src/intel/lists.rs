@@ -12,7 +12,7 @@ use crate::expectations::day;
 /// How far a list is believed that does not say.
 const TRUST: f64 = 0.7;
 /// Networks that a range of addresses may need; a sensible one needs a few.
-const MAX_OF_RANGE: usize = 256;
+pub const MAX_OF_RANGE: usize = 256;
 
 const NOT_UNDERSTOOD: &str = "not understood";
 const FILE_HASH: &str = "hashes of files, which packets do not show";
@@ -260,7 +260,8 @@ fn range(text: &str) -> Option<Vec<IpNet>> {
     range_of(first, last)
 }
 
-fn range_of(first: IpAddr, last: IpAddr) -> Option<Vec<IpNet>> {
+/// The networks of a range of addresses; `None` where it ends before it begins or needs too many.
+pub fn range_of(first: IpAddr, last: IpAddr) -> Option<Vec<IpNet>> {
     let nets: Vec<IpNet> = match (first, last) {
         (IpAddr::V4(a), IpAddr::V4(b)) if a <= b => {
             Ipv4Subnets::new(a, b, 0).take(MAX_OF_RANGE + 1).map(IpNet::V4).collect()
@@ -273,9 +274,21 @@ fn range_of(first: IpAddr, last: IpAddr) -> Option<Vec<IpNet>> {
     (nets.len() <= MAX_OF_RANGE).then_some(nets)
 }
 
+/// Whether a text is an indicator by its looks.
+fn is_one(text: &str) -> bool {
+    let text = refang(text);
+    address(&text).is_some()
+        || text.parse::<IpNet>().is_ok()
+        || range(&text).is_some()
+        || name(&text).is_some()
+        || is_ja4(&text)
+        || (text.contains("://") && url(&text).is_some())
+        || [32, 40, 64].iter().any(|len| is_hex(&text, *len))
+}
+
 /// A URL's host, port and the rest; with a scheme or, where the list says that it is one, without.
 fn url(text: &str) -> Option<String> {
-    let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
+    let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
     let at = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(at);
     let authority = authority.rsplit_once('@').map_or(authority, |a| a.1);
@@ -286,9 +299,6 @@ fn url(text: &str) -> Option<String> {
             None => (name(authority)?, None),
         },
     };
-    // The other scheme's port is no default.
-    let default = if scheme.eq_ignore_ascii_case("https") { 443 } else { 80 };
-    let port = port.filter(|p| *p != default);
     Some(url_of(&host, port, path))
 }
 
@@ -398,18 +408,21 @@ impl Reader<'_> {
         let (list_date, list_trust) = (self.date, self.trust);
         let filters = text.lines().any(|l| l.starts_with("||") || l.starts_with("[Adblock"));
         let mut columns: Option<(Columns, u8)> = None;
+        // Headings stand before the data; in a comment they are words and no sentences.
         let mut first = true;
+        let is_word = |f: &String| !f.is_empty() && !f.contains([' ', '\t']);
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty()) {
             if let Some(comment) = line.strip_prefix('#').filter(|_| !line.starts_with("##")) {
                 // abuse.ch writes its headings, and Zeek its fields, as a comment.
-                let heads = comment.trim().strip_prefix("fields").unwrap_or(comment).trim();
+                let zeek = comment.trim().strip_prefix("fields");
+                let heads = zeek.unwrap_or(comment).trim();
                 let separator = separator(heads);
                 let heads = fields(heads, separator);
                 if heads.len() > 1
+                    && (zeek.is_some() || (first && heads.iter().all(is_word)))
                     && let Some(made) = Columns::of(&heads)
                 {
                     columns = Some((made, separator));
-                    first = false;
                 }
                 continue;
             }
@@ -420,15 +433,16 @@ impl Reader<'_> {
                 self.filter(line);
                 continue;
             }
-            if first {
-                first = false;
+            if std::mem::take(&mut first) && columns.is_none() {
                 let separator = separator(line);
                 let heads = fields(line, separator);
                 if heads.first().is_some_and(|h| bare(h) == "start") {
                     columns = None;
                     continue;
                 }
-                if let Some(made) = Columns::of(&heads) {
+                // "evil.example,domain" is a row already.
+                if let Some(made) = Columns::of(&heads).filter(|_| !heads.first().is_some_and(|h| is_one(h)))
+                {
                     columns = Some((made, separator));
                     continue;
                 }
@@ -437,7 +451,7 @@ impl Reader<'_> {
                 Some((columns, separator)) => {
                     let row = fields(line, *separator);
                     (self.date, self.trust) = (list_date, list_trust);
-                    self.row(&columns.clone(), &row, line);
+                    self.row(columns, &row, line);
                 }
                 None => self.plain(line),
             }

@@ -5,6 +5,8 @@
 
 mod lists;
 
+pub use lists::{MAX_OF_RANGE, range_of};
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -290,6 +292,18 @@ mod tests {
         let i = read("first_seen;ioc_value;tag\n2026-01-01;198.51.100.7;x\n2026-01-02;evil.example.com;y\n");
         assert!(i.len() == 2 && i.name("evil.example.com").is_some());
         assert_eq!(read("\"198.51.100.7\",\"c2\"\n").len(), 1);
+    }
+
+    #[test]
+    fn headings_are_words_before_the_data() {
+        // A sentence that names columns, a row that looks like headings, and a remark between rows.
+        let i = read(
+            "# see the url, host and ip of each, below\nevil.example,domain\n# url,host\nbad.example,domain\n203.0.113.9,ip\n",
+        );
+        assert!(i.name("evil.example").is_some() && i.name("bad.example").is_some());
+        assert!(ip(&i, "203.0.113.9", 1).is_some() && i.len() == 3);
+        let i = read("host,ip,comment\nevil.example,203.0.113.9,see other.example\n");
+        assert!(i.name("other.example").is_none() && i.len() == 2);
     }
 
     #[test]
