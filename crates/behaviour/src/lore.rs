@@ -31,7 +31,7 @@ const MAX_USERS: usize = 64;
 /// Destinations remembered that a host had its own proxy talk with; of further ones nothing is taken on their names.
 const MAX_STRAYED: usize = 1024;
 
-/// Mail servers remembered of one host, each way.
+/// Those remembered that one host speaks with, each way.
 const MAX_CORRESPONDENTS: usize = 512;
 
 /// What a user runs that explains odd traffic.
@@ -56,7 +56,7 @@ struct HostLore {
     asks: Vec<IpAddr>,
     /// Whether a question of its was seen with its answer.
     heard: bool,
-    /// Servers that it delivers mail to, by whether the first connection was seen with both sides and most of what they said.
+    /// With whom it speaks TCP, by whether the first connection was seen with both sides and most of what they said.
     whole: SeededSet<IpAddr>,
     partial: SeededSet<IpAddr>,
     /// With whom a proxy talks for it that nobody else uses: what it says of names is the host's own word.
@@ -263,8 +263,8 @@ impl Lore {
         self.hosts.get(host).is_some_and(|h| h.heard)
     }
 
-    /// Whether of a host's mail one side or most of what was said is not in the capture, with most of the servers: what they answered it, and
-    /// whether mail is what it is for, is unknown. Each server counts once, so that nobody blinds by repeating himself.
+    /// Whether with most of those that a host speaks with one side or most of what was said is not in the capture: what they answered it, and
+    /// what it is for, is unknown. Each counts once, so that repetition blinds nobody.
     pub fn is_blind(&self, host: IpAddr) -> bool {
         self.hosts.get(host).is_some_and(|h| h.partial.len() > h.whole.len())
     }
@@ -360,8 +360,7 @@ impl Lore {
         {
             self.hosts.of(orig, now).called.mac(mac);
         }
-        let mail = conn.tuple.resp.port == 25 || conn.service == Service::Smtp;
-        if mail && conn.phase == ConnPhase::Closed && conn.tuple.transport == Transport::Tcp {
+        if conn.phase == ConnPhase::Closed && conn.tuple.transport == Transport::Tcp {
             let [said, missed] = [conn.bytes, conn.missed_bytes].map(|b| b[0].saturating_add(b[1]));
             let partial = conn.is_one_sided() || missed > said / 2;
             let whole = !partial && conn.packets[0] > 0 && conn.packets[1] > 0;
@@ -525,25 +524,22 @@ mod tests {
     }
 
     #[test]
-    fn blindness_counts_servers_and_not_connections() {
+    fn blindness_counts_whom_one_speaks_with_and_not_how_often() {
         let mut lore = lore();
-        let mail = |lore: &mut Lore, remote: &str, port: u16, one_sided: bool| {
-            let mut c = conn(1.0, Transport::Tcp, remote, port);
+        let speaks = |lore: &mut Lore, remote: &str, one_sided: bool| {
+            let mut c = conn(1.0, Transport::Tcp, remote, 25);
             if one_sided {
                 c.packets = [3, 0];
                 b"SAD".iter().for_each(|letter| c.history.push(*letter));
             }
             lore.learn(&record(c), at(1.0));
         };
-        mail(&mut lore, "198.51.100.1", 25, false);
-        mail(&mut lore, "198.51.100.2", 25, false);
+        speaks(&mut lore, "198.51.100.1", false);
         for _ in 0..50 {
-            mail(&mut lore, "198.51.100.3", 25, true);
-            mail(&mut lore, "198.51.100.4", 80, true);
+            speaks(&mut lore, "198.51.100.3", true);
         }
-        assert!(!lore.is_blind(ip(HOST)), "one server again and again, and no mail");
-        mail(&mut lore, "198.51.100.5", 25, true);
-        mail(&mut lore, "198.51.100.6", 25, true);
+        assert!(!lore.is_blind(ip(HOST)), "the same again and again");
+        speaks(&mut lore, "198.51.100.5", true);
         assert!(lore.is_blind(ip(HOST)));
     }
 

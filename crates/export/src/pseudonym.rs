@@ -264,8 +264,7 @@ impl Pseudonyms {
             }
         }
         for (n, packet) in packets.iter().enumerate().rev() {
-            let bare = if packet.v6 { 40 } else { 20 };
-            if packet.transport.is_some_and(|(at, ..)| at > packet.at + bare) {
+            if packet.may_hold_addresses(frame) {
                 return Rewritten::LeftOut("with options of IP, which may hold addresses");
             }
             let sums = self.addresses(frame, packet);
@@ -389,6 +388,27 @@ struct Wrapped {
 }
 
 impl Wrapped {
+    /// Whether between header and payload stands what may hold addresses: options of IPv4 (routes, timestamps), routing headers and destination
+    /// options of IPv6 (segment lists, home addresses).
+    fn may_hold_addresses(&self, frame: &[u8]) -> bool {
+        let byte = |at: usize| frame.get(at).copied().unwrap_or_default();
+        if !self.v6 {
+            return byte(self.at) & 0x0f > 5;
+        }
+        let (mut next, mut at) = (byte(self.at + 6), self.at + 40);
+        while self.transport.is_some_and(|(payload, ..)| at < payload) {
+            let words = usize::from(byte(at + 1));
+            let len = match next {
+                0 => (words + 1) * 8,
+                44 => 8,
+                51 => (words + 2) * 4,
+                _ => return true,
+            };
+            (next, at) = (byte(at), at + len);
+        }
+        false
+    }
+
     /// The sum of a UDP datagram with its pseudo-header, where there is a checksum.
     fn udp_sum(&self, frame: &[u8]) -> Option<u64> {
         let (at, len, 17) = self.transport? else { return None };
@@ -582,6 +602,30 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("::1, 2:104"), "{text}");
+    }
+
+    #[test]
+    fn headers_that_may_hold_addresses_are_left_out() {
+        let p = made();
+        let frame = |head: &[u8]| {
+            let mut frame = [head, &[0x12, 0x34, 0x56, 0x78, 0, 8, 0, 0]].concat();
+            let size = frame.len() as u32;
+            p.frame(&mut frame, 101, size)
+        };
+        let v4 = [0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 198, 51, 100, 7];
+        assert_eq!(frame(&v4), Rewritten::Done);
+        // A route that is recorded: pointer, and the address that the packet came by.
+        let mut routed = [&v4[..], &[7, 7, 4, 10, 0, 0, 9, 0]].concat();
+        (routed[0], routed[3]) = (0x47, 36);
+        assert!(matches!(frame(&routed), Rewritten::LeftOut(_)));
+        let v6 = |next: u8, extension: &[u8]| {
+            let ends = [&[0xfd; 16][..], &[0x20; 16]].concat();
+            [&[0x60, 0, 0, 0, 0, 8 + extension.len() as u8, next, 64][..], &ends, extension].concat()
+        };
+        assert_eq!(frame(&v6(17, &[])), Rewritten::Done);
+        assert_eq!(frame(&v6(0, &[17, 0, 5, 2, 0, 0, 1, 0])), Rewritten::Done, "a router alert");
+        let segments = [&[17, 2, 4, 1, 0, 0, 0, 0][..], &[0xfd; 16]].concat();
+        assert!(matches!(frame(&v6(43, &segments)), Rewritten::LeftOut(_)));
     }
 
     #[test]

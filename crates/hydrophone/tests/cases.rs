@@ -113,11 +113,9 @@ fn what_was_read_is_counted_and_what_was_not_clears_nobody() {
     assert_eq!(packets(&read(&dir, &["82-cat.pcap.lz4"], &[])), 3250, "two frames");
     assert_eq!(packets(&read(&dir, &["82-len-without-pad.pcapng.zst"], &[])), 3250);
     let mixed = read(&dir, &["40-mixed-unknown-link.pcapng.zst"], &[]);
-    for line in &mixed[1..] {
-        let unread = mixed[0]["accounts"]["unread"].as_array().is_some_and(|all| !all.is_empty());
-        assert!(!unread || line["verdict"] != "quiet", "{line}");
-    }
-    assert_ne!(verdict(&mixed, "10.20.0.13"), "quiet");
+    // 802.11 was not read then; what is not read today is scripted in `tests/wrappings.rs`.
+    assert_eq!((packets(&mixed), mixed[0]["accounts"]["followed"].as_i64()), (3330, Some(3330)));
+    assert_eq!(verdict(&mixed, "10.20.0.13"), "infected");
 }
 
 #[test]
@@ -156,7 +154,7 @@ fn messages_are_framed_as_their_protocols_say() {
         ask(&dir, "connect-with-header.pcap.zst", "SELECT name FROM web WHERE kind = 'tls'");
     assert_eq!(named, ["secure.newegg.com"]);
     let update = read(&dir, &["24-dns-update.pcap"], &[]);
-    assert!(!update[1..].iter().any(|l| l["evidence"].to_string().contains("dns_malformed")));
+    assert_eq!((packets(&update), update[0]["anomalies"].to_string().as_str()), (24, "{}"));
 }
 
 #[test]
@@ -168,7 +166,10 @@ fn nobody_is_believed_on_his_own_word_nor_hidden_by_a_proxy_nor_accused_by_half_
     assert!((level("70-beacon-proxied.pcap") - level("70-beacon-direct.pcap")).abs() < 0.05);
     let half = read(&dir, &["60-clean-mail-server-only_out.pcap.zst"], &[]);
     assert_eq!(verdict(&half, "10.20.0.25"), "inconclusive");
-    assert!(!half[1].to_string().contains("port is closed"));
+    for evidence in host(&half, "10.20.0.25")["evidence"].as_array().expect("a list") {
+        let behaviour = evidence["behaviour"].as_str().expect("a name");
+        assert!(!matches!(behaviour, "smtp_probe" | "spam_run"), "no answer is no refusal: {evidence}");
+    }
 }
 
 #[test]

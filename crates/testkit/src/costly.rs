@@ -22,7 +22,7 @@ pub const ALL: &[Costly] = &[
     ("requests of eighteen bytes, many to a segment", || repeated(80, b"GET / HTTP/1.0\r\n\r\n", 2_000)),
     ("chunks of a byte", || chunks(2_000)),
     ("commands of a letter", || repeated(25, b"A\r\n", 2_000)),
-    ("records without content", || repeated(443, &[22, 3, 3, 0, 0], 2_000)),
+    ("records without content", || empty_records(2_000)),
     ("first packets of QUIC", || quic(4_000)),
     ("segments from the last to the first", || backwards(1_500)),
     ("the smallest fragments", || fragments(8_000)),
@@ -114,6 +114,15 @@ fn repeated(port: u16, word: &[u8], segments: usize) -> Script {
     let client = s.client(BOT);
     let full: Vec<u8> = word.iter().copied().cycle().take(1_440 * segments).collect();
     let _ = s.tcp(0.0, client, End::new(SERVER, port)).open().server(b"220 ready\r\n").client(&full);
+    s
+}
+
+fn empty_records(segments: usize) -> Script {
+    let mut s = script();
+    let client = s.client(BOT);
+    let hello = protocols::client_hello(&mut s, "a.example");
+    let empty: Vec<u8> = [22, 3, 3, 0, 0].iter().copied().cycle().take(1_440 * segments).collect();
+    let _ = s.tcp(0.0, client, End::new(SERVER, 443)).open().client(&hello).client(&empty);
     s
 }
 
@@ -230,4 +239,39 @@ fn tunnels(n: u32) -> Script {
         }
         vec![[&f[..14], &packet].concat()]
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use record::{Record, Service};
+
+    #[test]
+    fn each_reaches_the_parser_that_it_is_made_for() {
+        let made_for = [
+            ("names of pointers to pointers", Service::Dns),
+            ("names that do not exist", Service::Dns),
+            ("requests of eighteen bytes, many to a segment", Service::Http),
+            ("chunks of a byte", Service::Http),
+            ("commands of a letter", Service::Smtp),
+            ("records without content", Service::Tls),
+            ("first packets of QUIC", Service::Quic),
+            ("mail to everybody", Service::Smtp),
+            ("the same small request for ever", Service::Http),
+        ];
+        for (name, service) in made_for {
+            let make = super::ALL.iter().find(|c| c.0 == name).expect(name).1;
+            let bytes: &'static [u8] = Box::leak(make().pcapng().into_boxed_slice());
+            let options = pipeline::RunOptions::of(vec![capture::Source::Memory("costly", bytes)]);
+            let mut found = BTreeSet::new();
+            let sink = |_, record: &Record| {
+                if let Record::Conn(c) = record {
+                    found.insert(c.service);
+                }
+            };
+            pipeline::sense(&options, |_| (), sink).expect("it runs");
+            assert!(found.contains(&service), "{name}: {found:?}");
+        }
+    }
 }
