@@ -170,6 +170,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
             flows: outcome.outside.flows,
             of: outcome.outside.of,
             is_much: outcome.outside.is_much(),
+            advice: outcome.outside.advice().to_owned(),
         },
         hosts_forgotten: outcome.hosts_forgotten,
         calibration: Calibration::built_in().source(),

@@ -275,9 +275,9 @@ pub fn run_with(
     let facts = sensed.facts();
     let (home, home_chosen) = analyst.home();
     let mut notices = sensed.notices;
-    for (proxy, asked, requests) in analyst.proxies().into_iter().take(SHOWN_PROXIES) {
-        let percent = 100.0 * asked as f64 / requests.max(1) as f64;
-        notices.push(format!("{percent:.0} % of HTTP went through a proxy at {proxy}: its clients are judged by whom they asked for"));
+    for (proxy, through, web) in analyst.proxies().into_iter().take(SHOWN_PROXIES) {
+        let percent = 100.0 * through as f64 / web.max(1) as f64;
+        notices.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
     }
     Ok(Outcome {
         stories: analyst.stories(&facts),

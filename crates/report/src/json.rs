@@ -98,6 +98,9 @@ pub struct OutsideFlows {
     pub of: u64,
     /// Whether they are so many that no host is called quiet.
     pub is_much: bool,
+    /// What to do about it.
+    #[serde(default)]
+    pub advice: String,
 }
 
 /// The capture as a whole: health and counters.

@@ -227,9 +227,10 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     say(
         outside.flows > 0,
         format!(
-            "{} of the flows have no local end{}",
+            "{} of the flows have no local end{}{}",
             percent(outside.flows, outside.of),
-            if outside.is_much { ": say --home" } else { "" }
+            if outside.is_much { ": " } else { "" },
+            if outside.is_much { outside.advice.as_str() } else { "" }
         ),
     );
     say(
@@ -294,6 +295,21 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
         format!(
             "{} QUIC connections are of an unknown version: nothing in them is read",
             human_count(unknown)
+        ),
+    );
+    let anomaly = |name: &str| c.anomalies.get(name).copied().unwrap_or(0);
+    say(
+        anomaly("reorder_cut") > 0,
+        format!(
+            "{} packets could not wait for those that belong before them, to stay within --memory",
+            human_count(anomaly("reorder_cut"))
+        ),
+    );
+    say(
+        anomaly("http_crowded") > 0,
+        format!(
+            "{} requests of packets full of them were not told one by one",
+            human_count(anomaly("http_crowded"))
         ),
     );
     let lost: u64 = ["flow_evicted", "reassembly_dropped", "fragment_dropped"]

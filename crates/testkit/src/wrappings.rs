@@ -10,7 +10,7 @@ use crate::frame::ipv4_packet;
 /// A wrapper: its name, the link type that its frames have, and how an Ethernet frame becomes one.
 pub type Wrapping = (&'static str, u16, fn(&[u8]) -> Vec<u8>);
 
-/// Every wrapper and link that is followed.
+/// Every link and every kind of wrapper that is followed.
 pub const ALL: &[Wrapping] = &[
     ("vlan", 1, |f| tagged(f, &[0x81, 0, 0, 5])),
     ("vlan in vlan", 1, |f| tagged(f, &[0x88, 0xa8, 0, 7, 0x81, 0, 0, 5])),
@@ -87,6 +87,101 @@ pub const ALL: &[Wrapping] = &[
         [&[8, 0, 0, 0, 0, 0, 0, 1, 0, 1, 4, 6][..], &f[6..12], &[0, 0], &f[14..]].concat()
     }),
     ("raw ip", 101, |f| f[14..].to_vec()),
+    ("a fabric's path", 1, |f| before(f, &[2, 0, 0, 0, 0, 5, 2, 0, 0, 0, 0, 6, 0x89, 3, 0, 65])),
+    ("trill", 1, |f| before(f, &[2, 0, 0, 0, 0, 5, 2, 0, 0, 0, 0, 6, 0x22, 0xf3, 0, 1, 0, 1, 0, 2])),
+    ("inter-switch link", 1, |f| {
+        let head = [1, 0, 0x0c, 0, 0, 0, 2, 0, 0, 0, 0, 6, 0, 0, 0xaa, 0xaa, 3, 0, 0, 0x0c, 0, 2, 0, 0, 0, 0];
+        before(f, &head)
+    }),
+    ("hsr", 1, |f| tagged(f, &[0x89, 0x2f, 0x10, 0x40, 0, 1])),
+    ("snap in a jumbo frame", 1, |f| tagged_as(f, &[0x88, 0x70, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0])),
+    ("a pseudowire", 1, |f| {
+        before(f, &[2, 0, 0, 0, 0, 5, 2, 0, 0, 0, 0, 6, 0x88, 0x47, 0, 1, 0x11, 0xff, 0, 0, 0, 0])
+    }),
+    ("ip in ip", 1, |f| over_ip(4, &f[14..])),
+    ("mpls in ip", 1, |f| over_ip(137, &[&[0, 1, 0x11, 0xff][..], &f[14..]].concat())),
+    ("pim register", 1, |f| over_ip(103, &[&[0x21, 0, 0, 0, 0, 0, 0, 0][..], &f[14..]].concat())),
+    ("nvgre", 1, |f| over_ip(47, &[&[0x20, 0, 0x65, 0x58, 0, 0, 42, 1][..], f].concat())),
+    ("eoip", 1, |f| {
+        let len = (f.len() as u16).to_be_bytes();
+        over_ip(47, &[&[0x20, 1, 0x64, 0][..], &len, &[1, 0], f].concat())
+    }),
+    ("pptp", 1, |f| {
+        let len = (f.len() as u16 - 10).to_be_bytes();
+        let head = [&[0x30, 1, 0x88, 0x0b][..], &len, &[0, 1, 0, 0, 0, 1, 0xff, 3, 0, 0x21]].concat();
+        over_ip(47, &[&head[..], &f[14..]].concat())
+    }),
+    ("lisp", 1, |f| over_udp(4341, &[&[0x80, 0, 0, 0, 0, 0, 0, 1][..], &f[14..]].concat())),
+    ("l2tpv3 in udp", 1, |f| over_udp(1701, &[&[0, 3, 0, 0, 0, 0, 0, 5][..], f].concat())),
+    ("gtp-u", 1, |f| {
+        let len = (f.len() as u16 - 14).to_be_bytes();
+        over_udp(2152, &[&[0x30, 0xff][..], &len, &[0, 0, 0, 5], &f[14..]].concat())
+    }),
+    ("teredo", 1, |f| {
+        let len = (f.len() as u16 - 14).to_be_bytes();
+        let ends = [&[0x20, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1][..], &[0x20; 16]].concat();
+        over_udp(3544, &[&[0x60, 0, 0, 0][..], &len, &[4, 64], &ends, &f[14..]].concat())
+    }),
+    ("null", 0, |f| [&[2, 0, 0, 0][..], &f[14..]].concat()),
+    ("loop", 108, |f| [&[0, 0, 0, 2][..], &f[14..]].concat()),
+    ("slip", 8, |f| [&[0; 16][..], &f[14..]].concat()),
+    ("ppp", 9, |f| [&[0xff, 3, 0, 0x21][..], &f[14..]].concat()),
+    ("raw ip as OpenBSD numbers it", 14, |f| f[14..].to_vec()),
+    ("raw ip as others number it", 12, |f| f[14..].to_vec()),
+    ("ppp in hdlc", 50, |f| [&[0xff, 3, 0, 0x21][..], &f[14..]].concat()),
+    ("pppoe session", 51, |f| {
+        let len = (f.len() - 14 + 2) as u16;
+        [&[0x11, 0, 0, 1][..], &len.to_be_bytes(), &[0, 0x21], &f[14..]].concat()
+    }),
+    ("atm", 100, |f| [&[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &f[14..]].concat()),
+    ("prism", 119, |f| {
+        let mut head = [0; 144];
+        (head[0], head[4]) = (0x44, 144);
+        wifi(f, &head)
+    }),
+    ("ip over fibre channel", 122, |f| [&[0; 16][..], &[0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &f[14..]].concat()),
+    ("sunatm", 123, |f| [&[2, 0, 0, 5, 0xaa, 0xaa, 3, 0, 0, 0, 8, 0], &f[14..]].concat()),
+    ("ip over firewire", 138, |f| [&[0; 16][..], &[8, 0], &f[14..]].concat()),
+    ("pktap under its old number", 149, |f| {
+        let mut head = [0; 108];
+        (head[0], head[4], head[8], head[12]) = (108, 1, 1, b'e');
+        [&head[..], f].concat()
+    }),
+    ("avs", 163, |f| {
+        let mut head = [0; 64];
+        (head[0], head[1], head[2], head[3], head[7]) = (0x80, 0x21, 0x10, 1, 64);
+        wifi(f, &head)
+    }),
+    ("pppd", 166, |f| [&[1, 3, 0, 0x21][..], &f[14..]].concat()),
+    ("ppp with direction", 204, |f| [&[0, 0xff, 3, 0, 0x21][..], &f[14..]].concat()),
+    ("cisco hdlc with direction", 205, |f| [&[1, 0x0f, 0, 8, 0][..], &f[14..]].concat()),
+    ("frame relay with direction", 206, |f| [&[0, 0x18, 0x41, 3, 0xcc][..], &f[14..]].concat()),
+    ("solaris ipnet", 226, |f| [&[0; 24][..], &f[14..]].concat()),
+    ("ipv4", 228, |f| f[14..].to_vec()),
+    ("ip", 229, |f| f[14..].to_vec()),
+    ("netanalyzer", 240, |f| before(f, &[0; 4])),
+    ("netanalyzer with preamble", 241, |f| before(f, &[0; 12])),
+    ("infiniband", 247, |f| {
+        let transport = [0x64, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
+        [&[0, 2, 0, 1, 0, 64, 0, 2][..], &transport, &[8, 0, 0, 0], &f[14..]].concat()
+    }),
+    ("netlink", 253, |f| {
+        let packet = (f.len() - 14 + 4) as u16;
+        let message = 16 + 4 + 8 + u32::from(packet);
+        let head = [
+            &[0, 0, 3, 0x38, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12][..],
+            &message.to_le_bytes(),
+            &[0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0, 1, 0, 8, 0, 3, 0],
+            &packet.to_le_bytes(),
+            &[9, 0],
+        ];
+        [&head.concat()[..], &f[14..]].concat()
+    }),
+    ("ethernet with preamble", 274, |f| before(f, &[0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xd5])),
+    ("a switch's tag", 281, |f| tagged(f, &[0, 0, 0, 1])),
+    ("a switch's tag in front", 282, |f| before(f, &[0, 0, 0, 1])),
+    ("a switch's tag of another maker", 284, |f| tagged(f, &[0, 0, 0, 1])),
+    ("a switch's tag with a type", 285, |f| tagged(f, &[0xda, 0xda, 0, 0, 0, 0, 0, 1])),
 ];
 
 fn before(frame: &[u8], head: &[u8]) -> Vec<u8> {
@@ -123,6 +218,17 @@ fn wifi(frame: &[u8], monitor: &[u8]) -> Vec<u8> {
     let station = [2, 0, 0, 0, 0, 9];
     let header = [&[8, 1, 0, 0][..], &station, from, to, &[0, 0], &[0xaa, 0xaa, 3, 0, 0, 0]].concat();
     [monitor, &header, &frame[12..]].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_link_is_among_them() {
+        let made: BTreeSet<u32> = super::ALL.iter().map(|w| u32::from(w.1)).collect();
+        assert_eq!(made, wire::LINKS.into_iter().collect());
+    }
 }
 
 impl Script {

@@ -7,7 +7,8 @@ use behaviour::{
     Settings, Wants, detectors, outbound,
 };
 use record::{
-    CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Stage, Timestamp, Tuple,
+    CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
+    Tuple,
 };
 
 use crate::host_book::{HostBook, HostPage};
@@ -126,9 +127,9 @@ struct Desk {
     first: Option<Timestamp>,
     ticked: Timestamp,
     outside: Outside,
-    /// How often each proxy was asked, and HTTP requests in all.
+    /// Flows that went through each proxy, and those of the web in all.
     proxies: BTreeMap<IpAddr, u64>,
-    requests: u64,
+    web: u64,
 }
 
 /// Proxies that are counted.
@@ -141,9 +142,16 @@ pub struct Outside {
     pub of: u64,
     /// Flows both of whose ends are somewhere else.
     pub flows: u64,
+    /// Whether somebody said where home is.
+    pub given: bool,
 }
 
 impl Outside {
+    /// What to do about it.
+    pub const fn advice(self) -> &'static str {
+        if self.given { "--home lacks a network" } else { "say --home" }
+    }
+
     /// Whether so many flows have no local end that home is probably somewhere else.
     pub fn is_much(self) -> bool {
         self.flows as f64 > OUTSIDE_SHARE * self.of as f64
@@ -207,6 +215,7 @@ impl Analyst {
 
     /// Where home is, is known now: goes through what was held back.
     fn sit_down(&mut self) -> &mut Desk {
+        let outside = Outside { given: self.given_home.is_some(), ..Outside::default() };
         let (home, how) = match self.given_home.take() {
             Some(home) => (home, "as given".to_owned()),
             None => self.guess.home(),
@@ -229,9 +238,9 @@ impl Analyst {
             flows: FlowMemory::default(),
             first: None,
             ticked: Timestamp::MIN,
-            outside: Outside::default(),
+            outside,
             proxies: BTreeMap::new(),
-            requests: 0,
+            web: 0,
         };
         for (at, record) in self.held.drain(..) {
             desk.observe(&record, at);
@@ -257,10 +266,11 @@ impl Analyst {
         self.desk.as_ref().map_or(Outside::default(), |d| d.outside)
     }
 
-    /// Proxies that were asked, most often asked first, each with how often and the HTTP requests that were seen in all.
+    /// Proxies that were seen through, most used first, each with the flows that went through it and those of the web in all: HTTP, TLS, and
+    /// whatever went through a proxy.
     pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
         let Some(desk) = &self.desk else { return Vec::new() };
-        let mut all: Vec<_> = desk.proxies.iter().map(|(ip, n)| (*ip, *n, desk.requests.max(*n))).collect();
+        let mut all: Vec<_> = desk.proxies.iter().map(|(ip, n)| (*ip, *n, desk.web)).collect();
         all.sort_by_key(|(ip, n, _)| (std::cmp::Reverse(*n), *ip));
         all
     }
@@ -337,12 +347,7 @@ impl Desk {
             self.outside.flows += u64::from(outside);
         }
         match record {
-            Record::Relay(r)
-                if self.proxies.len() < MAX_PROXIES || self.proxies.contains_key(&r.tuple.resp.ip) =>
-            {
-                *self.proxies.entry(r.tuple.resp.ip).or_default() += 1;
-            }
-            Record::Http(_) => self.requests += 1,
+            Record::Conn(c) if c.phase == ConnPhase::Closed => self.count_web(c),
             _ => {}
         }
         let outbound = outbound(self.lore.home(), record.tuple());
@@ -352,6 +357,17 @@ impl Desk {
             Record::Conn(c) => Some(c),
             _ => None,
         });
+    }
+
+    /// Counts a flow of the web, and whom it went through.
+    fn count_web(&mut self, c: &Conn) {
+        let proxy = c.via.map(|via| via.ip);
+        self.web += u64::from(proxy.is_some() || matches!(c.service, Service::Http | Service::Tls));
+        if let Some(proxy) = proxy
+            && (self.proxies.len() < MAX_PROXIES || self.proxies.contains_key(&proxy))
+        {
+            *self.proxies.entry(proxy).or_default() += 1;
+        }
     }
 
     fn tick(&mut self, at: Timestamp) {
@@ -495,7 +511,7 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     }
     if outside.is_much() {
         let percent = outside.percent();
-        reasons.push(format!("{percent:.0} % of the flows have no local end: say --home"));
+        reasons.push(format!("{percent:.0} % of the flows have no local end: {}", outside.advice()));
     }
     if let (Some(first), Some(last)) = (capture.first, capture.last)
         && last.since(first) < SHORTEST
