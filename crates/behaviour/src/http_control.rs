@@ -8,8 +8,8 @@
 //!
 //! ## How it decides
 //! Who made a request: a *browser* sends `Accept-Language`; who claims to be one and does not is a *false browser*; who says
-//! nothing is *nameless*; everything else is a *program*. Requests to publishers' update services, certificate checks and
-//! connectivity checks do not count. One of these must hold (the strongest counts):
+//! nothing is *nameless*; everything else is a *program*. Requests to publishers' update services (where somebody beside the
+//! host says that it is theirs), certificate checks and connectivity checks do not count. One of these must hold (the strongest counts):
 //! *gate*, a POST of a false browser to a remote from which it never fetched anything, without `Referer` and `Origin`, or
 //! with a `Referer` on the very remote from which nothing was fetched; *gate_nameless*, the same of a nameless program, unless it is a call of a programming
 //! interface by its type; *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a

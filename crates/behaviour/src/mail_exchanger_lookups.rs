@@ -7,7 +7,8 @@
 //!
 //! ## How it decides
 //! MX questions of a local host: one is odd; 5 distinct domains within 15 min, or 30 questions within 10 s, are far more so.
-//! The roles of mail server and resolver take the weight away.
+//! The roles of mail server and resolver take the weight away. Nothing is said of a host of whose questions no answer was seen, or with most of
+//! whose partners a side or most of what was said is missing from the capture: what it is for is unknown.
 //!
 //! ## What else looks like this
 //! Mail servers, resolvers, administrators at a shell, address checkers on web forms.

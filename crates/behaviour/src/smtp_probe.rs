@@ -8,7 +8,7 @@
 //!
 //! ## How it decides
 //! An attempt is a new source port and initial sequence number; retransmitted SYNs are none, nor is a connection of which the capture lacks
-//! a side or words. Within 600 s: at least 3
+//! a side or words; and nothing is said of a host with most of whose partners that is so. Within 600 s: at least 3
 //! attempts to one target (address or name), at most 120 s apart, none of which reached DATA, each with at most 200
 //! client bytes. More weight if the name was resolved by an address question with no MX question in the 600 s before (a
 //! mail server asks for MX first), and more if the name is one that bots are known to try. One attempt of three

@@ -6,6 +6,7 @@ use record::Timestamp;
 
 use crate::conversation::Tcp;
 use crate::frame;
+use crate::wrappings::Wrapping;
 
 /// An address and a port of a test host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,7 +114,7 @@ impl Script {
     /// The same script with every frame replaced by others, which follow each other within microseconds.
     #[must_use]
     pub fn retold(mut self, mut tell: impl FnMut(&[u8]) -> Vec<Vec<u8>>) -> Self {
-        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+        self.sort();
         let mut told = Vec::with_capacity(self.frames.len());
         for (ts, _, frame) in &self.frames {
             for (n, frame) in (0..).zip(tell(frame)) {
@@ -152,17 +153,16 @@ impl Script {
         self.frames.is_empty()
     }
 
-    /// The frames in the order of time.
-    pub(crate) fn in_order(mut self) -> Vec<(Timestamp, Vec<u8>)> {
+    /// Puts the frames in the order of time.
+    fn sort(&mut self) {
         self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
-        self.frames.into_iter().map(|(ts, _, frame)| (ts, frame)).collect()
     }
 
     /// The same script as a capture with faults has it: each frame as often, as late and as long as `of` says, by its number and bytes:
     /// seconds to add, and bytes kept.
     #[must_use]
     pub fn faulty(mut self, mut of: impl FnMut(usize, &[u8]) -> Vec<(f64, usize)>) -> Self {
-        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+        self.sort();
         let mut made = Vec::with_capacity(self.frames.len());
         for (n, (ts, _, frame)) in self.frames.iter().enumerate() {
             for (later, kept) in of(n, frame) {
@@ -178,15 +178,20 @@ impl Script {
     }
 
     /// The capture file, in the order of time.
-    pub fn pcapng(mut self) -> Vec<u8> {
-        self.frames.sort_by_key(|(ts, order, _)| (*ts, *order));
+    pub fn pcapng(self) -> Vec<u8> {
+        self.pcapng_in(&("ethernet", LINKTYPE_ETHERNET, <[u8]>::to_vec))
+    }
+
+    /// The capture file with every frame in a wrapper, which IPv4 alone may have.
+    pub fn pcapng_in(mut self, (_, link, wrap): &Wrapping) -> Vec<u8> {
+        self.sort();
         let mut out = Vec::new();
-        let writer = PcapngWriter::new(&mut out, LINKTYPE_ETHERNET, "hydrophone testkit");
-        if let Ok(mut writer) = writer {
+        if let Ok(mut writer) = PcapngWriter::new(&mut out, *link, "hydrophone testkit") {
             for (ts, order, frame) in &self.frames {
-                let length = self.lengths.get(&(*ts, *order)).copied().unwrap_or(frame.len() as u32);
+                let cut = self.lengths.get(&(*ts, *order)).map_or(0, |whole| *whole - frame.len() as u32);
+                let wrapped = wrap(frame);
                 // Writing to memory does not fail.
-                let _ = writer.packet(*ts, frame, length);
+                let _ = writer.packet(*ts, &wrapped, wrapped.len() as u32 + cut);
             }
         }
         out

@@ -2,9 +2,6 @@
 //!
 //! Only headers are made here, and files of them; nothing is ever sent.
 
-use capture::PcapngWriter;
-
-use crate::Script;
 use crate::frame::ipv4_packet;
 
 /// A wrapper: its name, the link type that its frames have, and how an Ethernet frame becomes one.
@@ -228,20 +225,5 @@ mod tests {
     fn every_link_is_among_them() {
         let made: BTreeSet<u32> = super::ALL.iter().map(|w| u32::from(w.1)).collect();
         assert_eq!(made, wire::LINKS.into_iter().collect());
-    }
-}
-
-impl Script {
-    /// The capture file with every frame in a wrapper, which IPv4 alone may have.
-    pub fn pcapng_in(self, (_, link, wrap): &Wrapping) -> Vec<u8> {
-        let mut out = Vec::new();
-        if let Ok(mut writer) = PcapngWriter::new(&mut out, *link, "hydrophone testkit") {
-            for (ts, frame) in self.in_order() {
-                let frame = wrap(&frame);
-                // Writing to memory does not fail.
-                let _ = writer.packet(ts, &frame, frame.len() as u32);
-            }
-        }
-        out
     }
 }
