@@ -489,6 +489,11 @@ impl Expectations {
         self.list.iter().find(|x| e.ts < x.ends() && x.is_of(e.host, called) && x.is_about(e))
     }
 
+    /// Whether an expectation names a remote by `name` or what it is below.
+    pub fn names_remote(&self, name: &str) -> bool {
+        self.list.iter().any(|e| e.remotes.iter().any(|r| is_below(name, r)))
+    }
+
     /// Whether nothing is expected and nothing declared.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty() && self.roles.is_empty()

@@ -10,6 +10,7 @@ pub mod address_echo;
 pub mod beacon;
 pub mod bigrams;
 mod catalogue;
+mod chains;
 pub mod click_run;
 pub mod dns_tunnel;
 pub mod domains;

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Dhcp, Dns, Endpoint, Evidence, Mac, Record, Relay, Service, Timestamp, Transport,
+    Conn, ConnPhase, Dhcp, Dns, Endpoint, Evidence, Mac, Record, Relay, Service, Timestamp, Tls, Transport,
 };
 
 use crate::Home;
+use crate::chains::Checks;
 use crate::domains;
 use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
 use crate::intel::Intel;
@@ -77,6 +78,8 @@ struct Named {
 #[derive(Debug, Default)]
 struct RemoteLore {
     names: VecDeque<Named>,
+    /// Names that a public authority's certificate proves, and since when.
+    proven: VecDeque<(Timestamp, String)>,
     users: Vec<IpAddr>,
 }
 
@@ -98,6 +101,7 @@ pub struct Lore {
     given: SeededSet<IpAddr>,
     /// Local hosts that each resolver answers, at most two.
     resolvers: SeededMap<IpAddr, Vec<IpAddr>>,
+    checks: Checks,
 }
 
 impl Lore {
@@ -116,6 +120,7 @@ impl Lore {
             leased: None,
             given: SeededSet::default(),
             resolvers: SeededMap::default(),
+            checks: Checks::default(),
         }
     }
 
@@ -187,11 +192,13 @@ impl Lore {
     pub fn learn(&mut self, record: &Record, now: Timestamp) {
         self.first_contact = false;
         self.leased = None;
+        self.checks.record();
         match record {
             Record::Dns(dns) => self.learn_dns(dns, now),
             Record::Conn(conn) => self.learn_conn(conn, now),
             Record::Relay(r) => self.learn_relay(r, now),
             Record::Dhcp(d) => self.learn_dhcp(d, now),
+            Record::Tls(t) => self.learn_certificate(t, now),
             _ => {}
         }
     }
@@ -209,6 +216,28 @@ impl Lore {
             if strayed.len() < MAX_STRAYED {
                 strayed.insert(r.destination.ip);
             }
+        }
+    }
+
+    /// Where a name would excuse its remote, or is expected, a certificate for it that chains to a public root says that it is the remote's.
+    fn learn_certificate(&mut self, t: &Tls, now: Timestamp) {
+        let (Some(name), Some(certificate)) = (&t.sni, &t.certificate) else { return };
+        let matters = domains::is_software_update(name)
+            || domains::is_connectivity_check(name)
+            || self.expectations.names_remote(name);
+        if !matters || certificate.proof.is_none() {
+            return;
+        }
+        let known =
+            |r: &RemoteLore| r.proven.iter().any(|(ts, n)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
+        if self.remotes.get(t.tuple.resp.ip).is_some_and(known) || !self.checks.say(certificate, name, t.ts) {
+            return;
+        }
+        let proven = &mut self.remotes.of(t.tuple.resp.ip, now).proven;
+        proven.retain(|(_, n)| n != name);
+        proven.push_back((t.ts, name.clone()));
+        if proven.len() > MAX_NAMES {
+            proven.pop_front();
         }
     }
 
@@ -276,10 +305,13 @@ impl Lore {
             || self.hosts.get(host).is_some_and(|h| h.asks == [resolver])
     }
 
-    /// Whether anybody but the host itself says that `remote` is called `name`: an answer of the network's resolver, or where none was seen
-    /// for that address, other hosts that use it. A host that says so alone may say what it likes.
+    /// Whether anybody but the host itself says that `remote` is called `name`: a certificate that chains to a public root, an answer of the
+    /// network's resolver, or where none was seen for that address, other hosts that use it. A host that says so alone may say what it likes.
     pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
         let Some(known) = self.remotes.get(remote) else { return false };
+        if known.proven.iter().any(|(ts, n)| n == name && now.since(*ts) <= NAME_MEMORY) {
+            return true;
+        }
         let strays = |h: &HostLore| {
             let full = h.strayed.len() >= MAX_STRAYED && Endpoint::is_stand_in(remote);
             full || h.strayed.contains(&remote)

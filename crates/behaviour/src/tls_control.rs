@@ -245,6 +245,8 @@ mod tests {
 
     fn certificate(days: i64) -> Certificate {
         Certificate {
+            chain: vec![],
+            proof: None,
             subject: "Server".into(),
             issuer: "Server".into(),
             self_signed: true,

@@ -329,6 +329,7 @@ fn ja4_follows_the_published_vectors() {
     let mut digests = crate::tls::Digests::default();
     let list = |text: &str| text.split(',').map(|v| u16::from_str_radix(v, 16).unwrap()).collect::<Vec<_>>();
     let mut hello = ClientHello {
+        random: [0; 32],
         legacy_version: 0x0303,
         ciphers: list("1a1a,1301,1302,1303,c02b,c02f,c02c,c030,cca9,cca8,c013,c014,009c,009d,002f,0035"),
         extensions: list(
@@ -408,6 +409,29 @@ fn a_certificate_in_pieces() {
         assert_eq!(c.not_before.to_string(), "2026-11-24T17:52:21.000000Z");
         assert_eq!(c.not_after.since(c.not_before).as_secs(), 40_000 * 86_400);
     }
+    // The proof of the key: a named curve's parameters, or a group's, and the signature over them and both random numbers.
+    let long = |kind: u8, body: &[u8]| {
+        let message = [&[kind][..], &(body.len() as u32).to_be_bytes()[1..], body].concat();
+        [&[0x16, 3, 3][..], &(message.len() as u16).to_be_bytes(), &message].concat()
+    };
+    let signature = hex("0804 0004 01020304");
+    let (curve, group) = (hex("03 001d 04 aabbccdd"), hex("0002 0017 0001 02 0002 aabb"));
+    for parameters in [&curve, &group] {
+        let exchange = long(12, &[&parameters[..], &signature].concat());
+        let (_, records) = tcp(
+            4444,
+            &[(Orig, &hello), (Resp, &answer), (Resp, &long(22, &[1, 0, 0, 0])), (Resp, &exchange)],
+        );
+        let [Record::Tls(t)] = &records[..] else { panic!("{records:?}") };
+        let proof = t.certificate.as_deref().and_then(|c| c.proof.as_ref()).expect("a proof");
+        assert_eq!((proof.scheme, proof.signature.as_slice()), (0x0804, &[1, 2, 3, 4][..]));
+        assert_eq!(proof.signed, [&[7; 32][..], &[9; 32], parameters].concat());
+    }
+    let more = long(12, &[&curve[..], &signature, &[0]].concat());
+    let (_, records) = tcp(4444, &[(Orig, &hello), (Resp, &answer), (Resp, &more)]);
+    assert!(
+        matches!(&records[..], [Record::Tls(t)] if t.certificate.as_deref().is_some_and(|c| c.proof.is_none()))
+    );
     let mut broken = answer;
     broken[80] ^= 0xff;
     let (_, records) = tcp(4444, &[(Orig, &hello), (Resp, &broken)]);

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use record::{Anomaly, Certificate, Direction, Record, Timestamp, Tls, Transport};
+use record::{Anomaly, Certificate, Direction, KeyProof, Record, Timestamp, Tls, Transport};
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
@@ -21,13 +21,20 @@ const MAX_NAMES: usize = 32;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const CERTIFICATE: u8 = 11;
+const KEY_EXCHANGE: u8 = 12;
+const CERTIFICATE_STATUS: u8 = 22;
 /// From this version on, certificates are sent encrypted.
 const TLS13: u16 = 0x0304;
+/// From this version on, a signature says by which scheme it was made.
+const TLS12: u16 = 0x0303;
+/// Random bytes of a hello.
+const RANDOM: usize = 32;
 
 /// What a ClientHello says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
     pub legacy_version: u16,
+    pub random: [u8; RANDOM],
     pub ciphers: Vec<u16>,
     pub extensions: Vec<u16>,
     pub sni: Option<String>,
@@ -48,8 +55,9 @@ impl ClientHello {
     /// Parses the body of a ClientHello (without the handshake header).
     pub fn parse(body: &[u8]) -> Option<Self> {
         let mut c = Cursor::new(body);
-        let mut made = Self { legacy_version: c.u16()?, ..Self::default() };
-        c.take(32)?;
+        let legacy_version = c.u16()?;
+        let random = c.take(RANDOM)?.try_into().ok()?;
+        let mut made = Self { legacy_version, random, ..Self::default() };
         if c.vec8()?.len() > 32 {
             return None;
         }
@@ -245,12 +253,12 @@ impl Handshake {
     }
 }
 
-/// A TLS connection up to the server's certificate.
+/// A TLS connection up to the server's certificate and the proof that it is its own.
 #[derive(Default)]
 pub struct TlsSession {
     sides: [Handshake; 2],
     client: Option<ClientHello>,
-    server: Option<(u16, u16)>,
+    server: Option<ServerHello>,
     certificate: Option<Box<Certificate>>,
     /// Handshake bytes of each side that were read.
     read: [usize; 2],
@@ -290,11 +298,21 @@ impl TlsSession {
                 (Direction::Resp, SERVER_HELLO) if self.server.is_none() => {
                     self.packets.add(scene.packet);
                     self.server = server_hello(body);
-                    self.server.is_none_or(|(version, _)| version >= TLS13)
+                    self.server.as_ref().is_none_or(|s| s.version >= TLS13)
                 }
                 (Direction::Resp, CERTIFICATE) => {
                     self.packets.add(scene.packet);
                     self.certificate = certificate(body).map(Box::new);
+                    // The proof of the key follows, where the server can give one.
+                    self.certificate.is_none() || self.server.as_ref().is_none_or(|s| s.version != TLS12)
+                }
+                (Direction::Resp, CERTIFICATE_STATUS) => false,
+                (Direction::Resp, KEY_EXCHANGE) => {
+                    if let (Some(certificate), Some(client), Some(server)) =
+                        (&mut self.certificate, &self.client, &self.server)
+                    {
+                        certificate.proof = key_proof(body, [&client.random, &server.random]);
+                    }
                     true
                 }
                 (Direction::Resp, _) => true,
@@ -329,10 +347,15 @@ impl TlsSession {
                 &mut scene.out.digests,
             )
         });
-        let (version, cipher) = match self.server {
-            Some((version, cipher)) => (version, Some(cipher)),
+        let (version, cipher) = match &self.server {
+            Some(s) => (s.version, Some(s.cipher)),
             None => (hello.as_ref().map_or(0, ClientHello::version), None),
         };
+        if let Some(c) = &mut self.certificate
+            && c.proof.is_none()
+        {
+            c.chain = Vec::new();
+        }
         let (sni, alpn) = hello.map(|h| (h.sni, h.alpn)).unwrap_or_default();
         scene.out.records.push(Record::Tls(Box::new(Tls {
             ts: self.started.unwrap_or(scene.ts),
@@ -350,7 +373,7 @@ impl TlsSession {
     }
 }
 
-/// What a Certificate message of TLS up to 1.2 says of the server's own certificate, the first of the chain.
+/// What a Certificate message of TLS up to 1.2 says of the server's own certificate, the first of the chain, with the others as they are.
 fn certificate(body: &[u8]) -> Option<Certificate> {
     let mut list = Cursor::new(body);
     list.u24()?;
@@ -375,14 +398,50 @@ fn certificate(body: &[u8]) -> Option<Certificate> {
         not_after: Timestamp::from_secs(validity.not_after.timestamp()),
         names: names.take(MAX_NAMES).collect(),
         der: der.to_vec(),
+        chain: std::iter::from_fn(|| {
+            let len = list.u24()?;
+            list.take(len as usize).map(<[u8]>::to_vec)
+        })
+        .take(Certificate::MAX_CHAIN)
+        .collect(),
+        proof: None,
     })
 }
 
-/// The chosen version and cipher suite of a ServerHello.
-fn server_hello(body: &[u8]) -> Option<(u16, u16)> {
+/// What a ServerKeyExchange of TLS 1.2 proves: parameters of a named curve (RFC 8422) or of a group (RFC 5246), then the signature over both
+/// sides' random bytes and those.
+fn key_proof(body: &[u8], randoms: [&[u8; RANDOM]; 2]) -> Option<KeyProof> {
+    let curve = |c: &mut Cursor<'_>| {
+        (c.u8()? == 3).then_some(())?;
+        c.u16()?;
+        c.vec8().map(|_| ())
+    };
+    let group = |c: &mut Cursor<'_>| {
+        c.vec16()?;
+        c.vec16()?;
+        c.vec16().map(|_| ())
+    };
+    let read = |parameters: &dyn Fn(&mut Cursor<'_>) -> Option<()>| {
+        let mut c = Cursor::new(body);
+        parameters(&mut c)?;
+        let signed = [randoms[0], randoms[1], body.get(..c.position())?].concat();
+        let (scheme, signature) = (c.u16()?, c.vec16()?.to_vec());
+        c.is_empty().then_some(KeyProof { scheme, signed, signature })
+    };
+    read(&curve).or_else(|| read(&group))
+}
+
+/// What a ServerHello chooses.
+struct ServerHello {
+    version: u16,
+    random: [u8; RANDOM],
+    cipher: u16,
+}
+
+fn server_hello(body: &[u8]) -> Option<ServerHello> {
     let mut c = Cursor::new(body);
     let mut version = c.u16()?;
-    c.take(32)?;
+    let random = c.take(RANDOM)?.try_into().ok()?;
     c.vec8()?;
     let cipher = c.u16()?;
     c.u8()?;
@@ -394,5 +453,5 @@ fn server_hello(body: &[u8]) -> Option<(u16, u16)> {
             }
         }
     }
-    Some((version, cipher))
+    Some(ServerHello { version, random, cipher })
 }

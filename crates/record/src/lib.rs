@@ -26,8 +26,8 @@ pub use health::Health;
 pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
 pub use payload::{PayloadFacts, Plainness};
 pub use rows::{
-    BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, Magic, Quic, Record, RecordKey,
-    Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
+    BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, KeyProof, Magic, Quic, Record,
+    RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

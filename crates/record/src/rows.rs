@@ -528,7 +528,7 @@ pub struct Http {
     pub packets: Vec<PacketId>,
 }
 
-/// A server's certificate, as TLS up to 1.2 sends it in clear. It is not checked against any authority.
+/// A server's certificate, as TLS up to 1.2 sends it in clear. Nothing of it is checked here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificate {
     /// The subject's common name, or else its organisation.
@@ -545,9 +545,27 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// The whole certificate, as it was sent.
     pub der: Vec<u8>,
+    /// The certificates that were sent with it, at most [`Self::MAX_CHAIN`], where the server also proved that the key is its own.
+    pub chain: Vec<Vec<u8>>,
+    /// That proof.
+    pub proof: Option<KeyProof>,
+}
+
+/// What a server signed with its certificate's key in this handshake (RFC 5246 §7.4.3): whoever replays a certificate cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyProof {
+    /// The number of the signature's scheme (RFC 8446 §4.2.3).
+    pub scheme: u16,
+    /// What was signed: both sides' random bytes and the key exchange's parameters.
+    pub signed: Vec<u8>,
+    /// The signature.
+    pub signature: Vec<u8>,
 }
 
 impl Certificate {
+    /// Certificates kept beside it; servers send one to three.
+    pub const MAX_CHAIN: usize = 4;
+
     /// SHA-1 of the whole certificate in hex, as indicator lists name it.
     pub fn sha1(&self) -> String {
         hex(&sha1::Sha1::digest(&self.der))
