@@ -189,7 +189,8 @@ fn starts_as_tls(b: &[u8]) -> bool {
 fn starts_as_http(b: &[u8]) -> bool {
     const METHODS: [&[u8]; 8] =
         [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"CONNECT ", b"HTTP/1."];
-    METHODS.iter().any(|m| b.starts_with(m))
+    // Most payloads are told apart by one byte.
+    b.first().is_some_and(u8::is_ascii_uppercase) && METHODS.iter().any(|m| b.starts_with(m))
 }
 
 #[cfg(test)]
