@@ -32,8 +32,8 @@ const MAX_USERS: usize = 64;
 /// Destinations remembered that a host had its own proxy talk with; of further ones nothing is taken on their names.
 const MAX_STRAYED: usize = 1024;
 
-/// Those remembered that one host speaks with, each way.
-const MAX_CORRESPONDENTS: usize = 512;
+/// Those remembered that one host speaks with.
+const MAX_PARTNERS: usize = 1024;
 
 /// What a user runs that explains odd traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,9 +57,9 @@ struct HostLore {
     asks: Vec<IpAddr>,
     /// Whether a question of its was seen with its answer.
     heard: bool,
-    /// With whom it speaks TCP, by whether the first connection was seen with both sides and most of what they said.
-    whole: SeededSet<IpAddr>,
-    partial: SeededSet<IpAddr>,
+    /// With whom it speaks TCP, and of how many the first connection was seen without a side or most of what was said.
+    partners: SeededSet<HostKey>,
+    partial: usize,
     /// With whom a proxy talks for it that nobody else uses: what it says of names is the host's own word.
     strayed: SeededSet<IpAddr>,
     lease_mac: Option<Mac>,
@@ -295,7 +295,7 @@ impl Lore {
     /// Whether with most of those that a host speaks with one side or most of what was said is not in the capture: what they answered it, and
     /// what it is for, is unknown. Each counts once, so that repetition blinds nobody.
     pub fn is_blind(&self, host: IpAddr) -> bool {
-        self.hosts.get(host).is_some_and(|h| h.partial.len() > h.whole.len())
+        self.hosts.get(host).is_some_and(|h| 2 * h.partial > h.partners.len())
     }
 
     /// Whether a resolver is the network's, for a host: handed out by DHCP, used by others too, or the only one that the host asks.
@@ -399,10 +399,8 @@ impl Lore {
             for (ip, other) in [(orig, resp), (resp, orig)] {
                 if (partial || whole) && self.home.contains(ip) {
                     let host = self.hosts.of(ip, now);
-                    let known = host.partial.contains(&other) || host.whole.contains(&other);
-                    let of = if partial { &mut host.partial } else { &mut host.whole };
-                    if !known && of.len() < MAX_CORRESPONDENTS {
-                        of.insert(other);
+                    if host.partners.len() < MAX_PARTNERS && host.partners.insert(HostKey(other)) {
+                        host.partial += usize::from(partial);
                     }
                 }
             }

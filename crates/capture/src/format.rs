@@ -101,7 +101,19 @@ impl Ticks {
         }
     }
 
+    #[inline]
     fn nanos(self, ticks: u64, offset_secs: i64) -> Timestamp {
+        // The usual: decimal ticks of a time that fits.
+        if let (Self::Times(m), Ok(t)) = (self, i64::try_from(ticks))
+            && let Some(ns) = t.checked_mul(m.cast_signed())
+        {
+            return Timestamp(ns.saturating_add(offset_secs.saturating_mul(1_000_000_000)));
+        }
+        self.odd_nanos(ticks, offset_secs)
+    }
+
+    #[cold]
+    fn odd_nanos(self, ticks: u64, offset_secs: i64) -> Timestamp {
         let of = |ticks: i128| match self {
             Self::Times(m) => ticks * i128::from(m),
             Self::Divided(d) => ticks / i128::from(d.max(1)),
@@ -375,6 +387,7 @@ impl Reader {
     }
 
     /// A packet block so long that it is not held whole: its header and what is kept of the packet.
+    #[cold]
     fn long_packet(
         &mut self,
         kind: u32,
@@ -547,7 +560,8 @@ fn interface(body: &[u8], big: bool) -> Option<Interface> {
 }
 
 /// An enhanced packet block or the obsolete packet block, of whose body (`whole` bytes) the beginning is there; the offset is relative to it.
-#[inline]
+#[inline(always)]
+#[allow(clippy::inline_always)]
 fn enhanced(
     body: &[u8],
     whole: usize,

@@ -210,7 +210,14 @@ fn extensions<'a>(
 
 /// What an IP header carries, behind its extension headers.
 pub fn payload(body: Layer<'_>, info: IpInfo, context: Context, sink: &mut impl Sink) {
-    let Some((body, info)) = extensions(body, info, context, sink) else { return };
+    let (body, info) = match info.protocol {
+        // Most of all packets.
+        6 | 17 => (body, info),
+        _ => match extensions(body, info, context, sink) {
+            Some(behind) => behind,
+            None => return,
+        },
+    };
     sink.header(Header::Transport { at: body.base, len: body.bytes.len(), protocol: info.protocol });
     match info.protocol {
         6 => transport::tcp(body, info, context, sink),
