@@ -78,8 +78,8 @@ struct Named {
 #[derive(Debug, Default)]
 struct RemoteLore {
     names: VecDeque<Named>,
-    /// Names that a public authority's certificate proves, and since when.
-    proven: VecDeque<(Timestamp, String)>,
+    /// Names that it has shown certificates for, when that was checked, and whether a public authority stands behind it.
+    proven: VecDeque<(Timestamp, String, bool)>,
     users: Vec<IpAddr>,
 }
 
@@ -222,20 +222,24 @@ impl Lore {
     /// Where a name would excuse its remote, or is expected, a certificate for it that chains to a public root says that it is the remote's.
     fn learn_certificate(&mut self, t: &Tls, now: Timestamp) {
         let (Some(name), Some(certificate)) = (&t.sni, &t.certificate) else { return };
-        let matters = domains::is_software_update(name)
-            || domains::is_connectivity_check(name)
-            || self.expectations.names_remote(name);
-        if !matters || certificate.proof.is_none() {
-            return;
-        }
+        let matters = certificate.proof.is_some()
+            && (domains::is_software_update(name)
+                || domains::is_connectivity_check(name)
+                || self.expectations.names_remote(name));
+        let remote = t.tuple.resp.ip;
         let known =
-            |r: &RemoteLore| r.proven.iter().any(|(ts, n)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
-        if self.remotes.get(t.tuple.resp.ip).is_some_and(known) || !self.checks.say(certificate, name, t.ts) {
+            |r: &RemoteLore| r.proven.iter().any(|(ts, n, _)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
+        // A signature costs as much as many packets: it is asked where nobody else has said it.
+        if !matters
+            || self.remotes.get(remote).is_some_and(known)
+            || self.vouches(t.tuple.orig.ip, remote, name, now)
+        {
             return;
         }
-        let proven = &mut self.remotes.of(t.tuple.resp.ip, now).proven;
-        proven.retain(|(_, n)| n != name);
-        proven.push_back((t.ts, name.clone()));
+        let Some(holds) = self.checks.say(certificate, name, t.ts) else { return };
+        let proven = &mut self.remotes.of(remote, now).proven;
+        proven.retain(|(_, n, _)| n != name);
+        proven.push_back((t.ts, name.clone(), holds));
         if proven.len() > MAX_NAMES {
             proven.pop_front();
         }
@@ -309,7 +313,7 @@ impl Lore {
     /// network's resolver, or where none was seen for that address, other hosts that use it. A host that says so alone may say what it likes.
     pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
         let Some(known) = self.remotes.get(remote) else { return false };
-        if known.proven.iter().any(|(ts, n)| n == name && now.since(*ts) <= NAME_MEMORY) {
+        if known.proven.iter().any(|(ts, n, holds)| *holds && n == name && now.since(*ts) <= NAME_MEMORY) {
             return true;
         }
         let strays = |h: &HostLore| {
