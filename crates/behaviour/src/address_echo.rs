@@ -31,7 +31,7 @@ use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{Chronicle, Detector, Fire, Scene, Wants, domains};
+use crate::{Chronicle, Detector, Fire, Scene, States, Wants, domains};
 
 /// Hosts whose question is remembered until its window is over.
 const MAX_WAITING: usize = 4096;
@@ -72,8 +72,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// Remembers the last question of each host for a while, of at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        let _ = hosts;
+    pub fn new(settings: Settings) -> Self {
         Self { settings, waiting: BTreeMap::new() }
     }
 
@@ -103,11 +102,13 @@ fn fire(asked: &Asked, scene: &mut Scene<'_>) {
 }
 
 impl Detector for Watcher {
+    type State = ();
+
     fn wants(&self) -> Wants {
         Wants::HTTP.and(Wants::TLS).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         let (name, grades) = match record {
             Record::Http(h) => {
@@ -131,7 +132,7 @@ impl Detector for Watcher {
         self.asked(Asked { host, remote, name, grades, ts, flow, packets }, scene);
     }
 
-    fn tick(&mut self, scene: &mut Scene<'_>) {
+    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
         let (window, before) = (self.settings.report, self.settings.called);
         let mut over = Vec::new();
         for (host, asked) in &mut self.waiting {
@@ -159,7 +160,7 @@ mod tests {
     use record::RequestHeaders;
 
     fn run(record: Record) -> Vec<String> {
-        let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("address_echo", Watcher::new(Settings::default()));
         b.feed(record, 11.0);
         b.grades()
     }
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn and_then_reports_home() {
         let grades = |report: f64| {
-            let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+            let mut b = Bench::new("address_echo", Watcher::new(Settings::default()));
             b.feed(tls(10.0, REMOTE, "api.ipify.org"), 11.0);
             b.fired(record::Stage::Command, "http_control", report, report + 1.0);
             b.tick(report + 2.0);
@@ -201,12 +202,12 @@ mod tests {
         };
         assert_eq!(grades(310.0), ["asked", "then_reported"], "five minutes after");
         assert_eq!(grades(311.0), ["asked"]);
-        let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("address_echo", Watcher::new(Settings::default()));
         b.fired(record::Stage::Command, "tls_control", 60.0, 61.0);
         b.feed(tls(120.0, REMOTE, "api.ipify.org"), 121.0);
         b.tick(122.0);
         assert_eq!(b.grades(), ["asked", "then_reported"], "while the line stands");
-        let mut b = Bench::new("address_echo", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("address_echo", Watcher::new(Settings::default()));
         b.fired(record::Stage::Command, "tls_control", 59.0, 61.0);
         b.feed(tls(120.0, REMOTE, "api.ipify.org"), 121.0);
         b.tick(122.0);

@@ -32,8 +32,8 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{HostTable, hash_of};
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::table::hash_of;
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 128;
@@ -104,8 +104,9 @@ struct Remote {
     told: Option<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     first: Option<Timestamp>,
     remotes: BTreeMap<Key, Remote>,
     /// What was said to be a remote's name where DNS did not tell.
@@ -124,7 +125,6 @@ fn forget(remotes: &mut BTreeMap<Key, Remote>) {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 /// The parts of a score.
@@ -221,14 +221,14 @@ const fn is_counted(c: &Conn) -> bool {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn name(&mut self, host: IpAddr, remote: IpAddr, name: &str, scene: &Scene<'_>) {
+    fn name(states: &mut States<'_, Host>, host: IpAddr, remote: IpAddr, name: &str, scene: &Scene<'_>) {
         if scene.lore.name_of(remote, scene.now).is_none() {
-            let names = &mut self.hosts.of(host, scene.now).names;
+            let names = &mut states.of(host, scene.now).names;
             if names.len() >= MAX_NAMES {
                 names.pop_first();
             }
@@ -236,9 +236,9 @@ impl Watcher {
         }
     }
 
-    fn contact(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn contact(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let end = c.tuple.resp;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         let name = scene
             .lore
             .name_of(end.ip, scene.now)
@@ -340,39 +340,37 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::HTTP).and(Wants::TLS).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {
             Record::Conn(c) => {
                 if c.phase != ConnPhase::Closed {
                     return;
                 }
-                let first = &mut self.hosts.of(host, scene.now).first;
+                let first = &mut states.of(host, scene.now).first;
                 *first = Some(first.map_or(c.ts, |f| f.min(c.ts)));
                 if is_counted(c) && c.start_seen {
-                    self.contact(host, c, scene);
+                    self.contact(states, host, c, scene);
                 }
             }
             Record::Tls(t) => {
                 if let Some(name) = &t.sni {
-                    self.name(host, t.tuple.resp.ip, name, scene);
+                    Self::name(states, host, t.tuple.resp.ip, name, scene);
                 }
             }
             Record::Http(h) if h.depth == 0 => {
                 if let Some(name) = &h.host {
-                    self.name(host, h.tuple.resp.ip, name, scene);
+                    Self::name(states, host, h.tuple.resp.ip, name, scene);
                 }
             }
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -389,7 +387,7 @@ mod tests {
     }
 
     fn run(times: impl Iterator<Item = f64>, sent: impl Fn(usize) -> u64) -> Vec<String> {
-        let mut b = Bench::new("beacon", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("beacon", Watcher::new(Settings::default()));
         for (i, t) in times.enumerate() {
             b.feed(call(t, sent(i)), t + 1.0);
         }
@@ -425,7 +423,7 @@ mod tests {
 
     #[test]
     fn what_keeps_time_by_itself() {
-        let mut b = Bench::new("beacon", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("beacon", Watcher::new(Settings::default()));
         for i in 0..40 {
             let t = 10.0 + 60.0 * f64::from(i);
             let mut c = conn(t, Transport::Udp, REMOTE, 123);
@@ -443,7 +441,7 @@ mod tests {
 
     #[test]
     fn one_name_with_many_addresses() {
-        let mut b = Bench::new("beacon", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("beacon", Watcher::new(Settings::default()));
         for i in 0..12u32 {
             let t = 10.0 + 60.0 * f64::from(i);
             let remote = format!("198.51.100.{}", i + 1);

@@ -1,7 +1,7 @@
 use record::Stage;
 use serde::{Deserialize, Serialize};
 
-use crate::Detector;
+use crate::AtWork;
 use crate::{
     address_echo, beacon, click_run, dns_tunnel, exfiltration, flood, front_pages, generated_contact,
     generated_names, horizontal_scan, http_control, irc_control, known_indicator, kraken_frames,
@@ -57,9 +57,9 @@ macro_rules! catalogue {
             pub $module: $module::Settings,)*
         }
 
-        /// Makes a detector of each behaviour; each may keep state for `hosts` hosts.
-        pub fn detectors(settings: &Settings, hosts: usize) -> Vec<Box<dyn Detector>> {
-            vec![$(Box::new($module::Watcher::new(settings.$module.clone(), hosts)),)*]
+        /// Makes a detector of each behaviour, in the order of the catalogue.
+        pub fn detectors(settings: &Settings) -> Vec<Box<dyn AtWork>> {
+            vec![$(Box::new($module::Watcher::new(settings.$module.clone())),)*]
         }
     };
 }

@@ -28,8 +28,8 @@ use record::{FlowId, Http, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::host_of_url;
-use crate::table::{HostTable, hash_of};
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::table::hash_of;
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Bits in which it is remembered which names a host knows: a thousand names leave one in five strangers taken for known.
 const BITS: u64 = 4096;
@@ -68,8 +68,9 @@ struct Click {
     packet: PacketId,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     /// The ends of names asked for or fetched from, a bit each.
     known: Vec<u64>,
     clicks: VecDeque<Click>,
@@ -86,17 +87,16 @@ impl Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn know(&mut self, host: IpAddr, name: &str, now: Timestamp) {
-        let known = &mut self.hosts.of(host, now).known;
+    fn know(states: &mut States<'_, Host>, host: IpAddr, name: &str, now: Timestamp) {
+        let known = &mut states.of(host, now).known;
         if known.is_empty() {
             known.resize((BITS / 64) as usize, 0);
         }
@@ -104,31 +104,31 @@ impl Watcher {
         known[(bit / 64) as usize] |= 1 << (bit % 64);
     }
 
-    fn request(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn request(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
         let site = h.host.as_deref().and_then(domains::registrable).map(str::to_owned);
         let from = h.referer.as_deref().and_then(host_of_url);
         let from = from.as_deref().and_then(domains::registrable).map(str::to_owned);
         if let (Some(site), Some(from)) = (site, from)
             && site != from
-            && !self.hosts.of(host, scene.now).knows(&from)
+            && !states.of(host, scene.now).knows(&from)
         {
             let window = self.settings.window;
-            let state = self.hosts.of(host, scene.now);
+            let state = states.of(host, scene.now);
             let packet = h.packets.first().copied().unwrap_or_default();
             state.clicks.push_back(Click { ts: h.ts, site, from, flow: h.flow, packet });
             state.clicks.retain(|c| c.ts.0.abs_diff(h.ts.0) <= window.as_nanos() as u64);
             if state.clicks.len() > MAX_CLICKS {
                 state.clicks.pop_front();
             }
-            self.judge(host, h, scene);
+            self.judge(states, host, h, scene);
         }
         if let Some(name) = &h.host {
-            self.know(host, name, scene.now);
+            Self::know(states, host, name, scene.now);
         }
     }
 
-    fn judge(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
-        let Some(state) = self.hosts.get_mut(host) else { return };
+    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+        let Some(state) = states.get_mut(host) else { return };
         let (clicks, s) = (state.clicks.len(), &self.settings);
         let sites: BTreeSet<&str> = state.clicks.iter().map(|c| c.site.as_str()).collect();
         if clicks < s.clicks || sites.len() < s.sites {
@@ -164,26 +164,24 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::DNS.and(Wants::HTTP)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         match record {
             Record::Dns(d) if scene.lore.home().contains(d.tuple.orig.ip) => {
-                self.know(d.tuple.orig.ip, &d.query, scene.now);
+                Self::know(states, d.tuple.orig.ip, &d.query, scene.now);
             }
             Record::Http(h) => {
                 if let Some(host) = scene.outbound() {
-                    self.request(host, h, scene);
+                    self.request(states, host, h, scene);
                 }
             }
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -193,7 +191,7 @@ mod tests {
     use crate::testing::*;
 
     fn run(n: usize, gap: f64, sites: usize, opened: bool) -> Vec<String> {
-        let mut b = Bench::new("click_run", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("click_run", Watcher::new(Settings::default()));
         if opened {
             b.feed(dns(0.5, "www.pages.example.com", 1, 0, Some(REMOTE)), 0.5);
         }

@@ -32,8 +32,8 @@ use std::time::Duration;
 use record::{Dns, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{HostTable, SeededSet, hash_of};
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::table::{SeededSet, hash_of};
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Domains remembered of one host.
 const MAX_DOMAINS: usize = 128;
@@ -87,8 +87,9 @@ struct Domain {
     told: Vec<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     domains: BTreeMap<String, Domain>,
     /// How often each server was asked.
     servers: BTreeMap<IpAddr, u64>,
@@ -97,7 +98,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 /// Types whose answers carry what their owner likes.
@@ -106,9 +106,9 @@ const fn carries_data(qtype: u16) -> bool {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn grades(s: &Settings, d: &Domain, other_server: bool) -> Vec<(&'static str, u32)> {
@@ -134,7 +134,7 @@ impl Watcher {
         grades
     }
 
-    fn question(&mut self, host: IpAddr, q: &Dns, scene: &mut Scene<'_>) {
+    fn question(&mut self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, scene: &mut Scene<'_>) {
         let server = q.tuple.resp.ip;
         let window = self.settings.window;
         // Most names have nothing to hide in: told before the list of suffixes is asked.
@@ -143,7 +143,7 @@ impl Watcher {
         }
         let Some(domain) = domains::registrable(&q.query) else { return };
         let below = q.query.len().saturating_sub(domain.len() + 1);
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.servers.len() < 16 || state.servers.contains_key(&server) {
             *state.servers.entry(server).or_default() += 1;
         }
@@ -216,27 +216,25 @@ impl Watcher {
                 ("answer_bytes", d.answer_bytes.into()),
             ],
         });
-        if let Some(d) = self.hosts.get_mut(host).and_then(|s| s.domains.get_mut(domain)) {
+        if let Some(d) = states.get_mut(host).and_then(|s| s.domains.get_mut(domain)) {
             d.told = told;
         }
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Dns(q) = record else { return };
         let host = q.tuple.orig.ip;
         if scene.lore.home().contains(host) && q.tuple.resp.port != 5353 && q.tuple.resp.port != 5355 {
-            self.question(host, q, scene);
+            self.question(states, host, q, scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -246,7 +244,7 @@ mod tests {
     use crate::testing::*;
 
     fn run(n: usize, gap: f64, qtype: u16, name: impl Fn(usize) -> String) -> Vec<String> {
-        let mut b = Bench::new("dns_tunnel", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("dns_tunnel", Watcher::new(Settings::default()));
         for i in 0..n {
             let t = 1.0 + gap * i as f64;
             b.feed(dns(t, &name(i), qtype, 0, None), t);

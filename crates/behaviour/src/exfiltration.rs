@@ -33,8 +33,7 @@ use record::{Conn, ConnPhase, FlowId, Http, PacketId, Record, Service, Smtp, Tim
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -69,8 +68,9 @@ impl Default for Settings {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     collects_mail: bool,
     /// Since when each FTP server was spoken with.
     servers: BTreeMap<IpAddr, Timestamp>,
@@ -85,7 +85,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 struct Sent<'a> {
@@ -101,12 +100,12 @@ struct Sent<'a> {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn fire(&mut self, sent: Sent<'_>, scene: &mut Scene<'_>) {
+    fn fire(&mut self, states: &mut States<'_, Host>, sent: Sent<'_>, scene: &mut Scene<'_>) {
         let window = self.settings.window;
         let echo = scene
             .chronicle
@@ -118,7 +117,7 @@ impl Watcher {
             grades.push(("to_controller", 1));
             let name = scene.lore.name_of(sent.remote, scene.now).and_then(domains::registrable);
             let name = name.map_or_else(|| sent.remote.to_string(), str::to_owned);
-            let controllers = &mut self.hosts.of(sent.host, scene.now).controllers;
+            let controllers = &mut states.of(sent.host, scene.now).controllers;
             if controllers.len() < MAX_SERVERS {
                 controllers.insert(name);
             }
@@ -145,9 +144,9 @@ impl Watcher {
         });
     }
 
-    fn mail(&mut self, host: IpAddr, s: &Smtp, scene: &mut Scene<'_>) {
+    fn mail(&mut self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, scene: &mut Scene<'_>) {
         let port = s.tuple.resp.port;
-        let collects = self.hosts.get(host).is_some_and(|h| h.collects_mail);
+        let collects = states.get(host).is_some_and(|h| h.collects_mail);
         let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
         if s.auth
             && !s.starttls_used
@@ -168,11 +167,11 @@ impl Watcher {
                 packets: &s.packets,
                 what,
             };
-            self.fire(sent, scene);
+            self.fire(states, sent, scene);
         }
     }
 
-    fn upload(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn upload(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
         let commanded = || scene.chronicle.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
         if h.method == "POST"
@@ -192,12 +191,12 @@ impl Watcher {
                 packets: &h.packets,
                 what: format!("POST to {}{}", h.host.as_deref().unwrap_or_default(), h.path),
             };
-            self.fire(sent, scene);
+            self.fire(states, sent, scene);
         }
     }
 
     /// A connection of which nothing can be read, in which much went out to a controller.
-    fn hidden(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn hidden(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let remote = c.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
@@ -220,11 +219,11 @@ impl Watcher {
                 c.tuple.resp.port
             ),
         };
-        self.fire(sent, scene);
+        self.fire(states, sent, scene);
     }
 
-    fn dropped(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
-        let Some(name) = self.hosts.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
+    fn dropped(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let Some(name) = states.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
         if c.bytes[0] < self.settings.upload || c.bytes[0] <= c.bytes[1] {
             return;
         }
@@ -239,20 +238,20 @@ impl Watcher {
             packets: &c.key_packets,
             what: format!("TLS with {name}"),
         };
-        self.fire(sent, scene);
+        self.fire(states, sent, scene);
     }
 
-    fn conn(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let remote = c.tuple.resp.ip;
         let unread = matches!(c.service, Service::Tls | Service::Opaque | Service::Unrecognised);
         if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && unread {
-            self.dropped(host, c, scene);
-            self.hidden(host, c, scene);
+            self.dropped(states, host, c, scene);
+            self.hidden(states, host, c, scene);
         }
         match c.service {
-            Service::Pop3 | Service::Imap => self.hosts.of(host, scene.now).collects_mail = true,
+            Service::Pop3 | Service::Imap => states.of(host, scene.now).collects_mail = true,
             Service::Ftp if c.bytes[1] > 0 => {
-                let state = self.hosts.of(host, scene.now);
+                let state = states.of(host, scene.now);
                 if state.servers.len() < MAX_SERVERS {
                     let since = state.servers.entry(remote).or_insert(c.ts);
                     *since = (*since).min(c.ts);
@@ -260,7 +259,7 @@ impl Watcher {
                 let since = state.servers.get(&remote).copied().unwrap_or(c.ts);
                 let waiting = state.sent.iter().position(|s| s.0 == remote && s.1 >= since);
                 if let Some((_, ts, bytes, flow, packet)) = waiting.map(|at| state.sent.remove(at)) {
-                    self.file(host, remote, (ts, bytes, flow, packet), scene);
+                    self.file(states, host, remote, (ts, bytes, flow, packet), scene);
                 }
             }
             _ if c.phase == ConnPhase::Closed
@@ -269,10 +268,10 @@ impl Watcher {
                 && c.bytes[0] >= self.settings.file
                 && c.bytes[1] == 0 =>
             {
-                let state = self.hosts.of(host, scene.now);
+                let state = states.of(host, scene.now);
                 let packet = c.key_packets.first().copied().unwrap_or_default();
                 if state.servers.get(&remote).is_some_and(|since| c.ts >= *since) {
-                    self.file(host, remote, (c.ts, c.bytes[0], c.flow, packet), scene);
+                    self.file(states, host, remote, (c.ts, c.bytes[0], c.flow, packet), scene);
                 } else if state.sent.len() < MAX_SERVERS {
                     state.sent.push((remote, c.ts, c.bytes[0], c.flow, packet));
                 }
@@ -283,6 +282,7 @@ impl Watcher {
 
     fn file(
         &mut self,
+        states: &mut States<'_, Host>,
         host: IpAddr,
         remote: IpAddr,
         (ts, bytes, flow, packet): (Timestamp, u64, FlowId, PacketId),
@@ -299,37 +299,35 @@ impl Watcher {
             packets: &[packet],
             what: "a file by FTP".into(),
         };
-        self.fire(sent, scene);
+        self.fire(states, sent, scene);
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::TLS).and(Wants::OTHER).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {
-            Record::Smtp(s) => self.mail(host, s, scene),
-            Record::Http(h) => self.upload(host, h, scene),
+            Record::Smtp(s) => self.mail(states, host, s, scene),
+            Record::Http(h) => self.upload(states, host, h, scene),
             Record::Tls(t) => {
                 let name = t.sni.as_deref().filter(|n| domains::is_drop_service(n));
                 if let Some(name) = name {
-                    let drops = &mut self.hosts.of(host, scene.now).drops;
+                    let drops = &mut states.of(host, scene.now).drops;
                     if drops.len() >= MAX_SERVERS {
                         drops.pop_first();
                     }
                     drops.insert(t.flow, name.to_owned());
                 }
             }
-            Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(host, c, scene),
+            Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(states, host, c, scene),
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -340,7 +338,7 @@ mod tests {
     use record::{BodyFacts, Stage};
 
     fn bench(echo: bool) -> Bench {
-        let mut b = Bench::new("exfiltration", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("exfiltration", Watcher::new(Settings::default()));
         if echo {
             b.fired_with(Stage::Probe, "address_echo", 5.0, 5.0, &[]);
         }

@@ -28,8 +28,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 32;
@@ -57,21 +56,21 @@ impl Default for Settings {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     attempts: BTreeMap<IpAddr, VecDeque<(Timestamp, PacketId)>>,
 }
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn fire(
@@ -103,11 +102,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
         if c.phase == ConnPhase::Classified {
             return;
@@ -131,7 +132,7 @@ impl Detector for Watcher {
             && c.start_seen
             && c.bytes[0] == 0
         {
-            let state = self.hosts.of(host, scene.now);
+            let state = states.of(host, scene.now);
             let target = c.tuple.resp.ip;
             if state.attempts.len() >= MAX_TARGETS && !state.attempts.contains_key(&target) {
                 state.attempts.pop_first();
@@ -150,10 +151,6 @@ impl Detector for Watcher {
             }
         }
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -163,7 +160,7 @@ mod tests {
     use record::ConnState;
 
     fn stream(packets: [u64; 2], secs: f64, service: Service) -> Vec<String> {
-        let mut b = Bench::new("flood", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("flood", Watcher::new(Settings::default()));
         let mut c = conn(1.0, Transport::Udp, REMOTE, 80);
         (c.packets, c.service, c.last) = (packets, service, at(1.0 + secs));
         b.feed(record(c), 2.0 + secs);
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn a_flood_of_connections() {
         let run = |n: usize, gap: f64| {
-            let mut b = Bench::new("flood", Watcher::new(Settings::default(), 10));
+            let mut b = Bench::new("flood", Watcher::new(Settings::default()));
             for i in 0..n {
                 let mut c = conn(1.0 + gap * i as f64, Transport::Tcp, REMOTE, 80);
                 (c.state, c.packets) = (ConnState::S0, [1, 0]);

@@ -31,8 +31,7 @@ use std::time::Duration;
 use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
@@ -85,8 +84,9 @@ struct Fetch {
     judged: Option<bool>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     fetches: VecDeque<Fetch>,
     /// First contacts with remotes: when and with whom.
     contacts: VecDeque<(Timestamp, IpAddr)>,
@@ -96,22 +96,27 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
     /// Hosts with a fetch that is not judged yet, or that fired without a probe.
     open: BTreeSet<IpAddr>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts), open: BTreeSet::new() }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, open: BTreeSet::new() }
     }
 
-    fn contact(&mut self, host: IpAddr, remote: IpAddr, ts: Timestamp, scene: &Scene<'_>) {
+    fn contact(
+        states: &mut States<'_, Host>,
+        host: IpAddr,
+        remote: IpAddr,
+        ts: Timestamp,
+        scene: &Scene<'_>,
+    ) {
         if !scene.lore.first_contact() {
             return;
         }
-        let contacts = &mut self.hosts.of(host, scene.now).contacts;
+        let contacts = &mut states.of(host, scene.now).contacts;
         if !contacts.iter().any(|(_, ip)| *ip == remote) {
             contacts.push_back((ts, remote));
             if contacts.len() > MAX_CONTACTS {
@@ -120,9 +125,9 @@ impl Watcher {
         }
     }
 
-    fn fetch(&mut self, host: IpAddr, fetch: Fetch, now: Timestamp) {
+    fn fetch(&mut self, states: &mut States<'_, Host>, host: IpAddr, fetch: Fetch, now: Timestamp) {
         let settle = self.settings.settle;
-        let state = self.hosts.of(host, now);
+        let state = states.of(host, now);
         if let Some(earlier) = state
             .fetches
             .iter_mut()
@@ -142,16 +147,18 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::ALL.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         let remote = record.tuple().resp.ip;
         let (ts, name, page, packets) = match record {
-            Record::Conn(c) => return self.contact(host, remote, c.ts, scene),
-            Record::Dns(d) => return self.contact(host, remote, d.ts, scene),
+            Record::Conn(c) => return Self::contact(states, host, remote, c.ts, scene),
+            Record::Dns(d) => return Self::contact(states, host, remote, d.ts, scene),
             Record::Http(h) => {
                 let bare = h.method == "GET" && h.path == "/" && h.referer.is_none() && !h.cookie;
                 (h.ts, h.host.clone(), bare, &h.packets)
@@ -180,12 +187,12 @@ impl Detector for Watcher {
             again: 0,
             judged: None,
         };
-        self.fetch(host, fetch, scene.now);
+        self.fetch(states, host, fetch, scene.now);
     }
 
-    fn tick(&mut self, scene: &mut Scene<'_>) {
+    fn tick(&mut self, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         for host in self.open.clone() {
-            let Some(state) = self.hosts.get_mut(host) else {
+            let Some(state) = states.get_mut(host) else {
                 self.open.remove(&host);
                 continue;
             };
@@ -193,10 +200,6 @@ impl Detector for Watcher {
                 self.open.remove(&host);
             }
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -279,7 +282,7 @@ mod tests {
     ];
 
     fn bench() -> Bench {
-        Bench::new("front_pages", Watcher::new(Settings::default(), 100))
+        Bench::new("front_pages", Watcher::new(Settings::default()))
     }
 
     fn visit(b: &mut Bench, secs: f64, site: (&str, &str), others: usize, path: &str) {

@@ -33,8 +33,7 @@ use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, bigrams, domains};
+use crate::{Detector, Fire, Scene, States, Wants, bigrams, domains};
 
 /// Flows remembered of one contact, and contacts of one host.
 const MAX_REMEMBERED: usize = 16;
@@ -66,18 +65,17 @@ struct Contact {
 
 /// By name.
 #[derive(Default)]
-struct Host(BTreeMap<String, Contact>);
+pub struct Host(BTreeMap<String, Contact>);
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn is_drawn(&self, name: &str) -> bool {
@@ -94,11 +92,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
         if !c.answered() || c.failed() == Some(true) || c.tuple.resp.port == 53 {
             return;
@@ -114,7 +114,7 @@ impl Detector for Watcher {
         let exact = names.iter().find(|n| generator_of(n).is_some());
         let Some(name) = exact.or_else(|| names.iter().find(|n| self.is_drawn(n))) else { return };
         let (name, exact) = ((*name).to_owned(), exact.is_some());
-        let known = &mut self.hosts.of(host, scene.now).0;
+        let known = &mut states.of(host, scene.now).0;
         if known.len() >= MAX_REMEMBERED && !known.contains_key(&name) {
             return;
         }
@@ -143,10 +143,6 @@ impl Detector for Watcher {
             facts: vec![("name", name.into()), ("port", u64::from(c.tuple.resp.port).into())],
         });
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -156,7 +152,7 @@ mod tests {
     use record::{ConnState, Dns, Stage, Transport};
 
     fn run(name: &str, fired: bool, at: f64, state: ConnState) -> Vec<String> {
-        let mut b = Bench::new("generated_contact", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("generated_contact", Watcher::new(Settings::default()));
         if fired {
             b.fired(Stage::Rendezvous, "generated_names", 10.0, 60.0);
         }

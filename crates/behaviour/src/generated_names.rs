@@ -35,8 +35,8 @@ use record::{Dns, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::{Generator, generator_of};
-use crate::table::{HostTable, SeededSet, hash_of};
-use crate::{Detector, Fire, Scene, Wants, bigrams, domains};
+use crate::table::{SeededSet, hash_of};
+use crate::{Detector, Fire, Scene, States, Wants, bigrams, domains};
 
 /// Names that do not exist, remembered of one host.
 const MAX_NAMES: usize = 256;
@@ -87,8 +87,9 @@ struct Missing {
     packets: Vec<PacketId>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     exact: Vec<(String, Generator, Timestamp, PacketId, FlowId)>,
     missing: VecDeque<Missing>,
     /// Hashes of the names that were counted.
@@ -102,13 +103,12 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
@@ -122,24 +122,26 @@ fn is_special(name: &str) -> bool {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
         if !scene.lore.home().contains(host) || !matches!(dns.qtype, Dns::A | Dns::AAAA | Dns::MX | 255) {
             return;
         }
         if let Some(generator) = generator_of(&dns.query) {
-            exact(host, self.hosts.of(host, scene.now), dns, generator, scene);
+            exact(host, states.of(host, scene.now), dns, generator, scene);
         }
         if let Some((label, suffix)) = domains::dynamic_parts(&dns.query) {
-            walk(host, self.hosts.of(host, scene.now), dns, label, suffix, scene);
+            walk(host, states.of(host, scene.now), dns, label, suffix, scene);
         }
         if dns.is_nxdomain() && !is_special(&dns.query) {
-            let state = self.hosts.of(host, scene.now);
+            let state = states.of(host, scene.now);
             if state.known.insert(hash_of(&dns.query)) {
                 if state.known.len() > 4 * MAX_NAMES {
                     // Whichever may still count are kept, the others begin anew.
@@ -149,10 +151,6 @@ impl Detector for Watcher {
                 missing(&self.settings, host, state, dns, scene);
             }
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -280,7 +278,7 @@ mod tests {
     use crate::testing::*;
 
     fn bench() -> Bench {
-        Bench::new("generated_names", Watcher::new(Settings::default(), 100))
+        Bench::new("generated_names", Watcher::new(Settings::default()))
     }
 
     fn drawn(i: u64) -> String {

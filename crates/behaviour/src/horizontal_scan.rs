@@ -32,8 +32,8 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{HostTable, SeededSet};
-use crate::{Application, Detector, Fire, Scene, Wants};
+use crate::table::SeededSet;
+use crate::{Application, Detector, Fire, Scene, States, Wants};
 
 /// Ports remembered of one host.
 const MAX_PORTS: usize = 64;
@@ -76,31 +76,38 @@ struct Walk {
     told: Option<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     ports: BTreeMap<u16, Walk>,
 }
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn contact(&mut self, host: IpAddr, c: &Conn, failed: bool, scene: &mut Scene<'_>) {
+    fn contact(
+        &mut self,
+        states: &mut States<'_, Host>,
+        host: IpAddr,
+        c: &Conn,
+        failed: bool,
+        scene: &mut Scene<'_>,
+    ) {
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let memory = self.settings.memory;
         // A walk begins with a failure: most ports of most hosts never have one.
-        if !failed && !self.hosts.get(host).is_some_and(|s| s.ports.contains_key(&port)) {
+        if !failed && !states.get(host).is_some_and(|s| s.ports.contains_key(&port)) {
             return;
         }
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.ports.len() >= MAX_PORTS && !state.ports.contains_key(&port) {
             let oldest = state.ports.iter().min_by_key(|(_, w)| w.last).map(|(p, _)| *p);
             oldest.map(|p| state.ports.remove(&p));
@@ -169,11 +176,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
@@ -182,12 +191,8 @@ impl Detector for Watcher {
             && let Some(failed) = c.failed()
         {
             let silent = c.bytes == [0, 0] && scene.lore.name_of(c.tuple.resp.ip, scene.now).is_none();
-            self.contact(host, c, failed || (silent && c.missed_bytes == [0, 0]), scene);
+            self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -213,7 +218,7 @@ mod tests {
     }
 
     fn run(all: Vec<Conn>) -> Vec<String> {
-        let mut b = Bench::new("horizontal_scan", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("horizontal_scan", Watcher::new(Settings::default()));
         for c in all {
             let t = c.ts.0 as f64 / 1e9;
             b.feed(record(c), t + 1.0);

@@ -43,8 +43,7 @@ use record::{FlowId, Http, Magic, PacketId, Record, RequestHeaders, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, bigrams, domains};
+use crate::{Detector, Fire, Scene, States, Wants, bigrams, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -102,8 +101,9 @@ struct Remote {
     told: Vec<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     remotes: BTreeMap<String, Remote>,
     /// Who was asked for a path, and when last.
     paths: BTreeMap<String, BTreeMap<String, Timestamp>>,
@@ -117,7 +117,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 /// Whether a POST has nothing that leads to it: no page, no script of a page.
@@ -133,15 +132,21 @@ fn unled(h: &Http, fetched: bool) -> bool {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     /// Counts a request; gives whose remote it was.
-    fn count(&mut self, host: IpAddr, h: &Http, now: Timestamp) -> Option<String> {
+    fn count(
+        &mut self,
+        states: &mut States<'_, Host>,
+        host: IpAddr,
+        h: &Http,
+        now: Timestamp,
+    ) -> Option<String> {
         let made = requests::maker(h);
-        let state = self.hosts.of(host, now);
+        let state = states.of(host, now);
         let name = h.host.clone().unwrap_or_else(|| h.tuple.resp.ip.to_string());
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&name) {
             return None;
@@ -288,21 +293,23 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::HTTP.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let (Some(host), Record::Http(h)) = (scene.outbound(), record) else { return };
         let agent = h.user_agent.as_deref().unwrap_or_default();
         if agent.starts_with("Microsoft-CryptoAPI/") {
-            self.hosts.of(host, scene.now).system = requests::system_of(agent);
+            states.of(host, scene.now).system = requests::system_of(agent);
         }
         if requests::is_housekeeping(h, scene) {
             return;
         }
-        let Some(name) = self.count(host, h, scene.now) else { return };
-        let Some(state) = self.hosts.get(host) else { return };
+        let Some(name) = self.count(states, host, h, scene.now) else { return };
+        let Some(state) = states.get(host) else { return };
         let grades = self.grades(state, &name);
         if grades.is_empty() {
             let most = state.remotes.get(&name).and_then(|r| r.paths.values().max()).copied().unwrap_or(0);
@@ -315,7 +322,7 @@ impl Detector for Watcher {
             return;
         }
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        let Some(state) = self.hosts.get_mut(host) else { return };
+        let Some(state) = states.get_mut(host) else { return };
         state.fired.insert(name.clone());
         let Some(remote) = state.remotes.get_mut(&name) else { return };
         if remote.told == names {
@@ -344,10 +351,6 @@ impl Detector for Watcher {
             ],
         });
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -359,7 +362,7 @@ mod tests {
     const FALSE: &str = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)";
 
     fn bench() -> Bench {
-        Bench::new("http_control", Watcher::new(Settings::default(), 100))
+        Bench::new("http_control", Watcher::new(Settings::default()))
     }
 
     fn post(t: f64, host: &str, path: &str) -> Http {

@@ -31,8 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{Direction, FlowId, Irc, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
@@ -111,15 +110,14 @@ struct Session {
     told: Vec<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     sessions: BTreeMap<FlowId, Session>,
 }
 
 /// The detector.
-pub struct Watcher {
-    hosts: HostTable<Host>,
-}
+pub struct Watcher {}
 
 /// Whether a machine made a nickname: at least three digits and a delimiter, or digits only behind a few letters' tag.
 fn is_machine_name(nick: &str) -> bool {
@@ -148,9 +146,9 @@ fn order<'a>(text: &'a str) -> Option<&'a str> {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(_settings: Settings, hosts: usize) -> Self {
-        Self { hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(_settings: Settings) -> Self {
+        Self {}
     }
 }
 
@@ -188,13 +186,15 @@ fn learn(session: &mut Session, line: &Irc) {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::OTHER.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let (Some(host), Record::Irc(line)) = (scene.outbound(), record) else { return };
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.sessions.len() >= MAX_SESSIONS && !state.sessions.contains_key(&line.flow) {
             state.sessions.pop_first();
         }
@@ -236,10 +236,6 @@ impl Detector for Watcher {
             ],
         });
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -263,7 +259,7 @@ mod tests {
     }
 
     fn run(port: u16, lines: &[(Direction, &str, &str)]) -> Vec<String> {
-        let mut b = Bench::new("irc_control", Watcher::new(Settings {}, 10));
+        let mut b = Bench::new("irc_control", Watcher::new(Settings {}));
         for (i, (from, command, params)) in lines.iter().enumerate() {
             b.feed(line(i as f64, port, *from, command, params), i as f64);
         }

@@ -29,8 +29,8 @@ use record::{ConnPhase, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::intel::{Intel, Kind, Origin};
-use crate::table::{HostTable, SeededSet};
-use crate::{Detector, Fire, Scene};
+use crate::table::SeededSet;
+use crate::{Detector, Fire, Scene, States};
 
 /// Indicators remembered of one host.
 const MAX_TOLD: usize = 256;
@@ -50,15 +50,15 @@ impl Default for Settings {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     told: SeededSet<String>,
 }
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 struct Match<'a> {
@@ -120,14 +120,16 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
 impl Detector for Watcher {
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    type State = Host;
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let intel = scene.lore.intel();
         if intel.is_empty() {
             return;
@@ -140,7 +142,7 @@ impl Detector for Watcher {
             return;
         }
         let Some(m) = found(intel, record) else { return };
-        let told = &mut self.hosts.of(host, scene.now).told;
+        let told = &mut states.of(host, scene.now).told;
         if told.len() >= MAX_TOLD || !told.insert(format!("{} {}", m.grade, m.what)) {
             return;
         }
@@ -173,10 +175,6 @@ impl Detector for Watcher {
         };
         scene.fire(fire);
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -186,7 +184,7 @@ mod tests {
     use record::{FactValue, Transport};
 
     fn bench(list: &str) -> Bench {
-        let mut b = Bench::new("known_indicator", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("known_indicator", Watcher::new(Settings::default()));
         let mut intel = Intel::default();
         intel.add("mine.txt", list.as_bytes()).unwrap();
         b.lore.inform(intel);
@@ -225,7 +223,7 @@ mod tests {
 
     #[test]
     fn without_a_list_nothing_matches() {
-        let mut b = Bench::new("known_indicator", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("known_indicator", Watcher::new(Settings::default()));
         b.feed(record(conn(10.0, Transport::Tcp, REMOTE, 443)), 12.0);
         assert!(b.evidence.is_empty());
     }

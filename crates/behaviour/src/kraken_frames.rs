@@ -35,8 +35,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, States};
 
 const MAX_FRAMES: usize = 64;
 const ET: &str = "ET 2008103–2008106: 24 bytes, 2 in 360 s";
@@ -77,8 +76,9 @@ struct Frame {
     packet: PacketId,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     frames: VecDeque<Frame>,
     port: VecDeque<(Timestamp, u64, FlowId, PacketId, IpAddr)>,
     told: usize,
@@ -88,13 +88,12 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
@@ -107,7 +106,9 @@ fn on_kraken_port(tuple: &Tuple) -> bool {
 }
 
 impl Detector for Watcher {
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    type State = Host;
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let tuple = record.tuple();
         if !on_kraken_port(tuple) {
             return;
@@ -115,7 +116,7 @@ impl Detector for Watcher {
         let Some(host) = scene.outbound() else { return };
         match record {
             Record::Frame(f) => {
-                let state = self.hosts.of(host, scene.now);
+                let state = states.of(host, scene.now);
                 state.frames.push_back(Frame {
                     ts: f.ts,
                     out: f.from == Direction::Orig,
@@ -136,15 +137,11 @@ impl Detector for Watcher {
                     || c.first_payload[0].is_some_and(|p| p.head().get(2) == Some(&0xd0));
                 let plain = c.service.is_recognised();
                 if !drda && !plain {
-                    port(&self.settings, host, self.hosts.of(host, scene.now), c, scene);
+                    port(&self.settings, host, states.of(host, scene.now), c, scene);
                 }
             }
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -278,7 +275,7 @@ mod tests {
     use record::FactValue;
 
     fn bench() -> Bench {
-        Bench::new("kraken_frames", Watcher::new(Settings::default(), 100))
+        Bench::new("kraken_frames", Watcher::new(Settings::default()))
     }
 
     fn send(b: &mut Bench, secs: f64, from: Direction, remote: &str) {

@@ -16,6 +16,7 @@ pub mod dns_tunnel;
 pub mod domains;
 pub mod exfiltration;
 mod expectations;
+mod files;
 pub mod flood;
 pub mod front_pages;
 pub mod generated_contact;
@@ -54,11 +55,12 @@ pub mod vertical_scan;
 
 pub use catalogue::{ATTACK_VERSION, Behaviour, CATALOGUE, Settings, detectors};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
+pub use files::{HostFiles, HostState, States};
 pub use home::{Home, HomeGuess, parse_network};
 pub use intel::{Intel, Kind, Origin, PassedOver, host_name};
 pub use leases::Lease;
 pub use lore::{Application, Lore};
-pub use scene::{Chronicle, Detector, Fire, NearMisses, Scene, Wants, outbound};
+pub use scene::{AtWork, Chronicle, Detector, Fire, NearMisses, Scene, Wants, outbound};
 pub use table::{HostTable, SeededMap, SeededSet};
 
 #[cfg(test)]

@@ -29,8 +29,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 256;
@@ -70,8 +69,9 @@ impl Default for Settings {
 /// When, and what proves it.
 type Session = (Timestamp, PacketId, FlowId);
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     targets: BTreeMap<(u16, IpAddr), VecDeque<Session>>,
     told: Option<&'static str>,
 }
@@ -79,7 +79,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 fn asks_for_a_password(c: &Conn) -> bool {
@@ -98,15 +97,15 @@ fn asks_for_a_password(c: &Conn) -> bool {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn session(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn session(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.targets.len() >= MAX_TARGETS && !state.targets.contains_key(&(port, ip)) {
             state.targets.pop_first();
         }
@@ -167,11 +166,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
@@ -183,12 +184,8 @@ impl Detector for Watcher {
             && asks_for_a_password(c)
             && scene.lore.home().contains(host)
         {
-            self.session(host, c, scene);
+            self.session(states, host, c, scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -204,7 +201,7 @@ mod tests {
     }
 
     fn run(n: usize, gap: f64, targets: usize, service: Service, secs: f64) -> Vec<String> {
-        let mut b = Bench::new("login_guessing", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("login_guessing", Watcher::new(Settings::default()));
         for i in 0..n {
             let t = 1.0 + gap * i as f64;
             b.feed(session(t, &format!("198.51.100.{}", i % targets + 1), service, secs), t + secs);

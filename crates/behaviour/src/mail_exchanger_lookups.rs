@@ -28,8 +28,7 @@ use std::time::Duration;
 use record::{Dns, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Questions remembered of one host.
 const MAX_QUESTIONS: usize = 512;
@@ -58,8 +57,9 @@ impl Default for Settings {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     questions: VecDeque<(Timestamp, String, FlowId, PacketId)>,
     /// The strongest grade told: 0 none, 1 one, 2 several, 3 burst.
     told: u8,
@@ -69,22 +69,23 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
         if dns.qtype != Dns::MX || !scene.lore.home().contains(host) || dns.query.is_empty() {
@@ -100,7 +101,7 @@ impl Detector for Watcher {
             return;
         }
         let settings = &self.settings;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         let packet = dns.packets.first().copied().unwrap_or_default();
         state.questions.push_back((dns.ts, dns.query.clone(), dns.flow, packet));
         state.questions.retain(|q| dns.ts.since(q.0) <= settings.window);
@@ -142,10 +143,6 @@ impl Detector for Watcher {
             scene.near(host, value as f64, settings.domains as f64, unit);
         }
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -154,7 +151,7 @@ mod tests {
     use crate::testing::*;
 
     fn bench() -> Bench {
-        Bench::new("mail_exchanger_lookups", Watcher::new(Settings::default(), 100))
+        Bench::new("mail_exchanger_lookups", Watcher::new(Settings::default()))
     }
 
     #[test]

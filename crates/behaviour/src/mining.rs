@@ -27,8 +27,7 @@ use std::net::IpAddr;
 use record::{ConnPhase, Record, Service};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// There is nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,34 +37,35 @@ pub struct Settings {}
 /// Pools remembered of one host.
 const MAX_POOLS: usize = 64;
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     pools: BTreeSet<IpAddr>,
 }
 
 /// The detector.
-pub struct Watcher {
-    hosts: HostTable<Host>,
-}
+pub struct Watcher {}
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(_settings: Settings, hosts: usize) -> Self {
-        Self { hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(_settings: Settings) -> Self {
+        Self {}
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
         if c.service != Service::Stratum || c.phase == ConnPhase::Classified || c.bytes[1] == 0 {
             return;
         }
-        let pools = &mut self.hosts.of(host, scene.now).pools;
+        let pools = &mut states.of(host, scene.now).pools;
         if pools.len() >= MAX_POOLS || !pools.insert(c.tuple.resp.ip) {
             return;
         }
@@ -92,10 +92,6 @@ impl Detector for Watcher {
             ],
         });
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -105,7 +101,7 @@ mod tests {
     use record::Transport;
 
     fn run(service: Service, port: u16, answered: u64) -> Vec<String> {
-        let mut b = Bench::new("mining", Watcher::new(Settings {}, 10));
+        let mut b = Bench::new("mining", Watcher::new(Settings {}));
         let mut c = conn(1.0, Transport::Tcp, REMOTE, port);
         (c.service, c.bytes) = (service, [300, answered]);
         b.feed(record(c), 3.0);
@@ -120,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_pool_is_told_once() {
-        let mut b = Bench::new("mining", Watcher::new(Settings {}, 10));
+        let mut b = Bench::new("mining", Watcher::new(Settings {}));
         for t in 1..5 {
             let mut c = conn(f64::from(t), Transport::Tcp, REMOTE, 3333);
             (c.service, c.bytes) = (Service::Stratum, [300, 100]);

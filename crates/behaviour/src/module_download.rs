@@ -27,8 +27,7 @@ use std::net::IpAddr;
 use record::{Conn, ConnPhase, Direction, FlowId, Http, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -53,32 +52,33 @@ impl Default for Settings {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     transfers: BTreeMap<IpAddr, Vec<(Timestamp, u64, FlowId, PacketId)>>,
 }
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn transfer(
         &mut self,
+        states: &mut States<'_, Host>,
         host: IpAddr,
         remote: IpAddr,
         made: (Timestamp, u64, FlowId, PacketId),
         scene: &mut Scene<'_>,
     ) {
         let needed = self.settings.transfers;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         let list = state.transfers.entry(remote).or_default();
         if list.len() < 64 {
             list.push(made);
@@ -113,7 +113,7 @@ impl Watcher {
         });
     }
 
-    fn conn(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let inbound = c.bytes[1];
         let first = c.first_speaker.unwrap_or(Direction::Orig);
         if c.service == Service::Opaque
@@ -123,11 +123,11 @@ impl Watcher {
             && c.bytes[0] <= self.settings.request
         {
             let packet = c.key_packets.first().copied().unwrap_or_default();
-            self.transfer(host, c.tuple.resp.ip, (c.ts, inbound, c.flow, packet), scene);
+            self.transfer(states, host, c.tuple.resp.ip, (c.ts, inbound, c.flow, packet), scene);
         }
     }
 
-    fn http(&mut self, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn http(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
         let body = &h.response;
         let packet = h.packets.first().copied().unwrap_or_default();
         let opaque =
@@ -137,29 +137,27 @@ impl Watcher {
             && (self.settings.min..=self.settings.max).contains(&body.len)
             && (h.request.len <= self.settings.request || h.method == "POST")
         {
-            self.transfer(host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), scene);
+            self.transfer(states, host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), scene);
         }
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::HTTP).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Some(host) = scene.outbound() else { return };
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
-                self.conn(host, c, scene);
+                self.conn(states, host, c, scene);
             }
-            Record::Http(h) => self.http(host, h, scene),
+            Record::Http(h) => self.http(states, host, h, scene),
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -170,7 +168,7 @@ mod tests {
     use record::Stage;
 
     fn bench(commands: bool) -> Bench {
-        let mut b = Bench::new("module_download", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("module_download", Watcher::new(Settings::default()));
         if commands {
             b.fired_with(Stage::Command, "peer_walk", 1.0, 2.0, &[REMOTE]);
         }

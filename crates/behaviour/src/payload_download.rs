@@ -36,8 +36,7 @@ use record::{Conn, ConnPhase, Http, Magic, Plainness, Record, Service, Timestamp
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
@@ -106,8 +105,9 @@ struct Tried {
     tls: bool,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     /// When, from whom and what.
     downloads: VecDeque<(Timestamp, IpAddr, String)>,
     /// Registrable domains that a program asked and that gave it nothing, from when to when.
@@ -119,7 +119,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 fn extension(path: &str) -> String {
@@ -194,24 +193,29 @@ fn is_disguised(h: &Http, what: &str) -> bool {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     /// Notes that a program asked in vain.
-    fn tried(&mut self, host: IpAddr, h: &Http, now: Timestamp) {
+    fn tried(states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) {
         let failed = h.status.is_none_or(|s| s >= 300) || h.response.magic == Magic::Markup;
         if !failed || h.method != "GET" || !is_unbidden(h) {
             return;
         }
         if let Some(domain) = h.host.as_deref().and_then(domains::registrable) {
-            self.in_vain(host, Tried { from: h.ts, to: h.ts, domain: domain.to_owned(), tls: false }, now);
+            Self::in_vain(
+                states,
+                host,
+                Tried { from: h.ts, to: h.ts, domain: domain.to_owned(), tls: false },
+                now,
+            );
         }
     }
 
-    fn in_vain(&mut self, host: IpAddr, made: Tried, now: Timestamp) {
-        let tried = &mut self.hosts.of(host, now).tried;
+    fn in_vain(states: &mut States<'_, Host>, host: IpAddr, made: Tried, now: Timestamp) {
+        let tried = &mut states.of(host, now).tried;
         tried.push_back(made);
         if tried.len() > MAX_REMEMBERED {
             tried.pop_front();
@@ -219,7 +223,7 @@ impl Watcher {
     }
 
     /// A connection of TLS: one in vain, or one that brought much after several in vain.
-    fn tls(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn tls(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let remote = c.tuple.resp.ip;
         let name = scene.lore.name_of(remote, scene.now);
         let listed = |n: &&str| domains::is_software_update(n) || domains::is_connectivity_check(n);
@@ -231,7 +235,7 @@ impl Watcher {
             let filtered = c.bytes[1] == 0 && c.duration() < AT_ONCE;
             if let Some(domain) = domain.filter(|_| !filtered && c.missed_bytes[1] == 0) {
                 let made = Tried { from: c.ts, to: c.last, domain: domain.to_owned(), tls: true };
-                self.in_vain(host, made, scene.now);
+                Self::in_vain(states, host, made, scene.now);
             }
             return;
         }
@@ -239,7 +243,7 @@ impl Watcher {
         let (window, sources) = (s.sources_within, s.sources);
         let fits = (s.opaque..=s.largest).contains(&c.bytes[1]) && c.bytes[0] <= s.request;
         // What works matters only after something was in vain.
-        let Some(state) = self.hosts.get_mut(host).filter(|s| s.tried.iter().any(|t| t.tls)) else { return };
+        let Some(state) = states.get_mut(host).filter(|s| s.tried.iter().any(|t| t.tls)) else { return };
         state.worked.push_back(c.ts);
         if state.worked.len() > MAX_REMEMBERED {
             state.worked.pop_front();
@@ -278,9 +282,9 @@ impl Watcher {
     }
 
     /// Notes a download; gives how many others there were of late.
-    fn note(&mut self, host: IpAddr, h: &Http, now: Timestamp) -> usize {
+    fn note(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> usize {
         let window = self.settings.window;
-        let downloads = &mut self.hosts.of(host, now).downloads;
+        let downloads = &mut states.of(host, now).downloads;
         let source = format!("{}{}", h.host.as_deref().unwrap_or_default(), requests::bare_path(&h.path));
         downloads.retain(|(ts, ..)| h.ts.since(*ts) <= window);
         let others = downloads.iter().filter(|d| d.2 != source).count();
@@ -293,6 +297,7 @@ impl Watcher {
 
     fn download(
         &mut self,
+        states: &mut States<'_, Host>,
         host: IpAddr,
         h: &Http,
         what: (&'static str, &'static str),
@@ -301,8 +306,8 @@ impl Watcher {
         let remote = h.tuple.resp.ip;
         let name = h.host.clone().unwrap_or_else(|| remote.to_string());
         let within = self.settings.sources_within;
-        let others = self.note(host, h, scene.now);
-        let state = self.hosts.of(host, scene.now);
+        let others = self.note(states, host, h, scene.now);
+        let state = states.of(host, scene.now);
         let tried: BTreeSet<&str> = state
             .tried
             .iter()
@@ -349,16 +354,18 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::HTTP.and(Wants::CLOSED).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let h = match record {
             Record::Http(h) => h,
             Record::Conn(c) if c.service == Service::Tls && c.phase == ConnPhase::Closed && c.start_seen => {
                 if let Some(host) = scene.outbound() {
-                    self.tls(host, c, scene);
+                    self.tls(states, host, c, scene);
                 }
                 return;
             }
@@ -369,17 +376,13 @@ impl Detector for Watcher {
             return;
         }
         if let Some(what) = kind(h, self.settings.opaque) {
-            self.download(host, h, what, scene);
+            self.download(states, host, h, what, scene);
             return;
         }
         if h.response.magic.is_archive() && is_unbidden(h) && h.response.magic != Magic::Gzip {
-            self.note(host, h, scene.now);
+            self.note(states, host, h, scene.now);
         }
-        self.tried(host, h, scene.now);
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
+        Self::tried(states, host, h, scene.now);
     }
 }
 
@@ -405,7 +408,7 @@ mod tests {
     }
 
     fn run(all: Vec<Http>) -> Vec<String> {
-        let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("payload_download", Watcher::new(Settings::default()));
         for h in all {
             let t = h.ts.0 as f64 / 1e9;
             b.feed(Record::Http(Box::new(h)), t + 0.5);
@@ -424,7 +427,7 @@ mod tests {
         tool.user_agent = Some("Wget/1.18".into());
         assert_eq!(run(vec![tool]), ["executable", "unbidden", "from_address", "unnamed_file"]);
         let publisher = "au.download.windowsupdate.com";
-        let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("payload_download", Watcher::new(Settings::default()));
         b.feed(dns(0.5, publisher, 1, 0, Some(REMOTE)), 0.5);
         b.feed(Record::Http(Box::new(get(1.0, publisher, "/a.exe", program()))), 1.5);
         assert!(b.grades().is_empty());
@@ -506,7 +509,7 @@ mod tests {
     }
 
     fn told(mut all: Vec<(Record, f64)>) -> Vec<String> {
-        let mut b = Bench::new("payload_download", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("payload_download", Watcher::new(Settings::default()));
         all.sort_by(|a, b| a.1.total_cmp(&b.1));
         for (record, at) in all {
             b.feed(record, at);

@@ -32,8 +32,8 @@ use record::{ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::table::{HostKey, HostTable, SeededMap, hash_of};
-use crate::{Application, Detector, Fire, Scene, Wants};
+use crate::table::{HostKey, SeededMap, hash_of};
+use crate::{Application, Detector, Fire, Scene, States, Wants};
 
 /// Remotes remembered of one host.
 const MAX_PEERS: usize = 512;
@@ -185,8 +185,9 @@ impl Peers {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     peers: Peers,
     told: Option<(Timestamp, usize, usize)>,
 }
@@ -194,29 +195,30 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
             return;
         }
         let Some(host) = scene.outbound() else { return };
         let remote = c.tuple.resp.ip;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if c.service.is_recognised() {
             // A walk that turns out to be an application is none.
             state.peers.remove(remote);
@@ -252,10 +254,6 @@ impl Detector for Watcher {
         state.peers.add(remote, peer);
         state.peers.forget(self.settings.window);
         judge(&self.settings, host, state, scene);
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -335,7 +333,7 @@ mod tests {
     use record::{Dns, PayloadFacts, Service};
 
     fn bench() -> Bench {
-        Bench::new("peer_walk", Watcher::new(Settings::default(), 100))
+        Bench::new("peer_walk", Watcher::new(Settings::default()))
     }
 
     fn peer(i: u64, len: usize) -> record::Conn {

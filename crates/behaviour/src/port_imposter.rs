@@ -29,8 +29,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// TLS flows remembered of one host.
 const MAX_TLS: usize = 256;
@@ -52,8 +51,9 @@ impl Default for Settings {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     tls: VecDeque<(Timestamp, IpAddr, u16)>,
     told: Vec<(IpAddr, u16)>,
 }
@@ -61,13 +61,12 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
@@ -107,16 +106,18 @@ pub(crate) fn imposter(c: &Conn) -> Option<Service> {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let Some(host) = scene.outbound() else { return };
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         if c.service == Service::Tls && c.phase != ConnPhase::Interim {
-            let state = self.hosts.of(host, scene.now);
+            let state = states.of(host, scene.now);
             state.tls.push_back((c.ts, remote, port));
             if state.tls.len() > MAX_TLS {
                 state.tls.pop_front();
@@ -126,7 +127,7 @@ impl Detector for Watcher {
             return;
         }
         let Some(instead) = imposter(c) else { return };
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         let explained = state.tls.iter().any(|(t, ip, p)| {
             (*ip, *p) == (remote, port) && t.0.abs_diff(c.ts.0) <= self.settings.tls_near.as_nanos() as u64
         });
@@ -153,10 +154,6 @@ impl Detector for Watcher {
             ],
         });
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -173,7 +170,7 @@ mod tests {
     }
 
     fn fires(c: Conn) -> bool {
-        let mut b = Bench::new("port_imposter", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
         b.feed(record(c), 12.0);
         !b.evidence.is_empty()
     }
@@ -206,13 +203,13 @@ mod tests {
 
     #[test]
     fn tls_to_the_same_place_explains_it() {
-        let mut b = Bench::new("port_imposter", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
         let mut tls = flow(443, Service::Tls);
         tls.ts = at(310.0);
         b.feed(record(tls), 5.0);
         b.feed(record(flow(443, Service::Opaque)), 12.0);
         assert!(b.evidence.is_empty(), "300 s away");
-        let mut b = Bench::new("port_imposter", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
         let mut tls = flow(443, Service::Tls);
         tls.ts = at(311.0);
         b.feed(record(tls), 5.0);

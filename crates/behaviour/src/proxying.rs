@@ -30,8 +30,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Flows remembered of one host and direction.
 const MAX_FLOWS: usize = 64;
@@ -78,8 +77,9 @@ struct Flow {
     packet: PacketId,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     inward: VecDeque<Flow>,
     outward: VecDeque<Flow>,
     pairs: VecDeque<(Flow, Flow)>,
@@ -90,13 +90,12 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn agree(&self, a: u64, b: u64) -> bool {
@@ -113,7 +112,14 @@ impl Watcher {
             && self.agree(inward.bytes[1], outward.bytes[1])
     }
 
-    fn flow(&mut self, host: IpAddr, c: &Conn, inward: bool, scene: &mut Scene<'_>) {
+    fn flow(
+        &mut self,
+        states: &mut States<'_, Host>,
+        host: IpAddr,
+        c: &Conn,
+        inward: bool,
+        scene: &mut Scene<'_>,
+    ) {
         let made = Flow {
             began: c.ts,
             ended: c.last,
@@ -123,8 +129,8 @@ impl Watcher {
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
         let window = self.settings.window;
-        let Some(state) = self.hosts.get(host) else {
-            let state = self.hosts.of(host, scene.now);
+        let Some(state) = states.get(host) else {
+            let state = states.of(host, scene.now);
             if inward { &mut state.inward } else { &mut state.outward }.push_back(made);
             return;
         };
@@ -132,7 +138,7 @@ impl Watcher {
         let found =
             other.iter().position(|o| if inward { self.is_pair(&made, o) } else { self.is_pair(o, &made) });
         let needed = self.settings.pairs;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         let other = if inward { &mut state.outward } else { &mut state.inward };
         let Some(twin) = found.and_then(|at| other.remove(at)) else {
             let mine = if inward { &mut state.inward } else { &mut state.outward };
@@ -169,8 +175,8 @@ impl Watcher {
         });
     }
 
-    fn socks(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
-        if std::mem::replace(&mut self.hosts.of(host, scene.now).socks_told, true) {
+    fn socks(states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        if std::mem::replace(&mut states.of(host, scene.now).socks_told, true) {
             return;
         }
         scene.fire(Fire {
@@ -191,11 +197,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp || !c.start_seen {
             return;
@@ -205,20 +213,16 @@ impl Detector for Watcher {
         let inward = home.contains(resp) && home.is_external(orig);
         let outward = home.contains(orig) && home.is_external(resp);
         if inward && c.service == Service::Socks && c.bytes[1] > 0 {
-            self.socks(resp, c, scene);
+            Self::socks(states, resp, c, scene);
         }
         if c.bytes.iter().any(|b| *b < self.settings.bytes) {
             return;
         }
         if inward {
-            self.flow(resp, c, true, scene);
+            self.flow(states, resp, c, true, scene);
         } else if outward {
-            self.flow(orig, c, false, scene);
+            self.flow(states, orig, c, false, scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -237,7 +241,7 @@ mod tests {
     }
 
     fn run(n: usize, inward: [u64; 2], outward: [u64; 2], gap: f64) -> Vec<String> {
-        let mut b = Bench::new("proxying", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("proxying", Watcher::new(Settings::default()));
         for i in 0..n {
             let t = 1.0 + 60.0 * i as f64;
             // Flows become known when they end: the way out first.
@@ -263,7 +267,7 @@ mod tests {
 
     #[test]
     fn socks_served_to_elsewhere() {
-        let mut b = Bench::new("proxying", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("proxying", Watcher::new(Settings::default()));
         let [Record::Conn(mut a), _] = relayed(1.0, [300, 300], [0, 0], 1.0) else { unreachable!() };
         a.service = Service::Socks;
         b.feed(record(a), 40.0);

@@ -33,8 +33,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, FlowId, PacketId, Record, Service, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Application, Detector, Fire, Scene, Wants, domains};
+use crate::{Application, Detector, Fire, Scene, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -77,8 +76,9 @@ struct Call {
     packet: PacketId,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), VecDeque<Call>>,
     told: BTreeMap<(IpAddr, u16), Vec<&'static str>>,
     fired: BTreeSet<(IpAddr, u16)>,
@@ -87,7 +87,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 /// The lengths of the first two payloads of the client before and after anything the server says.
@@ -97,9 +96,9 @@ fn words(c: &Conn) -> [i32; 2] {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn shell(host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
@@ -126,10 +125,10 @@ impl Watcher {
         });
     }
 
-    fn call(&mut self, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn call(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
         let end = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
             state.remotes.pop_first();
         }
@@ -225,11 +224,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
             return;
@@ -241,12 +242,8 @@ impl Detector for Watcher {
         let Some(host) = scene.outbound() else { return };
         Self::shell(host, c, scene);
         if dead || (c.start_seen && c.first_speaker.is_some()) {
-            self.call(host, c, scene);
+            self.call(states, host, c, scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -266,7 +263,7 @@ mod tests {
     }
 
     fn run(all: Vec<Record>) -> Vec<String> {
-        let mut b = Bench::new("raw_control", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("raw_control", Watcher::new(Settings::default()));
         for (i, r) in all.into_iter().enumerate() {
             b.feed(r, 5000.0 + i as f64);
         }

@@ -32,8 +32,7 @@ use record::{Conn, FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::expectations::Way;
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Deviations remembered of one host.
 const MAX_REMEMBERED: usize = 256;
@@ -61,21 +60,20 @@ struct Seen {
 
 /// By kind, then by remote and port.
 #[derive(Default)]
-struct Host(BTreeMap<&'static str, BTreeMap<(IpAddr, u16), Seen>>);
+pub struct Host(BTreeMap<&'static str, BTreeMap<(IpAddr, u16), Seen>>);
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn look(&mut self, way: Way, c: &Conn, scene: &mut Scene<'_>) {
+    fn look(&mut self, states: &mut States<'_, Host>, way: Way, c: &Conn, scene: &mut Scene<'_>) {
         let (host, remote) = match way {
             Way::Out => (c.tuple.orig.ip, c.tuple.resp.ip),
             Way::In => (c.tuple.resp.ip, c.tuple.orig.ip),
@@ -90,7 +88,7 @@ impl Watcher {
             Way::Out if scene.lore.home().is_external(remote) => "elsewhere",
             Way::Out => "within",
         };
-        let seen = self.hosts.of(host, scene.now).0.entry(kind).or_default();
+        let seen = states.of(host, scene.now).0.entry(kind).or_default();
         if seen.len() >= MAX_REMEMBERED || seen.contains_key(&(remote, port)) {
             return;
         }
@@ -129,20 +127,18 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         if scene.lore.declares() && c.failed() == Some(false) {
-            self.look(Way::Out, c, scene);
-            self.look(Way::In, c, scene);
+            self.look(states, Way::Out, c, scene);
+            self.look(states, Way::In, c, scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -167,7 +163,7 @@ mod tests {
     "#;
 
     fn bench(file: &str) -> Bench {
-        let mut b = Bench::new("role_deviation", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("role_deviation", Watcher::new(Settings::default()));
         b.lore = Lore::new(Home::private(), 1000);
         b.lore.expect(Expectations::parse(file).unwrap());
         b

@@ -34,8 +34,8 @@ use record::{Conn, ConnPhase, Direction, FlowId, Http, PacketId, Record, Service
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::table::{HostKey, HostTable, SeededMap};
-use crate::{Detector, Fire, Scene, domains};
+use crate::table::{HostKey, SeededMap};
+use crate::{Detector, Fire, Scene, States, domains};
 
 /// UDP contacts remembered of one host.
 const MAX_CONTACTS: usize = 1024;
@@ -106,8 +106,9 @@ impl Unlinked {
     }
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     unlinked: VecDeque<Unlinked>,
     udp: SeededMap<HostKey, Contact>,
     failed: VecDeque<(Timestamp, IpAddr, FlowId, PacketId)>,
@@ -116,29 +117,30 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
 impl Detector for Watcher {
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    type State = Host;
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         match record {
             Record::Conn(c) if c.phase != ConnPhase::Interim => {
                 let Some(host) = scene.outbound() else { return };
                 match c.tuple.transport {
                     Transport::Udp => {
-                        let state = self.hosts.of(host, scene.now);
+                        let state = states.of(host, scene.now);
                         contact(state, c);
                         again(&self.settings, host, state, c.tuple.resp.ip, scene);
                     }
                     Transport::Tcp if c.phase == ConnPhase::Closed => {
-                        let state = self.hosts.of(host, scene.now);
+                        let state = states.of(host, scene.now);
                         tcp(&self.settings, host, state, c, scene);
                     }
                     _ => {}
@@ -146,15 +148,11 @@ impl Detector for Watcher {
             }
             Record::Http(h) => {
                 let Some(host) = scene.outbound() else { return };
-                let state = self.hosts.of(host, scene.now);
+                let state = states.of(host, scene.now);
                 post(&self.settings, host, state, h, scene);
             }
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -360,7 +358,7 @@ mod tests {
     use record::{BodyFacts, ConnState};
 
     fn bench(udp_at: Option<f64>) -> Bench {
-        let mut b = Bench::new("same_remote_chain", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("same_remote_chain", Watcher::new(Settings::default()));
         if let Some(t) = udp_at {
             let mut c = conn(t, Transport::Udp, REMOTE, 31_337);
             c.service = Service::Opaque;

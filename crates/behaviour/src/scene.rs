@@ -9,6 +9,7 @@ use record::{
 };
 
 use crate::expectations::{OWN_WORD, own_word};
+use crate::files::{HostFiles, HostState, States};
 use crate::table::{SeededMap, SeededSet};
 use crate::{Home, Lore, domains};
 
@@ -76,20 +77,45 @@ impl Wants {
 
 /// A behaviour at work.
 pub trait Detector: Send {
+    /// What it remembers of each host.
+    type State: HostState;
+
     /// Which records it looks at. A record that it did not ask for may be shown to it all the same.
     fn wants(&self) -> Wants {
         Wants::ALL
     }
 
     /// Looks at a record.
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>);
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Self::State>, scene: &mut Scene<'_>);
     /// Time has passed (at least a second since the last call): what was waiting may be decided now.
-    fn tick(&mut self, scene: &mut Scene<'_>) {
-        let _ = scene;
+    fn tick(&mut self, states: &mut States<'_, Self::State>, scene: &mut Scene<'_>) {
+        let _ = (states, scene);
     }
-    /// Hosts whose state was forgotten for want of memory.
-    fn forgotten(&self) -> u64 {
-        0
+}
+
+/// A behaviour at work on the files of hosts, whatever it remembers of them.
+pub trait AtWork: Send {
+    /// See [`Detector::wants`].
+    fn wants(&self) -> Wants;
+    /// See [`Detector::observe`].
+    fn observe(&mut self, record: &Record, files: &mut HostFiles, scene: &mut Scene<'_>);
+    /// See [`Detector::tick`].
+    fn tick(&mut self, files: &mut HostFiles, scene: &mut Scene<'_>);
+}
+
+impl<D: Detector> AtWork for D {
+    fn wants(&self) -> Wants {
+        Detector::wants(self)
+    }
+
+    fn observe(&mut self, record: &Record, files: &mut HostFiles, scene: &mut Scene<'_>) {
+        let mut states = files.states(scene.index);
+        Detector::observe(self, record, &mut states, scene);
+    }
+
+    fn tick(&mut self, files: &mut HostFiles, scene: &mut Scene<'_>) {
+        let mut states = files.states(scene.index);
+        Detector::tick(self, &mut states, scene);
     }
 }
 

@@ -36,8 +36,7 @@ use std::time::Duration;
 use record::{ConnPhase, ConnState, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, domains};
+use crate::{Detector, Fire, Scene, States, domains};
 
 /// Attempts remembered of one host.
 const MAX_ATTEMPTS: usize = 64;
@@ -85,8 +84,9 @@ struct Attempt {
     packets: Vec<PacketId>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     attempts: VecDeque<Attempt>,
     /// Flows in which message text flowed: these are no probes.
     delivered: BTreeSet<FlowId>,
@@ -95,22 +95,23 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
 impl Detector for Watcher {
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    type State = Host;
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         match record {
             Record::Smtp(smtp) if smtp.data_count > 0 || smtp.first_data_at.is_some() => {
                 if let Some(host) = scene.outbound() {
-                    let delivered = &mut self.hosts.of(host, scene.now).delivered;
+                    let delivered = &mut states.of(host, scene.now).delivered;
                     delivered.insert(smtp.flow);
                     if delivered.len() > MAX_ATTEMPTS {
                         delivered.pop_first();
@@ -130,7 +131,7 @@ impl Detector for Watcher {
                 if scene.lore.is_blind(host) {
                     return;
                 }
-                let state = self.hosts.of(host, scene.now);
+                let state = states.of(host, scene.now);
                 if state.delivered.remove(&c.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;
                 }
@@ -157,10 +158,6 @@ impl Detector for Watcher {
             }
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -247,7 +244,7 @@ mod tests {
     use record::Dns;
 
     fn bench() -> Bench {
-        Bench::new("smtp_probe", Watcher::new(Settings::default(), 100))
+        Bench::new("smtp_probe", Watcher::new(Settings::default()))
     }
 
     fn attempt(b: &mut Bench, secs: f64, bytes: u64) {

@@ -37,8 +37,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene};
+use crate::{Detector, Fire, Scene, States};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 1024;
@@ -101,8 +100,9 @@ struct Session {
     packets: Vec<PacketId>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     sessions: VecDeque<Session>,
     contacted: BTreeSet<IpAddr>,
     contacts: u64,
@@ -126,13 +126,12 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
@@ -148,11 +147,13 @@ fn network(ip: IpAddr) -> IpAddr {
 }
 
 impl Detector for Watcher {
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    type State = Host;
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         match record {
             Record::Smtp(s) => {
                 if let Some(host) = scene.outbound().filter(|_| !s.auth) {
-                    learn(self.hosts.of(host, scene.now), s);
+                    learn(states.of(host, scene.now), s);
                 }
             }
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
@@ -163,7 +164,7 @@ impl Detector for Watcher {
                 // Of what one side alone was seen nobody knows whether it was refused.
                 let known = mail && c.start_seen && !c.is_one_sided();
                 let Some(host) = scene.outbound().filter(|_| known) else { return };
-                let state = self.hosts.of(host, scene.now);
+                let state = states.of(host, scene.now);
                 session(state, c);
                 // What the host is for is not known where most of what is said to it is not seen.
                 if scene.lore.is_blind(host) {
@@ -173,10 +174,6 @@ impl Detector for Watcher {
             }
             _ => {}
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -368,7 +365,7 @@ mod tests {
     use record::ConnState;
 
     fn bench() -> Bench {
-        Bench::new("spam_run", Watcher::new(Settings::default(), 100))
+        Bench::new("spam_run", Watcher::new(Settings::default()))
     }
 
     fn deliver(b: &mut Bench, i: u32, t: f64, change: impl Fn(&mut Smtp)) {

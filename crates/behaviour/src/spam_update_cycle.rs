@@ -27,8 +27,7 @@ use std::time::Duration;
 use record::{FlowId, PacketId, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Batches remembered of one host.
 const MAX_BATCHES: usize = 64;
@@ -60,8 +59,9 @@ struct Batch {
     packet: PacketId,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     batches: Vec<Batch>,
     told: usize,
 }
@@ -69,29 +69,30 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::OTHER.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Smtp(s) = record else { return };
         let Some(host) = scene.outbound().filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth) else {
             return;
         };
         // What STARTTLS hides counts as one message.
         let messages = s.data_count.max(1);
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         let near = |b: &&mut Batch| s.ts.0.abs_diff(b.last.0) < self.settings.pause.as_nanos() as u64;
         if let Some(batch) = state.batches.iter_mut().rev().find(near) {
             batch.last = batch.last.max(s.ts);
@@ -111,10 +112,6 @@ impl Detector for Watcher {
             }
         }
         judge(&self.settings, host, state, scene);
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -174,7 +171,7 @@ mod tests {
     use record::Stage;
 
     fn run(updates: &[f64], batches: &[f64], sessions: u32) -> Bench {
-        let mut b = Bench::new("spam_update_cycle", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("spam_update_cycle", Watcher::new(Settings::default()));
         for u in updates {
             b.fired(Stage::Update, "same_remote_chain", *u, *u + 1.0);
         }

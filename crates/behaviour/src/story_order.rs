@@ -29,7 +29,7 @@ use record::{Record, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededMap;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +57,7 @@ pub struct Watcher {
 
 impl Watcher {
     /// Watches every host of which something fired.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        let _ = hosts;
+    pub fn new(settings: Settings) -> Self {
         Self { settings, told: SeededMap::default(), read: 0 }
     }
 
@@ -105,13 +104,15 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = ();
+
     fn wants(&self) -> Wants {
         Wants::NONE
     }
 
-    fn observe(&mut self, _: &Record, _: &mut Scene<'_>) {}
+    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Scene<'_>) {}
 
-    fn tick(&mut self, scene: &mut Scene<'_>) {
+    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
         let hosts = scene.chronicle.stirred(&mut self.read);
         for host in hosts {
             self.judge(host, scene);
@@ -125,7 +126,7 @@ mod tests {
     use crate::testing::*;
 
     fn run(stages: &[(Stage, f64)]) -> Bench {
-        let mut b = Bench::new("story_order", Watcher::new(Settings::default(), 100));
+        let mut b = Bench::new("story_order", Watcher::new(Settings::default()));
         for (stage, t) in stages {
             b.fired(*stage, "x", *t, *t);
             b.tick(*t);

@@ -9,7 +9,9 @@ use record::{
     Stage, Timestamp, Tls, Transport, Tuple,
 };
 
-use crate::{CATALOGUE, Chronicle, Detector, Home, Lore, NearMisses, Scene, Wants, outbound};
+use crate::{
+    AtWork, CATALOGUE, Chronicle, Detector, Home, HostFiles, Lore, NearMisses, Scene, Wants, outbound,
+};
 
 pub const HOST: &str = "10.0.0.5";
 pub const REMOTE: &str = "198.51.100.7";
@@ -24,7 +26,8 @@ pub struct Bench {
     pub chronicle: Chronicle,
     pub evidence: Vec<Evidence>,
     pub near: NearMisses,
-    detector: Box<dyn Detector>,
+    files: HostFiles,
+    detector: Box<dyn AtWork>,
     behaviour: &'static str,
     stage: Stage,
     ticked: Timestamp,
@@ -38,6 +41,7 @@ impl Bench {
             chronicle: Chronicle::default(),
             evidence: Vec::new(),
             near: NearMisses::default(),
+            files: HostFiles::new(1000),
             detector: Box::new(detector),
             behaviour,
             stage,
@@ -101,12 +105,12 @@ impl Bench {
             stage: self.stage,
         };
         if now.since(self.ticked).as_secs() >= 1 {
-            self.detector.tick(&mut scene);
+            self.detector.tick(&mut self.files, &mut scene);
             self.ticked = now;
         }
         // As the analyst does: what it did not ask for it does not see.
         if self.detector.wants().has(Wants::kind_of(&record), scene.outbound.is_some()) {
-            self.detector.observe(&record, &mut scene);
+            self.detector.observe(&record, &mut self.files, &mut scene);
         }
     }
 
@@ -123,7 +127,7 @@ impl Bench {
             behaviour: self.behaviour,
             stage: self.stage,
         };
-        self.detector.tick(&mut scene);
+        self.detector.tick(&mut self.files, &mut scene);
     }
 
     /// The grades of the last evidence, as text.

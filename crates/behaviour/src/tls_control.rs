@@ -32,8 +32,8 @@ use std::net::IpAddr;
 use record::{Certificate, FlowId, PacketId, Record, Timestamp, Tls};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{HostTable, SeededMap, SeededSet};
-use crate::{Detector, Fire, Scene, Wants, domains};
+use crate::table::{SeededMap, SeededSet};
+use crate::{Detector, Fire, Scene, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -81,8 +81,9 @@ struct Remote {
     told: Vec<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), Remote>,
     /// Remotes whose certificate nobody vouches for.
     own: BTreeSet<IpAddr>,
@@ -91,7 +92,6 @@ struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
     /// The hosts that showed a fingerprint, at most two.
     ja4: SeededMap<String, Vec<IpAddr>>,
     speakers: SeededSet<IpAddr>,
@@ -103,14 +103,9 @@ fn is_own_work(c: &Certificate) -> bool {
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self {
-            settings,
-            hosts: HostTable::new(hosts),
-            ja4: SeededMap::default(),
-            speakers: SeededSet::default(),
-        }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ja4: SeededMap::default(), speakers: SeededSet::default() }
     }
 
     fn base(t: &Tls, scene: &Scene<'_>) -> Option<&'static str> {
@@ -148,20 +143,22 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::TLS.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let (Some(host), Record::Tls(t)) = (scene.outbound(), record) else { return };
         let lonely = self.is_lonely(host, t.ja4.as_deref());
         let base = Self::base(t, scene);
         let end = t.tuple.resp;
-        let known = self.hosts.get(host).is_some_and(|s| s.remotes.contains_key(&(end.ip, end.port)));
+        let known = states.get(host).is_some_and(|s| s.remotes.contains_key(&(end.ip, end.port)));
         if base.is_none() && (!known || t.certificate.is_some()) {
             return;
         }
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&(end.ip, end.port)) {
             state.remotes.pop_first();
         }
@@ -232,10 +229,6 @@ impl Detector for Watcher {
             ],
         });
     }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
 }
 
 #[cfg(test)]
@@ -269,7 +262,7 @@ mod tests {
     }
 
     fn run(all: Vec<Record>) -> Vec<String> {
-        let mut b = Bench::new("tls_control", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("tls_control", Watcher::new(Settings::default()));
         for (i, r) in all.into_iter().enumerate() {
             b.feed(r, 11.0 + i as f64);
         }

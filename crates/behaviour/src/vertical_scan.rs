@@ -27,8 +27,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, FlowId, PacketId, Record, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::table::HostTable;
-use crate::{Detector, Fire, Scene, Wants};
+use crate::{Detector, Fire, Scene, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 64;
@@ -61,31 +60,38 @@ struct Target {
     told: Option<&'static str>,
 }
 
+/// What is remembered of one host.
 #[derive(Default)]
-struct Host {
+pub struct Host {
     targets: BTreeMap<IpAddr, Target>,
 }
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    hosts: HostTable<Host>,
 }
 
 impl Watcher {
-    /// Watches at most `hosts` hosts.
-    pub fn new(settings: Settings, hosts: usize) -> Self {
-        Self { settings, hosts: HostTable::new(hosts) }
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
-    fn knock(&mut self, host: IpAddr, c: &Conn, failed: bool, scene: &mut Scene<'_>) {
+    fn knock(
+        &mut self,
+        states: &mut States<'_, Host>,
+        host: IpAddr,
+        c: &Conn,
+        failed: bool,
+        scene: &mut Scene<'_>,
+    ) {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
         // What answered matters only beside what did not.
-        if !failed && !self.hosts.get(host).is_some_and(|s| s.targets.contains_key(&ip)) {
+        if !failed && !states.get(host).is_some_and(|s| s.targets.contains_key(&ip)) {
             return;
         }
-        let state = self.hosts.of(host, scene.now);
+        let state = states.of(host, scene.now);
         if state.targets.len() >= MAX_TARGETS && !state.targets.contains_key(&ip) {
             state.targets.pop_first();
         }
@@ -135,11 +141,13 @@ impl Watcher {
 }
 
 impl Detector for Watcher {
+    type State = Host;
+
     fn wants(&self) -> Wants {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
@@ -147,12 +155,8 @@ impl Detector for Watcher {
             && scene.lore.home().contains(host)
             && let Some(failed) = c.failed()
         {
-            self.knock(host, c, failed, scene);
+            self.knock(states, host, c, failed, scene);
         }
-    }
-
-    fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
     }
 }
 
@@ -163,7 +167,7 @@ mod tests {
     use record::ConnState;
 
     fn run(n: u16, gap: f64, answered: u16) -> Vec<String> {
-        let mut b = Bench::new("vertical_scan", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("vertical_scan", Watcher::new(Settings::default()));
         for i in 0..n + answered {
             let answers = i > 0 && i <= answered;
             let t = 1.0 + gap * f64::from(i);
@@ -189,7 +193,7 @@ mod tests {
 
     #[test]
     fn one_port_again_is_one() {
-        let mut b = Bench::new("vertical_scan", Watcher::new(Settings::default(), 10));
+        let mut b = Bench::new("vertical_scan", Watcher::new(Settings::default()));
         for i in 0..60 {
             let mut c = conn(f64::from(i), Transport::Tcp, REMOTE, 80);
             c.state = ConnState::Rej;

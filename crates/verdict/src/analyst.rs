@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{
-    CATALOGUE, Chronicle, Detector, Expectations, Home, HomeGuess, Intel, Lore, NearMisses, Scene, SeededMap,
-    Settings, Wants, detectors, outbound,
+    AtWork, CATALOGUE, Chronicle, Expectations, Home, HomeGuess, HostFiles, Intel, Lore, NearMisses, Scene,
+    SeededMap, Settings, Wants, detectors, outbound,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
@@ -115,7 +115,8 @@ struct Desk {
     how: String,
     lore: Lore,
     chronicle: Chronicle,
-    detectors: Vec<Box<dyn Detector>>,
+    detectors: Vec<Box<dyn AtWork>>,
+    files: HostFiles,
     /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
     plan: [[Vec<u8>; 2]; Wants::KINDS],
     roles: Roles,
@@ -223,13 +224,14 @@ impl Analyst {
         let mut lore = Lore::new(home, self.limits.hosts);
         lore.expect(std::mem::take(&mut self.expectations));
         lore.inform(std::mem::take(&mut self.intel));
-        let detectors = detectors(&self.settings, self.limits.hosts);
+        let detectors = detectors(&self.settings);
         let mut desk = Desk {
             how,
             lore,
             chronicle: Chronicle::default(),
             plan: plan(&detectors, self.without),
             detectors,
+            files: HostFiles::new(self.limits.hosts),
             roles: Roles::new(self.limits.hosts),
             book: HostBook::new(self.limits.hosts),
             ledgers: SeededMap::default(),
@@ -277,9 +279,7 @@ impl Analyst {
 
     /// Hosts whose state was forgotten for want of memory, over all behaviours.
     pub fn forgotten(&self) -> u64 {
-        self.desk
-            .as_ref()
-            .map_or(0, |d| d.book.forgotten() + d.detectors.iter().map(|x| x.forgotten()).sum::<u64>())
+        self.desk.as_ref().map_or(0, |d| d.book.forgotten() + d.files.forgotten())
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
@@ -310,7 +310,7 @@ impl Analyst {
 }
 
 /// The detectors that want each kind of record, by their places in the catalogue; those of the stage `without` want nothing.
-fn plan(detectors: &[Box<dyn Detector>], without: Option<Stage>) -> [[Vec<u8>; 2]; Wants::KINDS] {
+fn plan(detectors: &[Box<dyn AtWork>], without: Option<Stage>) -> [[Vec<u8>; 2]; Wants::KINDS] {
     std::array::from_fn(|kind| {
         [false, true].map(|outbound| {
             (0..)
@@ -352,7 +352,7 @@ impl Desk {
         }
         let outbound = outbound(self.lore.home(), record.tuple());
         let who = Some((Wants::kind_of(record), outbound.is_some()));
-        self.each(at, outbound, who, |detector, scene| detector.observe(record, scene));
+        self.each(at, outbound, who, |detector, files, scene| detector.observe(record, files, scene));
         self.bank(match record {
             Record::Conn(c) => Some(c),
             _ => None,
@@ -372,7 +372,7 @@ impl Desk {
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
-        self.each(at, None, None, |detector, scene| detector.tick(scene));
+        self.each(at, None, None, |detector, files, scene| detector.tick(files, scene));
         self.bank(None);
     }
 
@@ -382,7 +382,7 @@ impl Desk {
         now: Timestamp,
         outbound: Option<IpAddr>,
         who: Option<(usize, bool)>,
-        mut look: impl FnMut(&mut dyn Detector, &mut Scene<'_>),
+        mut look: impl FnMut(&mut dyn AtWork, &mut HostFiles, &mut Scene<'_>),
     ) {
         let mut scene = Scene {
             now,
@@ -401,7 +401,7 @@ impl Desk {
             let Some(behaviour) = CATALOGUE.get(usize::from(index)) else { continue };
             (scene.index, scene.behaviour, scene.stage) = (index, behaviour.name, behaviour.stage);
             if let Some(detector) = self.detectors.get_mut(usize::from(index)) {
-                look(detector.as_mut(), &mut scene);
+                look(detector.as_mut(), &mut self.files, &mut scene);
             }
         }
     }
@@ -412,6 +412,7 @@ impl Desk {
             return;
         }
         for mut evidence in self.fresh.drain(..) {
+            self.files.fired(evidence.host, evidence.ts);
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
             let first = self.book.first(evidence.host).or(self.first).unwrap_or(evidence.ts);
             let roles = roles(&self.roles, &self.lore, &self.chronicle, evidence.host, (first, evidence.ts));

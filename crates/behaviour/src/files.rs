@@ -1,0 +1,195 @@
+//! One table of hosts: what each behaviour remembers of a host stands in that host's file.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+
+use record::Timestamp;
+
+use crate::table::{HostKey, SeededMap};
+
+/// What a behaviour remembers of one host.
+pub trait HostState: Default + Send + 'static {}
+
+impl<T: Default + Send + 'static> HostState for T {}
+
+/// Behaviours that there may be.
+const SLOTS: usize = 40;
+
+/// What is known of one host.
+struct HostFile {
+    host: IpAddr,
+    seen: Timestamp,
+    /// Whether something fired, so that it is forgotten last.
+    evidence: bool,
+    /// What is remembered; a host has a handful of them.
+    states: Vec<Box<dyn Any + Send>>,
+    /// Where each behaviour's stands among them, plus one.
+    places: [u8; SLOTS],
+}
+
+/// The files of all hosts, at most so many: those silent longest and without evidence are forgotten first.
+pub struct HostFiles {
+    places: SeededMap<HostKey, u32>,
+    files: Vec<HostFile>,
+    most: usize,
+    forgotten: u64,
+    /// The host that was asked for last, and its place: a record asks for one host many times.
+    last: Option<(IpAddr, u32)>,
+}
+
+impl HostFiles {
+    /// Keeps at most `most` hosts.
+    pub fn new(most: usize) -> Self {
+        Self { places: SeededMap::default(), files: Vec::new(), most: most.max(16), forgotten: 0, last: None }
+    }
+
+    #[inline]
+    fn place(&self, host: IpAddr) -> Option<u32> {
+        match self.last {
+            Some((last, place)) if last == host => Some(place),
+            _ => self.places.get(&HostKey(host)).copied(),
+        }
+    }
+
+    /// The file of a host, made if it was not there.
+    #[inline]
+    fn open(&mut self, host: IpAddr, now: Timestamp) -> &mut HostFile {
+        let place = if let Some(place) = self.place(host) { place } else { self.begin(host, now) };
+        self.last = Some((host, place));
+        let file = &mut self.files[place as usize];
+        file.seen = file.seen.max(now);
+        file
+    }
+
+    #[cold]
+    fn begin(&mut self, host: IpAddr, now: Timestamp) -> u32 {
+        if self.files.len() >= self.most {
+            self.forget();
+        }
+        let place = self.files.len() as u32;
+        self.places.insert(HostKey(host), place);
+        let (states, places) = (Vec::new(), [0; SLOTS]);
+        self.files.push(HostFile { host, seen: now, evidence: false, states, places });
+        place
+    }
+
+    /// Something fired for a host.
+    pub fn fired(&mut self, host: IpAddr, now: Timestamp) {
+        self.open(host, now).evidence = true;
+    }
+
+    /// Hosts that were forgotten for want of memory.
+    pub const fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Forgets an eighth: first those without evidence, the longest silent first; ties by address, so that every run forgets the same.
+    fn forget(&mut self) {
+        self.files.sort_unstable_by_key(|f| (std::cmp::Reverse((f.evidence, f.seen)), f.host));
+        let kept = self.most - (self.most / 8).max(1);
+        self.forgotten += self.files.len().saturating_sub(kept) as u64;
+        self.files.truncate(kept);
+        self.last = None;
+        self.places.clear();
+        self.places.extend(self.files.iter().zip(0..).map(|(f, place)| (HostKey(f.host), place)));
+    }
+
+    /// What one behaviour remembers of hosts, by its place in the catalogue.
+    pub fn states<T: HostState>(&mut self, behaviour: u8) -> States<'_, T> {
+        States { files: self, behaviour, of: PhantomData }
+    }
+}
+
+/// What one behaviour remembers of hosts.
+pub struct States<'a, T> {
+    files: &'a mut HostFiles,
+    behaviour: u8,
+    of: PhantomData<T>,
+}
+
+impl<T: HostState> States<'_, T> {
+    /// The state of a host, made if it was not there.
+    ///
+    /// # Panics
+    /// Never: a place holds the state of one behaviour, which has one type.
+    pub fn of(&mut self, host: IpAddr, now: Timestamp) -> &mut T {
+        let file = self.files.open(host, now);
+        let place = &mut file.places[usize::from(self.behaviour)];
+        if *place == 0 {
+            file.states.push(Box::<T>::default());
+            *place = file.states.len() as u8;
+        }
+        match file.states[usize::from(*place) - 1].downcast_mut() {
+            Some(state) => state,
+            None => unreachable!("a place holds the state of one behaviour"),
+        }
+    }
+
+    /// The state of a host, if it is there.
+    pub fn get(&self, host: IpAddr) -> Option<&T> {
+        let file = &self.files.files[self.files.place(host)? as usize];
+        let at = usize::from(file.places[usize::from(self.behaviour)]).checked_sub(1)?;
+        file.states[at].downcast_ref()
+    }
+
+    /// The state of a host, if it is there, to be changed.
+    pub fn get_mut(&mut self, host: IpAddr) -> Option<&mut T> {
+        let place = self.files.place(host)?;
+        let file = &mut self.files.files[place as usize];
+        let at = usize::from(file.places[usize::from(self.behaviour)]).checked_sub(1)?;
+        file.states[at].downcast_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(i: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, i])
+    }
+
+    fn at(secs: u8) -> Timestamp {
+        Timestamp::from_secs(i64::from(secs))
+    }
+
+    #[test]
+    fn each_behaviour_has_a_state_of_its_own() {
+        assert!(crate::CATALOGUE.len() <= SLOTS);
+        let mut files = HostFiles::new(16);
+        *files.states::<u32>(1).of(host(1), at(1)) += 7;
+        files.states::<String>(2).of(host(1), at(1)).push('x');
+        assert_eq!(files.states::<u32>(1).get(host(1)), Some(&7));
+        assert_eq!(files.states::<String>(2).get_mut(host(1)).cloned(), Some("x".to_owned()));
+        assert_eq!(files.states::<u32>(1).get(host(2)), None);
+        assert_eq!(files.states::<u32>(3).get(host(1)), None);
+        assert_eq!(files.files.len(), 1, "one file");
+    }
+
+    #[test]
+    fn the_longest_silent_without_evidence_is_forgotten_first() {
+        let mut files = HostFiles::new(16);
+        for i in 0..100 {
+            *files.states::<u32>(1).of(host(i), at(i)) += u32::from(i);
+            if i == 3 {
+                files.fired(host(3), at(3));
+            }
+            assert!(files.files.len() <= 16);
+        }
+        let states = files.states::<u32>(1);
+        assert_eq!((states.get(host(3)), states.get(host(99))), (Some(&3), Some(&99)));
+        assert_eq!(states.get(host(1)), None);
+        assert!(files.forgotten() >= 84);
+    }
+
+    #[test]
+    fn hosts_with_evidence_are_forgotten_too_where_there_are_only_such() {
+        let mut files = HostFiles::new(16);
+        for i in 0..40 {
+            files.fired(host(i), at(i));
+            assert!(files.files.len() <= 16);
+        }
+        assert!(files.place(host(39)).is_some() && files.place(host(0)).is_none());
+    }
+}
