@@ -13,7 +13,7 @@ pub trait HostState: Default + Send + 'static {}
 
 impl<T: Default + Send + 'static> HostState for T {}
 
-/// Behaviours that there may be.
+/// Places in a host's file: of the behaviours, and behind them of whoever else keeps something of hosts.
 const SLOTS: usize = 40;
 
 /// What is known of one host.
@@ -36,12 +36,26 @@ pub struct HostFiles {
     forgotten: u64,
     /// The host that was asked for last, and its place: a record asks for one host many times.
     last: Option<(IpAddr, u32)>,
+    /// Hosts that were forgotten and of which others may still know something.
+    gone: Vec<IpAddr>,
+    forgotten_with_evidence: u64,
 }
 
 impl HostFiles {
+    /// The first place that is no behaviour's.
+    pub const BESIDE: u8 = 36;
+
     /// Keeps at most `most` hosts.
     pub fn new(most: usize) -> Self {
-        Self { places: SeededMap::default(), files: Vec::new(), most: most.max(16), forgotten: 0, last: None }
+        Self {
+            places: SeededMap::default(),
+            files: Vec::new(),
+            most: most.max(16),
+            forgotten: 0,
+            last: None,
+            gone: Vec::new(),
+            forgotten_with_evidence: 0,
+        }
     }
 
     #[inline]
@@ -84,12 +98,40 @@ impl HostFiles {
         self.forgotten
     }
 
+    /// Those of them of which something had fired.
+    pub const fn forgotten_with_evidence(&self) -> u64 {
+        self.forgotten_with_evidence
+    }
+
+    /// Hosts that were forgotten since this was asked last.
+    pub fn gone(&mut self) -> Vec<IpAddr> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// What stands in a place of a host's file.
+    pub fn get<T: HostState>(&self, place: u8, host: IpAddr) -> Option<&T> {
+        let file = &self.files[self.place(host)? as usize];
+        let at = usize::from(file.places[usize::from(place)]).checked_sub(1)?;
+        file.states[at].downcast_ref()
+    }
+
+    /// Every host with something in one of the places, in the order of addresses.
+    pub fn hosts(&self, places: &[u8]) -> Vec<IpAddr> {
+        let has = |f: &&HostFile| places.iter().any(|place| f.places[usize::from(*place)] > 0);
+        let mut all: Vec<IpAddr> = self.files.iter().filter(has).map(|f| f.host).collect();
+        all.sort_unstable();
+        all
+    }
+
     /// Forgets an eighth: first those without evidence, the longest silent first; ties by address, so that every run forgets the same.
     fn forget(&mut self) {
         self.files.sort_unstable_by_key(|f| (std::cmp::Reverse((f.evidence, f.seen)), f.host));
         let kept = self.most - (self.most / 8).max(1);
-        self.forgotten += self.files.len().saturating_sub(kept) as u64;
-        self.files.truncate(kept);
+        for file in self.files.drain(kept.min(self.files.len())..) {
+            self.forgotten += 1;
+            self.forgotten_with_evidence += u64::from(file.evidence);
+            self.gone.push(file.host);
+        }
         self.last = None;
         self.places.clear();
         self.places.extend(self.files.iter().zip(0..).map(|(f, place)| (HostKey(f.host), place)));
@@ -128,9 +170,7 @@ impl<T: HostState> States<'_, T> {
 
     /// The state of a host, if it is there.
     pub fn get(&self, host: IpAddr) -> Option<&T> {
-        let file = &self.files.files[self.files.place(host)? as usize];
-        let at = usize::from(file.places[usize::from(self.behaviour)]).checked_sub(1)?;
-        file.states[at].downcast_ref()
+        self.files.get(self.behaviour, host)
     }
 
     /// The state of a host, if it is there, to be changed.
@@ -156,7 +196,7 @@ mod tests {
 
     #[test]
     fn each_behaviour_has_a_state_of_its_own() {
-        assert!(crate::CATALOGUE.len() <= SLOTS);
+        assert!(crate::CATALOGUE.len() <= usize::from(HostFiles::BESIDE));
         let mut files = HostFiles::new(16);
         *files.states::<u32>(1).of(host(1), at(1)) += 7;
         files.states::<String>(2).of(host(1), at(1)).push('x');
@@ -191,5 +231,8 @@ mod tests {
             assert!(files.files.len() <= 16);
         }
         assert!(files.place(host(39)).is_some() && files.place(host(0)).is_none());
+        assert_eq!(files.forgotten_with_evidence(), files.forgotten());
+        assert_eq!(files.gone().len() as u64, files.forgotten());
+        assert!(files.gone().is_empty());
     }
 }

@@ -82,31 +82,35 @@ fn packed(label: &str) -> Option<u64> {
     label.bytes().try_fold(0u64, |sum, b| b.is_ascii_lowercase().then(|| sum << 5 | u64::from(b - b'a' + 1)))
 }
 
-struct Sets {
-    v1: Vec<(u64, u8)>,
-    v2: Vec<u64>,
-}
-
-fn sets() -> &'static Sets {
-    static SETS: OnceLock<Sets> = OnceLock::new();
-    SETS.get_or_init(|| {
-        let mut v1 = Vec::new();
+/// Every label of the first generator, packed, with its suffix; in order.
+fn v1() -> &'static [(u64, u8)] {
+    static LABELS: OnceLock<Vec<(u64, u8)>> = OnceLock::new();
+    LABELS.get_or_init(|| {
+        let mut labels = Vec::new();
         for n in V1_FIRST..V1_FIRST + V1_NUMBERS {
             for seeds in V1_SEEDS {
                 for marker in [false, true] {
-                    v1.push((v1_label(n, seeds, marker), (n % 4) as u8));
+                    labels.push((v1_label(n, seeds, marker), (n % 4) as u8));
                 }
             }
         }
-        let mut v2: Vec<u64> = (0..1 << 15).map(|s| v2_label(State(s))).collect();
+        labels.sort_unstable();
+        labels.dedup();
+        labels
+    })
+}
+
+/// Every label of the second, packed; in order.
+fn v2() -> &'static [u64] {
+    static LABELS: OnceLock<Vec<u64>> = OnceLock::new();
+    LABELS.get_or_init(|| {
+        let mut labels: Vec<u64> = (0..1 << 15).map(|s| v2_label(State(s))).collect();
         for n in (0..V2_NUMBERS).filter(|n| n % 9 == 8) {
-            v2.extend(V2_SEEDS.iter().map(|s| v2_label(State(3 * n + s))));
+            labels.extend(V2_SEEDS.iter().map(|s| v2_label(State(3 * n + s))));
         }
-        v1.sort_unstable();
-        v1.dedup();
-        v2.sort_unstable();
-        v2.dedup();
-        Sets { v1, v2 }
+        labels.sort_unstable();
+        labels.dedup();
+        labels
     })
 }
 
@@ -117,11 +121,11 @@ pub fn generator_of(name: &str) -> Option<Generator> {
     let known = v1_suffix.is_some() || V2_SUFFIXES.contains(&suffix);
     let label = packed(known.then_some(label)?)?;
     if let Some(at) = v1_suffix
-        && sets().v1.binary_search(&(label, at as u8)).is_ok()
+        && v1().binary_search(&(label, at as u8)).is_ok()
     {
         return Some(Generator::V1);
     }
-    sets().v2.binary_search(&label).is_ok().then_some(Generator::V2)
+    v2().binary_search(&label).is_ok().then_some(Generator::V2)
 }
 
 #[cfg(test)]
@@ -208,9 +212,9 @@ mod tests {
 
     #[test]
     fn the_sets_have_the_sizes_of_the_facts() {
-        let distinct_v1 = sets().v1.len();
+        let distinct_v1 = v1().len();
         assert_eq!(distinct_v1, 19_988);
-        assert!(sets().v2.len() <= 32_768 + 444 && sets().v2.len() > 32_000, "{}", sets().v2.len());
+        assert!(v2().len() <= 32_768 + 444 && v2().len() > 32_000, "{}", v2().len());
     }
 
     #[test]

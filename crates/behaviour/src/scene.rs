@@ -163,8 +163,9 @@ struct HostChronicle {
 #[derive(Debug, Default)]
 pub struct Chronicle {
     hosts: SeededMap<IpAddr, HostChronicle>,
-    /// Hosts of which a stage was first seen, or seen earlier than known, in the order of that.
+    /// Hosts of which a stage was first seen, or seen earlier than known, in the order of that; and how many there were before these.
     stirred: Vec<IpAddr>,
+    stirred_before: usize,
 }
 
 /// Behaviours that tell of control by what is said, not by when it is said.
@@ -206,8 +207,19 @@ impl Chronicle {
 
     /// Hosts whose stages have changed since `read`, which then stands at the end.
     pub fn stirred(&self, read: &mut usize) -> BTreeSet<IpAddr> {
-        let from = std::mem::replace(read, self.stirred.len());
-        self.stirred.get(from..).into_iter().flatten().copied().collect()
+        let from = std::mem::replace(read, self.stirred_before + self.stirred.len());
+        self.stirred.get(from.saturating_sub(self.stirred_before)..).into_iter().flatten().copied().collect()
+    }
+
+    /// Everybody who asks which hosts have stirred has asked.
+    pub fn settled(&mut self) {
+        self.stirred_before += self.stirred.len();
+        self.stirred.clear();
+    }
+
+    /// Forgets what fired for a host.
+    pub fn forget(&mut self, host: IpAddr) {
+        self.hosts.remove(&host);
     }
 
     fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence) {
@@ -409,6 +421,13 @@ impl NearMisses {
                     slot.insert(made);
                 }
             }
+        }
+    }
+
+    /// Forgets a host.
+    pub fn forget(&mut self, host: IpAddr) {
+        for behaviour in 0..HostFiles::BESIDE {
+            self.0.remove(&(host, behaviour));
         }
     }
 

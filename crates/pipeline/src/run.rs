@@ -279,6 +279,12 @@ pub fn run_with(
         let percent = 100.0 * through as f64 / web.max(1) as f64;
         notices.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
     }
+    let lost = analyst.forgotten_with_evidence();
+    if lost > 0 {
+        notices.push(format!(
+            "{lost} hosts on which something had fired were forgotten to stay within --memory: give more, or fewer hosts with --home"
+        ));
+    }
     Ok(Outcome {
         stories: analyst.stories(&facts),
         hosts_forgotten: analyst.forgotten(),

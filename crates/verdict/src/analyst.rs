@@ -11,10 +11,10 @@ use record::{
     Tuple,
 };
 
-use crate::host_book::{HostBook, HostPage};
+use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{changes, identities};
 use crate::ledger::Ledger;
-use crate::roles::{Role, RoleSeen, Roles};
+use crate::roles::{self, ROLES, Role, RoleSeen};
 use crate::story::{CaptureFacts, Finding, HostStory, Note, Verdict};
 
 /// Records held back until it is known where home is.
@@ -39,6 +39,9 @@ const BACKWARD: Duration = Duration::from_mins(1);
 const FORGOTTEN_SHARE: f64 = 0.5;
 /// Share of its bytes that may be missing (*assumed*).
 const MISSING_SHARE: f64 = 0.1;
+
+/// Where a host's bets stand in its file.
+const LEDGER: u8 = HostFiles::BESIDE + 2;
 
 /// How much the analyst may hold.
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +122,6 @@ struct Desk {
     files: HostFiles,
     /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
     plan: [[Vec<u8>; 2]; Wants::KINDS],
-    roles: Roles,
-    book: HostBook,
-    ledgers: SeededMap<IpAddr, Ledger>,
     near: NearMisses,
     fresh: Vec<Evidence>,
     flows: FlowMemory,
@@ -232,9 +232,6 @@ impl Analyst {
             plan: plan(&detectors, self.without),
             detectors,
             files: HostFiles::new(self.limits.hosts),
-            roles: Roles::new(self.limits.hosts),
-            book: HostBook::new(self.limits.hosts),
-            ledgers: SeededMap::default(),
             near: NearMisses::default(),
             fresh: Vec::new(),
             flows: FlowMemory::default(),
@@ -277,9 +274,14 @@ impl Analyst {
         all
     }
 
-    /// Hosts whose state was forgotten for want of memory, over all behaviours.
+    /// Hosts on which something had fired, and which were forgotten for want of memory.
+    pub fn forgotten_with_evidence(&self) -> u64 {
+        self.desk.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
+    }
+
+    /// Hosts that were forgotten for want of memory.
     pub fn forgotten(&self) -> u64 {
-        self.desk.as_ref().map_or(0, |d| d.book.forgotten() + d.files.forgotten())
+        self.desk.as_ref().map_or(0, |d| d.files.forgotten())
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
@@ -293,11 +295,8 @@ impl Analyst {
             // What waits for a quiet moment gets it.
             desk.tick(last.plus(Duration::from_mins(1)));
         }
-        let mut hosts = desk.book.hosts();
-        hosts.extend(desk.ledgers.keys());
-        hosts.sort_unstable();
-        hosts.dedup();
-        let mut same = identities(&desk.book.pages());
+        let hosts = desk.files.hosts(&[PAGE, LEDGER]);
+        let mut same = identities(&host_book::pages(&desk.files));
         let mut stories: Vec<HostStory> = hosts.into_iter().map(|h| desk.story(h, capture, prior)).collect();
         for story in &mut stories {
             story.same_as = same.remove(&story.host).unwrap_or_default();
@@ -330,10 +329,10 @@ impl Desk {
             self.tick(at);
         }
         self.lore.learn(record, at);
-        self.roles.learn(record, self.lore.home(), at);
-        self.book.learn(record, self.lore.home());
+        roles::learn(&mut self.files.states(ROLES), record, self.lore.home(), at);
+        host_book::learn(&mut self.files.states(PAGE), record, self.lore.home());
         if let Some(lease) = self.lore.leased() {
-            self.book.lease(lease, self.lore.home());
+            host_book::lease(&mut self.files.states(PAGE), lease, self.lore.home());
         }
         self.flows.learn(record);
         if let Record::Conn(c) = record
@@ -373,6 +372,7 @@ impl Desk {
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
         self.each(at, None, None, |detector, files, scene| detector.tick(files, scene));
+        self.chronicle.settled();
         self.bank(None);
     }
 
@@ -414,18 +414,24 @@ impl Desk {
         for mut evidence in self.fresh.drain(..) {
             self.files.fired(evidence.host, evidence.ts);
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
-            let first = self.book.first(evidence.host).or(self.first).unwrap_or(evidence.ts);
-            let roles = roles(&self.roles, &self.lore, &self.chronicle, evidence.host, (first, evidence.ts));
-            self.ledgers.entry(evidence.host).or_default().add(evidence, first, &roles);
+            let (host, at) = (evidence.host, evidence.ts);
+            let page: Option<&HostPage> = self.files.get(PAGE, host);
+            let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
+            let roles = roles(&self.files, &self.lore, &self.chronicle, host, (first, at));
+            self.files.states::<Ledger>(LEDGER).of(host, at).add(evidence, first, &roles);
+        }
+        for host in self.files.gone() {
+            self.chronicle.forget(host);
+            self.near.forget(host);
         }
     }
 
     fn story(&self, host: IpAddr, capture: &CaptureFacts, prior: f64) -> HostStory {
-        let page = self.book.get(host);
+        let page = self.files.get::<HostPage>(PAGE, host).cloned().unwrap_or_default();
         let empty = Ledger::default();
-        let ledger = self.ledgers.get(&host).unwrap_or(&empty);
+        let ledger = self.files.get(LEDGER, host).unwrap_or(&empty);
         let now = page.last.unwrap_or(Timestamp::MIN);
-        let roles = roles(&self.roles, &self.lore, &self.chronicle, host, (page.first.unwrap_or(now), now));
+        let roles = roles(&self.files, &self.lore, &self.chronicle, host, (page.first.unwrap_or(now), now));
         let best = ledger.best();
         let evidence = ledger.evidence(&roles);
         let unseen = unseen(&page, capture, self.outside);
@@ -472,13 +478,13 @@ impl Desk {
 /// The roles that may excuse, learned and declared: who is commanded by somebody is not taken for a mail server because
 /// others take its mail, unless somebody declared it one: that holds from the host's first packet on.
 fn roles(
-    learned: &Roles,
+    files: &HostFiles,
     lore: &Lore,
     chronicle: &Chronicle,
     host: IpAddr,
     (first, at): (Timestamp, Timestamp),
 ) -> Vec<RoleSeen> {
-    let mut roles = learned.roles(host);
+    let mut roles = roles::roles(files, host);
     let mut stages = chronicle.stages(host).into_iter().map(|s| s.0);
     if stages.any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
         roles.retain(|r| r.role != Role::MailSender);

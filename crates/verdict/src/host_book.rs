@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use behaviour::{Home, HostTable, Lease};
+use behaviour::{Home, HostFiles, Lease, States};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
 
 use crate::story::Names;
@@ -37,100 +37,73 @@ pub struct HostPage {
     pub first_spam: Option<Timestamp>,
 }
 
-#[derive(Debug)]
-pub struct HostBook {
-    hosts: HostTable<HostPage>,
+/// Where a host's page stands in its file.
+pub const PAGE: u8 = HostFiles::BESIDE;
+
+/// Learns from a record.
+pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) {
+    match record {
+        Record::Conn(c) if c.phase == ConnPhase::Closed => learn_conn(pages, c, home),
+        Record::Smtp(s) if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth => {
+            if let Some(t) = s.first_data_at {
+                let page = pages.of(s.tuple.orig.ip, s.at);
+                page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
+            }
+        }
+        _ => {}
+    }
 }
 
-impl HostBook {
-    /// Remembers at most `hosts` hosts.
-    pub fn new(hosts: usize) -> Self {
-        Self { hosts: HostTable::new(hosts) }
+/// A DHCP server gave a host its address, under the name that it has for itself.
+pub fn lease(pages: &mut States<'_, HostPage>, lease: &Lease, home: &Home) {
+    let Some(name) = lease.name.as_ref().filter(|_| home.contains(lease.ip)) else { return };
+    let page = pages.of(lease.ip, lease.from);
+    if page.names.len() < MAX_NAMES || page.names.contains_key(name) {
+        page.names.entry(name.clone()).or_insert((lease.from, lease.from)).1 = lease.from;
     }
+}
 
-    pub fn learn(&mut self, record: &Record, home: &Home) {
-        match record {
-            Record::Conn(c) if c.phase == ConnPhase::Closed => self.learn_conn(c, home),
-            Record::Smtp(s)
-                if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth =>
-            {
-                if let Some(t) = s.first_data_at {
-                    let page = self.hosts.of(s.tuple.orig.ip, s.at);
-                    page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
-                }
-            }
-            _ => {}
+fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
+    let ends = c.wire_tuple();
+    for (side, ip) in [ends.orig.ip, ends.resp.ip].into_iter().enumerate() {
+        // Being called by somebody makes no host: it must have said something.
+        if !home.contains(ip) || c.packets[side] == 0 {
+            continue;
+        }
+        let page = pages.of(ip, c.at);
+        page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
+        page.last = page.last.max(Some(c.last));
+        page.flows += 1;
+        let day = c.ts.since(page.first.unwrap_or(c.ts)).as_secs() / DAY_SECS;
+        if page.days == 0 || day > page.day {
+            (page.days, page.day) = (page.days + 1, day);
+        }
+        page.bytes += c.bytes.iter().sum::<u64>();
+        let packets = c.packets.iter().sum::<u64>();
+        page.packets += packets;
+        page.hidden += if c.tuple.transport.is_read() { 0 } else { packets };
+        page.missed += c.missed_bytes.iter().sum::<u64>();
+        if c.tuple.transport == Transport::Tcp {
+            page.tcp += 1;
+            page.midstream += u64::from(!c.start_seen);
+            page.one_sided += u64::from(c.is_one_sided());
+        }
+        let firsts = c.first_payload.iter().flatten();
+        page.with_payload += u64::from(c.bytes != [0, 0]);
+        page.cut += u64::from(firsts.clone().any(record::PayloadFacts::is_cut));
+        if let Some(mac) = c.mac[side]
+            && (page.macs.len() < MAX_NAMES || page.macs.contains_key(&mac))
+        {
+            let seen = page.macs.entry(mac).or_insert((c.ts, c.last));
+            seen.0 = seen.0.min(c.ts);
+            seen.1 = seen.1.max(c.last);
         }
     }
+}
 
-    /// A DHCP server gave a host its address, under the name that it has for itself.
-    pub fn lease(&mut self, lease: &Lease, home: &Home) {
-        let Some(name) = lease.name.as_ref().filter(|_| home.contains(lease.ip)) else { return };
-        let page = self.hosts.of(lease.ip, lease.from);
-        if page.names.len() < MAX_NAMES || page.names.contains_key(name) {
-            page.names.entry(name.clone()).or_insert((lease.from, lease.from)).1 = lease.from;
-        }
-    }
-
-    fn learn_conn(&mut self, c: &Conn, home: &Home) {
-        let ends = c.wire_tuple();
-        for (side, ip) in [ends.orig.ip, ends.resp.ip].into_iter().enumerate() {
-            // Being called by somebody makes no host: it must have said something.
-            if !home.contains(ip) || c.packets[side] == 0 {
-                continue;
-            }
-            let page = self.hosts.of(ip, c.at);
-            page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
-            page.last = page.last.max(Some(c.last));
-            page.flows += 1;
-            let day = c.ts.since(page.first.unwrap_or(c.ts)).as_secs() / DAY_SECS;
-            if page.days == 0 || day > page.day {
-                (page.days, page.day) = (page.days + 1, day);
-            }
-            page.bytes += c.bytes.iter().sum::<u64>();
-            let packets = c.packets.iter().sum::<u64>();
-            page.packets += packets;
-            page.hidden += if c.tuple.transport.is_read() { 0 } else { packets };
-            page.missed += c.missed_bytes.iter().sum::<u64>();
-            if c.tuple.transport == Transport::Tcp {
-                page.tcp += 1;
-                page.midstream += u64::from(!c.start_seen);
-                page.one_sided += u64::from(c.is_one_sided());
-            }
-            let firsts = c.first_payload.iter().flatten();
-            page.with_payload += u64::from(c.bytes != [0, 0]);
-            page.cut += u64::from(firsts.clone().any(record::PayloadFacts::is_cut));
-            if let Some(mac) = c.mac[side]
-                && (page.macs.len() < MAX_NAMES || page.macs.contains_key(&mac))
-            {
-                let seen = page.macs.entry(mac).or_insert((c.ts, c.last));
-                seen.0 = seen.0.min(c.ts);
-                seen.1 = seen.1.max(c.last);
-            }
-        }
-    }
-
-    pub fn hosts(&self) -> Vec<IpAddr> {
-        self.hosts.addresses()
-    }
-
-    /// The pages of all hosts, by address.
-    pub fn pages(&self) -> BTreeMap<IpAddr, &HostPage> {
-        self.hosts.addresses().into_iter().filter_map(|ip| Some((ip, self.hosts.get(ip)?))).collect()
-    }
-
-    pub fn get(&self, ip: IpAddr) -> HostPage {
-        self.hosts.get(ip).cloned().unwrap_or_default()
-    }
-
-    /// When the first flow of a host began.
-    pub fn first(&self, ip: IpAddr) -> Option<Timestamp> {
-        self.hosts.get(ip)?.first
-    }
-
-    pub fn forgotten(&self) -> u64 {
-        self.hosts.forgotten()
-    }
+/// The pages of all hosts, by address.
+pub fn pages(files: &HostFiles) -> BTreeMap<IpAddr, &HostPage> {
+    files.hosts(&[PAGE]).into_iter().filter_map(|ip| Some((ip, files.get(PAGE, ip)?))).collect()
 }
 
 impl HostPage {

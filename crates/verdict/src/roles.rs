@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::{Home, HostTable};
+use behaviour::{Home, HostFiles, States};
 use record::{Conn, ConnPhase, Dns, Record, Smtp, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,7 @@ pub struct RoleSeen {
 }
 
 #[derive(Debug, Default)]
-struct HostRoles {
+pub struct HostRoles {
     seen: BTreeMap<Role, RoleSeen>,
     accepted: u64,
     refused: u64,
@@ -111,131 +111,122 @@ struct HostRoles {
     relayed: u64,
 }
 
-/// Learns the roles of local hosts.
-#[derive(Debug)]
-pub struct Roles {
-    hosts: HostTable<HostRoles>,
+/// Where what a host is for stands in its file.
+pub const ROLES: u8 = HostFiles::BESIDE + 1;
+
+/// Learns from a record.
+pub fn learn(hosts: &mut States<'_, HostRoles>, record: &Record, home: &Home, now: Timestamp) {
+    match record {
+        Record::Smtp(s) => learn_smtp(hosts, s, home, now),
+        Record::Dns(d) => learn_dns(hosts, d, home, now),
+        Record::Conn(c) => learn_conn(hosts, c, home, now),
+        Record::Relay(r) if home.contains(r.tuple.resp.ip) => {
+            let host = hosts.of(r.tuple.resp.ip, now);
+            host.relayed += 1;
+            if host.relayed >= RELAYED {
+                let how = r.kind.name();
+                host.gain(Role::Nat, now, || format!("is asked as a proxy ({how})"));
+            }
+        }
+        _ => {}
+    }
 }
 
-impl Roles {
-    /// Remembers at most `hosts` hosts.
-    pub fn new(hosts: usize) -> Self {
-        Self { hosts: HostTable::new(hosts) }
+fn learn_smtp(hosts: &mut States<'_, HostRoles>, s: &Smtp, home: &Home, now: Timestamp) {
+    let server = s.tuple.resp.ip;
+    if home.contains(server) && s.banner_code == Some(220) && s.tuple.resp.port == 25 {
+        let host = hosts.of(server, now);
+        host.gain(Role::MailServer, now, || "accepts mail on port 25 with 220".into());
     }
+    let client = s.tuple.orig.ip;
+    if home.contains(client) && !home.contains(server) && s.mail_count > 0 && !s.auth {
+        let host = hosts.of(client, now);
+        if s.accepted_count > 0 {
+            host.accepted += 1;
+        } else if !s.missing[1] {
+            // Where words of the server are missing, its consent may be among them.
+            host.refused += 1;
+        }
+        let share = host.accepted as f64 / (host.accepted + host.refused).max(1) as f64;
+        if host.accepted >= DELIVERIES && share >= DELIVERY_SHARE {
+            let (n, all) = (host.accepted, host.accepted + host.refused);
+            host.gain(Role::MailSender, now, || format!("{n} of {all} deliveries accepted"));
+        } else if share < DELIVERY_SHARE {
+            host.seen.remove(&Role::MailSender);
+        }
+    }
+}
 
-    /// Learns from a record.
-    pub fn learn(&mut self, record: &Record, home: &Home, now: Timestamp) {
-        match record {
-            Record::Smtp(s) => self.learn_smtp(s, home, now),
-            Record::Dns(d) => self.learn_dns(d, home, now),
-            Record::Conn(c) => self.learn_conn(c, home, now),
-            Record::Relay(r) if home.contains(r.tuple.resp.ip) => {
-                let host = self.hosts.of(r.tuple.resp.ip, now);
-                host.relayed += 1;
-                if host.relayed >= RELAYED {
-                    let how = r.kind.name();
-                    host.gain(Role::Nat, now, || format!("is asked as a proxy ({how})"));
-                }
-            }
-            _ => {}
+fn learn_dns(hosts: &mut States<'_, HostRoles>, d: &Dns, home: &Home, now: Timestamp) {
+    let (client, server) = (d.tuple.orig.ip, d.tuple.resp.ip);
+    if d.tuple.resp.port != 53 {
+        return;
+    }
+    if home.contains(server) && d.rcode.is_some() {
+        let host = hosts.of(server, now);
+        if host.clients.len() < RESOLVER_PEERS {
+            host.clients.insert(client);
+        }
+        // Answering alone may be an authoritative server; asking others makes it a resolver either way.
+        if host.clients.len() >= RESOLVER_PEERS || !host.upstreams.is_empty() {
+            let n = host.clients.len();
+            host.gain(Role::Resolver, now, || format!("answers DNS questions of {n} or more hosts"));
         }
     }
+    if home.contains(client) && !home.contains(server) && !d.recursion_desired {
+        let host = hosts.of(client, now);
+        if host.upstreams.len() <= RESOLVER_PEERS {
+            host.upstreams.insert(server);
+        }
+        if host.upstreams.len() >= RESOLVER_PEERS {
+            host.gain(Role::Resolver, now, || "asks authoritative servers without recursion".into());
+        }
+    }
+}
 
-    fn learn_smtp(&mut self, s: &Smtp, home: &Home, now: Timestamp) {
-        let server = s.tuple.resp.ip;
-        if home.contains(server) && s.banner_code == Some(220) && s.tuple.resp.port == 25 {
-            let host = self.hosts.of(server, now);
-            host.gain(Role::MailServer, now, || "accepts mail on port 25 with 220".into());
-        }
-        let client = s.tuple.orig.ip;
-        if home.contains(client) && !home.contains(server) && s.mail_count > 0 && !s.auth {
-            let host = self.hosts.of(client, now);
-            if s.accepted_count > 0 {
-                host.accepted += 1;
-            } else if !s.missing[1] {
-                // Where words of the server are missing, its consent may be among them.
-                host.refused += 1;
-            }
-            let share = host.accepted as f64 / (host.accepted + host.refused).max(1) as f64;
-            if host.accepted >= DELIVERIES && share >= DELIVERY_SHARE {
-                let (n, all) = (host.accepted, host.accepted + host.refused);
-                host.gain(Role::MailSender, now, || format!("{n} of {all} deliveries accepted"));
-            } else if share < DELIVERY_SHARE {
-                host.seen.remove(&Role::MailSender);
+fn learn_conn(hosts: &mut States<'_, HostRoles>, c: &Conn, home: &Home, now: Timestamp) {
+    if c.phase == ConnPhase::Interim {
+        return;
+    }
+    let both = c.packets[0] > 0 && c.packets[1] > 0;
+    let application = match c.service {
+        s if s.is_p2p() => Some(Role::P2pUser),
+        s if s.is_vpn() => Some(Role::VpnUser),
+        record::Service::Sip | record::Service::Rtp | record::Service::Stun => Some(Role::VoipUser),
+        _ => None,
+    };
+    if let Some(role) = application.filter(|_| both) {
+        for ip in [c.tuple.orig.ip, c.tuple.resp.ip] {
+            if home.contains(ip) {
+                let host = hosts.of(ip, now);
+                host.gain(role, now, || format!("{} with {}", c.service, c.tuple.resp));
             }
         }
     }
+    if c.phase == ConnPhase::Closed
+        && c.tuple.transport == Transport::Tcp
+        && c.start_seen
+        && c.answered()
+        && c.orig_ttl >= LEAST_TTL
+        && home.contains(c.tuple.orig.ip)
+    {
+        hosts.of(c.tuple.orig.ip, now).stack(c.orig_ttl, now);
+    }
+    let client = c.tuple.orig.ip;
+    if c.phase == ConnPhase::Closed
+        && c.tuple.transport == Transport::Tcp
+        && (c.tuple.resp.port == 25 || home.contains(c.tuple.resp.ip))
+        && home.contains(client)
+    {
+        let host = hosts.of(client, now);
+        host.period((c.tuple.resp.ip, c.tuple.resp.port), c.ts, now);
+    }
+}
 
-    fn learn_dns(&mut self, d: &Dns, home: &Home, now: Timestamp) {
-        let (client, server) = (d.tuple.orig.ip, d.tuple.resp.ip);
-        if d.tuple.resp.port != 53 {
-            return;
-        }
-        if home.contains(server) && d.rcode.is_some() {
-            let host = self.hosts.of(server, now);
-            if host.clients.len() < RESOLVER_PEERS {
-                host.clients.insert(client);
-            }
-            // Answering alone may be an authoritative server; asking others makes it a resolver either way.
-            if host.clients.len() >= RESOLVER_PEERS || !host.upstreams.is_empty() {
-                let n = host.clients.len();
-                host.gain(Role::Resolver, now, || format!("answers DNS questions of {n} or more hosts"));
-            }
-        }
-        if home.contains(client) && !home.contains(server) && !d.recursion_desired {
-            let host = self.hosts.of(client, now);
-            if host.upstreams.len() <= RESOLVER_PEERS {
-                host.upstreams.insert(server);
-            }
-            if host.upstreams.len() >= RESOLVER_PEERS {
-                host.gain(Role::Resolver, now, || "asks authoritative servers without recursion".into());
-            }
-        }
-    }
-
-    fn learn_conn(&mut self, c: &Conn, home: &Home, now: Timestamp) {
-        if c.phase == ConnPhase::Interim {
-            return;
-        }
-        let both = c.packets[0] > 0 && c.packets[1] > 0;
-        let application = match c.service {
-            s if s.is_p2p() => Some(Role::P2pUser),
-            s if s.is_vpn() => Some(Role::VpnUser),
-            record::Service::Sip | record::Service::Rtp | record::Service::Stun => Some(Role::VoipUser),
-            _ => None,
-        };
-        if let Some(role) = application.filter(|_| both) {
-            for ip in [c.tuple.orig.ip, c.tuple.resp.ip] {
-                if home.contains(ip) {
-                    let host = self.hosts.of(ip, now);
-                    host.gain(role, now, || format!("{} with {}", c.service, c.tuple.resp));
-                }
-            }
-        }
-        if c.phase == ConnPhase::Closed
-            && c.tuple.transport == Transport::Tcp
-            && c.start_seen
-            && c.answered()
-            && c.orig_ttl >= LEAST_TTL
-            && home.contains(c.tuple.orig.ip)
-        {
-            self.hosts.of(c.tuple.orig.ip, now).stack(c.orig_ttl, now);
-        }
-        let client = c.tuple.orig.ip;
-        if c.phase == ConnPhase::Closed
-            && c.tuple.transport == Transport::Tcp
-            && (c.tuple.resp.port == 25 || home.contains(c.tuple.resp.ip))
-            && home.contains(client)
-        {
-            let host = self.hosts.of(client, now);
-            host.period((c.tuple.resp.ip, c.tuple.resp.port), c.ts, now);
-        }
-    }
-
-    /// The roles of a host.
-    pub fn roles(&self, host: IpAddr) -> Vec<RoleSeen> {
-        self.hosts.get(host).map(|h| h.seen.values().cloned().collect()).unwrap_or_default()
-    }
+/// The roles of a host.
+pub fn roles(files: &HostFiles, host: IpAddr) -> Vec<RoleSeen> {
+    let roles: Option<&HostRoles> = files.get(ROLES, host);
+    roles.map(|h| h.seen.values().cloned().collect()).unwrap_or_default()
 }
 
 impl HostRoles {
@@ -327,29 +318,29 @@ mod tests {
         }
     }
 
-    fn roles(ttls: &[u8]) -> Vec<Role> {
-        let mut roles = Roles::new(16);
+    fn roles_of(ttls: &[u8]) -> Vec<Role> {
+        let mut files = HostFiles::new(16);
         let home = Home::private();
         for (n, ttl) in (0..).zip(ttls) {
             let c = opened(n, *ttl);
-            roles.learn(&Record::Conn(c.clone()), &home, c.at);
+            learn(&mut files.states(ROLES), &Record::Conn(c.clone()), &home, c.at);
         }
-        roles.roles("10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect()
+        super::roles(&files, "10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect()
     }
 
     #[test]
     fn a_monitor_calls_several_local_services_with_a_period() {
         let learn = |services: &[&str], jitter: i64| {
-            let mut roles = Roles::new(16);
+            let mut files = HostFiles::new(16);
             for n in 0..10 {
                 for service in services {
                     let mut c = opened(n, 64);
                     c.ts = Timestamp::from_secs(n as i64 * 60 + if n % 2 == 0 { jitter } else { 0 });
                     c.tuple.resp = Endpoint { ip: service.parse().unwrap(), port: 80 };
-                    roles.learn(&Record::Conn(c.clone()), &Home::private(), c.at);
+                    super::learn(&mut files.states(ROLES), &Record::Conn(c.clone()), &Home::private(), c.at);
                 }
             }
-            roles.roles("10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect::<Vec<_>>()
+            super::roles(&files, "10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect::<Vec<_>>()
         };
         let three = ["10.0.0.1", "10.0.0.2", "10.0.0.3"];
         assert_eq!(learn(&three, 0), [Role::Monitor]);
@@ -366,10 +357,10 @@ mod tests {
 
     #[test]
     fn several_stacks_behind_an_address() {
-        assert_eq!(roles(&[63, 127, 62, 63, 127, 62, 63, 127, 62]), [Role::Nat]);
-        assert!(roles(&[64; 30]).is_empty(), "one host");
-        assert!(roles(&[64, 128, 64, 128, 64, 128, 64, 128]).is_empty(), "two: a host with a guest");
-        assert!(roles(&[64, 64, 64, 128, 128, 128, 255, 255]).is_empty(), "not often enough");
-        assert!(roles(&[64, 64, 64, 128, 128, 128, 5, 5, 5]).is_empty(), "a trace of a path");
+        assert_eq!(roles_of(&[63, 127, 62, 63, 127, 62, 63, 127, 62]), [Role::Nat]);
+        assert!(roles_of(&[64; 30]).is_empty(), "one host");
+        assert!(roles_of(&[64, 128, 64, 128, 64, 128, 64, 128]).is_empty(), "two: a host with a guest");
+        assert!(roles_of(&[64, 64, 64, 128, 128, 128, 255, 255]).is_empty(), "not often enough");
+        assert!(roles_of(&[64, 64, 64, 128, 128, 128, 5, 5, 5]).is_empty(), "a trace of a path");
     }
 }
