@@ -20,15 +20,15 @@ const SLOTS: usize = 40;
 struct HostFile {
     host: IpAddr,
     seen: Timestamp,
-    /// Whether something fired, so that it is forgotten last.
-    evidence: bool,
+    /// How much speaks against it, where anything fired: it is forgotten last.
+    evidence: Option<i32>,
     /// What is remembered; a host has a handful of them.
     states: Vec<Box<dyn Any + Send>>,
     /// Where each behaviour's stands among them, plus one.
     places: [u8; SLOTS],
 }
 
-/// The files of all hosts, at most so many: those silent longest and without evidence are forgotten first.
+/// The files of all hosts, at most so many: those silent longest and without evidence are forgotten first, those with most evidence last.
 pub struct HostFiles {
     places: SeededMap<HostKey, u32>,
     files: Vec<HostFile>,
@@ -84,13 +84,14 @@ impl HostFiles {
         let place = self.files.len() as u32;
         self.places.insert(HostKey(host), place);
         let (states, places) = (Vec::new(), [0; SLOTS]);
-        self.files.push(HostFile { host, seen: now, evidence: false, states, places });
+        self.files.push(HostFile { host, seen: now, evidence: None, states, places });
         place
     }
 
-    /// Something fired for a host.
-    pub fn fired(&mut self, host: IpAddr, now: Timestamp) {
-        self.open(host, now).evidence = true;
+    /// Something fired for a host, against which so much speaks now (tenths of decibans).
+    pub fn fired(&mut self, host: IpAddr, now: Timestamp, strength: i32) {
+        let file = self.open(host, now);
+        file.evidence = file.evidence.max(Some(strength));
     }
 
     /// Hosts that were forgotten for want of memory.
@@ -123,13 +124,14 @@ impl HostFiles {
         all
     }
 
-    /// Forgets an eighth: first those without evidence, the longest silent first; ties by address, so that every run forgets the same.
+    /// Forgets an eighth: first those without evidence, then those with least; of equals the longest silent first, and then by address, so that
+    /// every run forgets the same.
     fn forget(&mut self) {
         self.files.sort_unstable_by_key(|f| (std::cmp::Reverse((f.evidence, f.seen)), f.host));
         let kept = self.most - (self.most / 8).max(1);
         for file in self.files.drain(kept.min(self.files.len())..) {
             self.forgotten += 1;
-            self.forgotten_with_evidence += u64::from(file.evidence);
+            self.forgotten_with_evidence += u64::from(file.evidence.is_some());
             self.gone.push(file.host);
         }
         self.last = None;
@@ -213,7 +215,7 @@ mod tests {
         for i in 0..100 {
             *files.states::<u32>(1).of(host(i), at(i)) += u32::from(i);
             if i == 3 {
-                files.fired(host(3), at(3));
+                files.fired(host(3), at(3), 0);
             }
             assert!(files.files.len() <= 16);
         }
@@ -227,10 +229,11 @@ mod tests {
     fn hosts_with_evidence_are_forgotten_too_where_there_are_only_such() {
         let mut files = HostFiles::new(16);
         for i in 0..40 {
-            files.fired(host(i), at(i));
+            files.fired(host(i), at(i), if i == 5 { 900 } else { 10 });
             assert!(files.files.len() <= 16);
         }
         assert!(files.place(host(39)).is_some() && files.place(host(0)).is_none());
+        assert!(files.place(host(5)).is_some(), "the strongest stays");
         assert_eq!(files.forgotten_with_evidence(), files.forgotten());
         assert_eq!(files.gone().len() as u64, files.forgotten());
         assert!(files.gone().is_empty());

@@ -67,6 +67,15 @@ fn more_hosts_than_fit() {
 }
 
 #[test]
+fn more_hosts_with_evidence_than_fit() {
+    let (peak, lines) = run("odd", floods::odd_hosts(100_000));
+    assert!(peak <= BUDGET_MIB + BESIDE_MIB, "{peak} MiB");
+    assert_eq!(common::host(&lines, BOT)["verdict"], "infected");
+    let told = lines[0]["notices"].to_string();
+    assert!(told.contains("on which something had fired were forgotten"), "{told}");
+}
+
+#[test]
 fn a_flood_of_fragments() {
     check("fragments", floods::fragments(300_000), Some("fragment_incomplete"));
 }

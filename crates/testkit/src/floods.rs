@@ -56,6 +56,17 @@ pub fn hosts(n: u32) -> Script {
     s
 }
 
+/// `n` local hosts of which each does one odd thing: it asks for a mail exchanger.
+pub fn odd_hosts(n: u32) -> Script {
+    let mut s = kraken(&Variant::newer());
+    for i in 0..n {
+        let ip = format!("10.{}.{}.{}", 64 + (i >> 16), (i >> 8) & 0xff, i & 0xff);
+        let at = SPAN * f64::from(i) / f64::from(n);
+        dns(&mut s, at, &ip, "customer.example", Answer::Exchanger("mx.customer.example"));
+    }
+    s
+}
+
 /// `n` first fragments whose others never come.
 pub fn fragments(n: u32) -> Script {
     let mut s = kraken(&Variant::newer());

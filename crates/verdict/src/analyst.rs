@@ -412,13 +412,16 @@ impl Desk {
             return;
         }
         for mut evidence in self.fresh.drain(..) {
-            self.files.fired(evidence.host, evidence.ts);
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
             let (host, at) = (evidence.host, evidence.ts);
             let page: Option<&HostPage> = self.files.get(PAGE, host);
             let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
             let roles = roles(&self.files, &self.lore, &self.chronicle, host, (first, at));
-            self.files.states::<Ledger>(LEDGER).of(host, at).add(evidence, first, &roles);
+            let mut ledgers = self.files.states::<Ledger>(LEDGER);
+            let ledger = ledgers.of(host, at);
+            ledger.add(evidence, first, &roles);
+            let strength = (ledger.highest() * 10.0) as i32;
+            self.files.fired(host, at, strength);
         }
         for host in self.files.gone() {
             self.chronicle.forget(host);

@@ -87,6 +87,11 @@ impl Ledger {
         }
     }
 
+    /// The highest level so far, in decibans.
+    pub fn highest(&self) -> f64 {
+        self.best.as_ref().map_or(0.0, |b| b.level_db)
+    }
+
     /// Begins new days until `now` lies in the current one.
     fn turn_days(&mut self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) {
         let day = *self.day.get_or_insert(first_seen.min(now));
