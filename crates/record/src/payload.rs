@@ -2,6 +2,8 @@
 const HEAD: usize = 32;
 /// The number of leading bytes that are counted; random and plain text differ long before.
 const COUNTED: usize = 512;
+/// A run of printable bytes beyond this is text (Wu et al., Ex3).
+const LONGEST_TEXT: u16 = 20;
 
 /// What is known of one payload without knowing its protocol: numbers, and its first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,15 +70,17 @@ impl PayloadFacts {
         let bits: u32 = words.iter().map(|w| u64::from_ne_bytes(*w).count_ones()).sum();
         facts.ones = (bits + rest.iter().map(|b| b.count_ones()).sum::<u32>()) as u16;
         facts.printable = counted.iter().filter(|b| is_printable(**b)).count() as u16;
-        if facts.exempt_by_count().is_none() {
-            let runs = counted.split(|b| !is_printable(*b)).map(<[u8]>::len);
-            facts.printable_run = runs.max().unwrap_or(0) as u16;
+        if facts.exempt_by_count().is_some() {
+            return facts;
         }
-        if facts.exempt_by_count().is_none() {
-            let mut seen = [0u64; 4];
-            for &b in counted {
-                seen[usize::from(b >> 6)] |= 1 << (b & 63);
-            }
+        let (mut run, mut longest, mut seen) = (0u16, 0u16, [0u64; 4]);
+        for &b in counted {
+            run = if is_printable(b) { run + 1 } else { 0 };
+            longest = longest.max(run);
+            seen[usize::from(b >> 6)] |= 1 << (b & 63);
+        }
+        facts.printable_run = longest;
+        if longest <= LONGEST_TEXT {
             facts.distinct = seen.iter().map(|bits| bits.count_ones() as u16).sum();
         }
         facts
@@ -150,7 +154,7 @@ impl PayloadFacts {
         if self.printable * 2 > self.counted {
             return Some(Plainness::MostlyText);
         }
-        if self.printable_run > 20 {
+        if self.printable_run > LONGEST_TEXT {
             return Some(Plainness::TextRun);
         }
         let (low, high) = if self.counted < 48 { Self::random_band(self.counted) } else { (3.4, 4.6) };
