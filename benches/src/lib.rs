@@ -209,7 +209,8 @@ impl Inputs {
 
     /// `behaviour` and `verdict`: judges the records.
     pub fn judge(&self) -> u64 {
-        let mut analyst = Analyst::new(None, Settings::default(), AnalystLimits { hosts: 10_000 }, -30.0);
+        let mut analyst =
+            Analyst::new(None, Settings::default(), AnalystLimits { bytes: 1 << 30, hosts: 10_000 }, -30.0);
         for (key, record) in &self.records {
             analyst.observe(record, key.at);
         }

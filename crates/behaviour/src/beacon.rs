@@ -374,6 +374,11 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Key);
+crate::held!(Contact);
+crate::held!(Remote: name, contacts);
+crate::held!(Host: remotes, names);
+
 #[cfg(test)]
 mod tests {
     use super::*;

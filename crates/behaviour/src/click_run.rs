@@ -185,6 +185,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Click: site, from);
+crate::held!(Host: known, clicks);
+
 #[cfg(test)]
 mod tests {
     use super::*;

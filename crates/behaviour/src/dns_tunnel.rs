@@ -238,6 +238,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Domain: names, servers, packets, told);
+crate::held!(Host: domains, servers);
+
 #[cfg(test)]
 mod tests {
     use super::*;

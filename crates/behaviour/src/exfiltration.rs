@@ -331,6 +331,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: servers, sent, controllers, drops);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,17 +1,36 @@
 //! One table of hosts: what each behaviour remembers of a host stands in that host's file.
 
 use std::any::Any;
+use std::cmp::Reverse;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 
+use crate::held::Held;
 use record::Timestamp;
 
 use crate::table::{HostKey, SeededMap};
 
-/// What a behaviour remembers of one host.
-pub trait HostState: Default + Send + 'static {}
+/// What a file costs besides what stands in it: its places in the tables, near misses, what fired, names (*assumed*).
+const BASE: usize = 2 << 10;
+/// A file is weighed again when it was opened an eighth as often as until then, at the latest after so many times.
+const WEIGHED: u32 = 1024;
 
-impl<T: Default + Send + 'static> HostState for T {}
+/// What a behaviour remembers of one host; how much memory it holds is measured.
+pub trait HostState: Held + Default + Send + 'static {}
+
+impl<T: Held + Default + Send + 'static> HostState for T {}
+
+/// The same, whichever it is.
+trait AnyState: Any + Send {
+    /// Bytes, with all that hangs on it.
+    fn held(&self) -> usize;
+}
+
+impl<T: HostState> AnyState for T {
+    fn held(&self) -> usize {
+        size_of::<T>() + Held::held(self)
+    }
+}
 
 /// Places in a host's file: of the behaviours, and behind them of whoever else keeps something of hosts.
 const SLOTS: usize = 40;
@@ -23,16 +42,22 @@ struct HostFile {
     /// How much speaks against it, where anything fired: it is forgotten last.
     evidence: Option<i32>,
     /// What is remembered; a host has a handful of them.
-    states: Vec<Box<dyn Any + Send>>,
+    states: Vec<Box<dyn AnyState>>,
     /// Where each behaviour's stands among them, plus one.
     places: [u8; SLOTS],
+    /// Bytes when it was weighed last; how often it was opened, and at which time it is weighed again.
+    weight: usize,
+    opened: u32,
+    weighed_at: u32,
 }
 
-/// The files of all hosts, at most so many: those silent longest and without evidence are forgotten first, those with most evidence last.
+/// The files of all hosts, within so many bytes: those silent longest and without evidence are forgotten first, those with most evidence last.
 pub struct HostFiles {
     places: SeededMap<HostKey, u32>,
     files: Vec<HostFile>,
+    /// Bytes that they may hold, and those that they do.
     most: usize,
+    bytes: usize,
     forgotten: u64,
     /// The host that was asked for last, and its place: a record asks for one host many times.
     last: Option<(IpAddr, u32)>,
@@ -45,12 +70,13 @@ impl HostFiles {
     /// The first place that is no behaviour's.
     pub const BESIDE: u8 = 36;
 
-    /// Keeps at most `most` hosts.
+    /// Keeps files of at most `most` bytes, and at least one.
     pub fn new(most: usize) -> Self {
         Self {
             places: SeededMap::default(),
             files: Vec::new(),
-            most: most.max(16),
+            most,
+            bytes: 0,
             forgotten: 0,
             last: None,
             gone: Vec::new(),
@@ -69,7 +95,12 @@ impl HostFiles {
     /// The file of a host, made if it was not there.
     #[inline]
     fn open(&mut self, host: IpAddr, now: Timestamp) -> &mut HostFile {
-        let place = if let Some(place) = self.place(host) { place } else { self.begin(host, now) };
+        let mut place = if let Some(place) = self.place(host) { place } else { self.begin(host, now) };
+        let file = &mut self.files[place as usize];
+        file.opened = file.opened.wrapping_add(1);
+        if file.opened >= file.weighed_at {
+            place = self.weigh(place);
+        }
         self.last = Some((host, place));
         let file = &mut self.files[place as usize];
         file.seen = file.seen.max(now);
@@ -78,14 +109,32 @@ impl HostFiles {
 
     #[cold]
     fn begin(&mut self, host: IpAddr, now: Timestamp) -> u32 {
-        if self.files.len() >= self.most {
-            self.forget();
-        }
         let place = self.files.len() as u32;
         self.places.insert(HostKey(host), place);
-        let (states, places) = (Vec::new(), [0; SLOTS]);
-        self.files.push(HostFile { host, seen: now, evidence: None, states, places });
+        self.files.push(HostFile {
+            host,
+            seen: now,
+            evidence: None,
+            states: Vec::new(),
+            places: [0; SLOTS],
+            weight: BASE,
+            opened: 0,
+            weighed_at: 1,
+        });
+        self.bytes += BASE;
         place
+    }
+
+    /// Weighs a file, with a quarter for what the allocator rounds up and what comes until it is weighed again; makes room where there is none, and
+    /// gives the file's place then.
+    #[cold]
+    fn weigh(&mut self, place: u32) -> u32 {
+        let file = &mut self.files[place as usize];
+        let held: usize = file.states.iter().map(|s| s.held()).sum();
+        file.weighed_at = file.opened.saturating_add((file.opened / 8 + 1).min(WEIGHED));
+        let old = std::mem::replace(&mut file.weight, BASE + held / 4 * 5);
+        self.bytes = self.bytes - old + file.weight;
+        if self.bytes > self.most { self.forget(place) } else { place }
     }
 
     /// Something fired for a host, against which so much speaks now (tenths of decibans).
@@ -113,7 +162,8 @@ impl HostFiles {
     pub fn get<T: HostState>(&self, place: u8, host: IpAddr) -> Option<&T> {
         let file = &self.files[self.place(host)? as usize];
         let at = usize::from(file.places[usize::from(place)]).checked_sub(1)?;
-        file.states[at].downcast_ref()
+        let state: &dyn Any = file.states[at].as_ref();
+        state.downcast_ref()
     }
 
     /// Every host with something in one of the places, in the order of addresses.
@@ -124,12 +174,16 @@ impl HostFiles {
         all
     }
 
-    /// Forgets an eighth: first those without evidence, then those with least; of equals the longest silent first, and then by address, so that
-    /// every run forgets the same.
-    fn forget(&mut self) {
-        self.files.sort_unstable_by_key(|f| (std::cmp::Reverse((f.evidence, f.seen)), f.host));
-        let kept = self.most - (self.most / 8).max(1);
-        for file in self.files.drain(kept.min(self.files.len())..) {
+    /// Forgets an eighth of all bytes, but never the file at `open`, whose place then it gives: first those without evidence, then those with
+    /// least; of equals the longest silent first, and then by address, so that every run forgets the same.
+    fn forget(&mut self, open: u32) -> u32 {
+        let open = self.files[open as usize].host;
+        self.files.sort_unstable_by_key(|f| (f.host != open, Reverse((f.evidence, f.seen)), f.host));
+        while self.bytes > self.most - self.most / 8
+            && self.files.len() > 1
+            && let Some(file) = self.files.pop()
+        {
+            self.bytes -= file.weight;
             self.forgotten += 1;
             self.forgotten_with_evidence += u64::from(file.evidence.is_some());
             self.gone.push(file.host);
@@ -137,6 +191,7 @@ impl HostFiles {
         self.last = None;
         self.places.clear();
         self.places.extend(self.files.iter().zip(0..).map(|(f, place)| (HostKey(f.host), place)));
+        0
     }
 
     /// What one behaviour remembers of hosts, by its place in the catalogue.
@@ -164,7 +219,8 @@ impl<T: HostState> States<'_, T> {
             file.states.push(Box::<T>::default());
             *place = file.states.len() as u8;
         }
-        match file.states[usize::from(*place) - 1].downcast_mut() {
+        let state: &mut dyn Any = file.states[usize::from(*place) - 1].as_mut();
+        match state.downcast_mut() {
             Some(state) => state,
             None => unreachable!("a place holds the state of one behaviour"),
         }
@@ -180,7 +236,8 @@ impl<T: HostState> States<'_, T> {
         let place = self.files.place(host)?;
         let file = &mut self.files.files[place as usize];
         let at = usize::from(file.places[usize::from(self.behaviour)]).checked_sub(1)?;
-        file.states[at].downcast_mut()
+        let state: &mut dyn Any = file.states[at].as_mut();
+        state.downcast_mut()
     }
 }
 
@@ -211,13 +268,13 @@ mod tests {
 
     #[test]
     fn the_longest_silent_without_evidence_is_forgotten_first() {
-        let mut files = HostFiles::new(16);
+        let mut files = HostFiles::new(16 * BASE);
         for i in 0..100 {
             *files.states::<u32>(1).of(host(i), at(i)) += u32::from(i);
             if i == 3 {
                 files.fired(host(3), at(3), 0);
             }
-            assert!(files.files.len() <= 16);
+            assert!(files.bytes <= 17 * BASE);
         }
         let states = files.states::<u32>(1);
         assert_eq!((states.get(host(3)), states.get(host(99))), (Some(&3), Some(&99)));
@@ -227,15 +284,28 @@ mod tests {
 
     #[test]
     fn hosts_with_evidence_are_forgotten_too_where_there_are_only_such() {
-        let mut files = HostFiles::new(16);
+        let mut files = HostFiles::new(16 * BASE);
         for i in 0..40 {
             files.fired(host(i), at(i), if i == 5 { 900 } else { 10 });
-            assert!(files.files.len() <= 16);
+            assert!(files.bytes <= 17 * BASE);
         }
         assert!(files.place(host(39)).is_some() && files.place(host(0)).is_none());
         assert!(files.place(host(5)).is_some(), "the strongest stays");
         assert_eq!(files.forgotten_with_evidence(), files.forgotten());
         assert_eq!(files.gone().len() as u64, files.forgotten());
         assert!(files.gone().is_empty());
+    }
+
+    #[test]
+    fn what_hangs_on_a_host_is_weighed() {
+        let mut files = HostFiles::new(64 * BASE);
+        for round in 0..64 {
+            for i in 0..8 {
+                files.states::<Vec<u64>>(1).of(host(i), at(round)).extend([0; 512]);
+            }
+        }
+        let held: usize = files.files.iter().map(|f| f.states.iter().map(|s| s.held()).sum::<usize>()).sum();
+        assert!(held <= 64 * BASE * 5 / 4, "{held} bytes of {} hosts", files.files.len());
+        assert!(files.forgotten() > 0);
     }
 }

@@ -153,6 +153,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: attempts);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -268,6 +268,9 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     open || waiting
 }
 
+crate::held!(Fetch: domain, packets);
+crate::held!(Host: fetches, contacts);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -145,6 +145,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Contact: flows, packets);
+crate::held!(Host: 0);
+
 #[cfg(test)]
 mod tests {
     use super::*;

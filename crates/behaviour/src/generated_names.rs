@@ -272,6 +272,10 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, scene
     });
 }
 
+crate::held!(Generator);
+crate::held!(Missing: name, packets);
+crate::held!(Host: exact, missing, known, walks);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -196,6 +196,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Walk: known, proofs);
+crate::held!(Host: ports);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -353,6 +353,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Remote: refused, paths, proofs, addresses, told);
+crate::held!(Host: remotes, paths, fired, system, claimed);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -238,6 +238,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Session: nick, orders, packets, told);
+crate::held!(Host: sessions);
+
 #[cfg(test)]
 mod tests {
     use super::*;

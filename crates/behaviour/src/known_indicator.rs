@@ -177,6 +177,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: told);
+
 #[cfg(test)]
 mod tests {
     use super::*;

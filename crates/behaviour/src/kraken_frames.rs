@@ -268,6 +268,9 @@ impl Levels {
     }
 }
 
+crate::held!(Frame);
+crate::held!(Host: frames, port);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -189,6 +189,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: targets);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -145,6 +145,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: questions);
+
 #[cfg(test)]
 mod tests {
     use super::*;

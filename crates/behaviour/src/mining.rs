@@ -94,6 +94,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: pools);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -161,6 +161,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: transfers);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -386,6 +386,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Tried: domain);
+crate::held!(Host: downloads, tried, worked);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -326,6 +326,10 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     scene.fire(fire);
 }
 
+crate::held!(Peer);
+crate::held!(Peers: by_address, by_time, ports, by_len);
+crate::held!(Host: peers);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -156,6 +156,8 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Host: tls, told);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -226,6 +226,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Flow);
+crate::held!(Host: inward, outward, pairs);
+
 #[cfg(test)]
 mod tests {
     use super::*;

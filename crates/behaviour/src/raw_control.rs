@@ -247,6 +247,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Call);
+crate::held!(Host: remotes, told, fired);
+
 #[cfg(test)]
 mod tests {
     use super::*;

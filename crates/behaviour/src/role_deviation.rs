@@ -142,6 +142,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Seen: packets);
+crate::held!(Host: 0);
+
 #[cfg(test)]
 mod tests {
     use super::*;

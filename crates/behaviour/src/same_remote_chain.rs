@@ -351,6 +351,18 @@ fn contradicts(h: &Http) -> bool {
                 && !declared.starts_with("audio/"))
 }
 
+crate::held!(Contact);
+crate::held!(Host: unlinked, udp, failed);
+
+impl crate::Held for Unlinked {
+    fn held(&self) -> usize {
+        match self {
+            Self::Conn(c) => c.held(),
+            Self::Post(h) => h.held(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -237,6 +237,9 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene:
     });
 }
 
+crate::held!(Attempt: name, packets);
+crate::held!(Host: attempts, delivered);
+
 #[cfg(test)]
 mod tests {
     use super::*;

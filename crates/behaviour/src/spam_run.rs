@@ -358,6 +358,10 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
     }
 }
 
+crate::held!(Outcome);
+crate::held!(Session: packets);
+crate::held!(Host: sessions, contacted, unheard, pending, helos, senders, oddities, codes);
+
 #[cfg(test)]
 mod tests {
     use super::*;

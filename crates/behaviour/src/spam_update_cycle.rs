@@ -164,6 +164,9 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     scene.fire(fire);
 }
 
+crate::held!(Batch);
+crate::held!(Host: batches);
+
 #[cfg(test)]
 mod tests {
     use super::*;

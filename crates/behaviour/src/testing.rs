@@ -41,7 +41,7 @@ impl Bench {
             chronicle: Chronicle::default(),
             evidence: Vec::new(),
             near: NearMisses::default(),
-            files: HostFiles::new(1000),
+            files: HostFiles::new(64 << 20),
             detector: Box::new(detector),
             behaviour,
             stage,

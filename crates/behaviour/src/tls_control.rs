@@ -231,6 +231,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Remote: proofs, told);
+crate::held!(Host: remotes, own);
+
 #[cfg(test)]
 mod tests {
     use super::*;

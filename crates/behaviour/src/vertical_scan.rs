@@ -160,6 +160,9 @@ impl Detector for Watcher {
     }
 }
 
+crate::held!(Target: failed, answered);
+crate::held!(Host: targets);
+
 #[cfg(test)]
 mod tests {
     use super::*;

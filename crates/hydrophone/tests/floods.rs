@@ -76,6 +76,11 @@ fn more_hosts_with_evidence_than_fit() {
 }
 
 #[test]
+fn hosts_that_give_much_to_remember() {
+    check("busy", floods::busy_hosts(400, 200), Some("hosts_forgotten"));
+}
+
+#[test]
 fn a_flood_of_fragments() {
     check("fragments", floods::fragments(300_000), Some("fragment_incomplete"));
 }

@@ -42,8 +42,8 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// What state of one local host costs over all behaviours when it is busy.
-const HOST_COST: u64 = 6 << 10;
+/// What names, partners and remotes cost, by local hosts (*assumed*).
+const NAMES_COST: u64 = 2 << 10;
 /// Buffers of streams, batches in flight, the program itself: not divided.
 const FIXED: u64 = 24 << 20;
 /// The smallest budget that makes sense.
@@ -61,16 +61,18 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Divides `total` bytes: three fifths for flows and their streams, a tenth for fragments (16 MiB at most), the rest for hosts.
+    /// Divides `total` bytes: three fifths for flows and their streams, a tenth for fragments (16 MiB at most), the rest for hosts: two thirds for their files, one for names and remotes.
     pub fn divide(total: ByteSize, shards: u32) -> Self {
         let room = total.0.max(SMALLEST.0) - FIXED;
         let flows = room / 5 * 3 / u64::from(shards.max(1));
         let fragments = (room / 10).min(16 << 20);
-        let hosts = room / 10 * 3 / HOST_COST;
+        // What is known of hosts by name and of remotes takes a third of what the files of hosts may.
+        let bytes = room / 10 * 2;
+        let hosts = room / 10 / NAMES_COST;
         Self {
             flows: Limits::of_budget(flows as usize),
             fragments: fragments as usize,
-            analyst: AnalystLimits { hosts: (hosts as usize).max(256) },
+            analyst: AnalystLimits { bytes: bytes as usize, hosts: (hosts as usize).max(256) },
         }
     }
 }
@@ -97,7 +99,11 @@ mod tests {
         for total in [64u64 << 20, 1 << 30] {
             let b = Budget::divide(ByteSize(total), 16);
             let flows = 16 * (b.flows.flow_bytes + b.flows.waiting_bytes) as u64;
-            let sum = flows + b.fragments as u64 + b.analyst.hosts as u64 * HOST_COST + FIXED;
+            let sum = flows
+                + b.fragments as u64
+                + b.analyst.bytes as u64
+                + b.analyst.hosts as u64 * NAMES_COST
+                + FIXED;
             assert!(sum <= total, "{sum} of {total}");
         }
     }

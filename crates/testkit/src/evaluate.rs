@@ -10,7 +10,7 @@ use record::{Record, Service, Stage, Timestamp};
 use verdict::{Analyst, AnalystLimits, HostStory, Note, Verdict};
 
 /// Hosts that each analyst may watch.
-const HOSTS: AnalystLimits = AnalystLimits { hosts: 4096 };
+const HOSTS: AnalystLimits = AnalystLimits { bytes: 1 << 30, hosts: 4096 };
 const HOUR_NS: i64 = 3_600_000_000_000;
 
 /// Where the corpus of real captures is: `HYDROPHONE_CORPUS`, or `../shared/corpus` beside the project; `None` where there is none.

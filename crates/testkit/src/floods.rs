@@ -67,6 +67,35 @@ pub fn odd_hosts(n: u32) -> Script {
     s
 }
 
+/// `n` local hosts that each give many behaviours much to remember: `each` peers, a quarter of them asked by HTTP, a quarter for mail.
+pub fn busy_hosts(n: u32, each: u32) -> Script {
+    let mut s = kraken(&Variant::newer());
+    for j in 0..each {
+        for i in 0..n {
+            let ip = format!("10.{}.{}.{}", 64 + (i >> 16), (i >> 8) & 0xff, i & 0xff);
+            let remote = outside(i.wrapping_mul(7_919).wrapping_add(j));
+            let at = SPAN * f64::from(j * n + i) / f64::from(n * each);
+            let payload = s.random(40);
+            s.udp(at, End::new(&ip, 5_000), End::new(&remote, 6_000), &payload);
+            let client = End::new(&ip, 2_000 + j as u16);
+            match j % 4 {
+                0 => {
+                    let ask = format!(
+                        "POST /gate{j}.php HTTP/1.1\r\nHost: h{i}.example\r\nContent-Length: 2\r\n\r\nab"
+                    );
+                    let tcp = s.tcp(at, client, End::new(&remote, 80)).open().client(ask.as_bytes());
+                    let _ = tcp.server(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").close();
+                }
+                1 => {
+                    let _ = s.tcp(at, client, End::new(&remote, 25)).unanswered(1);
+                }
+                _ => {}
+            }
+        }
+    }
+    s
+}
+
 /// `n` first fragments whose others never come.
 pub fn fragments(n: u32) -> Script {
     let mut s = kraken(&Variant::newer());

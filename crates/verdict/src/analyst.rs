@@ -46,7 +46,9 @@ const LEDGER: u8 = HostFiles::BESIDE + 2;
 /// How much the analyst may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct AnalystLimits {
-    /// Local hosts with state in each behaviour.
+    /// Bytes that the files of hosts may hold.
+    pub bytes: usize,
+    /// Local hosts whose names and partners are known, and an eighth of the remotes.
     pub hosts: usize,
 }
 
@@ -231,7 +233,7 @@ impl Analyst {
             chronicle: Chronicle::default(),
             plan: plan(&detectors, self.without),
             detectors,
-            files: HostFiles::new(self.limits.hosts),
+            files: HostFiles::new(self.limits.bytes),
             near: NearMisses::default(),
             fresh: Vec::new(),
             flows: FlowMemory::default(),

@@ -37,6 +37,8 @@ pub struct HostPage {
     pub first_spam: Option<Timestamp>,
 }
 
+behaviour::held!(HostPage: macs, names);
+
 /// Where a host's page stands in its file.
 pub const PAGE: u8 = HostFiles::BESIDE;
 

@@ -373,6 +373,13 @@ fn judge(
     }
 }
 
+behaviour::held!(Verdict);
+behaviour::held!(Discount: because);
+behaviour::held!(Item: behaviour, key, parts, p0_source, discounts);
+behaviour::held!(StageScore: items);
+behaviour::held!(Snapshot: stages);
+behaviour::held!(Ledger: items, remembered, evidence, suppressed, best, reached);
+
 #[cfg(test)]
 mod tests {
     use super::*;

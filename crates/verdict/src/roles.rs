@@ -276,6 +276,10 @@ impl HostRoles {
     }
 }
 
+behaviour::held!(Role);
+behaviour::held!(RoleSeen: because);
+behaviour::held!(HostRoles: seen, clients, upstreams, contacts, periodic, hops);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,7 +323,7 @@ mod tests {
     }
 
     fn roles_of(ttls: &[u8]) -> Vec<Role> {
-        let mut files = HostFiles::new(16);
+        let mut files = HostFiles::new(1 << 20);
         let home = Home::private();
         for (n, ttl) in (0..).zip(ttls) {
             let c = opened(n, *ttl);
@@ -331,7 +335,7 @@ mod tests {
     #[test]
     fn a_monitor_calls_several_local_services_with_a_period() {
         let learn = |services: &[&str], jitter: i64| {
-            let mut files = HostFiles::new(16);
+            let mut files = HostFiles::new(1 << 20);
             for n in 0..10 {
                 for service in services {
                     let mut c = opened(n, 64);
