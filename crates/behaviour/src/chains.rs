@@ -1,7 +1,8 @@
 //! Certificates that chain to a public root: another's word that a server is called so.
 //!
-//! A certificate alone proves nothing, since whoever has spoken with its owner can replay it; what a server signs with its key in the handshake
-//! does (RFC 5246 §7.4.3). The roots are Mozilla's of today; time is that of the packets. Nothing is asked of anybody: what was revoked is not known.
+//! A certificate alone proves little, since whoever has spoken with its owner can replay it; what a server signs with its key in the handshake
+//! (RFC 5246 §7.4.3) shows that the owner answered this very hello. What it cannot show: a client in league with its server may send a hello that
+//! the owner has answered before. The roots are Mozilla's of today; time is that of the packets. Nothing is asked of anybody: what was revoked is not known.
 
 use record::{Certificate, Timestamp};
 use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};

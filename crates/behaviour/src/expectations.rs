@@ -136,6 +136,8 @@ const NAMES: &[&str] = &[
 const PATH: &str = "path";
 /// The fact that holds those names of remotes that the host alone says.
 pub const OWN_WORD: &str = "own_word";
+/// The fact that holds what the host itself was called then.
+pub const CALLED: &str = "called";
 /// Those of [`NAMES`] by which a host itself says with whom it speaks; the others are what DNS was asked for.
 const SAID: &[&str] = &["name", "host", "pages", "server_name", "indicator", "remote"];
 
@@ -338,10 +340,11 @@ impl Expectation {
                     None => bare == p,
                 })
             });
-        // Every remote of the evidence must be expected, or its name.
+        // Every remote of the evidence must be expected, or its name; of those behind a proxy the name is all there is.
         let remote = self.remotes.is_empty()
             || names_in(e, NAMES).any(named)
             || (!e.remotes.is_empty()
+                && !e.facts.contains_key("through_a_proxy")
                 && e.remotes.iter().all(|ip| self.remotes.iter().any(|r| is_or_holds(r, *ip))));
         let port = self.ports.is_empty()
             || matches!(e.facts.get("port"), Some(FactValue::Count(p)) if self.ports.iter().any(|x| u64::from(*x) == *p));
@@ -501,6 +504,15 @@ impl Expectations {
 }
 
 impl Called {
+    /// What a host with these Ethernet addresses was called when evidence was written down.
+    pub fn of(e: &Evidence, macs: &[String]) -> Self {
+        let names = match e.facts.get(CALLED) {
+            Some(FactValue::List(names)) => names.clone(),
+            _ => Vec::new(),
+        };
+        Self { macs: macs.to_vec(), names }
+    }
+
     /// Learns an Ethernet address.
     pub fn mac(&mut self, mac: Mac) {
         let text = mac.to_string();

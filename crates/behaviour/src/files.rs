@@ -158,6 +158,11 @@ impl HostFiles {
         std::mem::take(&mut self.gone)
     }
 
+    /// Whether there is a file of a host.
+    pub fn knows(&self, host: IpAddr) -> bool {
+        self.place(host).is_some()
+    }
+
     /// What stands in a place of a host's file.
     pub fn get<T: HostState>(&self, place: u8, host: IpAddr) -> Option<&T> {
         let file = &self.files[self.place(host)? as usize];

@@ -71,6 +71,8 @@ struct Named {
     name: String,
     /// Who asked for it.
     askers: Vec<IpAddr>,
+    /// Whether something hangs on the name: a publisher's, or one that is expected.
+    matters: bool,
     /// Who answered; none where a proxy was asked for the name, which means the name and nothing else.
     resolver: Option<IpAddr>,
 }
@@ -78,6 +80,8 @@ struct Named {
 #[derive(Debug, Default)]
 struct RemoteLore {
     names: VecDeque<Named>,
+    /// Local hosts that it answered, enough to tell whether others use it.
+    answered: Vec<IpAddr>,
     /// Names that it has shown certificates for, when that was checked, and whether a public authority stands behind it.
     proven: VecDeque<(Timestamp, String, bool)>,
     users: Vec<IpAddr>,
@@ -152,7 +156,8 @@ impl Lore {
         !self.expectations.roles.is_empty()
     }
 
-    fn called(&self, host: IpAddr, at: Timestamp) -> Cow<'_, Called> {
+    /// What a host is called at a time: its Ethernet addresses, and for the lease the name that a DHCP server took.
+    pub fn called(&self, host: IpAddr, at: Timestamp) -> Cow<'_, Called> {
         match self.hosts.get(host) {
             None => Cow::Owned(Called::default()),
             Some(h) if at < h.lease_ends => Cow::Borrowed(&h.called),
@@ -210,7 +215,7 @@ impl Lore {
         if let Some(name) = &r.name {
             self.learn_name(r.destination.ip, name, (host, None), r.ts, now);
         }
-        let others = self.remotes.get(proxy).map_or(0, |p| p.users.iter().filter(|u| **u != host).count());
+        let others = self.remotes.get(proxy).map_or(0, |p| p.answered.iter().filter(|u| **u != host).count());
         if !self.home.contains(proxy) && others < OTHERS && self.home.contains(host) {
             let strayed = &mut self.hosts.of(host, now).strayed;
             if strayed.len() < MAX_STRAYED {
@@ -222,10 +227,7 @@ impl Lore {
     /// Where a name would excuse its remote, or is expected, a certificate for it that chains to a public root says that it is the remote's.
     fn learn_certificate(&mut self, t: &Tls, now: Timestamp) {
         let (Some(name), Some(certificate)) = (&t.sni, &t.certificate) else { return };
-        let matters = certificate.proof.is_some()
-            && (domains::is_software_update(name)
-                || domains::is_connectivity_check(name)
-                || self.expectations.names_remote(name));
+        let matters = certificate.proof.is_some() && self.matters(name);
         let remote = t.tuple.resp.ip;
         let known =
             |r: &RemoteLore| r.proven.iter().any(|(ts, n, _)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
@@ -313,9 +315,6 @@ impl Lore {
     /// network's resolver, or where none was seen for that address, other hosts that use it. A host that says so alone may say what it likes.
     pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
         let Some(known) = self.remotes.get(remote) else { return false };
-        if known.proven.iter().any(|(ts, n, holds)| *holds && n == name && now.since(*ts) <= NAME_MEMORY) {
-            return true;
-        }
         let strays = |h: &HostLore| {
             let full = h.strayed.len() >= MAX_STRAYED && Endpoint::is_stand_in(remote);
             full || h.strayed.contains(&remote)
@@ -323,11 +322,14 @@ impl Lore {
         if self.hosts.get(host).is_some_and(strays) {
             return false;
         }
+        if known.proven.iter().any(|(ts, n, holds)| *holds && n == name && now.since(*ts) <= NAME_MEMORY) {
+            return true;
+        }
         let owner = domains::registrable(name);
         let same = |n: &Named| n.name == name || (owner.is_some() && domains::registrable(&n.name) == owner);
         let mut answers = known.names.iter().filter(|n| now.since(n.ts) <= NAME_MEMORY).peekable();
         if answers.peek().is_none() {
-            return known.users.iter().filter(|user| **user != host).count() >= OTHERS;
+            return known.answered.iter().filter(|user| **user != host).count() >= OTHERS;
         }
         answers.any(|n| same(n) && n.resolver.is_none_or(|r| self.is_networks(r, host)))
     }
@@ -363,10 +365,18 @@ impl Lore {
         ts: Timestamp,
         now: Timestamp,
     ) {
+        let matters = |name: &str| self.matters(name);
+        let known = self.remotes.get(ip).is_some_and(|r| r.names.iter().any(|n| n.name == name));
+        let matters = !known && matters(name);
         let names = &mut self.remotes.of(ip, now).names;
         let known = names.iter().position(|n| n.name == name).and_then(|at| names.remove(at));
-        let mut named =
-            known.unwrap_or_else(|| Named { ts, name: name.to_owned(), askers: Vec::new(), resolver });
+        let mut named = known.unwrap_or_else(|| Named {
+            ts,
+            name: name.to_owned(),
+            askers: Vec::new(),
+            matters,
+            resolver,
+        });
         named.ts = ts;
         // Of several that say so, one of the network is worth most.
         if let (Some(before), Some(now)) = (named.resolver, resolver)
@@ -381,8 +391,17 @@ impl Lore {
         }
         names.push_back(named);
         if names.len() > MAX_NAMES {
-            names.pop_front();
+            // Many names may share an address: those that something hangs on are kept.
+            let least = names.iter().position(|n| !n.matters).unwrap_or(0);
+            names.remove(least);
         }
+    }
+
+    /// Whether something hangs on what a remote is called: a name that would excuse it, or that is expected.
+    fn matters(&self, name: &str) -> bool {
+        domains::is_software_update(name)
+            || domains::is_connectivity_check(name)
+            || self.expectations.names_remote(name)
     }
 
     fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
@@ -441,10 +460,14 @@ impl Lore {
             }
         }
         if local[0] && !local[1] && self.home.is_external(resp) {
-            let users = &mut self.remotes.of(resp, now).users;
-            self.first_contact = !users.contains(&orig);
-            if self.first_contact && users.len() < MAX_USERS {
-                users.push(orig);
+            let remote = self.remotes.of(resp, now);
+            self.first_contact = !remote.users.contains(&orig);
+            if self.first_contact && remote.users.len() < MAX_USERS {
+                remote.users.push(orig);
+            }
+            // Who knocks and is not heard, or says that he is somebody else, does not use it.
+            if spoke[1] && remote.answered.len() <= OTHERS && !remote.answered.contains(&orig) {
+                remote.answered.push(orig);
             }
         }
     }
@@ -535,6 +558,32 @@ mod tests {
         let mut c = conn(1.0, Transport::Tcp, remote, 3128);
         c.tuple.orig.ip = ip(host);
         lore.learn(&record(c), at(1.0));
+    }
+
+    #[test]
+    fn who_is_not_answered_vouches_for_nobody() {
+        let mut lore = lore();
+        for host in ["10.0.0.7", "10.0.0.8", "10.0.0.9"] {
+            let mut c = conn(1.0, Transport::Tcp, REMOTE, 80);
+            (c.tuple.orig.ip, c.packets) = (ip(host), [1, 0]);
+            lore.learn(&record(c), at(1.0));
+        }
+        assert!(!lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
+        for host in ["10.0.0.7", "10.0.0.8"] {
+            uses(&mut lore, host, REMOTE);
+        }
+        assert!(lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
+    }
+
+    #[test]
+    fn a_publishers_name_is_not_crowded_out_of_an_address() {
+        let mut lore = lore();
+        lore.learn(&dns(1.0, "update.microsoft.com", 1, 0, Some(REMOTE)), at(1.0));
+        for i in 0..20 {
+            lore.learn(&dns(2.0, &format!("n{i}.site{i}.example"), 1, 0, Some(REMOTE)), at(2.0));
+        }
+        assert!(lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(3.0)));
+        assert_eq!(lore.names_of(ip(REMOTE), at(3.0)).len(), MAX_NAMES);
     }
 
     #[test]

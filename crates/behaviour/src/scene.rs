@@ -8,7 +8,7 @@ use record::{
     Endpoint, Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp, Tuple,
 };
 
-use crate::expectations::{OWN_WORD, own_word};
+use crate::expectations::{CALLED, OWN_WORD, own_word};
 use crate::files::{HostFiles, HostState, States};
 use crate::table::{SeededMap, SeededSet};
 use crate::{Home, Lore, domains};
@@ -222,7 +222,8 @@ impl Chronicle {
         self.hosts.remove(&host);
     }
 
-    fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence) {
+    /// Notes what fired, with remotes as packets or proxies have them.
+    fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence, remotes: &[IpAddr]) {
         let host = self.hosts.entry(evidence.host).or_default();
         let weak = evidence.grades.first().is_none_or(|g| WEAK.contains(&g.name.as_ref()));
         let control = CONTROLS.contains(&behaviour) && !weak;
@@ -236,7 +237,7 @@ impl Chronicle {
             }
         }
         if control && host.controllers.len() < MAX_COMMANDERS {
-            for remote in &evidence.remotes {
+            for remote in remotes {
                 let told = host.controllers.entry(*remote).or_insert((evidence.started, evidence.ts));
                 *told = (evidence.started.min(told.0), evidence.ts.max(told.1));
             }
@@ -249,7 +250,7 @@ impl Chronicle {
             }
         }
         if matches!(stage, Stage::Command | Stage::Update) && host.commanders.len() < MAX_COMMANDERS {
-            host.commanders.extend(&evidence.remotes);
+            host.commanders.extend(remotes);
         }
     }
 }
@@ -308,20 +309,34 @@ impl Scene<'_> {
             expected: None,
         };
         self.tell_claims(&mut evidence);
-        evidence.expected = self.lore.expected(&evidence);
-        if evidence.expected.is_some() {
-            // What is expected leads to nothing.
-            self.evidence.push(evidence);
-            return;
+        let called = &self.lore.called(evidence.host, evidence.ts).names;
+        if !called.is_empty() {
+            evidence.facts.insert(Cow::Borrowed(CALLED), called.clone().into());
         }
-        self.chronicle.note(self.stage, self.behaviour, &evidence);
+        // What is told is what an expectation is compared with, now and whenever the story is judged again.
+        let remotes = evidence.remotes.clone();
         self.name_stand_ins(&mut evidence);
+        evidence.expected = self.lore.expected(&evidence);
+        // What is expected leads to nothing.
+        if evidence.expected.is_none() {
+            self.chronicle.note(self.stage, self.behaviour, &evidence, &remotes);
+        }
         self.evidence.push(evidence);
     }
 
     /// Where the name that would have excused a remote is only the host's own word, that is told, with what DNS says.
     fn tell_claims(&self, evidence: &mut Evidence) {
-        let own = own_word(evidence, |ip, name| self.lore.vouches(evidence.host, ip, name, self.now));
+        let vouches = |ip, name: &str| self.lore.vouches(evidence.host, ip, name, self.now);
+        let mut own = own_word(evidence, vouches);
+        // Of whom a proxy was asked for the name will be told.
+        for ip in evidence.remotes.iter().filter(|ip| Endpoint::is_stand_in(**ip)) {
+            if let Some(name) = self.lore.name_of(*ip, self.now)
+                && !vouches(*ip, name)
+                && !own.iter().any(|o| o == name)
+            {
+                own.push(name.to_owned());
+            }
+        }
         if !own.is_empty() {
             evidence.facts.insert(Cow::Borrowed(OWN_WORD), own.into());
         }

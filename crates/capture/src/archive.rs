@@ -17,6 +17,8 @@ use crate::{CaptureError, unpack};
 
 /// The password that researchers share samples with.
 const CUSTOMARY: &str = "infected";
+/// Bytes of a file that say whether it is a capture, and what else it is.
+const HEAD: u64 = 64;
 /// Files of an archive that are looked at.
 const MAX_MEMBERS: usize = 4096;
 /// What a zip archive begins with.
@@ -57,16 +59,24 @@ fn archive(path: &Path) -> Result<ZipArchive<File>, CaptureError> {
 /// taken from where the archive stands, and of two that are then called alike the later has a number.
 fn named(archive: &ZipArchive<File>) -> BTreeMap<String, usize> {
     let mut all: BTreeMap<String, usize> = BTreeMap::new();
+    let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
     for (index, raw) in archive.file_names_raw().enumerate() {
         let raw = String::from_utf8_lossy(raw).replace('\0', "_");
         if raw.ends_with('/') {
             continue;
         }
         let parts = raw.split('/').filter(|part| !matches!(*part, "" | "." | ".."));
-        let name = parts.collect::<Vec<_>>().join("/");
-        let numbered = (2u32..).map(|n| format!("{name}~{n}"));
-        let free = std::iter::once(name.clone()).chain(numbered).find(|n| !all.contains_key(n));
-        all.extend(free.map(|name| (name, index)));
+        let mut name = parts.collect::<Vec<_>>().join("/");
+        if name.is_empty() {
+            name.push_str("unnamed");
+        }
+        let number = numbers.entry(name.clone()).or_insert(1);
+        let mut free = name.clone();
+        while all.contains_key(&free) {
+            *number += 1;
+            free = format!("{name}~{number}");
+        }
+        all.insert(free, index);
     }
     all
 }
@@ -148,15 +158,19 @@ fn unpack_with(
     let mut from = archive.by_index_with_options(index, options).map_err(io::Error::from)?;
     let mut file = tempfile::tempfile()?;
     let (mut block, mut given) = (vec![0; 256 << 10], 0u64);
+    // What is no capture is not unpacked for its own sake; of an encrypted one only the whole tells whether the password fits.
+    let mut head = Vec::new();
+    from.by_ref().take(HEAD).read_to_end(&mut head)?;
+    file.write_all(&head)?;
+    if password.is_none() && !is_capture(&head) {
+        file.rewind()?;
+        return Ok(file);
+    }
+    given += head.len() as u64;
     loop {
         match from.read(&mut block)? {
             0 => break,
             n => {
-                // What is no capture is not unpacked for its own sake; of an encrypted one only the whole tells whether the password fits.
-                if given == 0 && password.is_none() && !is_capture(&block[..n]) {
-                    file.write_all(&block[..n])?;
-                    break;
-                }
                 given += n as u64;
                 unpack::check(given, packed)?;
                 file.write_all(&block[..n])?;

@@ -641,11 +641,12 @@ mod tests {
             ("../outside.pcapng", of(2)),
             ("./outside.pcapng", of(3)),
             ("a//../outside.pcapng", of(4)),
+            ("..", of(5)),
         ];
         let path = dir.path().join("sample.zip");
         zip(&path, &files, None);
         let mut set = open(std::slice::from_ref(&path)).unwrap();
-        assert_eq!(times(&mut set), [1, 2, 3, 4]);
+        assert_eq!(times(&mut set), [1, 2, 3, 4, 5]);
         assert!(set.notices().is_empty());
         for f in set.files() {
             assert!(f.path.starts_with(&path) && !f.path.components().any(|c| c.as_os_str() == ".."));

@@ -172,7 +172,8 @@ impl Head {
                 }
                 _ => host,
             };
-            self.host = Some(bare);
+            // A root's dot changes no name.
+            self.host = Some(bare.trim_end_matches('.').to_owned());
         } else if name == b"user-agent" {
             self.user_agent = Some(value(bytes));
         } else if name == b"referer" {

@@ -358,6 +358,7 @@ impl Desk {
             Record::Conn(c) => Some(c),
             _ => None,
         });
+        self.let_go();
     }
 
     /// Counts a flow of the web, and whom it went through.
@@ -376,6 +377,7 @@ impl Desk {
         self.each(at, None, None, |detector, files, scene| detector.tick(files, scene));
         self.chronicle.settled();
         self.bank(None);
+        self.let_go();
     }
 
     /// Shows the scene as it is now to the detectors that want such a record, or to all of them.
@@ -425,7 +427,15 @@ impl Desk {
             let strength = (ledger.highest() * 10.0) as i32;
             self.files.fired(host, at, strength);
         }
+    }
+
+    /// Lets go of what others know of hosts whose files were forgotten.
+    fn let_go(&mut self) {
         for host in self.files.gone() {
+            // It may have come again at once.
+            if self.files.knows(host) {
+                continue;
+            }
             self.chronicle.forget(host);
             self.near.forget(host);
         }

@@ -228,15 +228,12 @@ impl HostStory {
     /// close stages lay and in which order they came is not known anew; where anything changes, those two bets are off.
     #[must_use]
     pub fn expecting(&self, expectations: &Expectations) -> Self {
-        let called = Called {
-            macs: self.names.macs.clone(),
-            names: self.names.host_names.iter().map(|n| n.to_ascii_lowercase()).collect(),
-        };
         let before: Vec<&Evidence> =
             self.evidence.iter().map(|e| &e.evidence).chain(&self.suppressed).collect();
         let mut after: Vec<Evidence> = before.iter().copied().cloned().collect();
         let mut changed = false;
         for e in &mut after {
+            let called = Called::of(e, &self.names.macs);
             let now = match e.behaviour.as_ref() {
                 // What a role forbade is no deviation once nobody declares that role.
                 "role_deviation" => undeclared(e, expectations, &called),
