@@ -71,7 +71,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Remembers the last question of each host for a while, of at most `hosts` hosts.
+    /// Remembers the last question of each host for a while.
     pub fn new(settings: Settings) -> Self {
         Self { settings, waiting: BTreeMap::new() }
     }

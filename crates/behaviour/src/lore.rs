@@ -87,6 +87,15 @@ struct RemoteLore {
     users: Vec<IpAddr>,
 }
 
+impl RemoteLore {
+    /// It answered a local host: who knocks and is not heard, or says that he is somebody else, does not use it.
+    fn answers(&mut self, host: IpAddr) {
+        if self.answered.len() <= OTHERS && !self.answered.contains(&host) {
+            self.answered.push(host);
+        }
+    }
+}
+
 /// What is known of hosts, names and applications, for every behaviour.
 #[derive(Debug)]
 pub struct Lore {
@@ -408,6 +417,14 @@ impl Lore {
         let (orig, resp) = (conn.tuple.orig.ip, conn.tuple.resp.ip);
         if conn.may_be_new() && conn.tuple.transport != Transport::Icmp {
             self.learn_ends(conn.ts, orig, resp, conn.packets.map(|n| n > 0), now);
+        } else if conn.phase == ConnPhase::Closed
+            && conn.tuple.transport == Transport::Udp
+            && conn.packets[1] > 0
+            && self.home.contains(orig)
+            && self.home.is_external(resp)
+        {
+            // A datagram is known for what it is before it is answered.
+            self.remotes.of(resp, now).answers(orig);
         }
         if !self.expectations.is_empty()
             && self.home.contains(orig)
@@ -465,9 +482,8 @@ impl Lore {
             if self.first_contact && remote.users.len() < MAX_USERS {
                 remote.users.push(orig);
             }
-            // Who knocks and is not heard, or says that he is somebody else, does not use it.
-            if spoke[1] && remote.answered.len() <= OTHERS && !remote.answered.contains(&orig) {
-                remote.answered.push(orig);
+            if spoke[1] {
+                remote.answers(orig);
             }
         }
     }
@@ -573,6 +589,18 @@ mod tests {
             uses(&mut lore, host, REMOTE);
         }
         assert!(lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
+        // QUIC is known by its first datagram, and answered after that.
+        let quic = "198.51.100.8";
+        for host in ["10.0.0.7", "10.0.0.8"] {
+            let mut c = conn(1.0, Transport::Udp, quic, 443);
+            (c.tuple.orig.ip, c.service) = (ip(host), Service::Quic);
+            (c.phase, c.packets) = (ConnPhase::Classified, [1, 0]);
+            lore.learn(&record(c.clone()), at(1.0));
+            assert!(!lore.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(1.0)));
+            (c.phase, c.packets) = (ConnPhase::Closed, [5, 5]);
+            lore.learn(&record(c), at(2.0));
+        }
+        assert!(lore.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(3.0)));
     }
 
     #[test]
