@@ -1,32 +1,28 @@
-use record::Stage;
+use record::Evidence;
 use serde::{Deserialize, Serialize};
 
-use crate::AtWork;
-use crate::{
-    address_echo, beacon, click_run, dns_tunnel, exfiltration, flood, front_pages, generated_contact,
-    generated_names, horizontal_scan, http_control, irc_control, known_indicator, kraken_frames,
-    login_guessing, mail_exchanger_lookups, mining, module_download, payload_download, peer_walk,
-    port_imposter, proxying, quick_succession, raw_control, role_deviation, same_remote_chain, smtp_probe,
-    spam_run, spam_update_cycle, story_order, tls_control, vertical_scan,
-};
+use crate::{About, AtWork, Behaviour};
+use crate::{act, command, cycle, order, probe, rendezvous, update};
 
 /// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
 pub const ATTACK_VERSION: &str = "18";
 
-/// What is known of a behaviour without running it.
+/// A behaviour as it is listed.
 #[derive(Clone, Copy, Debug)]
-pub struct Behaviour {
+pub struct Entry {
     /// Its name in records and on the command line.
     pub name: &'static str,
-    /// The stage that it belongs to.
-    pub stage: Stage,
-    /// ATT&CK techniques.
-    pub attack: &'static [&'static str],
+    /// What it says of itself.
+    pub about: About,
+    /// The part of its stage's bet that stands on it. What is left of one is for those to come, so that a new one moves nobody's payoff.
+    pub share: f64,
+    /// What its evidence says, in one sentence without a full stop.
+    pub sentence: fn(&Evidence) -> String,
     /// Its source file, whose head is its manual page.
     source: &'static str,
 }
 
-impl Behaviour {
+impl Entry {
     /// The manual page, as Markdown.
     pub fn manual(&self) -> String {
         let mut page = String::new();
@@ -38,15 +34,21 @@ impl Behaviour {
     }
 }
 
+/// The behaviour of a name.
+pub fn entry(name: &str) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|b| b.name == name)
+}
+
 /// Defines the catalogue, the settings and the making of detectors from one list: a new behaviour is a file and a line here.
 macro_rules! catalogue {
-    ($($module:ident: $stage:ident, $attack:expr;)*) => {
+    ($($stage:ident::$module:ident: $share:literal;)*) => {
         /// Every behaviour, in the order of the story.
-        pub const CATALOGUE: &[Behaviour] = &[$(Behaviour {
+        pub const CATALOGUE: &[Entry] = &[$(Entry {
             name: stringify!($module),
-            stage: Stage::$stage,
-            attack: $attack,
-            source: include_str!(concat!(stringify!($module), ".rs")),
+            about: <$stage::$module::Watcher as Behaviour>::ABOUT,
+            share: $share,
+            sentence: <$stage::$module::Watcher as Behaviour>::sentence,
+            source: include_str!(concat!(stringify!($stage), "/", stringify!($module), ".rs")),
         },)*];
 
         /// The settings of all behaviours.
@@ -54,49 +56,50 @@ macro_rules! catalogue {
         #[serde(deny_unknown_fields, default)]
         pub struct Settings {
             $(#[doc = concat!("Settings of `", stringify!($module), "`.")]
-            pub $module: $module::Settings,)*
+            pub $module: $stage::$module::Settings,)*
         }
 
         /// Makes a detector of each behaviour, in the order of the catalogue.
         pub fn detectors(settings: &Settings) -> Vec<Box<dyn AtWork>> {
-            vec![$(Box::new($module::Watcher::new(settings.$module.clone())),)*]
+            vec![$(Box::new($stage::$module::Watcher::new(settings.$module.clone())),)*]
         }
     };
 }
 
+// In the folder of its stage, with its share of the stage's bet.
 catalogue! {
-    smtp_probe: Probe, &["T1016.001"];
-    front_pages: Probe, &["T1016.001"];
-    address_echo: Probe, &["T1016"];
-    generated_names: Rendezvous, &["T1568.002"];
-    kraken_frames: Command, &["T1095", "T1571", "T1573.001"];
-    peer_walk: Command, &["T1095", "T1571"];
-    port_imposter: Command, &["T1571", "T1001.003"];
-    beacon: Command, &["T1071", "T1029"];
-    irc_control: Command, &["T1071", "T1571"];
-    http_control: Command, &["T1071.001"];
-    tls_control: Command, &["T1573.002", "T1587.003"];
-    raw_control: Command, &["T1095", "T1059.003"];
-    dns_tunnel: Command, &["T1071.004", "T1572"];
-    generated_contact: Command, &["T1568.002"];
-    proxying: Command, &["T1090.002"];
-    known_indicator: Command, &["T1071"];
-    role_deviation: Command, &["T1571"];
-    same_remote_chain: Update, &["T1105", "T1008", "T1104", "T1071.001"];
-    module_download: Update, &["T1105"];
-    payload_download: Update, &["T1105", "T1036.008"];
-    mail_exchanger_lookups: Act, &["T1071.003"];
-    spam_run: Act, &["T1071.003", "T1496.002"];
-    horizontal_scan: Act, &["T1046", "T1595.001"];
-    vertical_scan: Act, &["T1046"];
-    login_guessing: Act, &["T1110.001"];
-    flood: Act, &["T1498.001", "T1499.001"];
-    mining: Act, &["T1496.001"];
-    click_run: Act, &["T1496"];
-    exfiltration: Act, &["T1048.003", "T1041"];
-    spam_update_cycle: Cycle, &["T1104"];
-    quick_succession: Cycle, &["T1104"];
-    story_order: Order, &["T1104"];
+    probe::smtp_probe: 0.5;
+    probe::front_pages: 0.25;
+    probe::address_echo: 0.25;
+    rendezvous::generated_names: 1.0;
+    command::kraken_frames: 0.1;
+    command::peer_walk: 0.1;
+    command::port_imposter: 0.05;
+    command::beacon: 0.1;
+    command::irc_control: 0.1;
+    command::http_control: 0.1;
+    command::tls_control: 0.1;
+    command::raw_control: 0.05;
+    command::dns_tunnel: 0.1;
+    command::generated_contact: 0.05;
+    command::proxying: 0.05;
+    command::known_indicator: 0.05;
+    command::role_deviation: 0.05;
+    update::same_remote_chain: 0.5;
+    update::module_download: 0.2;
+    update::payload_download: 0.3;
+    act::mail_exchanger_lookups: 0.2;
+    act::spam_run: 0.3;
+    act::horizontal_scan: 0.1;
+    act::vertical_scan: 0.05;
+    act::login_guessing: 0.1;
+    act::flood: 0.1;
+    act::mining: 0.05;
+    act::click_run: 0.05;
+    act::exfiltration: 0.05;
+    cycle::spam_update_cycle: 0.5;
+    cycle::quick_succession: 0.5;
+    order::story_order: 1.0;
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 
 use record::{
-    Conn, Evidence, FactValue, FlowId, Grade, Http, Mac, PacketId, PayloadFacts, Service, Stage, Timestamp,
-    Transport,
+    Conn, Evidence, FactValue, FlowId, Grade, Http, Mac, PacketId, PayloadFacts, Role, Service, Stage,
+    Timestamp, Transport,
 };
 
 /// What an entry of an ordered map costs beside its content, in nodes that are two thirds full (*assumed*).
@@ -58,6 +58,7 @@ held!(
     Transport,
     Service,
     Stage,
+    Role,
     PayloadFacts,
     Grade,
     [i32; 2],

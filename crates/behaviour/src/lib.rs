@@ -1,60 +1,84 @@
 //! Did this host do that?
 //!
-//! One file per behaviour. A [`Detector`] observes records and, when its condition holds, fires [`record::Evidence`]:
+//! One file per behaviour. A [`Behaviour`] observes records and, when its condition holds, fires [`record::Evidence`]:
 //! numbers and packets, never prose and never decibans, which are the verdict's. The head of each file is the manual
 //! page that `hydrophone behaviours NAME` prints.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
-pub mod address_echo;
-pub mod beacon;
+mod about;
 pub mod bigrams;
 mod catalogue;
 mod chains;
-pub mod click_run;
-pub mod dns_tunnel;
 pub mod domains;
-pub mod exfiltration;
 mod expectations;
 mod files;
-pub mod flood;
-pub mod front_pages;
-pub mod generated_contact;
-pub mod generated_names;
 mod held;
 mod home;
-pub mod horizontal_scan;
-pub mod http_control;
 mod intel;
-pub mod irc_control;
-pub mod known_indicator;
-pub mod kraken_frames;
 pub mod kraken_names;
 mod leases;
-pub mod login_guessing;
 mod lore;
-pub mod mail_exchanger_lookups;
-pub mod mining;
-pub mod module_download;
-pub mod payload_download;
-pub mod peer_walk;
-pub mod port_imposter;
-pub mod proxying;
-pub mod quick_succession;
-pub mod raw_control;
 mod requests;
-pub mod role_deviation;
-pub mod same_remote_chain;
 mod scene;
-pub mod smtp_probe;
-pub mod spam_run;
-pub mod spam_update_cycle;
-pub mod story_order;
 mod table;
-pub mod tls_control;
-pub mod vertical_scan;
 
-pub use catalogue::{ATTACK_VERSION, Behaviour, CATALOGUE, Settings, detectors};
+/// Behaviours of the stage probe.
+pub mod probe {
+    pub mod address_echo;
+    pub mod front_pages;
+    pub mod smtp_probe;
+}
+/// Behaviours of the stage rendezvous.
+pub mod rendezvous {
+    pub mod generated_names;
+}
+/// Behaviours of the stage command.
+pub mod command {
+    pub mod beacon;
+    pub mod dns_tunnel;
+    pub mod generated_contact;
+    pub mod http_control;
+    pub mod irc_control;
+    pub mod known_indicator;
+    pub mod kraken_frames;
+    pub mod peer_walk;
+    pub mod port_imposter;
+    pub mod proxying;
+    pub mod raw_control;
+    pub mod role_deviation;
+    pub mod tls_control;
+}
+/// Behaviours of the stage update.
+pub mod update {
+    pub mod module_download;
+    pub mod payload_download;
+    pub mod same_remote_chain;
+}
+/// Behaviours of the stage act.
+pub mod act {
+    pub mod click_run;
+    pub mod exfiltration;
+    pub mod flood;
+    pub mod horizontal_scan;
+    pub mod login_guessing;
+    pub mod mail_exchanger_lookups;
+    pub mod mining;
+    pub mod spam_run;
+    pub mod vertical_scan;
+}
+/// Behaviours of the stage cycle.
+pub mod cycle {
+    pub mod quick_succession;
+    pub mod spam_update_cycle;
+}
+/// Behaviours of the stage order.
+pub mod order {
+    pub mod story_order;
+}
+
+pub use about::{About, Excuse, GradeWorth, MAIL, Shows};
+pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{HostFiles, HostState, States};
 pub use held::Held;
@@ -62,7 +86,7 @@ pub use home::{Home, HomeGuess, parse_network};
 pub use intel::{Intel, Kind, Origin, PassedOver, host_name};
 pub use leases::Lease;
 pub use lore::{Application, Lore};
-pub use scene::{AtWork, Chronicle, Detector, Fire, NearMisses, Scene, Wants, outbound};
+pub use scene::{AtWork, Behaviour, Chronicle, Fire, NearMisses, Scene, Wants, outbound};
 pub use table::{HostTable, SeededMap, SeededSet};
 
 #[cfg(test)]

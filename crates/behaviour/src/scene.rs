@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use record::{
 use crate::expectations::{CALLED, OWN_WORD, own_word};
 use crate::files::{HostFiles, HostState, States};
 use crate::table::{SeededMap, SeededSet};
-use crate::{Home, Lore, domains};
+use crate::{About, Entry, Home, Lore, domains};
 
 /// Packets and flows named in a piece of evidence.
 const MAX_PROOF: usize = 32;
@@ -76,7 +76,9 @@ impl Wants {
 }
 
 /// A behaviour at work.
-pub trait Detector: Send {
+pub trait Behaviour: Send {
+    /// What it says of itself.
+    const ABOUT: About;
     /// What it remembers of each host.
     type State: HostState;
 
@@ -91,31 +93,36 @@ pub trait Detector: Send {
     fn tick(&mut self, states: &mut States<'_, Self::State>, scene: &mut Scene<'_>) {
         let _ = (states, scene);
     }
+
+    /// What evidence of it says, in one sentence without a full stop.
+    fn sentence(e: &Evidence) -> String
+    where
+        Self: Sized;
 }
 
 /// A behaviour at work on the files of hosts, whatever it remembers of them.
 pub trait AtWork: Send {
-    /// See [`Detector::wants`].
+    /// See [`Behaviour::wants`].
     fn wants(&self) -> Wants;
-    /// See [`Detector::observe`].
+    /// See [`Behaviour::observe`].
     fn observe(&mut self, record: &Record, files: &mut HostFiles, scene: &mut Scene<'_>);
-    /// See [`Detector::tick`].
+    /// See [`Behaviour::tick`].
     fn tick(&mut self, files: &mut HostFiles, scene: &mut Scene<'_>);
 }
 
-impl<D: Detector> AtWork for D {
+impl<D: Behaviour> AtWork for D {
     fn wants(&self) -> Wants {
-        Detector::wants(self)
+        Behaviour::wants(self)
     }
 
     fn observe(&mut self, record: &Record, files: &mut HostFiles, scene: &mut Scene<'_>) {
         let mut states = files.states(scene.index);
-        Detector::observe(self, record, &mut states, scene);
+        Behaviour::observe(self, record, &mut states, scene);
     }
 
     fn tick(&mut self, files: &mut HostFiles, scene: &mut Scene<'_>) {
         let mut states = files.states(scene.index);
-        Detector::tick(self, &mut states, scene);
+        Behaviour::tick(self, &mut states, scene);
     }
 }
 
@@ -168,13 +175,6 @@ pub struct Chronicle {
     stirred_before: usize,
 }
 
-/// Behaviours that tell of control by what is said, not by when it is said.
-const CONTROLS: [&str; 6] =
-    ["http_control", "tls_control", "raw_control", "irc_control", "kraken_frames", "generated_contact"];
-/// Their bases that tell too little by themselves.
-const WEAK: [&str; 6] =
-    ["no_name", "own_certificate_named", "one_call", "dead_remote", "channel_key", "tells_a_mac"];
-
 impl Chronicle {
     /// The name under which [`Self::events`] keeps what tells of control, whichever behaviour saw it.
     pub const CONTROL: &str = "control";
@@ -223,11 +223,12 @@ impl Chronicle {
     }
 
     /// Notes what fired, with remotes as packets or proxies have them.
-    fn note(&mut self, stage: Stage, behaviour: &'static str, evidence: &Evidence, remotes: &[IpAddr]) {
+    fn note(&mut self, entry: &Entry, evidence: &Evidence, remotes: &[IpAddr]) {
         let host = self.hosts.entry(evidence.host).or_default();
-        let weak = evidence.grades.first().is_none_or(|g| WEAK.contains(&g.name.as_ref()));
-        let control = CONTROLS.contains(&behaviour) && !weak;
-        for kept in std::iter::once(behaviour).chain(control.then_some(Self::CONTROL)) {
+        let (about, stage) = (&entry.about, entry.about.stage);
+        let weak = evidence.grades.first().is_none_or(|g| about.grade(&g.name).is_some_and(|g| g.weak));
+        let control = about.control && !weak;
+        for kept in std::iter::once(entry.name).chain(control.then_some(Self::CONTROL)) {
             let events = host.events.entry(kept).or_default();
             if events.back().is_none_or(|last| *last != (evidence.started, evidence.ts)) {
                 events.push_back((evidence.started, evidence.ts));
@@ -271,10 +272,8 @@ pub struct Scene<'a> {
     pub outbound: Option<IpAddr>,
     /// The behaviour at work: its place in the catalogue.
     pub index: u8,
-    /// Its name.
-    pub behaviour: &'static str,
-    /// Its stage.
-    pub stage: Stage,
+    /// What is known of it.
+    pub entry: &'a Entry,
 }
 
 impl Scene<'_> {
@@ -287,8 +286,8 @@ impl Scene<'_> {
         fire.remotes.truncate(MAX_REMOTES);
         let mut evidence = Evidence {
             host: fire.host,
-            stage: self.stage,
-            behaviour: Cow::Borrowed(self.behaviour),
+            stage: self.entry.about.stage,
+            behaviour: Cow::Borrowed(self.entry.name),
             key: fire.key,
             grades: fire
                 .grades
@@ -319,7 +318,7 @@ impl Scene<'_> {
         evidence.expected = self.lore.expected(&evidence);
         // What is expected leads to nothing.
         if evidence.expected.is_none() {
-            self.chronicle.note(self.stage, self.behaviour, &evidence, &remotes);
+            self.chronicle.note(self.entry, &evidence, &remotes);
         }
         self.evidence.push(evidence);
     }
@@ -391,8 +390,8 @@ impl Scene<'_> {
     /// the one that fails now.
     pub fn near(&mut self, host: IpAddr, value: f64, threshold: f64, unit: &'static str) {
         let made = NearMiss {
-            stage: self.stage,
-            behaviour: Cow::Borrowed(self.behaviour),
+            stage: self.entry.about.stage,
+            behaviour: Cow::Borrowed(self.entry.name),
             value,
             threshold,
             unit: Cow::Borrowed(unit),
@@ -428,10 +427,10 @@ impl NearMisses {
     fn learn(&mut self, host: IpAddr, behaviour: u8, made: NearMiss) {
         let closeness = |n: &NearMiss| n.value / n.threshold.max(f64::MIN_POSITIVE);
         match self.0.entry((host, behaviour)) {
-            Entry::Vacant(slot) => {
+            hash_map::Entry::Vacant(slot) => {
                 slot.insert(made);
             }
-            Entry::Occupied(mut slot) => {
+            hash_map::Entry::Occupied(mut slot) => {
                 if made.unit != slot.get().unit || closeness(&made) > closeness(slot.get()) {
                     slot.insert(made);
                 }

@@ -9,9 +9,7 @@ use record::{
     Stage, Timestamp, Tls, Transport, Tuple,
 };
 
-use crate::{
-    AtWork, CATALOGUE, Chronicle, Detector, Home, HostFiles, Lore, NearMisses, Scene, Wants, outbound,
-};
+use crate::{AtWork, Behaviour, Chronicle, Entry, Home, HostFiles, Lore, NearMisses, Scene, Wants, outbound};
 
 pub const HOST: &str = "10.0.0.5";
 pub const REMOTE: &str = "198.51.100.7";
@@ -28,14 +26,13 @@ pub struct Bench {
     pub near: NearMisses,
     files: HostFiles,
     detector: Box<dyn AtWork>,
-    behaviour: &'static str,
-    stage: Stage,
+    entry: &'static Entry,
     ticked: Timestamp,
 }
 
 impl Bench {
-    pub fn new(behaviour: &'static str, detector: impl Detector + 'static) -> Self {
-        let stage = CATALOGUE.iter().find(|b| b.name == behaviour).unwrap().stage;
+    pub fn new(behaviour: &'static str, detector: impl Behaviour + 'static) -> Self {
+        let entry = crate::entry(behaviour).unwrap();
         Self {
             lore: Lore::new(Home::private(), 1000),
             chronicle: Chronicle::default(),
@@ -43,8 +40,7 @@ impl Bench {
             near: NearMisses::default(),
             files: HostFiles::new(64 << 20),
             detector: Box::new(detector),
-            behaviour,
-            stage,
+            entry,
             ticked: Timestamp::MIN,
         }
     }
@@ -63,6 +59,8 @@ impl Bench {
         remotes: &[&str],
     ) {
         let mut dropped = Vec::new();
+        let mut entry = *crate::entry(behaviour).unwrap_or(&crate::CATALOGUE[0]);
+        entry.about.stage = stage;
         let mut scene = Scene {
             now: at(ended),
             lore: &self.lore,
@@ -71,8 +69,7 @@ impl Bench {
             near: &mut self.near,
             outbound: None,
             index: 0,
-            behaviour,
-            stage,
+            entry: &entry,
         };
         scene.fire(crate::Fire {
             host: HOST.parse().unwrap(),
@@ -101,8 +98,7 @@ impl Bench {
             near: &mut self.near,
             outbound: outbound(self.lore.home(), record.tuple()),
             index: 0,
-            behaviour: self.behaviour,
-            stage: self.stage,
+            entry: self.entry,
         };
         if now.since(self.ticked).as_secs() >= 1 {
             self.detector.tick(&mut self.files, &mut scene);
@@ -124,8 +120,7 @@ impl Bench {
             near: &mut self.near,
             outbound: None,
             index: 0,
-            behaviour: self.behaviour,
-            stage: self.stage,
+            entry: self.entry,
         };
         self.detector.tick(&mut self.files, &mut scene);
     }

@@ -352,8 +352,7 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
     let days = report::covers_days(&console.case.capture);
     let score = s.stages.get(&e.stage);
     let item = score.and_then(|x| x.items.iter().find(|i| i.behaviour == e.behaviour && i.key == e.key));
-    let manual =
-        behaviour::CATALOGUE.iter().find(|b| b.name == e.behaviour).map(behaviour::Behaviour::manual);
+    let manual = behaviour::entry(&e.behaviour).map(behaviour::Entry::manual);
     let body = html! {
         (tabs(s, "evidence", ""))
         h1 { span class={ "stage " (e.stage.name()) } { (e.stage) } ": " (describe(e)) }

@@ -138,7 +138,7 @@ pub fn stix(s: &HostStory) -> Value {
     objects.push(made);
     let mut told = vec![observed];
     for b in CATALOGUE.iter().filter(|b| s.evidence.iter().any(|e| e.evidence.behaviour == b.name)) {
-        for technique in b.attack {
+        for technique in b.about.attack {
             let what = format!("technique|{technique}");
             let (id, made) = object(
                 "attack-pattern",

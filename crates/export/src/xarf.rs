@@ -1,8 +1,10 @@
 //! Reports for abuse desks: XARF 4 (JSON) and ARF (RFC 5965, mail).
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::Engine;
+use behaviour::{CATALOGUE, Entry};
 use record::{FactValue, Stage, Timestamp};
 use report::{IndicatorKind, clean, describe, indicators};
 use serde_json::{Value, json};
@@ -39,20 +41,14 @@ fn story(s: &HostStory) -> String {
     text
 }
 
+/// The behaviours that fired, by the order of the catalogue.
+fn fired(s: &HostStory) -> impl Iterator<Item = &'static Entry> {
+    CATALOGUE.iter().filter(|b| s.evidence.iter().any(|e| e.evidence.behaviour == b.name))
+}
+
 /// What the bot could be seen to do, in XARF's words.
-fn capabilities(s: &HostStory) -> Vec<&'static str> {
-    let does = |names: &[&str]| s.evidence.iter().any(|e| names.contains(&e.evidence.behaviour.as_ref()));
-    [
-        ("ddos", does(&["flood"])),
-        ("spam", does(&["spam_run"])),
-        ("proxy", does(&["proxying"])),
-        ("file_download", does(&["payload_download", "module_download", "same_remote_chain"])),
-        ("cryptocurrency_mining", does(&["mining"])),
-        ("data_theft", does(&["exfiltration"])),
-    ]
-    .into_iter()
-    .filter_map(|(name, does)| does.then_some(name))
-    .collect()
+fn capabilities(s: &HostStory) -> BTreeSet<&'static str> {
+    fired(s).filter_map(|b| b.about.capability).collect()
 }
 
 /// A report of class infrastructure, type botnet (XARF 4).
@@ -65,8 +61,6 @@ pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
     let controller = all.iter().filter(|i| i.stage <= Stage::Command).min_by_key(|i| {
         (i.stage != Stage::Command, std::cmp::Reverse(i.behaviours.len()), i.kind != IndicatorKind::Domain)
     });
-    let irc = s.evidence.iter().any(|e| e.evidence.behaviour == "irc_control");
-    let http = s.evidence.iter().any(|e| e.evidence.behaviour == "http_control");
     let mut made = json!({
         "xarf_version": "4.0.0",
         "report_id": own(&format!("xarf|{}|{at}", s.host)),
@@ -94,13 +88,7 @@ pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
         }
         if let Some(c) = controller {
             all.insert("c2_server".into(), json!(c.value));
-            let protocol = if irc {
-                "irc"
-            } else if http {
-                "http"
-            } else {
-                "custom"
-            };
+            let protocol = fired(s).find_map(|b| b.about.protocol).unwrap_or("custom");
             all.insert("c2_protocol".into(), json!(protocol));
         }
         if let Some(f) = s.findings.iter().find(|f| f.kind.starts_with("Kraken")) {

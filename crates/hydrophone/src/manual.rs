@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use behaviour::{ATTACK_VERSION, CATALOGUE};
+use behaviour::{ATTACK_VERSION, CATALOGUE, entry};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use verdict::{Calibration, ENOUGH, clopper_pearson};
@@ -18,11 +18,17 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
         for b in CATALOGUE {
             let manual = b.manual();
             let first = manual.lines().nth(1).unwrap_or_default().to_owned();
-            writeln!(out, "{:<24} {:<10} {:<22} {first}", b.name, b.stage.name(), b.attack.join(" "))?;
+            writeln!(
+                out,
+                "{:<24} {:<10} {:<22} {first}",
+                b.name,
+                b.about.stage.name(),
+                b.about.attack.join(" ")
+            )?;
         }
         return Ok(Exit::Done);
     };
-    let Some(b) = CATALOGUE.iter().find(|b| b.name == name) else {
+    let Some(b) = entry(name) else {
         let known: Vec<&str> = CATALOGUE.iter().map(|b| b.name).collect();
         return Err(Failure::usage(anyhow::anyhow!(
             "no behaviour is called {name:?}; there are: {}",
@@ -33,25 +39,25 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
         out,
         "# {}\n\nStage: {} · ATT&CK v{ATTACK_VERSION}: {}\n",
         b.name,
-        b.stage,
-        b.attack.join(", ")
+        b.about.stage,
+        b.about.attack.join(", ")
     )?;
     writeln!(out, "{}", b.manual())?;
     writeln!(
         out,
         "## Payoffs\n\nStage cap {:.1} dB. All values: {}.\n",
-        calibration.cap(b.stage),
+        calibration.cap(b.about.stage),
         calibration.source()
     )?;
-    for (grade, payoff) in calibration.grades(b.name) {
-        let most = payoff.most.map(|m| format!(", at most {m:.1} dB together")).unwrap_or_default();
-        match (payoff.db, payoff.add) {
-            (Some(db), _) if db > 0.0 => {
-                writeln!(out, "- {grade}: {db:+.1} dB{most}, P0 = {:.2e} a day", calibration.p0(b.name, db))?;
-            }
-            (Some(db), _) => writeln!(out, "- {grade}: {db:+.1} dB")?,
-            (None, Some(add)) => writeln!(out, "- {grade}: adds {add:+.1} dB{most}")?,
-            (None, None) => {}
+    for worth in calibration.grades(b.name) {
+        let most = worth.most.map(|m| format!(", at most {m:.1} dB together")).unwrap_or_default();
+        let (grade, db) = (worth.name, worth.db);
+        if !worth.base {
+            writeln!(out, "- {grade}: adds {db:+.1} dB{most}")?;
+        } else if db > 0.0 {
+            writeln!(out, "- {grade}: {db:+.1} dB{most}, P0 = {:.2e} a day", calibration.p0(b.name, db))?;
+        } else {
+            writeln!(out, "- {grade}: {db:+.1} dB")?;
         }
     }
     let measured = calibration.measured();
@@ -60,8 +66,8 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
         "\n## Measured\n\nOn {} clean host-days and {} infected hosts ({}, {}, version {}). The bound is Clopper and Pearson's upper\n95 %. A payoff stays assumed until {} clean host-days.\n",
         measured.of.clean, measured.of.bots, measured.corpus, measured.date, measured.version, ENOUGH
     )?;
-    for (grade, _) in calibration.grades(b.name) {
-        let n = measured.counts(b.name, grade);
+    for worth in calibration.grades(b.name) {
+        let (grade, n) = (worth.name, measured.counts(b.name, worth.name));
         let bound = 100.0 * clopper_pearson(n.clean, measured.of.clean, 0.95);
         writeln!(
             out,

@@ -169,6 +169,54 @@ impl Evidence {
         }
         crate::hex(&hash.finalize()[..5])
     }
+
+    /// Whether it reached a grade.
+    pub fn has(&self, grade: &str) -> bool {
+        self.grades.iter().any(|g| g.name == grade)
+    }
+
+    /// A fact that is text; empty where it is none.
+    pub fn text(&self, fact: &str) -> &str {
+        match self.facts.get(fact) {
+            Some(FactValue::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// A fact that is several texts; empty where it is none.
+    pub fn list(&self, fact: &str) -> &[String] {
+        match self.facts.get(fact) {
+            Some(FactValue::List(all)) => all,
+            _ => &[],
+        }
+    }
+
+    /// A fact that is a count; 0 where it is none.
+    pub fn count(&self, fact: &str) -> u64 {
+        match self.facts.get(fact) {
+            Some(FactValue::Count(n)) => *n,
+            _ => 0,
+        }
+    }
+
+    /// A fact that is a number; 0 where it is none.
+    pub fn number(&self, fact: &str) -> f64 {
+        match self.facts.get(fact) {
+            Some(FactValue::Number(n)) => *n,
+            Some(FactValue::Count(n)) => *n as f64,
+            _ => 0.0,
+        }
+    }
+
+    /// Whether a fact is there and holds.
+    pub fn flag(&self, fact: &str) -> bool {
+        self.facts.get(fact) == Some(&FactValue::Flag(true))
+    }
+
+    /// The first remote that it is about: its address, or the name by which a proxy was asked for it.
+    pub fn remote(&self) -> String {
+        self.remotes.first().map_or_else(|| self.text("through_a_proxy").to_owned(), ToString::to_string)
+    }
 }
 
 /// How near a behaviour came to firing without doing so.

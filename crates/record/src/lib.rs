@@ -12,6 +12,8 @@ mod evidence;
 mod health;
 mod net;
 mod payload;
+mod plain;
+mod role;
 mod rows;
 mod service;
 mod stream;
@@ -25,6 +27,8 @@ pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use health::Health;
 pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Transport, Tuple};
 pub use payload::{PayloadFacts, Plainness};
+pub use plain::{clean, defang, human_bytes, human_count, human_duration, names, tally};
+pub use role::Role;
 pub use rows::{
     BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Http, Irc, KeyProof, Magic, Quic, Record,
     RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,

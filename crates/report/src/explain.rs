@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use std::collections::BTreeMap;
 
-use behaviour::CATALOGUE;
+use behaviour::{CATALOGUE, entry};
 use record::{FactValue, PacketId};
 use verdict::{HostStory, Verdict};
 
 use crate::json::CaptureLine;
-use crate::plain::clean;
 use crate::prose::describe;
 use crate::terminal::{identity, suppressed, trimmed};
+use record::clean;
 
 /// Explains a host: every stage's bet with its items, payoffs, discounts and caps, the sum, what would change it, the
 /// nearest miss of each silent behaviour, and what could not be seen.
@@ -195,14 +195,14 @@ fn why_not(out: &mut String, s: &HostStory) {
             Some(n) => writeln!(
                 out,
                 "  {:<10} {:<24} {} {}, needs {} (at {})",
-                b.stage.name(),
+                b.about.stage.name(),
                 b.name,
                 trimmed(n.value),
                 clean(&n.unit),
                 trimmed(n.threshold),
                 n.ts
             ),
-            None => writeln!(out, "  {:<10} {:<24} nothing like it was seen", b.stage.name(), b.name),
+            None => writeln!(out, "  {:<10} {:<24} nothing like it was seen", b.about.stage.name(), b.name),
         };
     }
 }
@@ -211,7 +211,7 @@ fn why_not(out: &mut String, s: &HostStory) {
 pub(crate) fn looks_alike(s: &HostStory) -> Option<(&'static str, String)> {
     let strongest = s.stages.values().flat_map(|x| &x.items).max_by(|a, b| a.db.total_cmp(&b.db));
     let item = strongest.filter(|_| s.verdict >= Verdict::Suspicious)?;
-    let b = CATALOGUE.iter().find(|b| b.name == item.behaviour)?;
+    let b = entry(&item.behaviour)?;
     let manual = b.manual();
     let looks = manual
         .split("## What else looks like this")

@@ -10,7 +10,6 @@ pub mod html;
 mod indicators;
 mod json;
 mod markdown;
-mod plain;
 mod prose;
 mod terminal;
 
@@ -20,6 +19,6 @@ pub use json::{
     AccountsLine, CaptureLine, FlowCounts, InputLine, Line, OutsideFlows, UnreadLine, parse_lines,
 };
 pub use markdown::markdown;
-pub use plain::{clean, defang, human_bytes, human_count, human_duration};
 pub use prose::describe;
+pub use record::{clean, defang, human_bytes, human_count, human_duration};
 pub use terminal::{Detail, LANES_FROM, covers_days, terminal, trimmed as number};

@@ -7,9 +7,9 @@ use verdict::{HostStory, Verdict};
 use crate::html::summary;
 use crate::indicators::indicators;
 use crate::json::CaptureLine;
-use crate::plain::{clean, defang, human_count};
 use crate::prose::describe;
 use crate::terminal::{clock, covers_days, in_order, note, warnings};
+use record::{clean, defang, human_count};
 
 /// Hosts told in full.
 const MOST: usize = 50;

@@ -8,8 +8,8 @@ use record::{PacketId, Stage, Timestamp};
 use verdict::{HostStory, Note, ScoredEvidence, Verdict};
 
 use crate::json::CaptureLine;
-use crate::plain::{clean, human_bytes, human_count, human_duration};
 use crate::prose::describe;
+use record::{clean, human_bytes, human_count, human_duration};
 
 /// How much to show of hosts that did nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -498,7 +498,7 @@ pub(crate) fn note(n: &Note, days: bool) -> String {
     match n {
         Note::PortBlocked { target } => format!(
             "port 25 of {} did not open to it: no spam is to be expected, and its absence speaks for nobody",
-            crate::plain::defang(target)
+            record::defang(target)
         ),
         Note::BeforeFirstMessage { likely_at, first_message_at } => format!(
             "likely since {}, {} before its first message",

@@ -209,8 +209,8 @@ fn bets(out: &mut String, e: &Evaluation) {
     let of = host_days(&e.clean);
     let mut found = false;
     for b in CATALOGUE {
-        for (grade, payoff) in calibration.grades(b.name) {
-            let Some(db) = payoff.db.filter(|db| *db > 0.0) else { continue };
+        for worth in calibration.grades(b.name).iter().filter(|w| w.base && w.db > 0.0) {
+            let (grade, db) = (worth.name, worth.db);
             let fired =
                 others(&e.clean).filter(|h| h.fired.contains(&(b.name.to_owned(), grade.to_owned()))).count();
             let lower = clopper_pearson(fired as u64, of, 0.05);
@@ -321,7 +321,8 @@ fn fires(out: &mut String, e: &Evaluation) {
     );
     let calibration = Calibration::built_in();
     for b in CATALOGUE {
-        for (grade, payoff) in calibration.grades(b.name) {
+        for worth in calibration.grades(b.name) {
+            let grade = worth.name;
             let key = (b.name.to_owned(), grade.to_owned());
             let has = |h: &&HostRow| h.fired.contains(&key);
             let shown = e
@@ -331,11 +332,7 @@ fn fires(out: &mut String, e: &Evaluation) {
                 .map_or("unit test only", |s| s.0);
             let n = |c: usize| if c == 0 { "–".to_owned() } else { c.to_string() };
             let clean = others(&e.clean).filter(has).count();
-            let worth = match (payoff.db, payoff.add) {
-                (Some(db), _) => format!("{db:.1}"),
-                (None, Some(add)) => format!("+{add:.1}"),
-                (None, None) => "–".into(),
-            };
+            let worth = if worth.base { format!("{:.1}", worth.db) } else { format!("+{:.1}", worth.db) };
             let office =
                 |r: &Row| n(r.labelled.iter().chain(&r.others).filter(|h| h.fired.contains(&key)).count());
             let _ = writeln!(
@@ -381,7 +378,7 @@ fn confusion(out: &mut String, e: &Evaluation) {
 /// Stages of the story that a host showed, without what only tells how they follow each other.
 fn stages(h: &HostRow) -> BTreeSet<Stage> {
     let fired = h.behaviours();
-    let told = CATALOGUE.iter().filter(|b| fired.contains(b.name)).map(|b| b.stage);
+    let told = CATALOGUE.iter().filter(|b| fired.contains(b.name)).map(|b| b.about.stage);
     told.filter(|s| Stage::STORY.contains(s)).collect()
 }
 

@@ -7,15 +7,14 @@ use behaviour::{
     SeededMap, Settings, Wants, detectors, outbound,
 };
 use record::{
-    CommunityId, Conn, ConnPhase, Evidence, FactValue, FlowId, NearMiss, Record, Service, Stage, Timestamp,
-    Tuple,
+    CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Service, Stage, Timestamp, Tuple,
 };
 
 use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{changes, identities};
 use crate::ledger::Ledger;
-use crate::roles::{self, ROLES, Role, RoleSeen};
-use crate::story::{CaptureFacts, Finding, HostStory, Note, Verdict};
+use crate::roles::{self, ROLES, RoleSeen};
+use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings};
 
 /// Records held back until it is known where home is.
 const HELD_BACK: usize = 20_000;
@@ -317,7 +316,7 @@ fn plan(detectors: &[Box<dyn AtWork>], without: Option<Stage>) -> [[Vec<u8>; 2];
             (0..)
                 .zip(detectors)
                 .zip(CATALOGUE)
-                .filter(|((_, d), b)| without != Some(b.stage) && d.wants().has(kind, outbound))
+                .filter(|((_, d), b)| without != Some(b.about.stage) && d.wants().has(kind, outbound))
                 .map(|((index, _), _)| index)
                 .collect()
         })
@@ -396,14 +395,13 @@ impl Desk {
             near: &mut self.near,
             outbound,
             index: 0,
-            behaviour: "",
-            stage: Stage::Probe,
+            entry: &CATALOGUE[0],
         };
         let wanted =
             who.map_or(&self.plan[Wants::CLOCK][0], |(kind, out)| &self.plan[kind][usize::from(out)]);
         for &index in wanted {
-            let Some(behaviour) = CATALOGUE.get(usize::from(index)) else { continue };
-            (scene.index, scene.behaviour, scene.stage) = (index, behaviour.name, behaviour.stage);
+            let Some(entry) = CATALOGUE.get(usize::from(index)) else { continue };
+            (scene.index, scene.entry) = (index, entry);
             if let Some(detector) = self.detectors.get_mut(usize::from(index)) {
                 look(detector.as_mut(), &mut self.files, &mut scene);
             }
@@ -587,57 +585,6 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     reasons
 }
 
-pub(crate) fn findings(evidence: &[crate::ScoredEvidence], roles: &[RoleSeen]) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let mail = roles.iter().any(|r| matches!(r.role, Role::MailServer | Role::MailSender));
-    let first = |behaviour: &str, key: &str| {
-        evidence
-            .iter()
-            .find(|e| e.evidence.behaviour == behaviour && e.evidence.key == key)
-            .map(|e| e.evidence.started)
-    };
-    let mut add = |kind: &str, behaviour: &str, since: Option<Timestamp>| {
-        found.extend(since.map(|since| Finding { kind: kind.into(), since, behaviour: behaviour.into() }));
-    };
-    // Who knocks at many mail servers and hands over nothing is no spam source; what STARTTLS hides may be mail.
-    let count = |e: &crate::ScoredEvidence, fact: &str| match e.evidence.facts.get(fact) {
-        Some(FactValue::Count(n)) => *n,
-        _ => 0,
-    };
-    let handed_over = evidence
-        .iter()
-        .filter(|e| e.evidence.behaviour == "spam_run")
-        .any(|e| count(e, "messages") + count(e, "encrypted_sessions") > 0);
-    add("spam source", "spam_run", first("spam_run", "volume").filter(|_| !mail && handed_over));
-    add("Kraken (Oderoor/Bobax, 2008)", "generated_names", first("generated_names", "exact"));
-    for (kind, behaviour) in [
-        ("DNS tunnel", "dns_tunnel"),
-        ("IRC bot", "irc_control"),
-        ("relay for others", "proxying"),
-        ("scanner", "horizontal_scan"),
-        ("port scanner", "vertical_scan"),
-        ("password guesser", "login_guessing"),
-        ("flooder", "flood"),
-        ("mining", "mining"),
-        ("click fraud", "click_run"),
-        ("beacon", "beacon"),
-    ] {
-        // A single regular caller is no finding, a clockwork is; a person may join a channel with a key.
-        let needs: &[&str] = match behaviour {
-            "beacon" => &["clockwork"],
-            "irc_control" => &["ordered", "machine_name"],
-            _ => &[],
-        };
-        let told = |e: &&crate::ScoredEvidence| {
-            let named = e.evidence.grades.iter().any(|g| needs.contains(&g.name.as_ref()));
-            e.evidence.behaviour == behaviour && (needs.is_empty() || named)
-        };
-        add(kind, behaviour, evidence.iter().find(told).map(|e| e.evidence.started));
-    }
-    add("Kraken (Oderoor/Bobax, 2008)", "kraken_frames", first("kraken_frames", "frames"));
-    found
-}
-
 fn notes(
     evidence: &[crate::ScoredEvidence],
     reached: &BTreeMap<Verdict, Timestamp>,
@@ -645,12 +592,12 @@ fn notes(
 ) -> Vec<Note> {
     let mut notes = Vec::new();
     let probes = || evidence.iter().filter(|e| e.evidence.behaviour == "smtp_probe");
-    let open = |e: &crate::ScoredEvidence| e.evidence.facts.get("smtp_open") == Some(&FactValue::Flag(true));
-    if !probes().any(open)
+    if !probes().any(|e| e.evidence.flag("smtp_open"))
         && let Some(blocked) = probes().next_back()
-        && let Some(FactValue::Text(target)) = blocked.evidence.facts.get("target")
+        && let target = blocked.evidence.text("target")
+        && !target.is_empty()
     {
-        notes.push(Note::PortBlocked { target: target.clone() });
+        notes.push(Note::PortBlocked { target: target.to_owned() });
     }
     if let (Some(likely), Some(message)) = (reached.get(&Verdict::Likely), page.first_spam) {
         let (likely_at, first_message_at) = (*likely, message);

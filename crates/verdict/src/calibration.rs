@@ -1,38 +1,12 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use behaviour::{CATALOGUE, Entry, GradeWorth, entry};
 use record::{Evidence, Stage};
 use serde::{Deserialize, Serialize};
 
 /// The part of the money that each stage's bet takes (DETECTION §1).
 pub const STAKE: f64 = 0.2;
-
-/// What a grade is worth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GradePayoff {
-    /// Decibans that it alone brings its stage, if it is a base.
-    pub db: Option<f64>,
-    /// Decibans that it adds to its base, each time.
-    pub add: Option<f64>,
-    /// The most that its times may bring together.
-    pub most: Option<f64>,
-    /// The stage's cap when this grade fired, if it is another.
-    pub cap: Option<f64>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct BehaviourPayoffs {
-    share: f64,
-    alone: Option<f64>,
-    #[serde(flatten)]
-    grades: BTreeMap<String, GradePayoff>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct StageCap {
-    cap: f64,
-}
 
 /// How often a grade fired, as the evaluation counted it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,13 +72,23 @@ pub fn clopper_pearson(n: u64, of: u64, confidence: f64) -> f64 {
     f64::midpoint(low, high)
 }
 
-/// The payoffs of `payoffs.toml`, and what `calibration.toml` measured, both read at build time.
-#[derive(Clone, Debug, Deserialize)]
+/// What is lost where nothing fired, and the most that a stage may bring, in decibans (DETECTION §4).
+const CAPS: [(Stage, f64); 7] = [
+    (Stage::Probe, 20.0),
+    (Stage::Rendezvous, 13.0),
+    (Stage::Command, 20.0),
+    (Stage::Update, 26.0),
+    (Stage::Act, 30.0),
+    (Stage::Cycle, 13.0),
+    (Stage::Order, 9.0),
+];
+
+/// What every behaviour says that its grades are worth, bound by what `calibration.toml` measured, which is read at build time.
+#[derive(Clone, Debug)]
 pub struct Calibration {
-    #[serde(skip)]
     measured: Measured,
-    stage: BTreeMap<String, StageCap>,
-    behaviour: BTreeMap<String, BehaviourPayoffs>,
+    /// By behaviour.
+    grades: BTreeMap<&'static str, Vec<GradeWorth>>,
 }
 
 /// What a piece of evidence is worth, and how that came about.
@@ -124,18 +108,18 @@ impl Calibration {
     /// The calibration that was built in.
     pub fn built_in() -> &'static Self {
         static BUILT_IN: OnceLock<Calibration> = OnceLock::new();
-        BUILT_IN
-            .get_or_init(|| Self::read(include_str!("../payoffs.toml"), include_str!("../calibration.toml")))
+        BUILT_IN.get_or_init(|| Self::read(include_str!("../calibration.toml")))
     }
 
-    /// The files are part of the program and a test reads them: if they do not parse, nothing is worth anything.
-    fn read(payoffs: &str, measured: &str) -> Self {
-        let mut made: Self = toml::from_str(payoffs).unwrap_or(Self {
-            measured: Measured::default(),
-            stage: BTreeMap::new(),
-            behaviour: BTreeMap::new(),
-        });
-        made.measured = toml::from_str(measured).unwrap_or_default();
+    /// The file is part of the program and a test reads it: if it does not parse, nothing was measured.
+    fn read(measured: &str) -> Self {
+        let sorted = |entry: &Entry| {
+            let mut grades = entry.about.grades.to_vec();
+            grades.sort_by_key(|g| g.name);
+            (entry.name, grades)
+        };
+        let grades = CATALOGUE.iter().map(sorted).collect();
+        let mut made = Self { measured: toml::from_str(measured).unwrap_or_default(), grades };
         if made.measured.of.clean >= ENOUGH {
             made.bind();
         }
@@ -144,12 +128,13 @@ impl Calibration {
 
     /// No base pays more than the measured upper bound of its rate allows.
     fn bind(&mut self) {
-        for (name, behaviour) in &mut self.behaviour {
-            for (grade, payoff) in &mut behaviour.grades {
-                let counts = self.measured.counts(name, grade);
+        for (name, grades) in &mut self.grades {
+            let share = entry(name).map_or(1.0, |e| e.share);
+            for worth in grades.iter_mut().filter(|g| g.base) {
+                let counts = self.measured.counts(name, worth.name);
                 let p0 = clopper_pearson(counts.clean, self.measured.of.clean, 0.95);
-                let fair = 10.0 * (1.0 - STAKE + STAKE * behaviour.share / p0).log10();
-                payoff.db = payoff.db.map(|db| db.min(fair));
+                let fair = 10.0 * (1.0 - STAKE + STAKE * share / p0).log10();
+                worth.db = worth.db.min(fair);
             }
         }
     }
@@ -171,32 +156,27 @@ impl Calibration {
 
     /// The cap of a stage in decibans.
     pub fn cap(&self, stage: Stage) -> f64 {
-        self.stage.get(stage.name()).map_or(0.0, |s| s.cap)
+        CAPS.iter().find(|(s, _)| *s == stage).map_or(0.0, |(_, cap)| *cap)
     }
 
-    /// The most that a stage may bring when only this behaviour fired in it.
-    pub fn alone(&self, behaviour: &str) -> Option<f64> {
-        self.behaviour.get(behaviour)?.alone
-    }
-
-    /// The grades of a behaviour with their payoffs.
-    pub fn grades(&self, behaviour: &str) -> impl Iterator<Item = (&str, GradePayoff)> {
-        self.behaviour.get(behaviour).into_iter().flat_map(|b| b.grades.iter().map(|(n, g)| (n.as_str(), *g)))
+    /// The grades of a behaviour with their payoffs, by name.
+    pub fn grades(&self, behaviour: &str) -> &[GradeWorth] {
+        self.grades.get(behaviour).map_or(&[], Vec::as_slice)
     }
 
     /// How often a clean host may reach `db` in a day: `0.2 · share / (10^(db/10) − 0.8)`.
     pub fn p0(&self, behaviour: &str, db: f64) -> f64 {
-        let share = self.behaviour.get(behaviour).map_or(1.0, |b| b.share);
+        let share = entry(behaviour).map_or(1.0, |e| e.share);
         (STAKE * share / gain(db).max(f64::MIN_POSITIVE)).min(1.0)
     }
 
     /// What evidence is worth.
     pub fn payoff(&self, evidence: &Evidence) -> Payoff {
         let mut payoff = Payoff { cap: self.cap(evidence.stage), ..Payoff::default() };
-        let Some(of) = self.behaviour.get(evidence.behaviour.as_ref()) else { return payoff };
+        let of = self.grades(&evidence.behaviour);
         for grade in &evidence.grades {
-            let Some(worth) = of.grades.get(grade.name.as_ref()) else { continue };
-            let each = worth.db.or(worth.add).unwrap_or(0.0) * f64::from(grade.times);
+            let Some(worth) = of.iter().find(|w| w.name == grade.name) else { continue };
+            let each = worth.db * f64::from(grade.times);
             let brought = worth.most.map_or(each, |most| each.min(most));
             payoff.db += brought;
             payoff.parts.push((grade.name.to_string(), brought));
@@ -215,7 +195,6 @@ pub fn gain(db: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use behaviour::CATALOGUE;
 
     #[test]
     fn every_behaviour_is_calibrated_and_the_shares_sum_to_one() {
@@ -223,15 +202,11 @@ mod tests {
         assert_eq!(calibration.source() == "assumed", calibration.measured().of.clean < ENOUGH);
         assert!(!calibration.measured().date.is_empty(), "calibration.toml parses");
         for stage in Stage::ALL {
-            let sum: f64 = CATALOGUE
-                .iter()
-                .filter(|b| b.stage == stage)
-                .map(|b| calibration.behaviour[b.name].share)
-                .sum();
+            let sum: f64 = CATALOGUE.iter().filter(|b| b.about.stage == stage).map(|b| b.share).sum();
             assert!((sum - 1.0).abs() < 1e-9, "{stage}: {sum}");
             assert!(calibration.cap(stage) > 0.0);
         }
-        assert_eq!(calibration.behaviour.len(), CATALOGUE.len());
+        assert!(CATALOGUE.iter().all(|b| !calibration.grades(b.name).is_empty()));
     }
 
     #[test]
@@ -257,10 +232,9 @@ mod tests {
                  [behaviour.smtp_probe]\nattempts = {{ clean = 40, bots = 0 }}"
             )
         };
-        let payoffs = include_str!("../payoffs.toml");
-        let db = |c: &Calibration, b: &str, g: &str| c.behaviour[b].grades[g].db.unwrap();
-        let few = Calibration::read(payoffs, &measured(ENOUGH - 1));
-        let many = Calibration::read(payoffs, &measured(ENOUGH));
+        let db = |c: &Calibration, b: &str, g: &str| c.grades(b).iter().find(|w| w.name == g).unwrap().db;
+        let few = Calibration::read(&measured(ENOUGH - 1));
+        let many = Calibration::read(&measured(ENOUGH));
         assert!((db(&few, "smtp_probe", "attempts") - 11.0).abs() < 1e-9);
         assert_eq!(few.source(), "assumed");
         assert!(db(&many, "smtp_probe", "attempts") < 5.0, "40 of 1,000 clean host-days do it");
@@ -282,8 +256,9 @@ mod tests {
         let calibration = Calibration::built_in();
         for stage in Stage::ALL {
             let mut mean = 1.0 - STAKE;
-            for b in CATALOGUE.iter().filter(|b| b.stage == stage) {
-                let best = calibration.grades(b.name).filter_map(|(_, g)| g.db).fold(0.0, f64::max);
+            for b in CATALOGUE.iter().filter(|b| b.about.stage == stage) {
+                let bases = calibration.grades(b.name).iter().filter(|g| g.base);
+                let best = bases.map(|g| g.db).fold(0.0, f64::max);
                 mean += gain(best) * calibration.p0(b.name, best);
             }
             assert!(mean <= 1.0 + 1e-9, "{stage}: {mean}");

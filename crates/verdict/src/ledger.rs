@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use record::{Evidence, FactValue, Stage, Timestamp};
+use behaviour::{Excuse, entry};
+use record::{Evidence, Stage, Timestamp};
 
 use crate::calibration::{Calibration, STAKE, gain};
-use crate::roles::{Role, RoleSeen};
+use crate::roles::RoleSeen;
 use crate::story::{Discount, Item, ScoredEvidence, StageScore, Verdict, WouldChange};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -19,6 +20,9 @@ const NAME_MEMORY: Duration = Duration::from_hours(7 * 24);
 const MAX_EVIDENCE: usize = 256;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
 const TELLING_DB: f64 = 9.0;
+
+/// What counts of evidence whose remote is widely used (*assumed*).
+const PREVALENT: f64 = 0.3;
 
 type ItemKey = (Stage, Cow<'static, str>, Cow<'static, str>);
 
@@ -211,7 +215,7 @@ impl Ledger {
 
     /// Where it would stand without the user's lists of indicators, if they count.
     pub fn without_lists(snapshot: &Snapshot) -> Option<WouldChange> {
-        let listed = |_: Stage, i: &Item| i.behaviour == "known_indicator";
+        let listed = |_: Stage, i: &Item| entry(&i.behaviour).is_some_and(|e| e.about.listed);
         let any = snapshot.stages.iter().any(|(s, score)| score.items.iter().any(|i| listed(*s, i)));
         any.then(|| Self::without(snapshot, "lists of indicators".into(), listed))
     }
@@ -252,14 +256,14 @@ fn total(stage: Stage, items: Vec<Item>) -> StageScore {
     let raw_db = 10.0 * e.log10();
     let mut cap_db = calibration.cap(stage);
     for i in &items {
-        for (name, payoff) in calibration.grades(&i.behaviour) {
-            if i.parts.iter().any(|(p, _)| p == name) {
-                cap_db = cap_db.max(payoff.cap.unwrap_or(0.0));
+        for worth in calibration.grades(&i.behaviour) {
+            if i.parts.iter().any(|(p, _)| p == worth.name) {
+                cap_db = cap_db.max(worth.cap.unwrap_or(0.0));
             }
         }
     }
     if let [only] = &items[..]
-        && let Some(alone) = calibration.alone(&only.behaviour)
+        && let Some(alone) = entry(&only.behaviour).and_then(|e| e.about.alone)
     {
         cap_db = cap_db.min(alone);
     }
@@ -287,59 +291,24 @@ fn item(e: &Evidence, roles: &[RoleSeen]) -> Item {
     }
 }
 
-/// What makes evidence count for less. Factors are *assumed* but for those of DETECTION §4.
+/// What makes evidence count for less: how widely its remote is used, and what its behaviour says that excuses it.
 fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
-    let has = |role: Role| roles.iter().any(|r| r.role == role);
-    let fact = |name: &str| e.facts.get(name) == Some(&FactValue::Flag(true));
-    let mail = has(Role::MailServer) || has(Role::MailSender);
     let mut found = Vec::new();
-    let mut add = |holds: bool, because: &str, factor: f64| {
-        if holds {
-            found.push(Discount { because: because.to_owned(), factor });
-        }
-    };
-    add(fact("prevalent"), "at least 5 % of the local hosts use this remote", 0.3);
-    match e.behaviour.as_ref() {
-        "smtp_probe" => {
-            add(mail, "role: mail server", 0.2);
-            add(has(Role::Monitor), "role: monitor", 0.2);
-        }
-        "generated_names" => add(has(Role::Resolver), "role: resolver", 0.2),
-        "address_echo" => {
-            add(has(Role::VpnUser), "role: VPN user", 0.3);
-            add(has(Role::P2pUser), "role: P2P user", 0.3);
-        }
-        "peer_walk" => {
-            add(fact("application_within_hour"), "a P2P or voice application ran within the hour", 0.3);
-        }
-        "port_imposter" => {
-            add(has(Role::P2pUser), "role: P2P user", 0.3);
-            add(has(Role::VpnUser), "role: VPN user", 0.3);
-        }
-        "raw_control" | "horizontal_scan" => {
-            add(fact("application_within_hour"), "a P2P application ran within the hour", 0.3);
-        }
-        "beacon" => add(has(Role::Monitor), "role: monitor", 0.2),
-        // What different hosts do says nothing about one of them.
-        "quick_succession" | "story_order" => add(has(Role::Nat), "role: NAT or proxy", 0.5),
-        "tls_control" => add(has(Role::VpnUser), "role: VPN user", 0.5),
-        "dns_tunnel" => add(has(Role::Resolver), "role: resolver", 0.2),
-        "known_indicator" => {
-            if let Some(FactValue::Number(trust)) = e.facts.get("trust") {
-                add(*trust < 1.0, "the list's trust", *trust);
+    let mut add = |because: &str, factor: f64| found.push(Discount { because: because.to_owned(), factor });
+    if e.flag("prevalent") {
+        add("at least 5 % of the local hosts use this remote", PREVALENT);
+    }
+    for excuse in entry(&e.behaviour).map_or(&[][..], |b| b.about.excuses) {
+        match excuse {
+            Excuse::Role(any, factor) if roles.iter().any(|r| any.contains(&r.role)) => {
+                add(&format!("role: {}", any[0]), *factor);
             }
-            add(fact("stale"), "the list is older than 90 days, or has no date", 0.5);
+            Excuse::Fact(fact, because, factor) if e.flag(fact) => add(because, *factor),
+            Excuse::Factor(fact, because) if e.facts.contains_key(*fact) && e.number(fact) < 1.0 => {
+                add(because, e.number(fact));
+            }
+            _ => {}
         }
-        "same_remote_chain" => {
-            add(has(Role::P2pUser), "role: P2P user", 0.5);
-            add(has(Role::VpnUser), "role: VPN user", 0.5);
-        }
-        "mail_exchanger_lookups" => {
-            add(mail, "role: mail server", 0.0);
-            add(has(Role::Resolver), "role: resolver", 0.0);
-        }
-        "spam_run" | "spam_update_cycle" => add(mail, "role: mail server", 0.2),
-        _ => {}
     }
     found
 }
@@ -383,7 +352,7 @@ behaviour::held!(Ledger: items, remembered, evidence, suppressed, best, reached)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::Grade;
+    use record::{Grade, Role};
 
     fn evidence(
         stage: Stage,

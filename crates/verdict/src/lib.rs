@@ -1,7 +1,7 @@
 //! What does it add up to?
 //!
-//! Each behaviour that fires wins a bet against "this host is clean". The payoffs are in decibans, come from
-//! `payoffs.toml`, bound by what `calibration.toml` measured, and add up exactly: what is shown for a host is its level.
+//! Each behaviour that fires wins a bet against "this host is clean". The payoffs are in decibans, are what
+//! behaviours say of themselves, bound by what `calibration.toml` measured, and add up exactly: what is shown for a host is its level.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
@@ -14,9 +14,10 @@ mod roles;
 mod story;
 
 pub use analyst::{Analyst, AnalystLimits, Outside};
-pub use calibration::{Calibration, Counts, ENOUGH, GradePayoff, Measured, clopper_pearson};
+pub use calibration::{Calibration, Counts, ENOUGH, Measured, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
-pub use roles::{Role, RoleSeen};
+pub use record::Role;
+pub use roles::RoleSeen;
 pub use story::{
     CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict,
     WouldChange,

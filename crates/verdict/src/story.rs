@@ -3,12 +3,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::{Called, Expectation, Expectations};
-use record::{Evidence, FactValue, NearMiss, Stage, Timestamp};
+use behaviour::{CATALOGUE, Called, Expectation, Expectations};
+use record::{Evidence, NearMiss, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::RoleSeen;
-use crate::analyst::findings;
 use crate::identity::{ChangedHands, SameHost};
 use crate::ledger::Ledger;
 
@@ -223,6 +222,20 @@ pub struct HostStory {
     pub unseen: Vec<String>,
 }
 
+/// What the evidence shows beside the verdict, by the order of the behaviours: since the first of each that shows it.
+pub(crate) fn findings(evidence: &[ScoredEvidence], roles: &[RoleSeen]) -> Vec<Finding> {
+    let found = CATALOGUE.iter().filter_map(|b| {
+        let shows = b.about.finding?;
+        if roles.iter().any(|r| shows.unless.contains(&r.role)) {
+            return None;
+        }
+        let mut of = evidence.iter().map(|e| &e.evidence).filter(|e| e.behaviour == b.name);
+        let first = of.find(|e| (shows.by)(e))?;
+        Some(Finding { kind: shows.kind.into(), since: first.started, behaviour: b.name.into() })
+    });
+    found.collect()
+}
+
 impl HostStory {
     /// The same host under other expectations: what is expected now is taken out of the arithmetic, what is no longer is taken in. How
     /// close stages lay and in which order they came is not known anew; where anything changes, those two bets are off.
@@ -281,9 +294,9 @@ impl HostStory {
 
 /// What is told of a deviation from a role that is declared no more.
 fn undeclared(e: &Evidence, expectations: &Expectations, called: &Called) -> Option<String> {
-    let Some(FactValue::Text(role)) = e.facts.get("role") else { return None };
-    let stands = expectations.declared(e.host, called, e.ts).any(|d| d.name == *role);
-    (!stands).then(|| format!("role '{role}' is declared no more"))
+    let role = e.text("role");
+    let stands = expectations.declared(e.host, called, e.ts).any(|d| d.name == role);
+    (!stands && !role.is_empty()).then(|| format!("role '{role}' is declared no more"))
 }
 
 /// What the verdict must know of the capture as a whole.

@@ -15,9 +15,9 @@ use verdict::{HostStory, Note, Verdict};
 use crate::explain::{checks, fact, looks_alike};
 use crate::indicators::indicators;
 use crate::json::CaptureLine;
-use crate::plain::{clean, defang, human_bytes, human_count, human_duration};
 use crate::prose::describe;
 use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
+use record::{clean, defang, human_bytes, human_count, human_duration};
 
 pub use swimlane::{swimlane, window};
 pub use waterfall::waterfall;
@@ -357,7 +357,7 @@ fn attack(s: &HostStory) -> Markup {
             h3 { "ATT&CK" }
             div.scroll tabindex="0" role="group" aria-label="ATT&CK techniques" {
                 table { thead { tr { th { "stage" } th { "behaviour" } th { "techniques (Enterprise v" (ATTACK_VERSION) ")" } } } tbody {
-                    @for b in rows { tr { td { (b.stage) } td.mono { (b.name) } td.mono { (b.attack.join(", ")) } } }
+                    @for b in rows { tr { td { (b.about.stage) } td.mono { (b.name) } td.mono { (b.about.attack.join(", ")) } } }
                 } }
             }
         }

@@ -5,8 +5,8 @@ use record::{Stage, Timestamp};
 use verdict::HostStory;
 
 use crate::json::CaptureLine;
-use crate::plain::human_count;
 use crate::prose::describe;
+use record::human_count;
 
 /// Width of the picture in its own units, of which the lanes take what the labels leave.
 const WIDTH: f64 = 1100.0;

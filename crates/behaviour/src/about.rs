@@ -1,0 +1,138 @@
+//! What a behaviour says of itself without running: its stage, what its grades are worth, what excuses it, what it shows.
+
+use record::{Evidence, Role, Stage};
+
+/// What is known of a behaviour beside its name and how it decides.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// The stage that it belongs to.
+    pub stage: Stage,
+    /// ATT&CK techniques.
+    pub attack: &'static [&'static str],
+    /// What each of its grades is worth.
+    pub grades: &'static [GradeWorth],
+    /// The most that its stage may bring when nothing else fired in it, in decibans.
+    pub alone: Option<f64>,
+    /// Whether it tells of control by what is said, not by when it is said.
+    pub control: bool,
+    /// What makes it count for less.
+    pub excuses: &'static [Excuse],
+    /// What it shows beside the verdict.
+    pub finding: Option<Shows>,
+    /// What a host that does it can do, in XARF's words (`bot_capabilities`).
+    pub capability: Option<&'static str>,
+    /// How it is commanded, in XARF's words (`c2_protocol`).
+    pub protocol: Option<&'static str>,
+    /// Whether it repeats what a list of the user's says.
+    pub listed: bool,
+}
+
+impl About {
+    /// A behaviour of which no more is said than its stage, techniques and grades.
+    pub const fn new(stage: Stage, attack: &'static [&'static str], grades: &'static [GradeWorth]) -> Self {
+        Self {
+            stage,
+            attack,
+            grades,
+            alone: None,
+            control: false,
+            excuses: &[],
+            finding: None,
+            capability: None,
+            protocol: None,
+            listed: false,
+        }
+    }
+
+    /// What a grade is worth.
+    pub fn grade(&self, name: &str) -> Option<&GradeWorth> {
+        self.grades.iter().find(|g| g.name == name)
+    }
+}
+
+/// What a grade is worth: as a base it brings its stage so many decibans when it is alone in it, else it adds them to its base.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct GradeWorth {
+    /// Its name.
+    pub name: &'static str,
+    /// The key of the evidence that it is the base of, where its behaviour has several.
+    pub key: &'static str,
+    /// Whether it is a base.
+    pub base: bool,
+    /// Decibans, each time; *assumed*.
+    pub db: f64,
+    /// The most that its times may bring together.
+    pub most: Option<f64>,
+    /// The stage's cap when it fired, if it is another.
+    pub cap: Option<f64>,
+    /// Whether this base tells too little by itself to be a host's control.
+    pub weak: bool,
+}
+
+impl GradeWorth {
+    /// A base.
+    pub const fn base(name: &'static str, db: f64) -> Self {
+        Self { name, key: "", base: true, db, most: None, cap: None, weak: false }
+    }
+
+    /// What adds to a base.
+    pub const fn add(name: &'static str, db: f64) -> Self {
+        Self { base: false, ..Self::base(name, db) }
+    }
+
+    /// The same, of evidence with this key.
+    #[must_use]
+    pub const fn key(self, key: &'static str) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The same, whose times bring at most so much.
+    #[must_use]
+    pub const fn most(self, db: f64) -> Self {
+        Self { most: Some(db), ..self }
+    }
+
+    /// The same, which raises the stage's cap.
+    #[must_use]
+    pub const fn cap(self, db: f64) -> Self {
+        Self { cap: Some(db), ..self }
+    }
+
+    /// The same, which by itself tells too little.
+    #[must_use]
+    pub const fn weak(self) -> Self {
+        Self { weak: true, ..self }
+    }
+}
+
+/// What makes evidence count for less, and by which factor (*assumed* but for those of DETECTION §4).
+#[derive(Clone, Copy, Debug)]
+pub enum Excuse {
+    /// The host has the role, or one of two that are told as the first.
+    Role(&'static [Role], f64),
+    /// A fact of the evidence holds; what is told of it.
+    Fact(&'static str, &'static str, f64),
+    /// A fact of the evidence is the factor, where it is below one; what is told of it.
+    Factor(&'static str, &'static str),
+}
+
+/// Who passes mail on for others.
+pub const MAIL: &[Role] = &[Role::MailServer, Role::MailSender];
+
+/// What a behaviour shows beside the verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Shows {
+    /// In words: `scanner`.
+    pub kind: &'static str,
+    /// Whether evidence of it shows that.
+    pub by: fn(&Evidence) -> bool,
+    /// Roles of which it is the work.
+    pub unless: &'static [Role],
+}
+
+impl Shows {
+    /// What all its evidence shows.
+    pub const fn all(kind: &'static str) -> Self {
+        Self { kind, by: |_| true, unless: &[] }
+    }
+}

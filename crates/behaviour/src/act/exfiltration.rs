@@ -1,0 +1,508 @@
+//! ## What it sees
+//! A program on a desk sends things out: mail through somebody's account, a file to an FTP server, a large POST that no page led to.
+//!
+//! ## Why it matters
+//! Stealers send home what they found, and take the nearest protocol for it (ATT&CK T1048.003, T1041).
+//!
+//! ## How it decides
+//! *mail*: a message handed in with a password in clear, to a submission port (587, 465, 2525) or 25 elsewhere, under a host name
+//! without a dot, by a host that never collected mail (POP3 or IMAP); *ftp*: an FTP session elsewhere, and within it a connection to the same server
+//! in which only this host sent, at least 100 bytes; *upload*: a POST of a false browser or nameless program of at least 2 kB of
+//! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
+//! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
+//! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a drop box or
+//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//!
+//! ## What else looks like this
+//! Mail programs and scripts, scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
+//!
+//! ## Blind spots
+//! TLS to where nothing else is odd; services that people use as well; slow drips.
+//!
+//! ## Options
+//! `window` (10m), `control` (1h), `file` (100), `upload` (2000), `hidden` (20000).
+//!
+//! ## References
+//! ATT&CK T1048.003, T1041, T1071.003; RFC 4954 §4 (clients should not log in without TLS).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{
+    Conn, ConnPhase, Evidence, FlowId, Http, PacketId, Record, Service, Smtp, Stage, Timestamp, Transport,
+    defang, human_bytes,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::requests::{self, Maker};
+use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants, domains};
+
+/// FTP servers remembered of one host.
+const MAX_SERVERS: usize = 32;
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long before the address was asked for (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+    /// How long before an upload its remote told of control (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub control: Duration,
+    /// Bytes of a file (*assumed*).
+    pub file: u64,
+    /// Bytes of an upload (*assumed*).
+    pub upload: u64,
+    /// Bytes of an upload of which nothing can be read (*assumed*: the size of a module, KRAKEN §5).
+    pub hidden: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_mins(10),
+            control: Duration::from_hours(1),
+            file: 100,
+            upload: 2000,
+            hidden: 20_000,
+        }
+    }
+}
+
+/// What is remembered of one host.
+#[derive(Default)]
+pub struct Host {
+    collects_mail: bool,
+    /// Since when each FTP server was spoken with.
+    servers: BTreeMap<IpAddr, Timestamp>,
+    /// Connections in which only this host sent, to whom FTP may follow.
+    sent: Vec<(IpAddr, Timestamp, u64, FlowId, PacketId)>,
+    /// Controllers to which much was sent, by their domains or addresses.
+    controllers: BTreeSet<String>,
+    /// Flows with drop services, and their names.
+    drops: BTreeMap<FlowId, String>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+}
+
+struct Sent<'a> {
+    host: IpAddr,
+    remote: IpAddr,
+    grade: &'static str,
+    ts: Timestamp,
+    bytes: u64,
+    least: u64,
+    flow: FlowId,
+    packets: &'a [PacketId],
+    what: String,
+}
+
+impl Watcher {
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn fire(&mut self, states: &mut States<'_, Host>, sent: Sent<'_>, scene: &mut Scene<'_>) {
+        let window = self.settings.window;
+        let echo = scene
+            .chronicle
+            .events(sent.host, "address_echo")
+            .any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
+        let mut grades = vec![(sent.grade, 1)];
+        let control = self.settings.control;
+        if sent.grade == "upload" && scene.chronicle.controls(sent.host, sent.remote, sent.ts, control) {
+            grades.push(("to_controller", 1));
+            let name = scene.lore.name_of(sent.remote, scene.now).and_then(domains::registrable);
+            let name = name.map_or_else(|| sent.remote.to_string(), str::to_owned);
+            let controllers = &mut states.of(sent.host, scene.now).controllers;
+            if controllers.len() < MAX_SERVERS {
+                controllers.insert(name);
+            }
+            if controllers.len() > 1 {
+                grades.push(("several_remotes", 1));
+            }
+        }
+        if echo {
+            grades.push(("after_echo", 1));
+        }
+        scene.fire(Fire {
+            host: sent.host,
+            key: sent.grade.into(),
+            grades,
+            started: sent.ts,
+            value: sent.bytes as f64,
+            threshold: sent.least as f64,
+            unit: "bytes sent out",
+            source: "assumed",
+            packets: sent.packets.to_vec(),
+            flows: vec![sent.flow],
+            remotes: vec![sent.remote],
+            facts: vec![("how", sent.what.into()), ("prevalent", scene.prevalent(sent.remote).into())],
+        });
+    }
+
+    fn mail(&mut self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, scene: &mut Scene<'_>) {
+        let port = s.tuple.resp.port;
+        let collects = states.get(host).is_some_and(|h| h.collects_mail);
+        let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
+        if s.auth
+            && !s.starttls_used
+            && s.data_count > 0
+            && short
+            && !collects
+            && matches!(port, 25 | 465 | 587 | 2525)
+        {
+            let what = format!("mail to {port} as {}", s.helo.as_deref().unwrap_or_default());
+            let sent = Sent {
+                host,
+                remote: s.tuple.resp.ip,
+                grade: "mail",
+                ts: s.ts,
+                bytes: s.client_bytes,
+                least: 1,
+                flow: s.flow,
+                packets: &s.packets,
+                what,
+            };
+            self.fire(states, sent, scene);
+        }
+    }
+
+    fn upload(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+        let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
+        let commanded = || scene.chronicle.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
+        if h.method == "POST"
+            && (machine || commanded())
+            && !requests::is_housekeeping(h, scene)
+            && h.request.len >= self.settings.upload
+            && h.response.len * 4 < h.request.len
+        {
+            let sent = Sent {
+                host,
+                remote: h.tuple.resp.ip,
+                grade: "upload",
+                ts: h.ts,
+                bytes: h.request.len,
+                least: self.settings.upload,
+                flow: h.flow,
+                packets: &h.packets,
+                what: format!("POST to {}{}", h.host.as_deref().unwrap_or_default(), h.path),
+            };
+            self.fire(states, sent, scene);
+        }
+    }
+
+    /// A connection of which nothing can be read, in which much went out to a controller.
+    fn hidden(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let remote = c.tuple.resp.ip;
+        if c.bytes[0] < self.settings.hidden
+            || c.bytes[1] * 4 >= c.bytes[0]
+            || !scene.chronicle.controls(host, remote, c.ts, self.settings.control)
+        {
+            return;
+        }
+        let sent = Sent {
+            host,
+            remote,
+            grade: "upload",
+            ts: c.ts,
+            bytes: c.bytes[0],
+            least: self.settings.hidden,
+            flow: c.flow,
+            packets: &c.key_packets,
+            what: format!(
+                "{} to port {}",
+                if c.service == Service::Tls { "TLS" } else { "an unknown protocol" },
+                c.tuple.resp.port
+            ),
+        };
+        self.fire(states, sent, scene);
+    }
+
+    fn dropped(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let Some(name) = states.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
+        if c.bytes[0] < self.settings.upload || c.bytes[0] <= c.bytes[1] {
+            return;
+        }
+        let sent = Sent {
+            host,
+            remote: c.tuple.resp.ip,
+            grade: "drop",
+            ts: c.ts,
+            bytes: c.bytes[0],
+            least: self.settings.upload,
+            flow: c.flow,
+            packets: &c.key_packets,
+            what: format!("TLS with {name}"),
+        };
+        self.fire(states, sent, scene);
+    }
+
+    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let remote = c.tuple.resp.ip;
+        let unread = matches!(c.service, Service::Tls | Service::Opaque | Service::Unrecognised);
+        if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && unread {
+            self.dropped(states, host, c, scene);
+            self.hidden(states, host, c, scene);
+        }
+        match c.service {
+            Service::Pop3 | Service::Imap => states.of(host, scene.now).collects_mail = true,
+            Service::Ftp if c.bytes[1] > 0 => {
+                let state = states.of(host, scene.now);
+                if state.servers.len() < MAX_SERVERS {
+                    let since = state.servers.entry(remote).or_insert(c.ts);
+                    *since = (*since).min(c.ts);
+                }
+                let since = state.servers.get(&remote).copied().unwrap_or(c.ts);
+                let waiting = state.sent.iter().position(|s| s.0 == remote && s.1 >= since);
+                if let Some((_, ts, bytes, flow, packet)) = waiting.map(|at| state.sent.remove(at)) {
+                    self.file(states, host, remote, (ts, bytes, flow, packet), scene);
+                }
+            }
+            _ if c.phase == ConnPhase::Closed
+                && c.tuple.transport == Transport::Tcp
+                && c.start_seen
+                && c.bytes[0] >= self.settings.file
+                && c.bytes[1] == 0 =>
+            {
+                let state = states.of(host, scene.now);
+                let packet = c.key_packets.first().copied().unwrap_or_default();
+                if state.servers.get(&remote).is_some_and(|since| c.ts >= *since) {
+                    self.file(states, host, remote, (c.ts, c.bytes[0], c.flow, packet), scene);
+                } else if state.sent.len() < MAX_SERVERS {
+                    state.sent.push((remote, c.ts, c.bytes[0], c.flow, packet));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn file(
+        &mut self,
+        states: &mut States<'_, Host>,
+        host: IpAddr,
+        remote: IpAddr,
+        (ts, bytes, flow, packet): (Timestamp, u64, FlowId, PacketId),
+        scene: &mut Scene<'_>,
+    ) {
+        let sent = Sent {
+            host,
+            remote,
+            grade: "ftp",
+            ts,
+            bytes,
+            least: self.settings.file,
+            flow,
+            packets: &[packet],
+            what: "a file by FTP".into(),
+        };
+        self.fire(states, sent, scene);
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        capability: Some("data_theft"),
+        ..About::new(
+            Stage::Act,
+            &["T1048.003", "T1041"],
+            &[
+                GradeWorth::base("mail", 6.0).key("mail"),
+                GradeWorth::base("ftp", 4.0).key("ftp"),
+                GradeWorth::base("upload", 4.0).key("upload"),
+                GradeWorth::base("drop", 3.0).key("drop"),
+                GradeWorth::add("to_controller", 5.0),
+                GradeWorth::add("several_remotes", 3.0),
+                GradeWorth::add("after_echo", 7.0),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::TLS).and(Wants::OTHER).and(Wants::OUTBOUND)
+    }
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+        let Some(host) = scene.outbound() else { return };
+        match record {
+            Record::Smtp(s) => self.mail(states, host, s, scene),
+            Record::Http(h) => self.upload(states, host, h, scene),
+            Record::Tls(t) => {
+                let name = t.sni.as_deref().filter(|n| domains::is_drop_service(n));
+                if let Some(name) = name {
+                    let drops = &mut states.of(host, scene.now).drops;
+                    if drops.len() >= MAX_SERVERS {
+                        drops.pop_first();
+                    }
+                    drops.insert(t.flow, name.to_owned());
+                }
+            }
+            Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(states, host, c, scene),
+            _ => {}
+        }
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        let how = defang(e.text("how"));
+        if e.key == "drop" {
+            return format!("handed data out: {how}");
+        }
+        format!("sent {} out: {how}", human_bytes(e.value as u64))
+    }
+}
+
+crate::held!(Host: servers, sent, controllers, drops);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+    use record::{BodyFacts, Stage};
+
+    fn bench(echo: bool) -> Bench {
+        let mut b = Bench::new("exfiltration", Watcher::new(Settings::default()));
+        if echo {
+            b.fired_with(Stage::Probe, "address_echo", 5.0, 5.0, &[]);
+        }
+        b
+    }
+
+    fn mail(port: u16) -> Smtp {
+        let mut s = smtp(10.0, REMOTE);
+        s.tuple.resp.port = port;
+        (s.auth, s.helo) = (true, Some("user-pc".into()));
+        s
+    }
+
+    #[test]
+    fn mail_through_an_account() {
+        let run = |s: Smtp, echo| {
+            let mut b = bench(echo);
+            b.feed(Record::Smtp(Box::new(s)), 12.0);
+            b.grades()
+        };
+        assert_eq!(run(mail(587), false), ["mail"]);
+        assert_eq!(run(mail(587), true), ["mail", "after_echo"]);
+        let mut tls = mail(587);
+        tls.starttls_used = true;
+        assert!(run(tls, true).is_empty());
+        let mut named = mail(587);
+        named.helo = Some("pc.example.com".into());
+        assert!(run(named, true).is_empty());
+        let mut relay = mail(587);
+        relay.auth = false;
+        assert!(run(relay, true).is_empty());
+    }
+
+    #[test]
+    fn who_collects_mail_may_send_it() {
+        let mut b = bench(true);
+        let mut c = conn(6.0, Transport::Tcp, REMOTE, 110);
+        c.service = Service::Pop3;
+        b.feed(record(c), 7.0);
+        b.feed(Record::Smtp(Box::new(mail(587))), 12.0);
+        assert!(b.evidence.is_empty());
+    }
+
+    #[test]
+    fn a_file_by_ftp() {
+        let run = |sent: u64, received: u64| {
+            let mut b = bench(false);
+            let mut control = conn(10.0, Transport::Tcp, REMOTE, 21);
+            (control.service, control.bytes) = (Service::Ftp, [130, 600]);
+            control.phase = ConnPhase::Classified;
+            b.feed(record(control), 11.0);
+            let mut data = conn(12.0, Transport::Tcp, REMOTE, 44_523);
+            data.bytes = [sent, received];
+            b.feed(record(data), 14.0);
+            b.grades()
+        };
+        assert_eq!(run(100, 0), ["ftp"]);
+        assert!(run(99, 0).is_empty());
+        assert!(run(0, 9000).is_empty(), "a download");
+    }
+
+    #[test]
+    fn what_is_handed_to_a_drop_box() {
+        let run = |name: &str, echo, bytes| {
+            let mut b = bench(echo);
+            let Record::Tls(hello) = tls(10.0, REMOTE, name) else { unreachable!() };
+            let mut c = conn(10.0, Transport::Tcp, REMOTE, 443);
+            (c.service, c.flow, c.bytes) = (Service::Tls, hello.flow, bytes);
+            b.feed(Record::Tls(hello), 12.0);
+            b.feed(record(c), 20.0);
+            b.grades()
+        };
+        assert_eq!(run("api.telegram.org", true, [9_000, 6_000]), ["drop", "after_echo"]);
+        assert_eq!(run("transfer.sh", false, [9_000, 6_000]), ["drop"]);
+        assert!(run("api.telegram.org", true, [900, 6_000]).is_empty(), "a note");
+        assert!(run("web.telegram.org", true, [9_000, 6_000]).is_empty(), "a person's");
+    }
+
+    #[test]
+    fn what_goes_to_a_controller_in_secret() {
+        let run = |sent: u64, received: u64, commanded: bool| {
+            let mut b = bench(false);
+            if commanded {
+                b.fired_with(Stage::Command, "tls_control", 5.0, 5.0, &[REMOTE]);
+            }
+            let mut c = conn(10.0, Transport::Tcp, REMOTE, 7084);
+            (c.service, c.bytes) = (Service::Tls, [sent, received]);
+            b.feed(record(c), 14.0);
+            b.grades()
+        };
+        assert_eq!(run(20_000, 4_999, true), ["upload", "to_controller"]);
+        for (behaviour, at) in [("beacon", 5.0), ("peer_walk", 5.0), ("tls_control", 11.0)] {
+            let mut b = bench(false);
+            b.fired_with(Stage::Command, behaviour, at, at, &[REMOTE]);
+            let mut c = conn(10.0, Transport::Tcp, REMOTE, 7084);
+            (c.service, c.bytes) = (Service::Tls, [20_000, 100]);
+            b.feed(record(c), 14.0);
+            assert!(
+                b.evidence.is_empty(),
+                "{behaviour} at {at}: an agent that reports, or control that came later"
+            );
+        }
+        let mut b = bench(false);
+        for (i, remote) in ["198.51.100.1", "198.51.100.2"].into_iter().enumerate() {
+            b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[remote]);
+            let mut c = conn(10.0, Transport::Tcp, remote, 7084);
+            (c.service, c.bytes) = (Service::Tls, [30_000, 100]);
+            b.feed(record(c), 14.0 + i as f64);
+        }
+        assert_eq!(b.grades(), ["upload", "to_controller", "several_remotes"]);
+        assert!(run(20_000, 5_000, true).is_empty(), "a conversation");
+        assert!(run(19_999, 100, true).is_empty());
+        assert!(run(20_000, 100, false).is_empty());
+    }
+
+    #[test]
+    fn an_upload_that_no_page_led_to() {
+        let run = |sent: u64, received: u64, agent: Option<&str>| {
+            let mut b = bench(false);
+            let mut h = http(10.0, REMOTE, "POST", Some("example.com"), "/up");
+            h.user_agent = agent.map(str::to_owned);
+            h.request = BodyFacts { len: sent, ..BodyFacts::default() };
+            h.response = BodyFacts { len: received, ..BodyFacts::default() };
+            b.feed(Record::Http(Box::new(h)), 11.0);
+            b.grades()
+        };
+        assert_eq!(run(2000, 499, None), ["upload"]);
+        let mut b = bench(false);
+        b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[REMOTE]);
+        let mut h = http(10.0, REMOTE, "POST", Some("example.com"), "/up");
+        h.request = BodyFacts { len: 2000, ..BodyFacts::default() };
+        b.feed(Record::Http(Box::new(h)), 11.0);
+        assert_eq!(b.grades(), ["upload", "to_controller"]);
+        assert!(run(1999, 0, None).is_empty());
+        assert!(run(2000, 500, None).is_empty());
+        assert!(run(9000, 5, Some("curl/8")).is_empty());
+    }
+}

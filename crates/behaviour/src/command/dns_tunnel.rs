@@ -1,0 +1,317 @@
+//! ## What it sees
+//! A host asks for a great many different, long names below one domain: data travel in the names, and answers bring data back.
+//!
+//! ## Why it matters
+//! DNS leaves nearly every network, if only through the resolver (ATT&CK T1071.004, T1572). Bots and tunnels use it as a
+//! channel when nothing else is open.
+//!
+//! ## How it decides
+//! Per host, registrable domain and hour, distinct names below the domain, of which the part below is at least 20 characters
+//! long on average: *names* at 100, *some_names* at 30 when the average is 30 or more, or the types asked for carry data
+//! (TXT, NULL, CNAME, MX, SRV, private) in at least half the questions. Added: *data_types* when that is so; *many_names* from 500 on; *several_domains*, when another domain is used so too; *straight*, when
+//! it asks such names of a server outside that is not the one it asks for other names. Names with fewer than nine characters below their last two labels, reverse look-ups and a shipped list of domains whose
+//! business is to be asked long names (block lists, file reputation, content networks) do not count.
+//!
+//! ## What else looks like this
+//! Anti-virus reputation, mail block lists, content networks' numbered hosts, telemetry in names; DNS-SD.
+//!
+//! ## Blind spots
+//! Few, short names over days; DNS over HTTPS; a new domain for each hour; names that are asked of a caching resolver and not seen.
+//!
+//! ## Options
+//! `names` (100), `some_names` (30), `many_names` (500), `length` (20), `long` (30), `window` (1h).
+//!
+//! ## References
+//! ATT&CK T1071.004; C. Dietrich et al., "On Botnets that use DNS for Command and Control", EC2ND 2011; A. Nadler et al.,
+//! "Detection of Malicious and Low Throughput Data Exfiltration Over the DNS Protocol", Computers & Security 2019.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Dns, Evidence, PacketId, Record, Role, Stage, Timestamp, defang, tally};
+use serde::{Deserialize, Serialize};
+
+use crate::table::{SeededSet, hash_of};
+use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, Shows, States, Wants, domains};
+
+/// Domains remembered of one host.
+const MAX_DOMAINS: usize = 128;
+/// Characters below the last two labels that a name must have to be counted (*assumed*).
+const LEAST_BELOW: usize = 9;
+/// Names counted of one domain; more are not told apart.
+const MAX_NAMES: usize = 2048;
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Distinct names below one domain (DETECTION §5).
+    pub names: usize,
+    /// Distinct names when they are long or carry data by type (*assumed*).
+    pub some_names: usize,
+    /// So many count more (*assumed*).
+    pub many_names: usize,
+    /// Characters below the domain, on average (*assumed*).
+    pub length: f64,
+    /// Characters below the domain that are long (*assumed*).
+    pub long: f64,
+    /// In which time (DETECTION §5).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            names: 100,
+            some_names: 30,
+            many_names: 500,
+            length: 20.0,
+            long: 30.0,
+            window: Duration::from_hours(1),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Domain {
+    began: Option<Timestamp>,
+    names: SeededSet<u64>,
+    characters: u64,
+    data_types: u64,
+    questions: u64,
+    answer_bytes: u64,
+    servers: Vec<IpAddr>,
+    packets: Vec<PacketId>,
+    told: Vec<&'static str>,
+}
+
+/// What is remembered of one host.
+#[derive(Default)]
+pub struct Host {
+    domains: BTreeMap<String, Domain>,
+    /// How often each server was asked.
+    servers: BTreeMap<IpAddr, u64>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+}
+
+/// Types whose answers carry what their owner likes.
+const fn carries_data(qtype: u16) -> bool {
+    matches!(qtype, 5 | 10 | 15 | 16 | 33 | 65280..=65535)
+}
+
+impl Watcher {
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn grades(s: &Settings, d: &Domain, other_server: bool) -> Vec<(&'static str, u32)> {
+        let names = d.names.len();
+        let length = d.characters as f64 / names.max(1) as f64;
+        let data = d.data_types * 2 >= d.questions;
+        let base = if names >= s.names && length >= s.length {
+            "names"
+        } else if names >= s.some_names && (length >= s.long || (data && length >= s.length / 2.0)) {
+            "some_names"
+        } else {
+            return Vec::new();
+        };
+        let mut grades = vec![(base, 1)];
+        let mut add = |holds: bool, grade: &'static str| {
+            if holds {
+                grades.push((grade, 1));
+            }
+        };
+        add(data, "data_types");
+        add(names >= s.many_names, "many_names");
+        add(other_server, "straight");
+        grades
+    }
+
+    fn question(&mut self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, scene: &mut Scene<'_>) {
+        let server = q.tuple.resp.ip;
+        let window = self.settings.window;
+        // Most names have nothing to hide in: told before the list of suffixes is asked.
+        if q.query.len() < domains::tail(&q.query).len() + LEAST_BELOW {
+            return;
+        }
+        let Some(domain) = domains::registrable(&q.query) else { return };
+        let below = q.query.len().saturating_sub(domain.len() + 1);
+        let state = states.of(host, scene.now);
+        if state.servers.len() < 16 || state.servers.contains_key(&server) {
+            *state.servers.entry(server).or_default() += 1;
+        }
+        if below == 0 || domain.rsplit('.').next() == Some("arpa") || domains::has_data_in_names(&q.query) {
+            return;
+        }
+        if state.domains.len() >= MAX_DOMAINS && !state.domains.contains_key(domain) {
+            let oldest = state.domains.iter().min_by_key(|(_, d)| d.began).map(|(n, _)| n.clone());
+            oldest.map(|n| state.domains.remove(&n));
+        }
+        let d = state.domains.entry(domain.to_owned()).or_default();
+        if d.began.is_none_or(|b| q.ts.since(b) > window) {
+            *d = Domain { began: Some(q.ts), told: std::mem::take(&mut d.told), ..Domain::default() };
+        }
+        d.questions += 1;
+        d.data_types += u64::from(carries_data(q.qtype));
+        d.answer_bytes += u64::from(q.response_len);
+        let hash = hash_of(&q.query);
+        if d.names.len() < MAX_NAMES && d.names.insert(hash) {
+            d.characters += below as u64;
+            if d.packets.len() < 32 {
+                d.packets.extend(q.packets.first());
+            }
+        }
+        if d.servers.len() < 4 && !d.servers.contains(&server) {
+            d.servers.push(server);
+        }
+        let names = d.names.len();
+        if names < self.settings.some_names {
+            return;
+        }
+        let some = self.settings.some_names;
+        let several =
+            state.domains.iter().any(|(n, o)| n != domain && o.names.len() >= some && !o.told.is_empty());
+        let d = &state.domains[domain];
+        let asked = state.servers.get(&server).copied().unwrap_or(0);
+        let other = state.servers.iter().any(|(s, n)| *s != server && *n >= 3)
+            && asked <= d.questions
+            && scene.lore.home().is_external(server);
+        let mut grades = Self::grades(&self.settings, d, other);
+        if grades.is_empty() {
+            scene.near(host, names as f64, self.settings.names as f64, "long names below one domain");
+            return;
+        }
+        if several {
+            grades.push(("several_domains", 1));
+        }
+        let told: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
+        if d.told == told {
+            return;
+        }
+        let length = d.characters as f64 / names as f64;
+        scene.fire(Fire {
+            host,
+            key: "domain".into(),
+            grades,
+            started: d.began.unwrap_or(q.ts),
+            value: names as f64,
+            threshold: self.settings.some_names as f64,
+            unit: "long names below one domain in an hour",
+            source: "assumed",
+            packets: d.packets.clone(),
+            flows: vec![q.flow],
+            remotes: d.servers.clone(),
+            facts: vec![
+                ("domain", domain.into()),
+                ("mean_length", length.into()),
+                ("questions", d.questions.into()),
+                ("data_type_questions", d.data_types.into()),
+                ("answer_bytes", d.answer_bytes.into()),
+            ],
+        });
+        if let Some(d) = states.get_mut(host).and_then(|s| s.domains.get_mut(domain)) {
+            d.told = told;
+        }
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        excuses: &[Excuse::Role(&[Role::Resolver], 0.2)],
+        finding: Some(Shows::all("DNS tunnel")),
+        ..About::new(
+            Stage::Command,
+            &["T1071.004", "T1572"],
+            &[
+                GradeWorth::base("names", 17.0),
+                GradeWorth::base("some_names", 11.0),
+                GradeWorth::add("data_types", 3.0),
+                GradeWorth::add("many_names", 3.0),
+                GradeWorth::add("several_domains", 3.0),
+                GradeWorth::add("straight", 2.0),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::DNS
+    }
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+        let Record::Dns(q) = record else { return };
+        let host = q.tuple.orig.ip;
+        if scene.lore.home().contains(host) && q.tuple.resp.port != 5353 && q.tuple.resp.port != 5355 {
+            self.question(states, host, q, scene);
+        }
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        let (length, domain) = (e.number("mean_length"), defang(e.text("domain")));
+        format!("asked for {} names of {length:.0} characters on average below {domain}", tally(e.value))
+    }
+}
+
+crate::held!(Domain: names, servers, packets, told);
+crate::held!(Host: domains, servers);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn run(n: usize, gap: f64, qtype: u16, name: impl Fn(usize) -> String) -> Vec<String> {
+        let mut b = Bench::new("dns_tunnel", Watcher::new(Settings::default()));
+        for i in 0..n {
+            let t = 1.0 + gap * i as f64;
+            b.feed(dns(t, &name(i), qtype, 0, None), t);
+        }
+        b.grades()
+    }
+
+    fn short(i: usize) -> String {
+        format!("{i:020}.t.example.com")
+    }
+
+    #[test]
+    fn a_hundred_long_names() {
+        assert!(run(99, 1.0, 1, short).is_empty());
+        assert_eq!(run(100, 1.0, 1, short), ["names"]);
+        assert!(run(100, 40.0, 1, short).is_empty(), "not within the hour");
+        assert_eq!(run(500, 1.0, 1, short), ["names", "many_names"]);
+    }
+
+    #[test]
+    fn fewer_when_they_are_long_or_carry_data() {
+        let long = |i: usize| format!("{i:040}.example.com");
+        assert!(run(29, 1.0, 1, long).is_empty());
+        assert_eq!(run(30, 1.0, 1, long), ["some_names"]);
+        assert_eq!(run(30, 1.0, 16, short), ["some_names", "data_types"]);
+    }
+
+    #[test]
+    fn several_domains_of_one_tunnel() {
+        let turn = |i: usize| format!("{i:040}.{}", ["example.com", "example.net"][i % 2]);
+        assert_eq!(run(60, 1.0, 1, turn), ["some_names", "several_domains"]);
+        assert_eq!(run(59, 1.0, 1, turn), ["some_names"]);
+    }
+
+    #[test]
+    fn the_same_name_again_is_one() {
+        assert!(run(500, 1.0, 16, |_| short(1)).is_empty());
+    }
+
+    #[test]
+    fn domains_that_are_asked_long_names() {
+        assert!(run(300, 1.0, 16, |i| format!("{i:040}.zen.spamhaus.org")).is_empty());
+        assert!(run(300, 1.0, 12, |i| format!("{i}.{i}.1.10.in-addr.arpa")).is_empty());
+        assert!(run(300, 1.0, 1, |i| format!("www{i}.example.com")).is_empty());
+    }
+}

@@ -1,0 +1,402 @@
+//! ## What it sees
+//! A host opens connections to one remote in a protocol that nobody knows, again and again with the same first words; or a
+//! command shell looks out of a connection.
+//!
+//! ## Why it matters
+//! Remote-control tools speak protocols of their own over TCP (ATT&CK T1095). The words are encrypted or packed and change
+//! with each version; but a client that calls home says the same at the start of each call, in length if not in bytes.
+//!
+//! ## How it decides
+//! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
+//! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
+//! answer, to a dynamic-DNS name that this host asked for. *shell*: the first payload of either side is the greeting of a Windows command
+//! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
+//! them (none of these three for one call); a port of the web or mail, whose protocol this is not; more than one such remote.
+//!
+//! ## What else looks like this
+//! Games, file sharing, messengers, industrial protocols, databases: they are recognised by content where that is known,
+//! call by name, and hold one connection. A verified peer-to-peer application within the hour discounts it.
+//!
+//! ## Blind spots
+//! One connection that is held for days; random padding of the first words; a known protocol around it.
+//!
+//! ## Options
+//! `connections` (3), `refused` (10), `window` (1h).
+//!
+//! ## References
+//! ATT&CK T1095, T1059.003; B. Rahbarinia et al., "PeerRush", DIMVA 2013; nDPI's custom-protocol risks.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{
+    Conn, ConnPhase, Direction, Evidence, FlowId, PacketId, Record, Service, Stage, Timestamp, Transport,
+    defang, tally,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{About, Application, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants, domains};
+
+/// Remotes remembered of one host.
+const MAX_REMOTES: usize = 256;
+/// Connections remembered of one remote.
+const MAX_CALLS: usize = 32;
+/// Ports whose protocols are known by content: what is unknown there hides (KRAKEN §5 and `port_imposter`).
+const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
+/// How a Windows command shell greets (all versions since NT 4).
+const SHELL: &[u8] = b"Microsoft Windows";
+/// How long an application is remembered (DETECTION §4.5).
+const APPLICATION: Duration = Duration::from_hours(1);
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Connections with the same first words, ≥ 2 (*assumed*).
+    pub connections: usize,
+    /// Calls that were refused or not answered (*assumed*).
+    pub refused: usize,
+    /// In which time (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { connections: 3, refused: 10, window: Duration::from_hours(1) }
+    }
+}
+
+struct Call {
+    ts: Timestamp,
+    words: [i32; 2],
+    opaque: bool,
+    spoke: bool,
+    answered: bool,
+    refused: bool,
+    flow: FlowId,
+    packet: PacketId,
+}
+
+/// What is remembered of one host.
+#[derive(Default)]
+pub struct Host {
+    remotes: BTreeMap<(IpAddr, u16), VecDeque<Call>>,
+    told: BTreeMap<(IpAddr, u16), Vec<&'static str>>,
+    fired: BTreeSet<(IpAddr, u16)>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+}
+
+/// The lengths of the first two payloads of the client before and after anything the server says.
+fn words(c: &Conn) -> [i32; 2] {
+    let mut own = c.first_lengths.iter().copied().filter(|l| *l > 0);
+    [own.next().unwrap_or(0), own.next().unwrap_or(0)]
+}
+
+impl Watcher {
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn shell(host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let shows = |side: Direction| {
+            c.first_payload[side.index()].as_ref().is_some_and(|p| p.head().starts_with(SHELL))
+        };
+        if !shows(Direction::Orig) && !shows(Direction::Resp) {
+            return;
+        }
+        let remote = if c.tuple.orig.ip == host { c.tuple.resp } else { c.tuple.orig };
+        scene.fire(Fire {
+            host,
+            key: "shell".into(),
+            grades: vec![("shell", 1)],
+            started: c.ts,
+            value: 1.0,
+            threshold: 1.0,
+            unit: "command shells in a connection",
+            source: "assumed",
+            packets: c.key_packets.to_vec(),
+            flows: vec![c.flow],
+            remotes: vec![remote.ip],
+            facts: vec![("port", u64::from(c.tuple.resp.port).into())],
+        });
+    }
+
+    fn call(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+        let end = (c.tuple.resp.ip, c.tuple.resp.port);
+        let window = self.settings.window;
+        let state = states.of(host, scene.now);
+        if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
+            state.remotes.pop_first();
+        }
+        let calls = state.remotes.entry(end).or_default();
+        let made = Call {
+            ts: c.ts,
+            words: words(c),
+            opaque: c.opaque_first(Direction::Orig),
+            spoke: c.first_speaker == Some(Direction::Orig),
+            answered: c.bytes[1] > 0,
+            refused: c.failed() == Some(true),
+            flow: c.flow,
+            packet: c.key_packets.first().copied().unwrap_or_default(),
+        };
+        let (said, spoke) = (made.words, made.spoke);
+        calls.push_back(made);
+        calls.retain(|k| k.ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
+        if calls.len() > MAX_CALLS {
+            calls.pop_front();
+        }
+        let dead = calls.back().is_some_and(|k| k.refused);
+        let alike =
+            |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
+        let same: Vec<&Call> = calls.iter().filter(alike).collect();
+        let name = scene.lore.name_of(end.0, scene.now);
+        let dynamic = scene.lore.name_for(host, end.0, scene.now).is_some_and(domains::is_dynamic);
+        let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
+        let (count, base, needed, unit) = if dead {
+            (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
+        } else if (!spoke || same.len() < self.settings.connections) && answered && dynamic {
+            (same.len(), "one_call", 1, "connections in no known protocol")
+        } else if !spoke {
+            return;
+        } else {
+            (same.len(), "same_words", self.settings.connections, "connections with the same first words")
+        };
+        if count < needed {
+            scene.near(host, count as f64, needed as f64, unit);
+            return;
+        }
+        let mut grades = vec![(base, 1)];
+        let mut add = |holds: bool, grade: &'static str| {
+            if holds {
+                grades.push((grade, 1));
+            }
+        };
+        add(name.is_none(), "unnamed");
+        // One call is weak, and its name is what it stands on already.
+        let once = base == "one_call";
+        add(!once && dynamic, "dynamic_name");
+        add(!once && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
+        add(!dead && same.iter().all(|k| !k.answered), "unanswered");
+        add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
+        add(!once && state.fired.iter().any(|e| *e != end), "several_remotes");
+        let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
+        let p2p =
+            scene.lore.last_used(host, Application::P2p).is_some_and(|t| scene.now.since(t) <= APPLICATION);
+        let started = same.iter().map(|k| k.ts).min().unwrap_or(c.ts);
+        let facts = vec![
+            ("port", u64::from(end.1).into()),
+            ("dead", dead.into()),
+            ("first_lengths", said.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
+            ("name", name.unwrap_or_default().into()),
+            ("application_within_hour", p2p.into()),
+            ("prevalent", scene.prevalent(end.0).into()),
+        ];
+        let (packets, flows) = same.iter().map(|k| (k.packet, k.flow)).unzip();
+        if !once && state.fired.len() < MAX_REMOTES {
+            state.fired.insert(end);
+        }
+        if state.told.len() > MAX_REMOTES {
+            state.told.clear();
+        }
+        if state.told.insert(end, names.clone()).is_some_and(|told| told == names) {
+            return;
+        }
+        scene.fire(Fire {
+            host,
+            // What one call began, more of them go on with.
+            key: if dead { base } else { "same_words" }.into(),
+            grades,
+            started,
+            value: count as f64,
+            threshold: needed as f64,
+            unit,
+            source: "assumed",
+            packets,
+            flows,
+            remotes: vec![end.0],
+            facts,
+        });
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        control: true,
+        excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
+        ..About::new(
+            Stage::Command,
+            &["T1095", "T1059.003"],
+            &[
+                GradeWorth::base("same_words", 6.0).key("same_words"),
+                GradeWorth::base("one_call", 2.0).key("same_words").weak(),
+                GradeWorth::base("shell", 17.0).key("shell"),
+                GradeWorth::base("dead_remote", 6.0).key("dead_remote").weak(),
+                GradeWorth::add("known_port", 4.0),
+                GradeWorth::add("several_remotes", 3.0),
+                GradeWorth::add("unnamed", 2.0),
+                GradeWorth::add("dynamic_name", 4.0),
+                GradeWorth::add("opaque_words", 2.0),
+                GradeWorth::add("unanswered", 3.0),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OUTBOUND)
+    }
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+        let Record::Conn(c) = record else { return };
+        if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
+            return;
+        }
+        let dead = c.failed() == Some(true) && c.tuple.resp.port != 25;
+        if !dead && !matches!(c.service, Service::Opaque | Service::Unrecognised) {
+            return;
+        }
+        let Some(host) = scene.outbound() else { return };
+        Self::shell(host, c, scene);
+        if dead || (c.start_seen && c.first_speaker.is_some()) {
+            self.call(states, host, c, scene);
+        }
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        let (remote, port) = (e.remote(), e.count("port"));
+        if e.key == "shell" {
+            format!("ran a Windows command shell over a connection with {remote}")
+        } else if e.flag("dead") {
+            format!("called {remote} port {port} {} times without an answer", tally(e.value))
+        } else if e.has("one_call") {
+            let name = defang(e.text("name"));
+            format!("called {remote} ({name}) port {port} in an unknown protocol")
+        } else {
+            let lengths = e.list("first_lengths").join(" + ");
+            format!(
+                "opened {} connections to {remote} port {port} in an unknown protocol, each with messages of the same first lengths ({lengths} bytes)",
+                tally(e.value)
+            )
+        }
+    }
+}
+
+crate::held!(Call);
+crate::held!(Host: remotes, told, fired);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn call(t: f64, bytes: &[u8], answered: bool) -> Conn {
+        let mut c = conn(t, Transport::Tcp, REMOTE, 3396);
+        c.service = Service::Opaque;
+        c.first_payload[0] = payload(bytes);
+        c.first_lengths[0] = bytes.len() as i32;
+        c.first_speaker = Some(Direction::Orig);
+        c.bytes = [bytes.len() as u64, if answered { 50 } else { 0 }];
+        c
+    }
+
+    fn run(all: Vec<Record>) -> Vec<String> {
+        let mut b = Bench::new("raw_control", Watcher::new(Settings::default()));
+        for (i, r) in all.into_iter().enumerate() {
+            b.feed(r, 5000.0 + i as f64);
+        }
+        b.grades()
+    }
+
+    fn calls(n: usize, gap: f64) -> Vec<Record> {
+        (0..n).map(|i| record(call(1.0 + gap * i as f64, &random(69, i as u64 + 1), true))).collect()
+    }
+
+    #[test]
+    fn three_calls_with_the_same_words() {
+        assert!(run(calls(2, 10.0)).is_empty());
+        assert_eq!(run(calls(3, 10.0)), ["same_words", "unnamed", "opaque_words"]);
+        assert!(run(calls(3, 1801.0)).is_empty(), "not within the hour");
+    }
+
+    #[test]
+    fn one_call_of_a_name_that_anybody_may_have() {
+        let call_as = |name: &str, answered: bool| {
+            run(vec![dns(0.5, name, 1, 0, Some(REMOTE)), record(call(1.0, &[b'a'; 40], answered))])
+        };
+        assert_eq!(call_as("a.duckdns.org", true), ["one_call"]);
+        let mut greeted = call(1.0, &[b'a'; 40], true);
+        greeted.first_speaker = Some(Direction::Resp);
+        let all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE)), record(greeted)];
+        assert_eq!(run(all), ["one_call"], "whoever speaks first");
+        let mut all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE))];
+        all.extend(calls(3, 10.0));
+        assert_eq!(run(all), ["same_words", "dynamic_name", "opaque_words"]);
+        let mut others = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
+        if let Record::Dns(d) = &mut others {
+            d.tuple.orig.ip = "10.0.0.99".parse().unwrap();
+        }
+        let mut all = vec![others];
+        all.extend(calls(3, 10.0));
+        assert_eq!(
+            run(all),
+            ["same_words", "opaque_words"],
+            "another host asked: neither unnamed nor this host's"
+        );
+        assert!(call_as("a.duckdns.org", false).is_empty());
+        assert!(call_as("a.example.com", true).is_empty());
+    }
+
+    #[test]
+    fn other_words_each_time_are_a_conversation() {
+        let all = (0..9usize).map(|i| record(call(1.0 + i as f64, &random(60 + i, 7), true))).collect();
+        assert!(run(all).is_empty());
+    }
+
+    #[test]
+    fn a_name_and_a_dead_controller() {
+        let mut all = vec![dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE))];
+        all.extend((0..3u64).map(|i| record(call(1.0 + i as f64, &[b'a'; 40], false))));
+        assert_eq!(run(all), ["same_words", "dynamic_name", "unanswered"]);
+    }
+
+    #[test]
+    fn a_known_protocol_is_not_meant() {
+        let all = (0..5u64)
+            .map(|i| {
+                let mut c = call(1.0 + i as f64, &random(69, 3), true);
+                c.service = Service::Tls;
+                record(c)
+            })
+            .collect();
+        assert!(run(all).is_empty());
+    }
+
+    #[test]
+    fn a_dead_controller_is_called_on() {
+        let dead = |n: usize, port: u16| {
+            let all = (0..n).map(|i| {
+                let mut c = conn(1.0 + 10.0 * i as f64, Transport::Tcp, REMOTE, port);
+                c.state = record::ConnState::Rej;
+                record(c)
+            });
+            run(all.collect())
+        };
+        assert_eq!(dead(10, 6000), ["dead_remote", "unnamed"]);
+        assert!(dead(9, 6000).is_empty());
+        assert!(dead(30, 25).is_empty(), "that is smtp_probe's");
+    }
+
+    #[test]
+    fn a_shell_looks_out() {
+        let mut c = call(1.0, b"Microsoft Windows XP [Version 5.1.2600]", true);
+        c.service = Service::Unrecognised;
+        assert_eq!(run(vec![record(c)]), ["shell"]);
+    }
+}

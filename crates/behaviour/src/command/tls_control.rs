@@ -1,0 +1,394 @@
+//! ## What it sees
+//! A host speaks TLS with a remote that has no name: the client names none, the certificate is the server's own work, the
+//! port is none of TLS's.
+//!
+//! ## Why it matters
+//! Remote-control tools and loaders wrap their channel in TLS (ATT&CK T1573.002). What is inside cannot be seen, but who
+//! runs a controller seldom buys it a name and a certificate, and the tools make their own in a way of their own.
+//!
+//! ## How it decides
+//! Per handshake with a host elsewhere. The base: *own_certificate*, the client names no server (or an address) and the
+//! certificate is signed by itself or by a private authority for no name at all; *own_certificate_named*, the same to a name that the client gave, when
+//! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
+//! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
+//! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name, given in the handshake or asked for by this very host; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
+//! A certificate that ends in January 2038 is an appliance's default, not counted as long-lived.
+//!
+//! ## What else looks like this
+//! VPN gateways, obfuscated proxies, messengers with their own servers, appliances, cast devices, mail servers.
+//!
+//! ## Blind spots
+//! Controllers with a bought or free certificate and a name; those behind a large provider; TLS 1.3 on port 443.
+//!
+//! ## Options
+//! `repeated` (3), `lasting_days` (18250), `hosts` (20).
+//!
+//! ## References
+//! ATT&CK T1573.002, T1587.003; B. Anderson, D. McGrew, "Deciphering Malware's use of TLS", J. Comput. Virol. 2018; FoxIO JA4.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, Tls, clean, defang};
+use serde::{Deserialize, Serialize};
+
+use crate::table::{SeededMap, SeededSet};
+use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants, domains};
+
+/// Remotes remembered of one host.
+const MAX_REMOTES: usize = 256;
+/// Fingerprints remembered.
+const MAX_JA4: usize = 4096;
+/// Where TLS is usual: the web and its second ports, mail, news, directory, messaging, push, remote administration.
+const USUAL_PORTS: [u16; 24] = [
+    443, 8443, 4443, 10443, 9443, 465, 563, 587, 636, 853, 989, 990, 992, 993, 995, 1194, 2083, 3269, 3389,
+    5061, 5222, 5223, 5228, 5349,
+];
+/// 2038-01-01: what certificates of many appliances run to, the end of 32-bit time.
+const END_OF_TIME: Timestamp = Timestamp::from_secs(2_145_916_800);
+/// 2039-01-01.
+const AFTER_END: Timestamp = Timestamp::from_secs(2_177_452_800);
+/// 2019-01-01: browsers' makers had announced the end of TLS 1.0 and 1.1 in October 2018.
+const OLD_SINCE: Timestamp = Timestamp::from_secs(1_546_300_800);
+const TLS11: u16 = 0x0302;
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Handshakes with one remote that count as repeated, ≥ 2 (*assumed*).
+    pub repeated: usize,
+    /// Days of validity that no honest certificate has (*assumed*).
+    pub lasting_days: i64,
+    /// Local hosts that make a lonely fingerprint remarkable (*assumed*).
+    pub hosts: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { repeated: 3, lasting_days: 18_250, hosts: 20 }
+    }
+}
+
+#[derive(Default)]
+struct Remote {
+    /// What the first handshake showed: a resumed one shows no certificate.
+    base: Option<&'static str>,
+    days: i64,
+    count: usize,
+    started: Option<Timestamp>,
+    proofs: Vec<(FlowId, PacketId)>,
+    told: Vec<&'static str>,
+}
+
+/// What is remembered of one host.
+#[derive(Default)]
+pub struct Host {
+    remotes: BTreeMap<(IpAddr, u16), Remote>,
+    /// Remotes whose certificate nobody vouches for.
+    own: BTreeSet<IpAddr>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    /// The hosts that showed a fingerprint, at most two.
+    ja4: SeededMap<String, Vec<IpAddr>>,
+    speakers: SeededSet<IpAddr>,
+}
+
+/// Whether nobody vouches for a certificate: it is signed by itself, or stands for no name at all.
+fn is_own_work(c: &Certificate) -> bool {
+    c.self_signed || (c.names.is_empty() && !c.subject.contains('.'))
+}
+
+impl Watcher {
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ja4: SeededMap::default(), speakers: SeededSet::default() }
+    }
+
+    fn base(t: &Tls, scene: &Scene<'_>) -> Option<&'static str> {
+        let named = t.sni.as_deref().is_some_and(|n| !domains::is_address_literal(n));
+        let remote = t.tuple.resp;
+        match &t.certificate {
+            Some(c) if is_own_work(c) && !named => Some("own_certificate"),
+            Some(c) if is_own_work(c) && c.names.is_empty() => Some("own_certificate_named"),
+            Some(_) => None,
+            None => {
+                let usual = USUAL_PORTS.contains(&remote.port);
+                let unresolved = scene.lore.name_of(remote.ip, scene.now).is_none();
+                // A ClientHello without extensions at all is too little to tell.
+                let whole = t.ja4.is_some() && t.cipher.is_some();
+                (!named && !usual && unresolved && whole).then_some("no_name")
+            }
+        }
+    }
+
+    /// Whether of enough local hosts only `host` shows this fingerprint.
+    fn is_lonely(&mut self, host: IpAddr, ja4: Option<&str>) -> bool {
+        if self.speakers.len() < MAX_JA4 {
+            self.speakers.insert(host);
+        }
+        let Some(ja4) = ja4 else { return false };
+        if self.ja4.len() < MAX_JA4 || self.ja4.contains_key(ja4) {
+            let shown = self.ja4.entry(ja4.to_owned()).or_default();
+            if shown.len() < 2 && !shown.contains(&host) {
+                shown.push(host);
+            }
+        }
+        self.speakers.len() >= self.settings.hosts
+            && self.ja4.get(ja4).is_some_and(|s| s.as_slice() == [host])
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        control: true,
+        excuses: &[Excuse::Role(&[Role::VpnUser], 0.5)],
+        ..About::new(
+            Stage::Command,
+            &["T1573.002", "T1587.003"],
+            &[
+                GradeWorth::base("own_certificate", 9.0),
+                GradeWorth::base("own_certificate_named", 3.0).weak(),
+                GradeWorth::base("no_name", 2.0).weak(),
+                GradeWorth::add("unusual_port", 3.0),
+                GradeWorth::add("lasting_certificate", 4.0),
+                GradeWorth::add("old_version", 3.0),
+                GradeWorth::add("dynamic_name", 4.0),
+                GradeWorth::add("repeated", 2.0),
+                GradeWorth::add("several_remotes", 4.0),
+                GradeWorth::add("lonely_fingerprint", 3.0),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::TLS.and(Wants::OUTBOUND)
+    }
+
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+        let (Some(host), Record::Tls(t)) = (scene.outbound(), record) else { return };
+        let lonely = self.is_lonely(host, t.ja4.as_deref());
+        let base = Self::base(t, scene);
+        let end = t.tuple.resp;
+        let known = states.get(host).is_some_and(|s| s.remotes.contains_key(&(end.ip, end.port)));
+        if base.is_none() && (!known || t.certificate.is_some()) {
+            return;
+        }
+        let state = states.of(host, scene.now);
+        if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&(end.ip, end.port)) {
+            state.remotes.pop_first();
+        }
+        let remote = state.remotes.entry((end.ip, end.port)).or_default();
+        remote.base = match (remote.base, base) {
+            (None | Some("no_name"), Some(base)) => Some(base),
+            (known, _) => known,
+        };
+        let Some(base) = remote.base else { return };
+        if base != "no_name" && state.own.len() < MAX_REMOTES {
+            state.own.insert(end.ip);
+        }
+        let several = state.own.len() > 1 && base != "no_name";
+        remote.count += 1;
+        remote.started = Some(remote.started.map_or(t.ts, |s| s.min(t.ts)));
+        if remote.proofs.len() < 16 {
+            remote.proofs.extend(t.packets.iter().take(3).map(|p| (t.flow, *p)));
+        }
+        let certificate = t.certificate.as_deref();
+        let appliance = certificate.is_some_and(|c| c.not_after >= END_OF_TIME && c.not_after < AFTER_END);
+        if !appliance && let Some(c) = certificate {
+            remote.days = remote.days.max(c.not_after.since(c.not_before).as_secs() as i64 / 86_400);
+        }
+        let days = remote.days;
+        let name = t.sni.as_deref().or_else(|| scene.lore.name_for(host, end.ip, scene.now));
+        let offered = t.ja4.as_deref().and_then(|j| j.get(1..3)).unwrap_or_default();
+        let old = t.version <= TLS11 && matches!(offered, "10" | "11" | "s3" | "s2") && t.ts >= OLD_SINCE;
+        let mut grades = vec![(base, 1)];
+        let mut add = |holds: bool, grade: &'static str| {
+            if holds {
+                grades.push((grade, 1));
+            }
+        };
+        add(!USUAL_PORTS.contains(&end.port) && base != "no_name", "unusual_port");
+        add(days >= self.settings.lasting_days, "lasting_certificate");
+        add(old, "old_version");
+        add(name.is_some_and(domains::is_dynamic), "dynamic_name");
+        add(remote.count >= self.settings.repeated, "repeated");
+        add(several, "several_remotes");
+        add(lonely, "lonely_fingerprint");
+        let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
+        if remote.told == names {
+            return;
+        }
+        remote.told = names;
+        scene.fire(Fire {
+            host,
+            key: "handshakes".into(),
+            grades,
+            started: remote.started.unwrap_or(t.ts),
+            value: remote.count as f64,
+            threshold: 1.0,
+            unit: "handshakes with a remote nobody vouches for",
+            source: "assumed",
+            packets: remote.proofs.iter().map(|p| p.1).collect(),
+            flows: remote.proofs.iter().map(|p| p.0).collect::<BTreeSet<_>>().into_iter().collect(),
+            remotes: vec![end.ip],
+            facts: vec![
+                ("port", u64::from(end.port).into()),
+                ("server_name", t.sni.clone().unwrap_or_default().into()),
+                ("asked_for", name.unwrap_or_default().into()),
+                ("subject", certificate.map(|c| c.subject.clone()).unwrap_or_default().into()),
+                ("issuer", certificate.map(|c| c.issuer.clone()).unwrap_or_default().into()),
+                ("sha1", certificate.map(Certificate::sha1).unwrap_or_default().into()),
+                ("days_valid", (days.max(0) as u64).into()),
+                ("ja4", t.ja4.clone().unwrap_or_default().into()),
+                ("prevalent", scene.prevalent(end.ip).into()),
+            ],
+        });
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        let certificate = match clean(e.text("subject")) {
+            none if none.is_empty() => "no certificate seen".to_owned(),
+            subject => {
+                let (issuer, days) = (clean(e.text("issuer")), e.count("days_valid"));
+                format!("certificate \"{subject}\" by \"{issuer}\" for {days} days")
+            }
+        };
+        let asked = defang(e.text("asked_for"));
+        let asked = if e.has("dynamic_name") { format!(" ({asked})") } else { String::new() };
+        format!("spoke TLS with {}{asked} port {}, {certificate}", e.remote(), e.count("port"))
+    }
+}
+
+crate::held!(Remote: proofs, told);
+crate::held!(Host: remotes, own);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn certificate(days: i64) -> Certificate {
+        Certificate {
+            chain: vec![],
+            proof: None,
+            subject: "Server".into(),
+            issuer: "Server".into(),
+            self_signed: true,
+            not_before: Timestamp::from_secs(0),
+            not_after: Timestamp::from_secs(days * 86_400),
+            names: vec![],
+            der: vec![],
+        }
+    }
+
+    fn hello(t: f64, port: u16, sni: Option<&str>, certificate: Option<Certificate>) -> Record {
+        let Record::Tls(mut made) = tls(t, REMOTE, "x") else { unreachable!() };
+        made.sni = sni.map(str::to_owned);
+        made.tuple.resp.port = port;
+        made.cipher = Some(0x1301);
+        made.version = 0x0303;
+        made.ja4 = Some("t12i210600_76e208dd3e22_2dae41c691ec".into());
+        made.certificate = certificate.map(Box::new);
+        Record::Tls(made)
+    }
+
+    fn run(all: Vec<Record>) -> Vec<String> {
+        let mut b = Bench::new("tls_control", Watcher::new(Settings::default()));
+        for (i, r) in all.into_iter().enumerate() {
+            b.feed(r, 11.0 + i as f64);
+        }
+        b.grades()
+    }
+
+    #[test]
+    fn a_certificate_of_its_own() {
+        assert_eq!(run(vec![hello(1.0, 443, None, Some(certificate(365)))]), ["own_certificate"]);
+        assert_eq!(
+            run(vec![hello(1.0, 4782, Some("198.51.100.7"), Some(certificate(18_250)))]),
+            ["own_certificate", "unusual_port", "lasting_certificate"]
+        );
+        assert_eq!(
+            run(vec![hello(1.0, 443, None, Some(certificate(18_249)))]),
+            ["own_certificate"],
+            "a day too few"
+        );
+        let named = hello(1.0, 443, Some("example.com"), Some(certificate(365)));
+        assert_eq!(run(vec![named]), ["own_certificate_named"]);
+    }
+
+    #[test]
+    fn what_somebody_vouches_for() {
+        let bought = Certificate {
+            issuer: "An Authority".into(),
+            self_signed: false,
+            subject: "example.com".into(),
+            names: vec!["example.com".into()],
+            ..certificate(90)
+        };
+        assert!(run(vec![hello(1.0, 443, Some("example.com"), Some(bought.clone()))]).is_empty());
+        assert!(run(vec![hello(1.0, 443, None, Some(bought))]).is_empty());
+    }
+
+    #[test]
+    fn an_appliance_to_the_end_of_time() {
+        let mut c = certificate(0);
+        c.not_after = Timestamp::from_secs(2_147_483_647);
+        assert_eq!(run(vec![hello(1.0, 10_443, None, Some(c))]), ["own_certificate"]);
+    }
+
+    #[test]
+    fn without_a_name_and_hidden() {
+        assert_eq!(run(vec![hello(1.0, 4444, None, None)]), ["no_name"]);
+        assert!(run(vec![hello(1.0, 443, None, None)]).is_empty());
+        let asked = dns(0.5, "example.com", 1, 0, Some(REMOTE));
+        assert!(run(vec![asked, hello(1.0, 4444, None, None)]).is_empty());
+    }
+
+    #[test]
+    fn a_resumed_session_shows_no_certificate() {
+        let all = vec![
+            hello(1.0, 443, None, Some(certificate(365))),
+            hello(2.0, 443, None, None),
+            hello(3.0, 443, None, None),
+        ];
+        assert_eq!(run(all), ["own_certificate", "repeated"]);
+    }
+
+    #[test]
+    fn a_name_that_anybody_may_have() {
+        let run_as = |name: &str| {
+            run(vec![dns(0.5, name, 1, 0, Some(REMOTE)), hello(1.0, 443, None, Some(certificate(365)))])
+        };
+        assert_eq!(run_as("a.duckdns.org"), ["own_certificate", "dynamic_name"]);
+        assert_eq!(run_as("a.example.com"), ["own_certificate"]);
+        let mut others = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
+        if let Record::Dns(d) = &mut others {
+            d.tuple.orig.ip = "10.0.0.99".parse().unwrap();
+        }
+        let all = vec![others, hello(1.0, 443, None, Some(certificate(365)))];
+        assert_eq!(run(all), ["own_certificate"], "another host asked for it");
+    }
+
+    #[test]
+    fn several_remotes_that_nobody_vouches_for() {
+        let mut all = vec![hello(1.0, 443, None, Some(certificate(365)))];
+        let Record::Tls(mut other) = hello(2.0, 443, None, Some(certificate(365))) else { unreachable!() };
+        other.tuple.resp.ip = "203.0.113.9".parse().unwrap();
+        all.push(Record::Tls(other));
+        assert_eq!(run(all), ["own_certificate", "several_remotes"]);
+    }
+
+    #[test]
+    fn again_and_again() {
+        let all = |n: usize| {
+            (0..n).map(|i| hello(1.0 + i as f64, 443, None, Some(certificate(365)))).collect::<Vec<_>>()
+        };
+        assert_eq!(run(all(2)), ["own_certificate"]);
+        assert_eq!(run(all(3)), ["own_certificate", "repeated"]);
+    }
+}

@@ -1,0 +1,170 @@
+//! ## What it sees
+//! Stages of different kinds begin within minutes of each other.
+//!
+//! ## Why it matters
+//! On a bot one thing leads to another: what was fetched runs, calls home and begins to act (ATT&CK T1104). On a clean host two rare things of
+//! one day lie hours apart.
+//!
+//! ## How it decides
+//! Two of the stages probe, rendezvous, command, update and act begin, not with one and the same packet, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
+//! unrelated things happen in one day of activity, they lie within ten minutes of each other with a probability of 20/1440, or 1.4 %.
+//!
+//! ## What else looks like this
+//! Nothing by itself: it adds to what other behaviours saw. Things with a common cause, as an installer that reports and fetches, do come together, so that
+//! the payoff is far below what the probability would allow.
+//!
+//! ## Blind spots
+//! A bot that waits between its steps.
+//!
+//! ## Options
+//! `window` (10m).
+//!
+//! ## References
+//! ATT&CK T1104; G. Gu et al., "BotHunter", USENIX Security 2007.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Evidence, Record, Role, Stage, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::table::SeededMap;
+use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants};
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How close the stages begin (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { window: Duration::from_mins(10) }
+    }
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    told: SeededMap<IpAddr, usize>,
+    read: usize,
+}
+
+impl Watcher {
+    /// Watches every host of which something fired.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, told: SeededMap::default(), read: 0 }
+    }
+
+    fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
+        let mut stages: Vec<(Stage, Timestamp)> = scene.chronicle.stages(host);
+        stages.retain(|(s, _)| Stage::STORY.contains(s));
+        stages.sort_by_key(|s| s.1);
+        // What one flow shows of two stages happened once.
+        stages.dedup_by_key(|s| s.1);
+        // The most stages that begin within one window.
+        let within = |from: usize| {
+            stages[from..].iter().take_while(|s| s.1.since(stages[from].1) <= self.settings.window).count()
+        };
+        let Some((from, count)) =
+            (0..stages.len()).map(|i| (i, within(i))).max_by_key(|(i, n)| (*n, usize::MAX - i))
+        else {
+            return;
+        };
+        if count < 2 {
+            if stages.len() > 1 {
+                scene.near(host, 1.0, 2.0, "stages within ten minutes");
+            }
+            return;
+        }
+        if self.told.get(&host).is_some_and(|t| *t >= count) {
+            return;
+        }
+        self.told.insert(host, count);
+        let together = &stages[from..from + count];
+        let names: Vec<String> = together.iter().map(|s| s.0.name().to_owned()).collect();
+        let span = together.last().map_or(0.0, |l| l.1.since(together[0].1).as_secs_f64());
+        scene.fire(Fire {
+            host,
+            key: "together".into(),
+            grades: vec![(if count > 2 { "three_stages" } else { "two_stages" }, 1)],
+            started: together.last().map_or(together[0].1, |l| l.1),
+            value: count as f64,
+            threshold: 2.0,
+            unit: "stages within ten minutes",
+            source: "assumed",
+            packets: vec![],
+            flows: vec![],
+            remotes: vec![],
+            facts: vec![("stages", names.into()), ("seconds", span.into())],
+        });
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = ();
+    const ABOUT: About = About {
+        excuses: &[
+            // What different hosts do says nothing about one of them.
+            Excuse::Role(&[Role::Nat], 0.5),
+        ],
+        ..About::new(
+            Stage::Cycle,
+            &["T1104"],
+            &[GradeWorth::base("two_stages", 4.0), GradeWorth::base("three_stages", 8.0)],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
+    }
+
+    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Scene<'_>) {}
+
+    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
+        let hosts: BTreeSet<IpAddr> = scene.chronicle.stirred(&mut self.read);
+        for host in hosts {
+            self.judge(host, scene);
+        }
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        format!("{} began within {:.0} s of each other", e.list("stages").join(" and "), e.number("seconds"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn run(stages: &[(Stage, f64)]) -> Vec<String> {
+        let mut b = Bench::new("quick_succession", Watcher::new(Settings::default()));
+        for (stage, t) in stages {
+            b.fired(*stage, "x", *t, *t);
+            b.tick(*t);
+        }
+        b.grades()
+    }
+
+    #[test]
+    fn stages_that_begin_together() {
+        use Stage::{Act, Command, Update};
+        assert_eq!(run(&[(Update, 1.0), (Command, 601.0)]), ["two_stages"]);
+        assert_eq!(run(&[(Stage::Probe, 1.0), (Command, 601.0)]), ["two_stages"]);
+        assert!(run(&[(Update, 1.0), (Command, 602.0)]).is_empty());
+        assert_eq!(run(&[(Update, 1.0), (Command, 300.0), (Act, 600.0)]), ["three_stages"]);
+        assert_eq!(run(&[(Update, 1.0), (Command, 300.0), (Act, 5000.0)]), ["two_stages"]);
+    }
+
+    #[test]
+    fn one_stage_twice_and_one_flow_are_nothing() {
+        use Stage::{Command, Update};
+        assert!(run(&[(Command, 1.0), (Command, 2.0)]).is_empty());
+        assert!(run(&[(Update, 1.0), (Command, 1.0)]).is_empty(), "two readings of one flow");
+    }
+}

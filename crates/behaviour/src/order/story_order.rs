@@ -1,0 +1,176 @@
+//! ## What it sees
+//! The stages of a host came in the order in which a bot lives them.
+//!
+//! ## Why it matters
+//! Clean coincidences come in any order. A bot tests its connection, finds its peers, is commanded, updated, and only then
+//! acts (ATT&CK T1104).
+//!
+//! ## How it decides
+//! First times of the k ≥ 3 stages seen within 24 h. Coincidences fall into the order probe < rendezvous < command <
+//! update < act once in k! times, so the bet in order pays `e = 0.8 + 0.2·k!`; out of order it costs what every lost bet
+//! costs. Below three stages no bet is placed.
+//!
+//! ## What else looks like this
+//! Nothing: it adds to what other behaviours saw.
+//!
+//! ## Blind spots
+//! A capture that begins after the first stages.
+//!
+//! ## Options
+//! `stages` (3), `window` (1d).
+//!
+//! ## References
+//! G. Gu et al., "BotHunter", USENIX Security 2007.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Evidence, Record, Role, Stage, Timestamp, tally};
+use serde::{Deserialize, Serialize};
+
+use crate::table::SeededMap;
+use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants};
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Stages seen before a bet is placed, 3–5.
+    pub stages: usize,
+    /// The window of first times.
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { stages: 3, window: Duration::from_hours(24) }
+    }
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+    told: SeededMap<IpAddr, usize>,
+    read: usize,
+}
+
+impl Watcher {
+    /// Watches every host of which something fired.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, told: SeededMap::default(), read: 0 }
+    }
+
+    fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
+        let mut stages: Vec<(Stage, Timestamp)> = scene.chronicle.stages(host);
+        let Some(newest) = stages.iter().map(|s| s.1).max() else { return };
+        stages.retain(|s| newest.since(s.1) <= self.settings.window);
+        let told = self.told.get(&host).copied().unwrap_or(0);
+        if stages.len() < self.settings.stages {
+            if stages.len() > 1 {
+                scene.near(host, stages.len() as f64, self.settings.stages as f64, "stages in order");
+            }
+            return;
+        }
+        if stages.len() == told {
+            return;
+        }
+        self.told.insert(host, stages.len());
+        // `stages` is sorted by the stages' order, so the times must rise too.
+        let in_order = stages.is_sorted_by_key(|s| s.1);
+        let grade = match (in_order, stages.len()) {
+            (false, _) => "out_of_order",
+            (true, 3) => "three_in_order",
+            (true, 4) => "four_in_order",
+            (true, _) => "five_in_order",
+        };
+        let names: Vec<String> = stages.iter().map(|s| s.0.name().to_owned()).collect();
+        let started = stages.iter().map(|s| s.1).min().unwrap_or(newest);
+        scene.fire(Fire {
+            host,
+            key: "order".into(),
+            grades: vec![(grade, 1)],
+            started,
+            value: stages.len() as f64,
+            threshold: self.settings.stages as f64,
+            unit: "stages",
+            source: "k! orders of k stages",
+            packets: vec![],
+            flows: vec![],
+            remotes: vec![],
+            facts: vec![("stages", names.into()), ("in_order", in_order.into())],
+        });
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = ();
+    const ABOUT: About = About {
+        excuses: &[
+            // What different hosts do says nothing about one of them.
+            Excuse::Role(&[Role::Nat], 0.5),
+        ],
+        ..About::new(
+            Stage::Order,
+            &["T1104"],
+            &[
+                GradeWorth::base("three_in_order", 3.0103),
+                GradeWorth::base("four_in_order", 7.4819),
+                GradeWorth::base("five_in_order", 13.9445),
+                GradeWorth::base("out_of_order", -0.9691),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::NONE
+    }
+
+    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Scene<'_>) {}
+
+    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
+        let hosts = scene.chronicle.stirred(&mut self.read);
+        for host in hosts {
+            self.judge(host, scene);
+        }
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        let came = if e.flag("in_order") { "came" } else { "did not come" };
+        format!("the {} stages {came} in the order of the story", tally(e.value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn run(stages: &[(Stage, f64)]) -> Bench {
+        let mut b = Bench::new("story_order", Watcher::new(Settings::default()));
+        for (stage, t) in stages {
+            b.fired(*stage, "x", *t, *t);
+            b.tick(*t);
+        }
+        b
+    }
+
+    #[test]
+    fn three_in_order_win_the_bet_and_out_of_order_lose_it() {
+        use Stage::{Act, Command, Probe, Rendezvous, Update};
+        assert_eq!(run(&[(Probe, 1.0), (Command, 2.0), (Act, 3.0)]).grades(), ["three_in_order"]);
+        assert_eq!(run(&[(Act, 1.0), (Command, 2.0), (Probe, 3.0)]).grades(), ["out_of_order"]);
+        assert!(run(&[(Probe, 1.0), (Command, 2.0)]).evidence.is_empty());
+        assert_eq!(
+            run(&[(Probe, 1.0), (Rendezvous, 2.0), (Command, 3.0), (Update, 4.0), (Act, 5.0)]).grades(),
+            ["five_in_order"]
+        );
+    }
+
+    #[test]
+    fn stages_a_day_apart_are_not_one_story() {
+        use Stage::{Act, Command, Probe};
+        assert!(run(&[(Probe, 1.0), (Command, 2.0), (Act, 86_403.0)]).evidence.is_empty());
+        assert!(!run(&[(Probe, 3.0), (Command, 4.0), (Act, 86_403.0)]).evidence.is_empty());
+    }
+}
