@@ -10,6 +10,7 @@ mod about;
 pub mod bigrams;
 mod catalogue;
 mod chains;
+mod context;
 pub mod domains;
 mod expectations;
 mod files;
@@ -18,9 +19,8 @@ mod home;
 mod intel;
 pub mod kraken_names;
 mod leases;
-mod lore;
+mod network;
 mod requests;
-mod scene;
 mod table;
 
 /// Behaviours of the stage probe.
@@ -79,14 +79,14 @@ pub mod order {
 
 pub use about::{About, Excuse, GradeWorth, MAIL, Shows};
 pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
+pub use context::{AtWork, Behaviour, Context, Fire, Fired, NearMisses, Wants, outbound};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{HostFiles, HostState, States};
 pub use held::Held;
 pub use home::{Home, HomeGuess, parse_network};
 pub use intel::{Intel, Kind, Origin, PassedOver, host_name};
 pub use leases::Lease;
-pub use lore::{Application, Lore};
-pub use scene::{AtWork, Behaviour, Chronicle, Fire, NearMisses, Scene, Wants, outbound};
+pub use network::{Application, Network};
 pub use table::{HostTable, SeededMap, SeededSet};
 
 #[cfg(test)]

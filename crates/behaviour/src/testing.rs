@@ -9,7 +9,9 @@ use record::{
     Stage, Timestamp, Tls, Transport, Tuple,
 };
 
-use crate::{AtWork, Behaviour, Chronicle, Entry, Home, HostFiles, Lore, NearMisses, Scene, Wants, outbound};
+use crate::{
+    AtWork, Behaviour, Context, Entry, Fired, Home, HostFiles, NearMisses, Network, Wants, outbound,
+};
 
 pub const HOST: &str = "10.0.0.5";
 pub const REMOTE: &str = "198.51.100.7";
@@ -20,8 +22,8 @@ pub fn at(secs: f64) -> Timestamp {
 
 /// Runs one detector over records.
 pub struct Bench {
-    pub lore: Lore,
-    pub chronicle: Chronicle,
+    pub network: Network,
+    pub fired: Fired,
     pub evidence: Vec<Evidence>,
     pub near: NearMisses,
     files: HostFiles,
@@ -34,8 +36,8 @@ impl Bench {
     pub fn new(behaviour: &'static str, detector: impl Behaviour + 'static) -> Self {
         let entry = crate::entry(behaviour).unwrap();
         Self {
-            lore: Lore::new(Home::private(), 1000),
-            chronicle: Chronicle::default(),
+            network: Network::new(Home::private(), 1000),
+            fired: Fired::default(),
             evidence: Vec::new(),
             near: NearMisses::default(),
             files: HostFiles::new(64 << 20),
@@ -61,17 +63,17 @@ impl Bench {
         let mut dropped = Vec::new();
         let mut entry = *crate::entry(behaviour).unwrap_or(&crate::CATALOGUE[0]);
         entry.about.stage = stage;
-        let mut scene = Scene {
+        let mut context = Context {
             now: at(ended),
-            lore: &self.lore,
-            chronicle: &mut self.chronicle,
+            network: &self.network,
+            fired: &mut self.fired,
             evidence: &mut dropped,
             near: &mut self.near,
             outbound: None,
             index: 0,
             entry: &entry,
         };
-        scene.fire(crate::Fire {
+        context.fire(crate::Fire {
             host: HOST.parse().unwrap(),
             key: "x".into(),
             grades: vec![("x", 1)],
@@ -89,40 +91,40 @@ impl Bench {
 
     pub fn feed(&mut self, record: Record, now: f64) {
         let now = at(now);
-        self.lore.learn(&record, now);
-        let mut scene = Scene {
+        self.network.learn(&record, now);
+        let mut context = Context {
             now,
-            lore: &self.lore,
-            chronicle: &mut self.chronicle,
+            network: &self.network,
+            fired: &mut self.fired,
             evidence: &mut self.evidence,
             near: &mut self.near,
-            outbound: outbound(self.lore.home(), record.tuple()),
+            outbound: outbound(self.network.home(), record.tuple()),
             index: 0,
             entry: self.entry,
         };
         if now.since(self.ticked).as_secs() >= 1 {
-            self.detector.tick(&mut self.files, &mut scene);
+            self.detector.tick(&mut self.files, &mut context);
             self.ticked = now;
         }
         // As the analyst does: what it did not ask for it does not see.
-        if self.detector.wants().has(Wants::kind_of(&record), scene.outbound.is_some()) {
-            self.detector.observe(&record, &mut self.files, &mut scene);
+        if self.detector.wants().has(Wants::kind_of(&record), context.outbound.is_some()) {
+            self.detector.observe(&record, &mut self.files, &mut context);
         }
     }
 
     /// Lets time pass.
     pub fn tick(&mut self, now: f64) {
-        let mut scene = Scene {
+        let mut context = Context {
             now: at(now),
-            lore: &self.lore,
-            chronicle: &mut self.chronicle,
+            network: &self.network,
+            fired: &mut self.fired,
             evidence: &mut self.evidence,
             near: &mut self.near,
             outbound: None,
             index: 0,
             entry: self.entry,
         };
-        self.detector.tick(&mut self.files, &mut scene);
+        self.detector.tick(&mut self.files, &mut context);
     }
 
     /// The grades of the last evidence, as text.

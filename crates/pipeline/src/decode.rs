@@ -140,7 +140,7 @@ fn count_transports(health: &mut Health, by_transport: &[u64; 256]) {
 }
 
 /// Decodes a batch. Batches know nothing of each other, so that any number of them can be decoded at once; fragments are
-/// left for [`Joiner::join`], which sees the batches in order. `room` is an old one, whose memory is used again.
+/// left for [`Defragmenter::join`], which sees the batches in order. `room` is an old one, whose memory is used again.
 pub fn decode(batch: &mut Batch, shards: u32, room: &mut Decoded) {
     room.packets.clear();
     room.of_shard.resize_with(shards as usize, Vec::new);
@@ -174,12 +174,12 @@ pub fn decode(batch: &mut Batch, shards: u32, room: &mut Decoded) {
 }
 
 /// Puts fragments together, batch after batch, and tells each shard which packets are its own.
-pub struct Joiner {
+pub struct Defragmenter {
     fragments: Fragments,
     shards: u32,
 }
 
-impl Joiner {
+impl Defragmenter {
     pub fn new(shards: u32, fragments: usize) -> Self {
         Self { fragments: Fragments::new(fragments), shards }
     }

@@ -1,6 +1,6 @@
 //! In what order does it all run?
 //!
-//! The only room that knows the whole street: packets are read in batches, decoded, spread over a fixed number of
+//! The only room that knows the whole way: packets are read in batches, decoded, spread over a fixed number of
 //! shards, followed as flows, understood as protocols, and their records reach the analyst in one order — whatever the
 //! number of threads.
 #![deny(missing_docs)]
@@ -9,9 +9,9 @@
 mod budget;
 mod decode;
 mod run;
+mod scheduler;
 mod sensor;
 mod slice;
-mod street;
 
 pub use budget::{Budget, ByteSize};
 pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, run_with, sense};

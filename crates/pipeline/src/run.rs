@@ -1,4 +1,4 @@
-//! The whole street, from paths to stories.
+//! The whole way, from paths to stories.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
 use verdict::{Analyst, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
-use crate::decode::Joiner;
+use crate::decode::Defragmenter;
+use crate::scheduler;
 use crate::sensor::Sensor;
-use crate::street;
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
@@ -170,7 +170,7 @@ pub fn sense(
     let budget = options.budget()?;
     let mut set = CaptureSet::open(&options.inputs, &options.opening)?;
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
-    let joiner = Joiner::new(SHARDS, budget.fragments);
+    let defragmenter = Defragmenter::new(SHARDS, budget.fragments);
     let mut interrupted = false;
     let read = |batch: &mut Batch| {
         let more = !options.opening.stop.load(Ordering::Relaxed) && set.next_batch(batch);
@@ -182,7 +182,7 @@ pub fn sense(
         progress(Progress { packets: set.packets(), bytes: set.offset(), clock: batch.clock() });
         true
     };
-    let mut health = street::run(options.threads, read, joiner, sensors, sink);
+    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, sink);
     health.merge(&set.health());
     let (mut notices, mut failures) = (Vec::new(), Vec::new());
     for notice in set.notices() {

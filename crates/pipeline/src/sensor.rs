@@ -14,13 +14,13 @@ pub type Keyed = Vec<(RecordKey, Record)>;
 
 /// Keeps records with their place in the whole.
 #[derive(Default)]
-struct Desk {
+struct Recorder {
     out: Outbox,
     keyed: Keyed,
     turn: u64,
 }
 
-impl Desk {
+impl Recorder {
     /// Gives the records that a session made their place.
     fn collect(&mut self, flow: FlowId, at: Timestamp) {
         for record in self.out.records.drain(..) {
@@ -30,7 +30,7 @@ impl Desk {
     }
 }
 
-impl Sessions for Desk {
+impl Sessions for Recorder {
     type Session = Session;
 
     fn begin(&mut self) -> Session {
@@ -84,17 +84,17 @@ impl Sessions for Desk {
 pub struct Sensor {
     shard: u32,
     table: FlowTable<Session>,
-    desk: Desk,
+    recorder: Recorder,
 }
 
 impl Sensor {
     pub fn new(shard: u32, limits: Limits) -> Self {
-        Self { shard, table: FlowTable::new(limits), desk: Desk::default() }
+        Self { shard, table: FlowTable::new(limits), recorder: Recorder::default() }
     }
 
     /// Follows the packets of this shard and gives the records that became known; `room` is an old list, for its memory.
     pub fn batch(&mut self, batch: &Decoded, room: Keyed) -> Keyed {
-        self.desk.keyed = room;
+        self.recorder.keyed = room;
         let mine = batch.of_shard.get(self.shard as usize).map_or(&[][..], Vec::as_slice);
         let arrival = |i: usize| {
             let placed = &batch.packets[mine[i] as usize];
@@ -106,23 +106,23 @@ impl Sensor {
                 id: placed.id,
             }
         };
-        self.table.packets(mine.len(), arrival, &mut self.desk);
+        self.table.packets(mine.len(), arrival, &mut self.recorder);
         if let Some(clock) = batch.clock {
-            self.table.advance(clock, &mut self.desk);
+            self.table.advance(clock, &mut self.recorder);
         }
-        std::mem::take(&mut self.desk.keyed)
+        std::mem::take(&mut self.recorder.keyed)
     }
 
     /// The input ended: gives the records of everything that was open.
     pub fn finish(&mut self, clock: Timestamp) -> Keyed {
-        self.table.finish(clock, &mut self.desk);
-        std::mem::take(&mut self.desk.keyed)
+        self.table.finish(clock, &mut self.recorder);
+        std::mem::take(&mut self.recorder.keyed)
     }
 
     /// What was counted.
     pub fn health(&self) -> Health {
         let mut health = self.table.health().clone();
-        health.anomalies.merge(&self.desk.out.anomalies);
+        health.anomalies.merge(&self.recorder.out.anomalies);
         health
     }
 }
@@ -130,7 +130,7 @@ impl Sensor {
 /// Takes arbitrary frames through decoding, fragments, flows and protocols: behind a byte for the link type, each frame is a
 /// byte of time, two of length and its bytes. A fuzz function; the target is a shim.
 pub fn fuzz_sensor(data: &[u8]) {
-    use crate::decode::{Joiner, decode};
+    use crate::decode::{Defragmenter, decode};
     use capture::{Batch, Block, PacketMeta};
     let [link, rest @ ..] = data else { return };
     let link = wire::LINKS[usize::from(*link) % wire::LINKS.len()];
@@ -155,7 +155,7 @@ pub fn fuzz_sensor(data: &[u8]) {
     let packets = batch.packets.len();
     let mut decoded = Decoded::default();
     decode(&mut batch, 1, &mut decoded);
-    Joiner::new(1, 1 << 16).join(&mut decoded);
+    Defragmenter::new(1, 1 << 16).join(&mut decoded);
     let mut sensor = Sensor::new(0, Limits::of_budget(1 << 16));
     let mut told = sensor.batch(&decoded, Keyed::new()).len();
     told += sensor.finish(clock).len();

@@ -10,7 +10,7 @@ use record::{
 };
 use wire::{FragmentPiece, Packet, Sink};
 
-use crate::decode::{Decoded, Joiner, decode};
+use crate::decode::{Decoded, Defragmenter, decode};
 
 /// A frame of a capture, with what it holds.
 pub struct Frame<'a> {
@@ -255,13 +255,13 @@ pub fn follow(
     let mut set = open(captures)?;
     let mut listen = Listen { flow, most, heard: 0, said: Vec::new() };
     let mut table = FlowTable::new(Limits::of_budget(ROOM));
-    let mut joiner = Joiner::new(1, ROOM / 16);
+    let mut defragmenter = Defragmenter::new(1, ROOM / 16);
     let (mut batch, mut decoded) = (Batch::default(), Decoded::default());
     let mut clock = Timestamp::MIN;
     while set.next_batch(&mut batch) {
         let over = batch.packets.first().is_some_and(|p| p.ts > until);
         decode(&mut batch, 1, &mut decoded);
-        joiner.join(&mut decoded);
+        defragmenter.join(&mut decoded);
         let mine: Vec<&crate::decode::Placed> = decoded
             .packets
             .iter()

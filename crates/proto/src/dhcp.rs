@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use record::{Anomaly, Dhcp, Direction, Mac, Record};
 
 use crate::cursor::Cursor;
-use crate::outbox::{Scene, text};
+use crate::outbox::{ParseContext, text};
 
 const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 /// A host name is at most 255 bytes (RFC 2132 §3.14).
@@ -22,13 +22,13 @@ pub fn is_dhcp(b: &[u8]) -> bool {
 }
 
 /// Reads a message into a record; acknowledgements and requests name hosts, the others do not.
-pub fn datagram(from: Direction, bytes: &[u8], scene: &mut Scene<'_>) {
-    if parse(from, bytes, scene).is_none() {
-        scene.out.strange(Anomaly::DhcpMalformed);
+pub fn datagram(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) {
+    if parse(from, bytes, context).is_none() {
+        context.out.strange(Anomaly::DhcpMalformed);
     }
 }
 
-fn parse(from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
+fn parse(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Option<()> {
     let mut c = Cursor::new(bytes);
     let reply = c.u8()? == BOOTREPLY;
     c.take(11)?;
@@ -66,22 +66,22 @@ fn parse(from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Option<()> {
         return Some(());
     }
     let ip = [offered, current, requested.unwrap_or_default()].into_iter().find(|a| *a != [0; 4]);
-    scene.out.records.push(Record::Dhcp(Box::new(Dhcp {
-        ts: scene.ts,
-        at: scene.at,
-        flow: scene.flow.id,
-        tuple: scene.flow.tuple,
+    context.out.records.push(Record::Dhcp(Box::new(Dhcp {
+        ts: context.ts,
+        at: context.at,
+        flow: context.flow.id,
+        tuple: context.flow.tuple,
         mac,
         ip: ip.map(|a| IpAddr::V4(Ipv4Addr::from(a))),
         host_name,
         kind,
         server: reply.then_some(match from {
-            Direction::Orig => scene.flow.tuple.orig.ip,
-            Direction::Resp => scene.flow.tuple.resp.ip,
+            Direction::Orig => context.flow.tuple.orig.ip,
+            Direction::Resp => context.flow.tuple.resp.ip,
         }),
         resolvers,
         lease,
-        packets: vec![scene.packet],
+        packets: vec![context.packet],
     })));
     Some(())
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use record::{Anomaly, Direction, Dns, DnsAnswer, PacketId, Record, Timestamp};
 
 use crate::cursor::Cursor;
-use crate::outbox::Scene;
+use crate::outbox::ParseContext;
 
 /// Answers kept of a response; round-robin names have up to 30 or so.
 const MAX_ANSWERS: usize = 32;
@@ -217,15 +217,15 @@ impl DnsSession {
     }
 
     /// A datagram.
-    pub fn datagram(&mut self, bytes: &[u8], scene: &mut Scene<'_>) {
+    pub fn datagram(&mut self, bytes: &[u8], context: &mut ParseContext<'_>) {
         match parse(bytes) {
-            Some(message) => self.message(message, bytes.len() as u32, scene),
-            None => scene.out.strange(Anomaly::DnsMalformed),
+            Some(message) => self.message(message, bytes.len() as u32, context),
+            None => context.out.strange(Anomaly::DnsMalformed),
         }
     }
 
     /// Bytes of a TCP stream; `false` when it makes no sense any more.
-    pub fn stream(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+    pub fn stream(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
         let [orig, resp] = &mut self.stream;
         let kept = if from == Direction::Orig { orig } else { resp };
         kept.extend_from_slice(bytes);
@@ -235,7 +235,7 @@ impl DnsSession {
             let mut c = Cursor::new(whole.get(used..).unwrap_or_default());
             let Some(message) = c.vec16() else { break };
             used = used.saturating_add(c.position());
-            self.datagram(message, scene);
+            self.datagram(message, context);
         }
         whole.drain(..used.min(whole.len()));
         let fits = whole.len() <= MAX_TCP;
@@ -244,9 +244,9 @@ impl DnsSession {
         fits
     }
 
-    fn message(&mut self, message: Message, len: u32, scene: &mut Scene<'_>) {
+    fn message(&mut self, message: Message, len: u32, context: &mut ParseContext<'_>) {
         if message.malformed {
-            scene.out.strange(Anomaly::DnsMalformed);
+            context.out.strange(Anomaly::DnsMalformed);
         }
         if !matches!(message.opcode, 0..=2) {
             return;
@@ -259,53 +259,53 @@ impl DnsSession {
             if self.waiting.len() >= MAX_WAITING
                 && let Some(old) = self.waiting.pop_front()
             {
-                push(old, None, 0, scene);
+                push(old, None, 0, context);
             }
             if self.waiting.is_empty() {
                 // Most flows ask one question.
                 self.waiting.reserve_exact(1);
             }
-            self.waiting.push_back(Waiting { message, ts: scene.ts, packet: scene.packet });
+            self.waiting.push_back(Waiting { message, ts: context.ts, packet: context.packet });
             return;
         }
         let asked = self.waiting.iter().position(|w| {
             w.message.id == message.id && (message.query.is_empty() || w.message.query == message.query)
         });
         match asked.and_then(|at| self.waiting.remove(at)) {
-            Some(question) => push(question, Some(message), len, scene),
+            Some(question) => push(question, Some(message), len, context),
             None if message.query.is_empty() => {}
             None => {
-                let alone = Waiting { message: message.clone(), ts: scene.ts, packet: scene.packet };
-                push(alone, Some(message), len, scene);
+                let alone = Waiting { message: message.clone(), ts: context.ts, packet: context.packet };
+                push(alone, Some(message), len, context);
             }
         }
     }
 
     /// The flow ends: what still waits was not answered.
-    pub fn end(&mut self, scene: &mut Scene<'_>) {
+    pub fn end(&mut self, context: &mut ParseContext<'_>) {
         while let Some(old) = self.waiting.pop_front() {
-            push(old, None, 0, scene);
+            push(old, None, 0, context);
         }
     }
 }
 
-fn push(question: Waiting, answer: Option<Message>, len: u32, scene: &mut Scene<'_>) {
+fn push(question: Waiting, answer: Option<Message>, len: u32, context: &mut ParseContext<'_>) {
     let mut packets = vec![question.packet];
     let answered = answer.is_some();
-    if answered && scene.packet != question.packet {
-        packets.push(scene.packet);
+    if answered && context.packet != question.packet {
+        packets.push(context.packet);
     }
-    scene.out.records.push(Record::Dns(Box::new(Dns {
+    context.out.records.push(Record::Dns(Box::new(Dns {
         ts: question.ts,
-        at: scene.at,
-        flow: scene.flow.id,
-        tuple: scene.flow.tuple,
+        at: context.at,
+        flow: context.flow.id,
+        tuple: context.flow.tuple,
         id: question.message.id,
         query: question.message.query,
         qtype: question.message.qtype,
         rcode: answer.as_ref().map(|a| a.rcode),
         recursion_desired: question.message.recursion_desired,
-        rtt: answered.then(|| scene.ts.since(question.ts)),
+        rtt: answered.then(|| context.ts.since(question.ts)),
         answers: answer.map(|a| a.answers).unwrap_or_default(),
         response_len: len,
         packets,

@@ -10,7 +10,7 @@ use record::{
     RequestHeaders, Timestamp,
 };
 
-use crate::outbox::{Scene, text};
+use crate::outbox::{ParseContext, text};
 use crate::relay::{self, Destination, Relayed, Step};
 
 /// A head longer than this is not read; Apache's and nginx's limits are 8–32 KiB.
@@ -230,10 +230,10 @@ impl Head {
     }
 
     /// Reads a whole head and names what is wrong with it.
-    fn read(bytes: &[u8], request: bool, scene: &mut Scene<'_>) -> Option<Self> {
+    fn read(bytes: &[u8], request: bool, context: &mut ParseContext<'_>) -> Option<Self> {
         let parsed = Self::parse(bytes, request);
         if !matches!(parsed, Some((_, false))) {
-            scene.out.strange(Anomaly::HttpMalformed);
+            context.out.strange(Anomaly::HttpMalformed);
         }
         parsed.map(|(head, _)| head)
     }
@@ -443,10 +443,10 @@ pub struct HttpSession {
 
 impl HttpSession {
     /// Bytes of a stream; says whether it goes on as HTTP, and with whom it goes on otherwise.
-    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Step {
+    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         match from {
-            Direction::Orig => self.client(bytes, scene),
-            Direction::Resp => self.server(bytes, scene),
+            Direction::Orig => self.client(bytes, context),
+            Direction::Resp => self.server(bytes, context),
         }
         match self.granted.take() {
             Some(relayed) => Step::Relayed(relayed),
@@ -472,7 +472,7 @@ impl HttpSession {
     }
 
     /// Bytes are missing.
-    pub fn gap(&mut self, from: Direction, n: u64, scene: &mut Scene<'_>) {
+    pub fn gap(&mut self, from: Direction, n: u64, context: &mut ParseContext<'_>) {
         match from {
             Direction::Orig => {
                 if let Side::Body(body) = &mut self.client {
@@ -497,7 +497,7 @@ impl HttpSession {
                         done => {
                             let facts = body.facts();
                             self.server = if done.is_some() { Side::default() } else { Side::Lost };
-                            self.answered(facts, scene);
+                            self.answered(facts, context);
                         }
                     }
                 } else {
@@ -507,7 +507,7 @@ impl HttpSession {
         }
     }
 
-    fn client(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+    fn client(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         while !bytes.is_empty() && !self.over {
             match &mut self.client {
                 Side::Lost if is_request(bytes) => self.client = Side::default(),
@@ -526,23 +526,23 @@ impl HttpSession {
                         let facts = body.facts();
                         if let Some(last) = self.waiting.back_mut() {
                             last.request = Some(facts);
-                            push_packet(&mut last.packets, scene.packet);
+                            push_packet(&mut last.packets, context.packet);
                         }
                         self.client = Side::default();
                     }
                 }
                 Side::Head(kept) => {
-                    let Some((head, rest)) = take_head(kept, bytes, true, scene) else { return };
+                    let Some((head, rest)) = take_head(kept, bytes, true, context) else { return };
                     bytes = rest;
                     if head.is_empty() {
                         continue;
                     }
-                    let Some(mut head) = Head::read(&head, true, scene).filter(is_request_line) else {
+                    let Some(mut head) = Head::read(&head, true, context).filter(is_request_line) else {
                         // What is no request is nobody's evidence.
                         self.client = Side::Lost;
                         continue;
                     };
-                    let destination = self.destination(&mut head, scene);
+                    let destination = self.destination(&mut head, context);
                     let framing = match (head.chunked, head.length) {
                         (true, _) => Framing::Chunked,
                         (false, _) if head.lengths_differ => Framing::UntilClose,
@@ -553,11 +553,11 @@ impl HttpSession {
                         destination.is_some() && head.start.first().is_some_and(|m| m == "CONNECT");
                     let body = Body::new(framing, &head);
                     if self.waiting.len() >= MAX_WAITING {
-                        self.give_up_first(scene);
+                        self.give_up_first(context);
                     }
                     self.waiting.push_back(Waiting {
-                        ts: scene.ts,
-                        packets: vec![scene.packet],
+                        ts: context.ts,
+                        packets: vec![context.packet],
                         depth: self.depth,
                         request: (framing == Framing::None).then(BodyFacts::default),
                         head,
@@ -575,7 +575,7 @@ impl HttpSession {
     }
 
     /// Whom a proxy is asked to talk with, if it is a proxy that is asked; a whole URL becomes host and path.
-    fn destination(&mut self, head: &mut Head, scene: &mut Scene<'_>) -> Option<Destination> {
+    fn destination(&mut self, head: &mut Head, context: &mut ParseContext<'_>) -> Option<Destination> {
         let [method, target, _] = &mut head.start;
         if method == "CONNECT" {
             let (host, port) = authority_parts(target, 443)?;
@@ -587,7 +587,7 @@ impl HttpSession {
         *target = path;
         head.host = Some(host);
         // A server that is asked with its own whole URL is no proxy.
-        let resp = scene.flow.tuple.resp;
+        let resp = context.flow.tuple.resp;
         let own = destination.end.ip == resp.ip
             || (destination.end.port == resp.port && !is_private(resp.ip))
             || destination.is_of_the_house();
@@ -595,9 +595,9 @@ impl HttpSession {
             return None;
         }
         // Of a connection to one destination one record says so; and a packet full of requests may not cost as many records as it has lines.
-        let crowd = self.waiting.get(CROWD).is_some_and(|w| w.packets.first() == Some(&scene.packet));
+        let crowd = self.waiting.get(CROWD).is_some_and(|w| w.packets.first() == Some(&context.packet));
         if self.told.as_ref() != Some(&destination) && !crowd {
-            relay::tell(RelayKind::Http, &destination, scene);
+            relay::tell(RelayKind::Http, &destination, context);
             if self.told.is_none() {
                 self.first_remote = Some(destination.clone());
             }
@@ -606,13 +606,13 @@ impl HttpSession {
         Some(destination)
     }
 
-    fn server(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+    fn server(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         while !bytes.is_empty() && !self.over && self.granted.is_none() {
             match &mut self.server {
                 Side::Lost if is_response(bytes) => {
                     // Who asks again has had the answers before, which were lost.
                     while self.waiting.len() > 1 {
-                        self.give_up_first(scene);
+                        self.give_up_first(context);
                     }
                     self.server = Side::default();
                 }
@@ -623,7 +623,7 @@ impl HttpSession {
                         && !is_response(bytes) =>
                 {
                     // HTTP/0.9 has no heads: what comes is the page.
-                    self.answer = Some((0, None, scene.packet));
+                    self.answer = Some((0, None, context.packet));
                     self.server = Side::Body(Body::new(Framing::UntilClose, &Head::default()));
                 }
                 Side::Body(body) => {
@@ -632,20 +632,20 @@ impl HttpSession {
                     if done {
                         let facts = body.facts();
                         self.server = Side::default();
-                        self.answered(facts, scene);
+                        self.answered(facts, context);
                     }
                 }
                 Side::Head(kept) => {
-                    let Some((head, rest)) = take_head(kept, bytes, false, scene) else { return };
+                    let Some((head, rest)) = take_head(kept, bytes, false, context) else { return };
                     bytes = rest;
                     if head.is_empty() {
                         continue;
                     }
-                    let Some(head) = Head::read(&head, false, scene) else {
+                    let Some(head) = Head::read(&head, false, context) else {
                         self.server = Side::Lost;
                         continue;
                     };
-                    self.response_head(&head, scene);
+                    self.response_head(&head, context);
                     if let Some(relayed) = &mut self.granted {
                         let [_, server] = &mut relayed.rest;
                         server.extend_from_slice(bytes);
@@ -655,7 +655,7 @@ impl HttpSession {
         }
     }
 
-    fn response_head(&mut self, head: &Head, scene: &mut Scene<'_>) {
+    fn response_head(&mut self, head: &Head, context: &mut ParseContext<'_>) {
         let [_, code, _] = &head.start;
         let status: u16 = code.parse().unwrap_or(0);
         // 100 Continue and its like announce another head.
@@ -683,10 +683,10 @@ impl HttpSession {
                     None => Framing::UntilClose,
                 }
             };
-        self.answer = Some((status, head.location.clone(), scene.packet));
+        self.answer = Some((status, head.location.clone(), context.packet));
         if framing == Framing::None {
             let facts = BodyFacts { declared: head.content_type.clone(), ..BodyFacts::default() };
-            self.answered(facts, scene);
+            self.answered(facts, context);
         } else {
             self.server = Side::Body(Body::new(framing, head));
         }
@@ -700,42 +700,42 @@ impl HttpSession {
             };
             if (200..300).contains(&status) {
                 if let Some(destination) = connected {
-                    relay::tell(RelayKind::Connect, &destination, scene);
+                    relay::tell(RelayKind::Connect, &destination, context);
                     let to = (!destination.is_of_the_house()).then_some(destination.end);
                     self.granted = Some(Relayed { to, rest: [held, Vec::new()], lost });
                 } else {
                     self.over = true;
                 }
-                self.end(scene);
+                self.end(context);
             } else {
-                self.client(&held, scene);
+                self.client(&held, context);
             }
         } else if status == 101 {
             self.over = true;
-            self.end(scene);
+            self.end(context);
         }
     }
 
     /// A response is complete: tells of it and its request.
-    fn answered(&mut self, response: BodyFacts, scene: &mut Scene<'_>) {
+    fn answered(&mut self, response: BodyFacts, context: &mut ParseContext<'_>) {
         let answer = self.answer.take();
         let Some(request) = self.waiting.pop_front() else { return };
-        push(request, answer, response, scene);
+        push(request, answer, response, context);
     }
 
-    fn give_up_first(&mut self, scene: &mut Scene<'_>) {
+    fn give_up_first(&mut self, context: &mut ParseContext<'_>) {
         let Some(request) = self.waiting.pop_front() else { return };
         // A packet full of requests that nobody answers says one thing, and may not cost as many records as it has lines.
         let crowd = self.waiting.get(CROWD).is_some_and(|w| w.packets.first() == request.packets.first());
         if crowd {
-            scene.out.strange(Anomaly::HttpCrowded);
+            context.out.strange(Anomaly::HttpCrowded);
         } else {
-            push(request, None, BodyFacts::default(), scene);
+            push(request, None, BodyFacts::default(), context);
         }
     }
 
     /// The connection ends; a body that goes on until then is complete.
-    pub fn end(&mut self, scene: &mut Scene<'_>) {
+    pub fn end(&mut self, context: &mut ParseContext<'_>) {
         if let Side::Body(body) = &self.client
             && let Some(last) = self.waiting.back_mut()
         {
@@ -744,10 +744,10 @@ impl HttpSession {
         if let Side::Body(body) = &self.server {
             let facts = body.facts();
             self.server = Side::Lost;
-            self.answered(facts, scene);
+            self.answered(facts, context);
         }
         while !self.waiting.is_empty() {
-            self.give_up_first(scene);
+            self.give_up_first(context);
         }
     }
 }
@@ -762,25 +762,25 @@ fn push(
     mut request: Waiting,
     answer: Option<(u16, Option<String>, PacketId)>,
     response: BodyFacts,
-    scene: &mut Scene<'_>,
+    context: &mut ParseContext<'_>,
 ) {
     if let Some((_, _, packet)) = &answer {
         push_packet(&mut request.packets, *packet);
-        push_packet(&mut request.packets, scene.packet);
+        push_packet(&mut request.packets, context.packet);
     }
     let [method, path, _] = request.head.start;
     let (status, location) = answer.map(|(s, l, _)| (Some(s).filter(|s| *s > 0), l)).unwrap_or_default();
-    let mut tuple = scene.flow.tuple;
+    let mut tuple = context.flow.tuple;
     // A proxy that is asked for a page stands for whom it asks; a CONNECT is about the proxy.
     if let Some(destination) = &request.destination
         && method != "CONNECT"
     {
         tuple.resp = destination.end;
     }
-    scene.out.records.push(Record::Http(Box::new(Http {
+    context.out.records.push(Record::Http(Box::new(Http {
         ts: request.ts,
-        at: scene.at,
-        flow: scene.flow.id,
+        at: context.at,
+        flow: context.flow.id,
         tuple,
         depth: request.depth,
         method: method.to_ascii_uppercase(),
@@ -803,7 +803,7 @@ fn take_head<'a>(
     kept: &mut Vec<u8>,
     bytes: &'a [u8],
     request: bool,
-    scene: &mut Scene<'_>,
+    context: &mut ParseContext<'_>,
 ) -> Option<(Vec<u8>, &'a [u8])> {
     if kept.is_empty() {
         let blank = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
@@ -824,7 +824,7 @@ fn take_head<'a>(
         return Some((head, bytes.get(end.saturating_sub(before)..).unwrap_or_default()));
     }
     if kept.len() >= MAX_HEAD {
-        scene.out.strange(Anomaly::HttpMalformed);
+        context.out.strange(Anomaly::HttpMalformed);
         let mut head = std::mem::take(kept);
         head.extend(b"\r\n\r\n");
         return Some((head, &[]));

@@ -3,7 +3,7 @@
 use record::{Direction, Irc, Record};
 
 use crate::lines::Lines;
-use crate::outbox::{Scene, text};
+use crate::outbox::{ParseContext, text};
 
 /// Lines told of one connection; commands to bots come early and repeat.
 const MAX_TOLD: u32 = 200;
@@ -32,10 +32,10 @@ pub fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 impl IrcSession {
-    pub fn data(&mut self, from: Direction, mut bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+    pub fn data(&mut self, from: Direction, mut bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
         let [orig, resp] = &mut self.lines;
         let lines = if from == Direction::Orig { orig } else { resp };
-        while let Some(line) = lines.next(&mut bytes, scene.out) {
+        while let Some(line) = lines.next(&mut bytes, context.out) {
             let Some((command, params)) = split(&line) else { continue };
             let command = text(&command.to_ascii_uppercase(), 12);
             let told = matches!(
@@ -54,15 +54,15 @@ impl IrcSession {
             );
             if told && self.told < MAX_TOLD {
                 self.told = self.told.saturating_add(1);
-                scene.out.records.push(Record::Irc(Box::new(Irc {
-                    ts: scene.ts,
-                    at: scene.at,
-                    flow: scene.flow.id,
-                    tuple: scene.flow.tuple,
+                context.out.records.push(Record::Irc(Box::new(Irc {
+                    ts: context.ts,
+                    at: context.at,
+                    flow: context.flow.id,
+                    tuple: context.flow.tuple,
                     from,
                     command,
                     params: text(params, MAX_PARAMS),
-                    packets: vec![scene.packet],
+                    packets: vec![context.packet],
                 })));
             }
         }

@@ -38,7 +38,7 @@ impl Packets {
 }
 
 /// What every parser is told with each piece of a flow.
-pub struct Scene<'a> {
+pub struct ParseContext<'a> {
     pub flow: &'a FlowFacts,
     pub ts: Timestamp,
     pub at: Timestamp,

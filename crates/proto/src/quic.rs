@@ -11,7 +11,7 @@ use record::{Anomaly, Direction, Quic, Record, Timestamp};
 use sha2::Sha256;
 
 use crate::cursor::Cursor;
-use crate::outbox::{Packets, Scene, text};
+use crate::outbox::{Packets, ParseContext, text};
 use crate::tls::ClientHello;
 
 /// Initial packets of a client that are opened; a hello with post-quantum shares spans two.
@@ -195,8 +195,8 @@ impl QuicSession {
     }
 
     /// A datagram; `false` when nothing more is to be learnt.
-    pub fn datagram(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
-        self.started.get_or_insert(scene.ts);
+    pub fn datagram(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+        self.started.get_or_insert(context.ts);
         if let [_, v @ ..] = bytes
             && let Some(version) = Cursor::new(v).u32()
             && self.version == 0
@@ -210,12 +210,12 @@ impl QuicSession {
         let Some(found) = initial(bytes) else {
             // Not the version that servers answer with, and none whose keys are known.
             if self.opened == 0 && self.version != 0 && salt(self.version).is_none() {
-                scene.out.strange(Anomaly::QuicUnknownVersion);
+                context.out.strange(Anomaly::QuicUnknownVersion);
             }
-            self.end(scene);
+            self.end(context);
             return false;
         };
-        self.packets.add(scene.packet);
+        self.packets.add(context.packet);
         self.version = found.version;
         let dcid = self.dcid.get_or_insert_with(|| found.dcid.to_vec()).clone();
         // After a Retry the keys come from the new id.
@@ -232,10 +232,10 @@ impl QuicSession {
                 // A frame that is not understood ends the reading; what came before it counts.
                 let _ = self.frames(&frames);
             }
-            None => scene.out.strange(Anomaly::QuicUndecryptable),
+            None => context.out.strange(Anomaly::QuicUndecryptable),
         }
         if self.hello().is_some() || self.opened >= MAX_INITIALS {
-            self.end(scene);
+            self.end(context);
             return false;
         }
         true
@@ -292,18 +292,18 @@ impl QuicSession {
         (kind == 1).then(|| ClientHello::parse(body)).flatten()
     }
 
-    pub fn end(&mut self, scene: &mut Scene<'_>) {
+    pub fn end(&mut self, context: &mut ParseContext<'_>) {
         if self.told {
             return;
         }
         self.told = true;
         let hello = self.hello();
-        let ja4 = hello.as_ref().map(|h| h.ja4('q', &mut scene.out.digests));
-        scene.out.records.push(Record::Quic(Box::new(Quic {
-            ts: self.started.unwrap_or(scene.ts),
-            at: scene.at,
-            flow: scene.flow.id,
-            tuple: scene.flow.tuple,
+        let ja4 = hello.as_ref().map(|h| h.ja4('q', &mut context.out.digests));
+        context.out.records.push(Record::Quic(Box::new(Quic {
+            ts: self.started.unwrap_or(context.ts),
+            at: context.at,
+            flow: context.flow.id,
+            tuple: context.flow.tuple,
             version: self.version,
             ja4,
             alpn: hello.as_ref().and_then(|h| h.alpn.as_ref()).map(|a| text(a, 255)),

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use record::{Direction, Endpoint, Record, Relay, RelayKind};
 
 use crate::cursor::Cursor;
-use crate::outbox::{Scene, text};
+use crate::outbox::{ParseContext, text};
 
 /// Bytes of each side of a SOCKS negotiation: greetings, a login (2 × 255 bytes), a request with a name of 255 bytes.
 const MAX_NEGOTIATION: usize = 1536;
@@ -50,16 +50,16 @@ pub struct Relayed {
 }
 
 /// Tells that a proxy was asked to talk with a destination.
-pub fn tell(kind: RelayKind, destination: &Destination, scene: &mut Scene<'_>) {
-    scene.out.records.push(Record::Relay(Box::new(Relay {
-        ts: scene.ts,
-        at: scene.at,
-        flow: scene.flow.id,
-        tuple: scene.flow.tuple,
+pub fn tell(kind: RelayKind, destination: &Destination, context: &mut ParseContext<'_>) {
+    context.out.records.push(Record::Relay(Box::new(Relay {
+        ts: context.ts,
+        at: context.at,
+        flow: context.flow.id,
+        tuple: context.flow.tuple,
         kind,
         destination: destination.end,
         name: destination.name.clone(),
-        packets: vec![scene.packet],
+        packets: vec![context.packet],
     })));
 }
 
@@ -87,7 +87,7 @@ pub enum Step {
 }
 
 impl SocksSession {
-    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Step {
+    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         let [client, server] = &mut self.sides;
         let side = if from == Direction::Orig { &mut *client } else { &mut *server };
         side.extend_from_slice(bytes);
@@ -97,7 +97,7 @@ impl SocksSession {
             Outcome::More => Step::More,
             Outcome::Failed => Step::Over,
             Outcome::Granted(destination, [c, s]) => {
-                tell(RelayKind::Socks, &destination, scene);
+                tell(RelayKind::Socks, &destination, context);
                 let rest = |side: &[u8], used: usize| side.get(used..).unwrap_or_default().to_vec();
                 let to = (!destination.is_of_the_house()).then_some(destination.end);
                 Step::Relayed(Relayed { to, rest: [rest(client, c), rest(server, s)], lost: 0 })

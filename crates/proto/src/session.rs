@@ -8,9 +8,9 @@ use record::{
 use crate::dns::DnsSession;
 use crate::http::HttpSession;
 use crate::irc::IrcSession;
-use crate::outbox::{Outbox, Scene};
+use crate::outbox::{Outbox, ParseContext};
 use crate::quic::QuicSession;
-use crate::recognise::{self, Verdict};
+use crate::recognise::{self, Probe};
 use crate::relay::{self, Relayed, SocksSession, Step};
 use crate::smtp::SmtpSession;
 use crate::ssh::SshSession;
@@ -136,10 +136,10 @@ impl Session {
             && matches!(chunk.bytes.first(), Some(b'P' | b'\r'))
             && let Some((len, ends)) = relay::proxy_header(chunk.bytes)
         {
-            let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+            let mut context = ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
             let mut to = None;
             if let Some((source, destination)) = ends {
-                relay::tell(RelayKind::ProxyProtocol, &destination, &mut scene);
+                relay::tell(RelayKind::ProxyProtocol, &destination, &mut context);
                 // A balancer in front of servers says so of everybody: only of itself it names a remote.
                 to = Some(destination.end).filter(|_| source == flow.tuple.orig.ip);
             }
@@ -151,21 +151,24 @@ impl Session {
             State::Fresh => first_look(flow, chunk),
             State::Probing(probing) => probing.look(flow, chunk),
             _ => {
-                let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
-                return Fed { service: None, relayed: self.feed(chunk.from, chunk.bytes, &mut scene) };
+                let mut context =
+                    ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+                return Fed { service: None, relayed: self.feed(chunk.from, chunk.bytes, &mut context) };
             }
         };
         let mut relayed = None;
         let service = match verdict {
-            Verdict::Is(found) => {
-                let mut scene = Scene { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
-                let before = std::mem::replace(&mut self.state, begin(found, flow, &scene));
+            Probe::Is(found) => {
+                let mut context =
+                    ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+                let before = std::mem::replace(&mut self.state, begin(found, flow, &context));
                 match before {
                     State::Probing(probing) => {
                         for e in probing.early {
-                            let mut scene = Scene { flow, ts: e.ts, at: chunk.at, packet: e.packet, out };
+                            let mut context =
+                                ParseContext { flow, ts: e.ts, at: chunk.at, packet: e.packet, out };
                             match &mut relayed {
-                                None => relayed = self.feed(e.from, &e.bytes, &mut scene),
+                                None => relayed = self.feed(e.from, &e.bytes, &mut context),
                                 // What came behind belongs to the inner protocol.
                                 Some(Relayed { rest: [client, server], .. }) => {
                                     let side = if e.from == Direction::Orig { client } else { server };
@@ -174,11 +177,11 @@ impl Session {
                             }
                         }
                     }
-                    _ => relayed = self.feed(chunk.from, chunk.bytes, &mut scene),
+                    _ => relayed = self.feed(chunk.from, chunk.bytes, &mut context),
                 }
                 Some(found)
             }
-            Verdict::No => {
+            Probe::No => {
                 let service = match &self.state {
                     State::Probing(probing) => probing.unrecognised(),
                     _ => opaque_or_not(chunk.bytes),
@@ -186,7 +189,7 @@ impl Session {
                 self.state = State::Unknown;
                 Some(service)
             }
-            Verdict::Maybe => {
+            Probe::Maybe => {
                 if matches!(self.state, State::Fresh) {
                     let mut probing = Box::<Probing>::default();
                     probing.keep(chunk, flow.tuple.transport == Transport::Udp);
@@ -216,7 +219,7 @@ impl Session {
     ) -> Progress {
         let relayed = self.relayed_facts(flow);
         let flow = relayed.as_ref().unwrap_or(flow);
-        let mut scene = Scene { flow, ts: at, at, packet, out };
+        let mut context = ParseContext { flow, ts: at, at, packet, out };
         let mut service = None;
         match &mut self.state {
             // What comes behind a hole is no beginning.
@@ -225,9 +228,9 @@ impl Session {
                 self.state = State::Unknown;
             }
             State::Smtp(s) => s.gap(from, bytes),
-            State::Http(s) => s.gap(from, bytes, &mut scene),
+            State::Http(s) => s.gap(from, bytes, &mut context),
             State::Tls(s) => {
-                s.gap(&mut scene);
+                s.gap(&mut context);
                 self.state = State::Done;
             }
             State::Irc(s) => s.gap(from),
@@ -241,19 +244,19 @@ impl Session {
     pub fn end(&mut self, flow: &FlowFacts, at: Timestamp, out: &mut Outbox) -> Option<Service> {
         let relayed = self.relayed_facts(flow);
         let flow = relayed.as_ref().unwrap_or(flow);
-        let mut scene = Scene { flow, ts: at, at, packet: flow.id.packet, out };
+        let mut context = ParseContext { flow, ts: at, at, packet: flow.id.packet, out };
         match &mut self.state {
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
                 let service = probing.unrecognised();
                 self.state = State::Done;
                 return Some(service);
             }
-            State::Dns(s) => s.end(&mut scene),
-            State::Smtp(s) => s.end(&mut scene),
-            State::Http(s) => s.end(&mut scene),
-            State::Tls(s) => s.end(&mut scene),
-            State::Quic(s) => s.end(&mut scene),
-            State::Ssh(s) => s.end(&mut scene),
+            State::Dns(s) => s.end(&mut context),
+            State::Smtp(s) => s.end(&mut context),
+            State::Http(s) => s.end(&mut context),
+            State::Tls(s) => s.end(&mut context),
+            State::Quic(s) => s.end(&mut context),
+            State::Ssh(s) => s.end(&mut context),
             _ => {}
         }
         self.state = State::Done;
@@ -291,28 +294,28 @@ impl Session {
     }
 
     /// Gives bytes to the parser; when it has had enough, it is done (its last word is said by `end`, which stays possible).
-    fn feed(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> Option<Relayed> {
-        let udp = scene.flow.tuple.transport == Transport::Udp;
+    fn feed(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Option<Relayed> {
+        let udp = context.flow.tuple.transport == Transport::Udp;
         let wants = match &mut self.state {
             State::Dns(s) if udp => {
-                s.datagram(bytes, scene);
+                s.datagram(bytes, context);
                 true
             }
-            State::Dns(s) => s.stream(from, bytes, scene),
+            State::Dns(s) => s.stream(from, bytes, context),
             State::Smtp(s) => {
-                if !s.data(from, bytes, scene) {
+                if !s.data(from, bytes, context) {
                     // The rest is TLS; what was said before is told now.
-                    s.end(scene);
+                    s.end(context);
                     self.state = State::Upgradable(Upgradable::default());
                 }
                 true
             }
-            State::Http(s) => match s.data(from, bytes, scene) {
+            State::Http(s) => match s.data(from, bytes, context) {
                 Step::More => true,
                 Step::Over => false,
                 Step::Relayed(relayed) => return Some(relayed),
             },
-            State::Socks(s) => match s.data(from, bytes, scene) {
+            State::Socks(s) => match s.data(from, bytes, context) {
                 Step::More => true,
                 Step::Over => false,
                 Step::Relayed(relayed) => return Some(relayed),
@@ -321,16 +324,16 @@ impl Session {
                 let (hello, further) = s.data(from, bytes);
                 if hello {
                     self.state = State::Tls(Box::default());
-                    return self.feed(from, bytes, scene);
+                    return self.feed(from, bytes, context);
                 }
                 further
             }
-            State::Tls(s) => s.data(from, bytes, scene),
-            State::Quic(s) => s.datagram(from, bytes, scene) || from == Direction::Resp,
-            State::Irc(s) => s.data(from, bytes, scene),
-            State::Ssh(s) => s.data(from, bytes, scene),
+            State::Tls(s) => s.data(from, bytes, context),
+            State::Quic(s) => s.datagram(from, bytes, context) || from == Direction::Resp,
+            State::Irc(s) => s.data(from, bytes, context),
+            State::Ssh(s) => s.data(from, bytes, context),
             State::Dhcp => {
-                crate::dhcp::datagram(from, bytes, scene);
+                crate::dhcp::datagram(from, bytes, context);
                 true
             }
             State::Fresh | State::Probing(_) | State::Unknown | State::Done => return None,
@@ -377,20 +380,20 @@ impl Default for Session {
 
 /// What the bytes say, with the first bytes of each side as far as they are known: of a stream with this piece, of
 /// datagrams before it. `pieces` counts this piece too.
-fn look(flow: &FlowFacts, chunk: &Chunk<'_>, heads: [&[u8]; 2], pieces: u8) -> Verdict {
+fn look(flow: &FlowFacts, chunk: &Chunk<'_>, heads: [&[u8]; 2], pieces: u8) -> Probe {
     match flow.tuple.transport {
         Transport::Udp => recognise::datagram(flow, chunk.from, chunk.bytes, chunk.wire_len, heads, pieces),
         Transport::Tcp => match recognise::stream(flow, heads) {
-            Verdict::Maybe if pieces >= MAX_PIECES => Verdict::No,
+            Probe::Maybe if pieces >= MAX_PIECES => Probe::No,
             verdict => verdict,
         },
-        Transport::Icmp | Transport::Icmp6 => Verdict::Is(Service::Icmp),
-        _ => Verdict::No,
+        Transport::Icmp | Transport::Icmp6 => Probe::Is(Service::Icmp),
+        _ => Probe::No,
     }
 }
 
 /// Looks at a flow's first payload.
-fn first_look(flow: &FlowFacts, chunk: &Chunk<'_>) -> Verdict {
+fn first_look(flow: &FlowFacts, chunk: &Chunk<'_>) -> Probe {
     let head = chunk.bytes.get(..MAX_HEAD).unwrap_or(chunk.bytes);
     let heads = match (flow.tuple.transport, chunk.from) {
         (Transport::Tcp, Direction::Orig) => [head, &[]],
@@ -411,7 +414,7 @@ fn opaque_or_not(bytes: &[u8]) -> Service {
 
 impl Probing {
     /// Looks at a further payload, and keeps it.
-    fn look(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>) -> Verdict {
+    fn look(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>) -> Probe {
         let [orig, resp] = &self.heads;
         let pieces = self.pieces.saturating_add(1);
         if flow.tuple.transport == Transport::Udp {
@@ -447,10 +450,10 @@ impl Probing {
     }
 }
 
-fn begin(service: Service, flow: &FlowFacts, scene: &Scene<'_>) -> State {
+fn begin(service: Service, flow: &FlowFacts, context: &ParseContext<'_>) -> State {
     match service {
         Service::Dns => State::Dns(Box::default()),
-        Service::Smtp => State::Smtp(Box::new(SmtpSession::new(scene))),
+        Service::Smtp => State::Smtp(Box::new(SmtpSession::new(context))),
         Service::Http => State::Http(Box::default()),
         Service::Tls if flow.tuple.transport == Transport::Tcp => State::Tls(Box::default()),
         Service::Quic => State::Quic(Box::default()),
@@ -498,8 +501,9 @@ pub fn fuzz_protocol(data: &[u8]) {
     };
     let flow = fuzz_flow(transport, port, true);
     let mut out = Outbox::default();
-    let scene = Scene { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };
-    let state = begin(service, &flow, &scene);
+    let context =
+        ParseContext { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };
+    let state = begin(service, &flow, &context);
     fuzz_pieces(&flow, Session { state, ..Session::new() }, &mut out, rest);
     assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
 }

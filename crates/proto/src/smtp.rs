@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use record::{Direction, PacketId, Record, Smtp, SmtpCommandForm};
 
 use crate::lines::Lines;
-use crate::outbox::{Packets, Scene, text};
+use crate::outbox::{Packets, ParseContext, text};
 
 /// Commands that wait for their replies; pipelining clients send a few dozen.
 const MAX_PENDING: usize = 128;
@@ -68,7 +68,7 @@ pub struct SmtpSession {
 }
 
 impl SmtpSession {
-    pub fn new(scene: &Scene<'_>) -> Self {
+    pub fn new(context: &ParseContext<'_>) -> Self {
         Self {
             lines: [Lines::default(), Lines::default()],
             mode: Mode::Commands,
@@ -80,10 +80,10 @@ impl SmtpSession {
             refused: false,
             counted: false,
             row: Smtp {
-                ts: scene.flow.ts,
-                at: scene.at,
-                flow: scene.flow.id,
-                tuple: scene.flow.tuple,
+                ts: context.flow.ts,
+                at: context.at,
+                flow: context.flow.id,
+                tuple: context.flow.tuple,
                 banner_code: None,
                 banner: None,
                 hello: SmtpCommandForm::None,
@@ -110,20 +110,20 @@ impl SmtpSession {
                 packets: Vec::new(),
             },
             packets: Packets::default(),
-            last_packet: scene.packet,
+            last_packet: context.packet,
         }
     }
 
-    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
-        self.last_packet = scene.packet;
+    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+        self.last_packet = context.packet;
         if self.mode == Mode::Hidden {
             return false;
         }
         if from == Direction::Orig {
             self.row.client_bytes = self.row.client_bytes.saturating_add(bytes.len() as u64);
-            self.client(bytes, scene);
+            self.client(bytes, context);
         } else {
-            self.server(bytes, scene);
+            self.server(bytes, context);
         }
         self.mode != Mode::Hidden
     }
@@ -157,7 +157,7 @@ impl SmtpSession {
         }
     }
 
-    fn client(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+    fn client(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         while !bytes.is_empty() && self.mode != Mode::Hidden {
             if let Mode::Chunk(left) = self.mode {
                 let n = left.min(bytes.len() as u64);
@@ -169,36 +169,36 @@ impl SmtpSession {
             }
             // Without a server's word (a one-sided capture), what follows DATA is the message.
             if self.mode == Mode::AwaitingData && !self.server_spoke {
-                self.message_begins(scene);
+                self.message_begins(context);
             }
             let [lines, _] = &mut self.lines;
-            let Some(line) = lines.next(&mut bytes, scene.out) else { return };
+            let Some(line) = lines.next(&mut bytes, context.out) else { return };
             match self.mode {
                 Mode::Headers | Mode::Body => self.message_line(&line),
                 // The server's word is lost: a message tells itself by being no command.
                 Mode::AwaitingData if self.row.missing[1] && !is_command(&line) => {
                     self.row.data_count = self.row.data_count.saturating_add(1);
-                    self.message_begins(scene);
+                    self.message_begins(context);
                     self.message_line(&line);
                 }
                 // What the server says ends the login; where it is not seen, the next command does.
                 Mode::Auth if is_command(&line) => {
                     self.mode = Mode::Commands;
-                    self.command(&line, scene);
+                    self.command(&line, context);
                 }
                 Mode::Auth => {
                     if line == b"*" {
                         self.mode = Mode::Commands;
                     }
                 }
-                _ => self.command(&line, scene),
+                _ => self.command(&line, context),
             }
         }
     }
 
-    fn message_begins(&mut self, scene: &Scene<'_>) {
-        self.row.first_data_at.get_or_insert(scene.ts);
-        self.packets.add(scene.packet);
+    fn message_begins(&mut self, context: &ParseContext<'_>) {
+        self.row.first_data_at.get_or_insert(context.ts);
+        self.packets.add(context.packet);
         self.mode = Mode::Headers;
     }
 
@@ -227,7 +227,7 @@ impl SmtpSession {
         }
     }
 
-    fn command(&mut self, line: &[u8], scene: &Scene<'_>) {
+    fn command(&mut self, line: &[u8], context: &ParseContext<'_>) {
         let end = line.iter().position(|&b| b == b' ' || b == b':').unwrap_or(line.len());
         let (verb, rest) = line.split_at_checked(end).unwrap_or((line, &[]));
         let argument = rest.trim_ascii();
@@ -239,7 +239,7 @@ impl SmtpSession {
                 }
                 self.lmtp |= hello == b"LHLO";
                 row.helo = Some(text(argument, MAX_DOMAIN).to_ascii_lowercase());
-                self.packets.add(scene.packet);
+                self.packets.add(context.packet);
                 Command::Hello
             }
             b"STARTTLS" => Command::StartTls,
@@ -253,7 +253,7 @@ impl SmtpSession {
             b"MAIL" => {
                 row.mail_count = row.mail_count.saturating_add(1);
                 add_domain(&mut row.sender_domains, line);
-                self.packets.add(scene.packet);
+                self.packets.add(context.packet);
                 (self.recipients, self.chunked, self.refused) = (0, false, false);
                 Command::Mail
             }
@@ -272,7 +272,7 @@ impl SmtpSession {
                 let mut words = argument.split_ascii_whitespace();
                 let size = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
                 let last = words.next() == Some("LAST");
-                row.first_data_at.get_or_insert(scene.ts);
+                row.first_data_at.get_or_insert(context.ts);
                 if !self.chunked {
                     row.data_count = row.data_count.saturating_add(1);
                     (self.chunked, self.refused) = (true, false);
@@ -300,20 +300,20 @@ impl SmtpSession {
         self.wait(command);
     }
 
-    fn server(&mut self, mut bytes: &[u8], scene: &mut Scene<'_>) {
+    fn server(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         self.server_spoke = true;
         loop {
             let [_, lines] = &mut self.lines;
-            let Some(line) = lines.next(&mut bytes, scene.out) else { return };
+            let Some(line) = lines.next(&mut bytes, context.out) else { return };
             let Some((code, last, rest)) = reply(&line) else { continue };
-            self.reply(code, last, rest, scene);
+            self.reply(code, last, rest, context);
             if self.mode == Mode::Hidden {
                 return;
             }
         }
     }
 
-    fn reply(&mut self, code: u16, last: bool, rest: &[u8], scene: &Scene<'_>) {
+    fn reply(&mut self, code: u16, last: bool, rest: &[u8], context: &ParseContext<'_>) {
         // Where words are lost, the code says what it answers: a server is silent until a message has ended.
         let lost = match self.mode {
             _ if !last => Command::Other,
@@ -331,7 +331,7 @@ impl SmtpSession {
                 row.banner_code = Some(code);
                 row.banner = Some(text(rest, MAX_BANNER));
                 row.esmtp_offered = rest.windows(5).any(|w| w.eq_ignore_ascii_case(b"ESMTP"));
-                self.packets.add(scene.packet);
+                self.packets.add(context.packet);
             }
             Command::Hello => {
                 row.starttls_offered |=
@@ -355,19 +355,19 @@ impl SmtpSession {
             }
             Command::Data if code == 354 => {
                 row.data_count = row.data_count.saturating_add(1);
-                self.message_begins(scene);
+                self.message_begins(context);
             }
             Command::Data => self.mode = Mode::Commands,
             Command::EndOfData if ok && !self.counted => {
                 self.row.accepted_count = self.row.accepted_count.saturating_add(1);
                 self.counted = true;
-                self.packets.add(scene.packet);
+                self.packets.add(context.packet);
             }
             // That the last is refused says so of one recipient, where each has an answer.
             Command::Bdat(true) if ok && !self.refused && !self.counted => {
                 self.row.accepted_count = self.row.accepted_count.saturating_add(1);
                 self.counted = true;
-                self.packets.add(scene.packet);
+                self.packets.add(context.packet);
             }
             Command::Bdat(false) => self.refused |= !ok,
             Command::StartTls if ok => {
@@ -381,12 +381,12 @@ impl SmtpSession {
         }
     }
 
-    pub fn end(&mut self, scene: &mut Scene<'_>) {
+    pub fn end(&mut self, context: &mut ParseContext<'_>) {
         self.packets.add(self.last_packet);
         let mut row = self.row.clone();
-        row.at = scene.at;
+        row.at = context.at;
         row.packets = self.packets.take();
-        scene.out.records.push(Record::Smtp(Box::new(row)));
+        context.out.records.push(Record::Smtp(Box::new(row)));
     }
 }
 

@@ -3,7 +3,7 @@
 use record::{Direction, Record, Ssh, Timestamp};
 
 use crate::lines::Lines;
-use crate::outbox::{Packets, Scene, text};
+use crate::outbox::{Packets, ParseContext, text};
 
 /// RFC 4253: the banner is at most 255 bytes; other lines may stand before it.
 const MAX_BANNER: usize = 255;
@@ -19,40 +19,40 @@ pub struct SshSession {
 
 impl SshSession {
     /// Bytes of a stream; `false` when both banners are known.
-    pub fn data(&mut self, from: Direction, mut bytes: &[u8], scene: &mut Scene<'_>) -> bool {
+    pub fn data(&mut self, from: Direction, mut bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
         let ([lines, _], [banner, _]) = if from == Direction::Orig {
             (each(&mut self.lines), each(&mut self.banners))
         } else {
             (rev(&mut self.lines), rev(&mut self.banners))
         };
         if banner.is_none() {
-            while let Some(line) = lines.next(&mut bytes, scene.out) {
+            while let Some(line) = lines.next(&mut bytes, context.out) {
                 if line.starts_with(b"SSH-") {
                     *banner = Some(text(&line, MAX_BANNER));
-                    self.started.get_or_insert(scene.ts);
-                    self.packets.add(scene.packet);
+                    self.started.get_or_insert(context.ts);
+                    self.packets.add(context.packet);
                     break;
                 }
             }
         }
         let done = self.banners.iter().all(Option::is_some);
         if done {
-            self.end(scene);
+            self.end(context);
         }
         !done
     }
 
-    pub fn end(&mut self, scene: &mut Scene<'_>) {
+    pub fn end(&mut self, context: &mut ParseContext<'_>) {
         if self.told {
             return;
         }
         self.told = true;
         let [client, server] = std::mem::take(&mut self.banners);
-        scene.out.records.push(Record::Ssh(Box::new(Ssh {
-            ts: self.started.unwrap_or(scene.ts),
-            at: scene.at,
-            flow: scene.flow.id,
-            tuple: scene.flow.tuple,
+        context.out.records.push(Record::Ssh(Box::new(Ssh {
+            ts: self.started.unwrap_or(context.ts),
+            at: context.at,
+            flow: context.flow.id,
+            tuple: context.flow.tuple,
             client,
             server,
             packets: self.packets.take(),

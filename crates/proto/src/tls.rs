@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
 use crate::cursor::Cursor;
-use crate::outbox::{Packets, Scene, text};
+use crate::outbox::{Packets, ParseContext, text};
 
 /// A hello with post-quantum key shares and many extensions stays below 4 KiB; this leaves room.
 const MAX_HELLO: usize = 16 << 10;
@@ -275,33 +275,33 @@ impl TlsSession {
     }
 
     /// Bytes of a stream; `false` when nothing more is to be learnt.
-    pub fn data(&mut self, from: Direction, bytes: &[u8], scene: &mut Scene<'_>) -> bool {
-        self.started.get_or_insert(scene.ts);
+    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+        self.started.get_or_insert(context.ts);
         let ([orig, resp], [orig_read, resp_read]) = (&mut self.sides, &mut self.read);
         let (side, read) = if from == Direction::Orig { (orig, orig_read) } else { (resp, resp_read) };
         if side.add(bytes).is_none() {
-            scene.out.strange(Anomaly::TlsMalformed);
-            self.end(scene);
+            context.out.strange(Anomaly::TlsMalformed);
+            self.end(context);
             return false;
         }
         while let Some((kind, body, next)) = side.message(*read) {
             *read = next;
             let done = match (from, kind) {
                 (Direction::Orig, CLIENT_HELLO) if self.client.is_none() => {
-                    self.packets.add(scene.packet);
+                    self.packets.add(context.packet);
                     match ClientHello::parse(body) {
                         Some(hello) => self.client = Some(hello),
-                        None => scene.out.strange(Anomaly::TlsMalformed),
+                        None => context.out.strange(Anomaly::TlsMalformed),
                     }
                     false
                 }
                 (Direction::Resp, SERVER_HELLO) if self.server.is_none() => {
-                    self.packets.add(scene.packet);
+                    self.packets.add(context.packet);
                     self.server = server_hello(body);
                     self.server.as_ref().is_none_or(|s| s.version >= TLS13)
                 }
                 (Direction::Resp, CERTIFICATE) => {
-                    self.packets.add(scene.packet);
+                    self.packets.add(context.packet);
                     self.certificate = certificate(body).map(Box::new);
                     // The proof of the key follows, where the server can give one.
                     self.certificate.is_none() || self.server.as_ref().is_none_or(|s| s.version != TLS12)
@@ -319,23 +319,23 @@ impl TlsSession {
                 _ => false,
             };
             if done {
-                self.end(scene);
+                self.end(context);
                 return false;
             }
         }
         if from == Direction::Resp && side.over {
-            self.end(scene);
+            self.end(context);
             return false;
         }
         true
     }
 
     /// Bytes are missing: a hello that is not whole will not become so.
-    pub fn gap(&mut self, scene: &mut Scene<'_>) {
-        self.end(scene);
+    pub fn gap(&mut self, context: &mut ParseContext<'_>) {
+        self.end(context);
     }
 
-    pub fn end(&mut self, scene: &mut Scene<'_>) {
+    pub fn end(&mut self, context: &mut ParseContext<'_>) {
         if self.told {
             return;
         }
@@ -343,8 +343,8 @@ impl TlsSession {
         let hello = self.client.take();
         let ja4 = hello.as_ref().map(|h| {
             h.ja4(
-                if scene.flow.tuple.transport == Transport::Udp { 'd' } else { 't' },
-                &mut scene.out.digests,
+                if context.flow.tuple.transport == Transport::Udp { 'd' } else { 't' },
+                &mut context.out.digests,
             )
         });
         let (version, cipher) = match &self.server {
@@ -357,11 +357,11 @@ impl TlsSession {
             c.chain = Vec::new();
         }
         let (sni, alpn) = hello.map(|h| (h.sni, h.alpn)).unwrap_or_default();
-        scene.out.records.push(Record::Tls(Box::new(Tls {
-            ts: self.started.unwrap_or(scene.ts),
-            at: scene.at,
-            flow: scene.flow.id,
-            tuple: scene.flow.tuple,
+        context.out.records.push(Record::Tls(Box::new(Tls {
+            ts: self.started.unwrap_or(context.ts),
+            at: context.at,
+            flow: context.flow.id,
+            tuple: context.flow.tuple,
             version,
             sni,
             alpn: alpn.map(|a| text(&a, MAX_NAME)),

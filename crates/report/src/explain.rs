@@ -8,7 +8,7 @@ use behaviour::{CATALOGUE, entry};
 use record::{FactValue, PacketId};
 use verdict::{HostStory, Verdict};
 
-use crate::json::CaptureLine;
+use crate::lines::CaptureLine;
 use crate::prose::describe;
 use crate::terminal::{identity, suppressed, trimmed};
 use record::clean;

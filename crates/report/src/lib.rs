@@ -8,14 +8,14 @@
 mod explain;
 pub mod html;
 mod indicators;
-mod json;
+mod lines;
 mod markdown;
 mod prose;
 mod terminal;
 
 pub use explain::{checks, explain, fact};
 pub use indicators::{Indicator, IndicatorKind, indicators};
-pub use json::{
+pub use lines::{
     AccountsLine, CaptureLine, FlowCounts, InputLine, Line, OutsideFlows, UnreadLine, parse_lines,
 };
 pub use markdown::markdown;

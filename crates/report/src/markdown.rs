@@ -6,7 +6,7 @@ use verdict::{HostStory, Verdict};
 
 use crate::html::summary;
 use crate::indicators::indicators;
-use crate::json::CaptureLine;
+use crate::lines::CaptureLine;
 use crate::prose::describe;
 use crate::terminal::{clock, covers_days, in_order, note, warnings};
 use record::{clean, defang, human_count};

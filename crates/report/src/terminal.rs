@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use record::{PacketId, Stage, Timestamp};
 use verdict::{HostStory, Note, ScoredEvidence, Verdict};
 
-use crate::json::CaptureLine;
+use crate::lines::CaptureLine;
 use crate::prose::describe;
 use record::{clean, human_bytes, human_count, human_duration};
 

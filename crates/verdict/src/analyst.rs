@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{
-    AtWork, CATALOGUE, Chronicle, Expectations, Home, HomeGuess, HostFiles, Intel, Lore, NearMisses, Scene,
+    AtWork, CATALOGUE, Context, Expectations, Fired, Home, HomeGuess, HostFiles, Intel, NearMisses, Network,
     SeededMap, Settings, Wants, detectors, outbound,
 };
 use record::{
@@ -64,7 +64,7 @@ pub struct Analyst {
     without: Option<Stage>,
     expectations: Expectations,
     intel: Intel,
-    desk: Option<Desk>,
+    analysis: Option<Analysis>,
 }
 
 /// Flows whose ends are remembered, so that evidence can name their Community IDs: at least this many, at most twice. As many
@@ -115,10 +115,10 @@ impl FlowMemory {
 }
 
 /// Everything that needs to know where home is.
-struct Desk {
+struct Analysis {
     how: String,
-    lore: Lore,
-    chronicle: Chronicle,
+    network: Network,
+    fired: Fired,
     detectors: Vec<Box<dyn AtWork>>,
     files: HostFiles,
     /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
@@ -179,7 +179,7 @@ impl Analyst {
             without: None,
             expectations: Expectations::default(),
             intel: Intel::default(),
-            desk: None,
+            analysis: None,
         }
     }
 
@@ -200,8 +200,8 @@ impl Analyst {
 
     /// Looks at a record that became known at `at`. Records come in order.
     pub fn observe(&mut self, record: &Record, at: Timestamp) {
-        if let Some(desk) = &mut self.desk {
-            desk.observe(record, at);
+        if let Some(analysis) = &mut self.analysis {
+            analysis.observe(record, at);
             return;
         }
         if self.given_home.is_none() {
@@ -212,24 +212,24 @@ impl Analyst {
                 return;
             }
         }
-        self.sit_down().observe(record, at);
+        self.begin().observe(record, at);
     }
 
     /// Where home is, is known now: goes through what was held back.
-    fn sit_down(&mut self) -> &mut Desk {
+    fn begin(&mut self) -> &mut Analysis {
         let outside = Outside { given: self.given_home.is_some(), ..Outside::default() };
         let (home, how) = match self.given_home.take() {
             Some(home) => (home, "as given".to_owned()),
             None => self.guess.home(),
         };
-        let mut lore = Lore::new(home, self.limits.hosts);
-        lore.expect(std::mem::take(&mut self.expectations));
-        lore.inform(std::mem::take(&mut self.intel));
+        let mut network = Network::new(home, self.limits.hosts);
+        network.expect(std::mem::take(&mut self.expectations));
+        network.inform(std::mem::take(&mut self.intel));
         let detectors = detectors(&self.settings);
-        let mut desk = Desk {
+        let mut analysis = Analysis {
             how,
-            lore,
-            chronicle: Chronicle::default(),
+            network,
+            fired: Fired::default(),
             plan: plan(&detectors, self.without),
             detectors,
             files: HostFiles::new(self.limits.bytes),
@@ -243,62 +243,64 @@ impl Analyst {
             web: 0,
         };
         for (at, record) in self.held.drain(..) {
-            desk.observe(&record, at);
+            analysis.observe(&record, at);
         }
-        self.desk.insert(desk)
+        self.analysis.insert(analysis)
     }
 
     /// The local networks and how they were chosen.
     pub fn home(&mut self) -> (Vec<String>, String) {
-        if self.desk.is_none() {
-            self.sit_down();
+        if self.analysis.is_none() {
+            self.begin();
         }
-        match &self.desk {
-            Some(desk) => {
-                (desk.lore.home().networks().iter().map(ToString::to_string).collect(), desk.how.clone())
-            }
+        match &self.analysis {
+            Some(analysis) => (
+                analysis.network.home().networks().iter().map(ToString::to_string).collect(),
+                analysis.how.clone(),
+            ),
             None => (Vec::new(), String::new()),
         }
     }
 
     /// Flows without a local end.
     pub fn outside(&self) -> Outside {
-        self.desk.as_ref().map_or(Outside::default(), |d| d.outside)
+        self.analysis.as_ref().map_or(Outside::default(), |d| d.outside)
     }
 
     /// Proxies that were seen through, most used first, each with the flows that went through it and those of the web in all: HTTP, TLS, and
     /// whatever went through a proxy.
     pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
-        let Some(desk) = &self.desk else { return Vec::new() };
-        let mut all: Vec<_> = desk.proxies.iter().map(|(ip, n)| (*ip, *n, desk.web)).collect();
+        let Some(analysis) = &self.analysis else { return Vec::new() };
+        let mut all: Vec<_> = analysis.proxies.iter().map(|(ip, n)| (*ip, *n, analysis.web)).collect();
         all.sort_by_key(|(ip, n, _)| (std::cmp::Reverse(*n), *ip));
         all
     }
 
     /// Hosts on which something had fired, and which were forgotten for want of memory.
     pub fn forgotten_with_evidence(&self) -> u64 {
-        self.desk.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
+        self.analysis.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
     }
 
     /// Hosts that were forgotten for want of memory.
     pub fn forgotten(&self) -> u64 {
-        self.desk.as_ref().map_or(0, |d| d.files.forgotten())
+        self.analysis.as_ref().map_or(0, |d| d.files.forgotten())
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
     pub fn stories(&mut self, capture: &CaptureFacts) -> Vec<HostStory> {
-        if self.desk.is_none() {
-            self.sit_down();
+        if self.analysis.is_none() {
+            self.begin();
         }
         let prior = self.prior_db;
-        let Some(desk) = &mut self.desk else { return Vec::new() };
+        let Some(analysis) = &mut self.analysis else { return Vec::new() };
         if let Some(last) = capture.last {
             // What waits for a quiet moment gets it.
-            desk.tick(last.plus(Duration::from_mins(1)));
+            analysis.tick(last.plus(Duration::from_mins(1)));
         }
-        let hosts = desk.files.hosts(&[PAGE, LEDGER]);
-        let mut same = identities(&host_book::pages(&desk.files));
-        let mut stories: Vec<HostStory> = hosts.into_iter().map(|h| desk.story(h, capture, prior)).collect();
+        let hosts = analysis.files.hosts(&[PAGE, LEDGER]);
+        let mut same = identities(&host_book::pages(&analysis.files));
+        let mut stories: Vec<HostStory> =
+            hosts.into_iter().map(|h| analysis.story(h, capture, prior)).collect();
         for story in &mut stories {
             story.same_as = same.remove(&story.host).unwrap_or_default();
         }
@@ -323,23 +325,23 @@ fn plan(detectors: &[Box<dyn AtWork>], without: Option<Stage>) -> [[Vec<u8>; 2];
     })
 }
 
-impl Desk {
+impl Analysis {
     fn observe(&mut self, record: &Record, at: Timestamp) {
         self.first.get_or_insert(at);
         if self.ticked == Timestamp::MIN || at.since(self.ticked) >= TICK {
             self.tick(at);
         }
-        self.lore.learn(record, at);
-        roles::learn(&mut self.files.states(ROLES), record, self.lore.home(), at);
-        host_book::learn(&mut self.files.states(PAGE), record, self.lore.home());
-        if let Some(lease) = self.lore.leased() {
-            host_book::lease(&mut self.files.states(PAGE), lease, self.lore.home());
+        self.network.learn(record, at);
+        roles::learn(&mut self.files.states(ROLES), record, self.network.home(), at);
+        host_book::learn(&mut self.files.states(PAGE), record, self.network.home());
+        if let Some(lease) = self.network.leased() {
+            host_book::lease(&mut self.files.states(PAGE), lease, self.network.home());
         }
         self.flows.learn(record);
         if let Record::Conn(c) = record
             && c.phase == ConnPhase::Closed
         {
-            let home = self.lore.home();
+            let home = self.network.home();
             let ends = c.wire_tuple();
             let known = [ends.orig.ip, ends.resp.ip].iter().any(|ip| home.contains(*ip));
             let outside = !known && home.is_outside(&ends);
@@ -350,9 +352,9 @@ impl Desk {
             Record::Conn(c) if c.phase == ConnPhase::Closed => self.count_web(c),
             _ => {}
         }
-        let outbound = outbound(self.lore.home(), record.tuple());
+        let outbound = outbound(self.network.home(), record.tuple());
         let who = Some((Wants::kind_of(record), outbound.is_some()));
-        self.each(at, outbound, who, |detector, files, scene| detector.observe(record, files, scene));
+        self.each(at, outbound, who, |detector, files, context| detector.observe(record, files, context));
         self.bank(match record {
             Record::Conn(c) => Some(c),
             _ => None,
@@ -373,24 +375,24 @@ impl Desk {
 
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
-        self.each(at, None, None, |detector, files, scene| detector.tick(files, scene));
-        self.chronicle.settled();
+        self.each(at, None, None, |detector, files, context| detector.tick(files, context));
+        self.fired.settled();
         self.bank(None);
         self.let_go();
     }
 
-    /// Shows the scene as it is now to the detectors that want such a record, or to all of them.
+    /// Shows the context as it is now to the detectors that want such a record, or to all of them.
     fn each(
         &mut self,
         now: Timestamp,
         outbound: Option<IpAddr>,
         who: Option<(usize, bool)>,
-        mut look: impl FnMut(&mut dyn AtWork, &mut HostFiles, &mut Scene<'_>),
+        mut look: impl FnMut(&mut dyn AtWork, &mut HostFiles, &mut Context<'_>),
     ) {
-        let mut scene = Scene {
+        let mut context = Context {
             now,
-            lore: &self.lore,
-            chronicle: &mut self.chronicle,
+            network: &self.network,
+            fired: &mut self.fired,
             evidence: &mut self.fresh,
             near: &mut self.near,
             outbound,
@@ -401,9 +403,9 @@ impl Desk {
             who.map_or(&self.plan[Wants::CLOCK][0], |(kind, out)| &self.plan[kind][usize::from(out)]);
         for &index in wanted {
             let Some(entry) = CATALOGUE.get(usize::from(index)) else { continue };
-            (scene.index, scene.entry) = (index, entry);
+            (context.index, context.entry) = (index, entry);
             if let Some(detector) = self.detectors.get_mut(usize::from(index)) {
-                look(detector.as_mut(), &mut self.files, &mut scene);
+                look(detector.as_mut(), &mut self.files, &mut context);
             }
         }
     }
@@ -418,7 +420,7 @@ impl Desk {
             let (host, at) = (evidence.host, evidence.ts);
             let page: Option<&HostPage> = self.files.get(PAGE, host);
             let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
-            let roles = roles(&self.files, &self.lore, &self.chronicle, host, (first, at));
+            let roles = roles(&self.files, &self.network, &self.fired, host, (first, at));
             let mut ledgers = self.files.states::<Ledger>(LEDGER);
             let ledger = ledgers.of(host, at);
             ledger.add(evidence, first, &roles);
@@ -434,7 +436,7 @@ impl Desk {
             if self.files.knows(host) {
                 continue;
             }
-            self.chronicle.forget(host);
+            self.fired.forget(host);
             self.near.forget(host);
         }
     }
@@ -444,7 +446,7 @@ impl Desk {
         let empty = Ledger::default();
         let ledger = self.files.get(LEDGER, host).unwrap_or(&empty);
         let now = page.last.unwrap_or(Timestamp::MIN);
-        let roles = roles(&self.files, &self.lore, &self.chronicle, host, (page.first.unwrap_or(now), now));
+        let roles = roles(&self.files, &self.network, &self.fired, host, (page.first.unwrap_or(now), now));
         let best = ledger.best();
         let evidence = ledger.evidence(&roles);
         let unseen = unseen(&page, capture, self.outside);
@@ -492,17 +494,17 @@ impl Desk {
 /// others take its mail, unless somebody declared it one: that holds from the host's first packet on.
 fn roles(
     files: &HostFiles,
-    lore: &Lore,
-    chronicle: &Chronicle,
+    network: &Network,
+    fired: &Fired,
     host: IpAddr,
     (first, at): (Timestamp, Timestamp),
 ) -> Vec<RoleSeen> {
     let mut roles = roles::roles(files, host);
-    let mut stages = chronicle.stages(host).into_iter().map(|s| s.0);
+    let mut stages = fired.stages(host).into_iter().map(|s| s.0);
     if stages.any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
         roles.retain(|r| r.role != Role::MailSender);
     }
-    for declaration in lore.declared(host, at) {
+    for declaration in network.declared(host, at) {
         if let Some(role) = declaration.role.as_deref().and_then(Role::named) {
             roles.retain(|r| r.role != role);
             roles.push(RoleSeen { role, since: first, because: declaration.told() });

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::host_of_url;
 use crate::table::hash_of;
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants, domains};
 
 /// Bits in which it is remembered which names a host knows: a thousand names leave one in five strangers taken for known.
 const BITS: u64 = 4096;
@@ -74,7 +74,7 @@ pub struct Host {
     /// The ends of names asked for or fetched from, a bit each.
     known: Vec<u64>,
     clicks: VecDeque<Click>,
-    told: bool,
+    reported: bool,
 }
 
 impl Host {
@@ -104,40 +104,40 @@ impl Watcher {
         known[(bit / 64) as usize] |= 1 << (bit % 64);
     }
 
-    fn request(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn request(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let site = h.host.as_deref().and_then(domains::registrable).map(str::to_owned);
         let from = h.referer.as_deref().and_then(host_of_url);
         let from = from.as_deref().and_then(domains::registrable).map(str::to_owned);
         if let (Some(site), Some(from)) = (site, from)
             && site != from
-            && !states.of(host, scene.now).knows(&from)
+            && !states.of(host, context.now).knows(&from)
         {
             let window = self.settings.window;
-            let state = states.of(host, scene.now);
+            let state = states.of(host, context.now);
             let packet = h.packets.first().copied().unwrap_or_default();
             state.clicks.push_back(Click { ts: h.ts, site, from, flow: h.flow, packet });
             state.clicks.retain(|c| c.ts.0.abs_diff(h.ts.0) <= window.as_nanos() as u64);
             if state.clicks.len() > MAX_CLICKS {
                 state.clicks.pop_front();
             }
-            self.judge(states, host, h, scene);
+            self.judge(states, host, h, context);
         }
         if let Some(name) = &h.host {
-            Self::know(states, host, name, scene.now);
+            Self::know(states, host, name, context.now);
         }
     }
 
-    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let Some(state) = states.get_mut(host) else { return };
         let (clicks, s) = (state.clicks.len(), &self.settings);
         let sites: BTreeSet<&str> = state.clicks.iter().map(|c| c.site.as_str()).collect();
         if clicks < s.clicks || sites.len() < s.sites {
             if clicks >= 10 {
-                scene.near(host, clicks as f64, s.clicks as f64, "visits from pages never opened");
+                context.near(host, clicks as f64, s.clicks as f64, "visits from pages never opened");
             }
             return;
         }
-        if state.told {
+        if state.reported {
             return;
         }
         let from: BTreeSet<&str> = state.clicks.iter().map(|c| c.from.as_str()).collect();
@@ -158,8 +158,8 @@ impl Watcher {
                 ("pages_claimed", from.iter().take(16).map(|f| (*f).to_owned()).collect::<Vec<_>>().into()),
             ],
         };
-        scene.fire(fire);
-        state.told = true;
+        context.fire(fire);
+        state.reported = true;
     }
 }
 
@@ -174,14 +174,14 @@ impl Behaviour for Watcher {
         Wants::DNS.and(Wants::HTTP)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
-            Record::Dns(d) if scene.lore.home().contains(d.tuple.orig.ip) => {
-                Self::know(states, d.tuple.orig.ip, &d.query, scene.now);
+            Record::Dns(d) if context.network.home().contains(d.tuple.orig.ip) => {
+                Self::know(states, d.tuple.orig.ip, &d.query, context.now);
             }
             Record::Http(h) => {
-                if let Some(host) = scene.outbound() {
-                    self.request(states, host, h, scene);
+                if let Some(host) = context.outbound() {
+                    self.request(states, host, h, context);
                 }
             }
             _ => {}

@@ -36,7 +36,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, domains};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -108,19 +108,19 @@ impl Watcher {
         Self { settings }
     }
 
-    fn fire(&mut self, states: &mut States<'_, Host>, sent: Sent<'_>, scene: &mut Scene<'_>) {
+    fn fire(&mut self, states: &mut States<'_, Host>, sent: Sent<'_>, context: &mut Context<'_>) {
         let window = self.settings.window;
-        let echo = scene
-            .chronicle
+        let echo = context
+            .fired
             .events(sent.host, "address_echo")
             .any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
         let mut grades = vec![(sent.grade, 1)];
         let control = self.settings.control;
-        if sent.grade == "upload" && scene.chronicle.controls(sent.host, sent.remote, sent.ts, control) {
+        if sent.grade == "upload" && context.fired.controls(sent.host, sent.remote, sent.ts, control) {
             grades.push(("to_controller", 1));
-            let name = scene.lore.name_of(sent.remote, scene.now).and_then(domains::registrable);
+            let name = context.network.name_of(sent.remote, context.now).and_then(domains::registrable);
             let name = name.map_or_else(|| sent.remote.to_string(), str::to_owned);
-            let controllers = &mut states.of(sent.host, scene.now).controllers;
+            let controllers = &mut states.of(sent.host, context.now).controllers;
             if controllers.len() < MAX_SERVERS {
                 controllers.insert(name);
             }
@@ -131,7 +131,7 @@ impl Watcher {
         if echo {
             grades.push(("after_echo", 1));
         }
-        scene.fire(Fire {
+        context.fire(Fire {
             host: sent.host,
             key: sent.grade.into(),
             grades,
@@ -143,11 +143,11 @@ impl Watcher {
             packets: sent.packets.to_vec(),
             flows: vec![sent.flow],
             remotes: vec![sent.remote],
-            facts: vec![("how", sent.what.into()), ("prevalent", scene.prevalent(sent.remote).into())],
+            facts: vec![("how", sent.what.into()), ("prevalent", context.prevalent(sent.remote).into())],
         });
     }
 
-    fn mail(&mut self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, scene: &mut Scene<'_>) {
+    fn mail(&mut self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, context: &mut Context<'_>) {
         let port = s.tuple.resp.port;
         let collects = states.get(host).is_some_and(|h| h.collects_mail);
         let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
@@ -170,16 +170,16 @@ impl Watcher {
                 packets: &s.packets,
                 what,
             };
-            self.fire(states, sent, scene);
+            self.fire(states, sent, context);
         }
     }
 
-    fn upload(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn upload(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
-        let commanded = || scene.chronicle.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
+        let commanded = || context.fired.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
         if h.method == "POST"
             && (machine || commanded())
-            && !requests::is_housekeeping(h, scene)
+            && !requests::is_housekeeping(h, context)
             && h.request.len >= self.settings.upload
             && h.response.len * 4 < h.request.len
         {
@@ -194,16 +194,16 @@ impl Watcher {
                 packets: &h.packets,
                 what: format!("POST to {}{}", h.host.as_deref().unwrap_or_default(), h.path),
             };
-            self.fire(states, sent, scene);
+            self.fire(states, sent, context);
         }
     }
 
     /// A connection of which nothing can be read, in which much went out to a controller.
-    fn hidden(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn hidden(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let remote = c.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
-            || !scene.chronicle.controls(host, remote, c.ts, self.settings.control)
+            || !context.fired.controls(host, remote, c.ts, self.settings.control)
         {
             return;
         }
@@ -222,10 +222,10 @@ impl Watcher {
                 c.tuple.resp.port
             ),
         };
-        self.fire(states, sent, scene);
+        self.fire(states, sent, context);
     }
 
-    fn dropped(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn dropped(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let Some(name) = states.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
         if c.bytes[0] < self.settings.upload || c.bytes[0] <= c.bytes[1] {
             return;
@@ -241,20 +241,20 @@ impl Watcher {
             packets: &c.key_packets,
             what: format!("TLS with {name}"),
         };
-        self.fire(states, sent, scene);
+        self.fire(states, sent, context);
     }
 
-    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let remote = c.tuple.resp.ip;
         let unread = matches!(c.service, Service::Tls | Service::Opaque | Service::Unrecognised);
         if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && unread {
-            self.dropped(states, host, c, scene);
-            self.hidden(states, host, c, scene);
+            self.dropped(states, host, c, context);
+            self.hidden(states, host, c, context);
         }
         match c.service {
-            Service::Pop3 | Service::Imap => states.of(host, scene.now).collects_mail = true,
+            Service::Pop3 | Service::Imap => states.of(host, context.now).collects_mail = true,
             Service::Ftp if c.bytes[1] > 0 => {
-                let state = states.of(host, scene.now);
+                let state = states.of(host, context.now);
                 if state.servers.len() < MAX_SERVERS {
                     let since = state.servers.entry(remote).or_insert(c.ts);
                     *since = (*since).min(c.ts);
@@ -262,7 +262,7 @@ impl Watcher {
                 let since = state.servers.get(&remote).copied().unwrap_or(c.ts);
                 let waiting = state.sent.iter().position(|s| s.0 == remote && s.1 >= since);
                 if let Some((_, ts, bytes, flow, packet)) = waiting.map(|at| state.sent.remove(at)) {
-                    self.file(states, host, remote, (ts, bytes, flow, packet), scene);
+                    self.file(states, host, remote, (ts, bytes, flow, packet), context);
                 }
             }
             _ if c.phase == ConnPhase::Closed
@@ -271,10 +271,10 @@ impl Watcher {
                 && c.bytes[0] >= self.settings.file
                 && c.bytes[1] == 0 =>
             {
-                let state = states.of(host, scene.now);
+                let state = states.of(host, context.now);
                 let packet = c.key_packets.first().copied().unwrap_or_default();
                 if state.servers.get(&remote).is_some_and(|since| c.ts >= *since) {
-                    self.file(states, host, remote, (c.ts, c.bytes[0], c.flow, packet), scene);
+                    self.file(states, host, remote, (c.ts, c.bytes[0], c.flow, packet), context);
                 } else if state.sent.len() < MAX_SERVERS {
                     state.sent.push((remote, c.ts, c.bytes[0], c.flow, packet));
                 }
@@ -289,7 +289,7 @@ impl Watcher {
         host: IpAddr,
         remote: IpAddr,
         (ts, bytes, flow, packet): (Timestamp, u64, FlowId, PacketId),
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
         let sent = Sent {
             host,
@@ -302,7 +302,7 @@ impl Watcher {
             packets: &[packet],
             what: "a file by FTP".into(),
         };
-        self.fire(states, sent, scene);
+        self.fire(states, sent, context);
     }
 }
 
@@ -329,22 +329,22 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::TLS).and(Wants::OTHER).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound() else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let Some(host) = context.outbound() else { return };
         match record {
-            Record::Smtp(s) => self.mail(states, host, s, scene),
-            Record::Http(h) => self.upload(states, host, h, scene),
+            Record::Smtp(s) => self.mail(states, host, s, context),
+            Record::Http(h) => self.upload(states, host, h, context),
             Record::Tls(t) => {
                 let name = t.sni.as_deref().filter(|n| domains::is_drop_service(n));
                 if let Some(name) = name {
-                    let drops = &mut states.of(host, scene.now).drops;
+                    let drops = &mut states.of(host, context.now).drops;
                     if drops.len() >= MAX_SERVERS {
                         drops.pop_first();
                     }
                     drops.insert(t.flow, name.to_owned());
                 }
             }
-            Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(states, host, c, scene),
+            Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(states, host, c, context),
             _ => {}
         }
     }

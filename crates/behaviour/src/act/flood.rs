@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 32;
@@ -81,9 +81,9 @@ impl Watcher {
         c: &Conn,
         value: (f64, f64, &'static str),
         packets: Vec<PacketId>,
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: grade.into(),
             grades: vec![(grade, 1)],
@@ -122,8 +122,8 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
         if c.phase == ConnPhase::Classified {
             return;
         }
@@ -138,7 +138,7 @@ impl Behaviour for Watcher {
             && !stream
         {
             let rate = (c.packets[0] as f64 / secs, s.rate, "packets a second, unanswered");
-            Self::fire(host, "packets", c, rate, c.key_packets.to_vec(), scene);
+            Self::fire(host, "packets", c, rate, c.key_packets.to_vec(), context);
         }
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
@@ -146,7 +146,7 @@ impl Behaviour for Watcher {
             && c.start_seen
             && c.bytes[0] == 0
         {
-            let state = states.of(host, scene.now);
+            let state = states.of(host, context.now);
             let target = c.tuple.resp.ip;
             if state.attempts.len() >= MAX_TARGETS && !state.attempts.contains_key(&target) {
                 state.attempts.pop_first();
@@ -161,7 +161,7 @@ impl Behaviour for Watcher {
                 let packets = attempts.iter().take(32).map(|a| a.1).collect();
                 attempts.clear();
                 let value = (s.attempts as f64, s.attempts as f64, "unanswered attempts in ten seconds");
-                Self::fire(host, "connections", c, value, packets, scene);
+                Self::fire(host, "connections", c, value, packets, context);
             }
         }
     }

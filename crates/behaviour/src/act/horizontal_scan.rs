@@ -33,7 +33,7 @@ use record::{Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Stage, Timesta
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededSet;
-use crate::{About, Application, Behaviour, Excuse, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants};
 
 /// Ports remembered of one host.
 const MAX_PORTS: usize = 64;
@@ -73,7 +73,7 @@ struct Walk {
     started: Option<Timestamp>,
     last: Option<Timestamp>,
     proofs: Vec<(PacketId, FlowId, IpAddr)>,
-    told: Option<&'static str>,
+    reported: Option<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -99,7 +99,7 @@ impl Watcher {
         host: IpAddr,
         c: &Conn,
         failed: bool,
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let memory = self.settings.memory;
@@ -107,7 +107,7 @@ impl Watcher {
         if !failed && !states.get(host).is_some_and(|s| s.ports.contains_key(&port)) {
             return;
         }
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if state.ports.len() >= MAX_PORTS && !state.ports.contains_key(&port) {
             let oldest = state.ports.iter().min_by_key(|(_, w)| w.last).map(|(p, _)| *p);
             oldest.map(|p| state.ports.remove(&p));
@@ -135,7 +135,7 @@ impl Watcher {
         let s = &self.settings;
         if walk.steps < END || walk.failed < s.failed {
             if walk.failed > 1 {
-                scene.near(host, walk.failed as f64, s.failed as f64, "failed first contacts at one port");
+                context.near(host, walk.failed as f64, s.failed as f64, "failed first contacts at one port");
             }
             return;
         }
@@ -144,16 +144,16 @@ impl Watcher {
             n if n >= s.wide => "wide",
             _ => "scan",
         };
-        if walk.told == Some(grade) {
+        if walk.reported == Some(grade) {
             return;
         }
-        walk.told = Some(grade);
-        let p2p = scene
-            .lore
+        walk.reported = Some(grade);
+        let p2p = context
+            .network
             .last_used(host, Application::P2p)
-            .is_some_and(|t| scene.now.since(t) <= Duration::from_hours(1));
+            .is_some_and(|t| context.now.since(t) <= Duration::from_hours(1));
         let (failed, answered) = (walk.failed as u64, walk.answered as u64);
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "walk".into(),
             grades: vec![(grade, 1)],
@@ -195,16 +195,16 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
-            && scene.lore.home().contains(host)
+            && context.network.home().contains(host)
             && let Some(failed) = c.failed()
         {
-            let silent = c.bytes == [0, 0] && scene.lore.name_of(c.tuple.resp.ip, scene.now).is_none();
-            self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), scene);
+            let silent = c.bytes == [0, 0] && context.network.name_of(c.tuple.resp.ip, context.now).is_none();
+            self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), context);
         }
     }
 

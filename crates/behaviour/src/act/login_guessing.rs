@@ -31,7 +31,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 256;
@@ -75,7 +75,7 @@ type Session = (Timestamp, PacketId, FlowId);
 #[derive(Default)]
 pub struct Host {
     targets: BTreeMap<(u16, IpAddr), VecDeque<Session>>,
-    told: Option<&'static str>,
+    reported: Option<&'static str>,
 }
 
 /// The detector.
@@ -104,10 +104,10 @@ impl Watcher {
         Self { settings }
     }
 
-    fn session(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn session(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if state.targets.len() >= MAX_TARGETS && !state.targets.contains_key(&(port, ip)) {
             state.targets.pop_first();
         }
@@ -134,19 +134,19 @@ impl Watcher {
             "one_target"
         } else {
             if count >= s.sessions_each {
-                scene.near(host, count as f64, s.sessions as f64, "short login sessions with one host");
+                context.near(host, count as f64, s.sessions as f64, "short login sessions with one host");
             }
             return;
         };
-        if state.told == Some(grade) || state.told == Some("many_targets") {
+        if state.reported == Some(grade) || state.reported == Some("many_targets") {
             return;
         }
         let remotes: Vec<IpAddr> =
             if grade == "one_target" { vec![ip] } else { tried.iter().map(|t| *t.0).collect() };
         let proofs: Vec<Session> =
             remotes.iter().filter_map(|r| state.targets.get(&(port, *r))).flatten().copied().collect();
-        state.told = Some(grade);
-        scene.fire(Fire {
+        state.reported = Some(grade);
+        context.fire(Fire {
             host,
             key: "sessions".into(),
             grades: vec![(grade, 1)],
@@ -182,7 +182,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
@@ -192,9 +192,9 @@ impl Behaviour for Watcher {
             && c.bytes[1] > 0
             && c.duration() <= self.settings.longest
             && asks_for_a_password(c)
-            && scene.lore.home().contains(host)
+            && context.network.home().contains(host)
         {
-            self.session(states, host, c, scene);
+            self.session(states, host, c, context);
         }
     }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 use record::{Dns, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, MAIL, Scene, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, States, Wants, domains};
 
 /// Questions remembered of one host.
 const MAX_QUESTIONS: usize = 512;
@@ -62,7 +62,7 @@ impl Default for Settings {
 pub struct Host {
     questions: VecDeque<(Timestamp, String, FlowId, PacketId)>,
     /// The strongest grade told: 0 none, 1 one, 2 several, 3 burst.
-    told: u8,
+    reported: u8,
     told_domains: usize,
 }
 
@@ -97,14 +97,14 @@ impl Behaviour for Watcher {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
-        if dns.qtype != Dns::MX || !scene.lore.home().contains(host) || dns.query.is_empty() {
+        if dns.qtype != Dns::MX || !context.network.home().contains(host) || dns.query.is_empty() {
             return;
         }
         // Where no question was seen with its answer, the capture has one side, and what the host is for cannot be seen either.
-        if !scene.lore.hears(host) || scene.lore.is_blind(host) {
+        if !context.network.hears(host) || context.network.is_blind(host) {
             return;
         }
         // Mail has its domains near the root; what is far below carries data (`dns_tunnel`).
@@ -113,7 +113,7 @@ impl Behaviour for Watcher {
             return;
         }
         let settings = &self.settings;
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         let packet = dns.packets.first().copied().unwrap_or_default();
         state.questions.push_back((dns.ts, dns.query.clone(), dns.flow, packet));
         state.questions.retain(|q| dns.ts.since(q.0) <= settings.window);
@@ -129,15 +129,15 @@ impl Behaviour for Watcher {
         } else {
             (1, "one_question", names.len(), 1, "domains asked for MX", "Whyte et al. 2006")
         };
-        let grown = rank == state.told && names.len() >= state.told_domains * 2 && rank > 1;
-        if rank < state.told || (rank == state.told && !grown) {
+        let grown = rank == state.reported && names.len() >= state.told_domains * 2 && rank > 1;
+        if rank < state.reported || (rank == state.reported && !grown) {
             return;
         }
-        state.told = rank;
+        state.reported = rank;
         state.told_domains = names.len();
         let list: Vec<String> = names.iter().take(8).map(|n| (*n).to_owned()).collect();
         let questions = &state.questions;
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "mx".into(),
             grades: vec![(grade, 1)],
@@ -152,7 +152,7 @@ impl Behaviour for Watcher {
             facts: vec![("domains", list.into()), ("questions", questions.len().into())],
         });
         if rank < 2 {
-            scene.near(host, value as f64, settings.domains as f64, unit);
+            context.near(host, value as f64, settings.domains as f64, unit);
         }
     }
 

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use record::{ConnPhase, Evidence, Record, Service, Stage, clean, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
 
 /// There is nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,12 +69,12 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
         if c.service != Service::Stratum || c.phase == ConnPhase::Classified || c.bytes[1] == 0 {
             return;
         }
-        let pools = &mut states.of(host, scene.now).pools;
+        let pools = &mut states.of(host, context.now).pools;
         if pools.len() >= MAX_POOLS || !pools.insert(c.tuple.resp.ip) {
             return;
         }
@@ -83,7 +83,7 @@ impl Behaviour for Watcher {
         if matches!(port, 25 | 53 | 80 | 110 | 143 | 443 | 465 | 587 | 993 | 995 | 8080 | 8443) {
             grades.push(("unusual_port", 1));
         }
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "pool".into(),
             grades,
@@ -97,7 +97,7 @@ impl Behaviour for Watcher {
             remotes: vec![c.tuple.resp.ip],
             facts: vec![
                 ("pool", c.tuple.resp.to_string().into()),
-                ("name", scene.lore.name_of(c.tuple.resp.ip, scene.now).unwrap_or_default().into()),
+                ("name", context.network.name_of(c.tuple.resp.ip, context.now).unwrap_or_default().into()),
             ],
         });
     }

@@ -38,7 +38,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, MAIL, Scene, Shows, States};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, Shows, States};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 1024;
@@ -120,7 +120,7 @@ pub struct Host {
     encrypted: u64,
     recipients: u64,
     codes: BTreeMap<u16, u64>,
-    told: (usize, u32, u32),
+    reported: (usize, u32, u32),
     first_message: Option<Timestamp>,
 }
 
@@ -170,11 +170,11 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Smtp(s) => {
-                if let Some(host) = scene.outbound().filter(|_| !s.auth) {
-                    learn(states.of(host, scene.now), s);
+                if let Some(host) = context.outbound().filter(|_| !s.auth) {
+                    learn(states.of(host, context.now), s);
                 }
             }
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
@@ -184,14 +184,14 @@ impl Behaviour for Watcher {
                 let mail = smtp && (c.service == Service::Smtp || !c.service.is_recognised());
                 // Of what one side alone was seen nobody knows whether it was refused.
                 let known = mail && c.start_seen && !c.is_one_sided();
-                let Some(host) = scene.outbound().filter(|_| known) else { return };
-                let state = states.of(host, scene.now);
+                let Some(host) = context.outbound().filter(|_| known) else { return };
+                let state = states.of(host, context.now);
                 session(state, c);
                 // What the host is for is not known where most of what is said to it is not seen.
-                if scene.lore.is_blind(host) {
+                if context.network.is_blind(host) {
                     return;
                 }
-                judge(&self.settings, host, state, c.ts, scene);
+                judge(&self.settings, host, state, c.ts, context);
             }
             _ => {}
         }
@@ -306,7 +306,7 @@ fn session(state: &mut Host, c: &Conn) {
     }
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, scene: &mut Scene<'_>) {
+fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, context: &mut Context<'_>) {
     // Consent is longer than refusal: where of most servers the answer is cut, those that were heard say nothing of the rest.
     if state.unheard.len() as u64 > state.contacts {
         return;
@@ -315,7 +315,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
         state.sessions.iter().filter(|s| now.since(s.ts) <= settings.window && s.ts <= now).collect();
     let networks: BTreeSet<IpAddr> = recent.iter().map(|s| s.network).collect();
     if recent.len() <= settings.connections {
-        scene.near(
+        context.near(
             host,
             recent.len() as f64,
             settings.connections as f64 + 1.0,
@@ -324,7 +324,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
         return;
     }
     if networks.len() < settings.networks {
-        scene.near(
+        context.near(
             host,
             networks.len() as f64,
             settings.networks as f64,
@@ -345,11 +345,11 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
     let payoff = (state.nats * DECIBANS_PER_NAT).round() as u32;
     let judged = state.contacts >= settings.first_contacts;
     // Told anew when there is more to tell.
-    let told = (volume.len() + state.oddities.len(), payoff.min(17), state.sessions.len().max(1).ilog2());
-    if told.0 <= state.told.0 && told.1 <= state.told.1 && told.2 <= state.told.2 {
+    let reported = (volume.len() + state.oddities.len(), payoff.min(17), state.sessions.len().max(1).ilog2());
+    if reported.0 <= state.reported.0 && reported.1 <= state.reported.1 && reported.2 <= state.reported.2 {
         return;
     }
-    state.told = told;
+    state.reported = reported;
     let packets: Vec<PacketId> = recent.iter().filter_map(|s| s.packets.first().copied()).collect();
     let flows: Vec<FlowId> = recent.iter().map(|s| s.flow).collect();
     let exchangers: BTreeSet<IpAddr> = state.sessions.iter().map(|s| s.remote).collect();
@@ -369,7 +369,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
             ("oddities", state.oddities.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>().into()),
         ]
     };
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "volume".into(),
         grades: volume,
@@ -384,7 +384,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, sc
         facts: facts(state),
     });
     if judged && payoff > 0 {
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "outcomes".into(),
             grades: vec![("failed_first_contacts_db", payoff)],

@@ -29,7 +29,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 64;
@@ -59,7 +59,7 @@ impl Default for Settings {
 struct Target {
     failed: BTreeMap<u16, (Timestamp, PacketId, FlowId)>,
     answered: BTreeSet<u16>,
-    told: Option<&'static str>,
+    reported: Option<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -85,7 +85,7 @@ impl Watcher {
         host: IpAddr,
         c: &Conn,
         failed: bool,
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
@@ -93,7 +93,7 @@ impl Watcher {
         if !failed && !states.get(host).is_some_and(|s| s.targets.contains_key(&ip)) {
             return;
         }
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if state.targets.len() >= MAX_TARGETS && !state.targets.contains_key(&ip) {
             state.targets.pop_first();
         }
@@ -112,15 +112,15 @@ impl Watcher {
         let (ports, s) = (target.failed.len(), &self.settings);
         if ports < s.ports || target.answered.len() * 3 > ports {
             if ports > 3 {
-                scene.near(host, ports as f64, s.ports as f64, "closed ports of one host");
+                context.near(host, ports as f64, s.ports as f64, "closed ports of one host");
             }
             return;
         }
         let grade = if ports >= s.many_ports { "many_ports" } else { "ports" };
-        if target.told == Some(grade) {
+        if target.reported == Some(grade) {
             return;
         }
-        target.told = Some(grade);
+        target.reported = Some(grade);
         let fire = Fire {
             host,
             key: "target".into(),
@@ -138,7 +138,7 @@ impl Watcher {
                 ("answered", (target.answered.len() as u64).into()),
             ],
         };
-        scene.fire(fire);
+        context.fire(fire);
     }
 }
 
@@ -157,15 +157,15 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
-            && scene.lore.home().contains(host)
+            && context.network.home().contains(host)
             && let Some(failed) = c.failed()
         {
-            self.knock(states, host, c, failed, scene);
+            self.knock(states, host, c, failed, context);
         }
     }
 

@@ -36,7 +36,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::table::hash_of;
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, Shows, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 128;
@@ -104,7 +104,7 @@ struct Remote {
     listed: bool,
     contacts: VecDeque<Contact>,
     seen: usize,
-    told: Option<&'static str>,
+    reported: Option<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -229,9 +229,9 @@ impl Watcher {
         Self { settings }
     }
 
-    fn name(states: &mut States<'_, Host>, host: IpAddr, remote: IpAddr, name: &str, scene: &Scene<'_>) {
-        if scene.lore.name_of(remote, scene.now).is_none() {
-            let names = &mut states.of(host, scene.now).names;
+    fn name(states: &mut States<'_, Host>, host: IpAddr, remote: IpAddr, name: &str, context: &Context<'_>) {
+        if context.network.name_of(remote, context.now).is_none() {
+            let names = &mut states.of(host, context.now).names;
             if names.len() >= MAX_NAMES {
                 names.pop_first();
             }
@@ -239,12 +239,12 @@ impl Watcher {
         }
     }
 
-    fn contact(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn contact(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let end = c.tuple.resp;
-        let state = states.of(host, scene.now);
-        let name = scene
-            .lore
-            .name_of(end.ip, scene.now)
+        let state = states.of(host, context.now);
+        let name = context
+            .network
+            .name_of(end.ip, context.now)
             .or_else(|| state.names.get(&end.ip).map(String::as_str))
             .filter(|n| !domains::is_address_literal(n));
         let named = name.is_some();
@@ -263,7 +263,7 @@ impl Watcher {
                 ..Remote::default()
             }
         });
-        if remote.listed && scene.lore.vouches(host, end.ip, &remote.name, scene.now) {
+        if remote.listed && context.network.vouches(host, end.ip, &remote.name, context.now) {
             return;
         }
         remote.contacts.push_back(Contact {
@@ -282,7 +282,7 @@ impl Watcher {
             return;
         }
         let contacts: Vec<(Timestamp, u64)> = remote.contacts.iter().map(|k| (k.ts, k.sent)).collect();
-        let Some(made) = score(&contacts, first.min(contacts[0].0), scene.now) else { return };
+        let Some(made) = score(&contacts, first.min(contacts[0].0), context.now) else { return };
         let total = made.total();
         let s = &self.settings;
         let grade = if made.median < 1.0 {
@@ -299,14 +299,14 @@ impl Watcher {
             None
         };
         let Some(grade) = grade else {
-            scene.near(host, total, s.score, "beacon score of contacts with one remote");
+            context.near(host, total, s.score, "beacon score of contacts with one remote");
             return;
         };
         let rank = |g: &str| ["regular", "steady", "clockwork"].iter().position(|x| *x == g);
-        if remote.told.is_some_and(|told| rank(told) >= rank(grade)) {
+        if remote.reported.is_some_and(|reported| rank(reported) >= rank(grade)) {
             return;
         }
-        remote.told = Some(grade);
+        remote.reported = Some(grade);
         let mut grades = vec![(grade, 1)];
         if !named {
             grades.push(("named_by_nobody", 1));
@@ -335,10 +335,10 @@ impl Watcher {
                 ("sizes", made.sizes.into()),
                 ("histogram", made.histogram.into()),
                 ("span", made.span.into()),
-                ("prevalent", scene.prevalent(end.ip).into()),
+                ("prevalent", context.prevalent(end.ip).into()),
             ],
         };
-        scene.fire(fire);
+        context.fire(fire);
     }
 }
 
@@ -367,27 +367,27 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::HTTP).and(Wants::TLS).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound() else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let Some(host) = context.outbound() else { return };
         match record {
             Record::Conn(c) => {
                 if c.phase != ConnPhase::Closed {
                     return;
                 }
-                let first = &mut states.of(host, scene.now).first;
+                let first = &mut states.of(host, context.now).first;
                 *first = Some(first.map_or(c.ts, |f| f.min(c.ts)));
                 if is_counted(c) && c.start_seen {
-                    self.contact(states, host, c, scene);
+                    self.contact(states, host, c, context);
                 }
             }
             Record::Tls(t) => {
                 if let Some(name) = &t.sni {
-                    Self::name(states, host, t.tuple.resp.ip, name, scene);
+                    Self::name(states, host, t.tuple.resp.ip, name, context);
                 }
             }
             Record::Http(h) if h.depth == 0 => {
                 if let Some(name) = &h.host {
-                    Self::name(states, host, h.tuple.resp.ip, name, scene);
+                    Self::name(states, host, h.tuple.resp.ip, name, context);
                 }
             }
             _ => {}

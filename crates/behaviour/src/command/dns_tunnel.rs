@@ -33,7 +33,7 @@ use record::{Dns, Evidence, PacketId, Record, Role, Stage, Timestamp, defang, ta
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededSet, hash_of};
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, Shows, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants, domains};
 
 /// Domains remembered of one host.
 const MAX_DOMAINS: usize = 128;
@@ -84,7 +84,7 @@ struct Domain {
     answer_bytes: u64,
     servers: Vec<IpAddr>,
     packets: Vec<PacketId>,
-    told: Vec<&'static str>,
+    reported: Vec<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -134,7 +134,7 @@ impl Watcher {
         grades
     }
 
-    fn question(&mut self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, scene: &mut Scene<'_>) {
+    fn question(&mut self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
         let server = q.tuple.resp.ip;
         let window = self.settings.window;
         // Most names have nothing to hide in: told before the list of suffixes is asked.
@@ -143,7 +143,7 @@ impl Watcher {
         }
         let Some(domain) = domains::registrable(&q.query) else { return };
         let below = q.query.len().saturating_sub(domain.len() + 1);
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if state.servers.len() < 16 || state.servers.contains_key(&server) {
             *state.servers.entry(server).or_default() += 1;
         }
@@ -156,7 +156,7 @@ impl Watcher {
         }
         let d = state.domains.entry(domain.to_owned()).or_default();
         if d.began.is_none_or(|b| q.ts.since(b) > window) {
-            *d = Domain { began: Some(q.ts), told: std::mem::take(&mut d.told), ..Domain::default() };
+            *d = Domain { began: Some(q.ts), reported: std::mem::take(&mut d.reported), ..Domain::default() };
         }
         d.questions += 1;
         d.data_types += u64::from(carries_data(q.qtype));
@@ -177,26 +177,26 @@ impl Watcher {
         }
         let some = self.settings.some_names;
         let several =
-            state.domains.iter().any(|(n, o)| n != domain && o.names.len() >= some && !o.told.is_empty());
+            state.domains.iter().any(|(n, o)| n != domain && o.names.len() >= some && !o.reported.is_empty());
         let d = &state.domains[domain];
         let asked = state.servers.get(&server).copied().unwrap_or(0);
         let other = state.servers.iter().any(|(s, n)| *s != server && *n >= 3)
             && asked <= d.questions
-            && scene.lore.home().is_external(server);
+            && context.network.home().is_external(server);
         let mut grades = Self::grades(&self.settings, d, other);
         if grades.is_empty() {
-            scene.near(host, names as f64, self.settings.names as f64, "long names below one domain");
+            context.near(host, names as f64, self.settings.names as f64, "long names below one domain");
             return;
         }
         if several {
             grades.push(("several_domains", 1));
         }
-        let told: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        if d.told == told {
+        let reported: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
+        if d.reported == reported {
             return;
         }
         let length = d.characters as f64 / names as f64;
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "domain".into(),
             grades,
@@ -217,7 +217,7 @@ impl Watcher {
             ],
         });
         if let Some(d) = states.get_mut(host).and_then(|s| s.domains.get_mut(domain)) {
-            d.told = told;
+            d.reported = reported;
         }
     }
 }
@@ -245,11 +245,11 @@ impl Behaviour for Watcher {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(q) = record else { return };
         let host = q.tuple.orig.ip;
-        if scene.lore.home().contains(host) && q.tuple.resp.port != 5353 && q.tuple.resp.port != 5355 {
-            self.question(states, host, q, scene);
+        if context.network.home().contains(host) && q.tuple.resp.port != 5353 && q.tuple.resp.port != 5355 {
+            self.question(states, host, q, context);
         }
     }
 
@@ -259,7 +259,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Domain: names, servers, packets, told);
+crate::held!(Domain: names, servers, packets, reported);
 crate::held!(Host: domains, servers);
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants, bigrams, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, bigrams, domains};
 
 /// Flows remembered of one contact, and contacts of one host.
 const MAX_REMEMBERED: usize = 16;
@@ -106,23 +106,23 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Conn(c)) = (scene.outbound(), record) else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
         if !c.answered() || c.failed() == Some(true) || c.tuple.resp.port == 53 {
             return;
         }
         let run = |(start, _): &(Timestamp, Timestamp)| {
             c.ts >= *start && c.ts.since(*start) <= self.settings.window
         };
-        if !scene.chronicle.events(host, "generated_names").any(|e| run(&e)) {
+        if !context.fired.events(host, "generated_names").any(|e| run(&e)) {
             return;
         }
         let remote: IpAddr = c.tuple.resp.ip;
-        let names = scene.lore.names_of(remote, scene.now);
+        let names = context.network.names_of(remote, context.now);
         let exact = names.iter().find(|n| generator_of(n).is_some());
         let Some(name) = exact.or_else(|| names.iter().find(|n| self.is_drawn(n))) else { return };
         let (name, exact) = ((*name).to_owned(), exact.is_some());
-        let known = &mut states.of(host, scene.now).0;
+        let known = &mut states.of(host, context.now).0;
         if known.len() >= MAX_REMEMBERED && !known.contains_key(&name) {
             return;
         }
@@ -136,7 +136,7 @@ impl Behaviour for Watcher {
         }
         contact.flows.push(c.flow);
         contact.packets.extend(c.key_packets.iter().take(3));
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "contact".into(),
             grades: vec![(if exact { "exact_contact" } else { "contact" }, 1)],

@@ -46,7 +46,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants, bigrams, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, bigrams, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -101,7 +101,7 @@ struct Remote {
     started: Option<Timestamp>,
     proofs: Vec<(FlowId, PacketId)>,
     addresses: BTreeSet<IpAddr>,
-    told: Vec<&'static str>,
+    reported: Vec<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -336,21 +336,21 @@ impl Behaviour for Watcher {
         Wants::HTTP.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Http(h)) = (scene.outbound(), record) else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Http(h)) = (context.outbound(), record) else { return };
         let agent = h.user_agent.as_deref().unwrap_or_default();
         if agent.starts_with("Microsoft-CryptoAPI/") {
-            states.of(host, scene.now).system = requests::system_of(agent);
+            states.of(host, context.now).system = requests::system_of(agent);
         }
-        if requests::is_housekeeping(h, scene) {
+        if requests::is_housekeeping(h, context) {
             return;
         }
-        let Some(name) = self.count(states, host, h, scene.now) else { return };
+        let Some(name) = self.count(states, host, h, context.now) else { return };
         let Some(state) = states.get(host) else { return };
         let grades = self.grades(state, &name);
         if grades.is_empty() {
             let most = state.remotes.get(&name).and_then(|r| r.paths.values().max()).copied().unwrap_or(0);
-            scene.near(
+            context.near(
                 host,
                 most as f64,
                 self.settings.calls as f64 + 1.0,
@@ -362,11 +362,11 @@ impl Behaviour for Watcher {
         let Some(state) = states.get_mut(host) else { return };
         state.fired.insert(name.clone());
         let Some(remote) = state.remotes.get_mut(&name) else { return };
-        if remote.told == names {
+        if remote.reported == names {
             return;
         }
-        remote.told = names;
-        scene.fire(Fire {
+        remote.reported = names;
+        context.fire(Fire {
             host,
             key: "requests".into(),
             grades,
@@ -384,7 +384,7 @@ impl Behaviour for Watcher {
                 ("path", h.path.clone().into()),
                 ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
                 ("requests", remote.requests.into()),
-                ("prevalent", scene.prevalent(h.tuple.resp.ip).into()),
+                ("prevalent", context.prevalent(h.tuple.resp.ip).into()),
             ],
         });
     }
@@ -411,7 +411,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Remote: refused, paths, proofs, addresses, told);
+crate::held!(Remote: refused, paths, proofs, addresses, reported);
 crate::held!(Host: remotes, paths, fired, system, claimed);
 
 #[cfg(test)]
@@ -487,7 +487,7 @@ mod tests {
     #[test]
     fn a_publishers_name_excuses_where_somebody_else_says_it() {
         let name = "update.googleapis.com";
-        let told = |answers: &[(&str, &str)]| {
+        let reported = |answers: &[(&str, &str)]| {
             let mut b = bench();
             for (t, (query, addr)) in (1..).zip(answers) {
                 b.feed(dns(f64::from(t), query, 1, 0, Some(addr)), f64::from(t));
@@ -495,10 +495,10 @@ mod tests {
             b.feed(Record::Http(Box::new(post(10.0, name, "/service/update2"))), 10.5);
             b.grades()
         };
-        assert!(told(&[(name, REMOTE)]).is_empty(), "the only resolver that the host asks says so");
-        assert_eq!(told(&[]), ["gate"], "its own word alone");
+        assert!(reported(&[(name, REMOTE)]).is_empty(), "the only resolver that the host asks says so");
+        assert_eq!(reported(&[]), ["gate"], "its own word alone");
         assert_eq!(
-            told(&[("c2.evil.example", REMOTE), (name, "203.0.113.250")]),
+            reported(&[("c2.evil.example", REMOTE), (name, "203.0.113.250")]),
             ["gate"],
             "DNS says otherwise"
         );
@@ -559,9 +559,9 @@ mod tests {
         for given in ["d3ag4hukkh62yn.cloudfront.net", "xn--80ak6aa92e.com", "gvt1cdn.com"] {
             assert_eq!(run(vec![post(10.0, given, "/a")]), ["gate"], "{given}");
         }
-        let told = post(10.0, "example.com", "/a?mi=747f3d96%2D68a7%2D43f1%2D8cbe%2De8d6dadd0358&b=64");
+        let reported = post(10.0, "example.com", "/a?mi=747f3d96%2D68a7%2D43f1%2D8cbe%2De8d6dadd0358&b=64");
         assert!(requests::tells_a_guid("/a?id=%7B747F3D96-68A7-43F1-8CBE-E8D6DADD0358%7D"));
-        assert_eq!(run(vec![told]), ["gate", "names_itself"]);
+        assert_eq!(run(vec![reported]), ["gate", "names_itself"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{Direction, Evidence, FlowId, Irc, PacketId, Record, Stage, Timestamp, clean};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
@@ -107,7 +107,7 @@ struct Session {
     orders: Vec<String>,
     started: Option<Timestamp>,
     packets: Vec<PacketId>,
-    told: Vec<&'static str>,
+    reported: Vec<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -155,32 +155,32 @@ impl Watcher {
 fn learn(session: &mut Session, line: &Irc) {
     let mut words = line.params.split_ascii_whitespace();
     let text = line.params.split_once(" :").map_or("", |p| p.1);
-    let mut told = false;
+    let mut reported = false;
     match (line.command.as_str(), line.from) {
         ("NICK", Direction::Orig) => {
             let nick = words.next().unwrap_or_default().trim_start_matches(':');
             session.machine_name |= is_machine_name(nick);
             session.nick = Some(nick.to_owned());
-            told = session.machine_name;
+            reported = session.machine_name;
         }
         ("JOIN", Direction::Orig) => {
             let channel = words.next().unwrap_or_default();
             let key = words.next().unwrap_or_default();
-            told = channel.starts_with(['#', '&', '+', '!']) && !key.is_empty() && !key.starts_with(':');
-            session.key |= told;
+            reported = channel.starts_with(['#', '&', '+', '!']) && !key.is_empty() && !key.starts_with(':');
+            session.key |= reported;
         }
         ("332" | "TOPIC" | "PRIVMSG", Direction::Resp) => {
             if let Some(order) = order(text)
                 && session.orders.len() < 16
             {
                 session.orders.push(order.to_owned());
-                told = true;
+                reported = true;
             }
         }
         _ => {}
     }
     session.started.get_or_insert(line.ts);
-    if told && session.packets.len() < 32 {
+    if reported && session.packets.len() < 32 {
         session.packets.extend(&line.packets);
     }
 }
@@ -211,9 +211,9 @@ impl Behaviour for Watcher {
         Wants::OTHER.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Irc(line)) = (scene.outbound(), record) else { return };
-        let state = states.of(host, scene.now);
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Irc(line)) = (context.outbound(), record) else { return };
+        let state = states.of(host, context.now);
         if state.sessions.len() >= MAX_SESSIONS && !state.sessions.contains_key(&line.flow) {
             state.sessions.pop_first();
         }
@@ -231,12 +231,12 @@ impl Behaviour for Watcher {
         .map(|(_, grade)| (grade, 1))
         .collect();
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        if names.is_empty() || names == ["unusual_port"] || session.told == names {
+        if names.is_empty() || names == ["unusual_port"] || session.reported == names {
             return;
         }
-        session.told = names;
+        session.reported = names;
         let orders: BTreeSet<&String> = session.orders.iter().collect();
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "session".into(),
             grades,
@@ -257,16 +257,21 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        let told = match e.list("orders").len() {
+        let reported = match e.list("orders").len() {
             0 => String::new(),
-            1 => ", told 1 order".to_owned(),
-            n => format!(", told {n} orders"),
+            1 => ", reported 1 order".to_owned(),
+            n => format!(", reported {n} orders"),
         };
-        format!("sat on IRC at {} port {} as {}{told}", e.remote(), e.count("port"), clean(e.text("nick")))
+        format!(
+            "sat on IRC at {} port {} as {}{reported}",
+            e.remote(),
+            e.count("port"),
+            clean(e.text("nick"))
+        )
     }
 }
 
-crate::held!(Session: nick, orders, packets, told);
+crate::held!(Session: nick, orders, packets, reported);
 crate::held!(Host: sessions);
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intel::{Intel, Kind, Origin};
 use crate::table::SeededSet;
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States};
 
 /// Indicators remembered of one host.
 const MAX_TOLD: usize = 256;
@@ -53,7 +53,7 @@ impl Default for Settings {
 /// What is remembered of one host.
 #[derive(Default)]
 pub struct Host {
-    told: SeededSet<String>,
+    reported: SeededSet<String>,
 }
 
 /// The detector.
@@ -147,21 +147,21 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let intel = scene.lore.intel();
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let intel = context.network.intel();
         if intel.is_empty() {
             return;
         }
         let host = record.tuple().orig.ip;
         // A question for a name goes to a resolver inside, often.
-        if scene.outbound() != Some(host)
-            && !(matches!(record, Record::Dns(_)) && scene.lore.home().contains(host))
+        if context.outbound() != Some(host)
+            && !(matches!(record, Record::Dns(_)) && context.network.home().contains(host))
         {
             return;
         }
         let Some(m) = found(intel, record) else { return };
-        let told = &mut states.of(host, scene.now).told;
-        if told.len() >= MAX_TOLD || !told.insert(format!("{} {}", m.grade, m.what)) {
+        let reported = &mut states.of(host, context.now).reported;
+        if reported.len() >= MAX_TOLD || !reported.insert(format!("{} {}", m.grade, m.what)) {
             return;
         }
         let age = m.origin.date.map(|d| m.ts.since(d));
@@ -191,7 +191,7 @@ impl Behaviour for Watcher {
                 ("stale", (!fresh).into()),
             ],
         };
-        scene.fire(fire);
+        context.fire(fire);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -208,7 +208,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: told);
+crate::held!(Host: reported);
 
 #[cfg(test)]
 mod tests {
@@ -220,7 +220,7 @@ mod tests {
         let mut b = Bench::new("known_indicator", Watcher::new(Settings::default()));
         let mut intel = Intel::default();
         intel.add("mine.txt", list.as_bytes()).unwrap();
-        b.lore.inform(intel);
+        b.network.inform(intel);
         b
     }
 

@@ -36,7 +36,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States};
 
 const MAX_FRAMES: usize = 64;
 const ET: &str = "ET 2008103–2008106: 24 bytes, 2 in 360 s";
@@ -82,7 +82,7 @@ struct Frame {
 pub struct Host {
     frames: VecDeque<Frame>,
     port: VecDeque<(Timestamp, u64, FlowId, PacketId, IpAddr)>,
-    told: usize,
+    reported: usize,
     told_port: bool,
 }
 
@@ -122,15 +122,15 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let tuple = record.tuple();
         if !on_kraken_port(tuple) {
             return;
         }
-        let Some(host) = scene.outbound() else { return };
+        let Some(host) = context.outbound() else { return };
         match record {
             Record::Frame(f) => {
-                let state = states.of(host, scene.now);
+                let state = states.of(host, context.now);
                 state.frames.push_back(Frame {
                     ts: f.ts,
                     out: f.from == Direction::Orig,
@@ -144,14 +144,14 @@ impl Behaviour for Watcher {
                 if state.frames.len() > MAX_FRAMES {
                     state.frames.pop_front();
                 }
-                judge(&self.settings, host, state, scene);
+                judge(&self.settings, host, state, context);
             }
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Udp => {
                 let drda = c.service == Service::Drda
                     || c.first_payload[0].is_some_and(|p| p.head().get(2) == Some(&0xd0));
                 let plain = c.service.is_recognised();
                 if !drda && !plain {
-                    port(&self.settings, host, states.of(host, scene.now), c, scene);
+                    port(&self.settings, host, states.of(host, context.now), c, context);
                 }
             }
             _ => {}
@@ -172,25 +172,25 @@ impl Behaviour for Watcher {
     }
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<'_>) {
+fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) {
     let out = state.frames.iter().filter(|f| f.out).count();
     let back = state.frames.len() - out;
     if out < settings.frames {
-        scene.near(host, out as f64, settings.frames as f64, "frames");
+        context.near(host, out as f64, settings.frames as f64, "frames");
         return;
     }
     // Told again when answers came, or the number doubled.
     let weight = state.frames.len() + if back > 0 { 1000 } else { 0 };
-    if state.told > 0 && weight < state.told * 2 {
+    if state.reported > 0 && weight < state.reported * 2 {
         return;
     }
-    state.told = weight;
+    state.reported = weight;
     let mut remotes: Vec<IpAddr> = state.frames.iter().map(|f| f.remote).collect();
     remotes.sort_unstable();
     remotes.dedup();
     let facts: Vec<&PayloadFacts> = state.frames.iter().map(|f| &f.facts).collect();
     let levels = Levels::of(&facts);
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "frames".into(),
         grades: vec![if back > 0 { ("both_directions", 1) } else { ("outbound", 1) }],
@@ -211,19 +211,19 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     });
 }
 
-fn port(settings: &Settings, host: IpAddr, state: &mut Host, c: &record::Conn, scene: &mut Scene<'_>) {
+fn port(settings: &Settings, host: IpAddr, state: &mut Host, c: &record::Conn, context: &mut Context<'_>) {
     let packet = c.key_packets.first().copied().unwrap_or_default();
     state.port.push_back((c.ts, c.packets[0] + c.packets[1], c.flow, packet, c.tuple.resp.ip));
     state.port.retain(|p| c.ts.since(p.0) <= settings.port_window);
     let packets: u64 = state.port.iter().map(|p| p.1).sum();
     if packets < settings.port_packets || state.told_port {
         if !state.told_port {
-            scene.near(host, packets as f64, settings.port_packets as f64, "packets to UDP 447");
+            context.near(host, packets as f64, settings.port_packets as f64, "packets to UDP 447");
         }
         return;
     }
     state.told_port = true;
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "port".into(),
         grades: vec![("port_only", 1)],

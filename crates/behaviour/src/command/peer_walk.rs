@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap, hash_of};
-use crate::{About, Application, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants};
+use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
 
 /// Remotes remembered of one host.
 const MAX_PEERS: usize = 512;
@@ -190,7 +190,7 @@ impl Peers {
 #[derive(Default)]
 pub struct Host {
     peers: Peers,
-    told: Option<(Timestamp, usize, usize)>,
+    reported: Option<(Timestamp, usize, usize)>,
 }
 
 /// The detector.
@@ -231,14 +231,14 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
             return;
         }
-        let Some(host) = scene.outbound() else { return };
+        let Some(host) = context.outbound() else { return };
         let remote = c.tuple.resp.ip;
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if c.service.is_recognised() {
             // A walk that turns out to be an application is none.
             state.peers.remove(remote);
@@ -254,11 +254,11 @@ impl Behaviour for Watcher {
         if let Some(known) = known.filter(|p| c.ts.since(p.ts) <= self.settings.window) {
             if answered && !known.answered {
                 state.peers.answer(remote);
-                judge(&self.settings, host, state, scene);
+                judge(&self.settings, host, state, context);
             }
             return;
         }
-        let names = scene.lore.names_of(remote, scene.now);
+        let names = context.network.names_of(remote, context.now);
         let peer = Peer {
             ts: c.ts,
             port: c.tuple.resp.port,
@@ -273,7 +273,7 @@ impl Behaviour for Watcher {
         };
         state.peers.add(remote, peer);
         state.peers.forget(self.settings.window);
-        judge(&self.settings, host, state, scene);
+        judge(&self.settings, host, state, context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -294,10 +294,10 @@ impl Behaviour for Watcher {
     }
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<'_>) {
+fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) {
     let p = state.peers.len();
     if p < settings.peers {
-        scene.near(host, p as f64, settings.peers as f64, "opaque UDP peers");
+        context.near(host, p as f64, settings.peers as f64, "opaque UDP peers");
         return;
     }
     let share = |n: usize| n as f64 / p as f64;
@@ -309,12 +309,12 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     let misses = [(d, variety, "ports per peer"), (r, settings.opaque_share, "opaque first datagrams")];
     for (value, threshold, unit) in misses {
         if value < threshold {
-            scene.near(host, value, threshold, unit);
+            context.near(host, value, threshold, unit);
             return;
         }
     }
     if n < settings.unnamed_share && !generated {
-        scene.near(host, n, settings.unnamed_share, "peers never resolved by DNS");
+        context.near(host, n, settings.unnamed_share, "peers never resolved by DNS");
         return;
     }
     let mut grades = vec![("walk", 1)];
@@ -327,16 +327,16 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     if state.peers.recurring > 0 {
         grades.push(("equal_lengths", 1));
     }
-    let recent = state.told.filter(|(t, ..)| scene.now.since(*t) <= settings.window);
+    let recent = state.reported.filter(|(t, ..)| context.now.since(*t) <= settings.window);
     if recent.is_some_and(|(_, peers, g)| p < peers * 2 && grades.len() <= g) {
         return;
     }
-    state.told = Some((scene.now, p, grades.len()));
+    state.reported = Some((context.now, p, grades.len()));
     let of = |(_, ip): &(Timestamp, IpAddr)| Some((*ip, state.peers.by_address.get(&HostKey(*ip))?));
     let order: Vec<(IpAddr, &Peer)> = state.peers.by_time.iter().filter_map(of).collect();
     let recurring = state.peers.recurring_length();
     let hour = |a: Application| {
-        scene.lore.last_used(host, a).is_some_and(|t| scene.now.since(t) <= Duration::from_hours(1))
+        context.network.last_used(host, a).is_some_and(|t| context.now.since(t) <= Duration::from_hours(1))
     };
     let explained = hour(Application::P2p) || hour(Application::Voip);
     let fire = Fire {
@@ -360,7 +360,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
             ("application_within_hour", explained.into()),
         ],
     };
-    scene.fire(fire);
+    context.fire(fire);
 }
 
 crate::held!(Peer);

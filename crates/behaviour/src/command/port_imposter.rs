@@ -29,7 +29,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, Evidence, Record, Role, Service, Stage, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
 
 /// TLS flows remembered of one host.
 const MAX_TLS: usize = 256;
@@ -55,7 +55,7 @@ impl Default for Settings {
 #[derive(Default)]
 pub struct Host {
     tls: VecDeque<(Timestamp, IpAddr, u16)>,
-    told: Vec<(IpAddr, u16)>,
+    reported: Vec<(IpAddr, u16)>,
 }
 
 /// The detector.
@@ -116,12 +116,12 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
-        let Some(host) = scene.outbound() else { return };
+        let Some(host) = context.outbound() else { return };
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         if c.service == Service::Tls && c.phase != ConnPhase::Interim {
-            let state = states.of(host, scene.now);
+            let state = states.of(host, context.now);
             state.tls.push_back((c.ts, remote, port));
             if state.tls.len() > MAX_TLS {
                 state.tls.pop_front();
@@ -131,20 +131,20 @@ impl Behaviour for Watcher {
             return;
         }
         let Some(instead) = imposter(c) else { return };
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         let explained = state.tls.iter().any(|(t, ip, p)| {
             (*ip, *p) == (remote, port) && t.0.abs_diff(c.ts.0) <= self.settings.tls_near.as_nanos() as u64
         });
-        if explained || state.told.len() >= MAX_TOLD || state.told.contains(&(remote, port)) {
+        if explained || state.reported.len() >= MAX_TOLD || state.reported.contains(&(remote, port)) {
             return;
         }
-        state.told.push((remote, port));
-        scene.fire(Fire {
+        state.reported.push((remote, port));
+        context.fire(Fire {
             host,
             key: "imposter".into(),
             grades: vec![("imposter", 1)],
             started: c.ts,
-            value: state.told.len() as f64,
+            value: state.reported.len() as f64,
             threshold: 1.0,
             unit: "remotes with another protocol than the port's",
             source: "Wu et al. 2023, exemptions Ex1–Ex5",
@@ -169,7 +169,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: tls, told);
+crate::held!(Host: tls, reported);
 
 #[cfg(test)]
 mod tests {

@@ -32,7 +32,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
 
 /// Flows remembered of one host and direction.
 const MAX_FLOWS: usize = 64;
@@ -85,7 +85,7 @@ pub struct Host {
     inward: VecDeque<Flow>,
     outward: VecDeque<Flow>,
     pairs: VecDeque<(Flow, Flow)>,
-    told: bool,
+    reported: bool,
     socks_told: bool,
 }
 
@@ -120,7 +120,7 @@ impl Watcher {
         host: IpAddr,
         c: &Conn,
         inward: bool,
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
         let made = Flow {
             began: c.ts,
@@ -132,7 +132,7 @@ impl Watcher {
         };
         let window = self.settings.window;
         let Some(state) = states.get(host) else {
-            let state = states.of(host, scene.now);
+            let state = states.of(host, context.now);
             if inward { &mut state.inward } else { &mut state.outward }.push_back(made);
             return;
         };
@@ -140,7 +140,7 @@ impl Watcher {
         let found =
             other.iter().position(|o| if inward { self.is_pair(&made, o) } else { self.is_pair(o, &made) });
         let needed = self.settings.pairs;
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         let other = if inward { &mut state.outward } else { &mut state.inward };
         let Some(twin) = found.and_then(|at| other.remove(at)) else {
             let mine = if inward { &mut state.inward } else { &mut state.outward };
@@ -154,14 +154,14 @@ impl Watcher {
         state.pairs.retain(|p| p.0.began.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
         let count = state.pairs.len();
         if count < needed {
-            scene.near(host, count as f64, needed as f64, "pairs of flows in and out of equal volume");
+            context.near(host, count as f64, needed as f64, "pairs of flows in and out of equal volume");
             return;
         }
-        if std::mem::replace(&mut state.told, true) {
+        if std::mem::replace(&mut state.reported, true) {
             return;
         }
         let pairs = state.pairs.clone();
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "pairs".into(),
             grades: vec![("relay", 1)],
@@ -177,11 +177,11 @@ impl Watcher {
         });
     }
 
-    fn socks(states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
-        if std::mem::replace(&mut states.of(host, scene.now).socks_told, true) {
+    fn socks(states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+        if std::mem::replace(&mut states.of(host, context.now).socks_told, true) {
             return;
         }
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "socks".into(),
             grades: vec![("socks", 1)],
@@ -214,25 +214,25 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp || !c.start_seen {
             return;
         }
-        let home = scene.lore.home();
+        let home = context.network.home();
         let (orig, resp) = (c.tuple.orig.ip, c.tuple.resp.ip);
         let inward = home.contains(resp) && home.is_external(orig);
         let outward = home.contains(orig) && home.is_external(resp);
         if inward && c.service == Service::Socks && c.bytes[1] > 0 {
-            Self::socks(states, resp, c, scene);
+            Self::socks(states, resp, c, context);
         }
         if c.bytes.iter().any(|b| *b < self.settings.bytes) {
             return;
         }
         if inward {
-            self.flow(states, resp, c, true, scene);
+            self.flow(states, resp, c, true, context);
         } else if outward {
-            self.flow(states, orig, c, false, scene);
+            self.flow(states, orig, c, false, context);
         }
     }
 

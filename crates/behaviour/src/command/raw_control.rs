@@ -36,7 +36,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Application, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants, domains};
+use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -83,7 +83,7 @@ struct Call {
 #[derive(Default)]
 pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), VecDeque<Call>>,
-    told: BTreeMap<(IpAddr, u16), Vec<&'static str>>,
+    reported: BTreeMap<(IpAddr, u16), Vec<&'static str>>,
     fired: BTreeSet<(IpAddr, u16)>,
 }
 
@@ -104,7 +104,7 @@ impl Watcher {
         Self { settings }
     }
 
-    fn shell(host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn shell(host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let shows = |side: Direction| {
             c.first_payload[side.index()].as_ref().is_some_and(|p| p.head().starts_with(SHELL))
         };
@@ -112,7 +112,7 @@ impl Watcher {
             return;
         }
         let remote = if c.tuple.orig.ip == host { c.tuple.resp } else { c.tuple.orig };
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "shell".into(),
             grades: vec![("shell", 1)],
@@ -128,10 +128,10 @@ impl Watcher {
         });
     }
 
-    fn call(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn call(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let end = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
             state.remotes.pop_first();
         }
@@ -156,8 +156,8 @@ impl Watcher {
         let alike =
             |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
         let same: Vec<&Call> = calls.iter().filter(alike).collect();
-        let name = scene.lore.name_of(end.0, scene.now);
-        let dynamic = scene.lore.name_for(host, end.0, scene.now).is_some_and(domains::is_dynamic);
+        let name = context.network.name_of(end.0, context.now);
+        let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let (count, base, needed, unit) = if dead {
             (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
@@ -169,7 +169,7 @@ impl Watcher {
             (same.len(), "same_words", self.settings.connections, "connections with the same first words")
         };
         if count < needed {
-            scene.near(host, count as f64, needed as f64, unit);
+            context.near(host, count as f64, needed as f64, unit);
             return;
         }
         let mut grades = vec![(base, 1)];
@@ -187,8 +187,10 @@ impl Watcher {
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         add(!once && state.fired.iter().any(|e| *e != end), "several_remotes");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        let p2p =
-            scene.lore.last_used(host, Application::P2p).is_some_and(|t| scene.now.since(t) <= APPLICATION);
+        let p2p = context
+            .network
+            .last_used(host, Application::P2p)
+            .is_some_and(|t| context.now.since(t) <= APPLICATION);
         let started = same.iter().map(|k| k.ts).min().unwrap_or(c.ts);
         let facts = vec![
             ("port", u64::from(end.1).into()),
@@ -196,19 +198,19 @@ impl Watcher {
             ("first_lengths", said.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
             ("name", name.unwrap_or_default().into()),
             ("application_within_hour", p2p.into()),
-            ("prevalent", scene.prevalent(end.0).into()),
+            ("prevalent", context.prevalent(end.0).into()),
         ];
         let (packets, flows) = same.iter().map(|k| (k.packet, k.flow)).unzip();
         if !once && state.fired.len() < MAX_REMOTES {
             state.fired.insert(end);
         }
-        if state.told.len() > MAX_REMOTES {
-            state.told.clear();
+        if state.reported.len() > MAX_REMOTES {
+            state.reported.clear();
         }
-        if state.told.insert(end, names.clone()).is_some_and(|told| told == names) {
+        if state.reported.insert(end, names.clone()).is_some_and(|reported| reported == names) {
             return;
         }
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             // What one call began, more of them go on with.
             key: if dead { base } else { "same_words" }.into(),
@@ -253,7 +255,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
             return;
@@ -262,10 +264,10 @@ impl Behaviour for Watcher {
         if !dead && !matches!(c.service, Service::Opaque | Service::Unrecognised) {
             return;
         }
-        let Some(host) = scene.outbound() else { return };
-        Self::shell(host, c, scene);
+        let Some(host) = context.outbound() else { return };
+        Self::shell(host, c, context);
         if dead || (c.start_seen && c.first_speaker.is_some()) {
-            self.call(states, host, c, scene);
+            self.call(states, host, c, context);
         }
     }
 
@@ -289,7 +291,7 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Call);
-crate::held!(Host: remotes, told, fired);
+crate::held!(Host: remotes, reported, fired);
 
 #[cfg(test)]
 mod tests {

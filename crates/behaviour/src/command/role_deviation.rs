@@ -32,7 +32,7 @@ use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, 
 use serde::{Deserialize, Serialize};
 
 use crate::expectations::Way;
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants};
 
 /// Deviations remembered of one host.
 const MAX_REMEMBERED: usize = 256;
@@ -73,22 +73,22 @@ impl Watcher {
         Self { settings }
     }
 
-    fn look(&mut self, states: &mut States<'_, Host>, way: Way, c: &Conn, scene: &mut Scene<'_>) {
+    fn look(&mut self, states: &mut States<'_, Host>, way: Way, c: &Conn, context: &mut Context<'_>) {
         let (host, remote) = match way {
             Way::Out => (c.tuple.orig.ip, c.tuple.resp.ip),
             Way::In => (c.tuple.resp.ip, c.tuple.orig.ip),
         };
         let port = c.tuple.resp.port;
-        if !scene.lore.home().contains(host) {
+        if !context.network.home().contains(host) {
             return;
         }
-        let Some(role) = scene.lore.forbids(host, way, remote, port, c.ts) else { return };
+        let Some(role) = context.network.forbids(host, way, remote, port, c.ts) else { return };
         let kind = match way {
             Way::In => "offers",
-            Way::Out if scene.lore.home().is_external(remote) => "elsewhere",
+            Way::Out if context.network.home().is_external(remote) => "elsewhere",
             Way::Out => "within",
         };
-        let seen = states.of(host, scene.now).0.entry(kind).or_default();
+        let seen = states.of(host, context.now).0.entry(kind).or_default();
         if seen.len() >= MAX_REMEMBERED || seen.contains_key(&(remote, port)) {
             return;
         }
@@ -103,7 +103,7 @@ impl Watcher {
             grades.push(("several_remotes", 1));
         }
         let ports: std::collections::BTreeSet<u16> = seen.keys().map(|(_, p)| *p).collect();
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: kind.into(),
             grades,
@@ -143,11 +143,11 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
-        if scene.lore.declares() && c.failed() == Some(false) {
-            self.look(states, Way::Out, c, scene);
-            self.look(states, Way::In, c, scene);
+        if context.network.declares() && c.failed() == Some(false) {
+            self.look(states, Way::Out, c, context);
+            self.look(states, Way::In, c, context);
         }
     }
 
@@ -165,7 +165,7 @@ crate::held!(Host: 0);
 mod tests {
     use super::*;
     use crate::testing::*;
-    use crate::{Expectations, Home, Lore};
+    use crate::{Expectations, Home, Network};
     use record::Transport;
 
     const FILE: &str = r#"
@@ -183,8 +183,8 @@ mod tests {
 
     fn bench(file: &str) -> Bench {
         let mut b = Bench::new("role_deviation", Watcher::new(Settings::default()));
-        b.lore = Lore::new(Home::private(), 1000);
-        b.lore.expect(Expectations::parse(file).unwrap());
+        b.network = Network::new(Home::private(), 1000);
+        b.network.expect(Expectations::parse(file).unwrap());
         b
     }
 

@@ -33,7 +33,7 @@ use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Times
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededMap, SeededSet};
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -78,7 +78,7 @@ struct Remote {
     count: usize,
     started: Option<Timestamp>,
     proofs: Vec<(FlowId, PacketId)>,
-    told: Vec<&'static str>,
+    reported: Vec<&'static str>,
 }
 
 /// What is remembered of one host.
@@ -108,7 +108,7 @@ impl Watcher {
         Self { settings, ja4: SeededMap::default(), speakers: SeededSet::default() }
     }
 
-    fn base(t: &Tls, scene: &Scene<'_>) -> Option<&'static str> {
+    fn base(t: &Tls, context: &Context<'_>) -> Option<&'static str> {
         let named = t.sni.as_deref().is_some_and(|n| !domains::is_address_literal(n));
         let remote = t.tuple.resp;
         match &t.certificate {
@@ -117,7 +117,7 @@ impl Watcher {
             Some(_) => None,
             None => {
                 let usual = USUAL_PORTS.contains(&remote.port);
-                let unresolved = scene.lore.name_of(remote.ip, scene.now).is_none();
+                let unresolved = context.network.name_of(remote.ip, context.now).is_none();
                 // A ClientHello without extensions at all is too little to tell.
                 let whole = t.ja4.is_some() && t.cipher.is_some();
                 (!named && !usual && unresolved && whole).then_some("no_name")
@@ -169,16 +169,16 @@ impl Behaviour for Watcher {
         Wants::TLS.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let (Some(host), Record::Tls(t)) = (scene.outbound(), record) else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Tls(t)) = (context.outbound(), record) else { return };
         let lonely = self.is_lonely(host, t.ja4.as_deref());
-        let base = Self::base(t, scene);
+        let base = Self::base(t, context);
         let end = t.tuple.resp;
         let known = states.get(host).is_some_and(|s| s.remotes.contains_key(&(end.ip, end.port)));
         if base.is_none() && (!known || t.certificate.is_some()) {
             return;
         }
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&(end.ip, end.port)) {
             state.remotes.pop_first();
         }
@@ -203,7 +203,7 @@ impl Behaviour for Watcher {
             remote.days = remote.days.max(c.not_after.since(c.not_before).as_secs() as i64 / 86_400);
         }
         let days = remote.days;
-        let name = t.sni.as_deref().or_else(|| scene.lore.name_for(host, end.ip, scene.now));
+        let name = t.sni.as_deref().or_else(|| context.network.name_for(host, end.ip, context.now));
         let offered = t.ja4.as_deref().and_then(|j| j.get(1..3)).unwrap_or_default();
         let old = t.version <= TLS11 && matches!(offered, "10" | "11" | "s3" | "s2") && t.ts >= OLD_SINCE;
         let mut grades = vec![(base, 1)];
@@ -220,11 +220,11 @@ impl Behaviour for Watcher {
         add(several, "several_remotes");
         add(lonely, "lonely_fingerprint");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        if remote.told == names {
+        if remote.reported == names {
             return;
         }
-        remote.told = names;
-        scene.fire(Fire {
+        remote.reported = names;
+        context.fire(Fire {
             host,
             key: "handshakes".into(),
             grades,
@@ -245,7 +245,7 @@ impl Behaviour for Watcher {
                 ("sha1", certificate.map(Certificate::sha1).unwrap_or_default().into()),
                 ("days_valid", (days.max(0) as u64).into()),
                 ("ja4", t.ja4.clone().unwrap_or_default().into()),
-                ("prevalent", scene.prevalent(end.ip).into()),
+                ("prevalent", context.prevalent(end.ip).into()),
             ],
         });
     }
@@ -264,7 +264,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Remote: proofs, told);
+crate::held!(Remote: proofs, reported);
 crate::held!(Host: remotes, own);
 
 #[cfg(test)]

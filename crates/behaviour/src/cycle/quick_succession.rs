@@ -30,7 +30,7 @@ use record::{Evidence, Record, Role, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededMap;
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,18 +50,18 @@ impl Default for Settings {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    told: SeededMap<IpAddr, usize>,
+    reported: SeededMap<IpAddr, usize>,
     read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, told: SeededMap::default(), read: 0 }
+        Self { settings, reported: SeededMap::default(), read: 0 }
     }
 
-    fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
-        let mut stages: Vec<(Stage, Timestamp)> = scene.chronicle.stages(host);
+    fn judge(&mut self, host: IpAddr, context: &mut Context<'_>) {
+        let mut stages: Vec<(Stage, Timestamp)> = context.fired.stages(host);
         stages.retain(|(s, _)| Stage::STORY.contains(s));
         stages.sort_by_key(|s| s.1);
         // What one flow shows of two stages happened once.
@@ -77,18 +77,18 @@ impl Watcher {
         };
         if count < 2 {
             if stages.len() > 1 {
-                scene.near(host, 1.0, 2.0, "stages within ten minutes");
+                context.near(host, 1.0, 2.0, "stages within ten minutes");
             }
             return;
         }
-        if self.told.get(&host).is_some_and(|t| *t >= count) {
+        if self.reported.get(&host).is_some_and(|t| *t >= count) {
             return;
         }
-        self.told.insert(host, count);
+        self.reported.insert(host, count);
         let together = &stages[from..from + count];
         let names: Vec<String> = together.iter().map(|s| s.0.name().to_owned()).collect();
         let span = together.last().map_or(0.0, |l| l.1.since(together[0].1).as_secs_f64());
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "together".into(),
             grades: vec![(if count > 2 { "three_stages" } else { "two_stages" }, 1)],
@@ -123,12 +123,12 @@ impl Behaviour for Watcher {
         Wants::NONE
     }
 
-    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Scene<'_>) {}
+    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Context<'_>) {}
 
-    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
-        let hosts: BTreeSet<IpAddr> = scene.chronicle.stirred(&mut self.read);
+    fn tick(&mut self, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+        let hosts: BTreeSet<IpAddr> = context.fired.stirred(&mut self.read);
         for host in hosts {
-            self.judge(host, scene);
+            self.judge(host, context);
         }
     }
 

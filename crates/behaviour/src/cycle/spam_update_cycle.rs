@@ -27,7 +27,7 @@ use std::time::Duration;
 use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, MAIL, Scene, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, States, Wants};
 
 /// Batches remembered of one host.
 const MAX_BATCHES: usize = 64;
@@ -63,7 +63,7 @@ struct Batch {
 #[derive(Default)]
 pub struct Host {
     batches: Vec<Batch>,
-    told: usize,
+    reported: usize,
 }
 
 /// The detector.
@@ -93,14 +93,15 @@ impl Behaviour for Watcher {
         Wants::OTHER.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Smtp(s) = record else { return };
-        let Some(host) = scene.outbound().filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth) else {
+        let Some(host) = context.outbound().filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth)
+        else {
             return;
         };
         // What STARTTLS hides counts as one message.
         let messages = s.data_count.max(1);
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         let near = |b: &&mut Batch| s.ts.0.abs_diff(b.last.0) < self.settings.pause.as_nanos() as u64;
         if let Some(batch) = state.batches.iter_mut().rev().find(near) {
             batch.last = batch.last.max(s.ts);
@@ -119,7 +120,7 @@ impl Behaviour for Watcher {
                 state.batches.remove(0);
             }
         }
-        judge(&self.settings, host, state, scene);
+        judge(&self.settings, host, state, context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -127,10 +128,10 @@ impl Behaviour for Watcher {
     }
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<'_>) {
+fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) {
     let mut updates: Vec<Timestamp> = ["same_remote_chain", "module_download"]
         .iter()
-        .flat_map(|b| scene.chronicle.events(host, b))
+        .flat_map(|b| context.fired.events(host, b))
         .map(|(start, _)| start)
         .collect();
     updates.sort_unstable();
@@ -146,7 +147,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     }
     if cycles.len() < settings.cycles {
         if !state.batches.is_empty() {
-            scene.near(
+            context.near(
                 host,
                 cycles.len() as f64,
                 settings.cycles as f64,
@@ -155,10 +156,10 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         }
         return;
     }
-    if cycles.len() <= state.told {
+    if cycles.len() <= state.reported {
         return;
     }
-    state.told = cycles.len();
+    state.reported = cycles.len();
     let fire = Fire {
         host,
         key: "cycle".into(),
@@ -173,7 +174,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         remotes: vec![],
         facts: vec![("messages", cycles.iter().map(|b| b.messages.to_string()).collect::<Vec<_>>().into())],
     };
-    scene.fire(fire);
+    context.fire(fire);
 }
 
 crate::held!(Batch);

@@ -29,7 +29,7 @@ use record::{Evidence, Record, Role, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededMap;
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,31 +51,31 @@ impl Default for Settings {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    told: SeededMap<IpAddr, usize>,
+    reported: SeededMap<IpAddr, usize>,
     read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, told: SeededMap::default(), read: 0 }
+        Self { settings, reported: SeededMap::default(), read: 0 }
     }
 
-    fn judge(&mut self, host: IpAddr, scene: &mut Scene<'_>) {
-        let mut stages: Vec<(Stage, Timestamp)> = scene.chronicle.stages(host);
+    fn judge(&mut self, host: IpAddr, context: &mut Context<'_>) {
+        let mut stages: Vec<(Stage, Timestamp)> = context.fired.stages(host);
         let Some(newest) = stages.iter().map(|s| s.1).max() else { return };
         stages.retain(|s| newest.since(s.1) <= self.settings.window);
-        let told = self.told.get(&host).copied().unwrap_or(0);
+        let reported = self.reported.get(&host).copied().unwrap_or(0);
         if stages.len() < self.settings.stages {
             if stages.len() > 1 {
-                scene.near(host, stages.len() as f64, self.settings.stages as f64, "stages in order");
+                context.near(host, stages.len() as f64, self.settings.stages as f64, "stages in order");
             }
             return;
         }
-        if stages.len() == told {
+        if stages.len() == reported {
             return;
         }
-        self.told.insert(host, stages.len());
+        self.reported.insert(host, stages.len());
         // `stages` is sorted by the stages' order, so the times must rise too.
         let in_order = stages.is_sorted_by_key(|s| s.1);
         let grade = match (in_order, stages.len()) {
@@ -86,7 +86,7 @@ impl Watcher {
         };
         let names: Vec<String> = stages.iter().map(|s| s.0.name().to_owned()).collect();
         let started = stages.iter().map(|s| s.1).min().unwrap_or(newest);
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "order".into(),
             grades: vec![(grade, 1)],
@@ -126,12 +126,12 @@ impl Behaviour for Watcher {
         Wants::NONE
     }
 
-    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Scene<'_>) {}
+    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Context<'_>) {}
 
-    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
-        let hosts = scene.chronicle.stirred(&mut self.read);
+    fn tick(&mut self, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+        let hosts = context.fired.stirred(&mut self.read);
         for host in hosts {
-            self.judge(host, scene);
+            self.judge(host, context);
         }
     }
 

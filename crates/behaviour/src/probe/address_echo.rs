@@ -31,7 +31,7 @@ use record::{Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, defang}
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Chronicle, Excuse, Fire, GradeWorth, Scene, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, States, Wants, domains};
 
 /// Hosts whose question is remembered until its window is over.
 const MAX_WAITING: usize = 4096;
@@ -76,16 +76,16 @@ impl Watcher {
         Self { settings, waiting: BTreeMap::new() }
     }
 
-    fn asked(&mut self, asked: Asked, scene: &mut Scene<'_>) {
-        fire(&asked, scene);
+    fn asked(&mut self, asked: Asked, context: &mut Context<'_>) {
+        fire(&asked, context);
         if self.waiting.len() < MAX_WAITING {
             self.waiting.insert(asked.host, asked);
         }
     }
 }
 
-fn fire(asked: &Asked, scene: &mut Scene<'_>) {
-    scene.fire(Fire {
+fn fire(asked: &Asked, context: &mut Context<'_>) {
+    context.fire(Fire {
         host: asked.host,
         key: "asked".into(),
         grades: asked.grades.clone(),
@@ -120,8 +120,8 @@ impl Behaviour for Watcher {
         Wants::HTTP.and(Wants::TLS).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound() else { return };
+    fn observe(&mut self, record: &Record, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+        let Some(host) = context.outbound() else { return };
         let (name, grades) = match record {
             Record::Http(h) => {
                 let grades = match requests::maker(h) {
@@ -141,21 +141,21 @@ impl Behaviour for Watcher {
             Record::Tls(t) => (t.ts, t.flow, t.packets.clone()),
             _ => return,
         };
-        self.asked(Asked { host, remote, name, grades, ts, flow, packets }, scene);
+        self.asked(Asked { host, remote, name, grades, ts, flow, packets }, context);
     }
 
-    fn tick(&mut self, _: &mut States<'_, ()>, scene: &mut Scene<'_>) {
+    fn tick(&mut self, _: &mut States<'_, ()>, context: &mut Context<'_>) {
         let (window, before) = (self.settings.report, self.settings.called);
         let mut over = Vec::new();
         for (host, asked) in &mut self.waiting {
             let soon = |start: Timestamp| start.since(asked.ts) <= window && asked.ts.since(start) <= before;
-            let reported = scene.chronicle.events(*host, Chronicle::CONTROL).any(|(start, _)| soon(start));
+            let reported = context.fired.events(*host, Fired::CONTROL).any(|(start, _)| soon(start));
             if reported {
                 asked.grades.push(("then_reported", 1));
-                fire(asked, scene);
+                fire(asked, context);
             }
             // What begins within the window may be told as long again after it.
-            if reported || scene.now.since(asked.ts) > window * 2 {
+            if reported || context.now.since(asked.ts) > window * 2 {
                 over.push(*host);
             }
         }

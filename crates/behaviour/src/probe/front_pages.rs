@@ -31,7 +31,7 @@ use std::time::Duration;
 use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, domains};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
@@ -111,12 +111,12 @@ impl Watcher {
         host: IpAddr,
         remote: IpAddr,
         ts: Timestamp,
-        scene: &Scene<'_>,
+        context: &Context<'_>,
     ) {
-        if !scene.lore.first_contact() {
+        if !context.network.first_contact() {
             return;
         }
-        let contacts = &mut states.of(host, scene.now).contacts;
+        let contacts = &mut states.of(host, context.now).contacts;
         if !contacts.iter().any(|(_, ip)| *ip == remote) {
             contacts.push_back((ts, remote));
             if contacts.len() > MAX_CONTACTS {
@@ -158,12 +158,12 @@ impl Behaviour for Watcher {
         Wants::ALL.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound() else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let Some(host) = context.outbound() else { return };
         let remote = record.tuple().resp.ip;
         let (ts, name, page, packets) = match record {
-            Record::Conn(c) => return Self::contact(states, host, remote, c.ts, scene),
-            Record::Dns(d) => return Self::contact(states, host, remote, d.ts, scene),
+            Record::Conn(c) => return Self::contact(states, host, remote, c.ts, context),
+            Record::Dns(d) => return Self::contact(states, host, remote, d.ts, context),
             Record::Http(h) => {
                 let bare = h.method == "GET" && h.path == "/" && h.referer.is_none() && !h.cookie;
                 (h.ts, h.host.clone(), bare, &h.packets)
@@ -192,16 +192,16 @@ impl Behaviour for Watcher {
             again: 0,
             judged: None,
         };
-        self.fetch(states, host, fetch, scene.now);
+        self.fetch(states, host, fetch, context.now);
     }
 
-    fn tick(&mut self, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn tick(&mut self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         for host in self.open.clone() {
             let Some(state) = states.get_mut(host) else {
                 self.open.remove(&host);
                 continue;
             };
-            if !judge(&self.settings, host, state, scene) {
+            if !judge(&self.settings, host, state, context) {
                 self.open.remove(&host);
             }
         }
@@ -214,12 +214,12 @@ impl Behaviour for Watcher {
 }
 
 /// Judges what has settled; `true` while something may still change.
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<'_>) -> bool {
+fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) -> bool {
     let mut open = false;
     for fetch in &mut state.fetches {
         if fetch.judged.is_none() {
             // Records of contacts arrive a little after their packets.
-            if scene.now.since(fetch.ts) <= settings.settle + Duration::from_secs(2) {
+            if context.now.since(fetch.ts) <= settings.settle + Duration::from_secs(2) {
                 open = true;
                 continue;
             }
@@ -232,7 +232,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
             fetch.judged = Some(others <= settings.fan_out && fetch.more == 0 && fetch.again <= MAX_AGAIN);
         }
     }
-    let newest = state.fetches.back().map_or(scene.now, |f| f.ts);
+    let newest = state.fetches.back().map_or(context.now, |f| f.ts);
     let bare: Vec<&Fetch> = state
         .fetches
         .iter()
@@ -241,17 +241,17 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
     let by_domain: BTreeMap<&str, &Fetch> = bare.iter().map(|f| (f.domain.as_str(), *f)).collect();
     if by_domain.len() < settings.pages {
         if !by_domain.is_empty() {
-            scene.near(host, by_domain.len() as f64, settings.pages as f64, "bare front pages");
+            context.near(host, by_domain.len() as f64, settings.pages as f64, "bare front pages");
         }
         return open;
     }
     let mut pages: Vec<&Fetch> = by_domain.into_values().collect();
     pages.sort_by_key(|f| f.ts);
     let (started, ended) = (pages[0].ts, pages[pages.len() - 1].ts);
-    let probed = scene.chronicle.near(host, "smtp_probe", started, settings.window)
-        || scene.chronicle.near(host, "smtp_probe", ended, settings.window);
-    let at_start = scene.lore.since(host).is_some_and(|s| ended.since(s) <= settings.start);
-    let waiting = !probed && scene.now.since(ended) <= settings.window;
+    let probed = context.fired.near(host, "smtp_probe", started, settings.window)
+        || context.fired.near(host, "smtp_probe", ended, settings.window);
+    let at_start = context.network.since(host).is_some_and(|s| ended.since(s) <= settings.start);
+    let waiting = !probed && context.now.since(ended) <= settings.window;
     if (!probed && !at_start) || state.fired.is_some_and(|(t, p)| t == started && (p || !probed)) {
         return open || waiting;
     }
@@ -261,7 +261,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, scene: &mut Scene<
         grades.push(("with_probe", 1));
     }
     let list: Vec<String> = pages.iter().map(|f| f.domain.clone()).collect();
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "pages".into(),
         grades,
@@ -361,7 +361,7 @@ mod tests {
         b.tick(1131.0);
         assert_eq!(b.grades(), ["pages", "with_probe"]);
         b.tick(1140.0);
-        assert_eq!(b.evidence.len(), 1, "told once");
+        assert_eq!(b.evidence.len(), 1, "reported once");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, MAIL, Scene, States, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, States, domains};
 
 /// Attempts remembered of one host.
 const MAX_ATTEMPTS: usize = 64;
@@ -124,11 +124,11 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Smtp(smtp) if smtp.data_count > 0 || smtp.first_data_at.is_some() => {
-                if let Some(host) = scene.outbound() {
-                    let delivered = &mut states.of(host, scene.now).delivered;
+                if let Some(host) = context.outbound() {
+                    let delivered = &mut states.of(host, context.now).delivered;
                     delivered.insert(smtp.flow);
                     if delivered.len() > MAX_ATTEMPTS {
                         delivered.pop_first();
@@ -143,23 +143,23 @@ impl Behaviour for Watcher {
                     && !c.is_one_sided()
                     && c.missed_bytes == [0, 0] =>
             {
-                let Some(host) = scene.outbound() else { return };
+                let Some(host) = context.outbound() else { return };
                 // What servers answered this host is not in the capture: nobody can tell a try from a delivery.
-                if scene.lore.is_blind(host) {
+                if context.network.is_blind(host) {
                     return;
                 }
-                let state = states.of(host, scene.now);
+                let state = states.of(host, context.now);
                 if state.delivered.remove(&c.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;
                 }
                 let remote = c.tuple.resp.ip;
                 if c.syn_retransmits >= 2 && c.state == ConnState::S0 {
-                    three_syns(host, c, scene);
+                    three_syns(host, c, context);
                 }
                 state.attempts.push_back(Attempt {
                     ts: c.ts,
                     remote,
-                    name: scene.lore.name_of(remote, scene.now).map(str::to_owned),
+                    name: context.network.name_of(remote, context.now).map(str::to_owned),
                     answered: c.failed() == Some(false),
                     banner: c.bytes[1] > 0,
                     hung_up: hung_up(c),
@@ -171,7 +171,7 @@ impl Behaviour for Watcher {
                 }
                 // Flows close out of order; attempts are judged by when they began.
                 state.attempts.make_contiguous().sort_by_key(|a| a.ts);
-                judge(&self.settings, host, state, remote, scene);
+                judge(&self.settings, host, state, remote, context);
             }
             _ => {}
         }
@@ -195,8 +195,8 @@ fn hung_up(c: &record::Conn) -> bool {
     c.bytes[0] == 0 && c.failed() == Some(false) && matches!(first, Some('F' | 'R'))
 }
 
-fn three_syns(host: IpAddr, c: &record::Conn, scene: &mut Scene<'_>) {
-    scene.fire(Fire {
+fn three_syns(host: IpAddr, c: &record::Conn, context: &mut Context<'_>) {
+    context.fire(Fire {
         host,
         key: "probe".into(),
         grades: vec![("three_syns", 1)],
@@ -212,7 +212,7 @@ fn three_syns(host: IpAddr, c: &record::Conn, scene: &mut Scene<'_>) {
     });
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene: &mut Scene<'_>) {
+fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, context: &mut Context<'_>) {
     let name = state.attempts.iter().rev().find(|a| a.remote == remote).and_then(|a| a.name.clone());
     let same = |a: &&Attempt| a.remote == remote || (name.is_some() && a.name == name);
     // The latest run of attempts that are close enough together.
@@ -223,17 +223,17 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene:
         }
         run.push(attempt);
     }
-    let end = run.last().map_or(scene.now, |a| a.ts);
+    let end = run.last().map_or(context.now, |a| a.ts);
     run.retain(|a| end.since(a.ts) <= settings.window);
     let silent = run.iter().filter(|a| a.hung_up).count();
     if run.len() < settings.attempts && (silent < settings.hung_up || silent < run.len()) {
-        scene.near(host, run.len() as f64, settings.attempts as f64, "attempts");
+        context.near(host, run.len() as f64, settings.attempts as f64, "attempts");
         return;
     }
     let started = run[0].ts;
     let enough = run.len() >= settings.attempts;
     let mut grades = vec![(if enough { "attempts" } else { "hung_up" }, 1)];
-    if name.is_some() && !scene.lore.asked_mx(host, started, settings.window) {
+    if name.is_some() && !context.network.asked_mx(host, started, settings.window) {
         grades.push(("no_mx_question", 1));
     }
     if name.as_deref().is_some_and(domains::is_probe_target) {
@@ -243,7 +243,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, scene:
     let target = name.clone().unwrap_or_else(|| remote.to_string());
     let gaps: Vec<String> =
         run.windows(2).map(|w| format!("{:.0}", w[1].ts.since(w[0].ts).as_secs_f64())).collect();
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "probe".into(),
         grades,

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::{Generator, generator_of};
 use crate::table::{SeededSet, hash_of};
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, Shows, States, Wants, bigrams, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants, bigrams, domains};
 
 /// Names that do not exist, remembered of one host.
 const MAX_NAMES: usize = 256;
@@ -96,7 +96,7 @@ pub struct Host {
     known: SeededSet<u64>,
     walks: VecDeque<(Timestamp, String, String, PacketId)>,
     /// Distinct names when the generic grade last fired: told again when they have doubled.
-    told: usize,
+    reported: usize,
     walked: bool,
 }
 
@@ -142,27 +142,28 @@ impl Behaviour for Watcher {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
-        if !scene.lore.home().contains(host) || !matches!(dns.qtype, Dns::A | Dns::AAAA | Dns::MX | 255) {
+        if !context.network.home().contains(host) || !matches!(dns.qtype, Dns::A | Dns::AAAA | Dns::MX | 255)
+        {
             return;
         }
         if let Some(generator) = generator_of(&dns.query) {
-            exact(host, states.of(host, scene.now), dns, generator, scene);
+            exact(host, states.of(host, context.now), dns, generator, context);
         }
         if let Some((label, suffix)) = domains::dynamic_parts(&dns.query) {
-            walk(host, states.of(host, scene.now), dns, label, suffix, scene);
+            walk(host, states.of(host, context.now), dns, label, suffix, context);
         }
         if dns.is_nxdomain() && !is_special(&dns.query) {
-            let state = states.of(host, scene.now);
+            let state = states.of(host, context.now);
             if state.known.insert(hash_of(&dns.query)) {
                 if state.known.len() > 4 * MAX_NAMES {
                     // Whichever may still count are kept, the others begin anew.
                     state.known = state.missing.iter().map(|m| hash_of(&m.name)).collect();
                     state.known.insert(hash_of(&dns.query));
                 }
-                missing(&self.settings, host, state, dns, scene);
+                missing(&self.settings, host, state, dns, context);
             }
         }
     }
@@ -183,7 +184,7 @@ impl Behaviour for Watcher {
     }
 }
 
-fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, scene: &mut Scene<'_>) {
+fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, context: &mut Context<'_>) {
     if state.exact.len() >= 32 || state.exact.iter().any(|(n, ..)| *n == dns.query) {
         return;
     }
@@ -195,7 +196,7 @@ fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, scene:
     }
     let names: Vec<String> = state.exact.iter().map(|(n, ..)| n.clone()).collect();
     let which = if generator == Generator::V1 { "v1" } else { "v2" };
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "exact".into(),
         grades,
@@ -211,7 +212,7 @@ fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, scene:
     });
 }
 
-fn walk(host: IpAddr, state: &mut Host, dns: &Dns, label: &str, suffix: &str, scene: &mut Scene<'_>) {
+fn walk(host: IpAddr, state: &mut Host, dns: &Dns, label: &str, suffix: &str, context: &mut Context<'_>) {
     state.walks.retain(|(t, ..)| dns.ts.since(*t) <= WALK_WINDOW);
     if state.walked || state.walks.iter().any(|(_, l, s, _)| l == label && s == suffix) {
         return;
@@ -226,7 +227,7 @@ fn walk(host: IpAddr, state: &mut Host, dns: &Dns, label: &str, suffix: &str, sc
         return;
     }
     state.walked = true;
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "walk".into(),
         grades: vec![("suffix_walk", 1)],
@@ -242,7 +243,7 @@ fn walk(host: IpAddr, state: &mut Host, dns: &Dns, label: &str, suffix: &str, sc
     });
 }
 
-fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, scene: &mut Scene<'_>) {
+fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, context: &mut Context<'_>) {
     let label = match domains::dynamic_parts(&dns.query) {
         Some((label, _)) => Some(label),
         None => domains::chosen_label(&dns.query),
@@ -266,22 +267,22 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, scene
     let (scored, sum) = scores.fold((0usize, 0.0), |(n, sum), score| (n + 1, sum + score));
     if scored < settings.names || sum < settings.nats {
         if scored >= settings.names {
-            scene.near(host, sum.max(0.0), settings.nats, "nats of randomness");
+            context.near(host, sum.max(0.0), settings.nats, "nats of randomness");
         } else {
-            scene.near(host, scored as f64, settings.names as f64, "scored names that do not exist");
+            context.near(host, scored as f64, settings.names as f64, "scored names that do not exist");
         }
         return;
     }
     let recent = state.missing.iter().filter(|m| dns.ts.since(m.ts) <= settings.burst_window).count();
     if state.missing.len() < settings.nxdomains && recent <= settings.burst {
-        scene.near(host, state.missing.len() as f64, settings.nxdomains as f64, "names that do not exist");
+        context.near(host, state.missing.len() as f64, settings.nxdomains as f64, "names that do not exist");
         return;
     }
-    if state.told > 0 && state.missing.len() < state.told * 2 {
+    if state.reported > 0 && state.missing.len() < state.reported * 2 {
         return;
     }
-    state.told = state.missing.len();
-    scene.fire(Fire {
+    state.reported = state.missing.len();
+    context.fire(Fire {
         host,
         key: "generic".into(),
         grades: vec![("generic_names", 1)],

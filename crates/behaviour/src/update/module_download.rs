@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -78,10 +78,10 @@ impl Watcher {
         host: IpAddr,
         remote: IpAddr,
         made: (Timestamp, u64, FlowId, PacketId),
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
         let needed = self.settings.transfers;
-        let state = states.of(host, scene.now);
+        let state = states.of(host, context.now);
         let list = state.transfers.entry(remote).or_default();
         if list.len() < 64 {
             list.push(made);
@@ -90,14 +90,14 @@ impl Watcher {
         if state.transfers.len() > MAX_REMOTES {
             state.transfers.pop_first();
         }
-        if !scene.chronicle.commands(host, remote) {
+        if !context.fired.commands(host, remote) {
             return;
         }
         if count < needed {
-            scene.near(host, count as f64, needed as f64, "transfers from a commanding remote");
+            context.near(host, count as f64, needed as f64, "transfers from a commanding remote");
             return;
         }
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "modules".into(),
             grades: vec![("modules", 1)],
@@ -116,7 +116,7 @@ impl Watcher {
         });
     }
 
-    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let inbound = c.bytes[1];
         let first = c.first_speaker.unwrap_or(Direction::Orig);
         if c.service == Service::Opaque
@@ -126,11 +126,11 @@ impl Watcher {
             && c.bytes[0] <= self.settings.request
         {
             let packet = c.key_packets.first().copied().unwrap_or_default();
-            self.transfer(states, host, c.tuple.resp.ip, (c.ts, inbound, c.flow, packet), scene);
+            self.transfer(states, host, c.tuple.resp.ip, (c.ts, inbound, c.flow, packet), context);
         }
     }
 
-    fn http(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, scene: &mut Scene<'_>) {
+    fn http(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let body = &h.response;
         let packet = h.packets.first().copied().unwrap_or_default();
         let opaque =
@@ -140,7 +140,7 @@ impl Watcher {
             && (self.settings.min..=self.settings.max).contains(&body.len)
             && (h.request.len <= self.settings.request || h.method == "POST")
         {
-            self.transfer(states, host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), scene);
+            self.transfer(states, host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), context);
         }
     }
 }
@@ -156,13 +156,13 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::HTTP).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
-        let Some(host) = scene.outbound() else { return };
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let Some(host) = context.outbound() else { return };
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
-                self.conn(states, host, c, scene);
+                self.conn(states, host, c, context);
             }
-            Record::Http(h) => self.http(states, host, h, scene),
+            Record::Http(h) => self.http(states, host, h, context),
             _ => {}
         }
     }

@@ -39,7 +39,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Fire, GradeWorth, Scene, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
@@ -226,11 +226,11 @@ impl Watcher {
     }
 
     /// A connection of TLS: one in vain, or one that brought much after several in vain.
-    fn tls(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, scene: &mut Scene<'_>) {
+    fn tls(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let remote = c.tuple.resp.ip;
-        let name = scene.lore.name_of(remote, scene.now);
+        let name = context.network.name_of(remote, context.now);
         let listed = |n: &&str| domains::is_software_update(n) || domains::is_connectivity_check(n);
-        if name.filter(listed).is_some_and(|n| scene.lore.vouches(host, remote, n, scene.now)) {
+        if name.filter(listed).is_some_and(|n| context.network.vouches(host, remote, n, context.now)) {
             return;
         }
         let domain = name.and_then(domains::registrable);
@@ -238,7 +238,7 @@ impl Watcher {
             let filtered = c.bytes[1] == 0 && c.duration() < AT_ONCE;
             if let Some(domain) = domain.filter(|_| !filtered && c.missed_bytes[1] == 0) {
                 let made = Tried { from: c.ts, to: c.last, domain: domain.to_owned(), tls: true };
-                Self::in_vain(states, host, made, scene.now);
+                Self::in_vain(states, host, made, context.now);
             }
             return;
         }
@@ -262,7 +262,7 @@ impl Watcher {
             return;
         }
         let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: "hidden".into(),
             grades: vec![("hidden", 1)],
@@ -277,9 +277,9 @@ impl Watcher {
             facts: vec![
                 ("is", "TLS".into()),
                 ("bytes", c.bytes[1].into()),
-                ("host", scene.lore.name_of(remote, scene.now).unwrap_or_default().into()),
+                ("host", context.network.name_of(remote, context.now).unwrap_or_default().into()),
                 ("names", names.into()),
-                ("prevalent", scene.prevalent(remote).into()),
+                ("prevalent", context.prevalent(remote).into()),
             ],
         });
     }
@@ -304,13 +304,13 @@ impl Watcher {
         host: IpAddr,
         h: &Http,
         what: (&'static str, &'static str),
-        scene: &mut Scene<'_>,
+        context: &mut Context<'_>,
     ) {
         let remote = h.tuple.resp.ip;
         let name = h.host.clone().unwrap_or_else(|| remote.to_string());
         let within = self.settings.sources_within;
-        let others = self.note(states, host, h, scene.now);
-        let state = states.of(host, scene.now);
+        let others = self.note(states, host, h, context.now);
+        let state = states.of(host, context.now);
         let tried: BTreeSet<&str> = state
             .tried
             .iter()
@@ -331,7 +331,7 @@ impl Watcher {
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
         add(others > 0, "several");
         add(unbidden && tried >= self.settings.sources, "sources_tried");
-        scene.fire(Fire {
+        context.fire(Fire {
             host,
             key: what.0.into(),
             grades,
@@ -350,7 +350,7 @@ impl Watcher {
                 ("path", h.path.clone().into()),
                 ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
                 ("names_tried_before", (tried as u64).into()),
-                ("prevalent", scene.prevalent(remote).into()),
+                ("prevalent", context.prevalent(remote).into()),
             ],
         });
     }
@@ -383,29 +383,29 @@ impl Behaviour for Watcher {
         Wants::HTTP.and(Wants::CLOSED).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let h = match record {
             Record::Http(h) => h,
             Record::Conn(c) if c.service == Service::Tls && c.phase == ConnPhase::Closed && c.start_seen => {
-                if let Some(host) = scene.outbound() {
-                    self.tls(states, host, c, scene);
+                if let Some(host) = context.outbound() {
+                    self.tls(states, host, c, context);
                 }
                 return;
             }
             _ => return,
         };
-        let Some(host) = scene.outbound() else { return };
-        if requests::is_housekeeping(h, scene) {
+        let Some(host) = context.outbound() else { return };
+        if requests::is_housekeeping(h, context) {
             return;
         }
         if let Some(what) = kind(h, self.settings.opaque) {
-            self.download(states, host, h, what, scene);
+            self.download(states, host, h, what, context);
             return;
         }
         if h.response.magic.is_archive() && is_unbidden(h) && h.response.magic != Magic::Gzip {
-            self.note(states, host, h, scene.now);
+            self.note(states, host, h, context.now);
         }
-        Self::tried(states, host, h, scene.now);
+        Self::tried(states, host, h, context.now);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -553,7 +553,7 @@ mod tests {
         all
     }
 
-    fn told(mut all: Vec<(Record, f64)>) -> Vec<String> {
+    fn reported(mut all: Vec<(Record, f64)>) -> Vec<String> {
         let mut b = Bench::new("payload_download", Watcher::new(Settings::default()));
         all.sort_by(|a, b| a.1.total_cmp(&b.1));
         for (record, at) in all {
@@ -565,22 +565,22 @@ mod tests {
     #[test]
     fn hidden_in_tls_after_names_tried_in_vain() {
         const FOUR: [&str; 4] = ["example.com", "example.net", "example.org", "example.edu"];
-        assert_eq!(told(sources(&FOUR, 1.0, 7, 20_000, 2.0)), ["hidden"]);
-        assert_eq!(told(sources(&FOUR, 1.0, 40, 2_000_000, 19.0)), ["hidden"]);
-        assert!(told(sources(&FOUR[1..], 1.0, 7, 20_000, 2.0)).is_empty(), "two names");
-        assert!(told(sources(&FOUR, 2.5, 7, 20_000, 2.0)).is_empty(), "all at once, as browsers do");
-        assert!(told(sources(&FOUR, 1.0, 7, 20_000, 21.0)).is_empty(), "not within a minute");
-        assert!(told(sources(&FOUR, 1.0, 7, 19_999, 2.0)).is_empty());
-        assert!(told(sources(&FOUR, 1.0, 7, 2_000_001, 2.0)).is_empty());
-        assert!(told(sources(&FOUR, 1.0, 41, 20_000, 2.0)).is_empty(), "they shook hands");
-        assert!(told(sources(&FOUR, 0.01, 0, 20_000, 2.0)).is_empty(), "a filter on the way");
+        assert_eq!(reported(sources(&FOUR, 1.0, 7, 20_000, 2.0)), ["hidden"]);
+        assert_eq!(reported(sources(&FOUR, 1.0, 40, 2_000_000, 19.0)), ["hidden"]);
+        assert!(reported(sources(&FOUR[1..], 1.0, 7, 20_000, 2.0)).is_empty(), "two names");
+        assert!(reported(sources(&FOUR, 2.5, 7, 20_000, 2.0)).is_empty(), "all at once, as browsers do");
+        assert!(reported(sources(&FOUR, 1.0, 7, 20_000, 21.0)).is_empty(), "not within a minute");
+        assert!(reported(sources(&FOUR, 1.0, 7, 19_999, 2.0)).is_empty());
+        assert!(reported(sources(&FOUR, 1.0, 7, 2_000_001, 2.0)).is_empty());
+        assert!(reported(sources(&FOUR, 1.0, 41, 20_000, 2.0)).is_empty(), "they shook hands");
+        assert!(reported(sources(&FOUR, 0.01, 0, 20_000, 2.0)).is_empty(), "a filter on the way");
         let publisher = ["example.com", "example.net", "example.org", "download.windowsupdate.com"];
-        assert!(told(sources(&publisher, 1.0, 7, 20_000, 2.0)).is_empty());
+        assert!(reported(sources(&publisher, 1.0, 7, 20_000, 2.0)).is_empty());
         let mut between = conn(3.5, Transport::Tcp, "198.51.100.77", 443);
         (between.service, between.bytes) = (Service::Tls, [900, 6_000]);
         let mut all = sources(&FOUR, 1.0, 7, 20_000, 2.0);
         all.push((record(between), 5.0));
-        assert!(told(all).is_empty(), "something else worked meanwhile");
+        assert!(reported(all).is_empty(), "something else worked meanwhile");
         let moved = |t: f64, host: &str| {
             let mut h = get(t, host, "/", BodyFacts::default());
             h.status = Some(301);
@@ -588,7 +588,7 @@ mod tests {
         };
         let mut all = sources(&FOUR[3..], 1.0, 7, 40_000, 2.0);
         all.extend([moved(0.2, "example.com"), moved(0.4, "example.net"), moved(0.6, "example.org")]);
-        assert!(told(all).is_empty(), "redirections");
+        assert!(reported(all).is_empty(), "redirections");
     }
 
     #[test]

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap};
-use crate::{About, Behaviour, Excuse, Fire, GradeWorth, Scene, States, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, domains};
 
 /// UDP contacts remembered of one host.
 const MAX_CONTACTS: usize = 1024;
@@ -152,27 +152,27 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, scene: &mut Scene<'_>) {
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Conn(c) if c.phase != ConnPhase::Interim => {
-                let Some(host) = scene.outbound() else { return };
+                let Some(host) = context.outbound() else { return };
                 match c.tuple.transport {
                     Transport::Udp => {
-                        let state = states.of(host, scene.now);
+                        let state = states.of(host, context.now);
                         contact(state, c);
-                        again(&self.settings, host, state, c.tuple.resp.ip, scene);
+                        again(&self.settings, host, state, c.tuple.resp.ip, context);
                     }
                     Transport::Tcp if c.phase == ConnPhase::Closed => {
-                        let state = states.of(host, scene.now);
-                        tcp(&self.settings, host, state, c, scene);
+                        let state = states.of(host, context.now);
+                        tcp(&self.settings, host, state, c, context);
                     }
                     _ => {}
                 }
             }
             Record::Http(h) => {
-                let Some(host) = scene.outbound() else { return };
-                let state = states.of(host, scene.now);
-                post(&self.settings, host, state, h, scene);
+                let Some(host) = context.outbound() else { return };
+                let state = states.of(host, context.now);
+                post(&self.settings, host, state, h, context);
             }
             _ => {}
         }
@@ -229,15 +229,15 @@ fn link<'a>(settings: &Settings, state: &'a Host, remote: IpAddr, ts: Timestamp)
 }
 
 /// A UDP contact has become known: transfers from the same remote that had none are judged anew.
-fn again(settings: &Settings, host: IpAddr, state: &mut Host, remote: IpAddr, scene: &mut Scene<'_>) {
+fn again(settings: &Settings, host: IpAddr, state: &mut Host, remote: IpAddr, context: &mut Context<'_>) {
     if !state.unlinked.iter().any(|u| u.remote() == remote) {
         return;
     }
     for unlinked in std::mem::take(&mut state.unlinked) {
         let in_time = unlinked.remote() == remote && link(settings, state, remote, unlinked.ts()).is_some();
         match unlinked {
-            Unlinked::Conn(c) if in_time => tcp(settings, host, state, &c, scene),
-            Unlinked::Post(h) if in_time => post(settings, host, state, &h, scene),
+            Unlinked::Conn(c) if in_time => tcp(settings, host, state, &c, context),
+            Unlinked::Post(h) if in_time => post(settings, host, state, &h, context),
             other => state.unlinked.push_back(other),
         }
     }
@@ -250,7 +250,7 @@ fn remember(state: &mut Host, unlinked: Unlinked) {
     }
 }
 
-fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mut Scene<'_>) {
+fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, context: &mut Context<'_>) {
     let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
     let failed = c.failed() == Some(true)
         || (c.bytes[1] == 0 && !c.is_one_sided() && !c.opaque_first(Direction::Orig));
@@ -286,7 +286,7 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
     };
     let Some(base) = base else {
         if linked.is_some() {
-            scene.near(host, inbound as f64, settings.transfer_min as f64, "bytes from a UDP contact");
+            context.near(host, inbound as f64, settings.transfer_min as f64, "bytes from a UDP contact");
         }
         return;
     };
@@ -308,7 +308,7 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
         flows.push(*flow);
     }
     let gap = linked.map_or(0.0, |k| c.ts.since(k.ts).as_secs_f64());
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "chain".into(),
         grades,
@@ -324,12 +324,12 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, scene: &mu
             ("port", u64::from(port).into()),
             ("udp_before", linked.is_some().into()),
             ("seconds_after_udp", gap.into()),
-            ("prevalent", scene.prevalent(remote).into()),
+            ("prevalent", context.prevalent(remote).into()),
         ],
     });
 }
 
-fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &mut Scene<'_>) {
+fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, context: &mut Context<'_>) {
     let remote = h.tuple.resp.ip;
     let opaque = h.request.facts.is_some_and(|f| f.is_opaque());
     let odd_host = h.host.as_deref().is_none_or(|n| {
@@ -340,7 +340,7 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &m
     }
     let sized = (settings.post_min..=settings.transfer_max).contains(&h.response.len);
     if !sized || !contradicts(h) {
-        scene.near(host, h.response.len as f64, settings.post_min as f64, "bytes answering an opaque POST");
+        context.near(host, h.response.len as f64, settings.post_min as f64, "bytes answering an opaque POST");
         return;
     }
     if link(settings, state, remote, h.ts).is_none() {
@@ -359,7 +359,7 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &m
         packets.push(k.packet);
         flows.push(k.flow);
     }
-    scene.fire(Fire {
+    context.fire(Fire {
         host,
         key: "chain".into(),
         grades: vec![(base, 1)],
@@ -377,7 +377,7 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, scene: &m
             ("seconds_after_udp", linked.map_or(0.0, |k| h.ts.since(k.ts).as_secs_f64()).into()),
             ("host", h.host.clone().unwrap_or_default().into()),
             ("declared", h.response.declared.clone().unwrap_or_default().into()),
-            ("prevalent", scene.prevalent(remote).into()),
+            ("prevalent", context.prevalent(remote).into()),
         ],
     });
 }

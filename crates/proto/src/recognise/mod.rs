@@ -13,7 +13,7 @@ pub use udp::datagram;
 
 /// What recognition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Probe {
     /// It is this.
     Is(Service),
     /// It may yet turn out to be something.

@@ -2,31 +2,31 @@
 
 use record::{FlowFacts, Service};
 
-use super::{Verdict, on_port};
+use super::{Probe, on_port};
 use crate::{dns, http, irc, smtp};
 
 /// Bytes of both sides after which nothing new is expected.
 const ENOUGH: usize = 64;
 
 /// What a stream is, by the first bytes of `[originator, responder]`.
-pub fn stream(flow: &FlowFacts, heads: [&[u8]; 2]) -> Verdict {
+pub fn stream(flow: &FlowFacts, heads: [&[u8]; 2]) -> Probe {
     let [client, server] = heads;
     for side in heads {
         if let Some(service) = either_side(flow, side) {
-            return Verdict::Is(service);
+            return Probe::Is(service);
         }
     }
     if let Some(service) = by_client(flow, client).or_else(|| by_server(flow, client, server)) {
-        return Verdict::Is(service);
+        return Probe::Is(service);
     }
     // A text greeting waits for the word that tells which protocol it is.
     if client.is_empty() || server.is_empty() {
-        return Verdict::Maybe;
+        return Probe::Maybe;
     }
     if client.len() >= ENOUGH || server.len() >= ENOUGH || (client.len() >= 8 && server.len() >= 8) {
-        return Verdict::No;
+        return Probe::No;
     }
-    Verdict::Maybe
+    Probe::Maybe
 }
 
 /// What either side may say first, so that a one-sided or turned-round flow is recognised too.

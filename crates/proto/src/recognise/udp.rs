@@ -2,7 +2,7 @@
 
 use record::{Direction, FlowFacts, Service};
 
-use super::{Verdict, on_port};
+use super::{Probe, on_port};
 use crate::{dhcp, dns, quic};
 
 /// Datagrams of both sides after which nothing new is expected.
@@ -16,18 +16,18 @@ pub fn datagram(
     wire_len: u32,
     earlier: [&[u8]; 2],
     count: u8,
-) -> Verdict {
+) -> Probe {
     if let Some(service) = alone(flow, b, wire_len) {
-        return Verdict::Is(service);
+        return Probe::Is(service);
     }
     let [orig, resp] = earlier;
     let (mine, other) = if from == Direction::Orig { (orig, resp) } else { (resp, orig) };
     if let Some(service) = together(b, mine, other) {
-        return Verdict::Is(service);
+        return Probe::Is(service);
     }
     let both = !other.is_empty();
     let pending = is_rtp_like(b) || is_utp_like(b);
-    if count >= ENOUGH || (both && !pending) { Verdict::No } else { Verdict::Maybe }
+    if count >= ENOUGH || (both && !pending) { Probe::No } else { Probe::Maybe }
 }
 
 /// What one datagram shows by itself.

@@ -14,7 +14,7 @@ use verdict::{HostStory, Note, Verdict};
 
 use crate::explain::{checks, fact, looks_alike};
 use crate::indicators::indicators;
-use crate::json::CaptureLine;
+use crate::lines::CaptureLine;
 use crate::prose::describe;
 use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
 use record::{clean, defang, human_bytes, human_count, human_duration};

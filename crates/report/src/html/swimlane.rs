@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use record::{Stage, Timestamp};
 use verdict::HostStory;
 
-use crate::json::CaptureLine;
+use crate::lines::CaptureLine;
 use crate::prose::describe;
 use record::human_count;
 

@@ -1,4 +1,4 @@
-//! Batches on their way through the street, at any number of threads.
+//! Batches on their way through the pipeline, at any number of threads.
 //!
 //! Every thread does whatever is to be done next, and what is nearest to the end comes first: judge the oldest batch whose
 //! shards are done, follow some shards' flows through their next batch, join a decoded batch, decode a batch, read one. Reading,
@@ -15,7 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use capture::Batch;
 use record::{Health, Record, RecordKey, Timestamp};
 
-use crate::decode::{Decoded, Joiner, decode};
+use crate::decode::{Decoded, Defragmenter, decode};
 use crate::sensor::{Keyed, Sensor};
 
 /// Batches on their way beyond one a thread: enough that nobody waits, few enough to bound memory.
@@ -78,7 +78,7 @@ impl Duty {
     }
 }
 
-/// A shard's place in the street.
+/// A shard's place in the pipeline.
 #[derive(Clone, Copy, Default)]
 struct Shard {
     /// The batch that it meets next.
@@ -87,7 +87,7 @@ struct Shard {
 }
 
 /// Who does what; looked at under one lock.
-struct Board {
+struct Queue {
     works: VecDeque<Work>,
     /// Number of the first of `works`.
     first: u64,
@@ -111,7 +111,7 @@ struct Board {
     lists: Vec<Keyed>,
 }
 
-impl Board {
+impl Queue {
     fn work(&mut self, seq: u64) -> Option<&mut Work> {
         self.works.get_mut(seq.checked_sub(self.first)? as usize)
     }
@@ -158,12 +158,12 @@ impl Board {
 
     /// Some shards that stand before the same batch: the one that is furthest behind decides which.
     fn next_shards(&mut self, me: usize) -> Option<Job> {
-        let can_go = |board: &Self, seq: u64| {
-            let work = board.works.get((seq - board.first) as usize);
+        let can_go = |queue: &Self, seq: u64| {
+            let work = queue.works.get((seq - queue.first) as usize);
             work.is_some_and(|w| matches!(w.stage, Stage::Ready(_) | Stage::Finish(_)))
         };
-        let free = |board: &Self, shard: &Shard| {
-            can_go(board, shard.next) && shard.duty.is_free(me, can_go(board, shard.next + 1))
+        let free = |queue: &Self, shard: &Shard| {
+            can_go(queue, shard.next) && shard.duty.is_free(me, can_go(queue, shard.next + 1))
         };
         let seq = self.shards.iter().filter(|shard| free(self, shard)).map(|shard| shard.next).min()?;
         let what = match &self.works[(seq - self.first) as usize].stage {
@@ -185,7 +185,7 @@ impl Board {
 }
 
 /// Tells the others when a thread panics, so that nobody waits for ever.
-struct Alarm<'a>(&'a Mutex<Board>, &'a Condvar);
+struct Alarm<'a>(&'a Mutex<Queue>, &'a Condvar);
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
@@ -216,26 +216,26 @@ struct Judge<'a, S: ?Sized> {
 }
 
 /// Everything the threads share.
-struct Street<'a, R: ?Sized, S: ?Sized> {
-    board: Mutex<Board>,
+struct Scheduler<'a, R: ?Sized, S: ?Sized> {
+    queue: Mutex<Queue>,
     news: Condvar,
     read: Mutex<&'a mut R>,
-    joiner: Mutex<Joiner>,
+    defragmenter: Mutex<Defragmenter>,
     sensors: Vec<Mutex<Sensor>>,
     judge: Mutex<Judge<'a, S>>,
 }
 
-/// Takes everything that `read` gives through the street; records go to `sink` in order. Gives what was counted on the way.
+/// Takes everything that `read` gives through the pipeline; records go to `sink` in order. Gives what was counted on the way.
 pub fn run(
     threads: usize,
     mut read: impl FnMut(&mut Batch) -> bool + Send,
-    joiner: Joiner,
+    defragmenter: Defragmenter,
     sensors: Vec<Sensor>,
     mut sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Health {
     let shards = sensors.len();
-    let street = Street {
-        board: Mutex::new(Board {
+    let scheduler = Scheduler {
+        queue: Mutex::new(Queue {
             works: VecDeque::new(),
             first: 0,
             shards: vec![Shard::default(); shards],
@@ -254,7 +254,7 @@ pub fn run(
         }),
         news: Condvar::new(),
         read: Mutex::new(&mut read as &mut (dyn FnMut(&mut Batch) -> bool + Send)),
-        joiner: Mutex::new(joiner),
+        defragmenter: Mutex::new(defragmenter),
         sensors: sensors.into_iter().map(Mutex::new).collect(),
         judge: Mutex::new(Judge {
             sink: &mut sink as &mut (dyn FnMut(RecordKey, &Record) + Send),
@@ -266,50 +266,50 @@ pub fn run(
         let hands: Vec<_> = (1..threads)
             .map(|me| {
                 scope.spawn({
-                    let street = &street;
-                    move || street.work(me)
+                    let scheduler = &scheduler;
+                    move || scheduler.work(me)
                 })
             })
             .collect();
-        street.work(0);
+        scheduler.work(0);
         for hand in hands {
             if let Err(panic) = hand.join() {
                 std::panic::resume_unwind(panic);
             }
         }
     });
-    let mut health = street.judge.into_inner().unwrap_or_else(PoisonError::into_inner).health;
-    for sensor in &street.sensors {
+    let mut health = scheduler.judge.into_inner().unwrap_or_else(PoisonError::into_inner).health;
+    for sensor in &scheduler.sensors {
         health.merge(&lock(sensor).health());
     }
     health
 }
 
-impl<R, S> Street<'_, R, S>
+impl<R, S> Scheduler<'_, R, S>
 where
     R: FnMut(&mut Batch) -> bool + ?Sized,
     S: FnMut(RecordKey, &Record) + ?Sized,
 {
     fn work(&self, me: usize) {
-        let _alarm = Alarm(&self.board, &self.news);
+        let _alarm = Alarm(&self.queue, &self.news);
         loop {
-            let mut board = lock(&self.board);
-            if board.waiting > 0 {
+            let mut queue = lock(&self.queue);
+            if queue.waiting > 0 {
                 // What was done last is news to them.
                 self.news.notify_all();
             }
             let job = loop {
-                if board.is_done() {
+                if queue.is_done() {
                     return;
                 }
-                if let Some(job) = board.next_job(me) {
+                if let Some(job) = queue.next_job(me) {
                     break job;
                 }
-                board.waiting += 1;
-                board = self.news.wait(board).unwrap_or_else(PoisonError::into_inner);
-                board.waiting -= 1;
+                queue.waiting += 1;
+                queue = self.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.waiting -= 1;
             };
-            drop(board);
+            drop(queue);
             self.perform(job);
         }
     }
@@ -320,18 +320,18 @@ where
             Job::Decode { seq, mut batch, room } => {
                 let mut decoded = room;
                 decode(&mut batch, self.sensors.len() as u32, alone(&mut decoded));
-                let mut board = lock(&self.board);
-                board.batches.push(batch);
-                if let Some(work) = board.work(seq) {
+                let mut queue = lock(&self.queue);
+                queue.batches.push(batch);
+                if let Some(work) = queue.work(seq) {
                     work.stage = Stage::Decoded(decoded);
                 }
             }
             Job::Join { seq, mut decoded } => {
-                lock(&self.joiner).join(alone(&mut decoded));
-                let mut board = lock(&self.board);
-                board.joining = false;
-                board.joined = seq + 1;
-                if let Some(work) = board.work(seq) {
+                lock(&self.defragmenter).join(alone(&mut decoded));
+                let mut queue = lock(&self.queue);
+                queue.joining = false;
+                queue.joined = seq + 1;
+                if let Some(work) = queue.work(seq) {
                     work.stage = Stage::Ready(decoded);
                 }
             }
@@ -347,11 +347,11 @@ where
                     };
                 }
                 drop(what);
-                let mut board = lock(&self.board);
+                let mut queue = lock(&self.queue);
                 for (shard, keyed) in shards {
-                    board.shards[shard].next = seq + 1;
-                    board.shards[shard].duty.busy = false;
-                    if let Some(work) = board.work(seq) {
+                    queue.shards[shard].next = seq + 1;
+                    queue.shards[shard].duty.busy = false;
+                    if let Some(work) = queue.work(seq) {
                         work.told.push(keyed);
                         work.left -= 1;
                     }
@@ -364,16 +364,16 @@ where
     fn read(&self, mut batch: Batch) {
         let more = lock(&self.read)(&mut batch);
         let shards = self.sensors.len();
-        let mut board = lock(&self.board);
-        board.reading.busy = false;
-        board.clock = batch.clock().unwrap_or(board.clock);
+        let mut queue = lock(&self.queue);
+        queue.reading.busy = false;
+        queue.clock = batch.clock().unwrap_or(queue.clock);
         let stage = if more {
             Stage::Read(batch)
         } else {
-            board.read_all = true;
-            Stage::Finish(board.clock)
+            queue.read_all = true;
+            Stage::Finish(queue.clock)
         };
-        board.works.push_back(Work { stage, told: Vec::with_capacity(shards), left: shards });
+        queue.works.push_back(Work { stage, told: Vec::with_capacity(shards), left: shards });
     }
 
     /// Hands the records of a batch to the sink, in order.
@@ -397,16 +397,16 @@ where
             health.merge(&decoded.health);
         }
         drop(judge);
-        let mut board = lock(&self.board);
-        board.judging.busy = false;
+        let mut queue = lock(&self.queue);
+        queue.judging.busy = false;
         // What a flood has blown up is not kept.
-        board.lists.extend(work.told.into_iter().filter(|list| list.capacity() <= LONGEST_LIST));
+        queue.lists.extend(work.told.into_iter().filter(|list| list.capacity() <= LONGEST_LIST));
         if let Some(mut decoded) = decoded
             && let Some(inner) = Arc::get_mut(&mut decoded)
         {
             // The memory that it points into is to be read into again.
             inner.blocks.clear();
-            board.decoded.push(decoded);
+            queue.decoded.push(decoded);
         }
     }
 }

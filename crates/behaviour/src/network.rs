@@ -47,7 +47,7 @@ pub enum Application {
 }
 
 #[derive(Debug, Default)]
-struct HostLore {
+struct KnownHost {
     mx: VecDeque<(Timestamp, String)>,
     applications: BTreeMap<Application, Timestamp>,
     called: Called,
@@ -78,7 +78,7 @@ struct Named {
 }
 
 #[derive(Debug, Default)]
-struct RemoteLore {
+struct KnownRemote {
     names: VecDeque<Named>,
     /// Local hosts that it answered, enough to tell whether others use it.
     answered: Vec<IpAddr>,
@@ -87,7 +87,7 @@ struct RemoteLore {
     users: Vec<IpAddr>,
 }
 
-impl RemoteLore {
+impl KnownRemote {
     /// It answered a local host: who knocks and is not heard, or says that he is somebody else, does not use it.
     fn answers(&mut self, host: IpAddr) {
         if self.answered.len() <= OTHERS && !self.answered.contains(&host) {
@@ -98,10 +98,10 @@ impl RemoteLore {
 
 /// What is known of hosts, names and applications, for every behaviour.
 #[derive(Debug)]
-pub struct Lore {
+pub struct Network {
     home: Home,
-    hosts: HostTable<HostLore>,
-    remotes: HostTable<RemoteLore>,
+    hosts: HostTable<KnownHost>,
+    remotes: HostTable<KnownRemote>,
     /// Local hosts, and when the first flow of each began.
     locals: SeededMap<HostKey, Timestamp>,
     most_locals: usize,
@@ -117,7 +117,7 @@ pub struct Lore {
     checks: Checks,
 }
 
-impl Lore {
+impl Network {
     /// Knows nothing but where home is; keeps at most `hosts` local hosts and eight times as many remotes.
     pub fn new(home: Home, hosts: usize) -> Self {
         Self {
@@ -239,7 +239,7 @@ impl Lore {
         let matters = certificate.proof.is_some() && self.matters(name);
         let remote = t.tuple.resp.ip;
         let known =
-            |r: &RemoteLore| r.proven.iter().any(|(ts, n, _)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
+            |r: &KnownRemote| r.proven.iter().any(|(ts, n, _)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
         // A signature costs as much as many packets: it is asked where nobody else has said it.
         if !matters
             || self.remotes.get(remote).is_some_and(known)
@@ -324,7 +324,7 @@ impl Lore {
     /// network's resolver, or where none was seen for that address, other hosts that use it. A host that says so alone may say what it likes.
     pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
         let Some(known) = self.remotes.get(remote) else { return false };
-        let strays = |h: &HostLore| {
+        let strays = |h: &KnownHost| {
             let full = h.strayed.len() >= MAX_STRAYED && Endpoint::is_stand_in(remote);
             full || h.strayed.contains(&remote)
         };
@@ -544,8 +544,8 @@ mod tests {
     use crate::testing::*;
     use record::{FlowId, RelayKind, Tuple};
 
-    fn lore() -> Lore {
-        Lore::new(Home::of(vec!["10.0.0.0/8".parse().unwrap()]), 100)
+    fn network() -> Network {
+        Network::new(Home::of(vec!["10.0.0.0/8".parse().unwrap()]), 100)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -570,96 +570,96 @@ mod tests {
         }))
     }
 
-    fn uses(lore: &mut Lore, host: &str, remote: &str) {
+    fn uses(network: &mut Network, host: &str, remote: &str) {
         let mut c = conn(1.0, Transport::Tcp, remote, 3128);
         c.tuple.orig.ip = ip(host);
-        lore.learn(&record(c), at(1.0));
+        network.learn(&record(c), at(1.0));
     }
 
     #[test]
     fn who_is_not_answered_vouches_for_nobody() {
-        let mut lore = lore();
+        let mut network = network();
         for host in ["10.0.0.7", "10.0.0.8", "10.0.0.9"] {
             let mut c = conn(1.0, Transport::Tcp, REMOTE, 80);
             (c.tuple.orig.ip, c.packets) = (ip(host), [1, 0]);
-            lore.learn(&record(c), at(1.0));
+            network.learn(&record(c), at(1.0));
         }
-        assert!(!lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
+        assert!(!network.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
         for host in ["10.0.0.7", "10.0.0.8"] {
-            uses(&mut lore, host, REMOTE);
+            uses(&mut network, host, REMOTE);
         }
-        assert!(lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
+        assert!(network.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
         // QUIC is known by its first datagram, and answered after that.
         let quic = "198.51.100.8";
         for host in ["10.0.0.7", "10.0.0.8"] {
             let mut c = conn(1.0, Transport::Udp, quic, 443);
             (c.tuple.orig.ip, c.service) = (ip(host), Service::Quic);
             (c.phase, c.packets) = (ConnPhase::Classified, [1, 0]);
-            lore.learn(&record(c.clone()), at(1.0));
-            assert!(!lore.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(1.0)));
+            network.learn(&record(c.clone()), at(1.0));
+            assert!(!network.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(1.0)));
             (c.phase, c.packets) = (ConnPhase::Closed, [5, 5]);
-            lore.learn(&record(c), at(2.0));
+            network.learn(&record(c), at(2.0));
         }
-        assert!(lore.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(3.0)));
+        assert!(network.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(3.0)));
     }
 
     #[test]
     fn a_publishers_name_is_not_crowded_out_of_an_address() {
-        let mut lore = lore();
-        lore.learn(&dns(1.0, "update.microsoft.com", 1, 0, Some(REMOTE)), at(1.0));
+        let mut network = network();
+        network.learn(&dns(1.0, "update.microsoft.com", 1, 0, Some(REMOTE)), at(1.0));
         for i in 0..20 {
-            lore.learn(&dns(2.0, &format!("n{i}.site{i}.example"), 1, 0, Some(REMOTE)), at(2.0));
+            network.learn(&dns(2.0, &format!("n{i}.site{i}.example"), 1, 0, Some(REMOTE)), at(2.0));
         }
-        assert!(lore.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(3.0)));
-        assert_eq!(lore.names_of(ip(REMOTE), at(3.0)).len(), MAX_NAMES);
+        assert!(network.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(3.0)));
+        assert_eq!(network.names_of(ip(REMOTE), at(3.0)).len(), MAX_NAMES);
     }
 
     #[test]
     fn a_proxy_that_one_host_has_for_itself_vouches_for_nothing() {
         let name = "update.microsoft.com";
         let remote = Endpoint::of_name(name, 443).ip;
-        let mut lore = lore();
-        uses(&mut lore, HOST, REMOTE);
-        lore.learn(&relay(HOST, REMOTE, name), at(2.0));
-        assert!(!lore.vouches(ip(HOST), remote, name, at(3.0)), "its own");
-        assert_eq!(lore.name_of(remote, at(3.0)), Some(name), "and still it is told what it said");
-        lore.learn(&relay("10.0.0.6", "10.0.0.3", name), at(3.0));
-        assert!(lore.vouches(ip("10.0.0.6"), remote, name, at(4.0)), "the network's");
-        assert!(!lore.vouches(ip(HOST), remote, name, at(4.0)), "whoever else reached it otherwise");
+        let mut network = network();
+        uses(&mut network, HOST, REMOTE);
+        network.learn(&relay(HOST, REMOTE, name), at(2.0));
+        assert!(!network.vouches(ip(HOST), remote, name, at(3.0)), "its own");
+        assert_eq!(network.name_of(remote, at(3.0)), Some(name), "and still it is told what it said");
+        network.learn(&relay("10.0.0.6", "10.0.0.3", name), at(3.0));
+        assert!(network.vouches(ip("10.0.0.6"), remote, name, at(4.0)), "the network's");
+        assert!(!network.vouches(ip(HOST), remote, name, at(4.0)), "whoever else reached it otherwise");
         // A proxy elsewhere that several use is no one host's.
         for host in ["10.0.0.7", "10.0.0.8", "10.0.0.9"] {
-            uses(&mut lore, host, "203.0.113.3");
+            uses(&mut network, host, "203.0.113.3");
         }
-        lore.learn(&relay("10.0.0.7", "203.0.113.3", name), at(5.0));
-        assert!(lore.vouches(ip("10.0.0.7"), remote, name, at(6.0)));
+        network.learn(&relay("10.0.0.7", "203.0.113.3", name), at(5.0));
+        assert!(network.vouches(ip("10.0.0.7"), remote, name, at(6.0)));
     }
 
     #[test]
     fn blindness_counts_whom_one_speaks_with_and_not_how_often() {
-        let mut lore = lore();
-        let speaks = |lore: &mut Lore, remote: &str, one_sided: bool| {
+        let mut network = network();
+        let speaks = |network: &mut Network, remote: &str, one_sided: bool| {
             let mut c = conn(1.0, Transport::Tcp, remote, 25);
             if one_sided {
                 c.packets = [3, 0];
                 b"SAD".iter().for_each(|letter| c.history.push(*letter));
             }
-            lore.learn(&record(c), at(1.0));
+            network.learn(&record(c), at(1.0));
         };
-        speaks(&mut lore, "198.51.100.1", false);
+        speaks(&mut network, "198.51.100.1", false);
         for _ in 0..50 {
-            speaks(&mut lore, "198.51.100.3", true);
+            speaks(&mut network, "198.51.100.3", true);
         }
-        assert!(!lore.is_blind(ip(HOST)), "the same again and again");
-        speaks(&mut lore, "198.51.100.5", true);
-        assert!(lore.is_blind(ip(HOST)));
+        assert!(!network.is_blind(ip(HOST)), "the same again and again");
+        speaks(&mut network, "198.51.100.5", true);
+        assert!(network.is_blind(ip(HOST)));
     }
 
     #[test]
     fn a_renewed_lease_keeps_its_name_and_another_host_has_none() {
-        let mut lore = lore();
+        let mut network = network();
         let file =
             "[[expect]]\nname = \"x\"\nwho = [\"scanner\"]\nwhy = \"\"\nowner = \"\"\nuntil = \"2030-01-01\"";
-        lore.expect(Expectations::parse(file).unwrap());
+        network.expect(Expectations::parse(file).unwrap());
         let mut says = |t: f64, mac: u8, name: Option<&str>, server: Option<&str>| {
             let end = |text, port| Endpoint { ip: ip(text), port };
             let tuple = Tuple {
@@ -681,8 +681,8 @@ mod tests {
                 lease: Some(600),
                 packets: vec![],
             };
-            lore.learn(&Record::Dhcp(Box::new(message)), at(t));
-            lore.called(ip(HOST), at(t)).names.clone()
+            network.learn(&Record::Dhcp(Box::new(message)), at(t));
+            network.called(ip(HOST), at(t)).names.clone()
         };
         says(1.0, 1, Some("scanner"), None);
         assert_eq!(says(2.0, 1, None, Some("10.0.0.1")), ["scanner"]);

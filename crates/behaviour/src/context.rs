@@ -11,7 +11,7 @@ use record::{
 use crate::expectations::{CALLED, OWN_WORD, own_word};
 use crate::files::{HostFiles, HostState, States};
 use crate::table::{SeededMap, SeededSet};
-use crate::{About, Entry, Home, Lore, domains};
+use crate::{About, Entry, Home, Network, domains};
 
 /// Packets and flows named in a piece of evidence.
 const MAX_PROOF: usize = 32;
@@ -88,10 +88,10 @@ pub trait Behaviour: Send {
     }
 
     /// Looks at a record.
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Self::State>, scene: &mut Scene<'_>);
+    fn observe(&mut self, record: &Record, states: &mut States<'_, Self::State>, context: &mut Context<'_>);
     /// Time has passed (at least a second since the last call): what was waiting may be decided now.
-    fn tick(&mut self, states: &mut States<'_, Self::State>, scene: &mut Scene<'_>) {
-        let _ = (states, scene);
+    fn tick(&mut self, states: &mut States<'_, Self::State>, context: &mut Context<'_>) {
+        let _ = (states, context);
     }
 
     /// What evidence of it says, in one sentence without a full stop.
@@ -105,9 +105,9 @@ pub trait AtWork: Send {
     /// See [`Behaviour::wants`].
     fn wants(&self) -> Wants;
     /// See [`Behaviour::observe`].
-    fn observe(&mut self, record: &Record, files: &mut HostFiles, scene: &mut Scene<'_>);
+    fn observe(&mut self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>);
     /// See [`Behaviour::tick`].
-    fn tick(&mut self, files: &mut HostFiles, scene: &mut Scene<'_>);
+    fn tick(&mut self, files: &mut HostFiles, context: &mut Context<'_>);
 }
 
 impl<D: Behaviour> AtWork for D {
@@ -115,14 +115,14 @@ impl<D: Behaviour> AtWork for D {
         Behaviour::wants(self)
     }
 
-    fn observe(&mut self, record: &Record, files: &mut HostFiles, scene: &mut Scene<'_>) {
-        let mut states = files.states(scene.index);
-        Behaviour::observe(self, record, &mut states, scene);
+    fn observe(&mut self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>) {
+        let mut states = files.states(context.index);
+        Behaviour::observe(self, record, &mut states, context);
     }
 
-    fn tick(&mut self, files: &mut HostFiles, scene: &mut Scene<'_>) {
-        let mut states = files.states(scene.index);
-        Behaviour::tick(self, &mut states, scene);
+    fn tick(&mut self, files: &mut HostFiles, context: &mut Context<'_>) {
+        let mut states = files.states(context.index);
+        Behaviour::tick(self, &mut states, context);
     }
 }
 
@@ -156,7 +156,7 @@ pub struct Fire {
 }
 
 #[derive(Debug, Default)]
-struct HostChronicle {
+struct HostFired {
     /// Times of each behaviour: first packet and completion.
     events: BTreeMap<&'static str, VecDeque<(Timestamp, Timestamp)>>,
     /// First time of each stage.
@@ -168,14 +168,14 @@ struct HostChronicle {
 
 /// What has fired so far, for behaviours that build on others.
 #[derive(Debug, Default)]
-pub struct Chronicle {
-    hosts: SeededMap<IpAddr, HostChronicle>,
+pub struct Fired {
+    hosts: SeededMap<IpAddr, HostFired>,
     /// Hosts of which a stage was first seen, or seen earlier than known, in the order of that; and how many there were before these.
     stirred: Vec<IpAddr>,
     stirred_before: usize,
 }
 
-impl Chronicle {
+impl Fired {
     /// The name under which [`Self::events`] keeps what tells of control, whichever behaviour saw it.
     pub const CONTROL: &str = "control";
 
@@ -257,13 +257,13 @@ impl Chronicle {
 }
 
 /// What a detector sees while it looks: the time, what is known, and where to put what it finds.
-pub struct Scene<'a> {
+pub struct Context<'a> {
     /// Packet time.
     pub now: Timestamp,
     /// What is known of hosts, names and applications.
-    pub lore: &'a Lore,
+    pub network: &'a Network,
     /// What has fired so far.
-    pub chronicle: &'a mut Chronicle,
+    pub fired: &'a mut Fired,
     /// What fires now.
     pub evidence: &'a mut Vec<Evidence>,
     /// What came near.
@@ -276,7 +276,7 @@ pub struct Scene<'a> {
     pub entry: &'a Entry,
 }
 
-impl Scene<'_> {
+impl Context<'_> {
     /// Writes down what fired.
     pub fn fire(&mut self, mut fire: Fire) {
         fire.packets.sort_unstable();
@@ -308,28 +308,28 @@ impl Scene<'_> {
             expected: None,
         };
         self.tell_claims(&mut evidence);
-        let called = &self.lore.called(evidence.host, evidence.ts).names;
+        let called = &self.network.called(evidence.host, evidence.ts).names;
         if !called.is_empty() {
             evidence.facts.insert(Cow::Borrowed(CALLED), called.clone().into());
         }
         // What is told is what an expectation is compared with, now and whenever the story is judged again.
         let remotes = evidence.remotes.clone();
         self.name_stand_ins(&mut evidence);
-        evidence.expected = self.lore.expected(&evidence);
+        evidence.expected = self.network.expected(&evidence);
         // What is expected leads to nothing.
         if evidence.expected.is_none() {
-            self.chronicle.note(self.entry, &evidence, &remotes);
+            self.fired.note(self.entry, &evidence, &remotes);
         }
         self.evidence.push(evidence);
     }
 
     /// Where the name that would have excused a remote is only the host's own word, that is told, with what DNS says.
     fn tell_claims(&self, evidence: &mut Evidence) {
-        let vouches = |ip, name: &str| self.lore.vouches(evidence.host, ip, name, self.now);
+        let vouches = |ip, name: &str| self.network.vouches(evidence.host, ip, name, self.now);
         let mut own = own_word(evidence, vouches);
         // Of whom a proxy was asked for the name will be told.
         for ip in evidence.remotes.iter().filter(|ip| Endpoint::is_stand_in(**ip)) {
-            if let Some(name) = self.lore.name_of(*ip, self.now)
+            if let Some(name) = self.network.name_of(*ip, self.now)
                 && !vouches(*ip, name)
                 && !own.iter().any(|o| o == name)
             {
@@ -345,10 +345,10 @@ impl Scene<'_> {
         });
         let listed = |n: &String| domains::is_software_update(n) || domains::is_connectivity_check(n);
         let (Some(name), Some(remote)) = (named.filter(listed), evidence.remotes.first()) else { return };
-        if self.lore.vouches(evidence.host, *remote, &name, self.now) {
+        if self.network.vouches(evidence.host, *remote, &name, self.now) {
             return;
         }
-        let dns = self.lore.names_of(*remote, self.now).last().copied().unwrap_or_default().to_owned();
+        let dns = self.network.names_of(*remote, self.now).last().copied().unwrap_or_default().to_owned();
         evidence.facts.insert(Cow::Borrowed("claims"), name.into());
         evidence.facts.insert(Cow::Borrowed("dns_says"), dns.into());
     }
@@ -362,7 +362,7 @@ impl Scene<'_> {
         evidence.remotes = remotes;
         let stand_ins: Vec<IpAddr> = stand_ins;
         for ip in stand_ins {
-            let name = self.lore.name_of(ip, self.now).unwrap_or("a name behind a proxy").to_owned();
+            let name = self.network.name_of(ip, self.now).unwrap_or("a name behind a proxy").to_owned();
             let shown = ip.to_string();
             for value in evidence.facts.values_mut() {
                 match value {
@@ -403,7 +403,7 @@ impl Scene<'_> {
     /// Whether a remote is used by at least 5 % of the local hosts, and by 3 of at least 20 (DETECTION §4.6): too few hosts
     /// have no customs.
     pub fn prevalent(&self, remote: IpAddr) -> bool {
-        let (users, hosts) = self.lore.prevalence(remote);
+        let (users, hosts) = self.network.prevalence(remote);
         hosts >= 20 && users >= 3 && users * 20 >= hosts
     }
 
