@@ -159,12 +159,16 @@ pub struct Fire {
 struct HostFired {
     /// Times of each behaviour: first packet and completion.
     events: BTreeMap<&'static str, VecDeque<(Timestamp, Timestamp)>>,
-    /// First time of each stage.
+    /// First time of each stage in a day, and those that were ever seen.
     stages: BTreeMap<Stage, Timestamp>,
+    ever: BTreeSet<Stage>,
     commanders: SeededSet<IpAddr>,
     /// Remotes of what tells of control: since when, and when it was last told.
     controllers: SeededMap<IpAddr, (Timestamp, Timestamp)>,
 }
+
+/// Stages that began longer ago are of another story (DETECTION §4.12).
+const STAGE_MEMORY: Duration = Duration::from_hours(24);
 
 /// What has fired so far, for behaviours that build on others.
 #[derive(Debug, Default)]
@@ -189,7 +193,12 @@ impl Fired {
         self.events(host, behaviour).any(|(start, end)| start.minus(span) <= ts && ts <= end.plus(span))
     }
 
-    /// When each stage first fired for `host`, by the stages' order in the story.
+    /// Stages that ever fired for `host`.
+    pub fn ever(&self, host: IpAddr) -> impl Iterator<Item = Stage> + '_ {
+        self.hosts.get(&host).into_iter().flat_map(|h| h.ever.iter().copied())
+    }
+
+    /// When each stage first fired for `host` within a day, by the stages' order in the story.
     pub fn stages(&self, host: IpAddr) -> Vec<(Stage, Timestamp)> {
         self.hosts.get(&host).map(|h| h.stages.iter().map(|(s, t)| (*s, *t)).collect()).unwrap_or_default()
     }
@@ -244,8 +253,9 @@ impl Fired {
             }
         }
         if Stage::STORY.contains(&stage) {
-            let known = host.stages.get(&stage).is_some_and(|first| *first <= evidence.started);
-            if !known {
+            host.ever.insert(stage);
+            host.stages.retain(|_, first| evidence.started.since(*first) <= STAGE_MEMORY);
+            if host.stages.get(&stage).is_none_or(|first| *first > evidence.started) {
                 host.stages.insert(stage, evidence.started);
                 self.stirred.push(evidence.host);
             }

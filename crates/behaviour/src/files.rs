@@ -4,6 +4,7 @@ use std::any::Any;
 use std::cmp::Reverse;
 use std::marker::PhantomData;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::held::Held;
 use record::Timestamp;
@@ -15,20 +16,32 @@ const BASE: usize = 2 << 10;
 /// A file is weighed again when it was opened an eighth as often as until then, at the latest after so many times.
 const WEIGHED: u32 = 1024;
 
-/// What a behaviour remembers of one host; how much memory it holds is measured.
-pub trait HostState: Held + Default + Send + 'static {}
+/// A host's day, from its first packet on.
+const DAY: Duration = Duration::from_hours(24);
 
-impl<T: Held + Default + Send + 'static> HostState for T {}
+/// What a behaviour remembers of one host; how much memory it holds is measured.
+pub trait HostState: Held + Default + Send + 'static {
+    /// Another day of the host begins: what was reported on the one before may be reported again.
+    fn turn_day(&mut self) {}
+}
+
+impl HostState for () {}
 
 /// The same, whichever it is.
 trait AnyState: Any + Send {
     /// Bytes, with all that hangs on it.
     fn held(&self) -> usize;
+    /// See [`HostState::turn_day`].
+    fn turn_day(&mut self);
 }
 
 impl<T: HostState> AnyState for T {
     fn held(&self) -> usize {
         size_of::<T>() + Held::held(self)
+    }
+
+    fn turn_day(&mut self) {
+        HostState::turn_day(self);
     }
 }
 
@@ -39,6 +52,8 @@ const SLOTS: usize = 40;
 struct HostFile {
     host: IpAddr,
     seen: Timestamp,
+    /// When its day ends.
+    day_ends: Timestamp,
     /// How much speaks against it, where anything fired: it is forgotten last.
     evidence: Option<i32>,
     /// What is remembered; a host has a handful of them.
@@ -49,6 +64,16 @@ struct HostFile {
     weight: usize,
     opened: u32,
     weighed_at: u32,
+}
+
+impl HostFile {
+    /// Begins the day in which `now` lies.
+    #[cold]
+    fn turn_days(&mut self, now: Timestamp) {
+        self.states.iter_mut().for_each(|s| s.turn_day());
+        let days = (now.since(self.day_ends).as_secs() / DAY.as_secs() + 1) as u32;
+        self.day_ends = self.day_ends.plus(DAY * days);
+    }
 }
 
 /// The files of all hosts, within so many bytes: those silent longest and without evidence are forgotten first, those with most evidence last.
@@ -104,6 +129,9 @@ impl HostFiles {
         self.last = Some((host, place));
         let file = &mut self.files[place as usize];
         file.seen = file.seen.max(now);
+        if now >= file.day_ends {
+            file.turn_days(now);
+        }
         file
     }
 
@@ -114,6 +142,7 @@ impl HostFiles {
         self.files.push(HostFile {
             host,
             seen: now,
+            day_ends: now.plus(DAY),
             evidence: None,
             states: Vec::new(),
             places: [0; SLOTS],
@@ -250,6 +279,14 @@ impl<T: HostState> States<'_, T> {
 mod tests {
     use super::*;
 
+    impl HostState for u32 {
+        fn turn_day(&mut self) {
+            *self = 0;
+        }
+    }
+    impl HostState for String {}
+    impl HostState for Vec<u64> {}
+
     fn host(i: u8) -> IpAddr {
         IpAddr::from([10, 0, 0, i])
     }
@@ -299,6 +336,22 @@ mod tests {
         assert_eq!(files.forgotten_with_evidence(), files.forgotten());
         assert_eq!(files.gone().len() as u64, files.forgotten());
         assert!(files.gone().is_empty());
+    }
+
+    #[test]
+    fn days_turn_once_and_for_every_behaviour() {
+        let mut files = HostFiles::new(1 << 20);
+        let hour = |h: i64| Timestamp::from_secs(3600 * h);
+        for behaviour in 1..3 {
+            *files.states::<u32>(behaviour).of(host(1), hour(5)) += 1;
+        }
+        assert_eq!(*files.states::<u32>(1).of(host(1), hour(28)), 1);
+        assert_eq!(*files.states::<u32>(1).of(host(1), hour(29)), 0);
+        *files.states::<u32>(1).of(host(1), hour(30)) += 1;
+        assert_eq!(files.states::<u32>(2).get(host(1)), Some(&0));
+        assert_eq!(*files.states::<u32>(1).of(host(1), hour(52)), 1, "the same day");
+        assert_eq!(*files.states::<u32>(1).of(host(1), hour(200)), 0, "days later");
+        assert_eq!(files.files[0].day_ends, hour(221));
     }
 
     #[test]

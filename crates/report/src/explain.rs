@@ -35,13 +35,13 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         } else {
             String::new()
         };
-        let _ = writeln!(
-            out,
-            "\n  {:<10} {:+.1}   = 10·log10(0.8 + Σ gains) = {:+.2}{capped}",
-            stage.name(),
-            score.db,
-            score.raw_db
-        );
+        let habits = !score.items.is_empty() && score.items.iter().all(|i| i.habit);
+        let sum = if habits {
+            "   no bet: it did all of this on an earlier day".to_owned()
+        } else {
+            format!("   = 10·log10(0.8 + Σ gains) = {:+.2}{capped}", score.raw_db)
+        };
+        let _ = writeln!(out, "\n  {:<10} {:+.1}{sum}", stage.name(), score.db);
         if score.items.is_empty() {
             let _ = writeln!(out, "      nothing fired: the stake of one fifth is lost");
         }
@@ -58,6 +58,9 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
             );
             for d in &item.discounts {
                 let _ = writeln!(out, "        × {} because {}", d.factor, clean(&d.because));
+            }
+            if item.habit {
+                let _ = writeln!(out, "        a habit: it did as much on an earlier day within a week");
             }
             let _ = writeln!(
                 out,

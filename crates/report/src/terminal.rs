@@ -496,6 +496,10 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
 
 pub(crate) fn note(n: &Note, days: bool) -> String {
     match n {
+        Note::Ended { verdict, until } => format!(
+            "was {verdict} until {}: nothing that this rested on was seen for a week",
+            clock(*until, true)
+        ),
         Note::PortBlocked { target } => format!(
             "port 25 of {} did not open to it: no spam is to be expected, and its absence speaks for nobody",
             record::defang(target)

@@ -79,6 +79,36 @@ fn person(s: &mut Script) {
     }
 }
 
+/// A person at the bot's machine on some days, on each at another pace, and no bot.
+pub fn honest(days: impl Iterator<Item = u32>) -> Script {
+    let day = |d: u32| begin(43).stretched(1.0 + 0.07 * f64::from(d)).on_days(&[i64::from(d)]);
+    days.map(day).fold(Script::new(START, 43), Script::and)
+}
+
+/// A camera that calls its maker's cloud every ten minutes for some days.
+pub fn camera(days: u32) -> Script {
+    let mut s = Script::new(START, 45);
+    for i in 0..days * 144 {
+        if i % 24 == 0 {
+            dns(&mut s, 1.0 + 600.0 * f64::from(i), BOT, "cloud.camera.example", Answer::Address(CONTROLLER));
+        }
+        let (ask, answer) = (s.random(180), s.random(90));
+        let at = 60.0 + 600.0 * f64::from(i) + s.share();
+        call(&mut s, at, CONTROLLER, 8443).client(&ask).server(&answer).close();
+    }
+    s
+}
+
+/// Forty questions for mail exchangers within ten seconds, by a host that serves no mail.
+pub fn mx_burst() -> Script {
+    let mut s = begin(44);
+    for i in 0..40 {
+        let domain = format!("victim{i}.example");
+        dns(&mut s, 300.0 + 0.2 * f64::from(i), BOT, &domain, Answer::Exchanger("mx.victim.example"));
+    }
+    s
+}
+
 fn begin(seed: u64) -> Script {
     let mut s = Script::new(START, seed);
     person(&mut s);

@@ -185,7 +185,7 @@ impl HostRow {
         let before_spam = s.notes.iter().find_map(|n| match n {
             Note::BeforeFirstMessage { .. } => Some(true),
             Note::AfterFirstMessage { .. } => Some(false),
-            Note::PortBlocked { .. } => None,
+            Note::PortBlocked { .. } | Note::Ended { .. } => None,
         });
         Self {
             host: s.host.to_string(),

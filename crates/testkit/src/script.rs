@@ -135,6 +135,27 @@ impl Script {
         self
     }
 
+    /// The same script on each of these days, the first being 0.
+    #[must_use]
+    pub fn on_days(mut self, days: &[i64]) -> Self {
+        let once = std::mem::take(&mut self.frames);
+        for day in days {
+            let later = |(ts, n, frame): &(Timestamp, u32, Vec<u8>)| {
+                (Timestamp(ts.0 + day * 86_400 * 1_000_000_000), *n, frame.clone())
+            };
+            self.frames.extend(once.iter().map(later));
+        }
+        self
+    }
+
+    /// Both scripts at once, from the start of this one.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        let by = self.start.0 - other.start.0;
+        self.frames.extend(other.frames.into_iter().map(|(ts, n, frame)| (Timestamp(ts.0 + by), n, frame)));
+        self
+    }
+
     /// The same script without what `keep` does not want, by seconds since the start.
     #[must_use]
     pub fn only(mut self, keep: impl Fn(f64) -> bool) -> Self {

@@ -446,8 +446,9 @@ impl Analysis {
         let empty = Ledger::default();
         let ledger = self.files.get(LEDGER, host).unwrap_or(&empty);
         let now = page.last.unwrap_or(Timestamp::MIN);
-        let roles = roles(&self.files, &self.network, &self.fired, host, (page.first.unwrap_or(now), now));
-        let best = ledger.best();
+        let first = page.first.unwrap_or(now);
+        let roles = roles(&self.files, &self.network, &self.fired, host, (first, now));
+        let best = ledger.best(first, now, &roles);
         let evidence = ledger.evidence(&roles);
         let unseen = unseen(&page, capture, self.outside);
         let verdict = match best.verdict {
@@ -476,7 +477,7 @@ impl Analysis {
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
             reached: ledger.reached().clone(),
             findings: findings(&evidence, &roles),
-            notes: notes(&evidence, ledger.reached(), &page),
+            notes: notes(&evidence, ledger, &page, now),
             would_change: Ledger::would_change(&best),
             without_lists: Ledger::without_lists(&best),
             stages: best.stages,
@@ -500,8 +501,7 @@ fn roles(
     (first, at): (Timestamp, Timestamp),
 ) -> Vec<RoleSeen> {
     let mut roles = roles::roles(files, host);
-    let mut stages = fired.stages(host).into_iter().map(|s| s.0);
-    if stages.any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
+    if fired.ever(host).any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
         roles.retain(|r| r.role != Role::MailSender);
     }
     for declaration in network.declared(host, at) {
@@ -587,12 +587,11 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     reasons
 }
 
-fn notes(
-    evidence: &[crate::ScoredEvidence],
-    reached: &BTreeMap<Verdict, Timestamp>,
-    page: &HostPage,
-) -> Vec<Note> {
+fn notes(evidence: &[crate::ScoredEvidence], ledger: &Ledger, page: &HostPage, now: Timestamp) -> Vec<Note> {
     let mut notes = Vec::new();
+    if let Some((verdict, until)) = ledger.ended(now) {
+        notes.push(Note::Ended { verdict, until });
+    }
     let probes = || evidence.iter().filter(|e| e.evidence.behaviour == "smtp_probe");
     if !probes().any(|e| e.evidence.flag("smtp_open"))
         && let Some(blocked) = probes().next_back()
@@ -601,7 +600,7 @@ fn notes(
     {
         notes.push(Note::PortBlocked { target: target.to_owned() });
     }
-    if let (Some(likely), Some(message)) = (reached.get(&Verdict::Likely), page.first_spam) {
+    if let (Some(likely), Some(message)) = (ledger.reached().get(&Verdict::Likely), page.first_spam) {
         let (likely_at, first_message_at) = (*likely, message);
         notes.push(if likely_at <= first_message_at {
             Note::BeforeFirstMessage { likely_at, first_message_at }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use behaviour::{Home, HostFiles, Lease, States};
+use behaviour::{Home, HostFiles, HostState, Lease, States};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
 
 use crate::story::Names;
@@ -38,6 +38,7 @@ pub struct HostPage {
 }
 
 behaviour::held!(HostPage: macs, names);
+impl HostState for HostPage {}
 
 /// Where a host's page stands in its file.
 pub const PAGE: u8 = HostFiles::BESIDE;

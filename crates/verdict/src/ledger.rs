@@ -1,10 +1,10 @@
 //! The money of one host: bets by stage and day.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use behaviour::{Excuse, entry};
+use behaviour::{Excuse, HostState, entry};
 use record::{Evidence, Stage, Timestamp};
 
 use crate::calibration::{Calibration, STAKE, gain};
@@ -16,6 +16,8 @@ const DAY: Duration = Duration::from_hours(24);
 const PROBE_MEMORY: Duration = Duration::from_hours(2);
 /// Exact generated names are remembered a week (DETECTION §2).
 const NAME_MEMORY: Duration = Duration::from_hours(7 * 24);
+/// What a host did on an earlier day is its habit for so long, and a verdict stands for so long after what it rests on was seen last.
+const HABIT_MEMORY: Duration = Duration::from_hours(7 * 24);
 /// Pieces of evidence kept of one host.
 const MAX_EVIDENCE: usize = 256;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
@@ -33,20 +35,39 @@ pub struct Snapshot {
     pub verdict: Verdict,
     pub level_db: f64,
     pub carried_db: f64,
+    /// The bets of the day.
     pub stages: BTreeMap<Stage, StageScore>,
+    /// What the verdict remembers of each stage, whether or not a bet was placed on it today.
+    pub memory: BTreeMap<Stage, StageScore>,
 }
 
-#[derive(Debug, Default)]
+/// What a host did on an earlier day.
+#[derive(Clone, Copy, Debug)]
+struct Habit {
+    /// The most that it was worth, in decibans.
+    db: f64,
+    /// When it did so last.
+    last: Timestamp,
+}
+
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     day: Option<Timestamp>,
     carried_db: f64,
     /// The strongest evidence of each key; those of the day before are kept for the verdict's memory, not for the level.
     items: BTreeMap<ItemKey, Evidence>,
     remembered: BTreeMap<ItemKey, Evidence>,
+    /// What it did on earlier days: no bet is placed on that again.
+    habits: BTreeMap<ItemKey, Habit>,
     evidence: Vec<Evidence>,
     suppressed: Vec<Evidence>,
     dropped: u64,
+    /// The strongest state reached, while what it rests on is seen again and again; what that is, and when it was seen last.
     best: Option<Snapshot>,
+    grounds: BTreeSet<ItemKey>,
+    recurred: Timestamp,
+    /// When the strongest state ended, if it did.
+    ended: Option<(Verdict, Timestamp)>,
     reached: BTreeMap<Verdict, Timestamp>,
 }
 
@@ -67,12 +88,15 @@ impl Ledger {
             return;
         }
         let now = evidence.ts;
-        self.turn_days(first_seen, now, roles);
+        self.advance(first_seen, now, roles);
         let key = (evidence.stage, evidence.behaviour.clone(), evidence.key.clone());
         let calibration = Calibration::built_in();
         let worth = |e: &Evidence| calibration.payoff(e).db;
         // The order of the story is what it is now, not what it once seemed.
         let replaces = evidence.stage == Stage::Order;
+        if self.grounds.contains(&key) {
+            self.recurred = self.recurred.max(now);
+        }
         let news = match self.items.get(&key) {
             Some(old) if !replaces && worth(old) >= worth(&evidence) => false,
             _ => {
@@ -96,7 +120,24 @@ impl Ledger {
         self.best.as_ref().map_or(0.0, |b| b.level_db)
     }
 
-    /// Begins new days until `now` lies in the current one.
+    /// Goes on to `now`: begins new days until it lies in the current one, and gives up a verdict that nothing was seen of for a week.
+    fn advance(&mut self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) {
+        self.turn_days(first_seen, now, roles);
+        if self.best.is_some() && now.since(self.recurred) > HABIT_MEMORY {
+            self.ended = self.end();
+            self.best = None;
+            self.carried_db = 0.0;
+            self.grounds.clear();
+            self.settle(now, roles);
+        }
+    }
+
+    /// The verdict that stood, and until when without anything more that it rests on.
+    fn end(&self) -> Option<(Verdict, Timestamp)> {
+        let stood = self.best.as_ref().map(|b| b.verdict).filter(|v| *v >= Verdict::Suspicious);
+        stood.map(|v| (v, self.recurred.plus(HABIT_MEMORY))).or(self.ended)
+    }
+
     fn turn_days(&mut self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) {
         let day = *self.day.get_or_insert(first_seen.min(now));
         let days = now.since(day).as_secs() / DAY.as_secs();
@@ -108,6 +149,13 @@ impl Ledger {
         let lost = -10.0 * (1.0 - STAKE).log10() * 6.0 * (days - 1) as f64;
         self.carried_db = tenths((level.max(0.0) - lost).max(0.0));
         self.day = Some(Timestamp(day.0.saturating_add((days as i64).saturating_mul(DAY.as_nanos() as i64))));
+        let calibration = Calibration::built_in();
+        for (key, e) in &self.items {
+            let db = calibration.payoff(e).db;
+            let habit = self.habits.entry(key.clone()).or_insert(Habit { db, last: e.ts });
+            *habit = Habit { db: db.max(habit.db), last: e.ts.max(habit.last) };
+        }
+        self.habits.retain(|_, h| now.since(h.last) <= HABIT_MEMORY);
         self.remembered.append(&mut self.items);
         self.remembered.retain(|(stage, ..), e| {
             let memory = if *stage == Stage::Rendezvous && e.key == "exact" { NAME_MEMORY } else { DAY };
@@ -127,28 +175,30 @@ impl Ledger {
             .as_ref()
             .is_none_or(|b| (snapshot.verdict, snapshot.level_db) > (b.verdict, b.level_db));
         if better {
+            // How stages lie in time is no ground of its own.
+            let own = |s: &Stage| Stage::STORY.contains(s);
+            let keys = |(stage, score): (&Stage, &StageScore)| {
+                let key = |i: &Item| (*stage, i.behaviour.clone().into(), i.key.clone().into());
+                score.items.iter().filter(|i| i.payoff_db > 0.0).map(key).collect::<Vec<ItemKey>>()
+            };
+            self.grounds.extend(snapshot.memory.iter().filter(|(s, _)| own(s)).flat_map(keys));
+            self.recurred = now;
             self.best = Some(snapshot);
         }
     }
 
     /// The bets as they stand at `now`.
     fn snapshot(&self, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
-        let live: Vec<&Evidence> = self.items.values().filter(|e| self.is_live(e, now)).collect();
-        let stages = score(&live, roles);
+        let live = || self.items.iter().filter(|(_, e)| self.is_live(e, now));
+        let stages = score(live(), roles, &self.habits);
         let level_db = tenths(self.carried_db.max(0.0) + stages.values().map(|s| s.db).sum::<f64>());
-        let mut memory: BTreeMap<Stage, f64> = stages.iter().map(|(s, score)| (*s, score.db)).collect();
-        let old: Vec<&Evidence> = self
-            .remembered
-            .values()
-            .filter(|e| self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY)
-            .collect();
-        for (stage, score) in score(&old, roles) {
-            let db = memory.entry(stage).or_insert(score.db);
-            *db = db.max(score.db);
-        }
-        let two_names = live.iter().chain(&old).any(|e| e.key == "exact" && e.grades.len() > 1);
-        let verdict = judge(level_db, &memory, &stages, two_names);
-        Snapshot { at: now, verdict, level_db, carried_db: self.carried_db, stages }
+        // Where it did the same on both days, today's counts.
+        let old = self.remembered.iter().filter(|(key, e)| {
+            !self.items.contains_key(*key) && self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY
+        });
+        let memory = score(live().chain(old), roles, &BTreeMap::new());
+        let verdict = judge(level_db, &memory, &stages);
+        Snapshot { at: now, verdict, level_db, carried_db: self.carried_db, stages, memory }
     }
 
     /// A probe alone is forgotten after two hours.
@@ -163,15 +213,33 @@ impl Ledger {
         self.items.values().chain(self.remembered.values()).any(other)
     }
 
-    /// The strongest state reached; the empty bets when nothing ever fired.
-    pub fn best(&self) -> Snapshot {
-        self.best.clone().unwrap_or_else(|| Snapshot {
-            at: Timestamp::MIN,
-            verdict: Verdict::Quiet,
-            level_db: tenths(score(&[], &[]).values().map(|s| s.db).sum()),
-            carried_db: 0.0,
-            stages: score(&[], &[]),
-        })
+    /// The strongest state that stands at `now`; the empty bets when nothing ever fired.
+    pub fn best(&self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
+        let Some(best) = &self.best else {
+            let stages = score(std::iter::empty(), &[], &BTreeMap::new());
+            let level_db = tenths(stages.values().map(|s| s.db).sum());
+            let (at, carried_db) = (Timestamp::MIN, 0.0);
+            return Snapshot {
+                at,
+                verdict: Verdict::Quiet,
+                level_db,
+                carried_db,
+                memory: stages.clone(),
+                stages,
+            };
+        };
+        if now.since(self.recurred) <= HABIT_MEMORY {
+            return best.clone();
+        }
+        let mut later = self.clone();
+        later.advance(first_seen, now, roles);
+        later.snapshot(now, roles)
+    }
+
+    /// When a verdict ended that stood until nothing of it was seen for a week, if none like it stands at `now`.
+    pub fn ended(&self, now: Timestamp) -> Option<(Verdict, Timestamp)> {
+        let stands = self.best.as_ref().is_some_and(|b| b.verdict >= Verdict::Suspicious);
+        if stands && now.since(self.recurred) <= HABIT_MEMORY { None } else { self.end() }
     }
 
     pub fn reached(&self) -> &BTreeMap<Verdict, Timestamp> {
@@ -192,7 +260,7 @@ impl Ledger {
         let mut all: Vec<ScoredEvidence> = self
             .evidence
             .iter()
-            .map(|e| ScoredEvidence { db: tenths(item(e, roles).db), evidence: e.clone() })
+            .map(|e| ScoredEvidence { db: tenths(item(e, roles, None).db), evidence: e.clone() })
             .collect();
         all.sort_by_key(|e| (e.evidence.started, e.evidence.ts));
         all
@@ -200,17 +268,19 @@ impl Ledger {
 
     /// What the verdict would be without some items.
     fn without(snapshot: &Snapshot, name: String, gone: impl Fn(Stage, &Item) -> bool) -> WouldChange {
-        let mut stages = snapshot.stages.clone();
-        for (stage, score) in &mut stages {
-            if score.items.iter().any(|i| gone(*stage, i)) {
-                let left: Vec<Item> = score.items.iter().filter(|i| !gone(*stage, i)).cloned().collect();
-                *score = total(*stage, left);
+        let left = |stages: &BTreeMap<Stage, StageScore>| {
+            let mut stages = stages.clone();
+            for (stage, score) in &mut stages {
+                if score.items.iter().any(|i| gone(*stage, i)) {
+                    let left: Vec<Item> = score.items.iter().filter(|i| !gone(*stage, i)).cloned().collect();
+                    *score = total(*stage, left);
+                }
             }
-        }
+            stages
+        };
+        let (stages, memory) = (left(&snapshot.stages), left(&snapshot.memory));
         let level_db = tenths(snapshot.carried_db + stages.values().map(|s| s.db).sum::<f64>());
-        let memory = stages.iter().map(|(s, score)| (*s, score.db)).collect();
-        let two = stages.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
-        WouldChange { without: name, level_db, verdict: judge(level_db, &memory, &stages, two) }
+        WouldChange { without: name, level_db, verdict: judge(level_db, &memory, &stages) }
     }
 
     /// Where it would stand without the user's lists of indicators, if they count.
@@ -229,30 +299,34 @@ impl Ledger {
         strongest
             .map(|(stage, gone)| {
                 let name = format!("{}/{}", gone.behaviour, gone.key);
-                Self::without(snapshot, name, |s, i| s == stage && i == gone)
+                let same = |i: &Item| i.behaviour == gone.behaviour && i.key == gone.key;
+                Self::without(snapshot, name, |s, i| s == stage && same(i))
             })
             .collect()
     }
 }
 
-/// Every stage's bet on the evidence that stands.
-fn score(live: &[&Evidence], roles: &[RoleSeen]) -> BTreeMap<Stage, StageScore> {
-    let mut stages = BTreeMap::new();
-    for stage in Stage::ALL {
-        let items: Vec<Item> = live.iter().filter(|e| e.stage == stage).map(|e| item(e, roles)).collect();
-        // Below three stages no bet is placed on their order.
-        if stage == Stage::Order && items.is_empty() {
-            continue;
-        }
-        stages.insert(stage, total(stage, items));
+/// Every stage's bet on the evidence that stands, but for what the host did on an earlier day.
+fn score<'a>(
+    live: impl Iterator<Item = (&'a ItemKey, &'a Evidence)>,
+    roles: &[RoleSeen],
+    habits: &BTreeMap<ItemKey, Habit>,
+) -> BTreeMap<Stage, StageScore> {
+    let mut items: BTreeMap<Stage, Vec<Item>> = BTreeMap::new();
+    for (key, e) in live {
+        items.entry(e.stage).or_default().push(item(e, roles, habits.get(key)));
     }
-    stages
+    // Below three stages no bet is placed on their order.
+    let placed = |stage: &Stage| *stage != Stage::Order || items.contains_key(stage);
+    let stages: Vec<Stage> = Stage::ALL.into_iter().filter(placed).collect();
+    stages.into_iter().map(|s| (s, total(s, items.remove(&s).unwrap_or_default()))).collect()
 }
 
-/// One stage's bet: `e = 0.8 + Σ gains`, capped.
+/// One stage's bet: `e = 0.8 + Σ gains`, capped; 1 where all that fired is a habit, and no bet was placed.
 fn total(stage: Stage, items: Vec<Item>) -> StageScore {
     let calibration = Calibration::built_in();
-    let e = 1.0 - STAKE + items.iter().map(|i| i.gain).sum::<f64>();
+    let kept = if !items.is_empty() && items.iter().all(|i| i.habit) { 1.0 } else { 1.0 - STAKE };
+    let e = kept + items.iter().map(|i| i.gain).sum::<f64>();
     let raw_db = 10.0 * e.log10();
     let mut cap_db = calibration.cap(stage);
     for i in &items {
@@ -270,13 +344,16 @@ fn total(stage: Stage, items: Vec<Item>) -> StageScore {
     StageScore { db: tenths(raw_db.min(cap_db)), raw_db, cap_db, items }
 }
 
-/// Evidence as an item: its payoff and what takes away from it.
-fn item(e: &Evidence, roles: &[RoleSeen]) -> Item {
+/// Evidence as an item: its payoff, what takes away from it, and whether the host did as much on an earlier day.
+fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>) -> Item {
     let calibration = Calibration::built_in();
     let payoff = calibration.payoff(e);
     let discounts = discounts(e, roles);
     let factor: f64 = discounts.iter().map(|d| d.factor).product();
-    let db = if payoff.db > 0.0 { payoff.db * factor } else { payoff.db };
+    let worth = |db: f64| if db > 0.0 { db * factor } else { db };
+    let gained = |db: f64| if factor == 0.0 { 0.0 } else { gain(worth(db)) };
+    // Of what grew since, the growth alone is bet on.
+    let before = habit.map_or(0.0, |h| gained(h.db));
     Item {
         behaviour: e.behaviour.to_string(),
         key: e.key.to_string(),
@@ -285,8 +362,9 @@ fn item(e: &Evidence, roles: &[RoleSeen]) -> Item {
         p0: payoff.p0,
         p0_source: calibration.source(),
         discounts,
-        db,
-        gain: if factor == 0.0 { 0.0 } else { gain(db) },
+        db: worth(payoff.db),
+        habit: habit.is_some_and(|h| payoff.db <= h.db),
+        gain: (gained(payoff.db) - before).max(0.0),
         ts: e.ts,
     }
 }
@@ -314,13 +392,9 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
 }
 
 /// DETECTION §2.
-fn judge(
-    level: f64,
-    memory: &BTreeMap<Stage, f64>,
-    today: &BTreeMap<Stage, StageScore>,
-    two_names: bool,
-) -> Verdict {
-    let fired = |stage: &Stage| memory.get(stage).copied().filter(|db| *db > 0.0);
+fn judge(level: f64, memory: &BTreeMap<Stage, StageScore>, today: &BTreeMap<Stage, StageScore>) -> Verdict {
+    let fired = |stage: &Stage| memory.get(stage).map(|s| s.db).filter(|db| *db > 0.0);
+    let two_names = memory.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
     let telling: Vec<f64> =
         [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
     let stages = Stage::STORY.iter().filter_map(fired).count();
@@ -346,8 +420,10 @@ behaviour::held!(Verdict);
 behaviour::held!(Discount: because);
 behaviour::held!(Item: behaviour, key, parts, p0_source, discounts);
 behaviour::held!(StageScore: items);
-behaviour::held!(Snapshot: stages);
-behaviour::held!(Ledger: items, remembered, evidence, suppressed, best, reached);
+behaviour::held!(Snapshot: stages, memory);
+behaviour::held!(Habit);
+behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached);
+impl HostState for Ledger {}
 
 #[cfg(test)]
 mod tests {
@@ -400,6 +476,14 @@ mod tests {
         evidence(Stage::Update, "same_remote_chain", "chain", &["post_80"], secs)
     }
 
+    impl Ledger {
+        /// The strongest state of the last evidence's time.
+        fn state(&self) -> Snapshot {
+            let last = self.evidence.last().map_or(Timestamp(0), |e| e.ts);
+            self.best(Timestamp(0), last, &[])
+        }
+    }
+
     fn run(all: Vec<Evidence>) -> Ledger {
         let mut ledger = Ledger::default();
         for e in all {
@@ -411,7 +495,7 @@ mod tests {
     #[test]
     fn the_numbers_add_up_to_the_level() {
         for all in [vec![], vec![probe(10)], vec![probe(10), walk(20), post(30)]] {
-            let best = run(all).best();
+            let best = run(all).state();
             let sum: f64 = best.stages.values().map(|s| s.db).sum::<f64>() + best.carried_db;
             assert!((sum - best.level_db).abs() < 1e-9, "{sum} {}", best.level_db);
         }
@@ -419,45 +503,45 @@ mod tests {
 
     #[test]
     fn an_empty_day_loses_every_bet() {
-        let best = Ledger::default().best();
+        let best = Ledger::default().state();
         assert_eq!((best.level_db, best.verdict), (-6.0, Verdict::Quiet));
     }
 
     #[test]
     fn caps_hold() {
-        let best = run(vec![probe(10), walk(20)]).best();
+        let best = run(vec![probe(10), walk(20)]).state();
         assert_eq!(best.stages[&Stage::Probe].db, 20.0, "26 dB of grades, capped at 20");
         assert_eq!(best.stages[&Stage::Command].db, 11.0, "a walk alone brings at most 11");
         let imposter = evidence(Stage::Command, "port_imposter", "imposter", &["imposter"], 30);
-        let both = run(vec![walk(20), imposter]).best();
+        let both = run(vec![walk(20), imposter]).state();
         assert!(both.stages[&Stage::Command].db > 11.0);
         let names =
             evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
-        assert_eq!(run(vec![names]).best().stages[&Stage::Rendezvous].db, 52.0);
+        assert_eq!(run(vec![names]).state().stages[&Stage::Rendezvous].db, 52.0);
     }
 
     #[test]
     fn verdicts_in_words() {
-        assert_eq!(run(vec![probe(10)]).best().verdict, Verdict::Suspicious);
-        let infected = run(vec![probe(10), walk(20), post(30)]).best();
+        assert_eq!(run(vec![probe(10)]).state().verdict, Verdict::Suspicious);
+        let infected = run(vec![probe(10), walk(20), post(30)]).state();
         assert_eq!(infected.verdict, Verdict::Infected, "{infected:?}");
         let acts = evidence(Stage::Act, "spam_run", "volume", &["volume", "rate"], 40);
         let mut burst = evidence(Stage::Act, "spam_run", "outcomes", &["failed_first_contacts_db"], 40);
         burst.grades[0].times = 40;
         let mx = evidence(Stage::Act, "mail_exchanger_lookups", "mx", &["burst"], 40);
-        let spam = run(vec![probe(10), acts, burst, mx]).best();
+        let spam = run(vec![probe(10), acts, burst, mx]).state();
         assert!(
             spam.level_db >= 30.0 && spam.verdict == Verdict::Suspicious,
             "an act alone is no bot: {spam:?}"
         );
         let names =
             evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
-        assert_eq!(run(vec![names]).best().verdict, Verdict::Infected);
+        assert_eq!(run(vec![names]).state().verdict, Verdict::Infected);
     }
 
     #[test]
     fn a_probe_that_nothing_joins_is_forgotten() {
-        let joined = run(vec![probe(0), walk(7000)]).best();
+        let joined = run(vec![probe(0), walk(7000)]).state();
         assert_eq!(joined.stages[&Stage::Probe].db, 20.0);
         let mut late = Ledger::default();
         late.add(probe(0), Timestamp(0), &[]);
@@ -469,7 +553,7 @@ mod tests {
     #[test]
     fn the_level_of_yesterday_is_carried_and_never_negative() {
         let mut ledger = run(vec![probe(0), walk(100), post(200)]);
-        let first = ledger.best().level_db;
+        let first = ledger.state().level_db;
         ledger.add(walk(86_500), Timestamp(0), &[]);
         assert!((ledger.carried_db - first).abs() < 1e-9);
         let mut quiet = Ledger::default();
@@ -487,14 +571,14 @@ mod tests {
         let role = RoleSeen { role: Role::MailServer, since: Timestamp(0), because: "test".into() };
         let mut ledger = Ledger::default();
         ledger.add(probe(10), Timestamp(0), std::slice::from_ref(&role));
-        let best = ledger.best();
+        let best = ledger.state();
         let item = &best.stages[&Stage::Probe].items[0];
         assert!((item.db - 26.0 * 0.2).abs() < 1e-9 && item.discounts[0].because.contains("mail server"));
         let role = RoleSeen { role: Role::VpnUser, since: Timestamp(0), because: "test".into() };
         let mut ledger = Ledger::default();
         let echo = evidence(Stage::Probe, "address_echo", "asked", &["asked", "then_reported"], 10);
         ledger.add(echo, Timestamp(0), std::slice::from_ref(&role));
-        let best = ledger.best();
+        let best = ledger.state();
         let item = &best.stages[&Stage::Probe].items[0];
         assert!((item.db - 13.0 * 0.3).abs() < 1e-9 && item.discounts[0].because.contains("VPN"));
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::{Home, HostFiles, States};
+use behaviour::{Home, HostFiles, HostState, States};
 use record::{Conn, ConnPhase, Dns, Record, Role, Smtp, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
@@ -221,6 +221,7 @@ impl HostRoles {
 
 behaviour::held!(RoleSeen: because);
 behaviour::held!(HostRoles: seen, clients, upstreams, contacts, periodic, hops);
+impl HostState for HostRoles {}
 
 #[cfg(test)]
 mod tests {

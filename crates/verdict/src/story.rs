@@ -78,6 +78,9 @@ pub struct Item {
     pub discounts: Vec<Discount>,
     /// The payoff with its discounts, in decibans.
     pub db: f64,
+    /// Whether the host did as much on an earlier day within a week: then no bet is placed on it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub habit: bool,
     /// What it adds to the stage's `e`.
     pub gain: f64,
     /// When.
@@ -89,7 +92,7 @@ pub struct Item {
 pub struct StageScore {
     /// What it brings the level, in decibans: the rounded `raw_db`, capped.
     pub db: f64,
-    /// 10·log10(0.8 + Σ gains).
+    /// 10·log10(0.8 + Σ gains); 0 where all items are habits.
     pub raw_db: f64,
     /// The cap.
     pub cap_db: f64,
@@ -133,6 +136,13 @@ pub enum Note {
         likely_at: Timestamp,
         /// When message text first flowed.
         first_message_at: Timestamp,
+    },
+    /// A verdict stands no more: nothing that it rested on was seen for a week in which the host was.
+    Ended {
+        /// The verdict.
+        verdict: Verdict,
+        /// Until when it stood.
+        until: Timestamp,
     },
     /// The first message came before the verdict.
     AfterFirstMessage {
@@ -186,7 +196,7 @@ pub struct HostStory {
     pub days: u32,
     /// The verdict in words.
     pub verdict: Verdict,
-    /// The level in decibans: the highest reached, and the sum of the stages and what was carried.
+    /// The level in decibans: the highest reached while it stands, and the sum of the stages and what was carried.
     pub level_db: f64,
     /// When that was reached.
     pub level_at: Option<Timestamp>,
@@ -264,11 +274,12 @@ impl HostStory {
         after.retain(|e| e.stage != Stage::Order && e.behaviour != "quick_succession");
         after.sort_by_key(|e| e.ts);
         let mut ledger = Ledger::default();
+        let now = self.last.or_else(|| after.last().map(|e| e.ts)).unwrap_or(Timestamp::MIN);
+        let first = self.first.or_else(|| after.first().map(|e| e.started)).unwrap_or(now);
         for e in after {
-            let first = self.first.unwrap_or(e.started);
             ledger.add(e, first, &self.roles);
         }
-        let best = ledger.best();
+        let best = ledger.best(first, now, &self.roles);
         let evidence = ledger.evidence(&self.roles);
         let prior = self.posterior_db - self.level_db;
         Self {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::host_of_url;
 use crate::table::hash_of;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants, domains};
 
 /// Bits in which it is remembered which names a host knows: a thousand names leave one in five strangers taken for known.
 const BITS: u64 = 4096;
@@ -196,6 +196,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Click: site, from);
 crate::held!(Host: known, clicks);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = false;
+    }
+}
 
 #[cfg(test)]
 mod tests {

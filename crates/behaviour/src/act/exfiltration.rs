@@ -36,7 +36,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, domains};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -359,6 +359,8 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: servers, sent, controllers, drops);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 32;
@@ -172,6 +172,8 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: attempts);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

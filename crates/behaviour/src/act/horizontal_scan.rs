@@ -33,7 +33,9 @@ use record::{Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Stage, Timesta
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededSet;
-use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants};
+use crate::{
+    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants,
+};
 
 /// Ports remembered of one host.
 const MAX_PORTS: usize = 64;
@@ -220,6 +222,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Walk: known, proofs);
 crate::held!(Host: ports);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.ports.values_mut().for_each(|w| w.reported = None);
+    }
+}
 
 #[cfg(test)]
 mod tests {

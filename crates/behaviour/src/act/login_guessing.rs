@@ -31,7 +31,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 256;
@@ -204,6 +204,12 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: targets);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = None;
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -28,7 +28,7 @@ use std::time::Duration;
 use record::{Dns, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Wants, domains};
 
 /// Questions remembered of one host.
 const MAX_QUESTIONS: usize = 512;
@@ -165,6 +165,13 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: questions);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = 0;
+        self.told_domains = 0;
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@ use std::net::IpAddr;
 use record::{ConnPhase, Evidence, Record, Service, Stage, clean, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
 
 /// There is nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,6 +108,12 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: pools);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.pools.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -38,7 +38,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, Shows, States};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, Shows, States};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 1024;
@@ -404,6 +404,16 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, now: Timestamp, co
 crate::held!(Outcome);
 crate::held!(Session: packets);
 crate::held!(Host: sessions, contacted, unheard, pending, helos, senders, oddities, codes);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        // What it sent is counted by the day.
+        self.reported = (0, 0, 0);
+        (self.contacts, self.failures, self.nats) = (0, 0, 0.0);
+        (self.messages, self.encrypted, self.recipients) = (0, 0, 0);
+        self.codes.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

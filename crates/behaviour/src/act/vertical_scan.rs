@@ -29,7 +29,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 64;
@@ -176,6 +176,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Target: failed, answered);
 crate::held!(Host: targets);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.targets.values_mut().for_each(|t| t.reported = None);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@
 //! ## How it decides
 //! Per host and remote (by name where one is known, so that many addresses of one name count together; else by address and port), the
 //! score of RITA v5 in 0–1, the mean of four: regularity of intervals and of bytes sent (each by Bowley skewness and
-//! median absolute deviation), how evenly contacts fill a histogram of the time the host was seen, and how much of that time they span.
+//! median absolute deviation), how evenly contacts fill a histogram of the time the host was seen (of its last day, where they began later), and how much of that time they span.
 //! *regular* at 6 contacts and a score of 0.80, *steady* at 10 and 0.85, *clockwork* at 30 and 0.90, each with a median interval of at least 5 s (1 s for *clockwork*: no page opens thirty connections one a second). Protocols
 //! that keep time by themselves (DNS, NTP, mail collection, calls, tunnels, file sharing, discovery) and the publishers' own
 //! update and connectivity services do not count. *named_by_nobody* is added for a remote never resolved by DNS.
@@ -36,7 +36,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::table::hash_of;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 128;
@@ -46,6 +46,9 @@ const MAX_CONTACTS: usize = 96;
 const MAX_NAMES: usize = 64;
 /// Parts into which the time of a host is divided (RITA: the hours of a day).
 const BINS: usize = 24;
+
+/// The span over which contacts are judged, where they are many (RITA v5).
+const DAY: Duration = Duration::from_hours(24);
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -282,7 +285,9 @@ impl Watcher {
             return;
         }
         let contacts: Vec<(Timestamp, u64)> = remote.contacts.iter().map(|k| (k.ts, k.sent)).collect();
-        let Some(made) = score(&contacts, first.min(contacts[0].0), context.now) else { return };
+        // RITA looks at a day.
+        let from = first.max(context.now.minus(DAY)).min(contacts[0].0);
+        let Some(made) = score(&contacts, from, context.now) else { return };
         let total = made.total();
         let s = &self.settings;
         let grade = if made.median < 1.0 {
@@ -409,6 +414,12 @@ crate::held!(Key);
 crate::held!(Contact);
 crate::held!(Remote: name, contacts);
 crate::held!(Host: remotes, names);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.remotes.values_mut().for_each(|r| r.reported = None);
+    }
+}
 
 #[cfg(test)]
 mod tests {

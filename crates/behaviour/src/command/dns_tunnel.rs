@@ -33,7 +33,7 @@ use record::{Dns, Evidence, PacketId, Record, Role, Stage, Timestamp, defang, ta
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededSet, hash_of};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants, domains};
 
 /// Domains remembered of one host.
 const MAX_DOMAINS: usize = 128;
@@ -85,6 +85,7 @@ struct Domain {
     servers: Vec<IpAddr>,
     packets: Vec<PacketId>,
     reported: Vec<&'static str>,
+    fired: bool,
 }
 
 /// What is remembered of one host.
@@ -156,7 +157,12 @@ impl Watcher {
         }
         let d = state.domains.entry(domain.to_owned()).or_default();
         if d.began.is_none_or(|b| q.ts.since(b) > window) {
-            *d = Domain { began: Some(q.ts), reported: std::mem::take(&mut d.reported), ..Domain::default() };
+            *d = Domain {
+                began: Some(q.ts),
+                reported: std::mem::take(&mut d.reported),
+                fired: d.fired,
+                ..Domain::default()
+            };
         }
         d.questions += 1;
         d.data_types += u64::from(carries_data(q.qtype));
@@ -176,8 +182,7 @@ impl Watcher {
             return;
         }
         let some = self.settings.some_names;
-        let several =
-            state.domains.iter().any(|(n, o)| n != domain && o.names.len() >= some && !o.reported.is_empty());
+        let several = state.domains.iter().any(|(n, o)| n != domain && o.names.len() >= some && o.fired);
         let d = &state.domains[domain];
         let asked = state.servers.get(&server).copied().unwrap_or(0);
         let other = state.servers.iter().any(|(s, n)| *s != server && *n >= 3)
@@ -217,7 +222,7 @@ impl Watcher {
             ],
         });
         if let Some(d) = states.get_mut(host).and_then(|s| s.domains.get_mut(domain)) {
-            d.reported = reported;
+            (d.reported, d.fired) = (reported, true);
         }
     }
 }
@@ -261,6 +266,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Domain: names, servers, packets, reported);
 crate::held!(Host: domains, servers);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.domains.values_mut().for_each(|d| d.reported.clear());
+    }
+}
 
 #[cfg(test)]
 mod tests {

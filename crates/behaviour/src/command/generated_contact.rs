@@ -33,7 +33,7 @@ use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, bigrams, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, bigrams, domains};
 
 /// Flows remembered of one contact, and contacts of one host.
 const MAX_REMEMBERED: usize = 16;
@@ -160,6 +160,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Contact: flows, packets);
 crate::held!(Host: 0);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.0.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

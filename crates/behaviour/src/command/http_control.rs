@@ -46,7 +46,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, bigrams, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, bigrams, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -413,6 +413,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Remote: refused, paths, proofs, addresses, reported);
 crate::held!(Host: remotes, paths, fired, system, claimed);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.remotes.values_mut().for_each(|r| r.reported.clear());
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{Direction, Evidence, FlowId, Irc, PacketId, Record, Stage, Timestamp, clean};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
@@ -257,22 +257,23 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        let reported = match e.list("orders").len() {
+        let told = match e.list("orders").len() {
             0 => String::new(),
-            1 => ", reported 1 order".to_owned(),
-            n => format!(", reported {n} orders"),
+            1 => ", told 1 order".to_owned(),
+            n => format!(", told {n} orders"),
         };
-        format!(
-            "sat on IRC at {} port {} as {}{reported}",
-            e.remote(),
-            e.count("port"),
-            clean(e.text("nick"))
-        )
+        format!("sat on IRC at {} port {} as {}{told}", e.remote(), e.count("port"), clean(e.text("nick")))
     }
 }
 
 crate::held!(Session: nick, orders, packets, reported);
 crate::held!(Host: sessions);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.sessions.values_mut().for_each(|s| s.reported.clear());
+    }
+}
 
 #[cfg(test)]
 mod tests {

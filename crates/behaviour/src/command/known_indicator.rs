@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intel::{Intel, Kind, Origin};
 use crate::table::SeededSet;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States};
 
 /// Indicators remembered of one host.
 const MAX_TOLD: usize = 256;
@@ -209,6 +209,12 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: reported);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -36,7 +36,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States};
 
 const MAX_FRAMES: usize = 64;
 const ET: &str = "ET 2008103–2008106: 24 bytes, 2 in 360 s";
@@ -297,6 +297,13 @@ impl Levels {
 
 crate::held!(Frame);
 crate::held!(Host: frames, port);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = 0;
+        self.told_port = false;
+    }
+}
 
 #[cfg(test)]
 mod tests {

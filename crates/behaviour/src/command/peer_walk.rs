@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap, hash_of};
-use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
+use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
 
 /// Remotes remembered of one host.
 const MAX_PEERS: usize = 512;
@@ -366,6 +366,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
 crate::held!(Peer);
 crate::held!(Peers: by_address, by_time, ports, by_len);
 crate::held!(Host: peers);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

@@ -29,7 +29,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, Evidence, Record, Role, Service, Stage, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
 
 /// TLS flows remembered of one host.
 const MAX_TLS: usize = 256;
@@ -170,6 +170,12 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: tls, reported);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

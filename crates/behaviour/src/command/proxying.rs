@@ -32,7 +32,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
 
 /// Flows remembered of one host and direction.
 const MAX_FLOWS: usize = 64;
@@ -246,6 +246,13 @@ impl Behaviour for Watcher {
 
 crate::held!(Flow);
 crate::held!(Host: inward, outward, pairs);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = false;
+        self.socks_told = false;
+    }
+}
 
 #[cfg(test)]
 mod tests {

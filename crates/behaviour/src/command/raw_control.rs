@@ -36,7 +36,9 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants, domains};
+use crate::{
+    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants, domains,
+};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -292,6 +294,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Call);
 crate::held!(Host: remotes, reported, fired);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -32,7 +32,7 @@ use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, 
 use serde::{Deserialize, Serialize};
 
 use crate::expectations::Way;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants};
 
 /// Deviations remembered of one host.
 const MAX_REMEMBERED: usize = 256;
@@ -160,6 +160,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Seen: packets);
 crate::held!(Host: 0);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.0.clear();
+    }
+}
 
 #[cfg(test)]
 mod tests {

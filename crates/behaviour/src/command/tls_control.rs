@@ -33,7 +33,7 @@ use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Times
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededMap, SeededSet};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants, domains};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -266,6 +266,12 @@ impl Behaviour for Watcher {
 
 crate::held!(Remote: proofs, reported);
 crate::held!(Host: remotes, own);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.remotes.values_mut().for_each(|r| r.reported.clear());
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -29,8 +29,7 @@ use std::time::Duration;
 use record::{Evidence, Record, Role, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::table::SeededMap;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,20 +46,25 @@ impl Default for Settings {
     }
 }
 
+/// Stages that were reported together.
+#[derive(Default)]
+pub struct Host {
+    reported: usize,
+}
+
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    reported: SeededMap<IpAddr, usize>,
     read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, reported: SeededMap::default(), read: 0 }
+        Self { settings, read: 0 }
     }
 
-    fn judge(&mut self, host: IpAddr, context: &mut Context<'_>) {
+    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, context: &mut Context<'_>) {
         let mut stages: Vec<(Stage, Timestamp)> = context.fired.stages(host);
         stages.retain(|(s, _)| Stage::STORY.contains(s));
         stages.sort_by_key(|s| s.1);
@@ -81,10 +85,11 @@ impl Watcher {
             }
             return;
         }
-        if self.reported.get(&host).is_some_and(|t| *t >= count) {
+        let state = states.of(host, context.now);
+        if state.reported >= count {
             return;
         }
-        self.reported.insert(host, count);
+        state.reported = count;
         let together = &stages[from..from + count];
         let names: Vec<String> = together.iter().map(|s| s.0.name().to_owned()).collect();
         let span = together.last().map_or(0.0, |l| l.1.since(together[0].1).as_secs_f64());
@@ -106,7 +111,7 @@ impl Watcher {
 }
 
 impl Behaviour for Watcher {
-    type State = ();
+    type State = Host;
     const ABOUT: About = About {
         excuses: &[
             // What different hosts do says nothing about one of them.
@@ -123,17 +128,25 @@ impl Behaviour for Watcher {
         Wants::NONE
     }
 
-    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Context<'_>) {}
+    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
 
-    fn tick(&mut self, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+    fn tick(&mut self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let hosts: BTreeSet<IpAddr> = context.fired.stirred(&mut self.read);
         for host in hosts {
-            self.judge(host, context);
+            self.judge(states, host, context);
         }
     }
 
     fn sentence(e: &Evidence) -> String {
         format!("{} began within {:.0} s of each other", e.list("stages").join(" and "), e.number("seconds"))
+    }
+}
+
+crate::held!(Host: reported);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = 0;
     }
 }
 

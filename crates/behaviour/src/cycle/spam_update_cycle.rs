@@ -27,7 +27,7 @@ use std::time::Duration;
 use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Wants};
 
 /// Batches remembered of one host.
 const MAX_BATCHES: usize = 64;
@@ -179,6 +179,15 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
 
 crate::held!(Batch);
 crate::held!(Host: batches);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = 0;
+        // The last may go on.
+        let before = self.batches.len().saturating_sub(1);
+        self.batches.drain(..before);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -28,8 +28,7 @@ use std::time::Duration;
 use record::{Evidence, Record, Role, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::table::SeededMap;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,34 +47,39 @@ impl Default for Settings {
     }
 }
 
+/// Stages whose order was reported.
+#[derive(Default)]
+pub struct Host {
+    reported: usize,
+}
+
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    reported: SeededMap<IpAddr, usize>,
     read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, reported: SeededMap::default(), read: 0 }
+        Self { settings, read: 0 }
     }
 
-    fn judge(&mut self, host: IpAddr, context: &mut Context<'_>) {
+    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, context: &mut Context<'_>) {
         let mut stages: Vec<(Stage, Timestamp)> = context.fired.stages(host);
         let Some(newest) = stages.iter().map(|s| s.1).max() else { return };
         stages.retain(|s| newest.since(s.1) <= self.settings.window);
-        let reported = self.reported.get(&host).copied().unwrap_or(0);
         if stages.len() < self.settings.stages {
             if stages.len() > 1 {
                 context.near(host, stages.len() as f64, self.settings.stages as f64, "stages in order");
             }
             return;
         }
-        if stages.len() == reported {
+        let state = states.of(host, context.now);
+        if stages.len() == state.reported {
             return;
         }
-        self.reported.insert(host, stages.len());
+        state.reported = stages.len();
         // `stages` is sorted by the stages' order, so the times must rise too.
         let in_order = stages.is_sorted_by_key(|s| s.1);
         let grade = match (in_order, stages.len()) {
@@ -104,7 +108,7 @@ impl Watcher {
 }
 
 impl Behaviour for Watcher {
-    type State = ();
+    type State = Host;
     const ABOUT: About = About {
         excuses: &[
             // What different hosts do says nothing about one of them.
@@ -126,18 +130,26 @@ impl Behaviour for Watcher {
         Wants::NONE
     }
 
-    fn observe(&mut self, _: &Record, _: &mut States<'_, ()>, _: &mut Context<'_>) {}
+    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
 
-    fn tick(&mut self, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+    fn tick(&mut self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let hosts = context.fired.stirred(&mut self.read);
         for host in hosts {
-            self.judge(host, context);
+            self.judge(states, host, context);
         }
     }
 
     fn sentence(e: &Evidence) -> String {
         let came = if e.flag("in_order") { "came" } else { "did not come" };
         format!("the {} stages {came} in the order of the story", tally(e.value))
+    }
+}
+
+crate::held!(Host: reported);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.reported = 0;
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::Duration;
 use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, domains};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
@@ -280,6 +280,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
 
 crate::held!(Fetch: domain, packets);
 crate::held!(Host: fetches, contacts);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, MAIL, States, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, domains};
 
 /// Attempts remembered of one host.
 const MAX_ATTEMPTS: usize = 64;
@@ -266,6 +266,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, contex
 
 crate::held!(Attempt: name, packets);
 crate::held!(Host: attempts, delivered);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

@@ -27,7 +27,7 @@
 //! ## References
 //! J. Bader (2015); M. Antonakakis et al., "From Throw-Away Traffic to Bots", USENIX Security 2012; ATT&CK T1568.002.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -36,7 +36,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::{Generator, generator_of};
 use crate::table::{SeededSet, hash_of};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, Shows, States, Wants, bigrams, domains};
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants, bigrams, domains,
+};
 
 /// Names that do not exist, remembered of one host.
 const MAX_NAMES: usize = 256;
@@ -45,6 +47,9 @@ const MIN_LABEL: usize = 6;
 /// Dynamic-DNS suffixes of one label that make a walk (*assumed*).
 const WALK: usize = 3;
 const WALK_WINDOW: Duration = Duration::from_mins(10);
+
+/// Exact names kept of one host.
+const MAX_EXACT: usize = 32;
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +96,8 @@ struct Missing {
 #[derive(Default)]
 pub struct Host {
     exact: Vec<(String, Generator, Timestamp, PacketId, FlowId)>,
+    /// Those of them that were asked for today.
+    exact_today: BTreeSet<String>,
     missing: VecDeque<Missing>,
     /// Hashes of the names that were counted.
     known: SeededSet<u64>,
@@ -185,11 +192,16 @@ impl Behaviour for Watcher {
 }
 
 fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, context: &mut Context<'_>) {
-    if state.exact.len() >= 32 || state.exact.iter().any(|(n, ..)| *n == dns.query) {
+    if state.exact_today.len() >= MAX_EXACT || !state.exact_today.insert(dns.query.clone()) {
         return;
     }
-    let packet = dns.packets.first().copied().unwrap_or_default();
-    state.exact.push((dns.query.clone(), generator, dns.ts, packet, dns.flow));
+    if !state.exact.iter().any(|(n, ..)| *n == dns.query) {
+        if state.exact.len() >= MAX_EXACT {
+            return;
+        }
+        let packet = dns.packets.first().copied().unwrap_or_default();
+        state.exact.push((dns.query.clone(), generator, dns.ts, packet, dns.flow));
+    }
     let mut grades = vec![("exact_name", 1)];
     if state.exact.len() > 1 {
         grades.push(("second_exact_name", 1));
@@ -304,7 +316,15 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, conte
 
 crate::held!(Generator);
 crate::held!(Missing: name, packets);
-crate::held!(Host: exact, missing, known, walks);
+crate::held!(Host: exact, exact_today, missing, known, walks);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.exact_today.clear();
+        self.reported = 0;
+        self.walked = false;
+    }
+}
 
 #[cfg(test)]
 mod tests {

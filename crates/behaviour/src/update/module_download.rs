@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -173,6 +173,8 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Host: transfers);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

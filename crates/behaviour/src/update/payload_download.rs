@@ -39,7 +39,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
@@ -430,6 +430,8 @@ impl Behaviour for Watcher {
 
 crate::held!(Tried: domain);
 crate::held!(Host: downloads, tried, worked);
+
+impl HostState for Host {}
 
 #[cfg(test)]
 mod tests {

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, States, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, domains};
 
 /// UDP contacts remembered of one host.
 const MAX_CONTACTS: usize = 1024;
@@ -396,6 +396,8 @@ fn contradicts(h: &Http) -> bool {
 
 crate::held!(Contact);
 crate::held!(Host: unlinked, udp, failed);
+
+impl HostState for Host {}
 
 impl crate::Held for Unlinked {
     fn held(&self) -> usize {

@@ -96,6 +96,9 @@ fn noted(n: &Note, days: bool) -> Markup {
     html! {
         @match n {
             Note::PortBlocked { .. } => (note(n, days)),
+            Note::Ended { verdict, until } => {
+                "was " (verdict) " until " (moment(*until, true)) ": nothing that this rested on was seen for a week"
+            }
             Note::BeforeFirstMessage { likely_at, first_message_at } => {
                 "likely since " (moment(*likely_at, days)) ", " (human_duration(first_message_at.since(*likely_at))) " before its first message"
             }

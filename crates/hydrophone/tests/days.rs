@@ -1,0 +1,96 @@
+//! What a host does every day is bet on once; a verdict stands while what it rests on is seen, and ends a week after.
+
+mod common;
+
+use common::{analyse_script, host};
+use serde_json::Value;
+use testkit::{BOT, Script, bots, scenarios};
+
+fn scenario(name: &str) -> Script {
+    let all = scenarios::ALL.iter().chain(bots::ALL);
+    (all.into_iter().find(|(n, _)| *n == name).expect("a scenario").1)()
+}
+
+/// The verdict, the level and the evidence of the host in question.
+fn judged(script: Script) -> (String, f64, Value) {
+    let lines = analyse_script(script);
+    let bot = host(&lines, BOT);
+    (
+        bot["verdict"].as_str().expect("a verdict").to_owned(),
+        bot["level_db"].as_f64().expect("a level"),
+        bot.clone(),
+    )
+}
+
+fn days_of(host: &Value, behaviour: &str) -> Vec<String> {
+    let mut days: Vec<String> = host["evidence"]
+        .as_array()
+        .expect("evidence")
+        .iter()
+        .filter(|e| e["behaviour"] == behaviour)
+        .map(|e| e["ts"].as_str().expect("a time")[..10].to_owned())
+        .collect();
+    days.dedup();
+    days
+}
+
+#[test]
+fn a_bot_of_six_days_is_told_on_each_and_does_not_climb() {
+    let (verdict, level, _) = judged(scenario("kraken-new"));
+    assert_eq!(verdict, "infected");
+    let (later, after, host) = judged(scenario("kraken-new").on_days(&[0, 1, 2, 3, 4, 5]));
+    assert_eq!(later, "infected");
+    // What only a longer history shows, as that it calls every day, is bet on when it shows.
+    assert!(after <= level + 4.0, "{level} {after} {:#}", host["stages"]);
+    for behaviour in ["spam_run", "same_remote_chain", "generated_names"] {
+        assert_eq!(days_of(&host, behaviour).len(), 6, "{behaviour}: {:?}", days_of(&host, behaviour));
+    }
+    let until = host["reached"]["infected"].as_str().expect("a time")[..10].to_owned();
+    assert_eq!(until, host["first"].as_str().expect("a time")[..10], "on the first day");
+}
+
+#[test]
+fn a_camera_that_calls_every_day_stays_where_it_was() {
+    let (verdict, level, _) = judged(bots::camera(1));
+    let (later, after, host) = judged(bots::camera(6));
+    assert_eq!(later, verdict);
+    assert!(after <= level + 0.05, "{level} {after}");
+    assert!(days_of(&host, "beacon").len() >= 6, "{:?}", days_of(&host, "beacon"));
+}
+
+#[test]
+fn a_burst_on_five_days_is_one_habit() {
+    let (verdict, level, _) = judged(bots::mx_burst());
+    let (later, after, host) = judged(bots::mx_burst().on_days(&[0, 1, 2, 3, 4]));
+    assert_eq!((later, after), (verdict, level));
+    assert_eq!(days_of(&host, "mail_exchanger_lookups").len(), 5);
+}
+
+#[test]
+fn a_host_may_sleep_for_two_days() {
+    let (verdict, level, host) = judged(scenario("kraken-new").on_days(&[0, 3]));
+    assert_eq!(verdict, "infected");
+    assert_eq!(level, judged(scenario("kraken-new")).1);
+    assert_eq!(host["days"], 2);
+    assert_eq!(days_of(&host, "spam_run").len(), 2);
+}
+
+#[test]
+fn what_a_bot_does_only_later_bets_as_on_the_first_day() {
+    let (_, level, _) = judged(scenario("kraken-new"));
+    let (verdict, after, _) = judged(bots::honest(0..3).and(scenario("kraken-new").on_days(&[3])));
+    assert_eq!(verdict, "infected");
+    assert!((level - after).abs() < 0.05, "{level} {after}");
+}
+
+#[test]
+fn a_bot_that_is_gone_fades_after_a_week() {
+    let (stands, ..) = judged(scenario("kraken-new").and(bots::honest(1..7)));
+    assert_eq!(stands, "infected");
+    let (ended, level, host) = judged(scenario("kraken-new").and(bots::honest(1..11)));
+    assert_eq!(ended, "quiet");
+    assert!(level < 10.0 + f64::EPSILON || host["carried_db"].as_f64() > Some(0.0), "{level}");
+    let note = host["notes"].as_array().expect("notes").iter().find(|n| n["note"] == "ended");
+    assert_eq!(note.expect("it is told")["verdict"], "infected");
+    assert!(host["reached"]["infected"].is_string(), "and when it was reached");
+}
