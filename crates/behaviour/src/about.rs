@@ -1,6 +1,9 @@
 //! What a behaviour says of itself without running: its stage, what its grades are worth, what excuses it, what it shows.
 
-use record::{Evidence, Role, Stage};
+use std::collections::BTreeSet;
+
+use record::{Conn, Evidence, Role, Service, Stage, Transport};
+use serde::{Deserialize, Serialize};
 
 /// What is known of a behaviour beside its name and how it decides.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +14,12 @@ pub struct About {
     pub attack: &'static [&'static str],
     /// What each of its grades is worth.
     pub grades: &'static [GradeWorth],
+    /// Traffic of which a host must show some before it can fire; none where any host can.
+    pub needs: &'static [Traffic],
+    /// Stages that came before it by its own definition.
+    pub follows: &'static [Stage],
+    /// Whether one of its grades is bet on at a time, each at odds of its own.
+    pub exclusive: bool,
     /// The most that its stage may bring when nothing else fired in it, in decibans.
     pub alone: Option<f64>,
     /// Whether it tells of control by what is said, not by when it is said.
@@ -34,6 +43,9 @@ impl About {
             stage,
             attack,
             grades,
+            needs: &[],
+            follows: &[],
+            exclusive: false,
             alone: None,
             control: false,
             excuses: &[],
@@ -44,9 +56,56 @@ impl About {
         }
     }
 
+    /// How many bets its share is split among: its bases, and what adds to them by each key that it may add to.
+    pub fn bets(&self) -> usize {
+        if self.exclusive {
+            return 1;
+        }
+        let keys: BTreeSet<&str> = self.grades.iter().filter(|g| g.base).map(|g| g.key).collect();
+        let bets = |g: &GradeWorth| if g.base || !g.key.is_empty() { 1 } else { keys.len() };
+        self.grades.iter().map(bets).sum()
+    }
+
     /// What a grade is worth.
     pub fn grade(&self, name: &str) -> Option<&GradeWorth> {
         self.grades.iter().find(|g| g.name == name)
+    }
+}
+
+/// Kinds of traffic that behaviours need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Traffic {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// DNS.
+    Dns,
+    /// HTTP in clear.
+    Http,
+    /// TLS, QUIC too.
+    Tls,
+}
+
+impl Traffic {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Tcp, Self::Udp, Self::Dns, Self::Http, Self::Tls];
+
+    /// The kinds that a flow is of.
+    pub fn of(c: &Conn) -> impl Iterator<Item = Self> {
+        let transport = match c.tuple.transport {
+            Transport::Tcp => Some(Self::Tcp),
+            Transport::Udp => Some(Self::Udp),
+            _ => None,
+        };
+        let service = match c.service {
+            Service::Dns => Some(Self::Dns),
+            Service::Http | Service::Http2 => Some(Self::Http),
+            Service::Tls | Service::Quic => Some(Self::Tls),
+            _ => None,
+        };
+        transport.into_iter().chain(service)
     }
 }
 

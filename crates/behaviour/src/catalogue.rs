@@ -66,39 +66,39 @@ macro_rules! catalogue {
     };
 }
 
-// In the folder of its stage, with its share of the stage's bet.
+// In the folder of its stage, with its share of the stage's bet. A tenth of each is kept for those to come; orders are bet on alone.
 catalogue! {
-    probe::smtp_probe: 0.5;
-    probe::front_pages: 0.25;
-    probe::address_echo: 0.25;
-    rendezvous::generated_names: 1.0;
-    command::kraken_frames: 0.1;
-    command::peer_walk: 0.1;
-    command::port_imposter: 0.05;
-    command::beacon: 0.1;
-    command::irc_control: 0.1;
-    command::http_control: 0.1;
-    command::tls_control: 0.1;
-    command::raw_control: 0.05;
-    command::dns_tunnel: 0.1;
-    command::generated_contact: 0.05;
-    command::proxying: 0.05;
-    command::known_indicator: 0.05;
-    command::role_deviation: 0.05;
-    update::same_remote_chain: 0.5;
-    update::module_download: 0.2;
-    update::payload_download: 0.3;
-    act::mail_exchanger_lookups: 0.2;
-    act::spam_run: 0.3;
-    act::horizontal_scan: 0.1;
-    act::vertical_scan: 0.05;
-    act::login_guessing: 0.1;
-    act::flood: 0.1;
-    act::mining: 0.05;
-    act::click_run: 0.05;
-    act::exfiltration: 0.05;
-    cycle::spam_update_cycle: 0.5;
-    cycle::quick_succession: 0.5;
+    probe::smtp_probe: 0.45;
+    probe::front_pages: 0.225;
+    probe::address_echo: 0.225;
+    rendezvous::generated_names: 0.9;
+    command::kraken_frames: 0.09;
+    command::peer_walk: 0.09;
+    command::port_imposter: 0.045;
+    command::beacon: 0.09;
+    command::irc_control: 0.09;
+    command::http_control: 0.09;
+    command::tls_control: 0.09;
+    command::raw_control: 0.045;
+    command::dns_tunnel: 0.09;
+    command::generated_contact: 0.045;
+    command::proxying: 0.045;
+    command::known_indicator: 0.045;
+    command::role_deviation: 0.045;
+    update::same_remote_chain: 0.45;
+    update::module_download: 0.18;
+    update::payload_download: 0.27;
+    act::mail_exchanger_lookups: 0.18;
+    act::spam_run: 0.27;
+    act::horizontal_scan: 0.09;
+    act::vertical_scan: 0.045;
+    act::login_guessing: 0.09;
+    act::flood: 0.09;
+    act::mining: 0.045;
+    act::click_run: 0.045;
+    act::exfiltration: 0.045;
+    cycle::spam_update_cycle: 0.45;
+    cycle::quick_succession: 0.45;
     order::story_order: 1.0;
 }
 

@@ -160,7 +160,7 @@ struct HostFired {
     /// Times of each behaviour: first packet and completion.
     events: BTreeMap<&'static str, VecDeque<(Timestamp, Timestamp)>>,
     /// First time of each stage in a day, and those that were ever seen.
-    stages: BTreeMap<Stage, Timestamp>,
+    stages: BTreeMap<Stage, Began>,
     ever: BTreeSet<Stage>,
     commanders: SeededSet<IpAddr>,
     /// Remotes of what tells of control: since when, and when it was last told.
@@ -169,6 +169,25 @@ struct HostFired {
 
 /// Stages that began longer ago are of another story (DETECTION §4.12).
 const STAGE_MEMORY: Duration = Duration::from_hours(24);
+
+/// How a stage began.
+#[derive(Clone, Debug)]
+pub struct Began {
+    /// The stage.
+    pub stage: Stage,
+    /// When the first of its packets came.
+    pub ts: Timestamp,
+    /// Stages that came before by the definition of what fired.
+    pub follows: &'static [Stage],
+    flows: Vec<FlowId>,
+}
+
+impl Began {
+    /// Whether both were seen in the same packet or flow: then they happened once.
+    fn is_one_with(&self, other: &Self) -> bool {
+        self.ts == other.ts || self.flows.iter().any(|f| other.flows.contains(f))
+    }
+}
 
 /// What has fired so far, for behaviours that build on others.
 #[derive(Debug, Default)]
@@ -199,8 +218,21 @@ impl Fired {
     }
 
     /// When each stage first fired for `host` within a day, by the stages' order in the story.
-    pub fn stages(&self, host: IpAddr) -> Vec<(Stage, Timestamp)> {
-        self.hosts.get(&host).map(|h| h.stages.iter().map(|(s, t)| (*s, *t)).collect()).unwrap_or_default()
+    pub fn stages(&self, host: IpAddr) -> Vec<&Began> {
+        self.hosts.get(&host).map(|h| h.stages.values().collect()).unwrap_or_default()
+    }
+
+    /// The same by time, without those that were seen in the packets or flows of an earlier one.
+    pub fn story(&self, host: IpAddr) -> Vec<&Began> {
+        let mut all = self.stages(host);
+        all.sort_by_key(|b| b.ts);
+        let mut kept: Vec<&Began> = Vec::new();
+        for began in all {
+            if !kept.iter().any(|k| k.is_one_with(began)) {
+                kept.push(began);
+            }
+        }
+        kept
     }
 
     /// Whether `remote` is part of what fired as `host`'s command channel or update.
@@ -254,9 +286,10 @@ impl Fired {
         }
         if Stage::STORY.contains(&stage) {
             host.ever.insert(stage);
-            host.stages.retain(|_, first| evidence.started.since(*first) <= STAGE_MEMORY);
-            if host.stages.get(&stage).is_none_or(|first| *first > evidence.started) {
-                host.stages.insert(stage, evidence.started);
+            host.stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
+            if host.stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
+                let (ts, flows) = (evidence.started, evidence.flows.clone());
+                host.stages.insert(stage, Began { stage, ts, follows: about.follows, flows });
                 self.stirred.push(evidence.host);
             }
         }

@@ -77,9 +77,9 @@ pub mod order {
     pub mod story_order;
 }
 
-pub use about::{About, Excuse, GradeWorth, MAIL, Shows};
+pub use about::{About, Excuse, GradeWorth, MAIL, Shows, Traffic};
 pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
-pub use context::{AtWork, Behaviour, Context, Fire, Fired, NearMisses, Wants, outbound};
+pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Wants, outbound};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{HostFiles, HostState, States};
 pub use held::Held;

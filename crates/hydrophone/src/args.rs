@@ -126,6 +126,9 @@ pub struct Read {
     /// Your own lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)
     #[arg(long, value_name = "PATH")]
     pub intel: Vec<PathBuf>,
+    /// Payoffs of your own (TOML: a table per behaviour, decibans by grade), in place of the built-in ones (see docs/manual.md)
+    #[arg(long, value_name = "FILE")]
+    pub payoffs: Option<PathBuf>,
     /// End with exit code 1 if a host is at this level or above
     #[arg(long, value_name = "LEVEL")]
     pub fail_on: Option<Level>,

@@ -5,7 +5,7 @@ use std::io::Write;
 use behaviour::{ATTACK_VERSION, CATALOGUE, entry};
 use clap::CommandFactory;
 use clap_complete::Shell;
-use verdict::{Calibration, ENOUGH, clopper_pearson};
+use verdict::{Calibration, ENOUGH, NETWORK_DAYS, clopper_pearson};
 
 use crate::args::Args;
 use crate::{Exit, Failure};
@@ -13,7 +13,7 @@ use crate::{Exit, Failure};
 /// The list of behaviours, or the page of one.
 pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
     let mut out = anstream::stdout().lock();
-    let calibration = Calibration::built_in();
+    let calibration = Calibration::in_use();
     let Some(name) = name else {
         for b in CATALOGUE {
             let manual = b.manual();
@@ -55,7 +55,13 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
         if !worth.base {
             writeln!(out, "- {grade}: adds {db:+.1} dB{most}")?;
         } else if db > 0.0 {
-            writeln!(out, "- {grade}: {db:+.1} dB{most}, P0 = {:.2e} a day", calibration.p0(b.name, db))?;
+            let bent = calibration.bent(b.name, grade, db);
+            let now = if (bent - db).abs() < 0.05 { String::new() } else { format!(", now {bent:+.1} dB") };
+            writeln!(
+                out,
+                "- {grade}: {db:+.1} dB{most}, P0 = {:.2e} a day{now}",
+                calibration.p0(b.name, db)
+            )?;
         } else {
             writeln!(out, "- {grade}: {db:+.1} dB")?;
         }
@@ -63,16 +69,23 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
     let measured = calibration.measured();
     writeln!(
         out,
-        "\n## Measured\n\nOn {} clean host-days and {} infected hosts ({}, {}, version {}). The bound is Clopper and Pearson's upper\n95 %. A payoff stays assumed until {} clean host-days.\n",
-        measured.of.clean, measured.of.bots, measured.corpus, measured.date, measured.version, ENOUGH
+        "\n## Measured\n\nOn {} clean host-days of {} networks and {} infected hosts ({}, {}, version {}). It could have fired on {:.0} of these days, each\nnetwork counted for at most {NETWORK_DAYS}. The bound is Clopper and Pearson's upper 95 %. A rate stays assumed until {ENOUGH} such days; what was seen\nlowers a payoff at once.\n",
+        measured.days,
+        measured.networks,
+        measured.bots,
+        measured.corpus,
+        measured.date,
+        measured.version,
+        measured.days(b.name)
     )?;
+    let of = measured.days(b.name);
     for worth in calibration.grades(b.name) {
         let (grade, n) = (worth.name, measured.counts(b.name, worth.name));
-        let bound = 100.0 * clopper_pearson(n.clean, measured.of.clean, 0.95);
+        let bound = 100.0 * clopper_pearson(n.clean.ceil() as u64, of.floor() as u64, 0.95);
         writeln!(
             out,
-            "- {grade}: {} of {} clean host-days (at most {bound:.2} %), {} of {} infected hosts",
-            n.clean, measured.of.clean, n.bots, measured.of.bots
+            "- {grade}: {:.1} of {of:.0} exposed clean host-days (at most {bound:.2} %), {} of {} infected hosts",
+            n.clean, n.bots, measured.bots
         )?;
     }
     Ok(Exit::Done)

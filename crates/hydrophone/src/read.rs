@@ -34,6 +34,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
         }
     }
+    knowledge::payoffs(args.payoffs.as_deref())?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -173,7 +174,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
             advice: outcome.outside.advice().to_owned(),
         },
         hosts_forgotten: outcome.hosts_forgotten,
-        calibration: Calibration::built_in().source(),
+        calibration: Calibration::in_use().source(),
         ..CaptureLine::default()
     }
     .with_health(&outcome.health)

@@ -141,3 +141,31 @@ fn wrong_files_are_named() {
     let out = hydrophone().args(["read", capture, "--intel", "/nowhere"]).output().expect("it runs");
     assert!(out.status.code() == Some(2) && String::from_utf8_lossy(&out.stderr).contains("/nowhere"));
 }
+
+#[test]
+fn payoffs_of_ones_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = |text: &str| {
+        let path = dir.path().join("payoffs.toml");
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let sample = sample("kraken-new.pcapng");
+    let sample = sample.to_str().expect("UTF-8");
+    let payoff = |lines: &[serde_json::Value]| {
+        let items = common::host(lines, BOT)["stages"]["probe"]["items"].as_array().expect("items").clone();
+        let of = items.iter().find(|i| i["behaviour"] == "smtp_probe").expect("the probe");
+        of["payoff_db"].as_f64().expect("a number")
+    };
+    let before = read_json(&[sample]);
+    let after = read_json(&[sample, "--payoffs", &file("[smtp_probe]\nattempts = 1.0\n")]);
+    assert!((payoff(&before) - payoff(&after) - 10.0).abs() < 1e-9);
+    assert!(after[0]["calibration"].as_str().expect("text").contains("payoffs.toml"));
+    let broken = file("[smtp_probe]\nattempt = 1.0\n");
+    let out = hydrophone().args(["read", sample, "--payoffs", &broken]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(2), "{told}");
+    assert!(told.contains("payoffs.toml") && told.contains("attempts"), "{told}");
+    let out = hydrophone().args(["read", sample, "--payoffs", "/nowhere.toml"]).output().expect("it runs");
+    assert_eq!(out.status.code(), Some(2));
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use behaviour::Settings;
+use behaviour::{Entry, Settings, Traffic};
 use capture::Source;
 use pipeline::{ByteSize, Outcome, RunOptions, run, sense};
 use record::{Record, Service, Stage, Timestamp};
@@ -31,6 +31,8 @@ pub struct Labelled {
     pub hosts: Vec<String>,
     /// Family or tool.
     pub family: String,
+    /// The repository that it is from, which stands for its network.
+    pub repo: String,
 }
 
 /// Reads a manifest: tab-separated, a line of headings, then file, kind, hosts, family.
@@ -47,6 +49,7 @@ pub fn manifest(path: &Path) -> std::io::Result<Vec<Labelled>> {
             kind: f.next()?.to_owned(),
             hosts: f.next()?.split(',').filter(|h| !h.is_empty()).map(str::to_owned).collect(),
             family: f.next()?.to_owned(),
+            repo: f.nth(2).unwrap_or_default().to_owned(),
         })
     });
     Ok(rows.collect())
@@ -161,6 +164,8 @@ pub struct HostRow {
     pub level_db: f64,
     /// Days on which it said something, at least one.
     pub days: u64,
+    /// Days on which it showed each kind of traffic.
+    pub exposed: BTreeMap<Traffic, u64>,
     /// Behaviours and grades that fired.
     pub fired: BTreeSet<(String, String)>,
     /// Seconds from its first packet to each verdict.
@@ -192,11 +197,22 @@ impl HostRow {
             verdict: s.verdict,
             level_db: s.level_db,
             days: u64::from(s.days.max(1)),
+            exposed: s.exposed.iter().map(|(t, n)| (*t, u64::from(*n))).collect(),
             fired,
             reached: s.reached.iter().map(|(v, t)| (*v, t.since(first).as_secs_f64())).collect(),
             before_spam,
             e: 10f64.powf((s.level_db - s.carried_db) / 10.0),
             findings: s.findings.iter().map(|f| f.kind.clone()).collect(),
+        }
+    }
+
+    /// Days on which a behaviour could have fired.
+    pub fn exposed_to(&self, b: &Entry) -> u64 {
+        match b.about.needs {
+            // Their order is bet on where they are.
+            [] if b.about.exclusive => u64::from(self.fired.iter().any(|f| f.0 == b.name)),
+            [] => self.days,
+            needs => needs.iter().filter_map(|n| self.exposed.get(n)).copied().max().unwrap_or(0),
         }
     }
 

@@ -10,7 +10,7 @@ use capture::Source;
 use record::{Stage, Timestamp};
 use testkit::evaluate::{Ablation, HostRow, Labelled, Row, row, table};
 use testkit::{BOT, MakeScript, Script, adversary, bots, office, scenarios};
-use verdict::{Calibration, Counts, Measured, Verdict, clopper_pearson};
+use verdict::{Calibration, Exposure, Measured, NETWORK_DAYS, Verdict, clopper_pearson};
 
 /// Everything that was measured.
 struct Evaluation {
@@ -32,6 +32,7 @@ fn scripted(name: &str, kind: &str, script: Script) -> anyhow::Result<Row> {
         kind: kind.to_owned(),
         hosts: vec![BOT.to_owned()],
         family: "scenario".into(),
+        repo: String::new(),
     };
     Ok(row(&of, Source::Path(path)))
 }
@@ -83,12 +84,30 @@ fn others(rows: &[Row]) -> impl Iterator<Item = &HostRow> {
 }
 
 fn measured(e: &Evaluation, manifest: &Path) -> Measured {
-    let mut counts: BTreeMap<String, BTreeMap<String, Counts>> = BTreeMap::new();
-    for (host, clean) in others(&e.clean).map(|h| (h, true)).chain(infected(&e.bots).map(|h| (h, false))) {
-        for (behaviour, grade) in &host.fired {
-            let n = counts.entry(behaviour.clone()).or_default().entry(grade.clone()).or_default();
-            if clean { n.clean += 1 } else { n.bots += 1 }
+    let mut networks: BTreeMap<&str, Vec<&HostRow>> = BTreeMap::new();
+    for row in &e.clean {
+        networks.entry(row.of.repo.as_str()).or_default().extend(&row.others);
+    }
+    let mut made = BTreeMap::new();
+    for b in CATALOGUE {
+        let mut of = Exposure::default();
+        for hosts in networks.values() {
+            let days: u64 = hosts.iter().map(|h| h.exposed_to(b)).sum();
+            // Hosts of one network do alike.
+            let weight = (NETWORK_DAYS / days.max(1) as f64).min(1.0);
+            of.days += weight * days as f64;
+            of.networks += u64::from(days > 0);
+            for (_, grade) in hosts.iter().flat_map(|h| &h.fired).filter(|f| f.0 == b.name) {
+                of.grade.entry(grade.clone()).or_default().clean += weight;
+            }
         }
+        for (_, grade) in infected(&e.bots).flat_map(|h| &h.fired).filter(|f| f.0 == b.name) {
+            of.grade.entry(grade.clone()).or_default().bots += 1;
+        }
+        let hundredths = |x: f64| (x * 100.0).round() / 100.0;
+        of.days = hundredths(of.days);
+        of.grade.values_mut().for_each(|c| c.clean = hundredths(c.clean));
+        made.insert(b.name.to_owned(), of);
     }
     let folder = if manifest.is_dir() { Some(manifest) } else { manifest.parent() };
     let corpus =
@@ -97,8 +116,10 @@ fn measured(e: &Evaluation, manifest: &Path) -> Measured {
         corpus,
         date: today(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        of: Counts { clean: host_days(&e.clean), bots: e.bots.len() as u64 },
-        behaviour: counts,
+        days: host_days(&e.clean),
+        networks: networks.len() as u64,
+        bots: e.bots.len() as u64,
+        behaviour: made,
     }
 }
 
@@ -205,10 +226,10 @@ fn bets(out: &mut String, e: &Evaluation) {
          A behaviour contradicts its assumption where even the lower 95 % bound of how often its base fires on clean hosts \
          lies above the P0 that its payoff stands for:"
     );
-    let calibration = Calibration::built_in();
-    let of = host_days(&e.clean);
+    let calibration = Calibration::in_use();
     let mut found = false;
     for b in CATALOGUE {
+        let of: u64 = others(&e.clean).map(|h| h.exposed_to(b)).sum();
         for worth in calibration.grades(b.name).iter().filter(|w| w.base && w.db > 0.0) {
             let (grade, db) = (worth.name, worth.db);
             let fired =
@@ -310,17 +331,17 @@ fn ablations(out: &mut String, e: &Evaluation) {
 
 /// Behaviour by scenario, real captures and clean rate.
 fn fires(out: &mut String, e: &Evaluation) {
-    let of = host_days(&e.clean);
     let _ = writeln!(
         out,
         "\n## Every behaviour and grade\n\nThe scenario that shows it (made by `testkit`); bot and tool captures in which it fired on a named host; clean \
-         host-days on which it fired, with Clopper and Pearson's upper 95 % bound; the synthetic office day of {} hosts without and with a \
+         host-days on which it fired, of those on which it could have, with Clopper and Pearson's upper 95 % bound; the payoff that is assumed and, where these days lower it, what it is now; the synthetic office day of {} hosts without and with a \
          bot, which calibrates nothing. \"–\" under bots means that no capture of the corpus holds it.\n\n\
-         | behaviour | grade | payoff | scenario | bots | tools | clean of {of} | at most | office | with bot |\n|---|---|---|---|---|---|---|---|---|---|",
+         | behaviour | grade | payoff | scenario | bots | tools | clean, of exposed | at most | office | with bot |\n|---|---|---|---|---|---|---|---|---|---|",
         e.office_clean.others.len() + e.office_clean.labelled.len()
     );
-    let calibration = Calibration::built_in();
+    let calibration = Calibration::in_use();
     for b in CATALOGUE {
+        let of: u64 = others(&e.clean).map(|h| h.exposed_to(b)).sum();
         for worth in calibration.grades(b.name) {
             let grade = worth.name;
             let key = (b.name.to_owned(), grade.to_owned());
@@ -332,12 +353,19 @@ fn fires(out: &mut String, e: &Evaluation) {
                 .map_or("unit test only", |s| s.0);
             let n = |c: usize| if c == 0 { "–".to_owned() } else { c.to_string() };
             let clean = others(&e.clean).filter(has).count();
-            let worth = if worth.base { format!("{:.1}", worth.db) } else { format!("+{:.1}", worth.db) };
+            let bent = calibration.bent(b.name, grade, worth.db);
+            let now = if worth.base && (bent - worth.db).abs() >= 0.05 {
+                format!(", {bent:.1}")
+            } else {
+                String::new()
+            };
+            let worth =
+                if worth.base { format!("{:.1}{now}", worth.db) } else { format!("+{:.1}", worth.db) };
             let office =
                 |r: &Row| n(r.labelled.iter().chain(&r.others).filter(|h| h.fired.contains(&key)).count());
             let _ = writeln!(
                 out,
-                "| {} | {grade} | {worth} | {shown} | {} | {} | {clean} | {:.2} % | {} | {} |",
+                "| {} | {grade} | {worth} | {shown} | {} | {} | {clean} of {of} | {:.2} % | {} | {} |",
                 b.name,
                 n(infected(&e.bots).filter(has).count()),
                 n(infected(&e.tools).filter(has).count()),

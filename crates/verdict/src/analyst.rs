@@ -470,6 +470,7 @@ impl Analysis {
             last: page.last,
             flows: page.flows,
             days: page.days,
+            exposed: page.exposed(),
             verdict,
             level_db: best.level_db,
             level_at: (best.at != Timestamp::MIN).then_some(best.at),

@@ -9,17 +9,30 @@ use serde::{Deserialize, Serialize};
 pub const STAKE: f64 = 0.2;
 
 /// How often a grade fired, as the evaluation counted it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
-    /// Clean host-days.
-    pub clean: u64,
+    /// Clean host-days, weighed: a network counts for at most [`NETWORK_DAYS`].
+    pub clean: f64,
     /// Infected hosts.
     pub bots: u64,
 }
 
+/// How often a behaviour could have fired, and did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exposure {
+    /// Clean host-days with traffic in which it could have fired, weighed as [`Counts::clean`].
+    pub days: f64,
+    /// Networks that they are of.
+    pub networks: u64,
+    /// By grade; what is missing never fired.
+    #[serde(default)]
+    pub grade: BTreeMap<String, Counts>,
+}
+
 /// What the evaluation measured, and on what: `calibration.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
     /// The corpus.
@@ -28,21 +41,32 @@ pub struct Measured {
     pub date: String,
     /// The version that was measured.
     pub version: String,
-    /// Host-days and hosts looked at.
-    pub of: Counts,
-    /// By behaviour and grade; what is missing never fired.
-    pub behaviour: BTreeMap<String, BTreeMap<String, Counts>>,
+    /// Clean host-days looked at, and the networks that they are of.
+    pub days: u64,
+    /// See `days`.
+    pub networks: u64,
+    /// Infected hosts looked at.
+    pub bots: u64,
+    /// By behaviour.
+    pub behaviour: BTreeMap<String, Exposure>,
 }
 
 impl Measured {
     /// How often a grade of a behaviour fired.
     pub fn counts(&self, behaviour: &str, grade: &str) -> Counts {
-        self.behaviour.get(behaviour).and_then(|g| g.get(grade)).copied().unwrap_or_default()
+        self.behaviour.get(behaviour).and_then(|b| b.grade.get(grade)).copied().unwrap_or_default()
+    }
+
+    /// Weighed clean host-days on which a behaviour could have fired.
+    pub fn days(&self, behaviour: &str) -> f64 {
+        self.behaviour.get(behaviour).map_or(0.0, |b| b.days)
     }
 }
 
-/// Clean host-days from which on a measurement replaces an assumption (DETECTION §1).
-pub const ENOUGH: u64 = 1000;
+/// Exposed clean host-days from which on a rate is called measured, no longer assumed (DETECTION §1).
+pub const ENOUGH: f64 = 1000.0;
+/// Host-days that one network counts for at most: hosts of one network do alike (DETECTION §1).
+pub const NETWORK_DAYS: f64 = 20.0;
 
 /// The upper (`0.95`) or lower (`0.05`) one-sided bound of a rate of which `n` of `of` were seen (Clopper and Pearson 1934).
 pub fn clopper_pearson(n: u64, of: u64, confidence: f64) -> f64 {
@@ -83,13 +107,17 @@ const CAPS: [(Stage, f64); 7] = [
     (Stage::Order, 9.0),
 ];
 
-/// What every behaviour says that its grades are worth, bound by what `calibration.toml` measured, which is read at build time.
+/// What every behaviour says that its grades are worth, bent by what `calibration.toml` measured, which is read at build time.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     measured: Measured,
-    /// By behaviour.
+    /// By behaviour, by name.
     grades: BTreeMap<&'static str, Vec<GradeWorth>>,
+    /// The file of the user's that gave some of the payoffs.
+    given: Option<String>,
 }
+
+static IN_USE: OnceLock<Calibration> = OnceLock::new();
 
 /// What a piece of evidence is worth, and how that came about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -105,48 +133,77 @@ pub struct Payoff {
 }
 
 impl Calibration {
-    /// The calibration that was built in.
-    pub fn built_in() -> &'static Self {
-        static BUILT_IN: OnceLock<Calibration> = OnceLock::new();
-        BUILT_IN.get_or_init(|| Self::read(include_str!("../calibration.toml")))
+    /// The calibration in use: the one that was built in, unless another was put in its place.
+    pub fn in_use() -> &'static Self {
+        IN_USE.get_or_init(Self::built_in)
     }
 
-    /// The file is part of the program and a test reads it: if it does not parse, nothing was measured.
-    fn read(measured: &str) -> Self {
+    /// The calibration that was built in. The file is part of the program and a test reads it: if it does not parse, nothing was measured.
+    pub fn built_in() -> Self {
+        Self::measuring(toml::from_str(include_str!("../calibration.toml")).unwrap_or_default())
+    }
+
+    fn measuring(measured: Measured) -> Self {
         let sorted = |entry: &Entry| {
             let mut grades = entry.about.grades.to_vec();
             grades.sort_by_key(|g| g.name);
             (entry.name, grades)
         };
-        let grades = CATALOGUE.iter().map(sorted).collect();
-        let mut made = Self { measured: toml::from_str(measured).unwrap_or_default(), grades };
-        if made.measured.of.clean >= ENOUGH {
-            made.bind();
-        }
-        made
+        Self { measured, grades: CATALOGUE.iter().map(sorted).collect(), given: None }
     }
 
-    /// No base pays more than the measured upper bound of its rate allows.
-    fn bind(&mut self) {
-        for (name, grades) in &mut self.grades {
-            let share = entry(name).map_or(1.0, |e| e.share);
-            for worth in grades.iter_mut().filter(|g| g.base) {
-                let counts = self.measured.counts(name, worth.name);
-                let p0 = clopper_pearson(counts.clean, self.measured.of.clean, 0.95);
-                let fair = 10.0 * (1.0 - STAKE + STAKE * share / p0).log10();
-                worth.db = worth.db.min(fair);
+    /// The same with payoffs that the user gives: TOML with a table per behaviour, in it decibans by grade.
+    ///
+    /// # Errors
+    /// It is no such file, or names a behaviour or grade that does not exist, or gives what is no payoff.
+    pub fn giving(mut self, name: &str, text: &str) -> Result<Self, String> {
+        let given: BTreeMap<String, BTreeMap<String, f64>> =
+            toml::from_str(text).map_err(|e| format!("{name}: {e}"))?;
+        for (behaviour, grades) in given {
+            let Some(of) = self.grades.get_mut(behaviour.as_str()) else {
+                return Err(format!(
+                    "{name}: no behaviour is called {behaviour:?}; `hydrophone behaviours` lists them"
+                ));
+            };
+            for (grade, db) in grades {
+                let Some(worth) = of.iter_mut().find(|w| w.name == grade) else {
+                    let known: Vec<&str> = of.iter().map(|w| w.name).collect();
+                    return Err(format!(
+                        "{name}: {behaviour} has no grade {grade:?}; it has {}",
+                        known.join(", ")
+                    ));
+                };
+                if !(0.0..=MOST_DB).contains(&db) {
+                    return Err(format!("{name}: {behaviour}.{grade} = {db}: a payoff is 0 to {MOST_DB} dB"));
+                }
+                worth.db = db;
             }
         }
+        self.given = Some(name.to_owned());
+        Ok(self)
     }
 
-    /// Where the values come from: `assumed`, or the corpus and date of what was measured.
+    /// Puts this calibration in use. Gives false where another one is in use already.
+    pub fn put_in_use(self) -> bool {
+        IN_USE.set(self).is_ok()
+    }
+
+    /// Where the values come from.
     pub fn source(&self) -> String {
         let m = &self.measured;
-        if m.of.clean >= ENOUGH {
-            format!("at most what {} clean host-days allow ({}, {})", m.of.clean, m.corpus, m.date)
-        } else {
-            "assumed".to_owned()
-        }
+        let given = self.given.as_ref().map(|f| format!("given in {f}, else ")).unwrap_or_default();
+        format!(
+            "{given}assumed, lowered where {} clean host-days of {} networks showed more ({}, {})",
+            m.days, m.networks, m.corpus, m.date
+        )
+    }
+
+    /// Where the rate of a behaviour comes from.
+    pub fn source_of(&self, behaviour: &str) -> String {
+        let (days, networks) =
+            self.measured.behaviour.get(behaviour).map_or((0.0, 0), |b| (b.days, b.networks));
+        let how = if days >= ENOUGH { "measured" } else { "assumed" };
+        format!("{how}; seen on {days:.0} exposed clean host-days of {networks} networks")
     }
 
     /// What the evaluation measured.
@@ -164,16 +221,33 @@ impl Calibration {
         self.grades.get(behaviour).map_or(&[], Vec::as_slice)
     }
 
-    /// How often a clean host may reach `db` in a day: `0.2 · share / (10^(db/10) − 0.8)`.
+    /// How often a clean host may reach `db` in a day, if all bets of its behaviour are to be fair: `0.2 · share / bets / (10^(db/10) − 0.8)`.
     pub fn p0(&self, behaviour: &str, db: f64) -> f64 {
-        let share = entry(behaviour).map_or(1.0, |e| e.share);
-        (STAKE * share / gain(db).max(f64::MIN_POSITIVE)).min(1.0)
+        (STAKE * stake(behaviour) / gain(db).max(f64::MIN_POSITIVE)).min(1.0)
     }
 
-    /// What evidence is worth.
+    /// What a grade pays that is assumed to bring its item to `db`, bent by how often it was seen.
+    pub fn bent(&self, behaviour: &str, grade: &str, db: f64) -> f64 {
+        self.bend(behaviour, self.measured.counts(behaviour, grade).clean, db)
+    }
+
+    /// What is assumed to pay `db` and was seen on `n` exposed clean host-days: the assumed rate counts as one event, and what was seen
+    /// bends it, `P0 = max(P0, (n + 1) / (N + 1/P0))`. A payoff can only fall.
+    fn bend(&self, behaviour: &str, n: f64, db: f64) -> f64 {
+        if n == 0.0 || db <= 0.0 {
+            return db;
+        }
+        let assumed = self.p0(behaviour, db);
+        let p0 = assumed.max((n + 1.0) / (self.measured.days(behaviour) + 1.0 / assumed)).min(1.0);
+        10.0 * (1.0 - STAKE + STAKE * stake(behaviour) / p0).log10()
+    }
+
+    /// What evidence is worth: its base and what adds to it, together bent by how often the rarest of them was seen on clean hosts, because all
+    /// of them at once were seen no more often than that.
     pub fn payoff(&self, evidence: &Evidence) -> Payoff {
         let mut payoff = Payoff { cap: self.cap(evidence.stage), ..Payoff::default() };
         let of = self.grades(&evidence.behaviour);
+        let mut rarest = f64::INFINITY;
         for grade in &evidence.grades {
             let Some(worth) = of.iter().find(|w| w.name == grade.name) else { continue };
             let each = worth.db * f64::from(grade.times);
@@ -181,10 +255,25 @@ impl Calibration {
             payoff.db += brought;
             payoff.parts.push((grade.name.to_string(), brought));
             payoff.cap = payoff.cap.max(worth.cap.unwrap_or(0.0));
+            rarest = rarest.min(self.measured.counts(&evidence.behaviour, worth.name).clean);
         }
+        let bent = self.bend(&evidence.behaviour, rarest, payoff.db);
+        // What is lost is the base's.
+        if let Some((_, base)) = payoff.parts.first_mut() {
+            *base += bent - payoff.db;
+        }
+        payoff.db = bent;
         payoff.p0 = self.p0(&evidence.behaviour, payoff.db);
         payoff
     }
+}
+
+/// The most that a payoff may be given as, in decibans: the strongest built-in cap.
+const MOST_DB: f64 = 52.0;
+
+/// The part of its stage's bet that each bet of a behaviour has.
+fn stake(behaviour: &str) -> f64 {
+    entry(behaviour).map_or(1.0, |e| e.share / e.about.bets() as f64)
 }
 
 /// What a payoff of `db` adds to the stage's `e` beyond the 0.8 that was not staked.
@@ -195,18 +284,74 @@ pub fn gain(db: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use record::Grade;
 
     #[test]
-    fn every_behaviour_is_calibrated_and_the_shares_sum_to_one() {
+    fn every_behaviour_is_calibrated_and_no_stage_bets_more_than_its_stake() {
         let calibration = Calibration::built_in();
-        assert_eq!(calibration.source() == "assumed", calibration.measured().of.clean < ENOUGH);
         assert!(!calibration.measured().date.is_empty(), "calibration.toml parses");
         for stage in Stage::ALL {
             let sum: f64 = CATALOGUE.iter().filter(|b| b.about.stage == stage).map(|b| b.share).sum();
-            assert!((sum - 1.0).abs() < 1e-9, "{stage}: {sum}");
+            assert!(sum > 0.5 && sum <= 1.0 + 1e-9, "{stage}: {sum}");
             assert!(calibration.cap(stage) > 0.0);
         }
         assert!(CATALOGUE.iter().all(|b| !calibration.grades(b.name).is_empty()));
+        let known = |(b, m): (&String, &Exposure)| {
+            let of = calibration.grades(b);
+            m.grade.keys().all(|g| of.iter().any(|w| w.name == g))
+        };
+        assert!(calibration.measured().behaviour.iter().all(known), "what was measured is still there");
+    }
+
+    /// Every bet of a behaviour: each base under its key, and under each key whatever adds to its strongest base.
+    fn bets(b: &Entry, calibration: &Calibration) -> Vec<f64> {
+        let grades = calibration.grades(b.name);
+        let of = |w: &GradeWorth, base: f64| {
+            let db = base + w.most.unwrap_or(w.db);
+            calibration.bent(b.name, w.name, db)
+        };
+        let mut all = Vec::new();
+        let mut keys: Vec<&str> = grades.iter().filter(|g| g.base).map(|g| g.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        for key in keys {
+            let bases: Vec<&GradeWorth> = grades.iter().filter(|g| g.base && g.key == key).collect();
+            let strongest = bases.iter().map(|g| g.db).fold(0.0, f64::max);
+            all.extend(bases.iter().map(|g| of(g, 0.0)));
+            let adds = grades.iter().filter(|g| !g.base && (g.key.is_empty() || g.key == key));
+            all.extend(adds.map(|g| of(g, strongest)));
+        }
+        all
+    }
+
+    #[test]
+    fn a_clean_host_does_not_win_whatever_it_does_at_the_rates_that_the_payoffs_stand_for() {
+        // E[e] = 0.8 + Σ gain·P0 ≤ 1, every bet of every behaviour of a stage firing exactly at its P0; of bets that exclude each other the best.
+        let plain = Calibration::measuring(Measured::default());
+        for calibration in [plain, Calibration::built_in()] {
+            for stage in Stage::ALL {
+                let mut mean = 1.0 - STAKE;
+                for b in CATALOGUE.iter().filter(|b| b.about.stage == stage) {
+                    let each =
+                        bets(b, &calibration).into_iter().map(|db| gain(db) * calibration.p0(b.name, db));
+                    mean += if b.about.exclusive { each.fold(0.0, f64::max) } else { each.sum() };
+                }
+                assert!(mean <= 1.0 + 1e-9, "{stage}: {mean}");
+                assert!(mean > 0.9, "{stage}: {mean} leaves the stake unused");
+            }
+        }
+    }
+
+    #[test]
+    fn each_bet_alone_brings_what_it_pays() {
+        let calibration = Calibration::measuring(Measured::default());
+        for b in CATALOGUE {
+            assert!(bets(b, &calibration).len() >= b.about.bets(), "{}", b.name);
+            for w in b.about.grades.iter().filter(|w| w.base && w.db > 0.0) {
+                let e: f64 = 1.0 - STAKE + STAKE * stake(b.name) / calibration.p0(b.name, w.db);
+                assert!((10.0 * e.log10() - w.db).abs() < 1e-9, "{}/{}", b.name, w.name);
+            }
+        }
     }
 
     #[test]
@@ -224,44 +369,67 @@ mod tests {
         assert!((clopper_pearson(0, 0, 0.95) - 1.0).abs() < 1e-12);
     }
 
+    fn measured(n: f64, days: f64) -> Calibration {
+        let grade = BTreeMap::from([("attempts".to_owned(), Counts { clean: n, bots: 0 })]);
+        let exposure = Exposure { days, networks: 9, grade };
+        let behaviour = BTreeMap::from([("smtp_probe".to_owned(), exposure)]);
+        Calibration::measuring(Measured { behaviour, ..Measured::default() })
+    }
+
     #[test]
-    fn enough_measurement_binds_what_is_assumed() {
-        let measured = |clean: u64| {
-            format!(
-                "corpus = \"x\"\ndate = \"2026-01-01\"\nversion = \"0\"\nof = {{ clean = {clean}, bots = 0 }}\n\
-                 [behaviour.smtp_probe]\nattempts = {{ clean = 40, bots = 0 }}"
-            )
+    fn what_was_seen_bends_what_is_assumed_smoothly_and_only_down() {
+        let bent = |n: f64, days: f64| measured(n, days).bent("smtp_probe", "attempts", 11.0);
+        assert!((bent(0.0, 5000.0) - 11.0).abs() < 1e-9, "never seen: as assumed");
+        assert!(
+            bent(1.0, 100.0) < 9.0 && bent(1.0, 100.0) > 8.0,
+            "one event beside the assumed one: about half"
+        );
+        assert!(bent(2.0, 100.0) < bent(1.0, 100.0));
+        assert!((bent(0.01, 100.0) - 11.0).abs() < 0.1, "no cliff");
+        assert!((bent(1.0, 999.0) - bent(1.0, 1001.0)).abs() < 0.01, "nor at 1,000");
+        assert!(bent(1.0, 1e9) <= 11.0, "never more than assumed");
+        assert!(bent(1000.0, 1000.0) < 0.0, "what everybody does is worth nothing");
+    }
+
+    #[test]
+    fn adds_are_bound_with_their_base() {
+        let evidence = |grades: &[&'static str]| Evidence {
+            grades: grades.iter().map(|g| Grade { name: (*g).into(), times: 1 }).collect(),
+            ..crate::ledger::tests::evidence(Stage::Probe, "smtp_probe", "probe", &[], 1)
         };
-        let db = |c: &Calibration, b: &str, g: &str| c.grades(b).iter().find(|w| w.name == g).unwrap().db;
-        let few = Calibration::read(&measured(ENOUGH - 1));
-        let many = Calibration::read(&measured(ENOUGH));
-        assert!((db(&few, "smtp_probe", "attempts") - 11.0).abs() < 1e-9);
-        assert_eq!(few.source(), "assumed");
-        assert!(db(&many, "smtp_probe", "attempts") < 5.0, "40 of 1,000 clean host-days do it");
-        assert!(many.source().contains("1000"));
-        assert!((db(&many, "port_imposter", "imposter") - 3.0).abs() < 1e-9, "never more than assumed");
+        let seen = |counts: &[(&str, f64)]| {
+            let count = |(g, n): &(&str, f64)| ((*g).to_owned(), Counts { clean: *n, bots: 0 });
+            let exposure = Exposure { days: 100.0, networks: 9, grade: counts.iter().map(count).collect() };
+            let behaviour = BTreeMap::from([("smtp_probe".to_owned(), exposure)]);
+            Calibration::measuring(Measured { behaviour, ..Measured::default() })
+        };
+        let c = seen(&[("attempts", 5.0)]);
+        let (base, both) =
+            (c.payoff(&evidence(&["attempts"])), c.payoff(&evidence(&["attempts", "known_target"])));
+        assert!(base.db < 5.0, "{base:?}");
+        assert!((both.db - 20.0).abs() < 1e-9, "both were never seen: {both:?}");
+        let c = seen(&[("attempts", 5.0), ("known_target", 5.0)]);
+        let both = c.payoff(&evidence(&["attempts", "known_target"]));
+        assert!(both.db > 10.0 && both.db < 14.0, "{both:?}");
+        let sum: f64 = both.parts.iter().map(|p| p.1).sum();
+        assert!((sum - both.db).abs() < 1e-9, "what is shown adds up");
     }
 
     #[test]
-    fn an_item_alone_brings_its_payoff() {
-        for db in [3.0, 11.0, 39.0] {
-            let e: f64 = 1.0 - STAKE + gain(db);
-            assert!((10.0 * e.log10() - db).abs() < 1e-9);
-        }
-    }
-
-    #[test]
-    fn a_fair_bet_costs_nothing_on_average() {
-        // E[e] = 0.8 + Σ gain·P0 ≤ 1 for the grades of a stage fired at their P0.
-        let calibration = Calibration::built_in();
-        for stage in Stage::ALL {
-            let mut mean = 1.0 - STAKE;
-            for b in CATALOGUE.iter().filter(|b| b.about.stage == stage) {
-                let bases = calibration.grades(b.name).iter().filter(|g| g.base);
-                let best = bases.map(|g| g.db).fold(0.0, f64::max);
-                mean += gain(best) * calibration.p0(b.name, best);
-            }
-            assert!(mean <= 1.0 + 1e-9, "{stage}: {mean}");
+    fn payoffs_can_be_given_and_a_broken_file_is_an_error() {
+        let given = |text: &str| Calibration::built_in().giving("mine.toml", text);
+        let ok = given("[http_control]\ngate = 5.5").unwrap();
+        let db = ok.grades("http_control").iter().find(|w| w.name == "gate").unwrap().db;
+        assert!((db - 5.5).abs() < 1e-9 && ok.source().contains("given in mine.toml"));
+        for (text, told) in [
+            ("[http_controll]\ngate = 5", "http_controll"),
+            ("[http_control]\ngait = 5", "gate, "),
+            ("[http_control]\ngate = 99", "0 to 52"),
+            ("[http_control]\ngate = nan", "0 to 52"),
+            ("[http_control\ngate = 5", "mine.toml"),
+        ] {
+            let err = given(text).unwrap_err();
+            assert!(err.contains(told) && err.contains("mine.toml"), "{err}");
         }
     }
 }

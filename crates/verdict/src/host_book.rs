@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use behaviour::{Home, HostFiles, HostState, Lease, States};
+use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
 
 use crate::story::Names;
@@ -23,6 +23,8 @@ pub struct HostPage {
     /// Days since its first packet on which it said something, and the last of them.
     pub days: u32,
     day: u64,
+    /// Days on which it showed each kind of traffic, and the last of them, counted from 1.
+    exposed: [(u32, u64); Traffic::ALL.len()],
     pub tcp: u64,
     pub one_sided: u64,
     pub midstream: u64,
@@ -81,6 +83,14 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
         if page.days == 0 || day > page.day {
             (page.days, page.day) = (page.days + 1, day);
         }
+        if side == 0 {
+            for kind in Traffic::of(c) {
+                let (days, last) = &mut page.exposed[kind as usize];
+                if *last <= day {
+                    (*days, *last) = (*days + 1, day + 1);
+                }
+            }
+        }
         page.bytes += c.bytes.iter().sum::<u64>();
         let packets = c.packets.iter().sum::<u64>();
         page.packets += packets;
@@ -110,6 +120,11 @@ pub fn pages(files: &HostFiles) -> BTreeMap<IpAddr, &HostPage> {
 }
 
 impl HostPage {
+    /// Days on which it showed each kind of traffic.
+    pub fn exposed(&self) -> BTreeMap<Traffic, u32> {
+        Traffic::ALL.into_iter().zip(self.exposed).filter(|(_, e)| e.0 > 0).map(|(t, e)| (t, e.0)).collect()
+    }
+
     pub fn names(&self) -> Names {
         Names {
             macs: self.macs.keys().map(ToString::to_string).collect(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use behaviour::{Excuse, HostState, entry};
-use record::{Evidence, Stage, Timestamp};
+use record::{Evidence, FlowId, Stage, Timestamp};
 
 use crate::calibration::{Calibration, STAKE, gain};
 use crate::roles::RoleSeen;
@@ -23,6 +23,8 @@ const MAX_EVIDENCE: usize = 256;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
 const TELLING_DB: f64 = 9.0;
 
+/// What counts of evidence whose flows are bet on in another stage already (*assumed*).
+const SHARED: f64 = 0.3;
 /// What counts of evidence whose remote is widely used (*assumed*).
 const PREVALENT: f64 = 0.3;
 
@@ -90,7 +92,7 @@ impl Ledger {
         let now = evidence.ts;
         self.advance(first_seen, now, roles);
         let key = (evidence.stage, evidence.behaviour.clone(), evidence.key.clone());
-        let calibration = Calibration::built_in();
+        let calibration = Calibration::in_use();
         let worth = |e: &Evidence| calibration.payoff(e).db;
         // The order of the story is what it is now, not what it once seemed.
         let replaces = evidence.stage == Stage::Order;
@@ -149,7 +151,7 @@ impl Ledger {
         let lost = -10.0 * (1.0 - STAKE).log10() * 6.0 * (days - 1) as f64;
         self.carried_db = tenths((level.max(0.0) - lost).max(0.0));
         self.day = Some(Timestamp(day.0.saturating_add((days as i64).saturating_mul(DAY.as_nanos() as i64))));
-        let calibration = Calibration::built_in();
+        let calibration = Calibration::in_use();
         for (key, e) in &self.items {
             let db = calibration.payoff(e).db;
             let habit = self.habits.entry(key.clone()).or_insert(Habit { db, last: e.ts });
@@ -260,7 +262,7 @@ impl Ledger {
         let mut all: Vec<ScoredEvidence> = self
             .evidence
             .iter()
-            .map(|e| ScoredEvidence { db: tenths(item(e, roles, None).db), evidence: e.clone() })
+            .map(|e| ScoredEvidence { db: tenths(item(e, roles, None, None).db), evidence: e.clone() })
             .collect();
         all.sort_by_key(|e| (e.evidence.started, e.evidence.ts));
         all
@@ -312,9 +314,11 @@ fn score<'a>(
     roles: &[RoleSeen],
     habits: &BTreeMap<ItemKey, Habit>,
 ) -> BTreeMap<Stage, StageScore> {
+    let all: Vec<(&ItemKey, &Evidence)> = live.collect();
+    let shared = shared(&all);
     let mut items: BTreeMap<Stage, Vec<Item>> = BTreeMap::new();
-    for (key, e) in live {
-        items.entry(e.stage).or_default().push(item(e, roles, habits.get(key)));
+    for ((key, e), shared) in all.into_iter().zip(shared) {
+        items.entry(e.stage).or_default().push(item(e, roles, habits.get(key), shared));
     }
     // Below three stages no bet is placed on their order.
     let placed = |stage: &Stage| *stage != Stage::Order || items.contains_key(stage);
@@ -322,9 +326,34 @@ fn score<'a>(
     stages.into_iter().map(|s| (s, total(s, items.remove(&s).unwrap_or_default()))).collect()
 }
 
+/// Of each piece of evidence, the other stage in which most of its flows are bet on already, by something that pays more: one cause is one bet and a part.
+fn shared(all: &[(&ItemKey, &Evidence)]) -> Vec<Option<Stage>> {
+    let calibration = Calibration::in_use();
+    let worth: Vec<f64> = all.iter().map(|(_, e)| calibration.payoff(e).db).collect();
+    let mut by_flow: BTreeMap<FlowId, Vec<usize>> = BTreeMap::new();
+    for (i, (_, e)) in all.iter().enumerate() {
+        for flow in &e.flows {
+            by_flow.entry(*flow).or_default().push(i);
+        }
+    }
+    let of = |i: usize| {
+        let (_, e) = all[i];
+        let mut with: BTreeMap<usize, usize> = BTreeMap::new();
+        for j in e.flows.iter().filter_map(|f| by_flow.get(f)).flatten() {
+            *with.entry(*j).or_default() += 1;
+        }
+        let stronger = |j: usize| worth[j] > worth[i] || (worth[j] == worth[i] && j < i);
+        let most = |n: usize| 2 * n >= e.flows.len();
+        let mut found =
+            with.into_iter().filter(|(j, n)| all[*j].1.stage != e.stage && stronger(*j) && most(*n));
+        found.next().map(|(j, _)| all[j].1.stage)
+    };
+    (0..all.len()).map(of).collect()
+}
+
 /// One stage's bet: `e = 0.8 + Σ gains`, capped; 1 where all that fired is a habit, and no bet was placed.
 fn total(stage: Stage, items: Vec<Item>) -> StageScore {
-    let calibration = Calibration::built_in();
+    let calibration = Calibration::in_use();
     let kept = if !items.is_empty() && items.iter().all(|i| i.habit) { 1.0 } else { 1.0 - STAKE };
     let e = kept + items.iter().map(|i| i.gain).sum::<f64>();
     let raw_db = 10.0 * e.log10();
@@ -345,10 +374,14 @@ fn total(stage: Stage, items: Vec<Item>) -> StageScore {
 }
 
 /// Evidence as an item: its payoff, what takes away from it, and whether the host did as much on an earlier day.
-fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>) -> Item {
-    let calibration = Calibration::built_in();
+fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>, shared: Option<Stage>) -> Item {
+    let calibration = Calibration::in_use();
     let payoff = calibration.payoff(e);
-    let discounts = discounts(e, roles);
+    let mut discounts = discounts(e, roles);
+    if let Some(stage) = shared {
+        let because = format!("the same flows are bet on in the stage {stage}");
+        discounts.push(Discount { because, factor: SHARED });
+    }
     let factor: f64 = discounts.iter().map(|d| d.factor).product();
     let worth = |db: f64| if db > 0.0 { db * factor } else { db };
     let gained = |db: f64| if factor == 0.0 { 0.0 } else { gain(worth(db)) };
@@ -360,7 +393,7 @@ fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>) -> Item {
         parts: payoff.parts,
         payoff_db: payoff.db,
         p0: payoff.p0,
-        p0_source: calibration.source(),
+        p0_source: calibration.source_of(&e.behaviour),
         discounts,
         db: worth(payoff.db),
         habit: habit.is_some_and(|h| payoff.db <= h.db),
@@ -402,7 +435,7 @@ fn judge(level: f64, memory: &BTreeMap<Stage, StageScore>, today: &BTreeMap<Stag
     let only_acts =
         [Stage::Rendezvous, Stage::Command, Stage::Update].iter().filter_map(fired).all(|db| db < TELLING_DB);
     let at_cap =
-        today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::built_in().cap(*stage));
+        today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::in_use().cap(*stage));
     if level >= 40.0
         && (two_names || (!only_acts && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB)))
     {
@@ -426,11 +459,11 @@ behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppresse
 impl HostState for Ledger {}
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use record::{Grade, Role};
 
-    fn evidence(
+    pub fn evidence(
         stage: Stage,
         behaviour: &'static str,
         key: &'static str,

@@ -14,7 +14,7 @@ mod roles;
 mod story;
 
 pub use analyst::{Analyst, AnalystLimits, Outside};
-pub use calibration::{Calibration, Counts, ENOUGH, Measured, clopper_pearson};
+pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use record::Role;
 pub use roles::RoleSeen;

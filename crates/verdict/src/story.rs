@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::{CATALOGUE, Called, Expectation, Expectations};
+use behaviour::{CATALOGUE, Called, Expectation, Expectations, Traffic};
 use record::{Evidence, NearMiss, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -194,6 +194,9 @@ pub struct HostStory {
     pub flows: u64,
     /// Days, counted from its first packet, on which it said something.
     pub days: u32,
+    /// Days on which it showed each kind of traffic: what behaviours could have seen.
+    #[serde(default)]
+    pub exposed: BTreeMap<Traffic, u32>,
     /// The verdict in words.
     pub verdict: Verdict,
     /// The level in decibans: the highest reached while it stands, and the sum of the stages and what was carried.

@@ -36,7 +36,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -309,6 +309,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         capability: Some("data_theft"),
         ..About::new(
             Stage::Act,

@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 32;
@@ -106,6 +106,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp, Traffic::Udp],
         finding: Some(Shows::all("flooder")),
         capability: Some("ddos"),
         ..About::new(

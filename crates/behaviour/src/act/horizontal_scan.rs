@@ -34,7 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::table::SeededSet;
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants,
+    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic,
+    Wants,
 };
 
 /// Ports remembered of one host.
@@ -180,6 +181,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
         finding: Some(Shows::all("scanner")),
         ..About::new(

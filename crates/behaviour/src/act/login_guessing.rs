@@ -31,7 +31,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 256;
@@ -170,6 +170,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         finding: Some(Shows::all("password guesser")),
         ..About::new(
             Stage::Act,

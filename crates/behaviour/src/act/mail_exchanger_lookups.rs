@@ -28,7 +28,9 @@ use std::time::Duration;
 use record::{Dns, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Wants, domains};
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Traffic, Wants, domains,
+};
 
 /// Questions remembered of one host.
 const MAX_QUESTIONS: usize = 512;
@@ -81,6 +83,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Dns],
         excuses: &[Excuse::Role(MAIL, 0.0), Excuse::Role(&[Role::Resolver], 0.0)],
         ..About::new(
             Stage::Act,

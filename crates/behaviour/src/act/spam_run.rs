@@ -38,7 +38,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, Shows, States};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, Shows, States, Traffic};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 1024;
@@ -150,6 +150,7 @@ fn network(ip: IpAddr) -> IpAddr {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(MAIL, 0.2)],
         finding: Some(Shows {
             kind: "spam source",

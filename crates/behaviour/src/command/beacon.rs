@@ -36,7 +36,9 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::table::hash_of;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants, domains};
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains,
+};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 128;
@@ -350,6 +352,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(&[Role::Monitor], 0.2)],
         finding: Some(Shows {
             // A single regular caller is no finding, a clockwork is.

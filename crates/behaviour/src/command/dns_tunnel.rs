@@ -33,7 +33,9 @@ use record::{Dns, Evidence, PacketId, Record, Role, Stage, Timestamp, defang, ta
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededSet, hash_of};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Wants, domains};
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains,
+};
 
 /// Domains remembered of one host.
 const MAX_DOMAINS: usize = 128;
@@ -230,6 +232,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Dns],
         excuses: &[Excuse::Role(&[Role::Resolver], 0.2)],
         finding: Some(Shows::all("DNS tunnel")),
         ..About::new(

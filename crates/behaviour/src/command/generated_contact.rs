@@ -33,7 +33,9 @@ use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, bigrams, domains};
+use crate::{
+    About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, bigrams, domains,
+};
 
 /// Flows remembered of one contact, and contacts of one host.
 const MAX_REMEMBERED: usize = 16;
@@ -94,6 +96,8 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Dns],
+        follows: &[Stage::Rendezvous],
         control: true,
         ..About::new(
             Stage::Command,

@@ -46,7 +46,9 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, bigrams, domains};
+use crate::{
+    About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, bigrams, domains,
+};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -298,6 +300,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Http],
         control: true,
         protocol: Some("http"),
         ..About::new(

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{Direction, Evidence, FlowId, Irc, PacketId, Record, Stage, Timestamp, clean};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
@@ -188,6 +188,7 @@ fn learn(session: &mut Session, line: &Irc) {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         control: true,
         finding: Some(Shows {
             // A person may join a channel with a key.

@@ -36,7 +36,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic};
 
 const MAX_FRAMES: usize = 64;
 const ET: &str = "ET 2008103–2008106: 24 bytes, 2 in 360 s";
@@ -109,6 +109,7 @@ fn on_kraken_port(tuple: &Tuple) -> bool {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp, Traffic::Udp],
         control: true,
         finding: Some(Shows { by: |e| e.key == "frames", ..Shows::all("Kraken (Oderoor/Bobax, 2008)") }),
         ..About::new(

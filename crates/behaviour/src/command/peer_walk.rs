@@ -34,7 +34,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap, hash_of};
-use crate::{About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
+use crate::{
+    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
+};
 
 /// Remotes remembered of one host.
 const MAX_PEERS: usize = 512;
@@ -208,6 +210,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Udp],
         // Alone it must not reach more (DETECTION §4).
         alone: Some(11.0),
         excuses: &[Excuse::Fact(

@@ -29,7 +29,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, Evidence, Record, Role, Service, Stage, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants};
 
 /// TLS flows remembered of one host.
 const MAX_TLS: usize = 256;
@@ -108,6 +108,7 @@ pub(crate) fn imposter(c: &Conn) -> Option<Service> {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(&[Role::P2pUser], 0.3), Excuse::Role(&[Role::VpnUser], 0.3)],
         ..About::new(Stage::Command, &["T1571", "T1001.003"], &[GradeWorth::base("imposter", 3.0)])
     };

@@ -32,7 +32,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Flows remembered of one host and direction.
 const MAX_FLOWS: usize = 64;
@@ -201,6 +201,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         finding: Some(Shows::all("relay for others")),
         capability: Some("proxy"),
         ..About::new(

@@ -37,7 +37,8 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants, domains,
+    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
+    domains,
 };
 
 /// Remotes remembered of one host.
@@ -233,6 +234,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         control: true,
         excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
         ..About::new(

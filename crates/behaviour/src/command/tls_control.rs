@@ -33,7 +33,9 @@ use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Times
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededMap, SeededSet};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants, domains};
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
+};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -145,6 +147,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tls],
         control: true,
         excuses: &[Excuse::Role(&[Role::VpnUser], 0.5)],
         ..About::new(

@@ -6,7 +6,7 @@
 //! one day lie hours apart.
 //!
 //! ## How it decides
-//! Two of the stages probe, rendezvous, command, update and act begin, not with one and the same packet, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
+//! Two of the stages probe, rendezvous, command, update and act begin, not with one and the same packet or flow, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
 //! unrelated things happen in one day of activity, they lie within ten minutes of each other with a probability of 20/1440, or 1.4 %.
 //!
 //! ## What else looks like this
@@ -65,11 +65,8 @@ impl Watcher {
     }
 
     fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, context: &mut Context<'_>) {
-        let mut stages: Vec<(Stage, Timestamp)> = context.fired.stages(host);
-        stages.retain(|(s, _)| Stage::STORY.contains(s));
-        stages.sort_by_key(|s| s.1);
-        // What one flow shows of two stages happened once.
-        stages.dedup_by_key(|s| s.1);
+        let stages: Vec<(Stage, Timestamp)> =
+            context.fired.story(host).into_iter().map(|b| (b.stage, b.ts)).collect();
         // The most stages that begin within one window.
         let within = |from: usize| {
             stages[from..].iter().take_while(|s| s.1.since(stages[from].1) <= self.settings.window).count()

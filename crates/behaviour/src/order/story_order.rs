@@ -7,8 +7,9 @@
 //!
 //! ## How it decides
 //! First times of the k ≥ 3 stages seen within 24 h. Coincidences fall into the order probe < rendezvous < command <
-//! update < act once in k! times, so the bet in order pays `e = 0.8 + 0.2·k!`; out of order it costs what every lost bet
-//! costs. Below three stages no bet is placed.
+//! update < act once in as many times as there are orders that the definitions of what fired leave open (k! where none needs another), so the bet in order pays `e = 0.8 + 0.2·n!`
+//! for the largest n! that is no more than those; out of order it costs what every lost bet
+//! costs. Below three stages, or six open orders, no bet is placed. Stages seen in one packet or flow count once.
 //!
 //! ## What else looks like this
 //! Nothing: it adds to what other behaviours saw.
@@ -28,7 +29,7 @@ use std::time::Duration;
 use record::{Evidence, Record, Role, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
+use crate::{About, Began, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,15 +67,25 @@ impl Watcher {
     }
 
     fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, context: &mut Context<'_>) {
-        let mut stages: Vec<(Stage, Timestamp)> = context.fired.stages(host);
-        let Some(newest) = stages.iter().map(|s| s.1).max() else { return };
-        stages.retain(|s| newest.since(s.1) <= self.settings.window);
+        let mut story: Vec<&Began> = context.fired.story(host);
+        let Some(newest) = story.last().map(|b| b.ts) else { return };
+        story.retain(|b| newest.since(b.ts) <= self.settings.window);
+        story.sort_by_key(|b| b.stage);
+        let open = open_orders(&story);
+        let stages: Vec<(Stage, Timestamp)> = story.iter().map(|b| (b.stage, b.ts)).collect();
         if stages.len() < self.settings.stages {
             if stages.len() > 1 {
                 context.near(host, stages.len() as f64, self.settings.stages as f64, "stages in order");
             }
             return;
         }
+        // The bet is as large as the orders that were open allow.
+        let Some(grade) = [(120, "five_in_order"), (24, "four_in_order"), (6, "three_in_order")]
+            .into_iter()
+            .find_map(|(orders, grade)| (open >= orders).then_some(grade))
+        else {
+            return;
+        };
         let state = states.of(host, context.now);
         if stages.len() == state.reported {
             return;
@@ -82,12 +93,7 @@ impl Watcher {
         state.reported = stages.len();
         // `stages` is sorted by the stages' order, so the times must rise too.
         let in_order = stages.is_sorted_by_key(|s| s.1);
-        let grade = match (in_order, stages.len()) {
-            (false, _) => "out_of_order",
-            (true, 3) => "three_in_order",
-            (true, 4) => "four_in_order",
-            (true, _) => "five_in_order",
-        };
+        let grade = if in_order { grade } else { "out_of_order" };
         let names: Vec<String> = stages.iter().map(|s| s.0.name().to_owned()).collect();
         let started = stages.iter().map(|s| s.1).min().unwrap_or(newest);
         context.fire(Fire {
@@ -102,14 +108,36 @@ impl Watcher {
             packets: vec![],
             flows: vec![],
             remotes: vec![],
-            facts: vec![("stages", names.into()), ("in_order", in_order.into())],
+            facts: vec![
+                ("stages", names.into()),
+                ("in_order", in_order.into()),
+                ("open_orders", (open as u64).into()),
+            ],
         });
     }
+}
+
+/// In how many orders the stages could have come, as far as the definitions of what fired leave that open.
+fn open_orders(story: &[&Began]) -> usize {
+    fn count(story: &[&Began], used: u32) -> usize {
+        let is_used = |i: usize| used >> i & 1 != 0;
+        if (0..story.len()).all(is_used) {
+            return 1;
+        }
+        let may_come = |i: usize| {
+            let waits = |(j, other): (usize, &&Began)| !is_used(j) && story[i].follows.contains(&other.stage);
+            !is_used(i) && !story.iter().enumerate().any(waits)
+        };
+        (0..story.len()).filter(|i| may_come(*i)).map(|i| count(story, used | 1 << i)).sum()
+    }
+    count(story, 0)
 }
 
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        // Each is bet on alone, at the odds of its own orders.
+        exclusive: true,
         excuses: &[
             // What different hosts do says nothing about one of them.
             Excuse::Role(&[Role::Nat], 0.5),

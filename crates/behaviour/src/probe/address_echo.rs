@@ -31,7 +31,7 @@ use record::{Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, defang}
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, States, Wants, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, States, Traffic, Wants, domains};
 
 /// Hosts whose question is remembered until its window is over.
 const MAX_WAITING: usize = 4096;
@@ -104,6 +104,7 @@ fn fire(asked: &Asked, context: &mut Context<'_>) {
 impl Behaviour for Watcher {
     type State = ();
     const ABOUT: About = About {
+        needs: &[Traffic::Http, Traffic::Tls],
         excuses: &[Excuse::Role(&[Role::VpnUser], 0.3), Excuse::Role(&[Role::P2pUser], 0.3)],
         ..About::new(
             Stage::Probe,

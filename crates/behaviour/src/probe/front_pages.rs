@@ -31,7 +31,7 @@ use std::time::Duration;
 use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants, domains};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
@@ -148,11 +148,14 @@ impl Watcher {
 
 impl Behaviour for Watcher {
     type State = Host;
-    const ABOUT: About = About::new(
-        Stage::Probe,
-        &["T1016.001"],
-        &[GradeWorth::base("pages", 3.0), GradeWorth::add("with_probe", 6.0)],
-    );
+    const ABOUT: About = About {
+        needs: &[Traffic::Http, Traffic::Tls],
+        ..About::new(
+            Stage::Probe,
+            &["T1016.001"],
+            &[GradeWorth::base("pages", 3.0), GradeWorth::add("with_probe", 6.0)],
+        )
+    };
 
     fn wants(&self) -> Wants {
         Wants::ALL.and(Wants::OUTBOUND)

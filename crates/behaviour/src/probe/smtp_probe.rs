@@ -39,7 +39,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Traffic, domains};
 
 /// Attempts remembered of one host.
 const MAX_ATTEMPTS: usize = 64;
@@ -110,6 +110,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(MAIL, 0.2), Excuse::Role(&[Role::Monitor], 0.2)],
         ..About::new(
             Stage::Probe,

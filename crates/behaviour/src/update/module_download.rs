@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants};
+use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -148,6 +148,8 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
+        follows: &[Stage::Command],
         capability: Some("file_download"),
         ..About::new(Stage::Update, &["T1105"], &[GradeWorth::base("modules", 9.0)])
     };

@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, domains};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, domains};
 
 /// UDP contacts remembered of one host.
 const MAX_CONTACTS: usize = 1024;
@@ -133,6 +133,8 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        needs: &[Traffic::Tcp],
+        follows: &[Stage::Command],
         excuses: &[Excuse::Role(&[Role::P2pUser], 0.5), Excuse::Role(&[Role::VpnUser], 0.5)],
         capability: Some("file_download"),
         ..About::new(

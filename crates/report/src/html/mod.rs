@@ -411,7 +411,7 @@ fn method(capture: &CaptureLine) -> Markup {
     html! {
         h2 id="method" { "Method and limits" }
         p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans: +10 is ten times likelier
-             of a bot. Of a clean host a level of 40 is reached on at most one day in 10,000, at any moment of looking. Suspicious is 10 or a stage at its cap; likely is 30 with two stages, one of
+             of a bot. If the rates hold that the payoffs stand for, a clean host reaches a level of 40 at most once in 10,000 days, at any moment of looking. What a host did on an earlier day within a week is bet on no more. Suspicious is 10 or a stage at its cap; likely is 30 with two stages, one of
              them a channel at 9 or more; infected is 40 with two telling stages." }
         p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"inconclusive\" may be a bot: the capture cannot tell." }
         dl.facts { dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
