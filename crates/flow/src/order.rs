@@ -175,9 +175,24 @@ impl Copies {
         Self(vec![(0, Timestamp::MIN); REMEMBERED].into_boxed_slice())
     }
 
+    /// A packet's place, the same on every run: what is compared there begins with the seeded hash, so that nobody can send a packet that
+    /// makes another look like its copy.
+    #[inline]
+    pub fn place(arrival: &Arrival<'_>, key: &Key) -> usize {
+        let p = arrival.packet;
+        let numbers = u64::from(p.tcp.seq) << 32 | u64::from(p.tcp.ack);
+        mixed(key.fold() ^ u64::from(p.print), numbers) as usize % REMEMBERED
+    }
+
+    /// What stands in a place.
+    #[inline]
+    pub fn peek(&self, place: usize) -> u64 {
+        self.0[place].0
+    }
+
     /// Whether a packet was seen before, and remembers it.
     #[inline]
-    pub fn knows(&mut self, arrival: &Arrival<'_>, key: &Key, hash: u64, forward: bool) -> bool {
+    pub fn knows(&mut self, arrival: &Arrival<'_>, place: usize, hash: u64, forward: bool) -> bool {
         let p = arrival.packet;
         let ident = p.print >> 16;
         let span = match ident {
@@ -187,9 +202,6 @@ impl Copies {
         };
         let numbers = u64::from(p.tcp.seq) << 32 | u64::from(p.tcp.ack);
         let form = u64::from(p.payload_len) << 32 | u64::from(p.tcp.flags.0) << 16 | u64::from(p.layer);
-        // The place is the same on every run; what is compared begins with the seeded hash, so that nobody can send a packet that makes
-        // another look like its copy.
-        let place = mixed(key.fold() ^ u64::from(p.print), numbers) as usize % REMEMBERED;
         let mut print = mixed(hash, u64::from(p.print) << 1 | u64::from(forward));
         print = mixed(mixed(print, numbers), form);
         // A card fills in later what would tell payloads apart, or nobody did.

@@ -181,13 +181,17 @@ impl<S> FlowTable<S> {
             let group: [_; GROUP] = std::array::from_fn(|i| {
                 let arrival = arrival(start + i.min(len - 1));
                 let (key, forward) = Key::of(arrival.packet);
-                (arrival, key, forward, key.hash(&self.seed))
+                let place = Copies::place(&arrival, &key);
+                (arrival, key, forward, key.hash(&self.seed), place)
             });
             // Whichever flow has a hash's place: nearly always the packet's own.
-            let slots = group.map(|(.., hash)| self.index.find(hash, |_| true).copied().unwrap_or(u32::MAX));
+            let slots = group.map(|(.., hash, _)| self.index.find(hash, |_| true).copied().unwrap_or(u32::MAX));
             self.fetch(slots.into_iter());
-            for (arrival, key, forward, hash) in &group[..len] {
-                self.packet(arrival, *key, *forward, *hash, sessions);
+            black_box(group.iter().fold(0, |touched, g| touched ^ self.copies.peek(g.4)));
+            for (arrival, key, forward, hash, place) in &group[..len] {
+                self.wheel.begin(arrival.clock);
+                let copy = self.copies.knows(arrival, *place, *hash, *forward);
+                self.enter(arrival, copy, *key, *forward, *hash, sessions);
             }
         }
     }
@@ -203,19 +207,6 @@ impl<S> FlowTable<S> {
             }
         }
         black_box(touched);
-    }
-
-    fn packet<H: Sessions<Session = S>>(
-        &mut self,
-        arrival: &Arrival<'_>,
-        key: Key,
-        forward: bool,
-        hash: u64,
-        sessions: &mut H,
-    ) {
-        self.wheel.begin(arrival.clock);
-        let copy = self.copies.knows(arrival, &key, hash, forward);
-        self.enter(arrival, copy, key, forward, hash, sessions);
     }
 
     /// The flow of a key, if it is open.
