@@ -185,7 +185,8 @@ impl<S> FlowTable<S> {
                 (arrival, key, forward, key.hash(&self.seed), place)
             });
             // Whichever flow has a hash's place: nearly always the packet's own.
-            let slots = group.map(|(.., hash, _)| self.index.find(hash, |_| true).copied().unwrap_or(u32::MAX));
+            let slots =
+                group.map(|(.., hash, _)| self.index.find(hash, |_| true).copied().unwrap_or(u32::MAX));
             self.fetch(slots.into_iter());
             black_box(group.iter().fold(0, |touched, g| touched ^ self.copies.peek(g.4)));
             for (arrival, key, forward, hash, place) in &group[..len] {

@@ -35,7 +35,7 @@ impl Drop for Served {
 #[test]
 fn people_find_their_way_from_the_host_to_the_bundle() {
     let (Some(python), Some(chromium)) = (python(), chromium()) else {
-        eprintln!("skipped: no Chromium, or no Python with Playwright (./test installs both)");
+        common::skipped("no Chromium, or no Python with Playwright (./test installs both)");
         return;
     };
     let dir = tempfile::tempdir().expect("a folder");

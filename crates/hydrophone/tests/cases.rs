@@ -16,7 +16,7 @@ fn cases() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/cases");
     let found = named.into_iter().chain([beside]).find(|p| p.join("README.md").is_file());
     if found.is_none() {
-        eprintln!("skipped: no folder of cases");
+        common::skipped("no folder of cases");
     }
     found
 }

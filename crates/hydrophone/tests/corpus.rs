@@ -3,6 +3,8 @@
 
 #![allow(clippy::print_stderr)]
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,7 +22,7 @@ macro_rules! note {
 
 fn captures() -> Option<(PathBuf, Vec<Labelled>)> {
     let Some(dir) = corpus() else {
-        note!("skipped: no corpus of real captures");
+        common::skipped("no corpus of real captures");
         return None;
     };
     let all = manifest(&dir)
@@ -34,7 +36,7 @@ fn captures() -> Option<(PathBuf, Vec<Labelled>)> {
 fn have(tool: &str) -> bool {
     let found = Command::new(tool).arg("--version").output().is_ok();
     if !found {
-        note!("skipped: no {tool}");
+        common::skipped(&format!("no {tool}"));
     }
     found
 }

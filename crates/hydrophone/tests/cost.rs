@@ -31,7 +31,7 @@ fn instructions(path: &Path) -> f64 {
 #[test]
 fn no_input_costs_much_more_than_the_mixed_capture() {
     if Command::new("valgrind").arg("--version").output().is_err() {
-        eprintln!("skipped: no valgrind");
+        common::skipped("no valgrind");
         return;
     }
     let dir = tempfile::tempdir().expect("a folder");

@@ -118,7 +118,7 @@ fn the_story_is_the_same_in_other_packets() {
     assert!(heard.mail_commands > 50 && heard.http_requests > 5, "{heard:?}");
     let compare = tsharks(&plain).is_some();
     if !compare {
-        eprintln!("skipped: no tshark to compare with");
+        common::skipped("no tshark to compare with");
     }
     for &evasion in Evasion::ALL {
         let path = write("other", evasion.apply(kraken(&Variant::newer())));

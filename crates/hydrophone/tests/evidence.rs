@@ -57,7 +57,7 @@ fn the_slices_of_real_captures_tell_their_stories_again() {
     let corpus = std::env::var_os("HYDROPHONE_CORPUS")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus"), PathBuf::from);
     let Ok(entries) = std::fs::read_dir(corpus.join("bots")) else {
-        eprintln!("skipped: no corpus");
+        common::skipped("no corpus");
         return;
     };
     let mut files: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
