@@ -166,6 +166,17 @@ impl HostFiles {
         if self.bytes > self.most { self.forget(place) } else { place }
     }
 
+    /// Takes out the file of a host: what stands in it is somebody else's from now on.
+    pub fn close(&mut self, host: IpAddr) {
+        let Some(place) = self.places.remove(&HostKey(host)) else { return };
+        let file = self.files.swap_remove(place as usize);
+        self.bytes -= file.weight;
+        self.last = None;
+        if let Some(moved) = self.files.get(place as usize) {
+            self.places.insert(HostKey(moved.host), place);
+        }
+    }
+
     /// Something fired for a host, against which so much speaks now (tenths of decibans).
     pub fn fired(&mut self, host: IpAddr, now: Timestamp, strength: i32) {
         let file = self.open(host, now);
@@ -352,6 +363,22 @@ mod tests {
         assert_eq!(*files.states::<u32>(1).of(host(1), hour(52)), 1, "the same day");
         assert_eq!(*files.states::<u32>(1).of(host(1), hour(200)), 0, "days later");
         assert_eq!(files.files[0].day_ends, hour(221));
+    }
+
+    #[test]
+    fn a_closed_file_is_gone_and_the_others_stay() {
+        let mut files = HostFiles::new(1 << 20);
+        for i in 0..5 {
+            *files.states::<u32>(1).of(host(i), at(1)) += u32::from(i);
+        }
+        files.close(host(1));
+        files.close(host(9));
+        assert!(!files.knows(host(1)));
+        for i in [0, 2, 3, 4] {
+            assert_eq!(files.states::<u32>(1).get(host(i)), Some(&u32::from(i)));
+        }
+        assert_eq!(files.bytes, files.files.iter().map(|f| f.weight).sum::<usize>());
+        assert_eq!(*files.states::<u32>(1).of(host(1), at(2)), 0, "another host");
     }
 
     #[test]

@@ -264,18 +264,31 @@ impl Network {
                 }
             }
         }
-        self.leased = self.leases.learn(d);
-        if let Some(lease) = &self.leased {
-            let host = self.hosts.of(lease.ip, now);
-            host.called.mac(lease.mac);
-            // Who held the address before is no longer called by it; who renews its lease is.
-            if host.lease_mac.replace(lease.mac) != Some(lease.mac) || lease.name.is_some() {
-                host.called.names.clear();
-            }
-            host.lease_ends = lease.until;
-            if let Some(name) = &lease.name {
-                host.called.name(name);
-            }
+        if let Some(lease) = self.leases.learn(d) {
+            self.learn_lease(&lease, now);
+            self.leased = Some(lease);
+        }
+    }
+
+    fn learn_lease(&mut self, lease: &Lease, now: Timestamp) {
+        let host = self.hosts.of(lease.ip, now);
+        host.called.mac(lease.mac);
+        // Who held the address before is no longer called by it; who renews its lease is.
+        if host.lease_mac.replace(lease.mac) != Some(lease.mac) || lease.name.is_some() {
+            host.called.names.clear();
+        }
+        host.lease_ends = lease.until;
+        if let Some(name) = &lease.name {
+            host.called.name(name);
+        }
+    }
+
+    /// An address is another machine's now: what was known of the one before is forgotten, but for the lease that says so.
+    pub fn pass_on(&mut self, host: IpAddr, now: Timestamp) {
+        self.hosts.remove(host);
+        if let Some(lease) = self.leased.take_if(|l| l.ip == host) {
+            self.learn_lease(&lease, now);
+            self.leased = Some(lease);
         }
     }
 

@@ -66,6 +66,11 @@ impl<T: Default> HostTable<T> {
         self.hosts.get_mut(&HostKey(host)).map(|(_, t)| t)
     }
 
+    /// Forgets a host.
+    pub fn remove(&mut self, host: IpAddr) {
+        self.hosts.remove(&HostKey(host));
+    }
+
     /// Every host, in the order of addresses.
     pub fn addresses(&self) -> Vec<IpAddr> {
         let mut all: Vec<IpAddr> = self.hosts.keys().map(|k| k.0).collect();

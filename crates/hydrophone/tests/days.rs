@@ -94,3 +94,43 @@ fn a_bot_that_is_gone_fades_after_a_week() {
     assert_eq!(note.expect("it is told")["verdict"], "infected");
     assert!(host["reached"]["infected"].is_string(), "and when it was reached");
 }
+
+/// The same script by another machine at the same address.
+fn by_another_machine(script: Script) -> Script {
+    let (mine, other) = ([2, 0, 10, 20, 0, 13], [2, 0, 0xaa, 0xbb, 0xcc, 1]);
+    script.retold(|frame| {
+        let mut frame = frame.to_vec();
+        for at in [0, 6] {
+            if frame[at..at + 6] == mine {
+                frame[at..at + 6].copy_from_slice(&other);
+            }
+        }
+        vec![frame]
+    })
+}
+
+#[test]
+fn two_machines_that_had_one_address_are_not_added_up() {
+    let (gate, shell) = (scenario("http_control"), || scenario("payload_download"));
+    let (_, alone, _) = judged(shell());
+    let (_, both, one) = judged(gate.and(shell().on_days(&[1])));
+    assert!(one["changed_hands"].is_null());
+    let lines = analyse_script(scenario("http_control").and(by_another_machine(shell()).on_days(&[1])));
+    let told: Vec<&Value> = lines.iter().filter(|l| l["host"] == BOT).collect();
+    assert_eq!(told.len(), 2, "each machine has its own story");
+    let level = |l: &Value| l["level_db"].as_f64().expect("a level");
+    assert!(
+        told.iter().all(|l| level(l) < both),
+        "{both} {:?}",
+        told.iter().map(|l| level(l)).collect::<Vec<_>>()
+    );
+    let later = told.iter().find(|l| l["since"].is_string()).expect("the later one");
+    let before = told.iter().find(|l| l["until"].is_string()).expect("the one before");
+    assert!((level(later) - alone).abs() < 0.05, "as if the other had never been: {alone}");
+    assert_eq!(later["since"], before["until"]);
+    assert_eq!(later["changed_hands"][0]["to"], "02:00:aa:bb:cc:01");
+    let behaviours = |l: &Value, name: &str| {
+        l["evidence"].as_array().expect("evidence").iter().any(|e| e["behaviour"] == name)
+    };
+    assert!(behaviours(before, "http_control") && !behaviours(later, "http_control"));
+}

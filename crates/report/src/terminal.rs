@@ -546,12 +546,27 @@ fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
 /// Which other addresses are probably this host's, and when the address changed hands.
 pub(crate) fn identity(s: &HostStory, days: bool) -> Vec<String> {
     let same = s.same_as.iter().map(|o| {
-        format!("probably one host with {} ({}; {:.0} %)", o.host, clean(&o.because), o.confidence * 100.0)
+        let worse = if o.verdict > s.verdict { ", which the machine then is" } else { "" };
+        format!(
+            "probably one machine with {}, {}{worse} ({}; {:.0} %)",
+            o.host,
+            o.verdict,
+            clean(&o.because),
+            o.confidence * 100.0
+        )
     });
     let changed = s.changed_hands.iter().map(|c| {
         format!("the address went from {} to {} by {}", clean(&c.from), clean(&c.to), clock(c.at, days))
     });
-    same.chain(changed).collect()
+    let span = match (s.since, s.until) {
+        (None, None) => None,
+        (from, to) => {
+            let from = from.map(|t| format!(" from {}", clock(t, days))).unwrap_or_default();
+            let to = to.map(|t| format!(" until {}", clock(t, days))).unwrap_or_default();
+            Some(format!("what is told here is of the machine that had the address{from}{to}"))
+        }
+    };
+    same.chain(changed).chain(span).collect()
 }
 
 /// What is expected, counted by expectation.

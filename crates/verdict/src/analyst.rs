@@ -10,8 +10,9 @@ use record::{
     CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Service, Stage, Timestamp, Tuple,
 };
 
+use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
-use crate::identity::{changes, identities};
+use crate::identity::{ChangedHands, identities};
 use crate::ledger::Ledger;
 use crate::roles::{self, ROLES, RoleSeen};
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings};
@@ -124,6 +125,10 @@ struct Analysis {
     /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
     plan: [[Vec<u8>; 2]; Wants::KINDS],
     near: NearMisses,
+    /// Machines that had an address before the one that has it now.
+    before: Vec<Machine>,
+    forgotten_before: u64,
+    neighbours: Neighbours,
     fresh: Vec<Evidence>,
     flows: FlowMemory,
     first: Option<Timestamp>,
@@ -134,6 +139,8 @@ struct Analysis {
     web: u64,
 }
 
+/// Machines that are remembered beside those that have their addresses now.
+const MAX_BEFORE: usize = 1024;
 /// Proxies that are counted.
 const MAX_PROXIES: usize = 256;
 
@@ -234,6 +241,9 @@ impl Analyst {
             detectors,
             files: HostFiles::new(self.limits.bytes),
             near: NearMisses::default(),
+            before: Vec::new(),
+            forgotten_before: 0,
+            neighbours: Neighbours::default(),
             fresh: Vec::new(),
             flows: FlowMemory::default(),
             first: None,
@@ -283,7 +293,7 @@ impl Analyst {
 
     /// Hosts that were forgotten for want of memory.
     pub fn forgotten(&self) -> u64 {
-        self.analysis.as_ref().map_or(0, |d| d.files.forgotten())
+        self.analysis.as_ref().map_or(0, |d| d.files.forgotten() + d.forgotten_before)
     }
 
     /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
@@ -297,12 +307,23 @@ impl Analyst {
             // What waits for a quiet moment gets it.
             analysis.tick(last.plus(Duration::from_mins(1)));
         }
-        let hosts = analysis.files.hosts(&[PAGE, LEDGER]);
-        let mut same = identities(&host_book::pages(&analysis.files));
-        let mut stories: Vec<HostStory> =
-            hosts.into_iter().map(|h| analysis.story(h, capture, prior)).collect();
-        for story in &mut stories {
-            story.same_as = same.remove(&story.host).unwrap_or_default();
+        let now = analysis.files.hosts(&[PAGE, LEDGER]).into_iter().map(|host| analysis.machine(host));
+        let all: Vec<Machine> = now.chain(analysis.before.iter().cloned()).collect();
+        let pages: Vec<(IpAddr, &HostPage)> = all.iter().map(|m| (m.host, &m.page)).collect();
+        let same = identities(&pages);
+        let outside = analysis.outside;
+        let mut stories: Vec<HostStory> = all
+            .iter()
+            .zip(same)
+            .map(|(machine, same_as)| HostStory { same_as, ..machine.story(capture, outside, prior) })
+            .collect();
+        let mut worst: BTreeMap<IpAddr, Verdict> = BTreeMap::new();
+        for s in &stories {
+            let known = worst.entry(s.host).or_insert(s.verdict);
+            *known = s.verdict.max(*known);
+        }
+        for same in stories.iter_mut().flat_map(|s| &mut s.same_as) {
+            same.verdict = worst.get(&same.host).copied().unwrap_or(same.verdict);
         }
         stories.sort_by(|a, b| {
             b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
@@ -332,6 +353,11 @@ impl Analysis {
             self.tick(at);
         }
         self.network.learn(record, at);
+        let mut pages = self.files.states(PAGE);
+        let (lease, home) = (self.network.leased(), self.network.home());
+        for (host, change) in host_book::hands(&mut pages, &mut self.neighbours, record, lease, home) {
+            self.change_hands(host, &change, at);
+        }
         roles::learn(&mut self.files.states(ROLES), record, self.network.home(), at);
         host_book::learn(&mut self.files.states(PAGE), record, self.network.home());
         if let Some(lease) = self.network.leased() {
@@ -441,31 +467,88 @@ impl Analysis {
         }
     }
 
-    fn story(&self, host: IpAddr, capture: &CaptureFacts, prior: f64) -> HostStory {
+    /// The machine that has an address now.
+    fn machine(&self, host: IpAddr) -> Machine {
         let page = self.files.get::<HostPage>(PAGE, host).cloned().unwrap_or_default();
-        let empty = Ledger::default();
-        let ledger = self.files.get(LEDGER, host).unwrap_or(&empty);
         let now = page.last.unwrap_or(Timestamp::MIN);
         let first = page.first.unwrap_or(now);
-        let roles = roles(&self.files, &self.network, &self.fired, host, (first, now));
-        let best = ledger.best(first, now, &roles);
-        let evidence = ledger.evidence(&roles);
-        let unseen = unseen(&page, capture, self.outside);
+        let behaviours = 0..CATALOGUE.len() as u8;
+        Machine {
+            host,
+            roles: roles(&self.files, &self.network, &self.fired, host, (first, now)),
+            ledger: self.files.get::<Ledger>(LEDGER, host).cloned().unwrap_or_default(),
+            near: behaviours.filter_map(|behaviour| self.near.of(host, behaviour)).cloned().collect(),
+            page,
+        }
+    }
+
+    /// An address is another machine's: what was learned of the one before is kept beside, and everything begins anew.
+    fn change_hands(&mut self, host: IpAddr, change: &ChangedHands, now: Timestamp) {
+        let mut before = self.machine(host);
+        let first = before.page.first.unwrap_or(change.at);
+        let [old, new] = before.ledger.split(first, change.at, &before.roles);
+        before.ledger = old;
+        let page = before.page.pass_on(change);
+        self.files.close(host);
+        self.fired.forget(host);
+        self.near.forget(host);
+        self.network.pass_on(host, now);
+        *self.files.states(PAGE).of(host, now) = page;
+        if new.highest() > 0.0 {
+            let strength = (new.highest() * 10.0) as i32;
+            *self.files.states(LEDGER).of(host, now) = new;
+            self.files.fired(host, now, strength);
+        }
+        // Of machines that are gone those with least against them are forgotten first.
+        if self.before.len() >= MAX_BEFORE {
+            let least =
+                (0..self.before.len()).min_by_key(|i| (self.before[*i].ledger.highest() * 10.0) as i64);
+            least.map(|i| self.before.remove(i));
+            self.forgotten_before += 1;
+        }
+        if before.page.flows > 0 {
+            self.before.push(before);
+        }
+    }
+}
+
+/// What is known of a machine at an address.
+#[derive(Clone)]
+struct Machine {
+    host: IpAddr,
+    page: HostPage,
+    ledger: Ledger,
+    roles: Vec<RoleSeen>,
+    near: Vec<NearMiss>,
+}
+
+impl Machine {
+    fn story(&self, capture: &CaptureFacts, outside: Outside, prior: f64) -> HostStory {
+        let (page, ledger, roles) = (&self.page, &self.ledger, &self.roles);
+        // A host that is seen no more has not been seen clean: its verdict stands.
+        let now = page.last.unwrap_or(Timestamp::MIN);
+        let first = page.first.unwrap_or(now);
+        let best = ledger.best(first, now, roles);
+        let evidence = ledger.evidence(roles);
+        let unseen = unseen(page, capture, outside);
         let verdict = match best.verdict {
             Verdict::Quiet if !unseen.is_empty() => Verdict::Inconclusive,
             v => v,
         };
-        let mut near: Vec<NearMiss> = (0..CATALOGUE.len() as u8)
-            .filter_map(|behaviour| self.near.of(host, behaviour))
+        let mut near: Vec<NearMiss> = self
+            .near
+            .iter()
             .filter(|n| !evidence.iter().any(|e| e.evidence.behaviour == n.behaviour))
             .cloned()
             .collect();
         near.sort_by_key(|n| n.stage);
         HostStory {
-            host,
+            host: self.host,
             names: page.names(),
             same_as: Vec::new(),
-            changed_hands: changes(&page),
+            changed_hands: page.hands.clone(),
+            since: page.since,
+            until: page.until,
             first: page.first,
             last: page.last,
             flows: page.flows,
@@ -477,15 +560,15 @@ impl Analysis {
             carried_db: best.carried_db,
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
             reached: ledger.reached().clone(),
-            findings: findings(&evidence, &roles),
-            notes: notes(&evidence, ledger, &page, now),
+            findings: findings(&evidence, roles),
+            notes: notes(&evidence, ledger, page, now),
             would_change: Ledger::would_change(&best),
             without_lists: Ledger::without_lists(&best),
             stages: best.stages,
             evidence_dropped: ledger.dropped(),
             suppressed: ledger.suppressed().to_vec(),
             evidence,
-            roles,
+            roles: roles.clone(),
             near,
             unseen,
         }

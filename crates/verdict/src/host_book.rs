@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
 
+use crate::hands::{Holder, Neighbours};
+use crate::identity::ChangedHands;
 use crate::story::Names;
 
 /// Ethernet addresses and names remembered of one host.
@@ -37,9 +39,17 @@ pub struct HostPage {
     pub with_payload: u64,
     /// When text of a message that it sent first flowed.
     pub first_spam: Option<Timestamp>,
+    /// Whose the address is, and the times at which it became another's.
+    holder: Holder,
+    pub hands: Vec<ChangedHands>,
+    /// Since when it is this machine's, where it was another's before.
+    pub since: Option<Timestamp>,
+    /// Until when it was, where it is another's now.
+    pub until: Option<Timestamp>,
 }
 
-behaviour::held!(HostPage: macs, names);
+behaviour::held!(ChangedHands: from, to);
+behaviour::held!(HostPage: macs, names, hands);
 impl HostState for HostPage {}
 
 /// Where a host's page stands in its file.
@@ -66,6 +76,38 @@ pub fn lease(pages: &mut States<'_, HostPage>, lease: &Lease, home: &Home) {
     if page.names.len() < MAX_NAMES || page.names.contains_key(name) {
         page.names.entry(name.clone()).or_insert((lease.from, lease.from)).1 = lease.from;
     }
+}
+
+/// The addresses that a record shows to be another machine's now.
+pub fn hands(
+    pages: &mut States<'_, HostPage>,
+    neighbours: &mut Neighbours,
+    record: &Record,
+    lease: Option<&Lease>,
+    home: &Home,
+) -> Vec<(IpAddr, ChangedHands)> {
+    let mut found = Vec::new();
+    // Who was given an address has not said anything yet.
+    if let Some(lease) = lease.filter(|l| home.contains(l.ip))
+        && let Some(page) = pages.get_mut(lease.ip)
+    {
+        neighbours.learn(lease.mac, lease.ip);
+        found.extend(page.holder.given(lease.mac, lease.from, neighbours).map(|c| (lease.ip, c)));
+    }
+    let Record::Conn(c) = record else { return found };
+    if c.phase != ConnPhase::Closed {
+        return found;
+    }
+    let ends = c.wire_tuple();
+    for (side, ip) in [ends.orig.ip, ends.resp.ip].into_iter().enumerate() {
+        let Some(mac) = c.mac[side].filter(|_| c.packets[side] > 0) else { continue };
+        neighbours.learn(mac, ip);
+        if home.contains(ip) {
+            let page = pages.of(ip, c.at);
+            found.extend(page.holder.spoke(mac, (c.ts, c.last), neighbours).map(|change| (ip, change)));
+        }
+    }
+    found
 }
 
 fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
@@ -114,12 +156,15 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
     }
 }
 
-/// The pages of all hosts, by address.
-pub fn pages(files: &HostFiles) -> BTreeMap<IpAddr, &HostPage> {
-    files.hosts(&[PAGE]).into_iter().filter_map(|ip| Some((ip, files.get(PAGE, ip)?))).collect()
-}
-
 impl HostPage {
+    /// The page of the machine that has the address from now on; this one is its predecessor's.
+    pub fn pass_on(&mut self, change: &ChangedHands) -> Self {
+        self.hands.push(change.clone());
+        self.until = Some(change.at);
+        let (holder, hands) = (self.holder.clone(), self.hands.clone());
+        Self { holder, hands, since: Some(change.at), ..Self::default() }
+    }
+
     /// Days on which it showed each kind of traffic.
     pub fn exposed(&self) -> BTreeMap<Traffic, u32> {
         Traffic::ALL.into_iter().zip(self.exposed).filter(|(_, e)| e.0 > 0).map(|(t, e)| (t, e.0)).collect()

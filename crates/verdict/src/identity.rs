@@ -9,9 +9,10 @@ use record::{Mac, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::host_book::HostPage;
+use crate::story::Verdict;
 
 /// An Ethernet address with more local addresses than this of one family is a router's (*assumed*).
-const MOST_ADDRESSES: usize = 4;
+pub const MOST_ADDRESSES: usize = 4;
 
 /// Another address of what is probably the same host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,13 @@ pub struct SameHost {
     pub because: String,
     /// How sure it is, 0–1 (*assumed*).
     pub confidence: f64,
+    /// What is said of that address: a machine is what the worst of its addresses is, and their levels are not added up.
+    #[serde(default = "nothing")]
+    pub verdict: Verdict,
+}
+
+const fn nothing() -> Verdict {
+    Verdict::Inconclusive
 }
 
 /// An address went from one host to another.
@@ -35,40 +43,40 @@ pub struct ChangedHands {
     pub at: Timestamp,
 }
 
-/// What is known of every local address, by address.
-pub fn identities(pages: &BTreeMap<IpAddr, &HostPage>) -> BTreeMap<IpAddr, Vec<SameHost>> {
-    let mut by_mac: BTreeMap<Mac, Vec<IpAddr>> = BTreeMap::new();
-    let mut by_name: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
-    for (ip, page) in pages {
+/// Which other addresses are probably one machine's, for each page in their order: one page an address and machine.
+pub fn identities(pages: &[(IpAddr, &HostPage)]) -> Vec<Vec<SameHost>> {
+    let mut by_mac: BTreeMap<Mac, Vec<usize>> = BTreeMap::new();
+    let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, (_, page)) in pages.iter().enumerate() {
         for mac in page.macs.keys() {
-            by_mac.entry(*mac).or_default().push(*ip);
+            by_mac.entry(*mac).or_default().push(i);
         }
         for name in page.names.keys() {
-            by_name.entry(name).or_default().push(*ip);
+            by_name.entry(name).or_default().push(i);
         }
     }
-    let mut found: BTreeMap<IpAddr, Vec<SameHost>> = BTreeMap::new();
-    let mut add = |a: IpAddr, b: IpAddr, because: String, confidence: f64| {
+    let mut found: Vec<Vec<SameHost>> = vec![Vec::new(); pages.len()];
+    let mut add = |a: usize, b: usize, because: String, confidence: f64| {
         for (one, other) in [(a, b), (b, a)] {
-            let known = found.entry(one).or_default();
-            if !known.iter().any(|s| s.host == other) {
-                known.push(SameHost { host: other, because: because.clone(), confidence });
+            let host = pages[other].0;
+            if host != pages[one].0 && !found[one].iter().any(|s| s.host == host) {
+                found[one].push(SameHost { host, because: because.clone(), confidence, verdict: nothing() });
             }
         }
     };
     for (mac, hosts) in &by_mac {
-        let of = |v4: bool| hosts.iter().filter(|h| h.is_ipv4() == v4).count();
+        let of = |v4: bool| hosts.iter().filter(|i| pages[**i].0.is_ipv4() == v4).count();
         if of(true) > MOST_ADDRESSES || of(false) > 2 * MOST_ADDRESSES {
             continue;
         }
         for (i, a) in hosts.iter().enumerate() {
             for b in &hosts[i + 1..] {
-                let apart = a.is_ipv4() == b.is_ipv4() && {
-                    let seen = |ip| pages.get(ip).and_then(|p| p.macs.get(mac)).copied();
+                let families = pages[*a].0.is_ipv4() != pages[*b].0.is_ipv4();
+                let apart = !families && {
+                    let seen = |i: &usize| pages[*i].1.macs.get(mac).copied();
                     // One after the other is a lease that changed; at once is an alias.
                     seen(a).zip(seen(b)).is_some_and(|(x, y)| x.1 < y.0 || y.1 < x.0)
                 };
-                let families = a.is_ipv4() != b.is_ipv4();
                 let (how, confidence) = match (families, apart) {
                     (true, _) => ("at once, by IPv4 and IPv6", 0.9),
                     (false, true) => ("one after the other", 0.9),
@@ -91,17 +99,6 @@ pub fn identities(pages: &BTreeMap<IpAddr, &HostPage>) -> BTreeMap<IpAddr, Vec<S
     found
 }
 
-/// When an address went from one Ethernet address to another: their times do not overlap.
-pub fn changes(page: &HostPage) -> Vec<ChangedHands> {
-    let mut order: Vec<(&Mac, &(Timestamp, Timestamp))> = page.macs.iter().collect();
-    order.sort_by_key(|(_, seen)| seen.0);
-    order
-        .windows(2)
-        .filter(|w| w[0].1.1 < w[1].1.0)
-        .map(|w| ChangedHands { from: w[0].0.to_string(), to: w[1].0.to_string(), at: w[1].1.0 })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +116,9 @@ mod tests {
     }
 
     fn of(list: &[(&str, HostPage)]) -> BTreeMap<IpAddr, Vec<SameHost>> {
-        identities(&list.iter().map(|(ip, p)| (ip.parse().unwrap(), p)).collect())
+        let pages: Vec<(IpAddr, &HostPage)> = list.iter().map(|(ip, p)| (ip.parse().unwrap(), p)).collect();
+        let found = identities(&pages);
+        pages.iter().map(|p| p.0).zip(found).filter(|(_, same)| !same.is_empty()).collect()
     }
 
     #[test]
@@ -146,16 +145,5 @@ mod tests {
         let named =
             of(&[("10.0.0.5", page(&[(1, 0, 9)], &["pc7"])), ("10.0.0.6", page(&[(2, 0, 9)], &["pc7"]))]);
         assert!((named[&"10.0.0.5".parse().unwrap()][0].confidence - 0.5).abs() < 1e-9);
-    }
-
-    #[test]
-    fn an_address_that_changed_hands() {
-        let told = changes(&page(&[(1, 0, 100), (2, 200, 300)], &[]));
-        assert_eq!(told.len(), 1);
-        assert_eq!((told[0].from.as_str(), told[0].at), ("02:00:00:00:00:01", Timestamp::from_secs(200)));
-        assert!(
-            changes(&page(&[(1, 0, 250), (2, 200, 300)], &[])).is_empty(),
-            "two at once: a bond, or a fight"
-        );
     }
 }

@@ -117,6 +117,20 @@ impl Ledger {
         }
     }
 
+    /// The bets of two machines that had the address one after the other: what began before `at`, and what began then.
+    pub fn split(&self, first_seen: Timestamp, at: Timestamp, roles: &[RoleSeen]) -> [Self; 2] {
+        let mut both = [Self::default(), Self::default()];
+        let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
+        all.sort_by_key(|e| e.ts);
+        for e in all {
+            let later = e.started >= at;
+            let (first, roles) = if later { (at, &[][..]) } else { (first_seen, roles) };
+            both[usize::from(later)].add(e.clone(), first, roles);
+        }
+        both[0].dropped += self.dropped;
+        both
+    }
+
     /// The highest level so far, in decibans.
     pub fn highest(&self) -> f64 {
         self.best.as_ref().map_or(0.0, |b| b.level_db)

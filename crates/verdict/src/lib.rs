@@ -7,6 +7,7 @@
 
 mod analyst;
 mod calibration;
+mod hands;
 mod host_book;
 mod identity;
 mod ledger;

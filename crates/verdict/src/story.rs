@@ -186,6 +186,12 @@ pub struct HostStory {
     /// When the address went from one host to another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed_hands: Vec<ChangedHands>,
+    /// Since when the address is this machine's, where it was another's before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Until when it was, where it is another's now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
     /// First and last packet of its flows.
     pub first: Option<Timestamp>,
     /// See `first`.

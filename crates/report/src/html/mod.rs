@@ -120,7 +120,8 @@ pub(crate) fn inputs(c: &CaptureLine) -> String {
 
 /// The fragment that names a host's section.
 pub fn anchor(s: &HostStory) -> String {
-    format!("host-{}", s.host.to_string().replace([':', '.'], "-"))
+    let since = s.since.map(|t| format!("-{}", t.0 / 1_000_000_000)).unwrap_or_default();
+    format!("host-{}{since}", s.host.to_string().replace([':', '.'], "-"))
 }
 
 /// Two sentences: who is it, and what the capture can support.

@@ -1,0 +1,166 @@
+//! Whose an address is, and when it went from one machine to another.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use behaviour::SeededMap;
+use record::{Mac, Timestamp};
+
+use crate::identity::{ChangedHands, MOST_ADDRESSES};
+
+/// An address is another machine's when that was seen with it for so long while the one before was silent (*assumed*).
+const STAY: Duration = Duration::from_mins(3);
+/// Ethernet addresses of which it is known whom they speak for.
+const MAX_NEIGHBOURS: usize = 1 << 16;
+
+/// The Ethernet addresses of the network, each with the first addresses that it spoke for: who speaks for many is a router, and proves nothing.
+#[derive(Default)]
+pub struct Neighbours(SeededMap<Mac, Vec<IpAddr>>);
+
+impl Neighbours {
+    /// A frame came from `mac` for `ip`.
+    pub fn learn(&mut self, mac: Mac, ip: IpAddr) {
+        if self.0.len() >= MAX_NEIGHBOURS && !self.0.contains_key(&mac) {
+            return;
+        }
+        let spoken = self.0.entry(mac).or_default();
+        let of_kind = spoken.iter().filter(|s| s.is_ipv4() == ip.is_ipv4()).count();
+        // An IPv6 host has several addresses at once, and new ones every day.
+        let most = if ip.is_ipv4() { MOST_ADDRESSES } else { 4 * MOST_ADDRESSES };
+        if of_kind <= most && !spoken.contains(&ip) {
+            spoken.push(ip);
+        }
+    }
+
+    /// Whether it says nothing of a machine: it speaks for many, or it is no machine's address but a group's or a filled-in one.
+    fn proves_nothing(&self, mac: Mac) -> bool {
+        let is_none = mac.0 == [0; 6] || mac.0[0] & 1 != 0;
+        is_none
+            || self.0.get(&mac).is_none_or(|spoken| {
+                let v4 = spoken.iter().filter(|ip| ip.is_ipv4()).count();
+                v4 > MOST_ADDRESSES || spoken.len() - v4 > 4 * MOST_ADDRESSES
+            })
+    }
+}
+
+/// The machine that has an address, as far as Ethernet and DHCP tell.
+#[derive(Clone, Debug, Default)]
+pub struct Holder {
+    mac: Option<Mac>,
+    last: Timestamp,
+    /// Who may have it now, since when.
+    next: Option<(Mac, Timestamp)>,
+    /// Whom a server gave it to last.
+    leased: Option<Mac>,
+}
+
+behaviour::held!(Holder);
+
+impl Holder {
+    /// A machine spoke from the address between two moments; gives the change of hands that this proves.
+    pub fn spoke(
+        &mut self,
+        mac: Mac,
+        (from, to): (Timestamp, Timestamp),
+        neighbours: &Neighbours,
+    ) -> Option<ChangedHands> {
+        if neighbours.proves_nothing(mac) {
+            return None;
+        }
+        let Some(holder) = self.mac.filter(|m| !neighbours.proves_nothing(*m)) else {
+            (self.mac, self.last, self.next) = (Some(mac), to, None);
+            return None;
+        };
+        if holder == mac {
+            if self.next.is_some_and(|(_, since)| to >= since) {
+                self.next = None;
+            }
+            self.last = self.last.max(to);
+            return None;
+        }
+        // Two at once are a bond, or a fight.
+        if from <= self.last {
+            self.next = None;
+            return None;
+        }
+        let since = self.next.filter(|(next, _)| *next == mac).map_or(from, |(_, since)| since.min(from));
+        self.next = Some((mac, since));
+        if to.since(since) < STAY {
+            return None;
+        }
+        (self.mac, self.last, self.next) = (Some(mac), to, None);
+        Some(ChangedHands { from: holder.to_string(), to: mac.to_string(), at: since })
+    }
+
+    /// A server gave the address to a machine; gives the change of hands that this proves.
+    pub fn given(&mut self, mac: Mac, at: Timestamp, neighbours: &Neighbours) -> Option<ChangedHands> {
+        let seen = self.mac.filter(|m| !neighbours.proves_nothing(*m));
+        let before = self.leased.replace(mac).or(seen).filter(|before| *before != mac)?;
+        // Who was seen last may have it by a lease that was not.
+        (seen != Some(mac)).then(|| {
+            (self.mac, self.last, self.next) = (Some(mac), at, None);
+            ChangedHands { from: before.to_string(), to: mac.to_string(), at }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const B: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+    fn known() -> Neighbours {
+        let mut neighbours = Neighbours::default();
+        for mac in [A, B] {
+            neighbours.learn(mac, "10.0.0.5".parse().unwrap());
+        }
+        neighbours
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// Each machine with the moments of a flow.
+    fn run(flows: &[(Mac, i64, i64)], neighbours: &Neighbours) -> Vec<i64> {
+        let mut holder = Holder::default();
+        let spoke = |(mac, from, to): &(Mac, i64, i64)| holder.spoke(*mac, (at(*from), at(*to)), neighbours);
+        flows.iter().filter_map(spoke).map(|c| c.at.0 / 1_000_000_000).collect()
+    }
+
+    #[test]
+    fn who_stays_while_the_other_is_silent_has_it() {
+        let n = known();
+        assert_eq!(run(&[(A, 0, 10), (B, 100, 110), (B, 200, 300)], &n), [100]);
+        assert!(run(&[(A, 0, 10), (B, 100, 110), (B, 200, 270)], &n).is_empty(), "not long enough");
+        assert!(run(&[(A, 0, 10), (B, 100, 110), (A, 150, 160), (B, 200, 300)], &n).is_empty(), "both");
+        assert!(run(&[(A, 0, 500), (B, 100, 400)], &n).is_empty(), "at once");
+        assert_eq!(run(&[(A, 0, 10), (B, 100, 300), (A, 400, 700)], &n), [100, 400], "and back");
+    }
+
+    #[test]
+    fn a_router_proves_nothing() {
+        let mut n = known();
+        for i in 0..9 {
+            n.learn(B, IpAddr::from([198, 51, 100, i]));
+        }
+        assert!(run(&[(A, 0, 10), (B, 100, 900)], &n).is_empty());
+        assert!(run(&[(B, 0, 10), (A, 100, 900)], &n).is_empty());
+        let filled = Mac([0; 6]);
+        n.learn(filled, "10.0.0.5".parse().unwrap());
+        assert!(run(&[(filled, 0, 10), (A, 100, 900)], &n).is_empty());
+    }
+
+    #[test]
+    fn a_server_says_whose_it_is() {
+        let n = known();
+        let mut holder = Holder::default();
+        assert!(holder.given(A, at(1), &n).is_none(), "the first");
+        assert!(holder.spoke(A, (at(2), at(3)), &n).is_none());
+        assert!(holder.given(A, at(50), &n).is_none(), "renewed");
+        assert_eq!(holder.given(B, at(60), &n).map(|c| c.at), Some(at(60)));
+        assert!(holder.spoke(B, (at(61), at(900)), &n).is_none(), "known already");
+    }
+}
