@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Endpoint, Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage, Timestamp, Tuple,
+    Conn, ConnPhase, Endpoint, Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage,
+    Timestamp, Transport, Tuple,
 };
 
 use crate::expectations::{CALLED, OWN_WORD, own_word};
@@ -41,6 +42,8 @@ impl Wants {
     pub const OTHER: Self = Self(1 << 5);
     /// Only what a local host opened to somewhere else.
     pub const OUTBOUND: Self = Self(1 << 6);
+    /// Hosts whose stages have changed (see [`Behaviour::stirred`]).
+    pub const STAGES: Self = Self(1 << 7);
     /// Nothing: it lives by the clock.
     pub const NONE: Self = Self(0);
     /// Everything.
@@ -53,9 +56,11 @@ impl Wants {
     }
 
     /// Kinds of records, and the clock.
-    pub const KINDS: usize = 7;
+    pub const KINDS: usize = 8;
     /// The kind that is no record: time has passed, which everybody wants to know.
     pub const CLOCK: usize = 6;
+    /// The kind that is no record either: stages of a host have changed.
+    pub const STIRRED: usize = 7;
 
     /// Which kind a record is, below [`Self::CLOCK`].
     pub const fn kind_of(record: &Record) -> usize {
@@ -94,6 +99,11 @@ pub trait Behaviour: Send {
         let _ = (states, context);
     }
 
+    /// Stages of a host began, or began earlier than known, since time passed last.
+    fn stirred(&mut self, host: IpAddr, states: &mut States<'_, Self::State>, context: &mut Context<'_>) {
+        let _ = (host, states, context);
+    }
+
     /// What evidence of it says, in one sentence without a full stop.
     fn sentence(e: &Evidence) -> String
     where
@@ -108,6 +118,8 @@ pub trait AtWork: Send {
     fn observe(&mut self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>);
     /// See [`Behaviour::tick`].
     fn tick(&mut self, files: &mut HostFiles, context: &mut Context<'_>);
+    /// See [`Behaviour::stirred`].
+    fn stirred(&mut self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>);
 }
 
 impl<D: Behaviour> AtWork for D {
@@ -123,6 +135,11 @@ impl<D: Behaviour> AtWork for D {
     fn tick(&mut self, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::tick(self, &mut states, context);
+    }
+
+    fn stirred(&mut self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>) {
+        let mut states = files.states(context.index);
+        Behaviour::stirred(self, host, &mut states, context);
     }
 }
 
@@ -193,9 +210,8 @@ impl Began {
 #[derive(Debug, Default)]
 pub struct Fired {
     hosts: SeededMap<IpAddr, HostFired>,
-    /// Hosts of which a stage was first seen, or seen earlier than known, in the order of that; and how many there were before these.
-    stirred: Vec<IpAddr>,
-    stirred_before: usize,
+    /// Hosts of which a stage was first seen, or seen earlier than known.
+    stirred: BTreeSet<IpAddr>,
 }
 
 impl Fired {
@@ -246,16 +262,9 @@ impl Fired {
         told.is_some_and(|(since, last)| *since <= ts && ts.since(*last) <= span)
     }
 
-    /// Hosts whose stages have changed since `read`, which then stands at the end.
-    pub fn stirred(&self, read: &mut usize) -> BTreeSet<IpAddr> {
-        let from = std::mem::replace(read, self.stirred_before + self.stirred.len());
-        self.stirred.get(from.saturating_sub(self.stirred_before)..).into_iter().flatten().copied().collect()
-    }
-
-    /// Everybody who asks which hosts have stirred has asked.
-    pub fn settled(&mut self) {
-        self.stirred_before += self.stirred.len();
-        self.stirred.clear();
+    /// Hosts whose stages have changed since this was asked last.
+    pub fn take_stirred(&mut self) -> BTreeSet<IpAddr> {
+        std::mem::take(&mut self.stirred)
     }
 
     /// Forgets what fired for a host.
@@ -290,7 +299,7 @@ impl Fired {
             if host.stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
                 let (ts, flows) = (evidence.started, evidence.flows.clone());
                 host.stages.insert(stage, Began { stage, ts, follows: about.follows, flows });
-                self.stirred.push(evidence.host);
+                self.stirred.insert(evidence.host);
             }
         }
         if matches!(stage, Stage::Command | Stage::Update) && host.commanders.len() < MAX_COMMANDERS {
@@ -448,6 +457,14 @@ impl Context<'_> {
     pub fn prevalent(&self, remote: IpAddr) -> bool {
         let (users, hosts) = self.network.prevalence(remote);
         hosts >= 20 && users >= 3 && users * 20 >= hosts
+    }
+
+    /// A TCP connection that a local host opened and that is over: by whom, and whether it failed, where that can be told.
+    pub fn attempt<'r>(&self, record: &'r Record) -> Option<(IpAddr, &'r Conn, bool)> {
+        let Record::Conn(c) = record else { return None };
+        let host = c.tuple.orig.ip;
+        let over = c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp;
+        (over && self.network.home().contains(host)).then_some((host, c, c.failed()?))
     }
 
     /// The local host of the record's flow, if it opened it to somewhere else.

@@ -125,6 +125,9 @@ impl Bench {
             entry: self.entry,
         };
         self.detector.tick(&mut self.files, &mut context);
+        for host in context.fired.take_stirred() {
+            self.detector.stirred(host, &mut self.files, &mut context);
+        }
     }
 
     /// The grades of the last evidence, as text.

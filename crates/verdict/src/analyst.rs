@@ -402,7 +402,13 @@ impl Analysis {
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
         self.each(at, None, None, |detector, files, context| detector.tick(files, context));
-        self.fired.settled();
+        let stirred = self.fired.take_stirred();
+        let who = Some((Wants::STIRRED, true));
+        self.each(at, None, who, |detector, files, context| {
+            for host in &stirred {
+                detector.stirred(*host, files, context);
+            }
+        });
         self.bank(None);
         self.let_go();
     }

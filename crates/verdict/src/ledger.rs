@@ -208,6 +208,12 @@ impl Ledger {
         let live = || self.items.iter().filter(|(_, e)| self.is_live(e, now));
         let stages = score(live(), roles, &self.habits);
         let level_db = tenths(self.carried_db.max(0.0) + stages.values().map(|s| s.db).sum::<f64>());
+        // On a first day the verdict remembers what is bet on.
+        if self.habits.is_empty() && self.remembered.is_empty() {
+            let (memory, carried_db) = (stages.clone(), self.carried_db);
+            let verdict = judge(level_db, &memory, &stages);
+            return Snapshot { at: now, verdict, level_db, carried_db, stages, memory };
+        }
         // Where it did the same on both days, today's counts.
         let old = self.remembered.iter().filter(|(key, e)| {
             !self.items.contains_key(*key) && self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY

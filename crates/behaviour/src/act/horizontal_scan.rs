@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Stage, Timestamp, Transport, human_count};
+use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, human_count};
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededSet;
@@ -200,16 +200,9 @@ impl Behaviour for Watcher {
     }
 
     fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let Record::Conn(c) = record else { return };
-        let host = c.tuple.orig.ip;
-        if c.phase == ConnPhase::Closed
-            && c.tuple.transport == Transport::Tcp
-            && context.network.home().contains(host)
-            && let Some(failed) = c.failed()
-        {
-            let silent = c.bytes == [0, 0] && context.network.name_of(c.tuple.resp.ip, context.now).is_none();
-            self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), context);
-        }
+        let Some((host, c, failed)) = context.attempt(record) else { return };
+        let silent = c.bytes == [0, 0] && context.network.name_of(c.tuple.resp.ip, context.now).is_none();
+        self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -235,7 +228,7 @@ impl HostState for Host {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::ConnState;
+    use record::{ConnState, Transport};
 
     fn knock(t: f64, remote: &str, port: u16, state: ConnState) -> Conn {
         let mut c = conn(t, Transport::Tcp, remote, port);

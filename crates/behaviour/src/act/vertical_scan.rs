@@ -24,9 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{
-    Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Stage, Timestamp, Transport, clean, tally,
-};
+use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, tally};
 use serde::{Deserialize, Serialize};
 
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
@@ -159,15 +157,8 @@ impl Behaviour for Watcher {
     }
 
     fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let Record::Conn(c) = record else { return };
-        let host = c.tuple.orig.ip;
-        if c.phase == ConnPhase::Closed
-            && c.tuple.transport == Transport::Tcp
-            && context.network.home().contains(host)
-            && let Some(failed) = c.failed()
-        {
-            self.knock(states, host, c, failed, context);
-        }
+        let Some((host, c, failed)) = context.attempt(record) else { return };
+        self.knock(states, host, c, failed, context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -188,7 +179,7 @@ impl HostState for Host {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::ConnState;
+    use record::{ConnState, Transport};
 
     fn run(n: u16, gap: f64, answered: u16) -> Vec<String> {
         let mut b = Bench::new("vertical_scan", Watcher::new(Settings::default()));

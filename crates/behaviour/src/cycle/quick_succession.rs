@@ -22,7 +22,6 @@
 //! ## References
 //! ATT&CK T1104; G. Gu et al., "BotHunter", USENIX Security 2007.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -55,16 +54,36 @@ pub struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, read: 0 }
+        Self { settings }
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        excuses: &[
+            // What different hosts do says nothing about one of them.
+            Excuse::Role(&[Role::Nat], 0.5),
+        ],
+        ..About::new(
+            Stage::Cycle,
+            &["T1104"],
+            &[GradeWorth::base("two_stages", 4.0), GradeWorth::base("three_stages", 8.0)],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::STAGES
     }
 
-    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, context: &mut Context<'_>) {
+    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
+
+    fn stirred(&mut self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let stages: Vec<(Stage, Timestamp)> =
             context.fired.story(host).into_iter().map(|b| (b.stage, b.ts)).collect();
         // The most stages that begin within one window.
@@ -104,34 +123,6 @@ impl Watcher {
             remotes: vec![],
             facts: vec![("stages", names.into()), ("seconds", span.into())],
         });
-    }
-}
-
-impl Behaviour for Watcher {
-    type State = Host;
-    const ABOUT: About = About {
-        excuses: &[
-            // What different hosts do says nothing about one of them.
-            Excuse::Role(&[Role::Nat], 0.5),
-        ],
-        ..About::new(
-            Stage::Cycle,
-            &["T1104"],
-            &[GradeWorth::base("two_stages", 4.0), GradeWorth::base("three_stages", 8.0)],
-        )
-    };
-
-    fn wants(&self) -> Wants {
-        Wants::NONE
-    }
-
-    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
-
-    fn tick(&mut self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let hosts: BTreeSet<IpAddr> = context.fired.stirred(&mut self.read);
-        for host in hosts {
-            self.judge(states, host, context);
-        }
     }
 
     fn sentence(e: &Evidence) -> String {

@@ -57,16 +57,59 @@ pub struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    read: usize,
 }
 
 impl Watcher {
     /// Watches every host of which something fired.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, read: 0 }
+        Self { settings }
+    }
+}
+
+/// In how many orders the stages could have come, as far as the definitions of what fired leave that open.
+fn open_orders(story: &[&Began]) -> usize {
+    fn count(story: &[&Began], used: u32) -> usize {
+        let is_used = |i: usize| used >> i & 1 != 0;
+        if (0..story.len()).all(is_used) {
+            return 1;
+        }
+        let may_come = |i: usize| {
+            let waits = |(j, other): (usize, &&Began)| !is_used(j) && story[i].follows.contains(&other.stage);
+            !is_used(i) && !story.iter().enumerate().any(waits)
+        };
+        (0..story.len()).filter(|i| may_come(*i)).map(|i| count(story, used | 1 << i)).sum()
+    }
+    count(story, 0)
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        // Each is bet on alone, at the odds of its own orders.
+        exclusive: true,
+        excuses: &[
+            // What different hosts do says nothing about one of them.
+            Excuse::Role(&[Role::Nat], 0.5),
+        ],
+        ..About::new(
+            Stage::Order,
+            &["T1104"],
+            &[
+                GradeWorth::base("three_in_order", 3.0103),
+                GradeWorth::base("four_in_order", 7.4819),
+                GradeWorth::base("five_in_order", 13.9445),
+                GradeWorth::base("out_of_order", -0.9691),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::STAGES
     }
 
-    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, context: &mut Context<'_>) {
+    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
+
+    fn stirred(&mut self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let mut story: Vec<&Began> = context.fired.story(host);
         let Some(newest) = story.last().map(|b| b.ts) else { return };
         story.retain(|b| newest.since(b.ts) <= self.settings.window);
@@ -114,57 +157,6 @@ impl Watcher {
                 ("open_orders", (open as u64).into()),
             ],
         });
-    }
-}
-
-/// In how many orders the stages could have come, as far as the definitions of what fired leave that open.
-fn open_orders(story: &[&Began]) -> usize {
-    fn count(story: &[&Began], used: u32) -> usize {
-        let is_used = |i: usize| used >> i & 1 != 0;
-        if (0..story.len()).all(is_used) {
-            return 1;
-        }
-        let may_come = |i: usize| {
-            let waits = |(j, other): (usize, &&Began)| !is_used(j) && story[i].follows.contains(&other.stage);
-            !is_used(i) && !story.iter().enumerate().any(waits)
-        };
-        (0..story.len()).filter(|i| may_come(*i)).map(|i| count(story, used | 1 << i)).sum()
-    }
-    count(story, 0)
-}
-
-impl Behaviour for Watcher {
-    type State = Host;
-    const ABOUT: About = About {
-        // Each is bet on alone, at the odds of its own orders.
-        exclusive: true,
-        excuses: &[
-            // What different hosts do says nothing about one of them.
-            Excuse::Role(&[Role::Nat], 0.5),
-        ],
-        ..About::new(
-            Stage::Order,
-            &["T1104"],
-            &[
-                GradeWorth::base("three_in_order", 3.0103),
-                GradeWorth::base("four_in_order", 7.4819),
-                GradeWorth::base("five_in_order", 13.9445),
-                GradeWorth::base("out_of_order", -0.9691),
-            ],
-        )
-    };
-
-    fn wants(&self) -> Wants {
-        Wants::NONE
-    }
-
-    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
-
-    fn tick(&mut self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let hosts = context.fired.stirred(&mut self.read);
-        for host in hosts {
-            self.judge(states, host, context);
-        }
     }
 
     fn sentence(e: &Evidence) -> String {

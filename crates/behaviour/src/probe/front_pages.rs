@@ -169,17 +169,17 @@ impl Behaviour for Watcher {
             Record::Dns(d) => return Self::contact(states, host, remote, d.ts, context),
             Record::Http(h) => {
                 let bare = h.method == "GET" && h.path == "/" && h.referer.is_none() && !h.cookie;
-                (h.ts, h.host.clone(), bare, &h.packets)
+                (h.ts, h.host.as_deref(), bare, &h.packets)
             }
-            Record::Tls(t) => (t.ts, t.sni.clone(), true, &t.packets),
-            Record::Quic(q) => (q.ts, q.sni.clone(), true, &q.packets),
+            Record::Tls(t) => (t.ts, t.sni.as_deref(), true, &t.packets),
+            Record::Quic(q) => (q.ts, q.sni.as_deref(), true, &q.packets),
             _ => return,
         };
         let Some(name) = name.filter(|n| domains::is_front_page(n) && !domains::is_connectivity_check(n))
         else {
             return;
         };
-        let Some(domain) = domains::registrable(&name).map(str::to_owned) else { return };
+        let Some(domain) = domains::registrable(name).map(str::to_owned) else { return };
         let fetch = Fetch {
             ts,
             domain,
