@@ -62,7 +62,7 @@ fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [shape, n, file] = args.as_slice() else {
         bail!(
-            "usage: shapes small|fat|mail|flood-syn|flood-names|flood-hosts|flood-fragments|flood-datagrams|flood-holes N FILE"
+            "usage: shapes small|fat|mail|flood-syn|flood-names|flood-hosts|flood-days|flood-fragments|flood-datagrams|flood-holes N FILE"
         )
     };
     let n: u32 = n.parse().context("N is a number")?;
@@ -73,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         "flood-syn" => floods::syn(n),
         "flood-names" => floods::names(n),
         "flood-hosts" => floods::hosts(n),
+        "flood-days" => floods::many_days(n, 30),
         "flood-fragments" => floods::fragments(n),
         "flood-datagrams" => floods::datagrams(n),
         "flood-holes" => floods::holes(n),

@@ -76,6 +76,11 @@ fn more_hosts_with_evidence_than_fit() {
 }
 
 #[test]
+fn many_hosts_on_many_days() {
+    check("days", floods::many_days(4_000, 30), None);
+}
+
+#[test]
 fn hosts_that_give_much_to_remember() {
     check("busy", floods::busy_hosts(400, 200), Some("hosts_forgotten"));
 }

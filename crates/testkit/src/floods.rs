@@ -67,6 +67,20 @@ pub fn odd_hosts(n: u32) -> Script {
     s
 }
 
+/// `n` local hosts on each of so many days, every one with an odd thing a day: half of them ask for a mail exchanger, half for a name that does not exist.
+pub fn many_days(n: u32, days: u32) -> Script {
+    let mut s = kraken(&Variant::newer());
+    for day in 0..days {
+        for i in 0..n {
+            let ip = format!("10.{}.{}.{}", 64 + (i >> 16), (i >> 8) & 0xff, i & 0xff);
+            let at = 86_400.0 * (f64::from(day) + f64::from(i) / f64::from(n));
+            let answer = if i % 2 == 0 { Answer::Exchanger("mx.customer.example") } else { Answer::NxDomain };
+            dns(&mut s, at, &ip, "customer.example", answer);
+        }
+    }
+    s
+}
+
 /// `n` local hosts that each give many behaviours much to remember: `each` peers, a quarter of them asked by HTTP, a quarter for mail.
 pub fn busy_hosts(n: u32, each: u32) -> Script {
     let mut s = kraken(&Variant::newer());
