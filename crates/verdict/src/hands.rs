@@ -24,6 +24,9 @@ impl Neighbours {
             return;
         }
         let spoken = self.0.entry(mac).or_default();
+        if spoken.last() == Some(&ip) {
+            return;
+        }
         let of_kind = spoken.iter().filter(|s| s.is_ipv4() == ip.is_ipv4()).count();
         // An IPv6 host has several addresses at once, and new ones every day.
         let most = if ip.is_ipv4() { MOST_ADDRESSES } else { 4 * MOST_ADDRESSES };

@@ -103,7 +103,10 @@ pub fn hands(
         let Some(mac) = c.mac[side].filter(|_| c.packets[side] > 0) else { continue };
         neighbours.learn(mac, ip);
         if home.contains(ip) {
-            let page = pages.of(ip, c.at);
+            let page = match pages.get_mut(ip) {
+                Some(page) => page,
+                None => pages.of(ip, c.at),
+            };
             found.extend(page.holder.spoke(mac, (c.ts, c.last), neighbours).map(|change| (ip, change)));
         }
     }
