@@ -3,8 +3,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{
-    AtWork, CATALOGUE, Context, Expectations, Fired, Home, HomeGuess, HostFiles, Intel, NearMisses, Network,
-    SeededMap, Settings, Wants, detectors, outbound,
+    AtWork, CATALOGUE, Context, Expectations, Fired, Held, Home, HomeGuess, HostFiles, Intel, NearMisses,
+    Network, SeededMap, Settings, Wants, detectors, outbound,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Service, Stage, Timestamp, Tuple,
@@ -127,6 +127,9 @@ struct Analysis {
     near: NearMisses,
     /// Machines that had an address before the one that has it now.
     before: Vec<Machine>,
+    /// Bytes that they hold, and may hold.
+    before_bytes: usize,
+    most_before: usize,
     forgotten_before: u64,
     neighbours: Neighbours,
     fresh: Vec<Evidence>,
@@ -139,8 +142,8 @@ struct Analysis {
     web: u64,
 }
 
-/// Machines that are remembered beside those that have their addresses now.
-const MAX_BEFORE: usize = 1024;
+/// The part of what hosts' files may hold that machines may that had their addresses before.
+const BEFORE_PART: usize = 8;
 /// Proxies that are counted.
 const MAX_PROXIES: usize = 256;
 
@@ -242,6 +245,8 @@ impl Analyst {
             files: HostFiles::new(self.limits.bytes),
             near: NearMisses::default(),
             before: Vec::new(),
+            before_bytes: 0,
+            most_before: self.limits.bytes / BEFORE_PART,
             forgotten_before: 0,
             neighbours: Neighbours::default(),
             fresh: Vec::new(),
@@ -307,16 +312,17 @@ impl Analyst {
             // What waits for a quiet moment gets it.
             analysis.tick(last.plus(Duration::from_mins(1)));
         }
-        let now = analysis.files.hosts(&[PAGE, LEDGER]).into_iter().map(|host| analysis.machine(host));
-        let all: Vec<Machine> = now.chain(analysis.before.iter().cloned()).collect();
-        let pages: Vec<(IpAddr, &HostPage)> = all.iter().map(|m| (m.host, &m.page)).collect();
+        let (hosts, outside) = (analysis.files.hosts(&[PAGE, LEDGER]), analysis.outside);
+        let empty = HostPage::default();
+        let page = |host: &IpAddr| (*host, analysis.files.get(PAGE, *host).unwrap_or(&empty));
+        let before = analysis.before.iter();
+        let pages: Vec<(IpAddr, &HostPage)> =
+            hosts.iter().map(page).chain(before.clone().map(|m| (m.host, &m.page))).collect();
         let same = identities(&pages);
-        let outside = analysis.outside;
-        let mut stories: Vec<HostStory> = all
-            .iter()
-            .zip(same)
-            .map(|(machine, same_as)| HostStory { same_as, ..machine.story(capture, outside, prior) })
-            .collect();
+        let now = hosts.iter().map(|host| analysis.machine(*host).story(capture, outside, prior));
+        let told = now.chain(before.map(|machine| machine.story(capture, outside, prior)));
+        let mut stories: Vec<HostStory> =
+            told.zip(same).map(|(story, same_as)| HostStory { same_as, ..story }).collect();
         let mut worst: BTreeMap<IpAddr, Verdict> = BTreeMap::new();
         for s in &stories {
             let known = worst.entry(s.host).or_insert(s.verdict);
@@ -505,21 +511,21 @@ impl Analysis {
             *self.files.states(LEDGER).of(host, now) = new;
             self.files.fired(host, now, strength);
         }
-        // Of machines that are gone those with least against them are forgotten first.
-        if self.before.len() >= MAX_BEFORE {
-            let least =
-                (0..self.before.len()).min_by_key(|i| (self.before[*i].ledger.highest() * 10.0) as i64);
-            least.map(|i| self.before.remove(i));
-            self.forgotten_before += 1;
-        }
         if before.page.flows > 0 {
+            self.before_bytes += before.held();
             self.before.push(before);
+        }
+        // Of machines that are gone those with least against them are forgotten first.
+        while self.before_bytes > self.most_before {
+            let weakest = |i: &usize| (self.before[*i].ledger.highest() * 10.0) as i64;
+            let Some(least) = (0..self.before.len()).min_by_key(weakest) else { break };
+            self.before_bytes -= self.before.remove(least).held();
+            self.forgotten_before += 1;
         }
     }
 }
 
 /// What is known of a machine at an address.
-#[derive(Clone)]
 struct Machine {
     host: IpAddr,
     page: HostPage,
@@ -527,6 +533,8 @@ struct Machine {
     roles: Vec<RoleSeen>,
     near: Vec<NearMiss>,
 }
+
+behaviour::held!(Machine: page, ledger, roles);
 
 impl Machine {
     fn story(&self, capture: &CaptureFacts, outside: Outside, prior: f64) -> HostStory {

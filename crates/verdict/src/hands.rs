@@ -6,10 +6,14 @@ use std::time::Duration;
 use behaviour::SeededMap;
 use record::{Mac, Timestamp};
 
-use crate::identity::{ChangedHands, MOST_ADDRESSES};
+use crate::identity::ChangedHands;
 
 /// An address is another machine's when that was seen with it for so long while the one before was silent (*assumed*).
 const STAY: Duration = Duration::from_mins(3);
+/// IPv4 addresses of which an Ethernet address may have spoken for and still stand for one machine; a repeater speaks for itself and for those
+/// behind it (*assumed*). An IPv6 host has several addresses at once, and new ones every day.
+const MOST_V4: usize = 2;
+const MOST_V6: usize = 16;
 /// Ethernet addresses of which it is known whom they speak for.
 const MAX_NEIGHBOURS: usize = 1 << 16;
 
@@ -28,8 +32,7 @@ impl Neighbours {
             return;
         }
         let of_kind = spoken.iter().filter(|s| s.is_ipv4() == ip.is_ipv4()).count();
-        // An IPv6 host has several addresses at once, and new ones every day.
-        let most = if ip.is_ipv4() { MOST_ADDRESSES } else { 4 * MOST_ADDRESSES };
+        let most = if ip.is_ipv4() { MOST_V4 } else { MOST_V6 };
         if of_kind <= most && !spoken.contains(&ip) {
             spoken.push(ip);
         }
@@ -41,7 +44,7 @@ impl Neighbours {
         is_none
             || self.0.get(&mac).is_none_or(|spoken| {
                 let v4 = spoken.iter().filter(|ip| ip.is_ipv4()).count();
-                v4 > MOST_ADDRESSES || spoken.len() - v4 > 4 * MOST_ADDRESSES
+                v4 > MOST_V4 || spoken.len() - v4 > MOST_V6
             })
     }
 }

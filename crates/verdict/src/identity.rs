@@ -12,7 +12,7 @@ use crate::host_book::HostPage;
 use crate::story::Verdict;
 
 /// An Ethernet address with more local addresses than this of one family is a router's (*assumed*).
-pub const MOST_ADDRESSES: usize = 4;
+const MOST_ADDRESSES: usize = 4;
 
 /// Another address of what is probably the same host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
