@@ -73,15 +73,15 @@ impl PayloadFacts {
         if facts.exempt_by_count().is_some() {
             return facts;
         }
-        let (mut run, mut longest, mut seen) = (0u16, 0u16, [0u8; 256]);
+        let (mut run, mut longest, mut seen) = (0u16, 0u16, [0u64; 4]);
         for &b in counted {
-            run = (run + 1) * u16::from(is_printable(b));
+            run = if is_printable(b) { run + 1 } else { 0 };
             longest = longest.max(run);
-            seen[usize::from(b)] = 1;
+            seen[usize::from(b >> 6)] |= 1 << (b & 63);
         }
         facts.printable_run = longest;
         if longest <= LONGEST_TEXT {
-            facts.distinct = seen.iter().map(|s| u16::from(*s)).sum();
+            facts.distinct = seen.iter().map(|bits| bits.count_ones() as u16).sum();
         }
         facts
     }

@@ -12,7 +12,7 @@ use record::{
 
 use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
-use crate::identity::{ChangedHands, identities};
+use crate::identity::{ChangedHands, SameHost, identities};
 use crate::ledger::Ledger;
 use crate::roles::{self, ROLES, RoleSeen};
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings};
@@ -321,15 +321,11 @@ impl Analyst {
         let same = identities(&pages);
         let now = hosts.iter().map(|host| analysis.machine(*host).story(capture, outside, prior));
         let told = now.chain(before.map(|machine| machine.story(capture, outside, prior)));
-        let mut stories: Vec<HostStory> =
-            told.zip(same).map(|(story, same_as)| HostStory { same_as, ..story }).collect();
-        let mut worst: BTreeMap<IpAddr, Verdict> = BTreeMap::new();
-        for s in &stories {
-            let known = worst.entry(s.host).or_insert(s.verdict);
-            *known = s.verdict.max(*known);
-        }
-        for same in stories.iter_mut().flat_map(|s| &mut s.same_as) {
-            same.verdict = worst.get(&same.host).copied().unwrap_or(same.verdict);
+        let mut stories: Vec<HostStory> = told.collect();
+        let verdicts: Vec<Verdict> = stories.iter().map(|s| s.verdict).collect();
+        for (story, same) in stories.iter_mut().zip(same) {
+            let told = |(other, same): (usize, SameHost)| SameHost { verdict: verdicts[other], ..same };
+            story.same_as = same.into_iter().map(told).collect();
         }
         stories.sort_by(|a, b| {
             b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
@@ -457,6 +453,15 @@ impl Analysis {
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
             let (host, at) = (evidence.host, evidence.ts);
             let page: Option<&HostPage> = self.files.get(PAGE, host);
+            // What began while another machine had the address is that one's.
+            if page.and_then(|p| p.since).is_some_and(|since| evidence.started < since) {
+                let mine = |m: &&mut Machine| m.host == host && m.page.since <= Some(evidence.started);
+                if let Some(machine) = self.before.iter_mut().rev().find(mine) {
+                    let first = machine.page.first.unwrap_or(evidence.started);
+                    machine.ledger.add(evidence, first, &machine.roles);
+                }
+                continue;
+            }
             let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
             let roles = roles(&self.files, &self.network, &self.fired, host, (first, at));
             let mut ledgers = self.files.states::<Ledger>(LEDGER);
@@ -506,12 +511,12 @@ impl Analysis {
         self.near.forget(host);
         self.network.pass_on(host, now);
         *self.files.states(PAGE).of(host, now) = page;
-        if new.highest() > 0.0 {
+        if !new.is_empty() {
             let strength = (new.highest() * 10.0) as i32;
             *self.files.states(LEDGER).of(host, now) = new;
             self.files.fired(host, now, strength);
         }
-        if before.page.flows > 0 {
+        if before.page.flows > 0 || !before.ledger.is_empty() {
             self.before_bytes += before.held();
             self.before.push(before);
         }

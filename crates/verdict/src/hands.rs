@@ -58,6 +58,8 @@ pub struct Holder {
     next: Option<(Mac, Timestamp)>,
     /// Whom a server gave it to last.
     leased: Option<Mac>,
+    /// Whom a server gave it to while another was seen with it, and when: it is that one's as soon as it speaks.
+    promised: Option<(Mac, Timestamp)>,
 }
 
 behaviour::held!(Holder);
@@ -81,8 +83,15 @@ impl Holder {
             if self.next.is_some_and(|(_, since)| to >= since) {
                 self.next = None;
             }
+            if self.promised.is_some_and(|(_, at)| to > at) {
+                self.promised = None;
+            }
             self.last = self.last.max(to);
             return None;
+        }
+        if let Some((_, at)) = self.promised.filter(|(promised, at)| *promised == mac && to >= *at) {
+            (self.mac, self.last, self.next, self.promised) = (Some(mac), to, None, None);
+            return Some(ChangedHands { from: holder.to_string(), to: mac.to_string(), at });
         }
         // Two at once are a bond, or a fight.
         if from <= self.last {
@@ -98,15 +107,21 @@ impl Holder {
         Some(ChangedHands { from: holder.to_string(), to: mac.to_string(), at: since })
     }
 
-    /// A server gave the address to a machine; gives the change of hands that this proves.
+    /// A server gave the address to a machine; gives the change of hands that this proves. Where the machine that has it is seen, a server's word
+    /// alone proves nothing, since anybody can say it: the other must speak, and this one no more.
     pub fn given(&mut self, mac: Mac, at: Timestamp, neighbours: &Neighbours) -> Option<ChangedHands> {
-        let seen = self.mac.filter(|m| !neighbours.proves_nothing(*m));
-        let before = self.leased.replace(mac).or(seen).filter(|before| *before != mac)?;
-        // Who was seen last may have it by a lease that was not.
-        (seen != Some(mac)).then(|| {
-            (self.mac, self.last, self.next) = (Some(mac), at, None);
-            ChangedHands { from: before.to_string(), to: mac.to_string(), at }
-        })
+        let before = self.leased.replace(mac);
+        match self.mac.filter(|m| !neighbours.proves_nothing(*m)) {
+            Some(seen) => {
+                self.promised = (seen != mac).then_some((mac, at));
+                None
+            }
+            None => before.filter(|before| *before != mac).map(|before| ChangedHands {
+                from: before.to_string(),
+                to: mac.to_string(),
+                at,
+            }),
+        }
     }
 }
 
@@ -166,7 +181,18 @@ mod tests {
         assert!(holder.given(A, at(1), &n).is_none(), "the first");
         assert!(holder.spoke(A, (at(2), at(3)), &n).is_none());
         assert!(holder.given(A, at(50), &n).is_none(), "renewed");
-        assert_eq!(holder.given(B, at(60), &n).map(|c| c.at), Some(at(60)));
-        assert!(holder.spoke(B, (at(61), at(900)), &n).is_none(), "known already");
+        assert!(holder.given(B, at(60), &n).is_none(), "anybody can say so");
+        assert!(holder.spoke(A, (at(61), at(62)), &n).is_none(), "and whoever has it goes on");
+        assert!(holder.spoke(B, (at(63), at(64)), &n).is_none());
+        assert!(holder.given(B, at(70), &n).is_none());
+        assert_eq!(holder.spoke(B, (at(71), at(72)), &n).map(|c| c.at), Some(at(70)));
+        assert!(holder.spoke(B, (at(73), at(900)), &n).is_none(), "known already");
+        let mut hidden = Holder::default();
+        assert!(hidden.given(A, at(1), &n).is_none());
+        assert_eq!(
+            hidden.given(B, at(9), &n).map(|c| c.at),
+            Some(at(9)),
+            "behind a router a server's word is all"
+        );
     }
 }

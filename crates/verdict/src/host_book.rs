@@ -12,6 +12,8 @@ use crate::story::Names;
 
 /// Ethernet addresses and names remembered of one host.
 const MAX_NAMES: usize = 8;
+/// Changes of hands that are told of one address: the last.
+const MAX_HANDS: usize = 8;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// One local host.
@@ -121,6 +123,10 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
             continue;
         }
         let page = pages.of(ip, c.at);
+        // It was another machine's then.
+        if page.since.is_some_and(|since| c.ts < since) {
+            continue;
+        }
         page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
         page.last = page.last.max(Some(c.last));
         page.flows += 1;
@@ -162,6 +168,10 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
 impl HostPage {
     /// The page of the machine that has the address from now on; this one is its predecessor's.
     pub fn pass_on(&mut self, change: &ChangedHands) -> Self {
+        // An address may change hands for ever.
+        if self.hands.len() >= MAX_HANDS {
+            self.hands.remove(0);
+        }
         self.hands.push(change.clone());
         self.until = Some(change.at);
         let (holder, hands) = (self.holder.clone(), self.hands.clone());

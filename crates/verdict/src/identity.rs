@@ -43,8 +43,8 @@ pub struct ChangedHands {
     pub at: Timestamp,
 }
 
-/// Which other addresses are probably one machine's, for each page in their order: one page an address and machine.
-pub fn identities(pages: &[(IpAddr, &HostPage)]) -> Vec<Vec<SameHost>> {
+/// Which other addresses are probably one machine's, for each page in their order: one page an address and machine. Each with the place of its page.
+pub fn identities(pages: &[(IpAddr, &HostPage)]) -> Vec<Vec<(usize, SameHost)>> {
     let mut by_mac: BTreeMap<Mac, Vec<usize>> = BTreeMap::new();
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, (_, page)) in pages.iter().enumerate() {
@@ -55,12 +55,13 @@ pub fn identities(pages: &[(IpAddr, &HostPage)]) -> Vec<Vec<SameHost>> {
             by_name.entry(name).or_default().push(i);
         }
     }
-    let mut found: Vec<Vec<SameHost>> = vec![Vec::new(); pages.len()];
+    let mut found: Vec<Vec<(usize, SameHost)>> = vec![Vec::new(); pages.len()];
     let mut add = |a: usize, b: usize, because: String, confidence: f64| {
         for (one, other) in [(a, b), (b, a)] {
             let host = pages[other].0;
-            if host != pages[one].0 && !found[one].iter().any(|s| s.host == host) {
-                found[one].push(SameHost { host, because: because.clone(), confidence, verdict: nothing() });
+            if host != pages[one].0 && !found[one].iter().any(|(_, s)| s.host == host) {
+                let same = SameHost { host, because: because.clone(), confidence, verdict: nothing() };
+                found[one].push((other, same));
             }
         }
     };
@@ -118,7 +119,9 @@ mod tests {
     fn of(list: &[(&str, HostPage)]) -> BTreeMap<IpAddr, Vec<SameHost>> {
         let pages: Vec<(IpAddr, &HostPage)> = list.iter().map(|(ip, p)| (ip.parse().unwrap(), p)).collect();
         let found = identities(&pages);
-        pages.iter().map(|p| p.0).zip(found).filter(|(_, same)| !same.is_empty()).collect()
+        let alone = |same: Vec<(usize, SameHost)>| same.into_iter().map(|(_, s)| s).collect::<Vec<_>>();
+        let found = pages.iter().map(|p| p.0).zip(found.into_iter().map(alone));
+        found.filter(|(_, same)| !same.is_empty()).collect()
     }
 
     #[test]

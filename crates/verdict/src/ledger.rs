@@ -119,6 +119,10 @@ impl Ledger {
 
     /// The bets of two machines that had the address one after the other: what began before `at`, and what began then.
     pub fn split(&self, first_seen: Timestamp, at: Timestamp, roles: &[RoleSeen]) -> [Self; 2] {
+        // What is kept to be shown is not all that there was: where nothing is the later machine's, the bets stay as they are.
+        if !self.evidence.iter().chain(&self.suppressed).any(|e| e.started >= at) {
+            return [self.clone(), Self::default()];
+        }
         let mut both = [Self::default(), Self::default()];
         let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
         all.sort_by_key(|e| e.ts);
@@ -129,6 +133,11 @@ impl Ledger {
         }
         both[0].dropped += self.dropped;
         both
+    }
+
+    /// Whether nothing was told of the host.
+    pub fn is_empty(&self) -> bool {
+        self.evidence.is_empty() && self.suppressed.is_empty()
     }
 
     /// The highest level so far, in decibans.
@@ -144,6 +153,7 @@ impl Ledger {
             self.best = None;
             self.carried_db = 0.0;
             self.grounds.clear();
+            self.habits.clear();
             self.settle(now, roles);
         }
     }
