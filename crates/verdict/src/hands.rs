@@ -1,6 +1,6 @@
 //! Whose an address is, and when it went from one machine to another.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use behaviour::SeededMap;
@@ -19,7 +19,18 @@ const MAX_NEIGHBOURS: usize = 1 << 16;
 
 /// The Ethernet addresses of the network, each with the first addresses that it spoke for: who speaks for many is a router, and proves nothing.
 #[derive(Default)]
-pub struct Neighbours(SeededMap<Mac, Vec<IpAddr>>);
+pub struct Neighbours(SeededMap<Mac, Spoken>);
+
+/// Whom an Ethernet address spoke for.
+#[derive(Clone, Copy, Default)]
+struct Spoken {
+    /// The first IPv4 addresses; how many, one more than are kept where there were more.
+    v4: [u32; MOST_V4],
+    many_v4: u8,
+    /// The last IPv6 addresses, and how many came that were none of them.
+    v6: [Option<Ipv6Addr>; 4],
+    many_v6: u8,
+}
 
 impl Neighbours {
     /// A frame came from `mac` for `ip`.
@@ -28,13 +39,23 @@ impl Neighbours {
             return;
         }
         let spoken = self.0.entry(mac).or_default();
-        if spoken.last() == Some(&ip) {
-            return;
-        }
-        let of_kind = spoken.iter().filter(|s| s.is_ipv4() == ip.is_ipv4()).count();
-        let most = if ip.is_ipv4() { MOST_V4 } else { MOST_V6 };
-        if of_kind <= most && !spoken.contains(&ip) {
-            spoken.push(ip);
+        match ip {
+            IpAddr::V4(ip) => {
+                let known = usize::from(spoken.many_v4).min(MOST_V4);
+                if usize::from(spoken.many_v4) <= MOST_V4 && !spoken.v4[..known].contains(&ip.to_bits()) {
+                    if let Some(free) = spoken.v4.get_mut(known) {
+                        *free = ip.to_bits();
+                    }
+                    spoken.many_v4 += 1;
+                }
+            }
+            IpAddr::V6(ip) => {
+                if !spoken.v6.contains(&Some(ip)) {
+                    spoken.v6.rotate_right(1);
+                    spoken.v6[0] = Some(ip);
+                    spoken.many_v6 = spoken.many_v6.saturating_add(1);
+                }
+            }
         }
     }
 
@@ -43,8 +64,7 @@ impl Neighbours {
         let is_none = mac.0 == [0; 6] || mac.0[0] & 1 != 0;
         is_none
             || self.0.get(&mac).is_none_or(|spoken| {
-                let v4 = spoken.iter().filter(|ip| ip.is_ipv4()).count();
-                v4 > MOST_V4 || spoken.len() - v4 > MOST_V6
+                usize::from(spoken.many_v4) > MOST_V4 || usize::from(spoken.many_v6) > MOST_V6
             })
     }
 }
