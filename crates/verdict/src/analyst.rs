@@ -1,3 +1,4 @@
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -287,7 +288,7 @@ impl Analyst {
     pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
         let Some(analysis) = &self.analysis else { return Vec::new() };
         let mut all: Vec<_> = analysis.proxies.iter().map(|(ip, n)| (*ip, *n, analysis.web)).collect();
-        all.sort_by_key(|(ip, n, _)| (std::cmp::Reverse(*n), *ip));
+        all.sort_by_key(|(ip, n, _)| (Reverse(*n), *ip));
         all
     }
 
@@ -315,7 +316,7 @@ impl Analyst {
         let (hosts, outside) = (analysis.files.hosts(&[PAGE, LEDGER]), analysis.outside);
         let empty = HostPage::default();
         let page = |host: &IpAddr| (*host, analysis.files.get(PAGE, *host).unwrap_or(&empty));
-        let before = analysis.before.iter();
+        let before = analysis.before.iter().filter(|m| m.is_told());
         let pages: Vec<(IpAddr, &HostPage)> =
             hosts.iter().map(page).chain(before.clone().map(|m| (m.host, &m.page))).collect();
         let same = identities(&pages);
@@ -516,17 +517,26 @@ impl Analysis {
             *self.files.states(LEDGER).of(host, now) = new;
             self.files.fired(host, now, strength);
         }
-        if before.page.flows > 0 || !before.ledger.is_empty() {
-            self.before_bytes += before.held();
-            self.before.push(before);
+        // Flows of it that are still open may tell of it yet.
+        self.before_bytes += before.held() + size_of::<Machine>();
+        self.before.push(before);
+        if self.before_bytes > self.most_before {
+            self.forget_before();
         }
-        // Of machines that are gone those with least against them are forgotten first.
-        while self.before_bytes > self.most_before {
-            let weakest = |i: &usize| (self.before[*i].ledger.highest() * 10.0) as i64;
-            let Some(least) = (0..self.before.len()).min_by_key(weakest) else { break };
-            self.before_bytes -= self.before.remove(least).held();
-            self.forgotten_before += 1;
+    }
+
+    /// Of machines that are gone those with least against them are forgotten first, a quarter of the bytes at once.
+    fn forget_before(&mut self) {
+        let cost = |m: &Machine| m.held() + size_of::<Machine>();
+        self.before_bytes = self.before.iter().map(cost).sum();
+        self.before.sort_by_key(|m| (Reverse((m.ledger.highest() * 10.0) as i64), Reverse(m.page.until)));
+        while self.before_bytes > self.most_before / 4 * 3
+            && let Some(least) = self.before.pop()
+        {
+            self.before_bytes = self.before_bytes.saturating_sub(cost(&least));
+            self.forgotten_before += u64::from(least.is_told());
         }
+        self.before.sort_by_key(|m| m.page.until);
     }
 }
 
@@ -542,6 +552,11 @@ struct Machine {
 behaviour::held!(Machine: page, ledger, roles);
 
 impl Machine {
+    /// Whether there is anything to tell of it.
+    fn is_told(&self) -> bool {
+        self.page.flows > 0 || !self.ledger.is_empty()
+    }
+
     fn story(&self, capture: &CaptureFacts, outside: Outside, prior: f64) -> HostStory {
         let (page, ledger, roles) = (&self.page, &self.ledger, &self.roles);
         // A host that is seen no more has not been seen clean: its verdict stands.
