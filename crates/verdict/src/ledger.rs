@@ -119,17 +119,17 @@ impl Ledger {
 
     /// The bets of two machines that had the address one after the other: what began before `at`, and what began then.
     pub fn split(&self, first_seen: Timestamp, at: Timestamp, roles: &[RoleSeen]) -> [Self; 2] {
+        let later = |e: &Evidence| e.started >= at;
         // What is kept to be shown is not all that there was: where nothing is the later machine's, the bets stay as they are.
-        if !self.evidence.iter().chain(&self.suppressed).any(|e| e.started >= at) {
+        if !self.items.values().chain(&self.evidence).chain(&self.suppressed).any(later) {
             return [self.clone(), Self::default()];
         }
         let mut both = [Self::default(), Self::default()];
         let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
         all.sort_by_key(|e| e.ts);
         for e in all {
-            let later = e.started >= at;
-            let (first, roles) = if later { (at, &[][..]) } else { (first_seen, roles) };
-            both[usize::from(later)].add(e.clone(), first, roles);
+            let (first, roles) = if later(e) { (at, &[][..]) } else { (first_seen, roles) };
+            both[usize::from(later(e))].add(e.clone(), first, roles);
         }
         both[0].dropped += self.dropped;
         both
