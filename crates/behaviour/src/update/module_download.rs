@@ -170,7 +170,7 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("{} transfers from {}, which commands it", tally(e.value), e.text("remote"))
+        format!("took {} transfers from {}, which commands it", tally(e.value), e.text("remote"))
     }
 }
 

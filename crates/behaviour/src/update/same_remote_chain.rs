@@ -182,9 +182,13 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let post = e.grades.first().is_some_and(|g| g.name.starts_with("post"));
-        let how = if post { "answer to an opaque POST" } else { "opaque transfer" };
-        let mut s =
-            format!("{} by {how} from {} port {}", human_bytes(e.value as u64), e.remote(), e.count("port"));
+        let how = if post { "the answer to an opaque POST" } else { "an opaque transfer" };
+        let mut s = format!(
+            "took {} as {how} from {} port {}",
+            human_bytes(e.value as u64),
+            e.remote(),
+            e.count("port")
+        );
         if e.flag("udp_before") {
             let _ = write!(s, ", its UDP peer {:.0} s before", e.number("seconds_after_udp"));
         }
