@@ -214,6 +214,7 @@ impl Inputs {
         for (key, record) in &self.records {
             analyst.observe(record, key.at);
         }
+        analyst.settle(None);
         analyst.stories(&CaptureFacts::default()).len() as u64
     }
 }

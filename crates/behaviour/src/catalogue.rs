@@ -1,7 +1,7 @@
 use record::Evidence;
 use serde::{Deserialize, Serialize};
 
-use crate::{About, AtWork, Behaviour};
+use crate::{About, AtWork, Behaviour, StateKind};
 use crate::{act, command, cycle, order, probe, rendezvous, update};
 
 /// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
@@ -18,6 +18,8 @@ pub struct Entry {
     pub share: f64,
     /// What its evidence says, in one sentence without a full stop.
     pub sentence: fn(&Evidence) -> String,
+    /// What it remembers of a host.
+    pub state: StateKind,
     /// Its source file, whose head is its manual page.
     source: &'static str,
 }
@@ -48,6 +50,7 @@ macro_rules! catalogue {
             about: <$stage::$module::Watcher as Behaviour>::ABOUT,
             share: $share,
             sentence: <$stage::$module::Watcher as Behaviour>::sentence,
+            state: StateKind::of::<<$stage::$module::Watcher as Behaviour>::State>(stringify!($module)),
             source: include_str!(concat!(stringify!($stage), "/", stringify!($module), ".rs")),
         },)*];
 

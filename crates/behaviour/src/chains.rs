@@ -6,6 +6,7 @@
 
 use record::{Certificate, Timestamp};
 use rustls_pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
+use serde::{Deserialize, Serialize};
 use webpki::{EndEntityCert, KeyUsage, ring};
 
 /// Chains that may be looked at without delay, and for how many records there is one more: a signature costs as much as many packets, and who
@@ -14,7 +15,7 @@ const AT_ONCE: u32 = 16;
 const RECORDS: u32 = 10_000;
 
 /// The means to check chains, within bounds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Checks {
     left: u32,
     records: u32,

@@ -8,10 +8,12 @@ use record::{
     Conn, ConnPhase, Endpoint, Evidence, FactValue, FlowId, Grade, NearMiss, PacketId, Record, Stage,
     Timestamp, Transport, Tuple,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::expectations::{CALLED, OWN_WORD, own_word};
 use crate::files::{HostFiles, HostState, States};
 use crate::table::{SeededMap, SeededSet};
+use crate::words::Word;
 use crate::{About, Entry, Home, Network, domains};
 
 /// Packets and flows named in a piece of evidence.
@@ -93,14 +95,14 @@ pub trait Behaviour: Send {
     }
 
     /// Looks at a record.
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Self::State>, context: &mut Context<'_>);
+    fn observe(&self, record: &Record, states: &mut States<'_, Self::State>, context: &mut Context<'_>);
     /// Time has passed (at least a second since the last call): what was waiting may be decided now.
-    fn tick(&mut self, states: &mut States<'_, Self::State>, context: &mut Context<'_>) {
+    fn tick(&self, states: &mut States<'_, Self::State>, context: &mut Context<'_>) {
         let _ = (states, context);
     }
 
     /// Stages of a host began, or began earlier than known, since time passed last.
-    fn stirred(&mut self, host: IpAddr, states: &mut States<'_, Self::State>, context: &mut Context<'_>) {
+    fn stirred(&self, host: IpAddr, states: &mut States<'_, Self::State>, context: &mut Context<'_>) {
         let _ = (host, states, context);
     }
 
@@ -115,11 +117,11 @@ pub trait AtWork: Send {
     /// See [`Behaviour::wants`].
     fn wants(&self) -> Wants;
     /// See [`Behaviour::observe`].
-    fn observe(&mut self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>);
+    fn observe(&self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>);
     /// See [`Behaviour::tick`].
-    fn tick(&mut self, files: &mut HostFiles, context: &mut Context<'_>);
+    fn tick(&self, files: &mut HostFiles, context: &mut Context<'_>);
     /// See [`Behaviour::stirred`].
-    fn stirred(&mut self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>);
+    fn stirred(&self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>);
 }
 
 impl<D: Behaviour> AtWork for D {
@@ -127,17 +129,17 @@ impl<D: Behaviour> AtWork for D {
         Behaviour::wants(self)
     }
 
-    fn observe(&mut self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::observe(self, record, &mut states, context);
     }
 
-    fn tick(&mut self, files: &mut HostFiles, context: &mut Context<'_>) {
+    fn tick(&self, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::tick(self, &mut states, context);
     }
 
-    fn stirred(&mut self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>) {
+    fn stirred(&self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::stirred(self, host, &mut states, context);
     }
@@ -172,10 +174,11 @@ pub struct Fire {
     pub facts: Vec<(&'static str, FactValue)>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct HostFired {
     /// Times of each behaviour: first packet and completion.
-    events: BTreeMap<&'static str, VecDeque<(Timestamp, Timestamp)>>,
+    #[serde(with = "crate::words")]
+    events: BTreeMap<Word, VecDeque<(Timestamp, Timestamp)>>,
     /// First time of each stage in a day, and those that were ever seen.
     stages: BTreeMap<Stage, Began>,
     ever: BTreeSet<Stage>,
@@ -188,14 +191,14 @@ struct HostFired {
 const STAGE_MEMORY: Duration = Duration::from_hours(24);
 
 /// How a stage began.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Began {
     /// The stage.
     pub stage: Stage,
     /// When the first of its packets came.
     pub ts: Timestamp,
     /// Stages that came before by the definition of what fired.
-    pub follows: &'static [Stage],
+    pub follows: Cow<'static, [Stage]>,
     flows: Vec<FlowId>,
 }
 
@@ -207,7 +210,7 @@ impl Began {
 }
 
 /// What has fired so far, for behaviours that build on others.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Fired {
     hosts: SeededMap<IpAddr, HostFired>,
     /// Hosts of which a stage was first seen, or seen earlier than known.
@@ -298,7 +301,7 @@ impl Fired {
             host.stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
             if host.stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
                 let (ts, flows) = (evidence.started, evidence.flows.clone());
-                host.stages.insert(stage, Began { stage, ts, follows: about.follows, flows });
+                host.stages.insert(stage, Began { stage, ts, follows: Cow::Borrowed(about.follows), flows });
                 self.stirred.insert(evidence.host);
             }
         }
@@ -479,7 +482,7 @@ pub fn outbound(home: &Home, tuple: &Tuple) -> Option<IpAddr> {
 }
 
 /// How near each host came to each behaviour that did not fire.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct NearMisses(SeededMap<(IpAddr, u8), NearMiss>);
 
 impl NearMisses {

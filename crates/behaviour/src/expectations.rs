@@ -110,7 +110,7 @@ pub struct Expectations {
 }
 
 /// What a host is called beside its address.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Called {
     /// Ethernet addresses, lower case with colons.
     pub macs: Vec<String>,

@@ -1,14 +1,21 @@
 //! One table of hosts: what each behaviour remembers of a host stands in that host's file.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::marker::PhantomData;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use crate::held::Held;
 use record::Timestamp;
+use rmp_serde::{decode, encode};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
+use crate::CATALOGUE;
+use crate::held::Held;
 use crate::table::{HostKey, SeededMap};
 
 /// What a file costs besides what stands in it: its places in the tables, near misses, what fired, names (*assumed*).
@@ -19,8 +26,8 @@ const WEIGHED: u32 = 1024;
 /// A host's day, from its first packet on.
 const DAY: Duration = Duration::from_hours(24);
 
-/// What a behaviour remembers of one host; how much memory it holds is measured.
-pub trait HostState: Held + Default + Send + 'static {
+/// What a behaviour remembers of one host; how much memory it holds is measured, and it can be kept in a file.
+pub trait HostState: Held + Default + Serialize + DeserializeOwned + Send + 'static {
     /// Another day of the host begins: what was reported on the one before may be reported again.
     fn turn_day(&mut self) {}
 }
@@ -33,6 +40,8 @@ trait AnyState: Any + Send {
     fn held(&self) -> usize;
     /// See [`HostState::turn_day`].
     fn turn_day(&mut self);
+    /// As it is kept in a file.
+    fn save(&self) -> Result<Vec<u8>, encode::Error>;
 }
 
 impl<T: HostState> AnyState for T {
@@ -43,10 +52,49 @@ impl<T: HostState> AnyState for T {
     fn turn_day(&mut self) {
         HostState::turn_day(self);
     }
+
+    fn save(&self) -> Result<Vec<u8>, encode::Error> {
+        rmp_serde::to_vec_named(self)
+    }
+}
+
+/// How a state is read back.
+type ReadState = fn(&[u8]) -> Result<Box<dyn AnyState>, decode::Error>;
+
+/// What stands in one place of the files: its name where it is kept, and how it is read back.
+#[derive(Clone, Copy, Debug)]
+pub struct StateKind {
+    name: &'static str,
+    read: ReadState,
+}
+
+impl StateKind {
+    /// States of this type, under this name.
+    pub const fn of<T: HostState>(name: &'static str) -> Self {
+        Self { name, read: |bytes| Ok(Box::new(rmp_serde::from_slice::<T>(bytes)?)) }
+    }
+}
+
+/// A host's file as it is kept: its states by name.
+#[derive(Serialize, Deserialize)]
+pub struct SavedFile<'a> {
+    host: IpAddr,
+    seen: Timestamp,
+    day_ends: Timestamp,
+    evidence: Option<i32>,
+    states: Vec<(Cow<'a, str>, ByteBuf)>,
+    waiting: Vec<Cow<'a, str>>,
+    weight: usize,
+    opened: u32,
+    weighed_at: u32,
 }
 
 /// Places in a host's file: of the behaviours, and behind them of whoever else keeps something of hosts.
 const SLOTS: usize = 40;
+
+/// The first of all addresses, and the last.
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const LAST: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
 
 /// What is known of one host.
 struct HostFile {
@@ -77,6 +125,7 @@ impl HostFile {
 }
 
 /// The files of all hosts, within so many bytes: those silent longest and without evidence are forgotten first, those with most evidence last.
+#[derive(Default)]
 pub struct HostFiles {
     places: SeededMap<HostKey, u32>,
     files: Vec<HostFile>,
@@ -89,6 +138,8 @@ pub struct HostFiles {
     /// Hosts that were forgotten and of which others may still know something.
     gone: Vec<IpAddr>,
     forgotten_with_evidence: u64,
+    /// Hosts of which a behaviour has something to decide when time has passed.
+    waiting: BTreeSet<(u8, IpAddr)>,
 }
 
 impl HostFiles {
@@ -106,6 +157,7 @@ impl HostFiles {
             last: None,
             gone: Vec::new(),
             forgotten_with_evidence: 0,
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -188,6 +240,11 @@ impl HostFiles {
         self.forgotten
     }
 
+    /// So many hosts were forgotten before, and of so many of them something had fired.
+    pub const fn have_forgotten(&mut self, hosts: u64, with_evidence: u64) {
+        (self.forgotten, self.forgotten_with_evidence) = (hosts, with_evidence);
+    }
+
     /// Those of them of which something had fired.
     pub const fn forgotten_with_evidence(&self) -> u64 {
         self.forgotten_with_evidence
@@ -196,6 +253,16 @@ impl HostFiles {
     /// Hosts that were forgotten since this was asked last.
     pub fn gone(&mut self) -> Vec<IpAddr> {
         std::mem::take(&mut self.gone)
+    }
+
+    /// Hosts with a file.
+    pub const fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether no host has one.
+    pub const fn is_empty(&self) -> bool {
+        self.files.is_empty()
     }
 
     /// Whether there is a file of a host.
@@ -239,9 +306,74 @@ impl HostFiles {
         0
     }
 
+    /// Every file as it is kept, in no order. `beside` says what stands in the places behind the behaviours'.
+    ///
+    /// # Errors
+    /// Something in it cannot be written.
+    pub fn save<'a>(
+        &'a self,
+        beside: &'a [StateKind],
+    ) -> impl Iterator<Item = Result<SavedFile<'static>, encode::Error>> + 'a {
+        let name = |place: usize| kind(beside, place).map_or("", |k| k.name);
+        self.files.iter().map(move |file| {
+            let mut states = Vec::new();
+            for (place, at) in file.places.iter().enumerate() {
+                if let Some(at) = usize::from(*at).checked_sub(1) {
+                    states.push((Cow::Borrowed(name(place)), ByteBuf::from(file.states[at].save()?)));
+                }
+            }
+            let places = 0..SLOTS as u8;
+            let waits = places.filter(|place| self.waiting.contains(&(*place, file.host)));
+            Ok(SavedFile {
+                host: file.host,
+                seen: file.seen,
+                day_ends: file.day_ends,
+                evidence: file.evidence,
+                states,
+                waiting: waits.map(|place| Cow::Borrowed(name(usize::from(place)))).collect(),
+                weight: file.weight,
+                opened: file.opened,
+                weighed_at: file.weighed_at,
+            })
+        })
+    }
+
+    /// Takes a file that was kept. What nobody knows by its name any more is left out.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn restore(&mut self, saved: &SavedFile<'_>, beside: &[StateKind]) -> Result<(), decode::Error> {
+        let place = |name: &str| (0..SLOTS).find(|at| kind(beside, *at).is_some_and(|k| k.name == name));
+        let at = self.begin(saved.host, saved.seen) as usize;
+        let file = &mut self.files[at];
+        (file.day_ends, file.evidence) = (saved.day_ends, saved.evidence);
+        (file.opened, file.weighed_at) = (saved.opened, saved.weighed_at);
+        self.bytes = self.bytes - file.weight + saved.weight;
+        file.weight = saved.weight;
+        for (name, bytes) in &saved.states {
+            if let Some(place) = place(name)
+                && let Some(kind) = kind(beside, place)
+            {
+                file.states.push((kind.read)(bytes)?);
+                file.places[place] = file.states.len() as u8;
+            }
+        }
+        self.waiting.extend(saved.waiting.iter().filter_map(|name| Some((place(name)? as u8, saved.host))));
+        Ok(())
+    }
+
     /// What one behaviour remembers of hosts, by its place in the catalogue.
     pub fn states<T: HostState>(&mut self, behaviour: u8) -> States<'_, T> {
         States { files: self, behaviour, of: PhantomData }
+    }
+}
+
+/// What stands in a place.
+fn kind(beside: &[StateKind], place: usize) -> Option<StateKind> {
+    let behind = usize::from(HostFiles::BESIDE);
+    match place.checked_sub(behind) {
+        Some(at) => beside.get(at).copied(),
+        None => CATALOGUE.get(place).map(|entry| entry.state),
     }
 }
 
@@ -274,6 +406,22 @@ impl<T: HostState> States<'_, T> {
     /// The state of a host, if it is there.
     pub fn get(&self, host: IpAddr) -> Option<&T> {
         self.files.get(self.behaviour, host)
+    }
+
+    /// Something of a host is to be decided when time has passed.
+    pub fn wait(&mut self, host: IpAddr) {
+        self.files.waiting.insert((self.behaviour, host));
+    }
+
+    /// Shows every host that waits, in the order of addresses; those go on to wait of which `waits` says so.
+    pub fn decide(&mut self, mut waits: impl FnMut(IpAddr, &mut T) -> bool) {
+        let mine = (self.behaviour, FIRST)..=(self.behaviour, LAST);
+        let hosts: Vec<IpAddr> = self.files.waiting.range(mine).map(|(_, host)| *host).collect();
+        for host in hosts {
+            if !self.get_mut(host).is_some_and(|state| waits(host, state)) {
+                self.files.waiting.remove(&(self.behaviour, host));
+            }
+        }
     }
 
     /// The state of a host, if it is there, to be changed.

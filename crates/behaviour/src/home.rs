@@ -3,11 +3,12 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use record::{Conn, FlowId, Mac, Record, Tuple};
+use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededMap, SeededSet};
 
 /// The local networks: whose hosts are judged.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Home {
     networks: Vec<IpNet>,
     /// The same as (network, mask), because every record is asked about.
@@ -111,7 +112,7 @@ fn says_something(ip: IpAddr) -> bool {
 const ROUTER_SPEAKS_FOR: usize = 3;
 
 /// What an Ethernet address was seen to speak for.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Spoken {
     networks: BTreeSet<IpNet>,
     /// It also sent from a private or unique local address.
@@ -119,7 +120,7 @@ struct Spoken {
 }
 
 /// Infers the local networks from who talks to whom, when nobody said.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HomeGuess {
     /// The private ranges.
     private: Home,

@@ -6,6 +6,7 @@
 //! The second generator throws away all but 15 bits of its state at each weekly step, so every time-dependent label of
 //! all time is one of 32,768, and membership needs no date.
 
+use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
 /// The second halves of names of the first generator, in its rotation.
@@ -23,7 +24,7 @@ const V1_SEEDS: [(i64, i64); 2] = [(-0x0fcf_bf88, 0x892_4541), (-0x1fcf_bf87, 0x
 const V2_SEEDS: [u32; 4] = [24_938_314, 24_938_315, 1_600_000, 1_600_001];
 
 /// Which generator made a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Generator {
     /// From about July 2007, below four dynamic-DNS suffixes.
     V1,

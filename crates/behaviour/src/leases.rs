@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{Dhcp, Mac, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::table::SeededMap;
 
@@ -15,7 +16,7 @@ const USUAL: u32 = 86_400;
 const ACK: u8 = 5;
 
 /// An address that a server gave to a host that called itself something.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The address.
     pub ip: IpAddr,
@@ -30,7 +31,7 @@ pub struct Lease {
 }
 
 /// Pairs what clients say of themselves with what servers acknowledge.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Leases {
     /// What each client called itself last, and when.
     asking: SeededMap<Mac, (Timestamp, String)>,

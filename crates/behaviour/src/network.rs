@@ -6,9 +6,11 @@ use std::time::Duration;
 use record::{
     Conn, ConnPhase, Dhcp, Dns, Endpoint, Evidence, Mac, Record, Relay, Service, Timestamp, Tls, Transport,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::Home;
 use crate::chains::Checks;
+use crate::context::outbound;
 use crate::domains;
 use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
 use crate::intel::Intel;
@@ -32,11 +34,13 @@ const MAX_USERS: usize = 64;
 /// Destinations remembered that a host had its own proxy talk with; of further ones nothing is taken on their names.
 const MAX_STRAYED: usize = 1024;
 
+/// TLS fingerprints remembered, and hosts that show any.
+const MAX_JA4: usize = 4096;
 /// Those remembered that one host speaks with.
 const MAX_PARTNERS: usize = 1024;
 
 /// What a user runs that explains odd traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Application {
     /// BitTorrent, eDonkey, Gnutella.
     P2p,
@@ -46,7 +50,7 @@ pub enum Application {
     Vpn,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct KnownHost {
     mx: VecDeque<(Timestamp, String)>,
     applications: BTreeMap<Application, Timestamp>,
@@ -65,7 +69,7 @@ struct KnownHost {
     lease_mac: Option<Mac>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Named {
     ts: Timestamp,
     name: String,
@@ -77,7 +81,7 @@ struct Named {
     resolver: Option<IpAddr>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct KnownRemote {
     names: VecDeque<Named>,
     /// Local hosts that it answered, enough to tell whether others use it.
@@ -97,7 +101,7 @@ impl KnownRemote {
 }
 
 /// What is known of hosts, names and applications, for every behaviour.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Network {
     home: Home,
     hosts: HostTable<KnownHost>,
@@ -106,7 +110,9 @@ pub struct Network {
     locals: SeededMap<HostKey, Timestamp>,
     most_locals: usize,
     first_contact: bool,
+    #[serde(skip)]
     expectations: Expectations,
+    #[serde(skip)]
     intel: Intel,
     leases: Leases,
     leased: Option<Lease>,
@@ -114,6 +120,9 @@ pub struct Network {
     given: SeededSet<IpAddr>,
     /// Local hosts that each resolver answers, at most two.
     resolvers: SeededMap<IpAddr, Vec<IpAddr>>,
+    /// Local hosts that showed each TLS fingerprint to somebody outside, at most two, and those that showed any.
+    fingerprints: SeededMap<String, Vec<IpAddr>>,
+    speakers: SeededSet<IpAddr>,
     checks: Checks,
 }
 
@@ -133,6 +142,8 @@ impl Network {
             leased: None,
             given: SeededSet::default(),
             resolvers: SeededMap::default(),
+            fingerprints: SeededMap::default(),
+            speakers: SeededSet::default(),
             checks: Checks::default(),
         }
     }
@@ -212,7 +223,10 @@ impl Network {
             Record::Conn(conn) => self.learn_conn(conn, now),
             Record::Relay(r) => self.learn_relay(r, now),
             Record::Dhcp(d) => self.learn_dhcp(d, now),
-            Record::Tls(t) => self.learn_certificate(t, now),
+            Record::Tls(t) => {
+                self.learn_fingerprint(t);
+                self.learn_certificate(t, now);
+            }
             _ => {}
         }
     }
@@ -231,6 +245,26 @@ impl Network {
                 strayed.insert(r.destination.ip);
             }
         }
+    }
+
+    fn learn_fingerprint(&mut self, t: &Tls) {
+        let Some(host) = outbound(&self.home, &t.tuple) else { return };
+        if self.speakers.len() < MAX_JA4 {
+            self.speakers.insert(host);
+        }
+        let Some(ja4) = &t.ja4 else { return };
+        if self.fingerprints.len() < MAX_JA4 || self.fingerprints.contains_key(ja4) {
+            let shown = self.fingerprints.entry(ja4.clone()).or_default();
+            if shown.len() < 2 && !shown.contains(&host) {
+                shown.push(host);
+            }
+        }
+    }
+
+    /// Whether of at least `hosts` local hosts only `host` shows this TLS fingerprint.
+    pub fn is_lonely(&self, host: IpAddr, ja4: Option<&str>, hosts: usize) -> bool {
+        let shown = ja4.and_then(|ja4| self.fingerprints.get(ja4));
+        self.speakers.len() >= hosts && shown.is_some_and(|s| s.as_slice() == [host])
     }
 
     /// Where a name would excuse its remote, or is expected, a certificate for it that chains to a public root says that it is the remote's.

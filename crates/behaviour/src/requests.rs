@@ -1,11 +1,12 @@
 //! Who made an HTTP request: a person's browser, or a program, perhaps one that says it is a browser?
 
 use record::{Http, Magic, RequestHeaders};
+use serde::{Deserialize, Serialize};
 
 use crate::{Context, domains};
 
 /// Who made a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Maker {
     /// It says that it is a browser, and sends what browsers send.
     Browser,

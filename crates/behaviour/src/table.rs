@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use foldhash::fast::{FixedState, RandomState};
 
 use record::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A map under a hash that is cheap and seeded anew on each run: packets choose the keys, and every record asks.
 pub type SeededMap<K, V> = HashMap<K, V, RandomState>;
@@ -19,7 +20,7 @@ pub fn hash_of(what: &(impl Hash + ?Sized)) -> u64 {
 }
 
 /// An address under a hash of one step: that of `IpAddr` itself takes kind, length and bytes one by one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostKey(pub IpAddr);
 
 impl Hash for HostKey {
@@ -32,7 +33,7 @@ impl Hash for HostKey {
 }
 
 /// A map from hosts to state that holds at most so many.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct HostTable<T> {
     hosts: SeededMap<HostKey, (Timestamp, T)>,
     most: usize,

@@ -371,7 +371,7 @@ impl CaptureSet {
                 }
             };
             let raw = active.head;
-            let id = PacketId::new(active.file, active.number);
+            let id = PacketId::new(self.opening.earlier + active.file, active.number);
             let next = active.reader.next_packet();
             active.offset = active.reader.offset();
             let clock = self.count(&raw);

@@ -219,6 +219,8 @@ pub struct Opening {
     pub passwords: Vec<String>,
     /// Whether the SHA-256 of files is taken while they are read.
     pub hashed: bool,
+    /// Inputs of earlier runs, whose packets keep their names: the first file of this one is called by their number.
+    pub earlier: u32,
 }
 
 /// Captures that are read again, in the order of packet numbers, and how they are opened.

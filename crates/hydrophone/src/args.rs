@@ -120,6 +120,9 @@ pub struct Read {
     /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
+    /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// What is expected of hosts (TOML); what fulfils it counts for nothing, and is counted (see docs/manual.md)
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,

@@ -50,7 +50,13 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         prior_db: config.prior_db,
         expectations: expectations.clone(),
         intel,
-        opening: Opening { stop, passwords: args.zip_password.clone(), hashed: args.output.is_some() },
+        opening: Opening {
+            stop,
+            passwords: args.zip_password.clone(),
+            hashed: args.output.is_some(),
+            ..Opening::default()
+        },
+        state: args.state.clone(),
     };
     if let Some(path) = &args.html {
         if path.as_os_str() == "-" {
@@ -58,6 +64,9 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
                 "--html needs a file: standard output has the story"
             )));
         }
+        case::refuse_inputs(path, args.inputs.iter().cloned()).map_err(Failure::usage)?;
+    }
+    if let Some(path) = &args.state {
         case::refuse_inputs(path, args.inputs.iter().cloned()).map_err(Failure::usage)?;
     }
     let mut writer = match &args.output {
@@ -76,6 +85,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     let mut outcome = ran.map_err(|e| match e {
         pipeline::RunError::Input(e) => Failure::input(e),
         pipeline::RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
+        pipeline::RunError::State(e) => Failure::input(e),
     })?;
     bar.finish_and_clear();
     outcome.notices.extend(passed_over);

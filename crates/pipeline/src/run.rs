@@ -1,5 +1,6 @@
 //! The whole way, from paths to stories.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -7,12 +8,14 @@ use behaviour::{Expectations, Home, Intel, Settings};
 use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source};
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
+use serde::{Deserialize, Serialize};
 use verdict::{Analyst, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
 use crate::scheduler;
 use crate::sensor::Sensor;
+use crate::state::{self, Past, StateError};
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
@@ -41,6 +44,8 @@ pub struct RunOptions {
     pub intel: Intel,
     /// How inputs are opened; its flag is set from outside to stop early.
     pub opening: Opening,
+    /// Where what is remembered rests between runs, if it does: read first where there is such a file, written at the end.
+    pub state: Option<PathBuf>,
 }
 
 /// How far reading has come.
@@ -55,7 +60,7 @@ pub struct Progress {
 }
 
 /// An input of the run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Input {
     /// Its path.
     pub path: String,
@@ -106,6 +111,9 @@ pub enum RunError {
     /// The configuration's fault.
     #[error("{0}")]
     Config(String),
+    /// What is remembered could not be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
 }
 
 /// What the sensor half counted, and what must be told of its inputs.
@@ -121,6 +129,8 @@ pub struct Sensed {
     pub failures: Vec<String>,
     /// Whether it was stopped from outside.
     pub interrupted: bool,
+    /// Whether something was read a second time that is remembered from before.
+    pub(crate) repeated: bool,
 }
 
 impl Sensed {
@@ -208,7 +218,7 @@ pub fn sense(
         let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
         failures.push(format!("{}: there is no capture in it", names.join(", ")));
     }
-    Ok(Sensed { inputs, health, notices, failures, interrupted })
+    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false })
 }
 
 impl RunOptions {
@@ -229,6 +239,7 @@ impl RunOptions {
             expectations: Expectations::default(),
             intel: Intel::default(),
             opening: Opening::default(),
+            state: None,
         }
     }
 
@@ -268,11 +279,31 @@ pub fn run_with(
     let home = options.home.clone().map(Home::of);
     let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db)
         .knowing(options.expectations.clone(), options.intel.clone());
-    let sensed = sense(options, progress, |key, record| {
+    let mut past = Past::default();
+    if let Some(path) = options.state.as_ref().filter(|p| p.exists()) {
+        past = state::resume(path, &mut analyst)?;
+        past.refuse_again(path, options)?;
+    }
+    let mut options = options.clone();
+    options.opening.earlier = past.inputs.len() as u32;
+    // Whether a file was read before is told by its hash.
+    options.opening.hashed |= options.state.is_some();
+    let mut sensed = sense(&options, progress, |key, record| {
         tap(record);
         analyst.observe(record, key.at);
     })?;
-    let facts = sensed.facts();
+    let mut facts = sensed.facts();
+    if let Some(path) = &options.state {
+        let told = past.learn(path, &mut sensed);
+        sensed.notices.extend(told);
+        (facts.first, facts.last) = (past.first, past.last);
+        if sensed.interrupted {
+            sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
+        } else if !sensed.repeated {
+            state::save(path, &past, &analyst)?;
+        }
+    }
+    analyst.settle(facts.last);
     let (home, home_chosen) = analyst.home();
     let mut notices = sensed.notices;
     for (proxy, through, web) in analyst.proxies().into_iter().take(SHOWN_PROXIES) {
@@ -288,7 +319,7 @@ pub fn run_with(
     Ok(Outcome {
         stories: analyst.stories(&facts),
         hosts_forgotten: analyst.forgotten(),
-        inputs: sensed.inputs,
+        inputs: if options.state.is_some() { past.inputs } else { sensed.inputs },
         health: sensed.health,
         notices,
         failures: sensed.failures,

@@ -3,9 +3,10 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use crate::{Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Transport, Tuple};
+use serde::{Deserialize, Serialize};
 
 /// Zeek's history letters, each at most once a side: upper case the originator, lower case the responder.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct History {
     letters: [u8; Self::MAX],
     /// 0 <= len <= MAX
@@ -37,7 +38,7 @@ impl fmt::Display for History {
 }
 
 /// The packets of a flow that a reader wants to see, at most four, in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPackets {
     packets: [PacketId; Self::MAX],
     /// 0 <= len <= MAX
@@ -75,7 +76,7 @@ impl Deref for KeyPackets {
 }
 
 /// Which moment of a flow a [`Conn`] tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConnPhase {
     /// The service was recognised, or declared opaque or unrecognised. Once per flow at most, and not for DNS, of which the
     /// questions tell with their answers.
@@ -87,7 +88,7 @@ pub enum ConnPhase {
 }
 
 /// How a TCP connection went, in Zeek's words. UDP uses `SF` (both spoke) and `S0` (no answer).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConnState {
     /// SYN without an answer.
     S0,
@@ -144,7 +145,7 @@ impl ConnState {
 }
 
 /// A flow. Arrays of two are `[originator's, responder's]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conn {
     /// Which moment of the flow this is.
     pub phase: ConnPhase,

@@ -46,9 +46,12 @@ impl PacketId {
     }
 }
 
-/// The number alone in the first file, as in Wireshark; `"file:number"` in the others.
+/// The number alone in the first file, as in Wireshark; `"file:number"` in the others. One number where nobody reads it.
 impl Serialize for PacketId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_u64(self.0);
+        }
         if self.file() == 0 { serializer.serialize_u64(self.number()) } else { serializer.collect_str(self) }
     }
 }
@@ -60,6 +63,9 @@ impl<'de> Deserialize<'de> for PacketId {
         enum Either {
             Number(u64),
             Text(String),
+        }
+        if !deserializer.is_human_readable() {
+            return u64::deserialize(deserializer).map(Self);
         }
         match Either::deserialize(deserializer)? {
             Either::Number(n) => Ok(Self::new(0, n)),
@@ -89,15 +95,21 @@ impl fmt::Display for FlowId {
     }
 }
 
-/// As its text: the first packet, and behind a slash the tunnels around it.
+/// As its text: the first packet, and behind a slash the tunnels around it. As both numbers where nobody reads it.
 impl Serialize for FlowId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return (self.packet, self.layer).serialize(serializer);
+        }
         serializer.collect_str(self)
     }
 }
 
 impl<'de> Deserialize<'de> for FlowId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return <(PacketId, u8)>::deserialize(deserializer).map(|(packet, layer)| Self { packet, layer });
+        }
         let text = String::deserialize(deserializer)?;
         let (packet, layer) = text.split_once('/').unwrap_or((&text, "0"));
         match (PacketId::parse(packet), layer.parse()) {
@@ -108,7 +120,7 @@ impl<'de> Deserialize<'de> for FlowId {
 }
 
 /// An Ethernet address.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Mac(pub [u8; 6]);
 
 impl fmt::Display for Mac {
@@ -119,7 +131,7 @@ impl fmt::Display for Mac {
 }
 
 /// The protocol over IP that carries a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// TCP, 6.
     Tcp,
@@ -204,7 +216,7 @@ impl fmt::Display for Transport {
 }
 
 /// An address and a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Endpoint {
     /// The address.
     pub ip: IpAddr,
@@ -258,7 +270,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// Both ends of a flow: who opened it, and to whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tuple {
     /// The originator.
     pub orig: Endpoint,
@@ -269,7 +281,7 @@ pub struct Tuple {
 }
 
 /// Which way a packet goes within its flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// From the originator to the responder.
     Orig,

@@ -1,3 +1,4 @@
+use serde::{Deserialize, Serialize};
 /// The number of leading bytes that are kept of a payload: a frame of 24 (KRAKEN §3) and some more.
 const HEAD: usize = 32;
 /// The number of leading bytes that are counted; random and plain text differ long before.
@@ -6,7 +7,7 @@ const COUNTED: usize = 512;
 const LONGEST_TEXT: u16 = 20;
 
 /// What is known of one payload without knowing its protocol: numbers, and its first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PayloadFacts {
     /// Length on the wire in bytes.
     pub len: u32,

@@ -4,6 +4,7 @@ use std::time::Duration;
 use sha2::Digest;
 
 use crate::{Conn, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Timestamp, Tuple};
+use serde::{Deserialize, Serialize};
 
 /// Where a record stands in the order that every analyst sees: by time of emission, then flow, then turn within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +18,7 @@ pub struct RecordKey {
 }
 
 /// One observation of the sensor half.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant)]
 pub enum Record {
     /// A flow: classified, still open, or closed. Two of three records are these, so they are not worth a box.
@@ -81,7 +82,7 @@ impl Record {
 }
 
 /// How a proxy is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum RelayKind {
     /// A request whose target is a whole URL.
     Http,
@@ -106,7 +107,7 @@ impl RelayKind {
 }
 
 /// A proxy was asked to talk with somebody: what the flow carries from now on, or this request, is meant for that one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
     /// When it was asked, or granted it.
     pub ts: Timestamp,
@@ -127,7 +128,7 @@ pub struct Relay {
 }
 
 /// One answer of a DNS response.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DnsAnswer {
     /// Record type.
     pub rtype: u16,
@@ -140,7 +141,7 @@ pub struct DnsAnswer {
 }
 
 /// A DNS question and, if one was seen, its answer. `orig` is the asking side.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dns {
     /// When the question was asked; when only the answer was seen, that.
     pub ts: Timestamp,
@@ -189,7 +190,7 @@ impl Dns {
 }
 
 /// How a client said hello to a mail server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SmtpCommandForm {
     /// It did not.
     None,
@@ -200,7 +201,7 @@ pub enum SmtpCommandForm {
 }
 
 /// An SMTP session, as far as it was in clear.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Smtp {
     /// When the connection began.
     pub ts: Timestamp,
@@ -261,7 +262,7 @@ pub struct Smtp {
 }
 
 /// What a body looks like, whatever its declared type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Magic {
     /// Nothing known.
     #[default]
@@ -428,7 +429,7 @@ fn speaks_script(text: &[u8]) -> bool {
 }
 
 /// A body of an HTTP message.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct BodyFacts {
     /// Bytes seen (and bytes that must have been there, where a gap swallowed them).
     pub len: u64,
@@ -443,7 +444,7 @@ pub struct BodyFacts {
 }
 
 /// Which headers a request had: a browser sends a fixed set, and who only claims to be one often does not.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestHeaders {
     bits: u16,
     /// How many headers there were.
@@ -490,7 +491,7 @@ impl RequestHeaders {
 }
 
 /// An HTTP request and, if one was seen, its response.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Http {
     /// When the request began.
     pub ts: Timestamp,
@@ -529,7 +530,7 @@ pub struct Http {
 }
 
 /// A server's certificate, as TLS up to 1.2 sends it in clear. Nothing of it is checked here.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Certificate {
     /// The subject's common name, or else its organisation.
     pub subject: String,
@@ -552,7 +553,7 @@ pub struct Certificate {
 }
 
 /// What a server signed with its certificate's key in this handshake (RFC 5246 §7.4.3): whoever replays a certificate cannot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyProof {
     /// The number of the signature's scheme (RFC 8446 §4.2.3).
     pub scheme: u16,
@@ -583,7 +584,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// A TLS handshake, as far as it is in clear.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tls {
     /// When the ClientHello came.
     pub ts: Timestamp,
@@ -610,7 +611,7 @@ pub struct Tls {
 }
 
 /// A QUIC connection whose Initial was read.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quic {
     /// When the first Initial came.
     pub ts: Timestamp,
@@ -633,7 +634,7 @@ pub struct Quic {
 }
 
 /// A line of IRC that tells what a client does or is told.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Irc {
     /// When the line came.
     pub ts: Timestamp,
@@ -654,7 +655,7 @@ pub struct Irc {
 }
 
 /// SSH banners.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ssh {
     /// When the first banner came.
     pub ts: Timestamp,
@@ -673,7 +674,7 @@ pub struct Ssh {
 }
 
 /// A DHCP client's identity, from a request or an acknowledgement.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dhcp {
     /// When the message came.
     pub ts: Timestamp,
@@ -702,7 +703,7 @@ pub struct Dhcp {
 }
 
 /// A payload of the length and look of a Kraken frame: at most level L1 of KRAKEN §3.4 is claimed of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameCandidate {
     /// When it came.
     pub ts: Timestamp,

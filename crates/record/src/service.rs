@@ -1,8 +1,9 @@
+use serde::{Deserialize, Serialize};
 /// Defines the services with their Zeek-style names in one place.
 macro_rules! services {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
         /// The protocol of a flow, recognised by content on whatever port.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Service {
             $($(#[$doc])* $variant,)*
         }

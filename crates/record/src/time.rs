@@ -87,16 +87,23 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// As its text.
+/// As its text where people read it, exactly elsewhere.
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            self.0.serialize(serializer)
+        }
     }
 }
 
-/// From its text; what lies below a microsecond is not in it.
+/// From its text, in which nothing lies below a microsecond, or from what is exact.
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return i64::deserialize(deserializer).map(Self);
+        }
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
             D::Error::custom(format!("not a time of the form 2008-04-08T09:00:00.000000Z: {text:?}"))

@@ -147,7 +147,13 @@ pub fn read(source: Source, ablations: &[Ablation]) -> Result<Read, pipeline::Ru
     )?;
     let facts = sensed.facts();
     Ok(Read {
-        stories: analysts.into_iter().map(|(a, mut analyst)| (a, analyst.stories(&facts))).collect(),
+        stories: analysts
+            .into_iter()
+            .map(|(a, mut analyst)| {
+                analyst.settle(facts.last);
+                (a, analyst.stories(&facts))
+            })
+            .collect(),
         span: facts.first.zip(facts.last),
         failure: sensed.failures.first().cloned(),
     })

@@ -1,21 +1,24 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{
     AtWork, CATALOGUE, Context, Expectations, Fired, Held, Home, HomeGuess, HostFiles, Intel, NearMisses,
-    Network, SeededMap, Settings, Wants, detectors, outbound,
+    Network, SavedFile, SeededMap, Settings, StateKind, Wants, detectors, outbound,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Service, Stage, Timestamp, Tuple,
 };
+use rmp_serde::{decode, encode};
+use serde::{Deserialize, Serialize};
 
 use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities};
 use crate::ledger::Ledger;
-use crate::roles::{self, ROLES, RoleSeen};
+use crate::roles::{self, HostRoles, ROLES, RoleSeen};
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings};
 
 /// Records held back until it is known where home is.
@@ -44,6 +47,34 @@ const MISSING_SHARE: f64 = 0.1;
 /// Where a host's bets stand in its file.
 const LEDGER: u8 = HostFiles::BESIDE + 2;
 
+/// What stands in files behind the behaviours' places.
+const BESIDE: [StateKind; 3] = [
+    StateKind::of::<HostPage>("page"),
+    StateKind::of::<HostRoles>("roles"),
+    StateKind::of::<Ledger>("ledger"),
+];
+
+/// Why what an analyst remembers could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct SaveError(#[from] encode::Error);
+
+/// Why an analyst could not go on where another stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// It is nothing that an analyst wrote.
+    #[error(transparent)]
+    Damaged(#[from] decode::Error),
+    /// It is of other local networks.
+    #[error("it is of the local networks {saved}, and --home says {given}")]
+    Home {
+        /// The networks that it is of.
+        saved: String,
+        /// Those that were given now.
+        given: String,
+    },
+}
+
 /// How much the analyst may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct AnalystLimits {
@@ -56,9 +87,6 @@ pub struct AnalystLimits {
 /// The analyst half: records in, stories out.
 pub struct Analyst {
     given_home: Option<Home>,
-    guess: HomeGuess,
-    held: Vec<(Timestamp, Record)>,
-    held_back: usize,
     settings: Settings,
     limits: AnalystLimits,
     prior_db: f64,
@@ -66,6 +94,15 @@ pub struct Analyst {
     without: Option<Stage>,
     expectations: Expectations,
     intel: Intel,
+    seen: Seen,
+}
+
+/// What an analyst has learned from records, and all that it remembers of them.
+#[derive(Default, Serialize, Deserialize)]
+struct Seen {
+    guess: HomeGuess,
+    held: Vec<(Timestamp, Record)>,
+    held_back: usize,
     analysis: Option<Analysis>,
 }
 
@@ -74,7 +111,7 @@ pub struct Analyst {
 const REMEMBERED_FLOWS: usize = 28_672;
 
 /// The ends of the flows seen last.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct FlowMemory {
     young: SeededMap<FlowId, Tuple>,
     old: SeededMap<FlowId, Tuple>,
@@ -117,22 +154,29 @@ impl FlowMemory {
 }
 
 /// Everything that needs to know where home is.
+#[derive(Serialize, Deserialize)]
 struct Analysis {
     how: String,
     network: Network,
     fired: Fired,
+    #[serde(skip)]
     detectors: Vec<Box<dyn AtWork>>,
+    /// Kept one by one, behind all else.
+    #[serde(skip)]
     files: HostFiles,
     /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
+    #[serde(skip)]
     plan: [[Vec<u8>; 2]; Wants::KINDS],
     near: NearMisses,
     /// Machines that had an address before the one that has it now.
     before: Vec<Machine>,
     /// Bytes that they hold, and may hold.
     before_bytes: usize,
+    #[serde(skip)]
     most_before: usize,
     forgotten_before: u64,
     neighbours: Neighbours,
+    #[serde(skip)]
     fresh: Vec<Evidence>,
     flows: FlowMemory,
     first: Option<Timestamp>,
@@ -149,7 +193,7 @@ const BEFORE_PART: usize = 8;
 const MAX_PROXIES: usize = 256;
 
 /// Flows that closed, and those of them that speak of no host that is judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
     /// Flows between hosts, in all: those of groups, links and the machine itself left out.
     pub of: u64,
@@ -181,16 +225,13 @@ impl Analyst {
     pub fn new(home: Option<Home>, settings: Settings, limits: AnalystLimits, prior_db: f64) -> Self {
         Self {
             given_home: home,
-            guess: HomeGuess::default(),
-            held: Vec::new(),
-            held_back: 0,
             settings,
             limits,
             prior_db,
             without: None,
             expectations: Expectations::default(),
             intel: Intel::default(),
-            analysis: None,
+            seen: Seen::default(),
         }
     }
 
@@ -211,15 +252,15 @@ impl Analyst {
 
     /// Looks at a record that became known at `at`. Records come in order.
     pub fn observe(&mut self, record: &Record, at: Timestamp) {
-        if let Some(analysis) = &mut self.analysis {
+        if let Some(analysis) = &mut self.seen.analysis {
             analysis.observe(record, at);
             return;
         }
         if self.given_home.is_none() {
-            self.guess.learn(record);
-            if self.held_back < HELD_BACK {
-                self.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
-                self.held.push((at, record.clone()));
+            self.seen.guess.learn(record);
+            if self.seen.held_back < HELD_BACK {
+                self.seen.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
+                self.seen.held.push((at, record.clone()));
                 return;
             }
         }
@@ -231,23 +272,20 @@ impl Analyst {
         let outside = Outside { given: self.given_home.is_some(), ..Outside::default() };
         let (home, how) = match self.given_home.take() {
             Some(home) => (home, "as given".to_owned()),
-            None => self.guess.home(),
+            None => self.seen.guess.home(),
         };
-        let mut network = Network::new(home, self.limits.hosts);
-        network.expect(std::mem::take(&mut self.expectations));
-        network.inform(std::mem::take(&mut self.intel));
-        let detectors = detectors(&self.settings);
+        let network = Network::new(home, self.limits.hosts);
         let mut analysis = Analysis {
             how,
             network,
             fired: Fired::default(),
-            plan: plan(&detectors, self.without),
-            detectors,
-            files: HostFiles::new(self.limits.bytes),
+            plan: Default::default(),
+            detectors: Vec::new(),
+            files: HostFiles::default(),
             near: NearMisses::default(),
             before: Vec::new(),
             before_bytes: 0,
-            most_before: self.limits.bytes / BEFORE_PART,
+            most_before: 0,
             forgotten_before: 0,
             neighbours: Neighbours::default(),
             fresh: Vec::new(),
@@ -258,18 +296,73 @@ impl Analyst {
             proxies: BTreeMap::new(),
             web: 0,
         };
-        for (at, record) in self.held.drain(..) {
+        self.equip(&mut analysis);
+        for (at, record) in self.seen.held.drain(..) {
             analysis.observe(&record, at);
         }
-        self.analysis.insert(analysis)
+        self.seen.analysis.insert(analysis)
+    }
+
+    /// Gives an analysis what no record teaches: behaviours by their settings, what is expected, lists, and how much it may hold.
+    fn equip(&mut self, analysis: &mut Analysis) {
+        analysis.network.expect(std::mem::take(&mut self.expectations));
+        analysis.network.inform(std::mem::take(&mut self.intel));
+        analysis.detectors = detectors(&self.settings);
+        analysis.plan = plan(&analysis.detectors, self.without);
+        analysis.files = HostFiles::new(self.limits.bytes);
+        analysis.most_before = self.limits.bytes / BEFORE_PART;
+    }
+
+    /// Writes down all that it remembers, so that another analyst can go on where this one stopped.
+    ///
+    /// # Errors
+    /// `out` takes no more.
+    pub fn save(&self, mut out: impl Write) -> Result<(), SaveError> {
+        let analysis = self.seen.analysis.as_ref();
+        let counts =
+            analysis.map(|a| (a.files.len() as u64, a.files.forgotten(), a.files.forgotten_with_evidence()));
+        encode::write_named(&mut out, &self.seen)?;
+        encode::write_named(&mut out, &counts)?;
+        for file in analysis.iter().flat_map(|a| a.files.save(&BESIDE)) {
+            encode::write_named(&mut out, &file?)?;
+        }
+        Ok(())
+    }
+
+    /// Goes on where another analyst stopped. Settings, lists, payoffs and limits are this one's own; local networks may not be others.
+    ///
+    /// # Errors
+    /// `from` is nothing that an analyst wrote, or of other local networks.
+    pub fn resume(&mut self, from: impl Read) -> Result<(), ResumeError> {
+        let mut from = decode::Deserializer::new(from);
+        let mut seen = Seen::deserialize(&mut from)?;
+        let counts = Option::<(u64, u64, u64)>::deserialize(&mut from)?;
+        if let (Some(analysis), Some((files, forgotten, with_evidence))) = (&mut seen.analysis, counts) {
+            let home = analysis.network.home();
+            if let Some(given) = self.given_home.take()
+                && given.networks() != home.networks()
+            {
+                let told = |home: &Home| {
+                    home.networks().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                };
+                return Err(ResumeError::Home { saved: told(home), given: told(&given) });
+            }
+            self.equip(analysis);
+            for _ in 0..files {
+                analysis.files.restore(&SavedFile::deserialize(&mut from)?, &BESIDE)?;
+            }
+            analysis.files.have_forgotten(forgotten, with_evidence);
+        }
+        self.seen = seen;
+        Ok(())
     }
 
     /// The local networks and how they were chosen.
     pub fn home(&mut self) -> (Vec<String>, String) {
-        if self.analysis.is_none() {
+        if self.seen.analysis.is_none() {
             self.begin();
         }
-        match &self.analysis {
+        match &self.seen.analysis {
             Some(analysis) => (
                 analysis.network.home().networks().iter().map(ToString::to_string).collect(),
                 analysis.how.clone(),
@@ -280,13 +373,13 @@ impl Analyst {
 
     /// Flows without a local end.
     pub fn outside(&self) -> Outside {
-        self.analysis.as_ref().map_or(Outside::default(), |d| d.outside)
+        self.seen.analysis.as_ref().map_or(Outside::default(), |d| d.outside)
     }
 
     /// Proxies that were seen through, most used first, each with the flows that went through it and those of the web in all: HTTP, TLS, and
     /// whatever went through a proxy.
     pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
-        let Some(analysis) = &self.analysis else { return Vec::new() };
+        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
         let mut all: Vec<_> = analysis.proxies.iter().map(|(ip, n)| (*ip, *n, analysis.web)).collect();
         all.sort_by_key(|(ip, n, _)| (Reverse(*n), *ip));
         all
@@ -294,25 +387,29 @@ impl Analyst {
 
     /// Hosts on which something had fired, and which were forgotten for want of memory.
     pub fn forgotten_with_evidence(&self) -> u64 {
-        self.analysis.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
+        self.seen.analysis.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
     }
 
     /// Hosts that were forgotten for want of memory.
     pub fn forgotten(&self) -> u64 {
-        self.analysis.as_ref().map_or(0, |d| d.files.forgotten() + d.forgotten_before)
+        self.seen.analysis.as_ref().map_or(0, |d| d.files.forgotten() + d.forgotten_before)
     }
 
-    /// The stories of all local hosts, strongest first, then by address. `capture` tells how far "quiet" can be said.
-    pub fn stories(&mut self, capture: &CaptureFacts) -> Vec<HostStory> {
-        if self.analysis.is_none() {
+    /// All records were seen, the last packet at `last`: what waits for a quiet moment gets it.
+    pub fn settle(&mut self, last: Option<Timestamp>) {
+        if self.seen.analysis.is_none() {
             self.begin();
         }
-        let prior = self.prior_db;
-        let Some(analysis) = &mut self.analysis else { return Vec::new() };
-        if let Some(last) = capture.last {
-            // What waits for a quiet moment gets it.
+        if let (Some(analysis), Some(last)) = (&mut self.seen.analysis, last) {
             analysis.tick(last.plus(Duration::from_mins(1)));
         }
+    }
+
+    /// The stories of all local hosts as they stand, strongest first, then by address; none before it is known where home is. `capture` tells how
+    /// far "quiet" can be said.
+    pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
+        let prior = self.prior_db;
+        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
         let (hosts, outside) = (analysis.files.hosts(&[PAGE, LEDGER]), analysis.outside);
         let empty = HostPage::default();
         let page = |host: &IpAddr| (*host, analysis.files.get(PAGE, *host).unwrap_or(&empty));
@@ -541,6 +638,7 @@ impl Analysis {
 }
 
 /// What is known of a machine at an address.
+#[derive(Serialize, Deserialize)]
 struct Machine {
     host: IpAddr,
     page: HostPage,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use behaviour::SeededMap;
 use record::{Mac, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::identity::ChangedHands;
 
@@ -18,11 +19,11 @@ const MOST_V6: usize = 16;
 const MAX_NEIGHBOURS: usize = 1 << 16;
 
 /// The Ethernet addresses of the network, each with the first addresses that it spoke for: who speaks for many is a router, and proves nothing.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Neighbours(SeededMap<Mac, Spoken>);
 
 /// Whom an Ethernet address spoke for.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
 struct Spoken {
     /// The first IPv4 addresses; how many, one more than are kept where there were more.
     v4: [u32; MOST_V4],
@@ -70,7 +71,7 @@ impl Neighbours {
 }
 
 /// The machine that has an address, as far as Ethernet and DHCP tell.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Holder {
     mac: Option<Mac>,
     last: Timestamp,

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
 use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
+use serde::{Deserialize, Serialize};
 
 use crate::hands::{Holder, Neighbours};
 use crate::identity::ChangedHands;
@@ -17,7 +18,7 @@ const MAX_HANDS: usize = 8;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// One local host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct HostPage {
     pub first: Option<Timestamp>,
     pub last: Option<Timestamp>,

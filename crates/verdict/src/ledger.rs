@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use behaviour::{Excuse, HostState, entry};
 use record::{Evidence, FlowId, Stage, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use crate::calibration::{Calibration, STAKE, gain};
 use crate::roles::RoleSeen;
@@ -31,7 +32,7 @@ const PREVALENT: f64 = 0.3;
 type ItemKey = (Stage, Cow<'static, str>, Cow<'static, str>);
 
 /// The state of the bets at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Snapshot {
     pub at: Timestamp,
     pub verdict: Verdict,
@@ -44,7 +45,7 @@ pub struct Snapshot {
 }
 
 /// What a host did on an earlier day.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Habit {
     /// The most that it was worth, in decibans.
     db: f64,
@@ -52,7 +53,7 @@ struct Habit {
     last: Timestamp,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     day: Option<Timestamp>,
     carried_db: f64,

@@ -14,7 +14,7 @@ mod ledger;
 mod roles;
 mod story;
 
-pub use analyst::{Analyst, AnalystLimits, Outside};
+pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError};
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use record::Role;

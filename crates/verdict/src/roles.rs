@@ -38,7 +38,7 @@ pub struct RoleSeen {
     pub because: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct HostRoles {
     seen: BTreeMap<Role, RoleSeen>,
     accepted: u64,

@@ -60,6 +60,7 @@ fn end_of(name: &str) -> u64 {
     hash_of(domains::tail(name))
 }
 
+#[derive(Serialize, Deserialize)]
 struct Click {
     ts: Timestamp,
     site: String,
@@ -69,7 +70,7 @@ struct Click {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     /// The ends of names asked for or fetched from, a bit each.
     known: Vec<u64>,
@@ -104,7 +105,7 @@ impl Watcher {
         known[(bit / 64) as usize] |= 1 << (bit % 64);
     }
 
-    fn request(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
+    fn request(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let site = h.host.as_deref().and_then(domains::registrable).map(str::to_owned);
         let from = h.referer.as_deref().and_then(host_of_url);
         let from = from.as_deref().and_then(domains::registrable).map(str::to_owned);
@@ -127,7 +128,7 @@ impl Watcher {
         }
     }
 
-    fn judge(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
+    fn judge(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let Some(state) = states.get_mut(host) else { return };
         let (clicks, s) = (state.clicks.len(), &self.settings);
         let sites: BTreeSet<&str> = state.clicks.iter().map(|c| c.site.as_str()).collect();
@@ -175,7 +176,7 @@ impl Behaviour for Watcher {
         Wants::DNS.and(Wants::HTTP)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Dns(d) if context.network.home().contains(d.tuple.orig.ip) => {
                 Self::know(states, d.tuple.orig.ip, &d.query, context.now);

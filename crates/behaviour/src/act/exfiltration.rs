@@ -72,7 +72,7 @@ impl Default for Settings {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     collects_mail: bool,
     /// Since when each FTP server was spoken with.
@@ -108,7 +108,7 @@ impl Watcher {
         Self { settings }
     }
 
-    fn fire(&mut self, states: &mut States<'_, Host>, sent: Sent<'_>, context: &mut Context<'_>) {
+    fn fire(&self, states: &mut States<'_, Host>, sent: Sent<'_>, context: &mut Context<'_>) {
         let window = self.settings.window;
         let echo = context
             .fired
@@ -147,7 +147,7 @@ impl Watcher {
         });
     }
 
-    fn mail(&mut self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, context: &mut Context<'_>) {
+    fn mail(&self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, context: &mut Context<'_>) {
         let port = s.tuple.resp.port;
         let collects = states.get(host).is_some_and(|h| h.collects_mail);
         let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
@@ -174,7 +174,7 @@ impl Watcher {
         }
     }
 
-    fn upload(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
+    fn upload(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
         let commanded = || context.fired.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
         if h.method == "POST"
@@ -199,7 +199,7 @@ impl Watcher {
     }
 
     /// A connection of which nothing can be read, in which much went out to a controller.
-    fn hidden(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn hidden(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let remote = c.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
@@ -225,7 +225,7 @@ impl Watcher {
         self.fire(states, sent, context);
     }
 
-    fn dropped(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn dropped(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let Some(name) = states.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
         if c.bytes[0] < self.settings.upload || c.bytes[0] <= c.bytes[1] {
             return;
@@ -244,7 +244,7 @@ impl Watcher {
         self.fire(states, sent, context);
     }
 
-    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn conn(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let remote = c.tuple.resp.ip;
         let unread = matches!(c.service, Service::Tls | Service::Opaque | Service::Unrecognised);
         if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && unread {
@@ -284,7 +284,7 @@ impl Watcher {
     }
 
     fn file(
-        &mut self,
+        &self,
         states: &mut States<'_, Host>,
         host: IpAddr,
         remote: IpAddr,
@@ -330,7 +330,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::HTTP).and(Wants::TLS).and(Wants::OTHER).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some(host) = context.outbound() else { return };
         match record {
             Record::Smtp(s) => self.mail(states, host, s, context),

@@ -59,7 +59,7 @@ impl Default for Settings {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     attempts: BTreeMap<IpAddr, VecDeque<(Timestamp, PacketId)>>,
 }
@@ -123,7 +123,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
         if c.phase == ConnPhase::Classified {
             return;

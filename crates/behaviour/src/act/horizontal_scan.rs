@@ -33,6 +33,7 @@ use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, human_c
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededSet;
+use crate::words::Word;
 use crate::{
     About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic,
     Wants,
@@ -67,7 +68,7 @@ impl Default for Settings {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Walk {
     known: SeededSet<IpAddr>,
     steps: i64,
@@ -76,11 +77,12 @@ struct Walk {
     started: Option<Timestamp>,
     last: Option<Timestamp>,
     proofs: Vec<(PacketId, FlowId, IpAddr)>,
-    reported: Option<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Option<Word>,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     ports: BTreeMap<u16, Walk>,
 }
@@ -97,7 +99,7 @@ impl Watcher {
     }
 
     fn contact(
-        &mut self,
+        &self,
         states: &mut States<'_, Host>,
         host: IpAddr,
         c: &Conn,
@@ -199,7 +201,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some((host, c, failed)) = context.attempt(record) else { return };
         let silent = c.bytes == [0, 0] && context.network.name_of(c.tuple.resp.ip, context.now).is_none();
         self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), context);

@@ -31,6 +31,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::words::Word;
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Targets remembered of one host.
@@ -72,10 +73,11 @@ impl Default for Settings {
 type Session = (Timestamp, PacketId, FlowId);
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     targets: BTreeMap<(u16, IpAddr), VecDeque<Session>>,
-    reported: Option<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Option<Word>,
 }
 
 /// The detector.
@@ -104,7 +106,7 @@ impl Watcher {
         Self { settings }
     }
 
-    fn session(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn session(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
         let state = states.of(host, context.now);
@@ -183,7 +185,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
         if c.phase == ConnPhase::Closed

@@ -60,7 +60,7 @@ impl Default for Settings {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     questions: VecDeque<(Timestamp, String, FlowId, PacketId)>,
     /// The strongest grade told: 0 none, 1 one, 2 several, 3 burst.
@@ -100,7 +100,7 @@ impl Behaviour for Watcher {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
         if dns.qtype != Dns::MX || !context.network.home().contains(host) || dns.query.is_empty() {

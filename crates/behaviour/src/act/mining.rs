@@ -38,7 +38,7 @@ pub struct Settings {}
 const MAX_POOLS: usize = 64;
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     pools: BTreeSet<IpAddr>,
 }
@@ -70,7 +70,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
         if c.service != Service::Stratum || c.phase == ConnPhase::Classified || c.bytes[1] == 0 {
             return;

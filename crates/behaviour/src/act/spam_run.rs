@@ -38,6 +38,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::words::Word;
 use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, Shows, States, Traffic};
 
 /// Sessions remembered of one host.
@@ -83,7 +84,7 @@ impl Default for Settings {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Outcome {
     /// `None` where the words that would say so are missing from the capture.
     failed: Option<bool>,
@@ -92,6 +93,7 @@ struct Outcome {
     probe: bool,
 }
 
+#[derive(Serialize, Deserialize)]
 struct Session {
     ts: Timestamp,
     network: IpAddr,
@@ -102,7 +104,7 @@ struct Session {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     sessions: VecDeque<Session>,
     contacted: BTreeSet<IpAddr>,
@@ -115,7 +117,8 @@ pub struct Host {
     pending: BTreeMap<FlowId, Outcome>,
     helos: BTreeSet<String>,
     senders: VecDeque<(Timestamp, String)>,
-    oddities: BTreeSet<&'static str>,
+    #[serde(with = "crate::words")]
+    oddities: BTreeSet<Word>,
     messages: u64,
     encrypted: u64,
     recipients: u64,
@@ -171,7 +174,7 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Smtp(s) => {
                 if let Some(host) = context.outbound().filter(|_| !s.auth) {

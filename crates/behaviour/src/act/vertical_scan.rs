@@ -27,6 +27,7 @@ use std::time::Duration;
 use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, tally};
 use serde::{Deserialize, Serialize};
 
+use crate::words::Word;
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Targets remembered of one host.
@@ -53,15 +54,16 @@ impl Default for Settings {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Target {
     failed: BTreeMap<u16, (Timestamp, PacketId, FlowId)>,
     answered: BTreeSet<u16>,
-    reported: Option<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Option<Word>,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     targets: BTreeMap<IpAddr, Target>,
 }
@@ -78,7 +80,7 @@ impl Watcher {
     }
 
     fn knock(
-        &mut self,
+        &self,
         states: &mut States<'_, Host>,
         host: IpAddr,
         c: &Conn,
@@ -156,7 +158,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some((host, c, failed)) = context.attempt(record) else { return };
         self.knock(states, host, c, failed, context);
     }

@@ -36,6 +36,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::table::hash_of;
+use crate::words::Word;
 use crate::{
     About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains,
 };
@@ -87,13 +88,14 @@ impl Default for Settings {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum Key {
     /// The name's hash; the name itself stands with the remote.
     Name(u64),
     End(IpAddr, u16, Transport),
 }
 
+#[derive(Serialize, Deserialize)]
 struct Contact {
     ts: Timestamp,
     sent: u64,
@@ -101,7 +103,7 @@ struct Contact {
     packet: PacketId,
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Remote {
     /// Its name; empty where nobody gave it one.
     name: String,
@@ -109,11 +111,12 @@ struct Remote {
     listed: bool,
     contacts: VecDeque<Contact>,
     seen: usize,
-    reported: Option<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Option<Word>,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     first: Option<Timestamp>,
     remotes: BTreeMap<Key, Remote>,
@@ -244,7 +247,7 @@ impl Watcher {
         }
     }
 
-    fn contact(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn contact(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let end = c.tuple.resp;
         let state = states.of(host, context.now);
         let name = context
@@ -375,7 +378,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::HTTP).and(Wants::TLS).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some(host) = context.outbound() else { return };
         match record {
             Record::Conn(c) => {

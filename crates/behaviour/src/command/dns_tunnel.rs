@@ -33,6 +33,7 @@ use record::{Dns, Evidence, PacketId, Record, Role, Stage, Timestamp, defang, ta
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededSet, hash_of};
+use crate::words::Word;
 use crate::{
     About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains,
 };
@@ -76,7 +77,7 @@ impl Default for Settings {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Domain {
     began: Option<Timestamp>,
     names: SeededSet<u64>,
@@ -86,12 +87,13 @@ struct Domain {
     answer_bytes: u64,
     servers: Vec<IpAddr>,
     packets: Vec<PacketId>,
-    reported: Vec<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Vec<Word>,
     fired: bool,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     domains: BTreeMap<String, Domain>,
     /// How often each server was asked.
@@ -137,7 +139,7 @@ impl Watcher {
         grades
     }
 
-    fn question(&mut self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
+    fn question(&self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
         let server = q.tuple.resp.ip;
         let window = self.settings.window;
         // Most names have nothing to hide in: told before the list of suffixes is asked.
@@ -253,7 +255,7 @@ impl Behaviour for Watcher {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(q) = record else { return };
         let host = q.tuple.orig.ip;
         if context.network.home().contains(host) && q.tuple.resp.port != 5353 && q.tuple.resp.port != 5355 {

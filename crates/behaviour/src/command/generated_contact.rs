@@ -59,6 +59,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Contact {
     first: Timestamp,
     flows: Vec<FlowId>,
@@ -66,7 +67,7 @@ struct Contact {
 }
 
 /// By name.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host(BTreeMap<String, Contact>);
 
 /// The detector.
@@ -110,7 +111,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
         if !c.answered() || c.failed() == Some(true) || c.tuple.resp.port == 53 {
             return;

@@ -46,6 +46,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
+use crate::words::Word;
 use crate::{
     About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, bigrams, domains,
 };
@@ -81,7 +82,7 @@ impl Default for Settings {
 }
 
 /// What was seen of one remote, by its `Host` or address.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Remote {
     /// Whether something was fetched from it that a page could stand on.
     fetched: bool,
@@ -103,11 +104,12 @@ struct Remote {
     started: Option<Timestamp>,
     proofs: Vec<(FlowId, PacketId)>,
     addresses: BTreeSet<IpAddr>,
-    reported: Vec<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Vec<Word>,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     remotes: BTreeMap<String, Remote>,
     /// Who was asked for a path, and when last.
@@ -143,13 +145,7 @@ impl Watcher {
     }
 
     /// Counts a request; gives whose remote it was.
-    fn count(
-        &mut self,
-        states: &mut States<'_, Host>,
-        host: IpAddr,
-        h: &Http,
-        now: Timestamp,
-    ) -> Option<String> {
+    fn count(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> Option<String> {
         let made = requests::maker(h);
         let state = states.of(host, now);
         let name = h.host.clone().unwrap_or_else(|| h.tuple.resp.ip.to_string());
@@ -339,7 +335,7 @@ impl Behaviour for Watcher {
         Wants::HTTP.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Http(h)) = (context.outbound(), record) else { return };
         let agent = h.user_agent.as_deref().unwrap_or_default();
         if agent.starts_with("Microsoft-CryptoAPI/") {

@@ -31,6 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use record::{Direction, Evidence, FlowId, Irc, PacketId, Record, Stage, Timestamp, clean};
 use serde::{Deserialize, Serialize};
 
+use crate::words::Word;
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Sessions remembered of one host.
@@ -99,7 +100,7 @@ const USUAL_PORTS: [u16; 16] =
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {}
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Session {
     nick: Option<String>,
     machine_name: bool,
@@ -107,11 +108,12 @@ struct Session {
     orders: Vec<String>,
     started: Option<Timestamp>,
     packets: Vec<PacketId>,
-    reported: Vec<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Vec<Word>,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     sessions: BTreeMap<FlowId, Session>,
 }
@@ -212,7 +214,7 @@ impl Behaviour for Watcher {
         Wants::OTHER.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Irc(line)) = (context.outbound(), record) else { return };
         let state = states.of(host, context.now);
         if state.sessions.len() >= MAX_SESSIONS && !state.sessions.contains_key(&line.flow) {

@@ -51,7 +51,7 @@ impl Default for Settings {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     reported: SeededSet<String>,
 }
@@ -147,7 +147,7 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let intel = context.network.intel();
         if intel.is_empty() {
             return;

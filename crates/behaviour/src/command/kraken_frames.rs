@@ -68,6 +68,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Frame {
     ts: Timestamp,
     out: bool,
@@ -78,7 +79,7 @@ struct Frame {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     frames: VecDeque<Frame>,
     port: VecDeque<(Timestamp, u64, FlowId, PacketId, IpAddr)>,
@@ -123,7 +124,7 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let tuple = record.tuple();
         if !on_kraken_port(tuple) {
             return;

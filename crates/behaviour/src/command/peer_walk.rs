@@ -81,6 +81,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Peer {
     ts: Timestamp,
     port: u16,
@@ -96,7 +97,7 @@ struct Peer {
 }
 
 /// A host's peers, with what is asked of them counted as they come and go: a flow costs the same however many there are.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Peers {
     by_address: SeededMap<HostKey, Peer>,
     by_time: BTreeSet<(Timestamp, IpAddr)>,
@@ -189,7 +190,7 @@ impl Peers {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     peers: Peers,
     reported: Option<(Timestamp, usize, usize)>,
@@ -234,7 +235,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
             return;

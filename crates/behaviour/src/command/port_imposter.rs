@@ -52,7 +52,7 @@ impl Default for Settings {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     tls: VecDeque<(Timestamp, IpAddr, u16)>,
     reported: Vec<(IpAddr, u16)>,
@@ -117,7 +117,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OPEN).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let Some(host) = context.outbound() else { return };
         let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);

@@ -69,7 +69,7 @@ impl Default for Settings {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Flow {
     began: Timestamp,
     ended: Timestamp,
@@ -80,7 +80,7 @@ struct Flow {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     inward: VecDeque<Flow>,
     outward: VecDeque<Flow>,
@@ -115,7 +115,7 @@ impl Watcher {
     }
 
     fn flow(
-        &mut self,
+        &self,
         states: &mut States<'_, Host>,
         host: IpAddr,
         c: &Conn,
@@ -215,7 +215,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp || !c.start_seen {
             return;

@@ -36,6 +36,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::words::Word;
 use crate::{
     About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
     domains,
@@ -71,6 +72,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Call {
     ts: Timestamp,
     words: [i32; 2],
@@ -83,10 +85,11 @@ struct Call {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), VecDeque<Call>>,
-    reported: BTreeMap<(IpAddr, u16), Vec<&'static str>>,
+    #[serde(with = "crate::words")]
+    reported: BTreeMap<(IpAddr, u16), Vec<Word>>,
     fired: BTreeSet<(IpAddr, u16)>,
 }
 
@@ -131,7 +134,7 @@ impl Watcher {
         });
     }
 
-    fn call(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn call(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let end = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
         let state = states.of(host, context.now);
@@ -259,7 +262,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
             return;

@@ -32,6 +32,7 @@ use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, 
 use serde::{Deserialize, Serialize};
 
 use crate::expectations::Way;
+use crate::words::Word;
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants};
 
 /// Deviations remembered of one host.
@@ -52,6 +53,7 @@ impl Default for Settings {
 }
 
 /// The first flow of a deviation.
+#[derive(Serialize, Deserialize)]
 struct Seen {
     ts: Timestamp,
     flow: FlowId,
@@ -59,8 +61,8 @@ struct Seen {
 }
 
 /// By kind, then by remote and port.
-#[derive(Default)]
-pub struct Host(BTreeMap<&'static str, BTreeMap<(IpAddr, u16), Seen>>);
+#[derive(Default, Serialize, Deserialize)]
+pub struct Host(#[serde(with = "crate::words")] BTreeMap<Word, BTreeMap<(IpAddr, u16), Seen>>);
 
 /// The detector.
 pub struct Watcher {
@@ -73,7 +75,7 @@ impl Watcher {
         Self { settings }
     }
 
-    fn look(&mut self, states: &mut States<'_, Host>, way: Way, c: &Conn, context: &mut Context<'_>) {
+    fn look(&self, states: &mut States<'_, Host>, way: Way, c: &Conn, context: &mut Context<'_>) {
         let (host, remote) = match way {
             Way::Out => (c.tuple.orig.ip, c.tuple.resp.ip),
             Way::In => (c.tuple.resp.ip, c.tuple.orig.ip),
@@ -143,7 +145,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         if context.network.declares() && c.failed() == Some(false) {
             self.look(states, Way::Out, c, context);

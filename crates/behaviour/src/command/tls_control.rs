@@ -32,15 +32,13 @@ use std::net::IpAddr;
 use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, Tls, clean, defang};
 use serde::{Deserialize, Serialize};
 
-use crate::table::{SeededMap, SeededSet};
+use crate::words::Word;
 use crate::{
     About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
 };
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 256;
-/// Fingerprints remembered.
-const MAX_JA4: usize = 4096;
 /// Where TLS is usual: the web and its second ports, mail, news, directory, messaging, push, remote administration.
 const USUAL_PORTS: [u16; 24] = [
     443, 8443, 4443, 10443, 9443, 465, 563, 587, 636, 853, 989, 990, 992, 993, 995, 1194, 2083, 3269, 3389,
@@ -72,19 +70,21 @@ impl Default for Settings {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 struct Remote {
     /// What the first handshake showed: a resumed one shows no certificate.
-    base: Option<&'static str>,
+    #[serde(with = "crate::words")]
+    base: Option<Word>,
     days: i64,
     count: usize,
     started: Option<Timestamp>,
     proofs: Vec<(FlowId, PacketId)>,
-    reported: Vec<&'static str>,
+    #[serde(with = "crate::words")]
+    reported: Vec<Word>,
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), Remote>,
     /// Remotes whose certificate nobody vouches for.
@@ -94,9 +94,6 @@ pub struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    /// The hosts that showed a fingerprint, at most two.
-    ja4: SeededMap<String, Vec<IpAddr>>,
-    speakers: SeededSet<IpAddr>,
 }
 
 /// Whether nobody vouches for a certificate: it is signed by itself, or stands for no name at all.
@@ -107,7 +104,7 @@ fn is_own_work(c: &Certificate) -> bool {
 impl Watcher {
     /// Watches every host.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ja4: SeededMap::default(), speakers: SeededSet::default() }
+        Self { settings }
     }
 
     fn base(t: &Tls, context: &Context<'_>) -> Option<&'static str> {
@@ -125,22 +122,6 @@ impl Watcher {
                 (!named && !usual && unresolved && whole).then_some("no_name")
             }
         }
-    }
-
-    /// Whether of enough local hosts only `host` shows this fingerprint.
-    fn is_lonely(&mut self, host: IpAddr, ja4: Option<&str>) -> bool {
-        if self.speakers.len() < MAX_JA4 {
-            self.speakers.insert(host);
-        }
-        let Some(ja4) = ja4 else { return false };
-        if self.ja4.len() < MAX_JA4 || self.ja4.contains_key(ja4) {
-            let shown = self.ja4.entry(ja4.to_owned()).or_default();
-            if shown.len() < 2 && !shown.contains(&host) {
-                shown.push(host);
-            }
-        }
-        self.speakers.len() >= self.settings.hosts
-            && self.ja4.get(ja4).is_some_and(|s| s.as_slice() == [host])
     }
 }
 
@@ -172,9 +153,9 @@ impl Behaviour for Watcher {
         Wants::TLS.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Tls(t)) = (context.outbound(), record) else { return };
-        let lonely = self.is_lonely(host, t.ja4.as_deref());
+        let lonely = context.network.is_lonely(host, t.ja4.as_deref(), self.settings.hosts);
         let base = Self::base(t, context);
         let end = t.tuple.resp;
         let known = states.get(host).is_some_and(|s| s.remotes.contains_key(&(end.ip, end.port)));

@@ -46,7 +46,7 @@ impl Default for Settings {
 }
 
 /// Stages that were reported together.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     reported: usize,
 }
@@ -81,9 +81,9 @@ impl Behaviour for Watcher {
         Wants::STAGES
     }
 
-    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
+    fn observe(&self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
 
-    fn stirred(&mut self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn stirred(&self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let stages: Vec<(Stage, Timestamp)> =
             context.fired.story(host).into_iter().map(|b| (b.stage, b.ts)).collect();
         // The most stages that begin within one window.

@@ -51,6 +51,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Batch {
     first: Timestamp,
     last: Timestamp,
@@ -60,7 +61,7 @@ struct Batch {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     batches: Vec<Batch>,
     reported: usize,
@@ -94,7 +95,7 @@ impl Behaviour for Watcher {
         Wants::OTHER.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Smtp(s) = record else { return };
         let Some(host) = context.outbound().filter(|_| (s.data_count > 0 || s.starttls_used) && !s.auth)
         else {

@@ -49,7 +49,7 @@ impl Default for Settings {
 }
 
 /// Stages whose order was reported.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     reported: usize,
 }
@@ -107,9 +107,9 @@ impl Behaviour for Watcher {
         Wants::STAGES
     }
 
-    fn observe(&mut self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
+    fn observe(&self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
 
-    fn stirred(&mut self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn stirred(&self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let mut story: Vec<&Began> = context.fired.story(host);
         let Some(newest) = story.last().map(|b| b.ts) else { return };
         story.retain(|b| newest.since(b.ts) <= self.settings.window);

@@ -23,7 +23,6 @@
 //! ## References
 //! ATT&CK T1016; E. Cooke et al., "The Zombie Roundup", SRUTI 2005.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -31,10 +30,10 @@ use record::{Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, defang}
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, States, Traffic, Wants, domains};
-
-/// Hosts whose question is remembered until its window is over.
-const MAX_WAITING: usize = 4096;
+use crate::words::Word;
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, HostState, States, Traffic, Wants, domains,
+};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,33 +53,36 @@ impl Default for Settings {
     }
 }
 
+/// A question.
+#[derive(Serialize, Deserialize)]
 struct Asked {
     host: IpAddr,
     remote: IpAddr,
     name: String,
-    grades: Vec<(&'static str, u32)>,
+    #[serde(with = "crate::words")]
+    grades: Vec<(Word, u32)>,
     ts: Timestamp,
     flow: FlowId,
     packets: Vec<PacketId>,
 }
 
+/// What is remembered of one host: its last question, for a while.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Host(Option<Asked>);
+
+crate::held!(Asked: name, grades, packets);
+crate::held!(Host: 0);
+impl HostState for Host {}
+
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    waiting: BTreeMap<IpAddr, Asked>,
 }
 
 impl Watcher {
-    /// Remembers the last question of each host for a while.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, waiting: BTreeMap::new() }
-    }
-
-    fn asked(&mut self, asked: Asked, context: &mut Context<'_>) {
-        fire(&asked, context);
-        if self.waiting.len() < MAX_WAITING {
-            self.waiting.insert(asked.host, asked);
-        }
+    /// Watches every host.
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 }
 
@@ -102,7 +104,7 @@ fn fire(asked: &Asked, context: &mut Context<'_>) {
 }
 
 impl Behaviour for Watcher {
-    type State = ();
+    type State = Host;
     const ABOUT: About = About {
         needs: &[Traffic::Http, Traffic::Tls],
         excuses: &[Excuse::Role(&[Role::VpnUser], 0.3), Excuse::Role(&[Role::P2pUser], 0.3)],
@@ -121,7 +123,7 @@ impl Behaviour for Watcher {
         Wants::HTTP.and(Wants::TLS).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some(host) = context.outbound() else { return };
         let (name, grades) = match record {
             Record::Http(h) => {
@@ -142,27 +144,29 @@ impl Behaviour for Watcher {
             Record::Tls(t) => (t.ts, t.flow, t.packets.clone()),
             _ => return,
         };
-        self.asked(Asked { host, remote, name, grades, ts, flow, packets }, context);
+        let asked = Asked { host, remote, name, grades, ts, flow, packets };
+        fire(&asked, context);
+        states.of(host, context.now).0 = Some(asked);
+        states.wait(host);
     }
 
-    fn tick(&mut self, _: &mut States<'_, ()>, context: &mut Context<'_>) {
+    fn tick(&self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (window, before) = (self.settings.report, self.settings.called);
-        let mut over = Vec::new();
-        for (host, asked) in &mut self.waiting {
+        states.decide(|host, state| {
+            let Some(asked) = &mut state.0 else { return false };
             let soon = |start: Timestamp| start.since(asked.ts) <= window && asked.ts.since(start) <= before;
-            let reported = context.fired.events(*host, Fired::CONTROL).any(|(start, _)| soon(start));
+            let reported = context.fired.events(host, Fired::CONTROL).any(|(start, _)| soon(start));
             if reported {
                 asked.grades.push(("then_reported", 1));
                 fire(asked, context);
             }
             // What begins within the window may be told as long again after it.
-            if reported || context.now.since(asked.ts) > window * 2 {
-                over.push(*host);
+            let waits = !reported && context.now.since(asked.ts) <= window * 2;
+            if !waits {
+                state.0 = None;
             }
-        }
-        for host in over {
-            self.waiting.remove(&host);
-        }
+            waits
+        });
     }
 
     fn sentence(e: &Evidence) -> String {

@@ -24,7 +24,7 @@
 //! ## References
 //! R. Balupari, McAfee Avert Labs (2008): nytimes.com, cbsnews.com, news.com, cnn.com, reuters.com, msn.com, google.com.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -71,6 +71,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Fetch {
     ts: Timestamp,
     domain: String,
@@ -85,7 +86,7 @@ struct Fetch {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     fetches: VecDeque<Fetch>,
     /// First contacts with remotes: when and with whom.
@@ -96,14 +97,12 @@ pub struct Host {
 /// The detector.
 pub struct Watcher {
     settings: Settings,
-    /// Hosts with a fetch that is not judged yet, or that fired without a probe.
-    open: BTreeSet<IpAddr>,
 }
 
 impl Watcher {
     /// Watches every host.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, open: BTreeSet::new() }
+    pub const fn new(settings: Settings) -> Self {
+        Self { settings }
     }
 
     fn contact(
@@ -125,7 +124,7 @@ impl Watcher {
         }
     }
 
-    fn fetch(&mut self, states: &mut States<'_, Host>, host: IpAddr, fetch: Fetch, now: Timestamp) {
+    fn fetch(&self, states: &mut States<'_, Host>, host: IpAddr, fetch: Fetch, now: Timestamp) {
         let settle = self.settings.settle;
         let state = states.of(host, now);
         if let Some(earlier) = state
@@ -142,7 +141,8 @@ impl Watcher {
         if state.fetches.len() > MAX_FETCHES {
             state.fetches.pop_front();
         }
-        self.open.insert(host);
+        // It is not judged yet.
+        states.wait(host);
     }
 }
 
@@ -161,7 +161,7 @@ impl Behaviour for Watcher {
         Wants::ALL.and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some(host) = context.outbound() else { return };
         let remote = record.tuple().resp.ip;
         let (ts, name, page, packets) = match record {
@@ -198,16 +198,8 @@ impl Behaviour for Watcher {
         self.fetch(states, host, fetch, context.now);
     }
 
-    fn tick(&mut self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        for host in self.open.clone() {
-            let Some(state) = states.get_mut(host) else {
-                self.open.remove(&host);
-                continue;
-            };
-            if !judge(&self.settings, host, state, context) {
-                self.open.remove(&host);
-            }
-        }
+    fn tick(&self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        states.decide(|host, state| judge(&self.settings, host, state, context));
     }
 
     fn sentence(e: &Evidence) -> String {

@@ -75,6 +75,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Attempt {
     ts: Timestamp,
     remote: IpAddr,
@@ -88,7 +89,7 @@ struct Attempt {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     attempts: VecDeque<Attempt>,
     /// Flows in which message text flowed: these are no probes.
@@ -125,7 +126,7 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Smtp(smtp) if smtp.data_count > 0 || smtp.first_data_at.is_some() => {
                 if let Some(host) = context.outbound() {

@@ -85,6 +85,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Missing {
     ts: Timestamp,
     name: String,
@@ -94,7 +95,7 @@ struct Missing {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     exact: Vec<(String, Generator, Timestamp, PacketId, FlowId)>,
     /// Those of them that were asked for today.
@@ -151,7 +152,7 @@ impl Behaviour for Watcher {
         Wants::DNS
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(dns) = record else { return };
         let host = dns.tuple.orig.ip;
         if !context.network.home().contains(host) || !matches!(dns.qtype, Dns::A | Dns::AAAA | Dns::MX | 255)

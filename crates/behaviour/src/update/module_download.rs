@@ -56,7 +56,7 @@ impl Default for Settings {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     transfers: BTreeMap<IpAddr, Vec<(Timestamp, u64, FlowId, PacketId)>>,
 }
@@ -73,7 +73,7 @@ impl Watcher {
     }
 
     fn transfer(
-        &mut self,
+        &self,
         states: &mut States<'_, Host>,
         host: IpAddr,
         remote: IpAddr,
@@ -116,7 +116,7 @@ impl Watcher {
         });
     }
 
-    fn conn(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn conn(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let inbound = c.bytes[1];
         let first = c.first_speaker.unwrap_or(Direction::Orig);
         if c.service == Service::Opaque
@@ -130,7 +130,7 @@ impl Watcher {
         }
     }
 
-    fn http(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
+    fn http(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let body = &h.response;
         let packet = h.packets.first().copied().unwrap_or_default();
         let opaque =
@@ -158,7 +158,7 @@ impl Behaviour for Watcher {
         Wants::CLOSED.and(Wants::HTTP).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some(host) = context.outbound() else { return };
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {

@@ -101,6 +101,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Tried {
     from: Timestamp,
     to: Timestamp,
@@ -109,7 +110,7 @@ struct Tried {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     /// When, from whom and what.
     downloads: VecDeque<(Timestamp, IpAddr, String)>,
@@ -226,7 +227,7 @@ impl Watcher {
     }
 
     /// A connection of TLS: one in vain, or one that brought much after several in vain.
-    fn tls(&mut self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+    fn tls(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let remote = c.tuple.resp.ip;
         let name = context.network.name_of(remote, context.now);
         let listed = |n: &&str| domains::is_software_update(n) || domains::is_connectivity_check(n);
@@ -285,7 +286,7 @@ impl Watcher {
     }
 
     /// Notes a download; gives how many others there were of late.
-    fn note(&mut self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> usize {
+    fn note(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> usize {
         let window = self.settings.window;
         let downloads = &mut states.of(host, now).downloads;
         let source = format!("{}{}", h.host.as_deref().unwrap_or_default(), requests::bare_path(&h.path));
@@ -299,7 +300,7 @@ impl Watcher {
     }
 
     fn download(
-        &mut self,
+        &self,
         states: &mut States<'_, Host>,
         host: IpAddr,
         h: &Http,
@@ -384,7 +385,7 @@ impl Behaviour for Watcher {
         Wants::HTTP.and(Wants::CLOSED).and(Wants::OUTBOUND)
     }
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let h = match record {
             Record::Http(h) => h,
             Record::Conn(c) if c.service == Service::Tls && c.phase == ConnPhase::Closed && c.start_seen => {

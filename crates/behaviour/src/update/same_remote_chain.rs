@@ -79,6 +79,7 @@ impl Default for Settings {
     }
 }
 
+#[derive(Serialize, Deserialize)]
 struct Contact {
     /// When the first datagram went out.
     first: Timestamp,
@@ -89,6 +90,7 @@ struct Contact {
 }
 
 /// A transfer that had no UDP contact when it was judged: the contact's flow may not have been told of yet.
+#[derive(Serialize, Deserialize)]
 enum Unlinked {
     Conn(Box<Conn>),
     Post(Box<Http>),
@@ -111,7 +113,7 @@ impl Unlinked {
 }
 
 /// What is remembered of one host.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     unlinked: VecDeque<Unlinked>,
     udp: SeededMap<HostKey, Contact>,
@@ -154,7 +156,7 @@ impl Behaviour for Watcher {
         )
     };
 
-    fn observe(&mut self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
             Record::Conn(c) if c.phase != ConnPhase::Interim => {
                 let Some(host) = context.outbound() else { return };

@@ -1,0 +1,238 @@
+//! What an analyst remembers, at rest: one file, so that tomorrow's capture is judged with what was seen today.
+//!
+//! A line that names form and version, then everything that is known as `MessagePack` under zstd, then the SHA-256 of all of that: what was damaged is
+//! never read. A file takes the place of the one before in one step.
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use capture::Source;
+use record::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use verdict::{Analyst, ResumeError, SaveError};
+
+use crate::run::{Input, RunError, RunOptions, Sensed};
+
+/// How the line begins that every version has.
+const NAME: &str = "hydrophone state ";
+/// The form that is written and read. Another one is refused by name.
+pub const VERSION: u32 = 1;
+/// Bytes of the checksum at the end.
+const SUM: u64 = 32;
+/// The longest first line.
+const LONGEST_LINE: u64 = 64;
+
+/// What earlier runs read.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Past {
+    /// The inputs, in the order of packet ids.
+    pub inputs: Vec<Input>,
+    /// The first packet's time, and the last's.
+    pub first: Option<Timestamp>,
+    /// See `first`.
+    pub last: Option<Timestamp>,
+}
+
+impl Past {
+    /// Makes sure before reading that nothing is read a second time, as far as names and sizes tell.
+    pub(crate) fn refuse_again(&self, state: &Path, options: &RunOptions) -> Result<(), RunError> {
+        let absolute = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
+        for source in &options.inputs {
+            let Source::Path(path) = source else { continue };
+            let size = path.metadata().ok().filter(Metadata::is_file).map(|m| m.len());
+            let same = |i: &&Input| size.is_some() && i.size == size && Path::new(&i.path) == absolute(path);
+            if self.inputs.iter().any(|i| same(&i)) {
+                return Err(RunError::Config(format!(
+                    "{} was read into {} already: its packets would count twice",
+                    path.display(),
+                    state.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what was read now; says what about it is not as it should be.
+    pub(crate) fn learn(&mut self, state: &Path, sensed: &mut Sensed) -> Vec<String> {
+        let mut told = Vec::new();
+        let before = self.inputs.len();
+        if before > 0 {
+            let inputs = if before == 1 { "1 input".to_owned() } else { format!("{before} inputs") };
+            let until =
+                self.last.map_or_else(String::new, |t| format!(", the last packet of which came at {t}"));
+            told.push(format!("goes on from {}: {inputs} read before{until}", state.display()));
+        }
+        if let (Some(first), Some(last)) = (sensed.health.first, self.last)
+            && first < last
+        {
+            told.push(format!(
+                "the inputs begin at {first}, before those read earlier end: what came first is not known"
+            ));
+        }
+        for input in &mut sensed.inputs {
+            let again = |i: &Input| i.sha256.is_some() && i.sha256 == input.sha256;
+            if let Some(same) = self.inputs[..before].iter().find(|i| again(i)) {
+                sensed.failures.push(format!(
+                    "{} is {}, which was read before, so that its packets count twice: {} is left as it was",
+                    input.path,
+                    same.path,
+                    state.display()
+                ));
+                sensed.repeated = true;
+            }
+            // It may be read from somewhere else next time.
+            if input.size.is_some()
+                && let Ok(path) = std::path::absolute(&input.path)
+            {
+                input.path = path.display().to_string();
+            }
+        }
+        self.inputs.append(&mut sensed.inputs);
+        self.first = [self.first, sensed.health.first].into_iter().flatten().min();
+        self.last = self.last.max(sensed.health.last);
+        told
+    }
+}
+
+/// Why a state could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The file system's fault.
+    #[error("cannot {what} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} is no state that hydrophone wrote: give --state another name", .0.display())]
+    Other(PathBuf),
+    /// Another version wrote it.
+    #[error(
+        "{} is a state of form {found}, and this version reads form {VERSION}: read the captures again into a new file, or use the version that wrote it",
+        path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its form.
+        found: String,
+    },
+    /// What stands in it is not what was written.
+    #[error("{} is damaged ({why}): take a copy of it, or read the captures again into a new file", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        why: String,
+    },
+    /// It cannot be gone on from.
+    #[error("cannot go on from {}: {source}", path.display())]
+    Resume {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: ResumeError,
+    },
+    /// It could not be written down.
+    #[error("cannot write {}: {source}", path.display())]
+    Save {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: SaveError,
+    },
+}
+
+/// Writes what comes through to the file and into the checksum.
+struct Summed<W> {
+    to: W,
+    sum: Sha256,
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n = self.to.write(bytes)?;
+        self.sum.update(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
+/// Writes what `analyst` remembers, and what it was learned from.
+///
+/// # Errors
+/// It cannot be written; what stood there before stays.
+pub fn save(path: &Path, past: &Past, analyst: &Analyst) -> Result<(), StateError> {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(".part");
+    let fresh = PathBuf::from(name);
+    let io = |source| StateError::Io { what: "write", path: path.to_owned(), source };
+    let written = (|| {
+        let file = File::create(&fresh).map_err(io)?;
+        let mut out = Summed { to: BufWriter::new(file), sum: Sha256::new() };
+        writeln!(out, "{NAME}{VERSION}").map_err(io)?;
+        let mut packed = zstd::Encoder::new(&mut out, 1).map_err(io)?;
+        rmp_serde::encode::write_named(&mut packed, past)
+            .map_err(|e| StateError::Save { path: path.to_owned(), source: e.into() })?;
+        analyst.save(&mut packed).map_err(|source| StateError::Save { path: path.to_owned(), source })?;
+        packed.finish().map_err(io)?;
+        let Summed { mut to, sum } = out;
+        to.write_all(&sum.finalize()).map_err(io)?;
+        let file = to.into_inner().map_err(|e| io(e.into_error()))?;
+        file.sync_all().map_err(io)?;
+        std::fs::rename(&fresh, path).map_err(io)
+    })();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&fresh);
+    }
+    written
+}
+
+/// Reads a state into an analyst that has seen nothing yet; gives what it was learned from.
+///
+/// # Errors
+/// It is no state, another version's, damaged, or of other local networks.
+pub fn resume(path: &Path, analyst: &mut Analyst) -> Result<Past, StateError> {
+    let io = |source| StateError::Io { what: "read", path: path.to_owned(), source };
+    let damaged = |why: String| StateError::Damaged { path: path.to_owned(), why };
+    let mut file = BufReader::new(File::open(path).map_err(io)?);
+    let mut line = Vec::new();
+    io::BufRead::read_until(&mut (&mut file).take(LONGEST_LINE), b'\n', &mut line).map_err(io)?;
+    let version = std::str::from_utf8(&line).ok().and_then(|l| l.strip_prefix(NAME)?.strip_suffix('\n'));
+    let Some(version) = version else { return Err(StateError::Other(path.to_owned())) };
+    if version != VERSION.to_string() {
+        let found = version.chars().filter(|c| !c.is_control()).collect();
+        return Err(StateError::Version { path: path.to_owned(), found });
+    }
+    let begin = line.len() as u64;
+    let whole = file.get_ref().metadata().map_err(io)?.len();
+    let content =
+        whole.checked_sub(SUM).filter(|end| *end >= begin).ok_or_else(|| damaged("it ends early".into()))?;
+    file.seek(SeekFrom::Start(0)).map_err(io)?;
+    let mut sum = Summed { to: io::sink(), sum: Sha256::new() };
+    io::copy(&mut (&mut file).take(content), &mut sum).map_err(io)?;
+    let mut written = Vec::new();
+    file.read_to_end(&mut written).map_err(io)?;
+    if written != sum.sum.finalize().as_slice() {
+        return Err(damaged("its checksum does not fit".into()));
+    }
+    file.seek(SeekFrom::Start(begin)).map_err(io)?;
+    let packed = zstd::Decoder::new((&mut file).take(content - begin)).map_err(io)?;
+    let mut packed = BufReader::new(packed);
+    let mut from = rmp_serde::decode::Deserializer::new(&mut packed);
+    let past = Past::deserialize(&mut from).map_err(|e| damaged(e.to_string()))?;
+    analyst
+        .resume(from.into_inner())
+        .map_err(|source| StateError::Resume { path: path.to_owned(), source })?;
+    Ok(past)
+}
