@@ -5,10 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use capture::{Captures, Opening, Seal};
-use record::Record;
+use record::{Record, Timestamp};
 use report::{CaptureLine, Line, parse_lines};
 use verdict::HostStory;
 
@@ -176,6 +177,34 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
+/// Which host is meant: `10.0.0.5`, or where the address was several machines' `10.0.0.5@2008-04-08T09:00:00Z`, the one that had it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Which {
+    /// The address.
+    pub host: IpAddr,
+    /// A time at which it was this machine's.
+    pub at: Option<Timestamp>,
+}
+
+impl From<IpAddr> for Which {
+    fn from(host: IpAddr) -> Self {
+        Self { host, at: None }
+    }
+}
+
+impl FromStr for Which {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, at) = text.split_once('@').map_or((text, None), |(host, at)| (host, Some(at)));
+        let host = host.parse().map_err(|e| format!("{host:?}: {e}"))?;
+        let parse = |at| {
+            Timestamp::parse(at).ok_or_else(|| format!("{at:?} is no time: write it as 2008-04-08T09:00:00Z"))
+        };
+        Ok(Self { host, at: at.map(parse).transpose()? })
+    }
+}
+
 /// A case, read back.
 pub struct Case {
     /// Its folder.
@@ -236,12 +265,22 @@ impl Case {
         Ok(())
     }
 
-    /// The story of a host.
+    /// The story of a host; where several machines had its address, that of the one that is asked for, or else the strongest.
     ///
     /// # Errors
     /// The case has none; tells which it has.
-    pub fn story(&self, host: IpAddr) -> anyhow::Result<&HostStory> {
-        self.stories.iter().find(|s| s.host == host).with_context(|| {
+    pub fn story(&self, which: Which) -> anyhow::Result<&HostStory> {
+        let host = which.host;
+        let mut of_host = self.stories.iter().filter(|s| s.host == host).peekable();
+        if let Some(at) = which.at
+            && of_host.peek().is_some()
+        {
+            let known: Vec<String> = of_host.clone().map(HostStory::handle).collect();
+            return of_host.find(|s| s.is_of(at)).with_context(|| {
+                format!("nobody is known to have had {host} at {at}: ask for {}", known.join(" or "))
+            });
+        }
+        of_host.next().with_context(|| {
             let known: Vec<String> = self.stories.iter().take(12).map(|s| s.host.to_string()).collect();
             format!(
                 "{host} is not a local host of this case; it has {} hosts: {}{}",

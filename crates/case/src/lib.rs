@@ -10,5 +10,5 @@ mod folder;
 mod triage;
 
 pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Page, Peer, Query, Span};
-pub use folder::{Case, CaseWriter, check, refuse_inputs};
+pub use folder::{Case, CaseWriter, Which, check, refuse_inputs};
 pub use triage::{Triage, TriageEntry, TriageState};

@@ -174,7 +174,7 @@ impl Console {
             ["favicon.ico"] => Reply::Wrong(StatusCode::NO_CONTENT, String::new()),
             ["help"] => Reply::Page(pages::help(self)),
             ["host", host, rest @ ..] => {
-                let story = host.parse().ok().and_then(|ip| self.case.story(ip).ok());
+                let story = host.parse().ok().and_then(|which| self.case.story(which).ok());
                 match (story, rest) {
                     (None, _) => {
                         Reply::Wrong(StatusCode::NOT_FOUND, format!("{host} is no host of this case"))
@@ -230,7 +230,8 @@ impl Console {
     fn post(&self, path: &str, body: &str) -> Reply {
         let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
-            ["host", host, "triage"] => match host.parse().ok().and_then(|ip| self.case.story(ip).ok()) {
+            ["host", host, "triage"] => match host.parse().ok().and_then(|which| self.case.story(which).ok())
+            {
                 Some(s) => pages::triage(self, s, &form(body)),
                 None => Reply::Wrong(StatusCode::NOT_FOUND, format!("{host} is no host of this case")),
             },
@@ -258,7 +259,7 @@ impl Console {
 }
 
 fn file_name(s: &HostStory) -> String {
-    format!("hydrophone-{}", s.host.to_string().replace([':', '.'], "-"))
+    format!("hydrophone-{}", s.handle().replace([':', '.', '@'], "-"))
 }
 
 async fn handle(

@@ -87,7 +87,7 @@ pub fn flow(console: &Console, name: &str, ask: &Ask) -> Reply {
                     (Cell::Whole(n), "ts") => { dt { "ts" } dd { (full(Timestamp(*n))) } },
                     (Cell::Whole(n), c) => { dt { (c) } dd { (n) } },
                     (Cell::Number(x), c) => { dt { (c) } dd { (report::number(*x)) } },
-                    (Cell::Text(t), c @ ("orig" | "resp")) => { dt { (c) } dd { @if t.parse().is_ok_and(|ip| console.case.story(ip).is_ok()) { a href={ "/host/" (t) } { (t) } } @else { (t) } } },
+                    (Cell::Text(t), c @ ("orig" | "resp")) => { dt { (c) } dd { @if t.parse().is_ok_and(|which| console.case.story(which).is_ok()) { a href={ "/host/" (t) } { (t) } } @else { (t) } } },
                     (Cell::Text(t), c) => { dt { (c) } dd { (clean(t)) } },
                 }
             }

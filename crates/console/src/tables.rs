@@ -90,8 +90,10 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         ips.peek()?;
         Some(ips.take(8).any(|ip| flows.contacts(host, ip, Span::ALL).is_ok_and(|c| !c.is_empty())))
     };
-    let base =
-        s.map_or_else(|| format!("/table/{}", kind.name()), |s| format!("/host/{}/{}", s.host, kind.name()));
+    let base = s.map_or_else(
+        || format!("/table/{}", kind.name()),
+        |s| format!("/host/{}/{}", s.handle(), kind.name()),
+    );
     let stay = format!(
         "{base}?q={}&from={}&to={}",
         encoded(&query.search),

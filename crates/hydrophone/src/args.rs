@@ -120,6 +120,9 @@ pub struct Read {
     /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
+    /// Analyse the network in so many shares (1, 2, 4 … 64), as several machines would: a host belongs to one of them, by its address [default: 1]
+    #[arg(long, value_name = "K")]
+    pub shares: Option<u32>,
     /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
@@ -181,8 +184,8 @@ pub struct Serve {
 pub struct Carve {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
-    /// The host's address
-    pub host: std::net::IpAddr,
+    /// The host's address; HOST@TIME where several machines had it
+    pub host: case::Which,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -205,8 +208,8 @@ pub struct Carve {
 pub struct Bundle {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
-    /// The host's address
-    pub host: std::net::IpAddr,
+    /// The host's address; HOST@TIME where several machines had it
+    pub host: case::Which,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -232,8 +235,8 @@ pub struct Bundle {
 pub struct Explain {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
-    /// The host's address
-    pub host: std::net::IpAddr,
+    /// The host's address; HOST@TIME where several machines had it
+    pub host: case::Which,
     /// Judge anew under these expectations (TOML), without reading the capture again
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,

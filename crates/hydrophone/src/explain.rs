@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use case::Case;
+use verdict::HostStory;
 
 use crate::args::Explain;
 use crate::{Exit, Failure, knowledge};
@@ -13,6 +14,16 @@ pub fn run(args: &Explain) -> Result<Exit, Failure> {
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let anew = args.expect.is_some().then(|| story.expecting(&expectations));
     let story = anew.as_ref().unwrap_or(story);
-    anstream::stdout().lock().write_all(report::explain(&case.capture, story).as_bytes())?;
+    let mut out = anstream::stdout().lock();
+    out.write_all(report::explain(&case.capture, story).as_bytes())?;
+    let others: Vec<String> = case
+        .stories
+        .iter()
+        .filter(|s| s.host == story.host && s.since != story.since)
+        .map(HostStory::handle)
+        .collect();
+    if !others.is_empty() {
+        writeln!(out, "\nOther machines had this address: ask for {}", others.join(" or "))?;
+    }
     Ok(Exit::Done)
 }

@@ -134,3 +134,33 @@ fn two_machines_that_had_one_address_are_not_added_up() {
     };
     assert!(behaviours(before, "http_control") && !behaviours(later, "http_control"));
 }
+
+#[test]
+fn each_machine_that_had_an_address_can_be_asked_for() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let script = scenario("http_control").and(by_another_machine(scenario("payload_download")).on_days(&[1]));
+    std::fs::write(path("both.pcapng"), script.pcapng()).expect("written");
+    let run = |args: &[&str]| {
+        let out = common::hydrophone().args(args).output().expect("it runs");
+        let both = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(both).expect("UTF-8"))
+    };
+    let case = path("case");
+    assert_eq!(run(&["read", "--quiet", &path("both.pcapng"), "-o", &case]).0, Some(0));
+    let (_, any) = run(&["explain", &case, BOT]);
+    let handles: Vec<&str> =
+        any.split([' ', '(', ')', '\n']).filter(|w| w.starts_with(&format!("{BOT}@"))).collect();
+    assert_eq!(handles.len(), 2, "both are named: {any}");
+    let mut seen = Vec::new();
+    for which in handles {
+        let (code, told) = run(&["explain", &case, which]);
+        assert_eq!(code, Some(0), "{which}: {told}");
+        seen.push((told.contains("http_control/"), told.contains("payload_download/")));
+        assert_eq!(run(&["carve", &case, which, "-w", &path("slice.pcapng")]).0, Some(0), "{which}");
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [(false, true), (true, false)]);
+    let (code, told) = run(&["explain", &case, &format!("{BOT}@1999-01-01")]);
+    assert!(code == Some(2) && told.contains("is no time"), "{told}");
+}

@@ -39,8 +39,8 @@ impl Timestamp {
         self.0 as f64 / 1e9
     }
 
-    /// Reads what [`fmt::Display`] writes.
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads what [`fmt::Display`] writes, also without a fraction of the second.
+    pub fn parse(text: &str) -> Option<Self> {
         let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
         let mut parts = date.rsplitn(3, '-');
         let (day, month): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
@@ -50,7 +50,7 @@ impl Timestamp {
         let yoe = y.rem_euclid(400);
         let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
         let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-        let (clock, micros) = time.split_once('.')?;
+        let (clock, micros) = time.split_once('.').unwrap_or((time, "0"));
         let mut secs = 0i64;
         for part in clock.split(':') {
             secs = secs * 60 + part.parse::<i64>().ok()?;

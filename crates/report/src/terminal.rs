@@ -563,7 +563,10 @@ pub(crate) fn identity(s: &HostStory, days: bool) -> Vec<String> {
         (from, to) => {
             let from = from.map(|t| format!(" from {}", clock(t, days))).unwrap_or_default();
             let to = to.map(|t| format!(" until {}", clock(t, days))).unwrap_or_default();
-            Some(format!("what is told here is of the machine that had the address{from}{to}"))
+            Some(format!(
+                "what is told here is of the machine that had the address{from}{to} ({})",
+                s.handle()
+            ))
         }
     };
     same.chain(changed).chain(span).collect()

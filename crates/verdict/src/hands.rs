@@ -41,6 +41,8 @@ impl Neighbours {
         }
         let spoken = self.0.entry(mac).or_default();
         match ip {
+            // What a host gives itself before it has an address says nothing.
+            IpAddr::V4(ip) if ip.is_unspecified() || ip.is_link_local() => {}
             IpAddr::V4(ip) => {
                 let known = usize::from(spoken.many_v4).min(MOST_V4);
                 if usize::from(spoken.many_v4) <= MOST_V4 && !spoken.v4[..known].contains(&ip.to_bits()) {
@@ -193,6 +195,15 @@ mod tests {
         let filled = Mac([0; 6]);
         n.learn(filled, "10.0.0.5".parse().unwrap());
         assert!(run(&[(filled, 0, 10), (A, 100, 900)], &n).is_empty());
+    }
+
+    #[test]
+    fn who_had_no_address_yet_is_no_router() {
+        let mut n = known();
+        for ip in ["0.0.0.0", "169.254.1.7", "169.254.9.9"] {
+            n.learn(B, ip.parse().unwrap());
+        }
+        assert_eq!(run(&[(A, 0, 10), (B, 100, 300)], &n), [100]);
     }
 
     #[test]

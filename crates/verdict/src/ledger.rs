@@ -107,14 +107,28 @@ impl Ledger {
                 true
             }
         };
-        if self.evidence.len() < MAX_EVIDENCE {
-            self.evidence.push(evidence);
-        } else {
-            self.dropped += 1;
-        }
+        self.keep(evidence);
         // What is no stronger than what stands can change no verdict.
         if news {
             self.settle(now, roles);
+        }
+    }
+
+    /// Keeps evidence to be shown: of what says the same of the same remotes on one day the first and the last.
+    fn keep(&mut self, evidence: Evidence) {
+        let day = self.day.unwrap_or(evidence.ts);
+        let same = |e: &Evidence| {
+            let what = (e.stage, &e.behaviour, &e.key, &e.grades, &e.remotes);
+            what == (evidence.stage, &evidence.behaviour, &evidence.key, &evidence.grades, &evidence.remotes)
+                && e.ts >= day
+        };
+        let mut before = self.evidence.iter_mut().filter(|e| same(e));
+        if let (Some(_), Some(last)) = (before.next(), before.next()) {
+            *last = evidence;
+        } else if self.evidence.len() < MAX_EVIDENCE {
+            self.evidence.push(evidence);
+        } else {
+            self.dropped += 1;
         }
     }
 
@@ -299,13 +313,21 @@ impl Ledger {
         all
     }
 
-    /// What the verdict would be without some items.
+    /// What the verdict would be without some items; what shared its flows with one of them stands alone then.
     fn without(snapshot: &Snapshot, name: String, gone: impl Fn(Stage, &Item) -> bool) -> WouldChange {
         let left = |stages: &BTreeMap<Stage, StageScore>| {
+            let goes = |(stage, score): (&Stage, &StageScore)| {
+                score.items.iter().filter(|i| gone(*stage, i)).map(Item::name).collect::<Vec<_>>()
+            };
+            let going: Vec<String> = stages.iter().flat_map(goes).collect();
+            let alone = |i: &Item| {
+                i.discounts.iter().any(|d| d.shared_with.as_ref().is_some_and(|w| going.contains(w)))
+            };
             let mut stages = stages.clone();
             for (stage, score) in &mut stages {
-                if score.items.iter().any(|i| gone(*stage, i)) {
-                    let left: Vec<Item> = score.items.iter().filter(|i| !gone(*stage, i)).cloned().collect();
+                if score.items.iter().any(|i| gone(*stage, i) || alone(i)) {
+                    let stays = score.items.iter().filter(|i| !gone(*stage, i)).cloned();
+                    let left = stays.map(|i| if alone(&i) { unshared(i) } else { i }).collect();
                     *score = total(*stage, left);
                 }
             }
@@ -331,7 +353,7 @@ impl Ledger {
         let strongest = items.into_iter().take(3).filter(|(_, i)| i.db > 0.0);
         strongest
             .map(|(stage, gone)| {
-                let name = format!("{}/{}", gone.behaviour, gone.key);
+                let name = gone.name();
                 let same = |i: &Item| i.behaviour == gone.behaviour && i.key == gone.key;
                 Self::without(snapshot, name, |s, i| s == stage && same(i))
             })
@@ -358,7 +380,7 @@ fn score<'a>(
 }
 
 /// Of each piece of evidence, the other stage in which most of its flows are bet on already, by something that pays more: one cause is one bet and a part.
-fn shared(all: &[(&ItemKey, &Evidence)]) -> Vec<Option<Stage>> {
+fn shared<'a>(all: &[(&'a ItemKey, &'a Evidence)]) -> Vec<Option<&'a ItemKey>> {
     let calibration = Calibration::in_use();
     let worth: Vec<f64> = all.iter().map(|(_, e)| calibration.payoff(e).db).collect();
     let mut by_flow: BTreeMap<FlowId, Vec<usize>> = BTreeMap::new();
@@ -377,7 +399,7 @@ fn shared(all: &[(&ItemKey, &Evidence)]) -> Vec<Option<Stage>> {
         let most = |n: usize| 2 * n >= e.flows.len();
         let mut found =
             with.into_iter().filter(|(j, n)| all[*j].1.stage != e.stage && stronger(*j) && most(*n));
-        found.next().map(|(j, _)| all[j].1.stage)
+        found.next().map(|(j, _)| all[j].0)
     };
     (0..all.len()).map(of).collect()
 }
@@ -405,13 +427,13 @@ fn total(stage: Stage, items: Vec<Item>) -> StageScore {
 }
 
 /// Evidence as an item: its payoff, what takes away from it, and whether the host did as much on an earlier day.
-fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>, shared: Option<Stage>) -> Item {
+fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>, shared: Option<&ItemKey>) -> Item {
     let calibration = Calibration::in_use();
     let payoff = calibration.payoff(e);
     let mut discounts = discounts(e, roles);
-    if let Some(stage) = shared {
+    if let Some((stage, behaviour, key)) = shared {
         let because = format!("the same flows are bet on in the stage {stage}");
-        discounts.push(Discount { because, factor: SHARED });
+        discounts.push(Discount { because, factor: SHARED, shared_with: Some(format!("{behaviour}/{key}")) });
     }
     let factor: f64 = discounts.iter().map(|d| d.factor).product();
     let worth = |db: f64| if db > 0.0 { db * factor } else { db };
@@ -433,10 +455,24 @@ fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>, shared: Option<
     }
 }
 
+/// The same item where nothing else is bet on its flows.
+fn unshared(mut item: Item) -> Item {
+    item.discounts.retain(|d| d.shared_with.is_none());
+    let factor: f64 = item.discounts.iter().map(|d| d.factor).product();
+    if item.payoff_db > 0.0 && factor > 0.0 {
+        let before = (gain(item.db) - item.gain).max(0.0);
+        item.db = item.payoff_db * factor;
+        item.gain = (gain(item.db) - before).max(0.0);
+    }
+    item
+}
+
 /// What makes evidence count for less: how widely its remote is used, and what its behaviour says that excuses it.
 fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
     let mut found = Vec::new();
-    let mut add = |because: &str, factor: f64| found.push(Discount { because: because.to_owned(), factor });
+    let mut add = |because: &str, factor: f64| {
+        found.push(Discount { because: because.to_owned(), factor, shared_with: None });
+    };
     if e.flag("prevalent") {
         add("at least 5 % of the local hosts use this remote", PREVALENT);
     }
@@ -520,6 +556,59 @@ pub(crate) mod tests {
             facts: BTreeMap::new(),
             expected: None,
         }
+    }
+
+    #[test]
+    fn what_shared_its_flows_with_what_is_taken_out_counts_whole() {
+        let flow = |n| FlowId { packet: record::PacketId::new(0, n), layer: 0 };
+        let of = |mut e: Evidence| {
+            e.flows = vec![flow(1), flow(2)];
+            e
+        };
+        let mut ledger = Ledger::default();
+        let gate = evidence(Stage::Command, "http_control", "gate", &["gate"], 5);
+        let upload = evidence(Stage::Act, "exfiltration", "upload", &["upload"], 6);
+        for e in [of(gate), of(upload)] {
+            ledger.add(e, Timestamp::from_secs(1), &[]);
+        }
+        let best = ledger.best(Timestamp::from_secs(1), Timestamp::from_secs(9), &[]);
+        let act = &best.stages[&Stage::Act].items[0];
+        assert!(
+            act.db < act.payoff_db && act.discounts[0].shared_with.as_deref() == Some("http_control/gate")
+        );
+        let without =
+            Ledger::would_change(&best).into_iter().find(|w| w.without == "http_control/gate").unwrap();
+        let mut alone = Ledger::default();
+        alone.add(
+            of(evidence(Stage::Act, "exfiltration", "upload", &["upload"], 6)),
+            Timestamp::from_secs(1),
+            &[],
+        );
+        let alone = alone.best(Timestamp::from_secs(1), Timestamp::from_secs(9), &[]);
+        assert!((without.level_db - alone.level_db).abs() < 0.05, "{} {}", without.level_db, alone.level_db);
+    }
+
+    #[test]
+    fn of_what_is_said_again_the_first_and_the_last_are_kept() {
+        let mut ledger = Ledger::default();
+        for secs in [10, 20, 30, 40] {
+            ledger.add(
+                evidence(Stage::Act, "mining", "pool", &["stratum"], secs),
+                Timestamp::from_secs(1),
+                &[],
+            );
+        }
+        let mut elsewhere = evidence(Stage::Act, "mining", "pool", &["stratum"], 50);
+        elsewhere.remotes.push("198.51.100.7".parse().unwrap());
+        ledger.add(elsewhere, Timestamp::from_secs(1), &[]);
+        ledger.add(
+            evidence(Stage::Act, "mining", "pool", &["stratum"], 86_500),
+            Timestamp::from_secs(1),
+            &[],
+        );
+        let kept: Vec<i64> = ledger.evidence.iter().map(|e| e.ts.0 / 1_000_000_000).collect();
+        assert_eq!(kept, [10, 40, 50, 86_500]);
+        assert_eq!(ledger.dropped, 0);
     }
 
     fn probe(secs: i64) -> Evidence {

@@ -57,6 +57,9 @@ pub struct Discount {
     pub because: String,
     /// The factor in 0–1 that the decibans were multiplied by.
     pub factor: f64,
+    /// The item that the same flows are bet on by, as behaviour/key: without that one this is no reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_with: Option<String>,
 }
 
 /// One item of a stage's bet: the strongest evidence of one key of one behaviour.
@@ -85,6 +88,13 @@ pub struct Item {
     pub gain: f64,
     /// When.
     pub ts: Timestamp,
+}
+
+impl Item {
+    /// What it is called by: behaviour/key.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.behaviour, self.key)
+    }
 }
 
 /// A stage's bet.
@@ -256,6 +266,17 @@ pub(crate) fn findings(evidence: &[ScoredEvidence], roles: &[RoleSeen]) -> Vec<F
 }
 
 impl HostStory {
+    /// What it is asked for by: its address, and where that was several machines' a time at which it was this one's.
+    pub fn handle(&self) -> String {
+        let at = self.since.or(self.first).filter(|_| self.since.is_some() || self.until.is_some());
+        at.map_or_else(|| self.host.to_string(), |at| format!("{}@{at}", self.host))
+    }
+
+    /// Whether it is of the machine that had the address at a time.
+    pub fn is_of(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
+    }
+
     /// The same host under other expectations: what is expected now is taken out of the arithmetic, what is no longer is taken in. How
     /// close stages lay and in which order they came is not known anew; where anything changes, those two bets are off.
     #[must_use]
