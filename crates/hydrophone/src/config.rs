@@ -25,6 +25,8 @@ pub struct Config {
     pub threads: usize,
     /// The memory budget.
     pub memory: String,
+    /// Shares that the network is analysed in: 1, 2, 4 … 64.
+    pub shares: u32,
     /// What one believes of a host before looking, in decibans.
     pub prior_db: f64,
     /// Forgotten flows, in percent of all, beyond which the exit code is 4.
@@ -46,6 +48,7 @@ impl Default for Config {
             home: Vec::new(),
             threads: processors.min(2),
             memory: RunOptions::MEMORY.to_string(),
+            shares: 1,
             prior_db: RunOptions::PRIOR_DB,
             max_loss_percent: MAX_LOSS_PERCENT,
             behaviour: Settings::default(),
@@ -68,6 +71,9 @@ impl Config {
         }
         if let Some(memory) = args.memory {
             config.memory = memory.to_string();
+        }
+        if let Some(shares) = args.shares {
+            config.shares = shares;
         }
         config.memory().map_err(Failure::usage)?;
         Ok(config)

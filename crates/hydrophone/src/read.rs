@@ -56,6 +56,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             hashed: args.output.is_some(),
             ..Opening::default()
         },
+        shares: config.shares,
         state: args.state.clone(),
     };
     if let Some(path) = &args.html {
@@ -185,6 +186,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
         },
         hosts_forgotten: outcome.hosts_forgotten,
         calibration: Calibration::in_use().source(),
+        shares: outcome.shares,
         ..CaptureLine::default()
     }
     .with_health(&outcome.health)

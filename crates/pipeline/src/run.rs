@@ -9,7 +9,7 @@ use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Sourc
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
 use serde::{Deserialize, Serialize};
-use verdict::{Analyst, CaptureFacts, HostStory, Outside};
+use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub intel: Intel,
     /// How inputs are opened; its flag is set from outside to stop early.
     pub opening: Opening,
+    /// Shares that the network is analysed in: 1, 2, 4 … 64. What a share knows of the network is what its own hosts' records tell.
+    pub shares: u32,
     /// Where what is remembered rests between runs, if it does: read first where there is such a file, written at the end.
     pub state: Option<PathBuf>,
 }
@@ -93,6 +95,8 @@ pub struct Outcome {
     pub hosts_forgotten: u64,
     /// Whether it was stopped from outside.
     pub interrupted: bool,
+    /// Shares that the network was analysed in.
+    pub shares: u32,
 }
 
 impl Outcome {
@@ -239,6 +243,7 @@ impl RunOptions {
             expectations: Expectations::default(),
             intel: Intel::default(),
             opening: Opening::default(),
+            shares: 1,
             state: None,
         }
     }
@@ -275,14 +280,17 @@ pub fn run_with(
     progress: impl FnMut(Progress) + Send,
     mut tap: impl FnMut(&Record) + Send,
 ) -> Result<Outcome, RunError> {
-    let limits = options.budget()?.analyst;
-    let home = options.home.clone().map(Home::of);
-    let mut analyst = Analyst::new(home, options.settings.clone(), limits, options.prior_db)
-        .knowing(options.expectations.clone(), options.intel.clone());
-    let mut past = Past::default();
+    let limits = options.budget()?.analyst.shared(options.shares);
+    let make = || {
+        let home = options.home.clone().map(Home::of);
+        Analyst::new(home, options.settings.clone(), limits, options.prior_db)
+            .knowing(options.expectations.clone(), options.intel.clone())
+    };
+    let mut analysts = Analysts::new(options.shares, make).map_err(RunError::Config)?;
+    let mut past = Past { shares: options.shares, ..Past::default() };
     if let Some(path) = options.state.as_ref().filter(|p| p.exists()) {
-        past = state::resume(path, &mut analyst)?;
-        past.refuse_again(path, options)?;
+        past = state::resume(path, &mut analysts)?;
+        past.refuse(path, options)?;
     }
     let mut options = options.clone();
     options.opening.earlier = past.inputs.len() as u32;
@@ -290,7 +298,7 @@ pub fn run_with(
     options.opening.hashed |= options.state.is_some();
     let mut sensed = sense(&options, progress, |key, record| {
         tap(record);
-        analyst.observe(record, key.at);
+        analysts.observe(record, key.at);
     })?;
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {
@@ -300,32 +308,33 @@ pub fn run_with(
         if sensed.interrupted {
             sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
         } else if !sensed.repeated {
-            state::save(path, &past, &analyst)?;
+            state::save(path, &past, &analysts)?;
         }
     }
-    analyst.settle(facts.last);
-    let (home, home_chosen) = analyst.home();
+    analysts.settle(facts.last);
+    let (home, home_chosen) = analysts.home();
     let mut notices = sensed.notices;
-    for (proxy, through, web) in analyst.proxies().into_iter().take(SHOWN_PROXIES) {
+    for (proxy, through, web) in analysts.proxies().into_iter().take(SHOWN_PROXIES) {
         let percent = 100.0 * through as f64 / web.max(1) as f64;
         notices.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
     }
-    let lost = analyst.forgotten_with_evidence();
+    let lost = analysts.forgotten_with_evidence();
     if lost > 0 {
         notices.push(format!(
             "{lost} hosts on which something had fired were forgotten to stay within --memory: give more, or fewer hosts with --home"
         ));
     }
     Ok(Outcome {
-        stories: analyst.stories(&facts),
-        hosts_forgotten: analyst.forgotten(),
+        stories: analysts.stories(&facts),
+        hosts_forgotten: analysts.forgotten(),
         inputs: if options.state.is_some() { past.inputs } else { sensed.inputs },
         health: sensed.health,
         notices,
         failures: sensed.failures,
         home,
         home_chosen,
-        outside: analyst.outside(),
+        outside: analysts.outside(),
         interrupted: sensed.interrupted,
+        shares: options.shares,
     })
 }

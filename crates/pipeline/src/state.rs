@@ -12,7 +12,7 @@ use capture::Source;
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use verdict::{Analyst, ResumeError, SaveError};
+use verdict::{Analysts, ResumeError, SaveError};
 
 use crate::run::{Input, RunError, RunOptions, Sensed};
 
@@ -34,11 +34,13 @@ pub struct Past {
     pub first: Option<Timestamp>,
     /// See `first`.
     pub last: Option<Timestamp>,
+    /// The shares that the network is analysed in.
+    pub shares: u32,
 }
 
 impl Past {
     /// Makes sure before reading that nothing is read a second time, as far as names and sizes tell.
-    pub(crate) fn refuse_again(&self, state: &Path, options: &RunOptions) -> Result<(), RunError> {
+    pub(crate) fn refuse(&self, state: &Path, options: &RunOptions) -> Result<(), RunError> {
         let absolute = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
         for source in &options.inputs {
             let Source::Path(path) = source else { continue };
@@ -132,6 +134,14 @@ pub enum StateError {
         /// What does not fit.
         why: String,
     },
+    /// It is of another number of shares.
+    #[error("{} is of a network in {found} shares: say --shares {found}", path.display())]
+    Shares {
+        /// The file.
+        path: PathBuf,
+        /// Its shares.
+        found: u32,
+    },
     /// It cannot be gone on from.
     #[error("cannot go on from {}: {source}", path.display())]
     Resume {
@@ -168,11 +178,11 @@ impl<W: Write> Write for Summed<W> {
     }
 }
 
-/// Writes what `analyst` remembers, and what it was learned from.
+/// Writes what the analysts remember, and what it was learned from.
 ///
 /// # Errors
 /// It cannot be written; what stood there before stays.
-pub fn save(path: &Path, past: &Past, analyst: &Analyst) -> Result<(), StateError> {
+pub fn save(path: &Path, past: &Past, analysts: &Analysts) -> Result<(), StateError> {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(".part");
     let fresh = PathBuf::from(name);
@@ -184,7 +194,7 @@ pub fn save(path: &Path, past: &Past, analyst: &Analyst) -> Result<(), StateErro
         let mut packed = zstd::Encoder::new(&mut out, 1).map_err(io)?;
         rmp_serde::encode::write_named(&mut packed, past)
             .map_err(|e| StateError::Save { path: path.to_owned(), source: e.into() })?;
-        analyst.save(&mut packed).map_err(|source| StateError::Save { path: path.to_owned(), source })?;
+        analysts.save(&mut packed).map_err(|source| StateError::Save { path: path.to_owned(), source })?;
         packed.finish().map_err(io)?;
         let Summed { mut to, sum } = out;
         to.write_all(&sum.finalize()).map_err(io)?;
@@ -198,11 +208,11 @@ pub fn save(path: &Path, past: &Past, analyst: &Analyst) -> Result<(), StateErro
     written
 }
 
-/// Reads a state into an analyst that has seen nothing yet; gives what it was learned from.
+/// Reads a state into analysts that have seen nothing yet; gives what it was learned from.
 ///
 /// # Errors
 /// It is no state, another version's, damaged, or of other local networks.
-pub fn resume(path: &Path, analyst: &mut Analyst) -> Result<Past, StateError> {
+pub fn resume(path: &Path, analysts: &mut Analysts) -> Result<Past, StateError> {
     let io = |source| StateError::Io { what: "read", path: path.to_owned(), source };
     let damaged = |why: String| StateError::Damaged { path: path.to_owned(), why };
     let mut file = BufReader::new(File::open(path).map_err(io)?);
@@ -231,7 +241,10 @@ pub fn resume(path: &Path, analyst: &mut Analyst) -> Result<Past, StateError> {
     let mut packed = BufReader::new(packed);
     let mut from = rmp_serde::decode::Deserializer::new(&mut packed);
     let past = Past::deserialize(&mut from).map_err(|e| damaged(e.to_string()))?;
-    analyst
+    if past.shares != analysts.len() {
+        return Err(StateError::Shares { path: path.to_owned(), found: past.shares });
+    }
+    analysts
         .resume(from.into_inner())
         .map_err(|source| StateError::Resume { path: path.to_owned(), source })?;
     Ok(past)

@@ -173,6 +173,13 @@ pub struct CaptureLine {
     pub hosts: BTreeMap<String, u64>,
     /// Where the payoffs come from.
     pub calibration: String,
+    /// Shares that the network was analysed in: what is said of a host rests on what the hosts of its share show of the network.
+    #[serde(default = "one")]
+    pub shares: u32,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 impl CaptureLine {

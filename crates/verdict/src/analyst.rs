@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -19,6 +20,7 @@ use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities};
 use crate::ledger::Ledger;
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
+use crate::shares::Share;
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings};
 
 /// Records held back until it is known where home is.
@@ -84,6 +86,15 @@ pub struct AnalystLimits {
     pub hosts: usize,
 }
 
+impl AnalystLimits {
+    /// The part of each of so many analysts.
+    #[must_use]
+    pub const fn shared(self, among: u32) -> Self {
+        let among = if among == 0 { 1 } else { among as usize };
+        Self { bytes: self.bytes / among, hosts: self.hosts / among }
+    }
+}
+
 /// The analyst half: records in, stories out.
 pub struct Analyst {
     given_home: Option<Home>,
@@ -94,6 +105,7 @@ pub struct Analyst {
     without: Option<Stage>,
     expectations: Expectations,
     intel: Intel,
+    share: Share,
     seen: Seen,
 }
 
@@ -174,6 +186,9 @@ struct Analysis {
     before_bytes: usize,
     #[serde(skip)]
     most_before: usize,
+    /// The hosts that it is asked about.
+    #[serde(skip)]
+    share: Share,
     forgotten_before: u64,
     neighbours: Neighbours,
     #[serde(skip)]
@@ -231,6 +246,7 @@ impl Analyst {
             without: None,
             expectations: Expectations::default(),
             intel: Intel::default(),
+            share: Share::WHOLE,
             seen: Seen::default(),
         }
     }
@@ -240,6 +256,13 @@ impl Analyst {
     pub fn knowing(mut self, expectations: Expectations, intel: Intel) -> Self {
         self.expectations = expectations;
         self.intel = intel;
+        self
+    }
+
+    /// The same analyst for the hosts of one share of the network alone: of other hosts' records it learns where home is, and nothing else.
+    #[must_use]
+    pub const fn of_share(mut self, share: Share) -> Self {
+        self.share = share;
         self
     }
 
@@ -286,6 +309,7 @@ impl Analyst {
             before: Vec::new(),
             before_bytes: 0,
             most_before: 0,
+            share: self.share,
             forgotten_before: 0,
             neighbours: Neighbours::default(),
             fresh: Vec::new(),
@@ -311,6 +335,7 @@ impl Analyst {
         analysis.plan = plan(&analysis.detectors, self.without);
         analysis.files = HostFiles::new(self.limits.bytes);
         analysis.most_before = self.limits.bytes / BEFORE_PART;
+        analysis.share = self.share;
     }
 
     /// Writes down all that it remembers, so that another analyst can go on where this one stopped.
@@ -405,31 +430,41 @@ impl Analyst {
         }
     }
 
-    /// The stories of all local hosts as they stand, strongest first, then by address; none before it is known where home is. `capture` tells how
+    /// The stories of its local hosts as they stand, strongest first, then by address; none before it is known where home is. `capture` tells how
     /// far "quiet" can be said.
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
-        let prior = self.prior_db;
-        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
-        let (hosts, outside) = (analysis.files.hosts(&[PAGE, LEDGER]), analysis.outside);
-        let empty = HostPage::default();
-        let page = |host: &IpAddr| (*host, analysis.files.get(PAGE, *host).unwrap_or(&empty));
-        let before = analysis.before.iter().filter(|m| m.is_told());
-        let pages: Vec<(IpAddr, &HostPage)> =
-            hosts.iter().map(page).chain(before.clone().map(|m| (m.host, &m.page))).collect();
-        let same = identities(&pages);
-        let now = hosts.iter().map(|host| analysis.machine(*host).story(capture, outside, prior));
-        let told = now.chain(before.map(|machine| machine.story(capture, outside, prior)));
-        let mut stories: Vec<HostStory> = told.collect();
-        let verdicts: Vec<Verdict> = stories.iter().map(|s| s.verdict).collect();
-        for (story, same) in stories.iter_mut().zip(same) {
-            let told = |(other, same): (usize, SameHost)| SameHost { verdict: verdicts[other], ..same };
-            story.same_as = same.into_iter().map(told).collect();
-        }
-        stories.sort_by(|a, b| {
-            b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
-        });
-        stories
+        stories(std::slice::from_ref(self), capture)
     }
+
+    /// The machines that have and had addresses of its share.
+    fn machines(&self) -> Vec<Cow<'_, Machine>> {
+        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
+        let hosts = analysis.files.hosts(&[PAGE, LEDGER]).into_iter();
+        let now = hosts.filter(|host| self.share.has(*host)).map(|host| Cow::Owned(analysis.machine(host)));
+        now.chain(analysis.before.iter().filter(|m| m.is_told() && self.share.has(m.host)).map(Cow::Borrowed))
+            .collect()
+    }
+}
+
+/// The stories of the hosts of several analysts of one network, strongest first, then by address.
+pub fn stories(analysts: &[Analyst], capture: &CaptureFacts) -> Vec<HostStory> {
+    let mut machines = Vec::new();
+    let mut stories = Vec::new();
+    for analyst in analysts {
+        let mine = analyst.machines();
+        stories.extend(mine.iter().map(|m| m.story(capture, analyst.outside(), analyst.prior_db)));
+        machines.extend(mine);
+    }
+    let pages: Vec<(IpAddr, &HostPage)> = machines.iter().map(|m| (m.host, &m.page)).collect();
+    let verdicts: Vec<Verdict> = stories.iter().map(|s: &HostStory| s.verdict).collect();
+    for (story, same) in stories.iter_mut().zip(identities(&pages)) {
+        let told = |(other, same): (usize, SameHost)| SameHost { verdict: verdicts[other], ..same };
+        story.same_as = same.into_iter().map(told).collect();
+    }
+    stories.sort_by(|a, b| {
+        b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
+    });
+    stories
 }
 
 /// The detectors that want each kind of record, by their places in the catalogue; those of the stage `without` want nothing.
@@ -452,6 +487,14 @@ impl Analysis {
         if self.ticked == Timestamp::MIN || at.since(self.ticked) >= TICK {
             self.tick(at);
         }
+        if let Record::Conn(c) = record
+            && c.phase == ConnPhase::Closed
+        {
+            self.count(c);
+        }
+        if !self.share.is_whole() && !self.concerns(record) {
+            return;
+        }
         self.network.learn(record, at);
         let mut pages = self.files.states(PAGE);
         let (lease, home) = (self.network.leased(), self.network.home());
@@ -464,32 +507,36 @@ impl Analysis {
             host_book::lease(&mut self.files.states(PAGE), lease, self.network.home());
         }
         self.flows.learn(record);
-        if let Record::Conn(c) = record
-            && c.phase == ConnPhase::Closed
-        {
-            let home = self.network.home();
-            let ends = c.wire_tuple();
-            let known = [ends.orig.ip, ends.resp.ip].iter().any(|ip| home.contains(*ip));
-            let outside = !known && home.is_outside(&ends);
-            self.outside.of += u64::from(known || outside);
-            self.outside.flows += u64::from(outside);
-        }
-        match record {
-            Record::Conn(c) if c.phase == ConnPhase::Closed => self.count_web(c),
-            _ => {}
-        }
         let outbound = outbound(self.network.home(), record.tuple());
         let who = Some((Wants::kind_of(record), outbound.is_some()));
         self.each(at, outbound, who, |detector, files, context| detector.observe(record, files, context));
-        self.bank(match record {
+        let conn = match record {
             Record::Conn(c) => Some(c),
             _ => None,
-        });
+        };
+        self.bank(conn);
         self.let_go();
     }
 
-    /// Counts a flow of the web, and whom it went through.
-    fn count_web(&mut self, c: &Conn) {
+    /// Whether a record tells of a host of a share: one of its ends, or whoever it is that leases are given to.
+    fn concerns(&self, record: &Record) -> bool {
+        let mine = |ip: IpAddr| self.share.has(ip) && self.network.home().contains(ip);
+        let ends = |t: &Tuple| mine(t.orig.ip) || mine(t.resp.ip);
+        match record {
+            Record::Dhcp(_) => true,
+            Record::Conn(c) => ends(&c.tuple) || ends(&c.wire_tuple()),
+            other => ends(other.tuple()),
+        }
+    }
+
+    /// Counts a flow that closed: whether it has a local end, and for one of the web whom it went through.
+    fn count(&mut self, c: &Conn) {
+        let home = self.network.home();
+        let ends = c.wire_tuple();
+        let known = [ends.orig.ip, ends.resp.ip].iter().any(|ip| home.contains(*ip));
+        let outside = !known && home.is_outside(&ends);
+        self.outside.of += u64::from(known || outside);
+        self.outside.flows += u64::from(outside);
         let proxy = c.via.map(|via| via.ip);
         self.web += u64::from(proxy.is_some() || matches!(c.service, Service::Http | Service::Tls));
         if let Some(proxy) = proxy
@@ -544,10 +591,11 @@ impl Analysis {
 
     /// Takes what fired into the ledgers.
     fn bank(&mut self, now: Option<&Conn>) {
+        let share = self.share;
         if self.fresh.is_empty() {
             return;
         }
-        for mut evidence in self.fresh.drain(..) {
+        for mut evidence in self.fresh.drain(..).filter(|e| share.has(e.host)) {
             evidence.community_ids = self.flows.ids(&evidence.flows, now);
             let (host, at) = (evidence.host, evidence.ts);
             let page: Option<&HostPage> = self.files.get(PAGE, host);
@@ -638,7 +686,7 @@ impl Analysis {
 }
 
 /// What is known of a machine at an address.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 struct Machine {
     host: IpAddr,
     page: HostPage,

@@ -12,13 +12,15 @@ mod host_book;
 mod identity;
 mod ledger;
 mod roles;
+mod shares;
 mod story;
 
-pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError};
+pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stories};
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use record::Role;
 pub use roles::RoleSeen;
+pub use shares::{Analysts, Share, bucket};
 pub use story::{
     CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict,
     WouldChange,

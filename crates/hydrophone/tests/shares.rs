@@ -1,0 +1,91 @@
+//! A network in shares: whoever analyses them, and wherever, says the same.
+
+mod common;
+
+use behaviour::{Home, Settings};
+use capture::Source;
+use common::{host, hydrophone, read_json, sample};
+use pipeline::{ByteSize, RunOptions, sense};
+use record::{Record, RecordKey};
+use testkit::BOT;
+use verdict::{Analyst, AnalystLimits, Analysts, CaptureFacts, Share, stories};
+
+const LIMITS: AnalystLimits = AnalystLimits { bytes: 64 << 20, hosts: 10_000 };
+
+fn analyst(home: bool) -> Analyst {
+    Analyst::new(home.then(Home::private), Settings::default(), LIMITS, RunOptions::PRIOR_DB)
+}
+
+fn office() -> (Vec<(RecordKey, Record)>, CaptureFacts) {
+    let options = RunOptions {
+        memory: ByteSize(128 << 20),
+        ..RunOptions::of(vec![Source::Path(sample("office-day.pcapng.zst"))])
+    };
+    let mut all = Vec::new();
+    let sensed = sense(&options, |_| (), |key, record| all.push((key, record.clone()))).expect("it is read");
+    (all, sensed.facts())
+}
+
+#[test]
+fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
+    let (records, facts) = office();
+    for home in [true, false] {
+        for of in [1, 2, 4, 64] {
+            let mut one_run = Analysts::new(of, || analyst(home)).expect("shares");
+            records.iter().for_each(|(key, record)| one_run.observe(record, key.at));
+            one_run.settle(facts.last);
+            let alone = |share| {
+                let mut analyst = analyst(home).of_share(share);
+                records.iter().for_each(|(key, record)| analyst.observe(record, key.at));
+                analyst.settle(facts.last);
+                analyst
+            };
+            let apart: Vec<Analyst> = Share::all(of).expect("shares").into_iter().map(alone).collect();
+            let (together, whole) = (stories(&apart, &facts), one_run.stories(&facts));
+            assert_eq!(together, whole, "{of} shares, home {home}");
+            let mut hosts: Vec<_> = whole.iter().map(|s| s.host).collect();
+            let n = hosts.len();
+            hosts.sort_unstable();
+            hosts.dedup();
+            assert!(n > 20 && hosts.len() == n, "each host once");
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_a_bot_does_not_hang_on_its_share() {
+    let path = sample("office-day.pcapng.zst");
+    let path = path.to_str().expect("UTF-8");
+    let whole = read_json(&[path]);
+    assert_eq!(whole[0]["shares"], 1);
+    for shares in ["2", "8", "64"] {
+        let lines = read_json(&[path, "--shares", shares]);
+        assert_eq!(lines[0]["shares"].to_string(), shares);
+        assert_eq!(lines.len(), whole.len());
+        assert_eq!(lines[0]["home"], whole[0]["home"]);
+        assert_eq!(lines[0]["outside_flows"], whole[0]["outside_flows"]);
+        assert_eq!(host(&lines, BOT)["verdict"], host(&whole, BOT)["verdict"]);
+        for line in &lines[1..] {
+            let before = host(&whole, line["host"].as_str().expect("an address"));
+            assert_eq!(line["flows"], before["flows"], "{}", line["host"]);
+            assert_eq!(line["verdict"], before["verdict"], "{}", line["host"]);
+        }
+    }
+}
+
+#[test]
+fn a_number_that_does_not_divide_is_refused() {
+    let run = |args: &[&str]| {
+        let out =
+            hydrophone().arg("read").arg(sample("kraken-new.pcapng")).args(args).output().expect("it runs");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    let (code, said) = run(&["--shares", "3"]);
+    assert!(code == Some(2) && said.contains("1, 2, 4, 8, 16, 32 or 64 shares, not in 3"), "{code:?} {said}");
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("state");
+    let state = state.to_str().expect("UTF-8");
+    assert_eq!(run(&["--shares", "4", "--state", state]).0, Some(0));
+    let (code, said) = run(&["--state", state]);
+    assert!(code == Some(3) && said.contains("say --shares 4"), "{code:?} {said}");
+}
