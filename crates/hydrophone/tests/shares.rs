@@ -32,11 +32,15 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
     for home in [true, false] {
         for of in [1, 2, 4, 64] {
             let mut one_run = Analysts::new(of, || analyst(home)).expect("shares");
-            records.iter().for_each(|(key, record)| one_run.observe(record, key.at));
+            for (key, record) in &records {
+                one_run.observe(record, key.at);
+            }
             one_run.settle(facts.last);
             let alone = |share| {
                 let mut analyst = analyst(home).of_share(share);
-                records.iter().for_each(|(key, record)| analyst.observe(record, key.at));
+                for (key, record) in &records {
+                    analyst.observe(record, key.at);
+                }
                 analyst.settle(facts.last);
                 analyst
             };
