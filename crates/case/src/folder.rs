@@ -230,7 +230,7 @@ impl Case {
             )
         })?;
         let lines = parse_lines(&text).map_err(|e| {
-            anyhow::anyhow!("{} is damaged ({e}): read the capture again with -o", path.display())
+            anyhow::anyhow!("{} cannot be understood ({e}): read the capture again with -o", path.display())
         })?;
         let (mut capture, mut stories) = (None, Vec::new());
         for line in lines {

@@ -119,6 +119,13 @@ pub fn verify(bundle: impl Read + Seek) -> anyhow::Result<Checked> {
         .with_context(|| format!("{MANIFEST} is damaged"))?;
     let manifest: Manifest =
         serde_json::from_str(&text).with_context(|| format!("{MANIFEST} is not understood"))?;
+    ensure!(
+        manifest.schema == CaptureLine::SCHEMA,
+        "it was written in form {} by hydrophone {}, and this version reads form {}",
+        manifest.schema,
+        record::clean(&manifest.version),
+        CaptureLine::SCHEMA
+    );
     let mut checked =
         Checked { about: format!("{}: {}", manifest.host, manifest.verdict), ..Checked::default() };
     for (name, hash) in &manifest.files {

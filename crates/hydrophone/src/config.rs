@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use behaviour::Settings;
 use ipnet::IpNet;
 use pipeline::{ByteSize, RunOptions};
@@ -14,10 +14,15 @@ use crate::args::Read;
 /// Losses beyond this share of flows end with exit code 4.
 const MAX_LOSS_PERCENT: f64 = 1.0;
 
+/// The version of the form that is read and written.
+const VERSION: u32 = 1;
+
 /// The configuration, as the file has it and `--print-config` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
+    /// The version of this form.
+    pub version: u32,
     /// Local networks; empty to find out.
     #[serde(deserialize_with = "networks")]
     pub home: Vec<IpNet>,
@@ -45,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
+            version: VERSION,
             home: Vec::new(),
             threads: processors.min(2),
             memory: RunOptions::MEMORY.to_string(),
@@ -82,6 +88,14 @@ impl Config {
     fn from_file(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
+        let form: Option<i64> =
+            text.parse::<toml::Table>().ok().and_then(|t| t.get("version").and_then(toml::Value::as_integer));
+        ensure!(
+            form.is_none_or(|v| v == i64::from(VERSION)),
+            "{} is a configuration of version {}, and this hydrophone reads version {VERSION}: compare with --print-config",
+            path.display(),
+            form.unwrap_or_default()
+        );
         toml::from_str(&text)
             .with_context(|| format!("{} is not a configuration (see --print-config)", path.display()))
     }

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use record::{Accounts, Health, Timestamp, Transport};
+use record::{Accounts, Health, Timestamp, Transport, clean};
 use serde::{Deserialize, Serialize};
 use verdict::HostStory;
 
@@ -263,6 +263,22 @@ impl Line<'_> {
 /// # Errors
 /// Names the first line that is not one of ours.
 pub fn parse_lines(text: &str) -> Result<Vec<Line<'static>>, String> {
+    // Only a line of the capture names the form; those of hosts alone are taken as they are.
+    #[derive(Deserialize)]
+    struct Form {
+        schema: Option<u32>,
+        version: Option<String>,
+    }
+    let form = text.lines().next().and_then(|l| serde_json::from_str::<Form>(l).ok());
+    if let Some(Form { schema: Some(found), version }) = form
+        && found != CaptureLine::SCHEMA
+    {
+        let by = version.map(|v| format!(" by hydrophone {}", clean(&v))).unwrap_or_default();
+        return Err(format!(
+            "it was written in form {found}{by}, and this version reads form {}",
+            CaptureLine::SCHEMA
+        ));
+    }
     text.lines()
         .enumerate()
         .filter(|(_, l)| !l.trim().is_empty())
