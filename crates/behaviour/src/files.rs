@@ -4,12 +4,12 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use record::Timestamp;
-use rmp_serde::{decode, encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -41,7 +41,7 @@ trait AnyState: Any + Send {
     /// See [`HostState::turn_day`].
     fn turn_day(&mut self);
     /// As it is kept in a file.
-    fn save(&self) -> Result<Vec<u8>, encode::Error>;
+    fn save(&self) -> Result<Vec<u8>, postcard::Error>;
 }
 
 impl<T: HostState> AnyState for T {
@@ -53,25 +53,62 @@ impl<T: HostState> AnyState for T {
         HostState::turn_day(self);
     }
 
-    fn save(&self) -> Result<Vec<u8>, encode::Error> {
-        rmp_serde::to_vec_named(self)
+    fn save(&self) -> Result<Vec<u8>, postcard::Error> {
+        postcard::to_stdvec(self)
     }
 }
 
+/// Why something cannot be written down, or read back.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteDownError {
+    /// It has no form, or another one.
+    #[error("it has another form: {0}")]
+    Form(#[from] postcard::Error),
+    /// It could not be written or read.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Writes something down: its length, then itself.
+///
+/// # Errors
+/// `out` takes no more, or it is nothing that can be written.
+pub fn write_down(what: &impl Serialize, out: &mut dyn Write) -> Result<(), WriteDownError> {
+    let bytes = postcard::to_stdvec(what)?;
+    out.write_all(&(bytes.len() as u64).to_le_bytes())?;
+    Ok(out.write_all(&bytes)?)
+}
+
+/// Reads back what was written down next.
+///
+/// # Errors
+/// It is something else, or ends early.
+pub fn read_back<T: DeserializeOwned>(from: &mut dyn Read) -> Result<T, WriteDownError> {
+    let mut len = [0; 8];
+    from.read_exact(&mut len)?;
+    let mut bytes = Vec::new();
+    let len = u64::from_le_bytes(len);
+    if from.take(len).read_to_end(&mut bytes)? as u64 != len {
+        return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+    }
+    Ok(postcard::from_bytes(&bytes)?)
+}
+
 /// How a state is read back.
-type ReadState = fn(&[u8]) -> Result<Box<dyn AnyState>, decode::Error>;
+type ReadState = fn(&[u8]) -> Result<Box<dyn AnyState>, postcard::Error>;
 
 /// What stands in one place of the files: its name where it is kept, and how it is read back.
 #[derive(Clone, Copy, Debug)]
 pub struct StateKind {
     name: &'static str,
+    size: usize,
     read: ReadState,
 }
 
 impl StateKind {
     /// States of this type, under this name.
     pub const fn of<T: HostState>(name: &'static str) -> Self {
-        Self { name, read: |bytes| Ok(Box::new(rmp_serde::from_slice::<T>(bytes)?)) }
+        Self { name, size: size_of::<T>(), read: |bytes| Ok(Box::new(postcard::from_bytes::<T>(bytes)?)) }
     }
 }
 
@@ -313,7 +350,7 @@ impl HostFiles {
     pub fn save<'a>(
         &'a self,
         beside: &'a [StateKind],
-    ) -> impl Iterator<Item = Result<SavedFile<'static>, encode::Error>> + 'a {
+    ) -> impl Iterator<Item = Result<SavedFile<'static>, postcard::Error>> + 'a {
         let name = |place: usize| kind(beside, place).map_or("", |k| k.name);
         self.files.iter().map(move |file| {
             let mut states = Vec::new();
@@ -342,7 +379,7 @@ impl HostFiles {
     ///
     /// # Errors
     /// It is none.
-    pub fn restore(&mut self, saved: &SavedFile<'_>, beside: &[StateKind]) -> Result<(), decode::Error> {
+    pub fn restore(&mut self, saved: &SavedFile<'_>, beside: &[StateKind]) -> Result<(), postcard::Error> {
         let place = |name: &str| (0..SLOTS).find(|at| kind(beside, *at).is_some_and(|k| k.name == name));
         let at = self.begin(saved.host, saved.seen) as usize;
         let file = &mut self.files[at];
@@ -366,6 +403,12 @@ impl HostFiles {
     pub fn states<T: HostState>(&mut self, behaviour: u8) -> States<'_, T> {
         States { files: self, behaviour, of: PhantomData }
     }
+}
+
+/// What tells the form of states from that of other versions: the name and size of each, in order.
+pub fn form(beside: &[StateKind]) -> String {
+    let kinds = (0..SLOTS).filter_map(|place| kind(beside, place));
+    kinds.map(|k| format!("{} {}\n", k.name, k.size)).collect()
 }
 
 /// What stands in a place.

@@ -82,7 +82,9 @@ pub use about::{About, Excuse, GradeWorth, MAIL, Shows, Traffic};
 pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
 pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Wants, outbound};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
-pub use files::{HostFiles, HostState, SavedFile, StateKind, States};
+pub use files::{
+    HostFiles, HostState, SavedFile, StateKind, States, WriteDownError, form, read_back, write_down,
+};
 pub use held::Held;
 pub use home::{Home, HomeGuess, parse_network};
 pub use intel::{Intel, Kind, Origin, PassedOver, host_name};

@@ -40,7 +40,7 @@ fn with_cuts(records: &[(RecordKey, Record)], facts: &CaptureFacts, home: bool, 
             let mut written = Vec::new();
             now.save(&mut written).expect("it can be written");
             now = analyst(home);
-            now.resume(written.as_slice()).expect("it can be read");
+            now.resume(&mut written.as_slice()).expect("it can be read");
         }
         now.observe(record, key.at);
     }

@@ -1,6 +1,6 @@
 //! What an analyst remembers, at rest: one file, so that tomorrow's capture is judged with what was seen today.
 //!
-//! A line that names form and version, then everything that is known as `MessagePack` under zstd, then the SHA-256 of all of that: what was damaged is
+//! A line that names form and version, then everything that is known as postcard under zstd, then the SHA-256 of all of that: what was damaged is
 //! never read. A file takes the place of the one before in one step.
 
 use std::ffi::OsString;
@@ -8,6 +8,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use behaviour::{read_back, write_down};
 use capture::Source;
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -192,7 +193,7 @@ pub fn save(path: &Path, past: &Past, analysts: &Analysts) -> Result<(), StateEr
         let mut out = Summed { to: BufWriter::new(file), sum: Sha256::new() };
         writeln!(out, "{NAME}{VERSION}").map_err(io)?;
         let mut packed = zstd::Encoder::new(&mut out, 1).map_err(io)?;
-        rmp_serde::encode::write_named(&mut packed, past)
+        write_down(past, &mut packed)
             .map_err(|e| StateError::Save { path: path.to_owned(), source: e.into() })?;
         analysts.save(&mut packed).map_err(|source| StateError::Save { path: path.to_owned(), source })?;
         packed.finish().map_err(io)?;
@@ -231,21 +232,18 @@ pub fn resume(path: &Path, analysts: &mut Analysts) -> Result<Past, StateError> 
     file.seek(SeekFrom::Start(0)).map_err(io)?;
     let mut sum = Summed { to: io::sink(), sum: Sha256::new() };
     io::copy(&mut (&mut file).take(content), &mut sum).map_err(io)?;
-    let mut written = Vec::new();
-    file.read_to_end(&mut written).map_err(io)?;
-    if written != sum.sum.finalize().as_slice() {
+    let mut expected = Vec::new();
+    file.read_to_end(&mut expected).map_err(io)?;
+    if expected != sum.sum.finalize().as_slice() {
         return Err(damaged("its checksum does not fit".into()));
     }
     file.seek(SeekFrom::Start(begin)).map_err(io)?;
     let packed = zstd::Decoder::new((&mut file).take(content - begin)).map_err(io)?;
     let mut packed = BufReader::new(packed);
-    let mut from = rmp_serde::decode::Deserializer::new(&mut packed);
-    let past = Past::deserialize(&mut from).map_err(|e| damaged(e.to_string()))?;
+    let past = read_back::<Past>(&mut packed).map_err(|e| damaged(e.to_string()))?;
     if past.shares != analysts.len() {
         return Err(StateError::Shares { path: path.to_owned(), found: past.shares });
     }
-    analysts
-        .resume(from.into_inner())
-        .map_err(|source| StateError::Resume { path: path.to_owned(), source })?;
+    analysts.resume(&mut packed).map_err(|source| StateError::Resume { path: path.to_owned(), source })?;
     Ok(past)
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha1::{Digest, Sha1};
 
 use crate::{FlowId, PacketId, Timestamp};
@@ -67,7 +67,7 @@ pub struct Grade {
 
 /// A value that belongs to a piece of evidence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, remote = "Self")]
 pub enum FactValue {
     /// A yes or no.
     Flag(bool),
@@ -79,6 +79,47 @@ pub enum FactValue {
     Text(String),
     /// Several texts from the wire; hostile.
     List(Vec<String>),
+}
+
+/// The same with its kind beside it, for formats that nobody reads.
+#[derive(Serialize, Deserialize)]
+enum Tagged<'a> {
+    Flag(bool),
+    Count(u64),
+    Number(f64),
+    Text(Cow<'a, str>),
+    List(Cow<'a, [String]>),
+}
+
+impl Serialize for FactValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return Self::serialize(self, serializer);
+        }
+        match self {
+            Self::Flag(flag) => Tagged::Flag(*flag),
+            Self::Count(n) => Tagged::Count(*n),
+            Self::Number(x) => Tagged::Number(*x),
+            Self::Text(text) => Tagged::Text(Cow::Borrowed(text)),
+            Self::List(all) => Tagged::List(Cow::Borrowed(all)),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FactValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Self::deserialize(deserializer);
+        }
+        Ok(match Tagged::deserialize(deserializer)? {
+            Tagged::Flag(flag) => Self::Flag(flag),
+            Tagged::Count(n) => Self::Count(n),
+            Tagged::Number(x) => Self::Number(x),
+            Tagged::Text(text) => Self::Text(text.into_owned()),
+            Tagged::List(all) => Self::List(all.into_owned()),
+        })
+    }
 }
 
 impl From<u64> for FactValue {
@@ -119,6 +160,7 @@ impl From<Vec<String>> for FactValue {
 
 /// What a behaviour saw a host do: numbers and packets, never prose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Evidence {
     /// The host that did it.
     pub host: IpAddr,
@@ -156,6 +198,49 @@ pub struct Evidence {
     /// The expectation that it fulfils; then it counts for nothing, and is counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
+}
+
+/// Without fields that may be absent where nobody reads it: such formats know places, not names.
+impl Serialize for Evidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return Self::serialize(self, serializer);
+        }
+        let e = self;
+        let what = (e.host, e.stage, &e.behaviour, &e.key, &e.grades, e.started, e.ts, e.value);
+        let of = (e.threshold, &e.unit, &e.source, &e.packets, &e.flows, &e.community_ids, &e.remotes);
+        (what, of, &e.facts, &e.expected).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Evidence {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Self::deserialize(deserializer);
+        }
+        let (what, of, facts, expected) = Deserialize::deserialize(deserializer)?;
+        let (host, stage, behaviour, key, grades, started, ts, value) = what;
+        let (threshold, unit, source, packets, flows, community_ids, remotes) = of;
+        Ok(Self {
+            host,
+            stage,
+            behaviour,
+            key,
+            grades,
+            started,
+            ts,
+            value,
+            threshold,
+            unit,
+            source,
+            packets,
+            flows,
+            community_ids,
+            remotes,
+            facts,
+            expected,
+        })
+    }
 }
 
 impl Evidence {

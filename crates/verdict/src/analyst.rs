@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use behaviour::{
     AtWork, CATALOGUE, Context, Expectations, Fired, Held, Home, HomeGuess, HostFiles, Intel, NearMisses,
-    Network, SavedFile, SeededMap, Settings, StateKind, Wants, detectors, outbound,
+    Network, SavedFile, SeededMap, Settings, StateKind, Wants, WriteDownError, detectors, form, outbound,
+    read_back, write_down,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Service, Stage, Timestamp, Tuple,
 };
-use rmp_serde::{decode, encode};
 use serde::{Deserialize, Serialize};
 
 use crate::hands::Neighbours;
@@ -59,14 +59,17 @@ const BESIDE: [StateKind; 3] = [
 /// Why what an analyst remembers could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
-pub struct SaveError(#[from] encode::Error);
+pub struct SaveError(#[from] WriteDownError);
 
 /// Why an analyst could not go on where another stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
     /// It is nothing that an analyst wrote.
     #[error(transparent)]
-    Damaged(#[from] decode::Error),
+    Damaged(#[from] WriteDownError),
+    /// What another version remembers has another form.
+    #[error("what it remembers has another form: another version wrote it")]
+    Form,
     /// It is of other local networks.
     #[error("it is of the local networks {saved}, and --home says {given}")]
     Home {
@@ -342,14 +345,15 @@ impl Analyst {
     ///
     /// # Errors
     /// `out` takes no more.
-    pub fn save(&self, mut out: impl Write) -> Result<(), SaveError> {
+    pub fn save(&self, out: &mut dyn Write) -> Result<(), SaveError> {
         let analysis = self.seen.analysis.as_ref();
         let counts =
             analysis.map(|a| (a.files.len() as u64, a.files.forgotten(), a.files.forgotten_with_evidence()));
-        encode::write_named(&mut out, &self.seen)?;
-        encode::write_named(&mut out, &counts)?;
+        write_down(&form(&BESIDE), out)?;
+        write_down(&self.seen, out)?;
+        write_down(&counts, out)?;
         for file in analysis.iter().flat_map(|a| a.files.save(&BESIDE)) {
-            encode::write_named(&mut out, &file?)?;
+            write_down(&file.map_err(WriteDownError::from)?, out)?;
         }
         Ok(())
     }
@@ -358,10 +362,12 @@ impl Analyst {
     ///
     /// # Errors
     /// `from` is nothing that an analyst wrote, or of other local networks.
-    pub fn resume(&mut self, from: impl Read) -> Result<(), ResumeError> {
-        let mut from = decode::Deserializer::new(from);
-        let mut seen = Seen::deserialize(&mut from)?;
-        let counts = Option::<(u64, u64, u64)>::deserialize(&mut from)?;
+    pub fn resume(&mut self, from: &mut dyn Read) -> Result<(), ResumeError> {
+        if read_back::<String>(from)? != form(&BESIDE) {
+            return Err(ResumeError::Form);
+        }
+        let mut seen = read_back::<Seen>(from)?;
+        let counts = read_back::<Option<(u64, u64, u64)>>(from)?;
         if let (Some(analysis), Some((files, forgotten, with_evidence))) = (&mut seen.analysis, counts) {
             let home = analysis.network.home();
             if let Some(given) = self.given_home.take()
@@ -374,7 +380,8 @@ impl Analyst {
             }
             self.equip(analysis);
             for _ in 0..files {
-                analysis.files.restore(&SavedFile::deserialize(&mut from)?, &BESIDE)?;
+                let file = read_back::<SavedFile<'_>>(from)?;
+                analysis.files.restore(&file, &BESIDE).map_err(WriteDownError::from)?;
             }
             analysis.files.have_forgotten(forgotten, with_evidence);
         }

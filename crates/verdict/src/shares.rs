@@ -105,16 +105,16 @@ impl Analysts {
     ///
     /// # Errors
     /// `out` takes no more.
-    pub fn save(&self, mut out: impl Write) -> Result<(), SaveError> {
-        self.0.iter().try_for_each(|a| a.save(&mut out))
+    pub fn save(&self, out: &mut dyn Write) -> Result<(), SaveError> {
+        self.0.iter().try_for_each(|a| a.save(out))
     }
 
     /// See [`Analyst::resume`].
     ///
     /// # Errors
     /// `from` was not written by so many analysts, or is of other local networks.
-    pub fn resume(&mut self, mut from: impl Read) -> Result<(), ResumeError> {
-        self.0.iter_mut().try_for_each(|a| a.resume(&mut from))
+    pub fn resume(&mut self, from: &mut dyn Read) -> Result<(), ResumeError> {
+        self.0.iter_mut().try_for_each(|a| a.resume(from))
     }
 
     /// See [`Analyst::home`]; every analyst has the same.

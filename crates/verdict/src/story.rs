@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use behaviour::{CATALOGUE, Called, Expectation, Expectations, Traffic};
 use record::{Evidence, NearMiss, Stage, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::RoleSeen;
 use crate::identity::{ChangedHands, SameHost};
@@ -52,6 +52,7 @@ impl fmt::Display for Verdict {
 
 /// Why an item counts for less than its payoff.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Discount {
     /// The reason.
     pub because: String,
@@ -62,8 +63,29 @@ pub struct Discount {
     pub shared_with: Option<String>,
 }
 
+/// As [`Evidence`]: all of it where nobody reads it.
+impl Serialize for Discount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return Self::serialize(self, serializer);
+        }
+        (&self.because, self.factor, &self.shared_with).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Discount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Self::deserialize(deserializer);
+        }
+        let (because, factor, shared_with) = Deserialize::deserialize(deserializer)?;
+        Ok(Self { because, factor, shared_with })
+    }
+}
+
 /// One item of a stage's bet: the strongest evidence of one key of one behaviour.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct Item {
     /// The behaviour.
     pub behaviour: String,
@@ -88,6 +110,29 @@ pub struct Item {
     pub gain: f64,
     /// When.
     pub ts: Timestamp,
+}
+
+/// As [`Evidence`]: all of it where nobody reads it.
+impl Serialize for Item {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return Self::serialize(self, serializer);
+        }
+        let i = self;
+        let what = (&i.behaviour, &i.key, &i.parts, i.payoff_db, i.p0, &i.p0_source);
+        (what, &i.discounts, i.db, i.habit, i.gain, i.ts).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Item {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return Self::deserialize(deserializer);
+        }
+        let (what, discounts, db, habit, gain, ts) = Deserialize::deserialize(deserializer)?;
+        let (behaviour, key, parts, payoff_db, p0, p0_source) = what;
+        Ok(Self { behaviour, key, parts, payoff_db, p0, p0_source, discounts, db, habit, gain, ts })
+    }
 }
 
 impl Item {
