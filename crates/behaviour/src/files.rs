@@ -408,7 +408,7 @@ impl HostFiles {
 /// What tells the form of states from that of other versions: the name and size of each, in order.
 pub fn form(beside: &[StateKind]) -> String {
     let kinds = (0..SLOTS).filter_map(|place| kind(beside, place));
-    kinds.map(|k| format!("{} {}\n", k.name, k.size)).collect()
+    kinds.map(|k| format!("{} {}", k.name, k.size)).collect::<Vec<_>>().join(", ")
 }
 
 /// What stands in a place.
