@@ -281,6 +281,10 @@ impl Fired {
         let (about, stage) = (&entry.about, entry.about.stage);
         let weak = evidence.grades.first().is_none_or(|g| about.grade(&g.name).is_some_and(|g| g.weak));
         let control = about.control && !weak;
+        // What is weak is told and bet on; nothing is built on it.
+        if weak {
+            return;
+        }
         for kept in std::iter::once(entry.name).chain(control.then_some(Self::CONTROL)) {
             let events = host.events.entry(kept).or_default();
             if events.back().is_none_or(|last| *last != (evidence.started, evidence.ts)) {

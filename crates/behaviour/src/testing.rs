@@ -286,6 +286,7 @@ pub fn smtp(secs: f64, remote: &str) -> Smtp {
         data_count: 1,
         accepted_count: 1,
         rejects: 0,
+        deferrals: 0,
         last_code: Some(221),
         message_bytes: 2000,
         first_data_at: Some(at(secs)),

@@ -72,7 +72,7 @@ fn ended_and_idle_expectations_are_told() {
 fn what_a_declared_host_does_beside_its_role_is_evidence() {
     let dir = tempfile::tempdir().expect("a folder");
     let capture = scenario(dir.path(), "raw_control");
-    let role = "[[role]]\nname = \"till\"\nwho = [\"10.20.0.13\"]\nrole = \"monitor\"\nwhy = \"sells\"\nowner = \"shop\"\n\
+    let role = "[[role]]\nname = \"till\"\nwho = [\"10.20.0.13\"]\nrole = \"resolver\"\nwhy = \"sells\"\nowner = \"shop\"\n\
                 until = \"2030-01-01\"\nonly = [{ direction = \"out\", ports = [53, 443] }]\n";
     let file = write(dir.path(), "role.toml", role);
     let bot = |extra: &[&str]| {

@@ -100,6 +100,7 @@ impl SmtpSession {
                 data_count: 0,
                 accepted_count: 0,
                 rejects: 0,
+                deferrals: 0,
                 last_code: None,
                 message_bytes: 0,
                 first_data_at: None,
@@ -347,6 +348,7 @@ impl SmtpSession {
         let ok = (200..300).contains(&code);
         if code >= 400 {
             row.rejects = row.rejects.saturating_add(1);
+            row.deferrals = row.deferrals.saturating_add(u32::from(code < 500));
         }
         match command {
             Command::Rcpt if ok => {

@@ -243,6 +243,8 @@ pub struct Smtp {
     pub accepted_count: u32,
     /// 4xx and 5xx replies.
     pub rejects: u32,
+    /// Those of them that ask to try again later (4xx), as greylists do.
+    pub deferrals: u32,
     /// The last reply code of the server.
     pub last_code: Option<u16>,
     /// Bytes of message text.

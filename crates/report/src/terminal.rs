@@ -500,6 +500,10 @@ pub(crate) fn note(n: &Note, days: bool) -> String {
             "was {verdict} until {}: nothing that this rested on was seen for a week",
             clock(*until, true)
         ),
+        Note::Excused { verdict, level_db, roles } => format!(
+            "was {verdict} at {level_db:+.1} dB until it was clear what it is for: {}",
+            roles.join(", ")
+        ),
         Note::PortBlocked { target } => format!(
             "port 25 of {} did not open to it: no spam is to be expected, and its absence speaks for nobody",
             record::defang(target)

@@ -257,7 +257,10 @@ fn dns_tunnel() -> Script {
     let mut s = begin(107);
     for i in 0..200 {
         let code: String = s.random(40).iter().map(|b| char::from(b'a' + b % 16)).collect();
-        dns(&mut s, 60.0 + 2.0 * f64::from(i), BOT, &format!("{code}.t.example.com"), Answer::NxDomain);
+        // What comes back travels in addresses that are none.
+        let [a, b, c] = [s.range(1, 224), s.range(0, 256), s.range(0, 256)];
+        let back = format!("{a}.{b}.{c}.{}", i % 250);
+        dns(&mut s, 60.0 + 2.0 * f64::from(i), BOT, &format!("{code}.t.example.com"), Answer::Address(&back));
     }
     s
 }

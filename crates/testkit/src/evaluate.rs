@@ -196,7 +196,7 @@ impl HostRow {
         let before_spam = s.notes.iter().find_map(|n| match n {
             Note::BeforeFirstMessage { .. } => Some(true),
             Note::AfterFirstMessage { .. } => Some(false),
-            Note::PortBlocked { .. } | Note::Ended { .. } => None,
+            Note::PortBlocked { .. } | Note::Ended { .. } | Note::Excused { .. } => None,
         });
         Self {
             host: s.host.to_string(),

@@ -17,6 +17,8 @@ struct Evaluation {
     bots: Vec<Row>,
     tools: Vec<Row>,
     clean: Vec<Row>,
+    /// Honest hosts that run real programs in a laboratory: they count as false alarms, and calibrate nothing.
+    lab: Vec<Row>,
     /// Scenarios by name: the bot host of each.
     scenarios: Vec<(&'static str, Row)>,
     office_clean: Row,
@@ -39,7 +41,7 @@ fn scripted(name: &str, kind: &str, script: Script) -> anyhow::Result<Row> {
 
 /// Measures and writes everything: pages under `docs`, rates under `crates/verdict`.
 pub fn write(manifest: &Path, project: &Path) -> anyhow::Result<()> {
-    let rows = table(manifest, &["bot", "tool", "clean"])
+    let rows = table(manifest, &["bot", "tool", "clean", "lab"])
         .with_context(|| format!("{}: no manifest can be read there", manifest.display()))?;
     let of = |kind: &str| rows.iter().filter(|r| r.of.kind == kind).cloned().collect::<Vec<Row>>();
     let mut made = Vec::new();
@@ -51,6 +53,7 @@ pub fn write(manifest: &Path, project: &Path) -> anyhow::Result<()> {
         bots: of("bot"),
         tools: of("tool"),
         clean: of("clean"),
+        lab: of("lab"),
         scenarios: made,
         office_clean: scripted("office day", "tool", office::day(None).0)?,
         office_bot: scripted(
@@ -173,6 +176,29 @@ fn list(of: &BTreeSet<&str>) -> String {
     of.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
+/// The honest hosts of the laboratory that are accused, and by what.
+fn laboratory(out: &mut String, e: &Evaluation) {
+    let _ = writeln!(
+        out,
+        "\n## Honest programs in a laboratory\n\nReal programs ran for minutes to hours, with clockwork loops; each accused host, the strongest first, with what fired. They calibrate nothing.\n\n\
+         | capture | host | verdict | what fired |\n|---|---|---|---|"
+    );
+    let hosts = e.lab.iter().flat_map(|r| r.labelled.iter().map(move |h| (r, h)));
+    let mut accused: Vec<(&Row, &HostRow)> =
+        hosts.filter(|(_, h)| h.verdict >= Verdict::Suspicious).collect();
+    accused.sort_by(|a, b| b.1.level_db.total_cmp(&a.1.level_db));
+    for (r, h) in accused {
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} |",
+            short(&r.of.file),
+            h.host,
+            cell(Some(h)),
+            list(&h.behaviours())
+        );
+    }
+}
+
 fn page(e: &Evaluation) -> String {
     let mut out = include_str!("text/evaluation-head.md").to_owned();
     let n = e.bots.len();
@@ -204,6 +230,10 @@ fn page(e: &Evaluation) -> String {
         format!("{} captures, {hosts} host-days", e.clean.len()),
         count(&e.clean, Row::accused),
     );
+    let honest: Vec<&HostRow> = e.lab.iter().flat_map(|r| &r.labelled).collect();
+    let accused = levels.map(|v| share(honest.iter().filter(|h| h.verdict >= v).count(), honest.len()));
+    line(&mut out, "honest laboratory hosts accused at least", format!("{} hosts", honest.len()), accused);
+    laboratory(&mut out, e);
     bets(&mut out, e);
     times(&mut out, e);
     ablations(&mut out, e);

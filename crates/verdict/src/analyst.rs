@@ -711,11 +711,15 @@ impl Machine {
     }
 
     fn story(&self, capture: &CaptureFacts, outside: Outside, prior: f64) -> HostStory {
-        let (page, ledger, roles) = (&self.page, &self.ledger, &self.roles);
+        let (page, roles) = (&self.page, &self.roles);
         // A host that is seen no more has not been seen clean: its verdict stands.
         let now = page.last.unwrap_or(Timestamp::MIN);
         let first = page.first.unwrap_or(now);
+        // What a host is for is often clear only after it was judged.
+        let anew = self.ledger.with_hindsight(first, roles);
+        let ledger = anew.as_ref().unwrap_or(&self.ledger);
         let best = ledger.best(first, now, roles);
+        let before = anew.as_ref().map(|_| self.ledger.best(first, now, roles));
         let evidence = ledger.evidence(roles);
         let unseen = unseen(page, capture, outside);
         let verdict = match best.verdict {
@@ -748,7 +752,15 @@ impl Machine {
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
             reached: ledger.reached().clone(),
             findings: findings(&evidence, roles),
-            notes: notes(&evidence, ledger, page, now),
+            notes: notes(&evidence, ledger, page, now)
+                .into_iter()
+                .chain(before.filter(|b| b.verdict > best.verdict && b.verdict >= Verdict::Suspicious).map(
+                    |b| {
+                        let roles = roles.iter().map(|r| r.role.to_string()).collect();
+                        Note::Excused { verdict: b.verdict, level_db: b.level_db, roles }
+                    },
+                ))
+                .collect(),
             would_change: Ledger::would_change(&best),
             without_lists: Ledger::without_lists(&best),
             stages: best.stages,

@@ -150,6 +150,28 @@ impl Ledger {
         both
     }
 
+    /// The bets as they would have been had these roles been known from the beginning; nothing where that changes no discount, or where evidence is missing
+    /// that was bet on.
+    pub fn with_hindsight(&self, first_seen: Timestamp, roles: &[RoleSeen]) -> Option<Self> {
+        let best = self.best.as_ref().filter(|_| self.dropped == 0 && !roles.is_empty())?;
+        let excused = |e: &Evidence| {
+            let now = discounts(e, roles);
+            let items = best.memory.values().chain(best.stages.values()).flat_map(|s| &s.items);
+            let mut mine = items.filter(|i| i.behaviour == e.behaviour && i.key == e.key);
+            mine.any(|i| now.iter().any(|d| !i.discounts.contains(d)))
+        };
+        if !self.evidence.iter().any(excused) {
+            return None;
+        }
+        let mut anew = Self::default();
+        let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
+        all.sort_by_key(|e| e.ts);
+        for e in all {
+            anew.add(e.clone(), first_seen, roles);
+        }
+        Some(anew)
+    }
+
     /// Whether nothing was told of the host.
     pub fn is_empty(&self) -> bool {
         self.evidence.is_empty() && self.suppressed.is_empty()

@@ -82,11 +82,13 @@ fn learn_smtp(hosts: &mut States<'_, HostRoles>, s: &Smtp, home: &Home, now: Tim
         host.gain(Role::MailServer, now, || "accepts mail on port 25 with 220".into());
     }
     let client = s.tuple.orig.ip;
-    if home.contains(client) && !home.contains(server) && s.mail_count > 0 && !s.auth {
+    // What goes on under TLS is not seen; a server that takes it to TLS has taken the client for a mail server, and bots do not ask.
+    let encrypted = s.starttls_used && s.tuple.resp.port == 25;
+    if home.contains(client) && !home.contains(server) && (s.mail_count > 0 || encrypted) && !s.auth {
         let host = hosts.of(client, now);
-        if s.accepted_count > 0 {
+        if s.accepted_count > 0 || encrypted {
             host.accepted += 1;
-        } else if !s.missing[1] {
+        } else if !s.missing[1] && (s.rejects == 0 || s.deferrals < s.rejects) {
             // Where words of the server are missing, its consent may be among them.
             host.refused += 1;
         }

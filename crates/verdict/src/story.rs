@@ -199,6 +199,15 @@ pub enum Note {
         /// Until when it stood.
         until: Timestamp,
     },
+    /// It would have been more, until it was clear what the host is for.
+    Excused {
+        /// The verdict that stood before.
+        verdict: Verdict,
+        /// At which level.
+        level_db: f64,
+        /// What it is for.
+        roles: Vec<String>,
+    },
     /// The first message came before the verdict.
     AfterFirstMessage {
         /// When it was likely.

@@ -6,7 +6,7 @@
 //!
 //! ## How it decides
 //! *packets*: a flow by UDP, ICMP or TCP to a host elsewhere with at least 1,000 packets a second over at least 5,000 packets, of which at
-//! most one in a hundred is answered, and that is no call or stream by content. *connections*: at least 1,000 unanswered connection attempts to one remote
+//! most one in a hundred is answered, and that is no call or stream by content, nor to a host and port with which the host speaks TCP too, as speed tests and streams agree on theirs. *connections*: at least 1,000 unanswered connection attempts to one remote
 //! within 10 seconds.
 //!
 //! ## What else looks like this
@@ -21,7 +21,7 @@
 //! ## References
 //! ATT&CK T1498.001, T1499.001; J. Mirkovic, P. Reiher, "A Taxonomy of DDoS Attack and DDoS Defense Mechanisms", CCR 2004.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -62,6 +62,8 @@ impl Default for Settings {
 #[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     attempts: BTreeMap<IpAddr, VecDeque<(Timestamp, PacketId)>>,
+    /// Whom it spoke TCP with, and at which port: a stream to the same is between partners, as of a speed test or a camera.
+    partners: BTreeSet<(IpAddr, u16)>,
 }
 
 /// The detector.
@@ -125,6 +127,12 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
+        if c.tuple.transport == Transport::Tcp && c.bytes[0] > 0 && c.bytes[1] > 0 {
+            let partners = &mut states.of(host, context.now).partners;
+            if partners.len() < MAX_TARGETS {
+                partners.insert((c.tuple.resp.ip, c.tuple.resp.port));
+            }
+        }
         if c.phase == ConnPhase::Classified {
             return;
         }
@@ -137,6 +145,7 @@ impl Behaviour for Watcher {
             && c.packets[0] as f64 / secs >= s.rate
             && c.packets[1] as f64 <= s.answered * c.packets[0] as f64
             && !stream
+            && !states.get(host).is_some_and(|h| h.partners.contains(&(c.tuple.resp.ip, c.tuple.resp.port)))
         {
             let rate = (c.packets[0] as f64 / secs, s.rate, "packets a second, unanswered");
             Self::fire(host, "packets", c, rate, c.key_packets.to_vec(), context);
@@ -172,7 +181,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: attempts);
+crate::held!(Host: attempts, partners);
 
 impl HostState for Host {}
 
@@ -203,6 +212,22 @@ mod tests {
         for service in [Service::Rtp, Service::Quic, Service::WireGuard] {
             assert!(stream([100_000, 0], 10.0, service).is_empty(), "{service}");
         }
+    }
+
+    #[test]
+    fn partners_of_a_test_agree_over_tcp() {
+        let run = |port: u16| {
+            let mut b = Bench::new("flood", Watcher::new(Settings::default()));
+            let mut control = conn(1.0, Transport::Tcp, REMOTE, port);
+            (control.bytes, control.phase) = ([200, 300], ConnPhase::Classified);
+            b.feed(record(control), 1.5);
+            let mut c = conn(2.0, Transport::Udp, REMOTE, 5201);
+            (c.packets, c.service, c.last) = ([10_000, 0], Service::Unrecognised, at(12.0));
+            b.feed(record(c), 13.0);
+            b.grades()
+        };
+        assert!(run(5201).is_empty());
+        assert_eq!(run(80), ["packets"], "a page of the victim's");
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! A threshold random walk per host and destination port over first contacts by TCP: an answered one speaks for an honest host (it succeeds
 //! with probability 0.8, a scanner's with 0.2), an unanswered or refused one against it; so does one that is answered, ends without a word from either side, and whose remote was never resolved by DNS. *scan* when the walk ends at
 //! a false-positive probability of 0.01 and at least 10 first contacts failed; *wide* at 50 failed, *very_wide* at 150. A connection that
-//! somebody went on with although its answer was not captured is not counted: the capture cannot tell. A walk begins with a failure, and is forgotten after 30 min.
+//! somebody went on with although its answer was not captured is not counted: the capture cannot tell. A walk begins with a failure, and is forgotten after 30 min. Who calls each host twice and
+//! more on average has a list of peers that is old, and walks nowhere.
 //!
 //! ## What else looks like this
 //! Monitors and scanners by trade (declare them), file sharing (other ports for each peer; a verified application
@@ -47,6 +48,9 @@ const MAX_REMOTES: usize = 1024;
 /// The walk ends at 0.99/0.01: 3.3 steps, that is 4 more failures than successes.
 const END: i64 = 4;
 
+/// Connections with each host from which on they are retries (*assumed*).
+const RETRIES: usize = 2;
+
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -71,6 +75,8 @@ impl Default for Settings {
 #[derive(Default, Serialize, Deserialize)]
 struct Walk {
     known: SeededSet<IpAddr>,
+    /// Connections, those to hosts known already too.
+    attempts: usize,
     steps: i64,
     failed: usize,
     answered: usize,
@@ -121,6 +127,7 @@ impl Watcher {
         if walk.last.is_some_and(|last| c.ts.since(last) > memory) {
             *walk = Walk::default();
         }
+        walk.attempts += 1;
         if walk.known.len() >= MAX_REMOTES || !walk.known.insert(remote) {
             return;
         }
@@ -149,7 +156,8 @@ impl Watcher {
             n if n >= s.wide => "wide",
             _ => "scan",
         };
-        if walk.reported == Some(grade) {
+        // Who calls the same few again and again has a list of peers that is old.
+        if walk.reported == Some(grade) || walk.attempts >= RETRIES * walk.known.len() {
             return;
         }
         walk.reported = Some(grade);
@@ -263,6 +271,23 @@ mod tests {
                 with(bytes, knock(1.0 + i as f64, &format!("198.51.{}.{}", i / 250, i % 250 + 1), 23, state))
             })
             .collect()
+    }
+
+    #[test]
+    fn an_old_list_of_peers_is_no_walk() {
+        let again = |times: usize| {
+            let mut all = Vec::new();
+            for c in many(12, ConnState::S0) {
+                all.extend((0..times).map(|i| {
+                    let mut c = c.clone();
+                    c.ts = c.ts.plus(Duration::from_millis(100 * i as u64));
+                    c
+                }));
+            }
+            run(all)
+        };
+        assert_eq!(again(1), ["scan"]);
+        assert!(again(3).is_empty(), "each is called again and again");
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //!
 //! ## How it decides
 //! Sessions by SSH, Telnet, FTP, RDP, SMB, POP3 or IMAP, recognised by content (Telnet also by its port), in which both sides spoke and that
-//! lasted at most 60 s: *one_target* at 30 within 10 minutes with one host and port, *many_targets* at 3 each with 5 hosts.
+//! lasted at most 60 s: *one_target* at 30 within 10 minutes with one host and port, *many_targets* at 3 each with 5 hosts. A server that has let the host in, seen by an SSH
+//! connection of which one side says 20 kB and more, is not guessed at.
 //!
 //! ## What else looks like this
 //! Backups and configuration tools over SSH (declare them), mail programs that collect every minute (one session a minute is below it), file servers with many short
@@ -22,7 +23,7 @@
 //! ATT&CK T1110.001; Zeek's detect-bruteforcing.zeek (30 failures in 30 min; sessions are not all failures, so three times as fast); M. Antonakakis et al., "Understanding the Mirai
 //! Botnet", USENIX Security 2017.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -69,6 +70,9 @@ impl Default for Settings {
     }
 }
 
+/// Bytes of one side of an SSH connection that only who is logged in says: keys and refusals take some thousand (RFC 4253, 4252; *assumed*).
+const LOGGED_IN: u64 = 20_000;
+
 /// When, and what proves it.
 type Session = (Timestamp, PacketId, FlowId);
 
@@ -76,6 +80,8 @@ type Session = (Timestamp, PacketId, FlowId);
 #[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     targets: BTreeMap<(u16, IpAddr), VecDeque<Session>>,
+    /// Servers that let it in: of what a session moves, a refusal and its handshake are the least part.
+    accepted: BTreeSet<(u16, IpAddr)>,
     #[serde(with = "crate::words")]
     reported: Option<Word>,
 }
@@ -110,6 +116,9 @@ impl Watcher {
         let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
         let window = self.settings.window;
         let state = states.of(host, context.now);
+        if state.accepted.contains(&(port, ip)) {
+            return;
+        }
         if state.targets.len() >= MAX_TARGETS && !state.targets.contains_key(&(port, ip)) {
             state.targets.pop_first();
         }
@@ -188,6 +197,16 @@ impl Behaviour for Watcher {
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let host = c.tuple.orig.ip;
+        if c.service == Service::Ssh
+            && c.bytes.iter().any(|n| *n >= LOGGED_IN)
+            && context.network.home().contains(host)
+        {
+            let state = states.of(host, context.now);
+            let target = (c.tuple.resp.port, c.tuple.resp.ip);
+            if state.accepted.len() < MAX_TARGETS && state.accepted.insert(target) {
+                state.targets.remove(&target);
+            }
+        }
         if c.phase == ConnPhase::Closed
             && c.tuple.transport == Transport::Tcp
             && c.start_seen
@@ -206,7 +225,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: targets);
+crate::held!(Host: accepted, targets);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
@@ -246,6 +265,20 @@ mod tests {
         assert_eq!(run(15, 5.0, 5, Service::Smb, 2.0), ["many_targets"]);
         assert!(run(14, 5.0, 5, Service::Smb, 2.0).is_empty());
         assert!(run(12, 5.0, 4, Service::Smb, 2.0).is_empty());
+    }
+
+    #[test]
+    fn who_is_let_in_does_not_guess() {
+        let mut b = Bench::new("login_guessing", Watcher::new(Settings::default()));
+        for i in 0..30 {
+            let t = 1.0 + 5.0 * f64::from(i);
+            let remote = format!("198.51.100.{}", i % 5 + 1);
+            b.feed(session(t, &remote, Service::Ssh, 2.0), t + 2.0);
+            let mut works = conn(t + 2.0, Transport::Tcp, &remote, 22);
+            (works.service, works.bytes) = (Service::Ssh, [4000, LOGGED_IN]);
+            b.feed(record(works), t + 3.0);
+        }
+        assert!(b.evidence.is_empty(), "{:?}", b.grades());
     }
 
     #[test]

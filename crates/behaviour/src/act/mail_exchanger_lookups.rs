@@ -89,7 +89,7 @@ impl Behaviour for Watcher {
             Stage::Act,
             &["T1071.003"],
             &[
-                GradeWorth::base("one_question", 3.0),
+                GradeWorth::base("one_question", 3.0).weak(),
                 GradeWorth::base("several_domains", 11.0),
                 GradeWorth::base("burst", 17.0),
             ],

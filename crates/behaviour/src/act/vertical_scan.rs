@@ -6,7 +6,7 @@
 //!
 //! ## How it decides
 //! Distinct TCP ports of one host, inside or elsewhere, refused or unanswered within 5 minutes of each other: *ports* at 15, *many_ports* at 100,
-//! while at most a third as many ports answered.
+//! while at most a third as many ports answered. Of a local host it counts for little: an inventory, or a neighbour's matter.
 //!
 //! ## What else looks like this
 //! Vulnerability scanners and inventories (declare them), passive FTP to a broken server, port mapping tests of games.
@@ -28,7 +28,7 @@ use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, 
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 64;
@@ -136,6 +136,7 @@ impl Watcher {
             facts: vec![
                 ("target", ip.to_string().into()),
                 ("answered", (target.answered.len() as u64).into()),
+                ("local", context.network.home().contains(ip).into()),
             ],
         };
         context.fire(fire);
@@ -147,6 +148,11 @@ impl Behaviour for Watcher {
     const ABOUT: About = About {
         needs: &[Traffic::Tcp],
         finding: Some(Shows::all("port scanner")),
+        excuses: &[Excuse::Fact(
+            "local",
+            "its target is a local host: an inventory, or a neighbour's matter",
+            0.3,
+        )],
         ..About::new(
             Stage::Act,
             &["T1046"],

@@ -10,13 +10,14 @@
 //! long on average: *names* at 100, *some_names* at 30 when the average is 30 or more, or the types asked for carry data
 //! (TXT, NULL, CNAME, MX, SRV, private) in at least half the questions. Added: *data_types* when that is so; *many_names* from 500 on; *several_domains*, when another domain is used so too; *straight*, when
 //! it asks such names of a server outside that is not the one it asks for other names. Names with fewer than nine characters below their last two labels, reverse look-ups and a shipped list of domains whose
-//! business is to be asked long names (block lists, file reputation, content networks) do not count.
+//! business is to be asked long names (block lists, file reputation, content networks) do not count; nor does a domain whose answers bring nothing back: the names do not exist, or have one of
+//! a few addresses, as in a block list. Where answers are not in the capture, that is not known.
 //!
 //! ## What else looks like this
 //! Anti-virus reputation, mail block lists, content networks' numbered hosts, telemetry in names; DNS-SD.
 //!
 //! ## Blind spots
-//! Few, short names over days; DNS over HTTPS; a new domain for each hour; names that are asked of a caching resolver and not seen.
+//! What travels in names alone, to a server that answers nothing; few, short names over days; DNS over HTTPS; a new domain for each hour; names that are asked of a caching resolver and not seen.
 //!
 //! ## Options
 //! `names` (100), `some_names` (30), `many_names` (500), `length` (20), `long` (30), `window` (1h).
@@ -25,7 +26,7 @@
 //! ATT&CK T1071.004; C. Dietrich et al., "On Botnets that use DNS for Command and Control", EC2ND 2011; A. Nadler et al.,
 //! "Detection of Malicious and Low Throughput Data Exfiltration Over the DNS Protocol", Computers & Security 2019.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ use crate::{
 const MAX_DOMAINS: usize = 128;
 /// Characters below the last two labels that a name must have to be counted (*assumed*).
 const LEAST_BELOW: usize = 9;
+/// Addresses that a list has for its answers, at most: its codes (RFC 5782 §2.1; *assumed*).
+const FEW_ANSWERS: usize = 16;
 /// Names counted of one domain; more are not told apart.
 const MAX_NAMES: usize = 2048;
 
@@ -85,11 +88,23 @@ struct Domain {
     data_types: u64,
     questions: u64,
     answer_bytes: u64,
+    /// Questions that were answered, those of them with something in the answer that is no address, and the first addresses.
+    answered: u64,
+    told: u64,
+    addresses: BTreeSet<IpAddr>,
     servers: Vec<IpAddr>,
     packets: Vec<PacketId>,
     #[serde(with = "crate::words")]
     reported: Vec<Word>,
     fired: bool,
+}
+
+impl Domain {
+    /// Whether what came back could say no more than yes or no, whoever runs the zone: such names do not exist, or have one of a few addresses.
+    fn carries_nothing_back(&self) -> bool {
+        let seen = self.answered * 2 >= self.questions;
+        seen && self.told * 10 <= self.answered && self.addresses.len() <= FEW_ANSWERS
+    }
 }
 
 /// What is remembered of one host.
@@ -171,6 +186,10 @@ impl Watcher {
         d.questions += 1;
         d.data_types += u64::from(carries_data(q.qtype));
         d.answer_bytes += u64::from(q.response_len);
+        d.answered += u64::from(q.rcode.is_some());
+        d.told += u64::from(q.answers.iter().any(|a| a.addr.is_none()));
+        let room = (FEW_ANSWERS + 1).saturating_sub(d.addresses.len());
+        d.addresses.extend(q.answers.iter().filter_map(|a| a.addr).take(room));
         let hash = hash_of(&q.query);
         if d.names.len() < MAX_NAMES && d.names.insert(hash) {
             d.characters += below as u64;
@@ -182,7 +201,7 @@ impl Watcher {
             d.servers.push(server);
         }
         let names = d.names.len();
-        if names < self.settings.some_names {
+        if names < self.settings.some_names || d.carries_nothing_back() {
             return;
         }
         let some = self.settings.some_names;
@@ -269,7 +288,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Domain: names, servers, packets, reported);
+crate::held!(Domain: names, addresses, servers, packets, reported);
 crate::held!(Host: domains, servers);
 
 impl HostState for Host {
@@ -282,14 +301,47 @@ impl HostState for Host {
 mod tests {
     use super::*;
     use crate::testing::*;
+    use record::DnsAnswer;
 
+    /// Each question has an answer of its own.
     fn run(n: usize, gap: f64, qtype: u16, name: impl Fn(usize) -> String) -> Vec<String> {
+        answered(n, gap, qtype, name, |i| {
+            let ip = IpAddr::from([10, 9, (i / 250) as u8, (i % 250) as u8]);
+            (Some(0), vec![DnsAnswer { rtype: 1, ttl: 60, addr: Some(ip), name: None }])
+        })
+    }
+
+    fn answered(
+        n: usize,
+        gap: f64,
+        qtype: u16,
+        name: impl Fn(usize) -> String,
+        answer: impl Fn(usize) -> (Option<u8>, Vec<DnsAnswer>),
+    ) -> Vec<String> {
         let mut b = Bench::new("dns_tunnel", Watcher::new(Settings::default()));
         for i in 0..n {
             let t = 1.0 + gap * i as f64;
-            b.feed(dns(t, &name(i), qtype, 0, None), t);
+            let Record::Dns(mut q) = dns(t, &name(i), qtype, 0, None) else { unreachable!() };
+            (q.rcode, q.answers) = answer(i);
+            b.feed(Record::Dns(q), t);
         }
         b.grades()
+    }
+
+    #[test]
+    fn a_channel_carries_something_back() {
+        let text = || vec![DnsAnswer { rtype: 16, ttl: 60, addr: None, name: None }];
+        let code = |i: usize| {
+            vec![DnsAnswer { rtype: 1, ttl: 60, addr: Some([127, 0, 0, (i % 16) as u8].into()), name: None }]
+        };
+        let zone =
+            |rcode, of: &dyn Fn(usize) -> Vec<DnsAnswer>| answered(300, 1.0, 1, short, |i| (rcode, of(i)));
+        assert!(zone(Some(3), &|_| vec![]).is_empty(), "nobody is listed");
+        assert!(zone(Some(0), &code).is_empty(), "a block list's codes");
+        assert_eq!(zone(None, &|_| vec![]), ["names"], "answers are not in the capture");
+        assert_eq!(answered(300, 1.0, 16, short, |_| (Some(0), text())), ["names", "data_types"]);
+        let seldom = |i: usize| if i.is_multiple_of(5) { text() } else { vec![] };
+        assert!(!zone(Some(0), &seldom).is_empty(), "an order now and then");
     }
 
     fn short(i: usize) -> String {

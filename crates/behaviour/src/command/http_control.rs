@@ -12,7 +12,7 @@
 //! host says that it is theirs), certificate checks and connectivity checks do not count. One of these must hold (the strongest counts):
 //! *gate*, a POST of a false browser to a remote from which it never fetched anything, without `Referer` and `Origin`, or
 //! with a `Referer` on the very remote from which nothing was fetched; *gate_nameless*, the same of a nameless program, unless it is a call of a programming
-//! interface by its type; *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
+//! interface by its type (requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, count for no path); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
 //! false browser or nameless program; *body_in_get*, a GET with a body of at least 16 bytes; *opaque_page*, a reply of at
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
 //! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query, or path without one, holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
@@ -183,7 +183,17 @@ impl Watcher {
             counts = true;
         }
         let path = requests::bare_path(&h.path);
-        if machine && path.len() > 1 && !path.ends_with("/favicon.ico") && !path.ends_with("/robots.txt") {
+        // A program without a name that asks an interface and is told what it declares is what libraries and devices are.
+        let ordinary = made == Maker::Nameless
+            && (h.request.len == 0 || requests::is_interface_call(h.request.declared.as_deref()))
+            && requests::is_interface_call(h.response.declared.as_deref())
+            && !h.response.facts.is_some_and(|f| f.is_opaque());
+        if machine
+            && !ordinary
+            && path.len() > 1
+            && !path.ends_with("/favicon.ico")
+            && !path.ends_with("/robots.txt")
+        {
             if remote.paths.len() < MAX_PROOFS || remote.paths.contains_key(path) {
                 *remote.paths.entry(path.to_owned()).or_default() += 1;
             }

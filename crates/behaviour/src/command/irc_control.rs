@@ -9,7 +9,7 @@
 //! ## How it decides
 //! IRC by content, on any port, to a server elsewhere. *machine_name*: a nickname with at least 3 digits and a
 //! delimiter such as `[ ] { } |`, as bots tell system and country; *ordered*: a topic, or a message of somebody else to host or channel, that begins with a mark
-//! (`. ! @ $ - >`) and a word of a bot's language (ddos, scan, download, update, udp, syn, exec …); *channel_key*: it joins a
+//! (`. ! @ $ - >`) and a word of a bot's language (ddos, scan, download, update, udp, syn, exec …), and says about whom or what, with a digit or a slash (people say the words alone); *channel_key*: it joins a
 //! channel with a key; *unusual_port*: not 194, 994, 6660–6669, 6679, 6697 or 7000. The first that holds is the base, the others are added. An
 //! unusual port alone is nothing.
 //!
@@ -143,7 +143,9 @@ fn order<'a>(text: &'a str) -> Option<&'a str> {
         }
         let rest = after.trim_start_matches(['.', '!', '*', ' ']);
         let word = word(rest)?;
-        ORDERS.iter().any(|o| word.eq_ignore_ascii_case(o)).then_some(part)
+        let is_order = ORDERS.iter().any(|o| word.eq_ignore_ascii_case(o));
+        // An order says whom or what it is about, and nearly all that can be said has digits; people say the words alone.
+        (is_order && rest[word.len()..].bytes().any(|b| b.is_ascii_digit() || b == b'/')).then_some(part)
     })
 }
 
@@ -327,6 +329,7 @@ mod tests {
             (Orig, "JOIN", "#rust"),
             (Resp, "332", "anna42 #rust :Welcome! Docs: https://doc.example.com"),
             (Resp, "PRIVMSG", "#rust :!help"),
+            (Resp, "PRIVMSG", "#rust :!update seeds"),
             (Orig, "PRIVMSG", "#rust :.update"),
         ];
         assert!(run(6667, &lines).is_empty());

@@ -12,6 +12,7 @@
 //! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
 //! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
 //! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name, given in the handshake or asked for by this very host; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
+//! A fingerprint that may be a browser's (TLS 1.3, HTTP/2), by which the host has asked for at least five domains before, makes of the first base the weak one that a name does: people click through warnings of appliances.
 //! A certificate that ends in January 2038 is an appliance's default, not counted as long-lived.
 //!
 //! ## What else looks like this
@@ -32,6 +33,7 @@ use std::net::IpAddr;
 use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, Tls, clean, defang};
 use serde::{Deserialize, Serialize};
 
+use crate::table::hash_of;
 use crate::words::Word;
 use crate::{
     About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
@@ -89,11 +91,21 @@ pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), Remote>,
     /// Remotes whose certificate nobody vouches for.
     own: BTreeSet<IpAddr>,
+    /// Domains, by their hash, that the program of each fingerprint asked for, where no certificate of one's own was shown.
+    sites: BTreeMap<String, BTreeSet<u64>>,
 }
 
 /// The detector.
 pub struct Watcher {
     settings: Settings,
+}
+
+/// Domains that a program asks for who browses (*assumed*).
+const BROWSES: usize = 5;
+
+/// Whether a fingerprint may be a browser's of today: TLS 1.3 by name, HTTP/2 offered first (JA4's first part).
+fn is_browsers(ja4: &str) -> bool {
+    ja4.starts_with("t13d") && ja4.split('_').next().is_some_and(|a| a.ends_with("h2"))
 }
 
 /// Whether nobody vouches for a certificate: it is signed by itself, or stands for no name at all.
@@ -156,8 +168,27 @@ impl Behaviour for Watcher {
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Tls(t)) = (context.outbound(), record) else { return };
         let lonely = context.network.is_lonely(host, t.ja4.as_deref(), self.settings.hosts);
-        let base = Self::base(t, context);
+        let mut base = Self::base(t, context);
         let end = t.tuple.resp;
+        if let (Some(ja4), Some(domain)) = (&t.ja4, t.sni.as_deref().and_then(domains::registrable))
+            && is_browsers(ja4)
+        {
+            let sites = &mut states.of(host, context.now).sites;
+            if base.is_none() && (sites.len() < MAX_REMOTES || sites.contains_key(ja4)) {
+                let of = sites.entry(ja4.clone()).or_default();
+                if of.len() < BROWSES {
+                    of.insert(hash_of(domain));
+                }
+            }
+        }
+        let browses = |ja4: &String| {
+            is_browsers(ja4)
+                && states.get(host).is_some_and(|s| s.sites.get(ja4).is_some_and(|d| d.len() >= BROWSES))
+        };
+        let browser = t.ja4.as_ref().is_some_and(browses);
+        if browser && base == Some("own_certificate") {
+            base = Some("own_certificate_named");
+        }
         let known = states.get(host).is_some_and(|s| s.remotes.contains_key(&(end.ip, end.port)));
         if base.is_none() && (!known || t.certificate.is_some()) {
             return;
@@ -249,7 +280,7 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Remote: proofs, reported);
-crate::held!(Host: remotes, own);
+crate::held!(Host: remotes, own, sites);
 
 impl HostState for Host {
     fn turn_day(&mut self) {

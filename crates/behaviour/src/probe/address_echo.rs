@@ -7,7 +7,7 @@
 //! ## How it decides
 //! An HTTP request or a TLS handshake to a host whose only business is to echo the caller's address, by a shipped list. It counts
 //! more when the program claims to be a browser without sending what browsers send, or says nothing about itself.
-//! A browser that names the page that sent it does not count. It counts most (*then_reported*) when something that looks like control
+//! A browser that names the page that sent it does not count; a program that says its name in clear (*asked_openly*: a client of dynamic DNS, a script's curl) is told, and nothing is built on it. It counts most (*then_reported*) when something that looks like control
 //! (`http_control`, `tls_control`, `raw_control`, `irc_control` and the like, but for their weakest bases) begins within five minutes after the question, or began at most a minute
 //! before it: some call home first and ask for what they are to report while the line stands.
 //!
@@ -113,6 +113,7 @@ impl Behaviour for Watcher {
             &["T1016"],
             &[
                 GradeWorth::base("asked", 4.0),
+                GradeWorth::base("asked_openly", 2.0).weak(),
                 GradeWorth::add("unnamed_program", 2.0),
                 GradeWorth::add("then_reported", 9.0),
             ],
@@ -129,7 +130,8 @@ impl Behaviour for Watcher {
             Record::Http(h) => {
                 let grades = match requests::maker(h) {
                     Maker::Browser if h.referer.is_some() => return,
-                    Maker::Browser | Maker::Program => vec![("asked", 1)],
+                    Maker::Browser => vec![("asked", 1)],
+                    Maker::Program => vec![("asked_openly", 1)],
                     Maker::Nameless | Maker::FalseBrowser => vec![("asked", 1), ("unnamed_program", 1)],
                 };
                 (h.host.as_deref(), grades)
@@ -192,7 +194,7 @@ mod tests {
         let mut h = http(10.0, REMOTE, "GET", Some("api.ipify.org"), "/");
         assert_eq!(run(Record::Http(Box::new(h.clone()))), ["asked", "unnamed_program"]);
         h.user_agent = Some("curl/8.0".into());
-        assert_eq!(run(Record::Http(Box::new(h))), ["asked"]);
+        assert_eq!(run(Record::Http(Box::new(h))), ["asked_openly"], "as clients of dynamic DNS do");
         assert_eq!(run(tls(10.0, REMOTE, "api.ipify.org")), ["asked"]);
     }
 

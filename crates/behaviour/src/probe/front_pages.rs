@@ -28,10 +28,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, names};
+use record::{Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
+use crate::{
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
+};
 
 /// Fetches remembered of one host.
 const MAX_FETCHES: usize = 32;
@@ -150,6 +152,8 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         needs: &[Traffic::Http, Traffic::Tls],
+        // Whether pages answer is what it watches.
+        excuses: &[Excuse::Role(&[Role::Monitor], 0.2)],
         ..About::new(
             Stage::Probe,
             &["T1016.001"],

@@ -10,11 +10,12 @@
 //! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
 //! 20 kB that begin as nothing known, under a type of text, or without any for a nameless program. Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
-//! browser, a nameless program or a fetching tool, without `Referer`), when it came from an address instead of a name, under a type or a name
+//! browser, a nameless program or what Windows gives to scripts, without `Referer`), when it came from an address instead of a name, under a type or a name
 //! that says something else (*disguised*) or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
 //! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
 //! least 3 other names, each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
-//! come at once and without a word are a filter's, and do not count.
+//! come at once and without a word are a filter's, and do not count. What a program fetched that says what it is (curl, wget, a language's library) is told, and that it came from an address
+//! or as one of several adds nothing: so do people, and their scripts.
 //!
 //! ## What else looks like this
 //! Installers and updaters of small publishers over HTTP, administrators with wget, game content.
@@ -47,19 +48,10 @@ const MAX_REMEMBERED: usize = 64;
 const NO_HANDSHAKE: u64 = 40;
 /// A refusal without a word that comes sooner than this is a filter's on the way (*assumed*).
 const AT_ONCE: Duration = Duration::from_millis(100);
-/// Tools that fetch without a person's page.
-const FETCHERS: [&str; 10] = [
-    "wget",
-    "curl",
-    "powershell",
-    "windows installer",
-    "certutil",
-    "bitsadmin",
-    "microsoft bits",
-    "libwww",
-    "python",
-    "java/",
-];
+/// What Windows has for scripts to fetch with, and Java's bare runtime: no person types that. Tools that people use say who they are (curl, wget, languages' libraries), and a
+/// download by one of them is what it is.
+const FETCHERS: [&str; 6] =
+    ["powershell", "windows installer", "certutil", "bitsadmin", "microsoft bits", "java/"];
 /// What scripts are called.
 const SCRIPTS: [&str; 10] = ["ps1", "vbs", "vbe", "hta", "bat", "cmd", "sh", "jse", "wsf", "sct"];
 /// Names that promise something that cannot be run.
@@ -181,6 +173,11 @@ fn is_unbidden(h: &Http) -> bool {
         Maker::Program => h.referer.is_none() && FETCHERS.iter().any(|f| agent.contains(f)),
         Maker::Browser => false,
     }
+}
+
+/// Whether a program fetched it that says what it is: people and their scripts fetch so, from addresses too, one file after another.
+fn is_by_a_tool(h: &Http) -> bool {
+    requests::maker(h) == Maker::Program && !is_unbidden(h)
 }
 
 /// Whether type or name promise something that cannot be run.
@@ -319,7 +316,8 @@ impl Watcher {
             .map(|t| t.domain.as_str())
             .collect();
         let tried = tried.len();
-        let mut grades = vec![(what.0, 1)];
+        let tool = is_by_a_tool(h);
+        let mut grades = vec![(if tool { "by_a_tool" } else { what.0 }, 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
                 grades.push((grade, 1));
@@ -327,14 +325,14 @@ impl Watcher {
         };
         let unbidden = is_unbidden(h);
         add(unbidden, "unbidden");
-        add(domains::is_address_literal(&name), "from_address");
+        add(domains::is_address_literal(&name) && !tool, "from_address");
         add(is_disguised(h, what.0), "disguised");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
-        add(others > 0, "several");
+        add(others > 0 && !tool, "several");
         add(unbidden && tried >= self.settings.sources, "sources_tried");
         context.fire(Fire {
             host,
-            key: what.0.into(),
+            key: if tool { "by_a_tool" } else { what.0 }.into(),
             grades,
             started: h.ts,
             value: h.response.len as f64,
@@ -370,6 +368,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("installer", 4.0).key("installer"),
                 GradeWorth::base("script", 4.0).key("script"),
                 GradeWorth::base("opaque", 2.0).key("opaque"),
+                GradeWorth::base("by_a_tool", 3.0).key("by_a_tool").weak(),
                 GradeWorth::base("hidden", 9.0).key("hidden"),
                 GradeWorth::add("unbidden", 11.0),
                 GradeWorth::add("from_address", 4.0),
@@ -474,6 +473,10 @@ mod tests {
         assert_eq!(run(vec![person]), ["executable"]);
         let mut tool = get(1.0, "198.51.100.7", "/sshd", program());
         tool.user_agent = Some("Wget/1.18".into());
+        let mut second = tool.clone();
+        (second.ts, second.path) = (at(2.0), "/other".into());
+        assert_eq!(run(vec![tool.clone(), second]), ["by_a_tool"], "from an address, and not the first");
+        tool.user_agent = Some("Microsoft BITS/7.8".into());
         assert_eq!(run(vec![tool]), ["executable", "unbidden", "from_address", "unnamed_file"]);
         let publisher = "au.download.windowsupdate.com";
         let mut b = Bench::new("payload_download", Watcher::new(Settings::default()));

@@ -95,7 +95,7 @@ pub fn full(t: Timestamp) -> Markup {
 fn noted(n: &Note, days: bool) -> Markup {
     html! {
         @match n {
-            Note::PortBlocked { .. } => (note(n, days)),
+            Note::PortBlocked { .. } | Note::Excused { .. } => (note(n, days)),
             Note::Ended { verdict, until } => {
                 "was " (verdict) " until " (moment(*until, true)) ": nothing that this rested on was seen for a week"
             }
