@@ -40,18 +40,30 @@ const NOT_A_DESK: [&str; 14] = [
     "http",
 ];
 
-/// Whether a `User-Agent` claims a browser on a desk. "Mozilla/5.0" alone names no browser, and crawlers give an address.
+/// Systems of desks, as browsers name them.
+const SYSTEMS: [&str; 5] = ["Win", "Macintosh", "X11", "Linux", "CrOS"];
+
+/// Whether a `User-Agent` claims a browser on a desk. "Mozilla/5.0" alone names no browser, and crawlers give an address. Every browser names its system; who borrows
+/// Internet Explorer's name and gives a word of its own in that place ("compatible; MSIE 6.0; DynGate") says who it is.
 fn claims_browser(agent: &str) -> bool {
     let starts = agent.starts_with("Mozilla/") || agent.starts_with("Opera/");
-    starts && agent.contains('(') && !NOT_A_DESK.iter().any(|d| agent.contains(d))
+    let Some((_, comment)) = agent.split_once('(').filter(|_| starts) else { return false };
+    let words: Vec<&str> = comment.split(')').next().unwrap_or(comment).split(';').map(str::trim).collect();
+    let system = words.iter().any(|w| SYSTEMS.iter().any(|s| w.starts_with(s)));
+    let own_name = words.len() == 3 && words[1].starts_with("MSIE") && !words[2].is_empty() && !system;
+    !own_name && !NOT_A_DESK.iter().any(|d| agent.contains(d))
 }
 
 /// Who made `request`.
 pub fn maker(request: &Http) -> Maker {
     match request.user_agent.as_deref().map(str::trim) {
         None | Some("") => Maker::Nameless,
-        // A site's icon is fetched by the browser itself, with fewer headers.
-        Some(agent) if claims_browser(agent) && !request.path.ends_with("/favicon.ico") => {
+        // A site's icon is fetched by the browser itself, with fewer headers, and so asks its Flash player.
+        Some(agent)
+            if claims_browser(agent)
+                && !request.path.ends_with("/favicon.ico")
+                && !request.headers.has(RequestHeaders::PLUGIN) =>
+        {
             let spoken = request.headers.has(RequestHeaders::LANGUAGE);
             let old = request.headers.has(RequestHeaders::HTTP_1_0)
                 && !request.headers.has(RequestHeaders::FORWARDED)
@@ -167,6 +179,23 @@ pub fn is_interface_call(declared: Option<&str>) -> bool {
     declared.is_some_and(|d| TYPES.iter().any(|t| d.contains(t)))
 }
 
+/// Whether a body is declared to be of a type of its own, as protocols over HTTP register theirs (RFC 6838): what forms, files and hand-made code send is not.
+pub fn has_a_type_of_its_own(declared: Option<&str>) -> bool {
+    const ANYBODYS: [&str; 8] = [
+        "octet-stream",
+        "x-www-form-urlencoded",
+        "zip",
+        "x-zip-compressed",
+        "x-gzip",
+        "gzip",
+        "binary",
+        "x-binary",
+    ];
+    declared
+        .and_then(|d| d.strip_prefix("application/"))
+        .is_some_and(|own| !own.is_empty() && !ANYBODYS.contains(&own))
+}
+
 /// Whether a response calls itself a page or text and is neither, nor anything else that has a name.
 pub fn is_opaque_page(request: &Http) -> bool {
     let body = &request.response;
@@ -207,6 +236,9 @@ mod tests {
         assert_eq!(of(ie, true, "/"), Maker::Browser);
         assert_eq!(of(ie, false, "/"), Maker::FalseBrowser);
         assert_eq!(of(ie, false, "/favicon.ico"), Maker::Program);
+        for bare in ["Mozilla/4.0 (compatible; MSIE 6.0)", "Mozilla/4.0 (compatible; MSIE 6.0; Win32)"] {
+            assert_eq!(of(Some(bare), false, "/"), Maker::FalseBrowser, "{bare}");
+        }
         let old = |path: &str, more: u16| {
             let mut h = http(1.0, REMOTE, "GET", Some("example.com"), path);
             h.user_agent = ie.map(str::to_owned);
@@ -223,8 +255,24 @@ mod tests {
             "curl/8.0",
             "Mozilla/5.0 (Linux; U; Android 4.0.4; fr-fr)",
             "Mozilla/5.0 (compatible; bot/2.1; +http://example.com/bot.html)",
+            "Mozilla/4.0 (compatible; MSIE 6.0; DynGate)",
         ] {
             assert_eq!(of(Some(program), false, "/"), Maker::Program, "{program}");
+        }
+    }
+
+    #[test]
+    fn types_that_somebody_registered() {
+        for own in ["application/cb-encrypted", "application/x-its-request", "application/ipp"] {
+            assert!(has_a_type_of_its_own(Some(own)), "{own}");
+        }
+        for anybodys in [
+            None,
+            Some("application/octet-stream"),
+            Some("application/x-www-form-urlencoded"),
+            Some("text/plain"),
+        ] {
+            assert!(!has_a_type_of_its_own(anybodys), "{anybodys:?}");
         }
     }
 

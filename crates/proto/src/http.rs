@@ -154,6 +154,7 @@ impl Head {
             b"x-requested-with" => self.headers.add(RequestHeaders::REQUESTED_WITH),
             b"range" => self.headers.add(RequestHeaders::CONDITION),
             b"connection" => self.headers.add(RequestHeaders::CONNECTION),
+            b"x-flash-version" => self.headers.add(RequestHeaders::PLUGIN),
             b"soapaction" => self.headers.add(RequestHeaders::SOAP),
             b"via" | b"x-forwarded-for" => self.headers.add(RequestHeaders::FORWARDED),
             [b'i', b'f', b'-', ..] => self.headers.add(RequestHeaders::CONDITION),

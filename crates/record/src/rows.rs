@@ -480,6 +480,8 @@ impl RequestHeaders {
     pub const FORWARDED: u16 = 1 << 11;
     /// No header: the request line says HTTP/1.0.
     pub const HTTP_1_0: u16 = 1 << 12;
+    /// `X-Flash-Version`: a plug-in of the browser asks, with fewer headers than its page.
+    pub const PLUGIN: u16 = 1 << 13;
 
     /// Notes a header.
     pub const fn add(&mut self, bit: u16) {

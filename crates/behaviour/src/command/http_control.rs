@@ -12,7 +12,7 @@
 //! host says that it is theirs), certificate checks and connectivity checks do not count. One of these must hold (the strongest counts):
 //! *gate*, a POST of a false browser to a remote from which it never fetched anything, without `Referer` and `Origin`, or
 //! with a `Referer` on the very remote from which nothing was fetched; *gate_nameless*, the same of a nameless program, unless it is a call of a programming
-//! interface by its type (requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, count for no path); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
+//! interface by its type or has a type of its own (`application/` and anything but octets, forms and archives; requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, count for no path); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
 //! false browser or nameless program; *body_in_get*, a GET with a body of at least 16 bytes; *opaque_page*, a reply of at
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
 //! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query, or path without one, holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
@@ -157,7 +157,9 @@ impl Watcher {
         let has_body = h.request.len >= self.settings.body;
         let mut counts = false;
         if h.method == "POST" && unled(h, remote.fetched) {
-            let interface = requests::is_interface_call(h.request.declared.as_deref());
+            let declared = h.request.declared.as_deref();
+            let interface =
+                requests::is_interface_call(declared) || requests::has_a_type_of_its_own(declared);
             if made == Maker::FalseBrowser {
                 remote.gate += 1;
                 counts = true;
