@@ -532,8 +532,10 @@ fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
         let mut what: Vec<&str> = s.evidence.iter().map(|e| e.evidence.behaviour.as_ref()).collect();
         what.sort_unstable();
         what.dedup();
-        let also: Vec<String> =
-            s.findings.iter().map(|f| format!("{} since {}", clean(&f.kind), clock(f.since, days))).collect();
+        let excused = s.notes.iter().filter(|n| matches!(n, Note::Excused { .. })).map(|n| note(n, days));
+        let findings =
+            s.findings.iter().map(|f| format!("{} since {}", clean(&f.kind), clock(f.since, days)));
+        let also: Vec<String> = findings.chain(excused).collect();
         let also = if also.is_empty() { String::new() } else { format!(" · {}", also.join(", ")) };
         let _ = writeln!(out, "  {}  {:+.1} dB  {}{also}", s.host, s.level_db, paint.dim(&what.join(", ")));
     }
