@@ -212,7 +212,7 @@ impl Inputs {
         let mut analyst =
             Analyst::new(None, Settings::default(), AnalystLimits { bytes: 1 << 30, hosts: 10_000 }, -30.0);
         for (key, record) in &self.records {
-            analyst.observe(record, key.at);
+            analyst.observe(record, key.known);
         }
         analyst.settle(None);
         analyst.stories(&CaptureFacts::default()).len() as u64

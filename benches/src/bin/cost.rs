@@ -73,7 +73,7 @@ fn packet(i: u32, round: u32) -> Packet {
         ttl: 64,
         layer: 0,
         mac: None,
-        vlan: None,
+        segment: None,
         carries: None,
         checksum: Checksum::Right,
         print: 0,

@@ -94,7 +94,7 @@ impl Traffic {
 
     /// The kinds that a flow is of.
     pub fn of(c: &Conn) -> impl Iterator<Item = Self> {
-        let transport = match c.tuple.transport {
+        let transport = match c.head.tuple.transport {
             Transport::Tcp => Some(Self::Tcp),
             Transport::Udp => Some(Self::Udp),
             _ => None,

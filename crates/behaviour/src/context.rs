@@ -469,8 +469,8 @@ impl Context<'_> {
     /// A TCP connection that a local host opened and that is over: by whom, and whether it failed, where that can be told.
     pub fn attempt<'r>(&self, record: &'r Record) -> Option<(IpAddr, &'r Conn, bool)> {
         let Record::Conn(c) = record else { return None };
-        let host = c.tuple.orig.ip;
-        let over = c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp;
+        let host = c.head.tuple.orig.ip;
+        let over = c.phase == ConnPhase::Closed && c.head.tuple.transport == Transport::Tcp;
         (over && self.network.home().contains(host)).then_some((host, c, c.failed()?))
     }
 

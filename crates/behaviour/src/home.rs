@@ -159,7 +159,7 @@ impl HomeGuess {
         if let Record::Conn(conn) = record {
             self.learn_stations(conn);
         }
-        if self.known.insert(record.flow()) {
+        if self.known.insert(record.head().flow) {
             self.learn_flow(record.tuple());
         }
     }
@@ -177,7 +177,7 @@ impl HomeGuess {
     }
 
     fn learn_stations(&mut self, conn: &Conn) {
-        for (side, ip) in [conn.tuple.orig.ip, conn.tuple.resp.ip].into_iter().enumerate() {
+        for (side, ip) in [conn.head.tuple.orig.ip, conn.head.tuple.resp.ip].into_iter().enumerate() {
             let Some(mac) = conn.mac[side] else { continue };
             if conn.packets[side] == 0 || !says_something(ip) {
                 continue;
@@ -328,7 +328,7 @@ mod tests {
         let end = |ip: &str| Endpoint { ip: ip.parse().unwrap(), port: 1 };
         let tuple = Tuple { orig: end(orig), resp: end(resp), transport: Transport::Udp };
         let mut conn = crate::testing::conn(0.0, Transport::Udp, resp, 1);
-        conn.tuple = tuple;
+        conn.head.tuple = tuple;
         conn.mac = [Some(Mac([2, 0, 0, 0, 0, mac])), Some(Mac([2, 0, 0, 0, 0, other]))];
         conn.packets = [1, 1];
         guess.learn_stations(&conn);

@@ -45,7 +45,7 @@ impl Leases {
                 if self.asking.len() >= MAX_ASKING && !self.asking.contains_key(&d.mac) {
                     self.forget_older_half();
                 }
-                self.asking.insert(d.mac, (d.ts, name.clone()));
+                self.asking.insert(d.mac, (d.head.ts, name.clone()));
             }
             return None;
         };
@@ -53,7 +53,7 @@ impl Leases {
         // A lease is renewed many times, and not each time does a client say its name.
         let name = self.asking.get(&d.mac).map(|(_, name)| name.clone()).or_else(|| d.host_name.clone());
         let lasts = Duration::from_secs(u64::from(d.lease.unwrap_or(USUAL)));
-        Some(Lease { ip, mac: d.mac, name, from: d.ts, until: d.ts.plus(lasts) })
+        Some(Lease { ip, mac: d.mac, name, from: d.head.ts, until: d.head.ts.plus(lasts) })
     }
 
     /// Those that said their names longest ago go, in one sweep for as many that come.
@@ -69,15 +69,19 @@ impl Leases {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{Endpoint, FlowId, Transport, Tuple};
+    use record::{Endpoint, FlowId, Head, Transport, Tuple};
 
     fn message(kind: u8, ip: &str, name: Option<&str>, server: Option<&str>) -> Dhcp {
         let end = |port| Endpoint { ip: "0.0.0.0".parse().unwrap(), port };
         Dhcp {
-            ts: Timestamp::from_secs(100),
-            at: Timestamp::from_secs(100),
-            flow: FlowId::default(),
-            tuple: Tuple { orig: end(68), resp: end(67), transport: Transport::Udp },
+            head: Head {
+                ts: Timestamp::from_secs(100),
+                known: Timestamp::from_secs(100),
+                site: 0,
+                segment: None,
+                flow: FlowId::default(),
+                tuple: Tuple { orig: end(68), resp: end(67), transport: Transport::Udp },
+            },
             mac: Mac([2, 0, 0, 0, 0, 1]),
             ip: Some(ip.parse().unwrap()),
             host_name: name.map(str::to_owned),
@@ -105,13 +109,13 @@ mod tests {
         let mut leases = Leases::default();
         for i in 0..3 * MAX_ASKING as u64 {
             let mut asks = message(3, "10.0.0.5", Some("noise"), None);
-            asks.ts = Timestamp::from_secs(i as i64);
+            asks.head.ts = Timestamp::from_secs(i as i64);
             asks.mac = Mac([2, 0, (i >> 24) as u8, (i >> 16) as u8, (i >> 8) as u8, i as u8]);
             leases.learn(&asks);
             assert!(leases.asking.len() <= MAX_ASKING);
         }
         let mut asks = message(3, "10.0.0.5", Some("late"), None);
-        asks.ts = Timestamp::from_secs(1 << 20);
+        asks.head.ts = Timestamp::from_secs(1 << 20);
         asks.mac = Mac([4; 6]);
         leases.learn(&asks);
         let mut ack = message(5, "10.0.0.5", None, Some("10.0.0.1"));

@@ -234,9 +234,9 @@ impl Network {
     /// Whom a proxy is asked for by name stands under an address that means that name alone. A proxy of the network, or one that others use
     /// too, talks with whom it says; one that a host has found for itself may be its master, and say anything.
     fn learn_relay(&mut self, r: &Relay, now: Timestamp) {
-        let (host, proxy) = (r.tuple.orig.ip, r.tuple.resp.ip);
+        let (host, proxy) = (r.head.tuple.orig.ip, r.head.tuple.resp.ip);
         if let Some(name) = &r.name {
-            self.learn_name(r.destination.ip, name, (host, None), r.ts, now);
+            self.learn_name(r.destination.ip, name, (host, None), r.head.ts, now);
         }
         let others = self.remotes.get(proxy).map_or(0, |p| p.answered.iter().filter(|u| **u != host).count());
         if !self.home.contains(proxy) && others < OTHERS && self.home.contains(host) {
@@ -248,7 +248,7 @@ impl Network {
     }
 
     fn learn_fingerprint(&mut self, t: &Tls) {
-        let Some(host) = outbound(&self.home, &t.tuple) else { return };
+        let Some(host) = outbound(&self.home, &t.head.tuple) else { return };
         if self.speakers.len() < MAX_JA4 {
             self.speakers.insert(host);
         }
@@ -271,20 +271,21 @@ impl Network {
     fn learn_certificate(&mut self, t: &Tls, now: Timestamp) {
         let (Some(name), Some(certificate)) = (&t.sni, &t.certificate) else { return };
         let matters = certificate.proof.is_some() && self.matters(name);
-        let remote = t.tuple.resp.ip;
-        let known =
-            |r: &KnownRemote| r.proven.iter().any(|(ts, n, _)| n == name && t.ts.since(*ts) <= NAME_MEMORY);
+        let remote = t.head.tuple.resp.ip;
+        let known = |r: &KnownRemote| {
+            r.proven.iter().any(|(ts, n, _)| n == name && t.head.ts.since(*ts) <= NAME_MEMORY)
+        };
         // A signature costs as much as many packets: it is asked where nobody else has said it.
         if !matters
             || self.remotes.get(remote).is_some_and(known)
-            || self.vouches(t.tuple.orig.ip, remote, name, now)
+            || self.vouches(t.head.tuple.orig.ip, remote, name, now)
         {
             return;
         }
-        let Some(holds) = self.checks.say(certificate, name, t.ts) else { return };
+        let Some(holds) = self.checks.say(certificate, name, t.head.ts) else { return };
         let proven = &mut self.remotes.of(remote, now).proven;
         proven.retain(|(_, n, _)| n != name);
-        proven.push_back((t.ts, name.clone(), holds));
+        proven.push_back((t.head.ts, name.clone(), holds));
         if proven.len() > MAX_NAMES {
             proven.pop_front();
         }
@@ -392,20 +393,20 @@ impl Network {
 
     fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
         let spoke = [true, dns.rcode.is_some()];
-        self.learn_ends(dns.ts, dns.tuple.orig.ip, dns.tuple.resp.ip, spoke, now);
-        if dns.rtt.is_some() && self.home.contains(dns.tuple.orig.ip) {
-            self.hosts.of(dns.tuple.orig.ip, now).heard = true;
+        self.learn_ends(dns.head.ts, dns.head.tuple.orig.ip, dns.head.tuple.resp.ip, spoke, now);
+        if dns.rtt.is_some() && self.home.contains(dns.head.tuple.orig.ip) {
+            self.hosts.of(dns.head.tuple.orig.ip, now).heard = true;
         }
         if dns.rcode.is_some() {
-            self.learn_resolver(dns.tuple.orig.ip, dns.tuple.resp.ip, now);
+            self.learn_resolver(dns.head.tuple.orig.ip, dns.head.tuple.resp.ip, now);
         }
         for ip in dns.answers.iter().filter_map(|answer| answer.addr) {
-            let resolver = Some(dns.tuple.resp.ip);
-            self.learn_name(ip, &dns.query, (dns.tuple.orig.ip, resolver), dns.ts, now);
+            let resolver = Some(dns.head.tuple.resp.ip);
+            self.learn_name(ip, &dns.query, (dns.head.tuple.orig.ip, resolver), dns.head.ts, now);
         }
-        if dns.qtype == Dns::MX && self.home.contains(dns.tuple.orig.ip) {
-            let mx = &mut self.hosts.of(dns.tuple.orig.ip, now).mx;
-            mx.push_back((dns.ts, dns.query.clone()));
+        if dns.qtype == Dns::MX && self.home.contains(dns.head.tuple.orig.ip) {
+            let mx = &mut self.hosts.of(dns.head.tuple.orig.ip, now).mx;
+            mx.push_back((dns.head.ts, dns.query.clone()));
             if mx.len() > MAX_MX {
                 mx.pop_front();
             }
@@ -461,11 +462,11 @@ impl Network {
     }
 
     fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
-        let (orig, resp) = (conn.tuple.orig.ip, conn.tuple.resp.ip);
-        if conn.may_be_new() && conn.tuple.transport != Transport::Icmp {
-            self.learn_ends(conn.ts, orig, resp, conn.packets.map(|n| n > 0), now);
+        let (orig, resp) = (conn.head.tuple.orig.ip, conn.head.tuple.resp.ip);
+        if conn.may_be_new() && conn.head.tuple.transport != Transport::Icmp {
+            self.learn_ends(conn.head.ts, orig, resp, conn.packets.map(|n| n > 0), now);
         } else if conn.phase == ConnPhase::Closed
-            && conn.tuple.transport == Transport::Udp
+            && conn.head.tuple.transport == Transport::Udp
             && conn.packets[1] > 0
             && self.home.contains(orig)
             && self.home.is_external(resp)
@@ -479,7 +480,7 @@ impl Network {
         {
             self.hosts.of(orig, now).called.mac(mac);
         }
-        if conn.phase == ConnPhase::Closed && conn.tuple.transport == Transport::Tcp {
+        if conn.phase == ConnPhase::Closed && conn.head.tuple.transport == Transport::Tcp {
             let [said, missed] = [conn.bytes, conn.missed_bytes].map(|b| b[0].saturating_add(b[1]));
             let partial = conn.is_one_sided() || missed > said / 2;
             let whole = !partial && conn.packets[0] > 0 && conn.packets[1] > 0;
@@ -589,7 +590,7 @@ impl Network {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::{FlowId, RelayKind, Tuple};
+    use record::{Head, RelayKind, Tuple};
 
     fn network() -> Network {
         Network::new(Home::of(vec!["10.0.0.0/8".parse().unwrap()]), 100)
@@ -599,6 +600,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn head(secs: f64, tuple: Tuple) -> Head {
+        Head { ts: at(secs), known: at(secs), tuple, ..conn(secs, Transport::Udp, HOST, 1).head }
+    }
+
     fn relay(host: &str, proxy: &str, name: &str) -> Record {
         let tuple = Tuple {
             orig: Endpoint { ip: ip(host), port: 40_000 },
@@ -606,10 +611,7 @@ mod tests {
             transport: Transport::Tcp,
         };
         Record::Relay(Box::new(Relay {
-            ts: at(1.0),
-            at: at(1.0),
-            flow: FlowId::default(),
-            tuple,
+            head: head(1.0, tuple),
             kind: RelayKind::Connect,
             destination: Endpoint::of_name(name, 443),
             name: Some(name.into()),
@@ -619,7 +621,7 @@ mod tests {
 
     fn uses(network: &mut Network, host: &str, remote: &str) {
         let mut c = conn(1.0, Transport::Tcp, remote, 3128);
-        c.tuple.orig.ip = ip(host);
+        c.head.tuple.orig.ip = ip(host);
         network.learn(&record(c), at(1.0));
     }
 
@@ -628,7 +630,7 @@ mod tests {
         let mut network = network();
         for host in ["10.0.0.7", "10.0.0.8", "10.0.0.9"] {
             let mut c = conn(1.0, Transport::Tcp, REMOTE, 80);
-            (c.tuple.orig.ip, c.packets) = (ip(host), [1, 0]);
+            (c.head.tuple.orig.ip, c.packets) = (ip(host), [1, 0]);
             network.learn(&record(c), at(1.0));
         }
         assert!(!network.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(2.0)));
@@ -640,7 +642,7 @@ mod tests {
         let quic = "198.51.100.8";
         for host in ["10.0.0.7", "10.0.0.8"] {
             let mut c = conn(1.0, Transport::Udp, quic, 443);
-            (c.tuple.orig.ip, c.service) = (ip(host), Service::Quic);
+            (c.head.tuple.orig.ip, c.service) = (ip(host), Service::Quic);
             (c.phase, c.packets) = (ConnPhase::Classified, [1, 0]);
             network.learn(&record(c.clone()), at(1.0));
             assert!(!network.vouches(ip(HOST), ip(quic), "update.microsoft.com", at(1.0)));
@@ -715,10 +717,7 @@ mod tests {
                 transport: Transport::Udp,
             };
             let message = Dhcp {
-                ts: at(t),
-                at: at(t),
-                flow: FlowId::default(),
-                tuple,
+                head: head(t, tuple),
                 mac: Mac([2, 0, 0, 0, 0, mac]),
                 ip: Some(ip(HOST)),
                 host_name: name.map(str::to_owned),

@@ -158,7 +158,7 @@ pub fn bare_path(path: &str) -> &str {
 pub fn is_housekeeping(request: &Http, context: &Context<'_>) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let listed = domains::is_software_update(host) || domains::is_connectivity_check(host);
-    let (from, remote) = (request.tuple.orig.ip, request.tuple.resp.ip);
+    let (from, remote) = (request.head.tuple.orig.ip, request.head.tuple.resp.ip);
     (listed && context.network.vouches(from, remote, host, context.now)) || is_certificate_check(request)
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use record::{
     BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId,
-    FrameCandidate, Http, PacketId, PayloadFacts, Record, RequestHeaders, Service, Smtp, SmtpCommandForm,
-    Stage, Timestamp, Tls, Transport, Tuple,
+    FrameCandidate, Head, Http, PacketId, PayloadFacts, Record, RequestHeaders, Service, Smtp,
+    SmtpCommandForm, Stage, Timestamp, Tls, Transport, Tuple,
 };
 
 use crate::{
@@ -165,11 +165,15 @@ pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
     let sport = 1024 + (secs * 10.0) as u16 % 60_000;
     Conn {
         phase: ConnPhase::Closed,
-        ts: at(secs),
+        head: Head {
+            ts: at(secs),
+            known: at(secs + 1.0),
+            site: 0,
+            segment: None,
+            flow: FlowId { packet: PacketId::new(0, (secs * 1000.0) as u64 + 1), layer: 0 },
+            tuple: Tuple { orig: end(HOST, sport), resp: end(remote, port), transport },
+        },
         last: at(secs + 1.0),
-        at: at(secs + 1.0),
-        flow: FlowId { packet: PacketId::new(0, (secs * 1000.0) as u64 + 1), layer: 0 },
-        tuple: Tuple { orig: end(HOST, sport), resp: end(remote, port), transport },
         via: None,
         service: Service::Unknown,
         state: ConnState::SF,
@@ -186,7 +190,6 @@ pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
         payload_packets: [0, 0],
         turns: 0,
         mac: [None, None],
-        vlan: None,
         tunnel_depth: 0,
         orig_ttl: 64,
         key_packets: [PacketId::new(0, (secs * 1000.0) as u64 + 1)].into_iter().collect(),
@@ -201,10 +204,7 @@ pub fn record(conn: Conn) -> Record {
 pub fn dns(secs: f64, query: &str, qtype: u16, rcode: u8, addr: Option<&str>) -> Record {
     let base = conn(secs, Transport::Udp, "10.0.0.1", 53);
     Record::Dns(Box::new(Dns {
-        ts: at(secs),
-        at: at(secs),
-        flow: base.flow,
-        tuple: base.tuple,
+        head: Head { known: at(secs), ..base.head },
         id: 1,
         query: query.to_owned(),
         qtype,
@@ -224,10 +224,7 @@ pub fn dns(secs: f64, query: &str, qtype: u16, rcode: u8, addr: Option<&str>) ->
 pub fn http(secs: f64, remote: &str, method: &str, host: Option<&str>, path: &str) -> Http {
     let base = conn(secs, Transport::Tcp, remote, 80);
     Http {
-        ts: at(secs),
-        at: at(secs),
-        flow: base.flow,
-        tuple: base.tuple,
+        head: Head { known: at(secs), ..base.head },
         depth: 0,
         method: method.to_owned(),
         host: host.map(str::to_owned),
@@ -248,10 +245,7 @@ pub fn http(secs: f64, remote: &str, method: &str, host: Option<&str>, path: &st
 pub fn tls(secs: f64, remote: &str, sni: &str) -> Record {
     let base = conn(secs, Transport::Tcp, remote, 443);
     Record::Tls(Box::new(Tls {
-        ts: at(secs),
-        at: at(secs),
-        flow: base.flow,
-        tuple: base.tuple,
+        head: Head { known: at(secs), ..base.head },
         version: 0x0304,
         sni: Some(sni.to_owned()),
         alpn: None,
@@ -266,10 +260,7 @@ pub fn tls(secs: f64, remote: &str, sni: &str) -> Record {
 pub fn smtp(secs: f64, remote: &str) -> Smtp {
     let base = conn(secs, Transport::Tcp, remote, 25);
     Smtp {
-        ts: at(secs),
-        at: at(secs),
-        flow: base.flow,
-        tuple: base.tuple,
+        head: Head { known: at(secs), ..base.head },
         banner_code: Some(220),
         banner: Some("mx".into()),
         hello: SmtpCommandForm::Ehlo,
@@ -309,10 +300,7 @@ pub fn frame(
 ) -> Record {
     let base = conn(secs, transport, remote, port);
     Record::Frame(Box::new(FrameCandidate {
-        ts: at(secs),
-        at: at(secs),
-        flow: base.flow,
-        tuple: base.tuple,
+        head: Head { known: at(secs), ..base.head },
         from,
         position: 0,
         facts: PayloadFacts::of(bytes, bytes.len() as u32),

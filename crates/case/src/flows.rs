@@ -92,15 +92,15 @@ impl FlowWriter {
                 self.db
                     .prepare_cached("INSERT INTO dns(ts,host,server,query,qtype,rcode,answers,score,flow,packet) VALUES(?,?,?,?,?,?,?,?,?,?)")?
                     .execute(params![
-                        d.ts.0,
-                        d.tuple.orig.ip.to_string(),
-                        d.tuple.resp.ip.to_string(),
+                        d.head.ts.0,
+                        d.head.tuple.orig.ip.to_string(),
+                        d.head.tuple.resp.ip.to_string(),
                         d.query,
                         d.qtype,
                         d.rcode,
                         answers.join(" "),
                         score,
-                        d.flow.to_string(),
+                        d.head.flow.to_string(),
                         d.packets.first().map(ToString::to_string)
                     ])?;
             }
@@ -111,13 +111,20 @@ impl FlowWriter {
                 }
                 let detail = format!("asked for {}:{} ({})", name, r.destination.port, r.kind.name());
                 let packet = r.packets.first().map(ToString::to_string);
-                let row =
-                    Web { ts: r.ts, kind: "proxy", name: Some(&name), detail, agent: None, bytes: 0, packet };
-                self.web(&row, record, &r.flow.to_string())?;
+                let row = Web {
+                    ts: r.head.ts,
+                    kind: "proxy",
+                    name: Some(&name),
+                    detail,
+                    agent: None,
+                    bytes: 0,
+                    packet,
+                };
+                self.web(&row, record, &r.head.flow.to_string())?;
             }
             Record::Http(h) => self.web(
                 &Web {
-                    ts: h.ts,
+                    ts: h.head.ts,
                     kind: "http",
                     name: h.host.as_deref(),
                     detail: format!(
@@ -132,11 +139,11 @@ impl FlowWriter {
                     packet: h.packets.first().map(ToString::to_string),
                 },
                 record,
-                &h.flow.to_string(),
+                &h.head.flow.to_string(),
             )?,
             Record::Tls(t) => self.web(
                 &Web {
-                    ts: t.ts,
+                    ts: t.head.ts,
                     kind: "tls",
                     name: t.sni.as_deref(),
                     detail: format!(
@@ -153,11 +160,11 @@ impl FlowWriter {
                     packet: t.packets.first().map(ToString::to_string),
                 },
                 record,
-                &t.flow.to_string(),
+                &t.head.flow.to_string(),
             )?,
             Record::Quic(q) => self.web(
                 &Web {
-                    ts: q.ts,
+                    ts: q.head.ts,
                     kind: "quic",
                     name: q.sni.as_deref(),
                     detail: format!("version {:#x}", q.version),
@@ -166,15 +173,15 @@ impl FlowWriter {
                     packet: q.packets.first().map(ToString::to_string),
                 },
                 record,
-                &q.flow.to_string(),
+                &q.head.flow.to_string(),
             )?,
             Record::Smtp(s) => {
                 self.db
                     .prepare_cached("INSERT INTO mail(ts,host,remote,helo,mails,recipients,messages,accepted,rejects,last_code,bytes,encrypted,flow,packet) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
                     .execute(params![
-                        s.ts.0,
-                        s.tuple.orig.ip.to_string(),
-                        self.shown(s.tuple.resp.ip),
+                        s.head.ts.0,
+                        s.head.tuple.orig.ip.to_string(),
+                        self.shown(s.head.tuple.resp.ip),
                         s.helo,
                         s.mail_count,
                         s.rcpt_count,
@@ -184,7 +191,7 @@ impl FlowWriter {
                         s.last_code,
                         s.message_bytes as i64,
                         s.starttls_used,
-                        s.flow.to_string(),
+                        s.head.flow.to_string(),
                         s.packets.first().map(ToString::to_string)
                     ])?;
             }
@@ -212,7 +219,7 @@ impl FlowWriter {
         self.db
             .prepare_cached("INSERT INTO flow(ts,duration,orig,orig_p,resp,resp_p,proto,service,state,history,orig_bytes,resp_bytes,orig_pkts,resp_pkts,missed_bytes,opaque,ones,printable,name,community_id,flow) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
             .execute(params![
-                c.ts.0,
+                c.head.ts.0,
                 c.duration().as_secs_f64(),
                 ends.orig.ip.to_string(),
                 ends.orig.port,
@@ -230,9 +237,9 @@ impl FlowWriter {
                 opaque,
                 facts.map(|p| per_byte(p.ones, p.counted)),
                 facts.map(|p| per_byte(p.printable, p.counted)),
-                self.names.get(&c.tuple.resp.ip),
+                self.names.get(&c.head.tuple.resp.ip),
                 CommunityId::of(&ends).to_string(),
-                c.flow.to_string()
+                c.head.flow.to_string()
             ])?;
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Sessions for Listener {
     }
 
     fn conn(&mut self, conn: Conn) {
-        assert!(conn.last >= conn.ts || conn.packets.iter().sum::<u64>() > 0);
+        assert!(conn.last >= conn.head.ts || conn.packets.iter().sum::<u64>() > 0);
         self.conns += 1;
     }
 
@@ -95,7 +95,7 @@ pub fn fuzz_follow(data: &[u8]) {
             ttl: if odd & 0x10 == 0 { 64 } else { 2 },
             layer: 0,
             mac: None,
-            vlan: None,
+            segment: None,
             carries: None,
             checksum: if odd & 0x20 == 0 { Checksum::Right } else { Checksum::Wrong },
             print: u32::from(odd >> 6) << 16 | u32::from(odd),

@@ -3,13 +3,13 @@
 use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use record::{Direction, Endpoint, Transport};
+use record::{Direction, Endpoint, Segment, Transport};
 use wire::Packet;
 
 /// Both ends in a fixed order, so that both directions make the same key; packed, because every packet compares one.
 ///
 /// Words 0–1 are the low address, 2–3 the high one (IPv4 in the last 32 bits), word 4 the ports, the protocol number and
-/// a bit for each end that is IPv6; between them 16 bits that are zero, but for flows that only their VLAN tells apart.
+/// a bit for each end that is IPv6; between them 16 bits that are zero, but for flows that only their segment tells apart.
 #[derive(Clone, Copy, Debug, Default, Eq)]
 pub struct Key([u64; 5]);
 
@@ -67,10 +67,15 @@ impl Key {
         a.rotate_left(7) ^ b ^ c.rotate_left(19) ^ d.rotate_left(31) ^ rest.rotate_left(43)
     }
 
-    /// The same ends in another network: for flows that only their VLAN tells apart.
+    /// The same ends in another segment of the network: for flows that only this tells apart. Of an overlay's identifier 15 bits are kept, so
+    /// that one in 32,768 of those with the same ends is taken for another.
     #[must_use]
-    pub const fn within(mut self, vlan: u16) -> Self {
-        self.0[4] |= (vlan as u64 + 1) << 16;
+    pub const fn within(mut self, segment: Segment) -> Self {
+        let bits = match segment {
+            Segment::Vlan(id) => id as u64 + 1,
+            Segment::Vni(id) => 0x8000 | ((id ^ id >> 15) & 0x7fff) as u64,
+        };
+        self.0[4] |= bits << 16;
         self
     }
 

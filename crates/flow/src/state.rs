@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use record::{
     Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, History, KeyPackets, Mac, PacketId,
-    PayloadFacts, Service, Timestamp, Transport, Tuple,
+    PayloadFacts, Segment, Service, Timestamp, Transport, Tuple,
 };
 
 use crate::history::{Done, state};
@@ -162,8 +162,8 @@ pub struct Cold<S> {
     /// Time-to-live of each side's first packet.
     pub ttl: [u8; 2],
     pub syn_retransmits: u16,
-    /// The VLAN of each side's first packet, or [`NO_VLAN`].
-    pub vlan: [u16; 2],
+    /// The segment of each side's first packet.
+    pub segment: [Option<Segment>; 2],
     pub mac: [Option<Mac>; 2],
     pub history: History,
     /// Segments of each side with wrong checksums, one behind another.
@@ -194,9 +194,6 @@ pub struct Rare {
     pub doubted_syn: Option<u32>,
 }
 
-/// No VLAN, where one is kept in 16 bits.
-pub const NO_VLAN: u16 = u16::MAX;
-
 /// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, two thirds full) and
 /// its entry in the wheel.
 pub const fn cost<S>() -> usize {
@@ -225,7 +222,7 @@ impl<S> Cold<S> {
             lengths: 0,
             ttl: [0; 2],
             syn_retransmits: 0,
-            vlan: [NO_VLAN; 2],
+            segment: [None; 2],
             mac: [None; 2],
             history: History::default(),
             wrongs: [0; 2],
@@ -237,6 +234,7 @@ impl<S> Cold<S> {
         FlowFacts {
             id: self.id,
             tuple: hot.tuple(),
+            segment: self.segment[0].or(self.segment[1]),
             ts: self.ts,
             start_seen: hot.flags.has(Flags::START_SEEN),
             service: hot.service,
@@ -294,21 +292,17 @@ impl<S> Cold<S> {
     }
 
     /// The flow's record.
-    pub fn tell(&self, hot: &Hot, phase: ConnPhase, at: Timestamp) -> Conn {
+    pub fn tell(&self, hot: &Hot, phase: ConnPhase, known: Timestamp) -> Conn {
         let [o, r] = &hot.sides;
         let spoke =
             hot.flags.has(Flags::spoke(Direction::Orig)) || hot.flags.has(Flags::spoke(Direction::Resp));
         let first = if hot.flags.has(Flags::RESP_FIRST) { Direction::Resp } else { Direction::Orig };
+        let mut head = self.facts(hot).head(self.ts, known);
+        head.tuple.resp = self.remote().unwrap_or(head.tuple.resp);
         Conn {
             phase,
-            ts: self.ts,
+            head,
             last: hot.last,
-            at,
-            flow: self.id,
-            tuple: match self.remote() {
-                Some(remote) => Tuple { resp: remote, ..hot.tuple() },
-                None => hot.tuple(),
-            },
             via: self.remote().map(|_| hot.tuple().resp),
             service: hot.service,
             state: state(hot.key.transport(), hot.done, [o.packets, r.packets]),
@@ -325,7 +319,6 @@ impl<S> Cold<S> {
             payload_packets: self.payload_packets,
             turns: self.turns,
             mac: self.mac,
-            vlan: self.vlan.into_iter().find(|v| *v != NO_VLAN),
             tunnel_depth: self.id.layer,
             orig_ttl: self.ttl[0],
             key_packets: self.key_packets(hot, phase == ConnPhase::Closed),

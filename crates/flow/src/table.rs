@@ -7,14 +7,14 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use record::{
     Anomaly, Chunk, Conn, ConnPhase, Direction, FlowFacts, FlowId, Health, PacketId, PayloadFacts, Progress,
-    Service, Timestamp, Transport,
+    Segment, Service, Timestamp, Transport,
 };
 use wire::{Checksum, Packet, TcpFlags};
 
 use crate::history::{Done, note};
 use crate::key::{Key, opener};
 use crate::order::{Copies, Lobby, Waits};
-use crate::state::{Cold, Flags, Hot, LAST_WORD, NO_VLAN, cost};
+use crate::state::{Cold, Flags, Hot, LAST_WORD, cost};
 use crate::tcp;
 use crate::timer::{Wake, Wheel};
 
@@ -99,7 +99,7 @@ pub struct FlowTable<S> {
     pub(crate) ordering_bytes: usize,
     /// The clock up to which everything was told.
     pub(crate) told: Timestamp,
-    /// Flows that only their VLAN tells apart from others.
+    /// Flows that only their segment tells apart from others.
     split: bool,
     /// The hot and the cold part of a flow stand at the same place.
     pub(crate) hot: Vec<Hot>,
@@ -227,12 +227,12 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) {
         let mut found = self.find(hash, &key);
-        if let Some(vlan) = arrival.packet.vlan {
-            let own = key.within(vlan);
+        if let Some(segment) = arrival.packet.segment {
+            let own = key.within(segment);
             let own_hash = || own.hash(&self.seed);
             // Once a flow has been told apart, another of its ends may be over while it goes on.
             let apart = if self.split { self.find(own_hash(), &own) } else { None };
-            let other = |slot| self.is_of_another_network(slot, forward, vlan, arrival.packet);
+            let other = |slot| self.is_of_another_network(slot, forward, segment, arrival.packet);
             if apart.is_some() || found.is_some_and(other) {
                 (key, hash, found) = (own, own_hash(), apart);
                 self.split = true;
@@ -262,17 +262,16 @@ impl<S> FlowTable<S> {
         }
     }
 
-    /// Whether a packet has the ends of an open flow and is of another network all the same: its VLAN is not that of its side, and its numbers
-    /// are far from that side's. Where two VLANs carry the same addresses, both are used at once.
-    fn is_of_another_network(&self, slot: u32, forward: bool, vlan: u16, p: &Packet) -> bool {
+    /// Whether a packet has the ends of an open flow and is of another network all the same: its segment is not that of its side, and its numbers
+    /// are far from that side's. Where two segments carry the same addresses, both are used at once.
+    fn is_of_another_network(&self, slot: u32, forward: bool, segment: Segment, p: &Packet) -> bool {
         let (hot, cold) = (&self.hot[slot as usize], &self.cold[slot as usize]);
         if p.transport != Transport::Tcp {
             return false;
         }
         let side = hot.direction(forward).index();
-        let mine = cold.vlan[side];
-        mine != NO_VLAN
-            && mine != vlan
+        let mine = cold.segment[side];
+        mine.is_some_and(|mine| mine != segment)
             && hot.sides[side].packets > 0
             && !cold.numbers[side].is_near(p.tcp.seq)
     }
@@ -434,7 +433,7 @@ impl<S> FlowTable<S> {
         if first {
             let cold = &mut self.cold[slot as usize];
             cold.mac[side] = p.mac;
-            cold.vlan[side] = p.vlan.unwrap_or(NO_VLAN);
+            cold.segment[side] = p.segment;
             cold.ttl[side] = p.ttl;
             hot.flags.set(Flags::right(from), p.checksum == Checksum::Right);
         }
@@ -526,13 +525,13 @@ impl<S> FlowTable<S> {
         cold.spoken = None;
         cold.rare = None;
         cold.session = sessions.begin();
-        match conn.tuple.transport {
+        match conn.head.tuple.transport {
             Transport::Tcp => self.health.flows.0 += 1,
             Transport::Udp => self.health.flows.1 += 1,
             _ => self.health.flows.2 += 1,
         }
         self.health.missed_bytes += conn.missed_bytes.iter().sum::<u64>();
-        if conn.tuple.transport == Transport::Tcp && conn.packets.contains(&0) && conn.bytes != [0, 0] {
+        if conn.head.tuple.transport == Transport::Tcp && conn.packets.contains(&0) && conn.bytes != [0, 0] {
             self.health.one_sided_tcp += 1;
         }
         sessions.conn(conn);

@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 
 use record::{
-    Chunk, Conn, ConnPhase, ConnState, Direction, FlowFacts, PacketId, Progress, Service, Timestamp,
+    Chunk, Conn, ConnPhase, ConnState, Direction, FlowFacts, PacketId, Progress, Segment, Service, Timestamp,
     Transport,
 };
 use wire::{Checksum, Packet, TcpFlags, TcpInfo};
@@ -63,7 +63,7 @@ struct Wire {
     ttl: u8,
     checksum: Checksum,
     print: u32,
-    vlan: Option<u16>,
+    segment: Option<Segment>,
 }
 
 impl Wire {
@@ -76,7 +76,7 @@ impl Wire {
             ttl: 64,
             checksum: Checksum::Right,
             print: 0,
-            vlan: None,
+            segment: None,
         }
     }
 
@@ -108,7 +108,7 @@ impl Wire {
             ttl: self.ttl,
             layer: 0,
             mac: None,
-            vlan: self.vlan,
+            segment: self.segment,
             carries: None,
             checksum: self.checksum,
             print: self.print,
@@ -178,7 +178,7 @@ fn how_connections_end() {
         let conns = w.closed();
         assert_eq!(conns.len(), 1, "{state:?}");
         assert_eq!(conns[0].state, *state);
-        assert_eq!(conns[0].tuple.orig.port, 4000, "{state:?}: the client is the originator");
+        assert_eq!(conns[0].head.tuple.orig.port, 4000, "{state:?}: the client is the originator");
     }
 }
 
@@ -202,7 +202,7 @@ fn packet_time_ends_flows() {
     w.send(("10.0.0.9", 1), ("10.0.0.8", 2), Transport::Udp, TcpInfo::default(), b"x");
     assert_eq!(w.table.len(), 1);
     assert_eq!(
-        w.listener.conns[0].at,
+        w.listener.conns[0].head.known,
         Timestamp::from_secs(1090),
         "told at its own deadline, not at the next packet"
     );
@@ -228,7 +228,7 @@ fn long_flows_tell_of_themselves() {
         .conns
         .iter()
         .filter(|c| c.phase == ConnPhase::Interim)
-        .map(|c| c.at.0 / 1_000_000_000)
+        .map(|c| c.head.known.0 / 1_000_000_000)
         .collect();
     assert_eq!(interim, [1300, 1600, 1900]);
     assert_eq!(w.closed().len(), 1);
@@ -240,7 +240,7 @@ fn a_flow_from_the_middle_is_marked_and_turned_round() {
     w.tcp(false, ACK, 500, 101, b"from the server");
     let conns = w.closed();
     assert!(!conns[0].start_seen);
-    assert_eq!(conns[0].tuple.resp.port, 80);
+    assert_eq!(conns[0].head.tuple.resp.port, 80);
     assert_eq!((conns[0].bytes, w.table.health().midstream_tcp), ([0, 15], 1));
 }
 
@@ -321,7 +321,7 @@ fn every_order_within_the_window_is_the_same_connection() {
         let conns = w.closed();
         let text = std::mem::take(&mut w.listener.text);
         (
-            conns.iter().map(|c| (c.tuple, c.packets, c.bytes, c.state)).collect::<Vec<_>>(),
+            conns.iter().map(|c| (c.head.tuple, c.packets, c.bytes, c.state)).collect::<Vec<_>>(),
             text,
             w.listener.gaps,
         )
@@ -422,19 +422,19 @@ fn networks_that_repeat_addresses_stay_apart_when_one_of_two_flows_is_over() {
     let mut w = Wire::roomy();
     let far = 1_000_000_000;
     for (vlan, from) in [(5, 0), (6, far)] {
-        w.vlan = Some(vlan);
+        w.segment = Some(Segment::Vlan(vlan));
         for (client, flags, seq, ack, payload) in TALK {
             let ack = if flags.has(ACK) { ack + from } else { 0 };
             w.tcp(client, flags, seq + from, ack, payload);
         }
     }
     // The first ends, and is forgotten; the second goes on.
-    w.vlan = Some(5);
+    w.segment = Some(Segment::Vlan(5));
     w.tcp(true, FINACK, 106, 507, b"");
     w.tcp(false, FINACK, 507, 107, b"");
     w.tcp(true, ACK, 107, 508, b"");
     w.now += 10;
-    w.vlan = Some(6);
+    w.segment = Some(Segment::Vlan(6));
     w.tcp(true, ACK, 106 + far, 507 + far, b"more");
     w.tcp(false, ACK, 507 + far, 110 + far, b"");
     let conns = w.closed();

@@ -278,13 +278,13 @@ fn flows(path: &Path) -> ([Volume; 2], record::Accounts) {
             return;
         }
         let bytes: u64 = c.frame_bytes.iter().sum();
-        match c.tuple.transport {
+        match c.head.tuple.transport {
             Transport::Tcp => {
                 volumes[0].flows += 1;
                 volumes[0].bytes += bytes;
             }
             Transport::Udp => {
-                let (a, b) = (c.tuple.orig, c.tuple.resp);
+                let (a, b) = (c.head.tuple.orig, c.head.tuple.resp);
                 volumes[1].flows += usize::from(udp.insert((a.min(b), a.max(b))));
                 volumes[1].bytes += bytes;
             }

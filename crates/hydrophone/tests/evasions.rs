@@ -31,7 +31,7 @@ fn ours(path: &Path) -> Heard {
         Record::Smtp(s) => heard.mail_commands += u64::from(s.mail_count),
         Record::Http(h) if !h.method.is_empty() => heard.http_requests += 1,
         Record::Conn(c) if c.phase == record::ConnPhase::Closed => {
-            heard.tcp_flows += u64::from(c.tuple.transport == record::Transport::Tcp);
+            heard.tcp_flows += u64::from(c.head.tuple.transport == record::Transport::Tcp);
         }
         _ => {}
     };

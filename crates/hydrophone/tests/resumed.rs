@@ -42,7 +42,7 @@ fn with_cuts(records: &[(RecordKey, Record)], facts: &CaptureFacts, home: bool, 
             now = analyst(home);
             now.resume(&mut written.as_slice()).expect("it can be read");
         }
-        now.observe(record, key.at);
+        now.observe(record, key.known);
     }
     told(now, facts)
 }
@@ -82,7 +82,7 @@ fn stories_can_be_asked_at_any_time() {
     let (records, facts) = records(scenarios::kraken(&scenarios::Variant::newer()).pcapng());
     let mut asked = analyst(true);
     for (key, record) in &records {
-        asked.observe(record, key.at);
+        asked.observe(record, key.known);
         let _ = asked.stories(&facts);
     }
     let never = with_cuts(&records, &facts, true, &[]);

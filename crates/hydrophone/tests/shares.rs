@@ -33,13 +33,13 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
         for of in [1, 2, 4, 64] {
             let mut one_run = Analysts::new(of, || analyst(home)).expect("shares");
             for (key, record) in &records {
-                one_run.observe(record, key.at);
+                one_run.observe(record, key.known);
             }
             one_run.settle(facts.last);
             let alone = |share| {
                 let mut analyst = analyst(home).of_share(share);
                 for (key, record) in &records {
-                    analyst.observe(record, key.at);
+                    analyst.observe(record, key.known);
                 }
                 analyst.settle(facts.last);
                 analyst

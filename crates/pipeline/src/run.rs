@@ -298,7 +298,7 @@ pub fn run_with(
     options.opening.hashed |= options.state.is_some();
     let mut sensed = sense(&options, progress, |key, record| {
         tap(record);
-        analysts.observe(record, key.at);
+        analysts.observe(record, key.known);
     })?;
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {

@@ -3,7 +3,7 @@
 use flow::{Arrival, FlowTable, Limits, Sessions};
 use proto::{Outbox, Session};
 use record::{
-    Chunk, Conn, Direction, FlowFacts, FlowId, Health, PacketId, Progress, Record, RecordKey, Service,
+    Chunk, Conn, Direction, FlowFacts, FlowId, Head, Health, PacketId, Progress, Record, RecordKey, Service,
     Timestamp,
 };
 
@@ -18,13 +18,16 @@ struct Recorder {
     out: Outbox,
     keyed: Keyed,
     turn: u64,
+    /// Which of the run's sites it is of.
+    site: u16,
 }
 
 impl Recorder {
     /// Gives the records that a session made their place.
-    fn collect(&mut self, flow: FlowId, at: Timestamp) {
-        for record in self.out.records.drain(..) {
-            self.keyed.push((RecordKey { at, flow, turn: self.turn }, record));
+    fn collect(&mut self, flow: FlowId, known: Timestamp) {
+        for mut record in self.out.records.drain(..) {
+            record.head_mut().site = self.site;
+            self.keyed.push((RecordKey { known, site: self.site, flow, turn: self.turn }, record));
             self.turn += 1;
         }
     }
@@ -69,8 +72,10 @@ impl Sessions for Recorder {
         service
     }
 
-    fn conn(&mut self, conn: Conn) {
-        let key = RecordKey { at: conn.at, flow: conn.flow, turn: self.turn };
+    fn conn(&mut self, mut conn: Conn) {
+        conn.head.site = self.site;
+        let Head { known, site, flow, .. } = conn.head;
+        let key = RecordKey { known, site, flow, turn: self.turn };
         self.turn += 1;
         self.keyed.push((key, Record::Conn(conn)));
     }

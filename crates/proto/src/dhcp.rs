@@ -67,10 +67,7 @@ fn parse(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Optio
     }
     let ip = [offered, current, requested.unwrap_or_default()].into_iter().find(|a| *a != [0; 4]);
     context.out.records.push(Record::Dhcp(Box::new(Dhcp {
-        ts: context.ts,
-        at: context.at,
-        flow: context.flow.id,
-        tuple: context.flow.tuple,
+        head: context.flow.head(context.ts, context.at),
         mac,
         ip: ip.map(|a| IpAddr::V4(Ipv4Addr::from(a))),
         host_name,

@@ -296,10 +296,7 @@ fn push(question: Waiting, answer: Option<Message>, len: u32, context: &mut Pars
         packets.push(context.packet);
     }
     context.out.records.push(Record::Dns(Box::new(Dns {
-        ts: question.ts,
-        at: context.at,
-        flow: context.flow.id,
-        tuple: context.flow.tuple,
+        head: context.flow.head(question.ts, context.at),
         id: question.message.id,
         query: question.message.query,
         qtype: question.message.qtype,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use record::{
-    Anomaly, BodyFacts, Direction, Endpoint, Http, Magic, PacketId, PayloadFacts, Record, RelayKind,
+    Anomaly, BodyFacts, Direction, Endpoint, Head, Http, Magic, PacketId, PayloadFacts, Record, RelayKind,
     RequestHeaders, Timestamp,
 };
 
@@ -70,7 +70,7 @@ fn is_method(word: &[u8]) -> bool {
 
 /// Whether the first line of a head is a request's: a method, something that can be a target, and a version or, before there were any,
 /// none.
-fn is_request_line(head: &Head) -> bool {
+fn is_request_line(head: &MessageHead) -> bool {
     let [method, target, version] = &head.start;
     let target_fits = target.starts_with(['/', '*'])
         || target.contains("://")
@@ -115,7 +115,7 @@ enum Framing {
 
 /// The headers that matter.
 #[derive(Debug, Default)]
-struct Head {
+struct MessageHead {
     start: [String; 3],
     host: Option<String>,
     user_agent: Option<String>,
@@ -135,7 +135,7 @@ fn value(bytes: &[u8]) -> String {
     text(bytes.trim_ascii(), MAX_VALUE)
 }
 
-impl Head {
+impl MessageHead {
     fn header(&mut self, name: &[u8], bytes: &[u8]) {
         self.headers.count = self.headers.count.saturating_add(1);
         let mut lower = [0; 24];
@@ -277,7 +277,7 @@ struct Body {
 }
 
 impl Body {
-    fn new(framing: Framing, head: &Head) -> Self {
+    fn new(framing: Framing, head: &MessageHead) -> Self {
         Self {
             framing,
             left: if let Framing::Length(n) = framing { n } else { 0 },
@@ -389,7 +389,7 @@ impl Body {
 
 #[derive(Debug)]
 enum Side {
-    Head(Vec<u8>),
+    MessageHead(Vec<u8>),
     Body(Body),
     /// A CONNECT waits for its answer: what comes is for the destination, if it is granted.
     Held {
@@ -402,13 +402,13 @@ enum Side {
 
 impl Default for Side {
     fn default() -> Self {
-        Self::Head(Vec::new())
+        Self::MessageHead(Vec::new())
     }
 }
 
 /// A request that waits for its response.
 struct Waiting {
-    head: Head,
+    head: MessageHead,
     ts: Timestamp,
     packets: Vec<PacketId>,
     depth: u32,
@@ -459,7 +459,7 @@ impl HttpSession {
     /// Bytes of unfinished heads and of requests that wait.
     pub fn held(&self) -> usize {
         let of = |side: &Side| match side {
-            Side::Head(kept) | Side::Held { kept, .. } => kept.capacity(),
+            Side::MessageHead(kept) | Side::Held { kept, .. } => kept.capacity(),
             Side::Body(body) => body.look.capacity().saturating_add(body.line.capacity()),
             Side::Lost => 0,
         };
@@ -532,13 +532,14 @@ impl HttpSession {
                         self.client = Side::default();
                     }
                 }
-                Side::Head(kept) => {
+                Side::MessageHead(kept) => {
                     let Some((head, rest)) = take_head(kept, bytes, true, context) else { return };
                     bytes = rest;
                     if head.is_empty() {
                         continue;
                     }
-                    let Some(mut head) = Head::read(&head, true, context).filter(is_request_line) else {
+                    let Some(mut head) = MessageHead::read(&head, true, context).filter(is_request_line)
+                    else {
                         // What is no request is nobody's evidence.
                         self.client = Side::Lost;
                         continue;
@@ -576,7 +577,7 @@ impl HttpSession {
     }
 
     /// Whom a proxy is asked to talk with, if it is a proxy that is asked; a whole URL becomes host and path.
-    fn destination(&mut self, head: &mut Head, context: &mut ParseContext<'_>) -> Option<Destination> {
+    fn destination(&mut self, head: &mut MessageHead, context: &mut ParseContext<'_>) -> Option<Destination> {
         let [method, target, _] = &mut head.start;
         if method == "CONNECT" {
             let (host, port) = authority_parts(target, 443)?;
@@ -618,14 +619,14 @@ impl HttpSession {
                     self.server = Side::default();
                 }
                 Side::Lost | Side::Held { .. } => return,
-                Side::Head(kept)
+                Side::MessageHead(kept)
                     if kept.is_empty()
                         && self.waiting.front().is_some_and(Waiting::is_before_versions)
                         && !is_response(bytes) =>
                 {
                     // HTTP/0.9 has no heads: what comes is the page.
                     self.answer = Some((0, None, context.packet));
-                    self.server = Side::Body(Body::new(Framing::UntilClose, &Head::default()));
+                    self.server = Side::Body(Body::new(Framing::UntilClose, &MessageHead::default()));
                 }
                 Side::Body(body) => {
                     let (rest, done) = body.take(bytes);
@@ -636,13 +637,13 @@ impl HttpSession {
                         self.answered(facts, context);
                     }
                 }
-                Side::Head(kept) => {
+                Side::MessageHead(kept) => {
                     let Some((head, rest)) = take_head(kept, bytes, false, context) else { return };
                     bytes = rest;
                     if head.is_empty() {
                         continue;
                     }
-                    let Some(head) = Head::read(&head, false, context) else {
+                    let Some(head) = MessageHead::read(&head, false, context) else {
                         self.server = Side::Lost;
                         continue;
                     };
@@ -656,7 +657,7 @@ impl HttpSession {
         }
     }
 
-    fn response_head(&mut self, head: &Head, context: &mut ParseContext<'_>) {
+    fn response_head(&mut self, head: &MessageHead, context: &mut ParseContext<'_>) {
         let [_, code, _] = &head.start;
         let status: u16 = code.parse().unwrap_or(0);
         // 100 Continue and its like announce another head.
@@ -779,10 +780,7 @@ fn push(
         tuple.resp = destination.end;
     }
     context.out.records.push(Record::Http(Box::new(Http {
-        ts: request.ts,
-        at: context.at,
-        flow: context.flow.id,
-        tuple,
+        head: Head { tuple, ..context.flow.head(request.ts, context.at) },
         depth: request.depth,
         method: method.to_ascii_uppercase(),
         host: request.head.host,

@@ -55,10 +55,7 @@ impl IrcSession {
             if told && self.told < MAX_TOLD {
                 self.told = self.told.saturating_add(1);
                 context.out.records.push(Record::Irc(Box::new(Irc {
-                    ts: context.ts,
-                    at: context.at,
-                    flow: context.flow.id,
-                    tuple: context.flow.tuple,
+                    head: context.flow.head(context.ts, context.at),
                     from,
                     command,
                     params: text(params, MAX_PARAMS),

@@ -300,10 +300,7 @@ impl QuicSession {
         let hello = self.hello();
         let ja4 = hello.as_ref().map(|h| h.ja4('q', &mut context.out.digests));
         context.out.records.push(Record::Quic(Box::new(Quic {
-            ts: self.started.unwrap_or(context.ts),
-            at: context.at,
-            flow: context.flow.id,
-            tuple: context.flow.tuple,
+            head: context.flow.head(self.started.unwrap_or(context.ts), context.at),
             version: self.version,
             ja4,
             alpn: hello.as_ref().and_then(|h| h.alpn.as_ref()).map(|a| text(a, 255)),

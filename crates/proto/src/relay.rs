@@ -52,10 +52,7 @@ pub struct Relayed {
 /// Tells that a proxy was asked to talk with a destination.
 pub fn tell(kind: RelayKind, destination: &Destination, context: &mut ParseContext<'_>) {
     context.out.records.push(Record::Relay(Box::new(Relay {
-        ts: context.ts,
-        at: context.at,
-        flow: context.flow.id,
-        tuple: context.flow.tuple,
+        head: context.flow.head(context.ts, context.at),
         kind,
         destination: destination.end,
         name: destination.name.clone(),

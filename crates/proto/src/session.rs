@@ -359,10 +359,7 @@ impl Session {
         let facts = PayloadFacts::of(chunk.bytes, chunk.wire_len);
         if facts.is_opaque() {
             out.records.push(Record::Frame(Box::new(FrameCandidate {
-                ts: chunk.ts,
-                at: chunk.at,
-                flow: flow.id,
-                tuple: flow.tuple,
+                head: flow.head(chunk.ts, chunk.at),
                 from: chunk.from,
                 position: u32::from(position),
                 facts,
@@ -514,6 +511,7 @@ fn fuzz_flow(transport: Transport, port: u16, start_seen: bool) -> FlowFacts {
     FlowFacts {
         id: FlowId::default(),
         tuple: Tuple { orig: end(40_000), resp: end(port), transport },
+        segment: None,
         ts: Timestamp(0),
         start_seen,
         service: Service::Unknown,

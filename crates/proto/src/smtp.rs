@@ -80,10 +80,7 @@ impl SmtpSession {
             refused: false,
             counted: false,
             row: Smtp {
-                ts: context.flow.ts,
-                at: context.at,
-                flow: context.flow.id,
-                tuple: context.flow.tuple,
+                head: context.flow.head(context.flow.ts, context.at),
                 banner_code: None,
                 banner: None,
                 hello: SmtpCommandForm::None,
@@ -386,7 +383,7 @@ impl SmtpSession {
     pub fn end(&mut self, context: &mut ParseContext<'_>) {
         self.packets.add(self.last_packet);
         let mut row = self.row.clone();
-        row.at = context.at;
+        row.head.known = context.at;
         row.packets = self.packets.take();
         context.out.records.push(Record::Smtp(Box::new(row)));
     }

@@ -49,10 +49,7 @@ impl SshSession {
         self.told = true;
         let [client, server] = std::mem::take(&mut self.banners);
         context.out.records.push(Record::Ssh(Box::new(Ssh {
-            ts: self.started.unwrap_or(context.ts),
-            at: context.at,
-            flow: context.flow.id,
-            tuple: context.flow.tuple,
+            head: context.flow.head(self.started.unwrap_or(context.ts), context.at),
             client,
             server,
             packets: self.packets.take(),

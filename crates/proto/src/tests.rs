@@ -18,6 +18,7 @@ fn flow(transport: Transport, port: u16) -> FlowFacts {
     FlowFacts {
         id: FlowId::default(),
         tuple: Tuple { orig: end("10.0.0.1", 40_000), resp: end("198.51.100.7", port), transport },
+        segment: None,
         ts: Timestamp(0),
         start_seen: true,
         service: Service::Unknown,
@@ -600,9 +601,15 @@ fn seen_through(port: u16, pieces: &[(Direction, &[u8])]) -> Vec<String> {
             Record::Relay(r) => {
                 format!("{} {}:{}", r.kind.name(), r.name.as_deref().unwrap_or("-"), r.destination.port)
             }
-            Record::Tls(t) => format!("tls {} {}", t.sni.as_deref().unwrap_or("-"), t.tuple.resp.port),
+            Record::Tls(t) => format!("tls {} {}", t.sni.as_deref().unwrap_or("-"), t.head.tuple.resp.port),
             Record::Http(h) => {
-                format!("{} {}{} {}", h.method, h.host.as_deref().unwrap_or("-"), h.path, h.tuple.resp.port)
+                format!(
+                    "{} {}{} {}",
+                    h.method,
+                    h.host.as_deref().unwrap_or("-"),
+                    h.path,
+                    h.head.tuple.resp.port
+                )
             }
             other => format!("{other:?}"),
         })

@@ -358,10 +358,7 @@ impl TlsSession {
         }
         let (sni, alpn) = hello.map(|h| (h.sni, h.alpn)).unwrap_or_default();
         context.out.records.push(Record::Tls(Box::new(Tls {
-            ts: self.started.unwrap_or(context.ts),
-            at: context.at,
-            flow: context.flow.id,
-            tuple: context.flow.tuple,
+            head: context.flow.head(self.started.unwrap_or(context.ts), context.at),
             version,
             sni,
             alpn: alpn.map(|a| text(&a, MAX_NAME)),

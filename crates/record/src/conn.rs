@@ -2,7 +2,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::{Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Service, Timestamp, Transport, Tuple};
+use crate::{Direction, Endpoint, Head, Mac, PacketId, PayloadFacts, Service, Timestamp, Transport, Tuple};
 use serde::{Deserialize, Serialize};
 
 /// Zeek's history letters, each at most once a side: upper case the originator, lower case the responder.
@@ -149,16 +149,10 @@ impl ConnState {
 pub struct Conn {
     /// Which moment of the flow this is.
     pub phase: ConnPhase,
-    /// When the first packet came.
-    pub ts: Timestamp,
+    /// `ts` is when the first packet came.
+    pub head: Head,
     /// When the last packet so far came.
     pub last: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends.
-    pub tuple: Tuple,
     /// The proxy in between, where the responder of `tuple` is whom it was asked to talk with; packets go to and from the proxy.
     pub via: Option<Endpoint>,
     /// The protocol by content.
@@ -191,8 +185,6 @@ pub struct Conn {
     pub turns: u32,
     /// Source Ethernet address of each side, where the link has one and the flow is not tunnelled.
     pub mac: [Option<Mac>; 2],
-    /// Outer VLAN.
-    pub vlan: Option<u16>,
     /// Tunnels around the flow.
     pub tunnel_depth: u8,
     /// IP time-to-live of the originator's first packet.
@@ -206,7 +198,7 @@ impl Conn {
     /// whether it answered at all, is unknown.
     pub fn is_one_sided(&self) -> bool {
         let went_on = |letters: [char; 2]| self.history.as_str().contains(letters);
-        self.tuple.transport == Transport::Tcp
+        self.head.tuple.transport == Transport::Tcp
             && ((self.packets[1] == 0 && went_on(['A', 'D']))
                 || (self.packets[0] == 0 && went_on(['a', 'd'])))
     }
@@ -215,14 +207,14 @@ impl Conn {
     /// must have been answered, and the answer is missing.
     pub fn failed(&self) -> Option<bool> {
         let failed = self.state.is_failure() || !self.answered();
-        let went_on =
-            self.tuple.transport == Transport::Tcp && self.history.as_str().contains(['A', 'D', 'd', 'f']);
+        let went_on = self.head.tuple.transport == Transport::Tcp
+            && self.history.as_str().contains(['A', 'D', 'd', 'f']);
         (self.start_seen && !(failed && went_on)).then_some(failed)
     }
 
     /// Both ends as packets have them: with the proxy, where there is one.
     pub fn wire_tuple(&self) -> Tuple {
-        Tuple { resp: self.via.unwrap_or(self.tuple.resp), ..self.tuple }
+        Tuple { resp: self.via.unwrap_or(self.head.tuple.resp), ..self.head.tuple }
     }
 
     /// Whether the responder answered at all.
@@ -238,7 +230,7 @@ impl Conn {
 
     /// Time from first to last packet.
     pub fn duration(&self) -> Duration {
-        self.last.since(self.ts)
+        self.last.since(self.head.ts)
     }
 
     /// Whether the first payload of `side` looks opaque.

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
 
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -127,6 +128,37 @@ impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A part of a network in which addresses may repeat: what frames say of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Segment {
+    /// The VLAN identifier of the outermost tag (IEEE 802.1Q), 0–4095.
+    Vlan(u16),
+    /// The virtual network identifier of the innermost overlay: VXLAN (RFC 7348) or GENEVE (RFC 8926), 24 bits.
+    Vni(u32),
+}
+
+impl fmt::Display for Segment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Vlan(id) => write!(f, "vlan{id}"),
+            Self::Vni(id) => write!(f, "vni{id}"),
+        }
+    }
+}
+
+impl FromStr for Segment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |prefix: &str| text.strip_prefix(prefix)?.parse::<u32>().ok();
+        match (number("vlan"), number("vni")) {
+            (Some(id @ 0..=0xfff), _) => Ok(Self::Vlan(id as u16)),
+            (_, Some(id @ 0..=0xff_ffff)) => Ok(Self::Vni(id)),
+            _ => Err(format!("{text:?} is no segment: vlan12, vni5001")),
+        }
     }
 }
 

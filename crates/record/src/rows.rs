@@ -3,14 +3,33 @@ use std::time::Duration;
 
 use sha2::Digest;
 
-use crate::{Conn, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Timestamp, Tuple};
+use crate::{Conn, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Segment, Timestamp, Tuple};
 use serde::{Deserialize, Serialize};
 
-/// Where a record stands in the order that every analyst sees: by time of emission, then flow, then turn within it.
+/// What every record begins with: when, where and between whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// When what it tells of began, in packet time.
+    pub ts: Timestamp,
+    /// When it became known, in packet time: never before `ts`, and what analysts see records by.
+    pub known: Timestamp,
+    /// Which of the run's sites saw it, from 0.
+    pub site: u16,
+    /// The segment of that site's network, where frames name one.
+    pub segment: Option<Segment>,
+    /// The flow's name.
+    pub flow: FlowId,
+    /// Both ends.
+    pub tuple: Tuple,
+}
+
+/// Where a record stands in the order that every analyst sees: by the time it became known, then site, then flow, then turn within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordKey {
     /// When the record became known, in packet time.
-    pub at: Timestamp,
+    pub known: Timestamp,
+    /// Who saw it.
+    pub site: u16,
     /// The flow that it is about.
     pub flow: FlowId,
     /// The order in which the flow's shard made its records.
@@ -46,38 +65,43 @@ pub enum Record {
 }
 
 impl Record {
-    /// The flow's tuple, whoever made the record.
-    pub fn tuple(&self) -> &Tuple {
+    /// When, where and between whom, whoever made the record.
+    pub const fn head(&self) -> &Head {
         match self {
-            Self::Conn(r) => &r.tuple,
-            Self::Dns(r) => &r.tuple,
-            Self::Smtp(r) => &r.tuple,
-            Self::Http(r) => &r.tuple,
-            Self::Tls(r) => &r.tuple,
-            Self::Quic(r) => &r.tuple,
-            Self::Irc(r) => &r.tuple,
-            Self::Ssh(r) => &r.tuple,
-            Self::Dhcp(r) => &r.tuple,
-            Self::Frame(r) => &r.tuple,
-            Self::Relay(r) => &r.tuple,
+            Self::Conn(r) => &r.head,
+            Self::Dns(r) => &r.head,
+            Self::Smtp(r) => &r.head,
+            Self::Http(r) => &r.head,
+            Self::Tls(r) => &r.head,
+            Self::Quic(r) => &r.head,
+            Self::Irc(r) => &r.head,
+            Self::Ssh(r) => &r.head,
+            Self::Dhcp(r) => &r.head,
+            Self::Frame(r) => &r.head,
+            Self::Relay(r) => &r.head,
         }
     }
 
-    /// The flow that it tells of.
-    pub fn flow(&self) -> FlowId {
+    /// The same, to be changed.
+    pub const fn head_mut(&mut self) -> &mut Head {
         match self {
-            Self::Conn(r) => r.flow,
-            Self::Dns(r) => r.flow,
-            Self::Smtp(r) => r.flow,
-            Self::Http(r) => r.flow,
-            Self::Tls(r) => r.flow,
-            Self::Quic(r) => r.flow,
-            Self::Irc(r) => r.flow,
-            Self::Ssh(r) => r.flow,
-            Self::Dhcp(r) => r.flow,
-            Self::Frame(r) => r.flow,
-            Self::Relay(r) => r.flow,
+            Self::Conn(r) => &mut r.head,
+            Self::Dns(r) => &mut r.head,
+            Self::Smtp(r) => &mut r.head,
+            Self::Http(r) => &mut r.head,
+            Self::Tls(r) => &mut r.head,
+            Self::Quic(r) => &mut r.head,
+            Self::Irc(r) => &mut r.head,
+            Self::Ssh(r) => &mut r.head,
+            Self::Dhcp(r) => &mut r.head,
+            Self::Frame(r) => &mut r.head,
+            Self::Relay(r) => &mut r.head,
         }
+    }
+
+    /// The flow's tuple.
+    pub const fn tuple(&self) -> &Tuple {
+        &self.head().tuple
     }
 }
 
@@ -109,14 +133,8 @@ impl RelayKind {
 /// A proxy was asked to talk with somebody: what the flow carries from now on, or this request, is meant for that one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relay {
-    /// When it was asked, or granted it.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends, as packets have them: the client and the proxy.
-    pub tuple: Tuple,
+    /// `ts` is when it was asked, or granted it; `tuple` has the client and the proxy, as packets have them.
+    pub head: Head,
     /// How.
     pub kind: RelayKind,
     /// Whom: an address, or one that stands for `name`.
@@ -143,14 +161,8 @@ pub struct DnsAnswer {
 /// A DNS question and, if one was seen, its answer. `orig` is the asking side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dns {
-    /// When the question was asked; when only the answer was seen, that.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends.
-    pub tuple: Tuple,
+    /// `ts` is when the question was asked; when only the answer was seen, that.
+    pub head: Head,
     /// Transaction id.
     pub id: u16,
     /// The name asked for: lower case, no trailing dot, unprintable bytes as `\ddd`.
@@ -203,14 +215,8 @@ pub enum SmtpCommandForm {
 /// An SMTP session, as far as it was in clear.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Smtp {
-    /// When the connection began.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends; `orig` is the client.
-    pub tuple: Tuple,
+    /// `ts` is when the connection began; `tuple` has the client as `orig`.
+    pub head: Head,
     /// The server's first reply code, usually 220.
     pub banner_code: Option<u16>,
     /// The server's first line, at most 200 bytes.
@@ -497,14 +503,8 @@ impl RequestHeaders {
 /// An HTTP request and, if one was seen, its response.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Http {
-    /// When the request began.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends; `orig` is the client.
-    pub tuple: Tuple,
+    /// `ts` is when the request began; `tuple` has the client as `orig`.
+    pub head: Head,
     /// Which request of the connection, from 0.
     pub depth: u32,
     /// The method, upper case.
@@ -590,14 +590,8 @@ pub fn hex(bytes: &[u8]) -> String {
 /// A TLS handshake, as far as it is in clear.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tls {
-    /// When the ClientHello came.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends; `orig` is the client.
-    pub tuple: Tuple,
+    /// `ts` is when the ClientHello came; `tuple` has the client as `orig`.
+    pub head: Head,
     /// The version the server chose, or the highest the client offered.
     pub version: u16,
     /// Server name, lower case.
@@ -617,14 +611,8 @@ pub struct Tls {
 /// A QUIC connection whose Initial was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quic {
-    /// When the first Initial came.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends; `orig` is the client.
-    pub tuple: Tuple,
+    /// `ts` is when the first Initial came; `tuple` has the client as `orig`.
+    pub head: Head,
     /// QUIC version number.
     pub version: u32,
     /// Server name, lower case.
@@ -640,14 +628,8 @@ pub struct Quic {
 /// A line of IRC that tells what a client does or is told.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Irc {
-    /// When the line came.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends; `orig` is the client.
-    pub tuple: Tuple,
+    /// `ts` is when the line came; `tuple` has the client as `orig`.
+    pub head: Head,
     /// Who said it.
     pub from: Direction,
     /// `NICK`, `USER`, `JOIN`, `PRIVMSG`, `TOPIC`, `332`, …
@@ -661,14 +643,8 @@ pub struct Irc {
 /// SSH banners.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Ssh {
-    /// When the first banner came.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends; `orig` is the client.
-    pub tuple: Tuple,
+    /// `ts` is when the first banner came; `tuple` has the client as `orig`.
+    pub head: Head,
     /// The client's software.
     pub client: Option<String>,
     /// The server's software.
@@ -680,14 +656,8 @@ pub struct Ssh {
 /// A DHCP client's identity, from a request or an acknowledgement.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dhcp {
-    /// When the message came.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends.
-    pub tuple: Tuple,
+    /// `ts` is when the message came.
+    pub head: Head,
     /// The client's Ethernet address.
     pub mac: Mac,
     /// The address the client has or was given.
@@ -709,14 +679,8 @@ pub struct Dhcp {
 /// A payload of the length and look of a Kraken frame: at most level L1 of KRAKEN §3.4 is claimed of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FrameCandidate {
-    /// When it came.
-    pub ts: Timestamp,
-    /// When this row became known.
-    pub at: Timestamp,
-    /// The flow's name.
-    pub flow: FlowId,
-    /// Both ends.
-    pub tuple: Tuple,
+    /// `ts` is when it came.
+    pub head: Head,
     /// Which way it went.
     pub from: Direction,
     /// Which payload of its side it is, from 0.

@@ -1,4 +1,4 @@
-use crate::{Direction, Endpoint, FlowId, PacketId, Service, Timestamp, Tuple};
+use crate::{Direction, Endpoint, FlowId, Head, PacketId, Segment, Service, Timestamp, Tuple};
 
 /// What sessions may know of their flow.
 #[derive(Clone, Copy, Debug)]
@@ -7,12 +7,21 @@ pub struct FlowFacts {
     pub id: FlowId,
     /// Both ends.
     pub tuple: Tuple,
+    /// Its segment of the network.
+    pub segment: Option<Segment>,
     /// When the first packet came.
     pub ts: Timestamp,
     /// Whether the beginning was seen.
     pub start_seen: bool,
     /// The protocol, once known.
     pub service: Service,
+}
+
+impl FlowFacts {
+    /// The head of a record of what began in the flow at `ts` and became known at `known`. Which site saw it is not the flow's to say.
+    pub const fn head(&self, ts: Timestamp, known: Timestamp) -> Head {
+        Head { ts, known, site: 0, segment: self.segment, flow: self.id, tuple: self.tuple }
+    }
 }
 
 /// Bytes of one side, in order (TCP) or one datagram (others).

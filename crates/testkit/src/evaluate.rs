@@ -137,10 +137,10 @@ pub fn read(source: Source, ablations: &[Ablation]) -> Result<Read, pipeline::Ru
         &options,
         |_| (),
         |key, record| {
-            let first = *first.get_or_insert(key.at);
+            let first = *first.get_or_insert(key.known);
             for (ablation, analyst) in &mut analysts {
-                if !ablation.hides(record, key.at, first) {
-                    analyst.observe(record, key.at);
+                if !ablation.hides(record, key.known, first) {
+                    analyst.observe(record, key.known);
                 }
             }
         },

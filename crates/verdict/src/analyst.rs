@@ -137,9 +137,9 @@ impl FlowMemory {
     fn learn(&mut self, record: &Record) {
         let end = match record {
             Record::Conn(c) if c.phase != ConnPhase::Interim && c.may_be_new() => {
-                Some((c.flow, c.wire_tuple()))
+                Some((c.head.flow, c.wire_tuple()))
             }
-            Record::Dns(d) => Some((d.flow, d.tuple)),
+            Record::Dns(d) => Some((d.head.flow, d.head.tuple)),
             _ => None,
         };
         if let Some((flow, tuple)) = end {
@@ -155,7 +155,7 @@ impl FlowMemory {
     fn ids(&self, flows: &[FlowId], now: Option<&Conn>) -> Vec<String> {
         let mut ids: Vec<String> = Vec::new();
         let tuple = |f: &FlowId| match now {
-            Some(c) if c.flow == *f => Some(c.wire_tuple()),
+            Some(c) if c.head.flow == *f => Some(c.wire_tuple()),
             _ => self.young.get(f).or_else(|| self.old.get(f)).copied(),
         };
         for tuple in flows.iter().filter_map(tuple) {
@@ -531,7 +531,7 @@ impl Analysis {
         let ends = |t: &Tuple| mine(t.orig.ip) || mine(t.resp.ip);
         match record {
             Record::Dhcp(_) => true,
-            Record::Conn(c) => ends(&c.tuple) || ends(&c.wire_tuple()),
+            Record::Conn(c) => ends(&c.head.tuple) || ends(&c.wire_tuple()),
             other => ends(other.tuple()),
         }
     }

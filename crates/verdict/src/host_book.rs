@@ -62,9 +62,11 @@ pub const PAGE: u8 = HostFiles::BESIDE;
 pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) {
     match record {
         Record::Conn(c) if c.phase == ConnPhase::Closed => learn_conn(pages, c, home),
-        Record::Smtp(s) if home.contains(s.tuple.orig.ip) && home.is_external(s.tuple.resp.ip) && !s.auth => {
+        Record::Smtp(s)
+            if home.contains(s.head.tuple.orig.ip) && home.is_external(s.head.tuple.resp.ip) && !s.auth =>
+        {
             if let Some(t) = s.first_data_at {
-                let page = pages.of(s.tuple.orig.ip, s.at);
+                let page = pages.of(s.head.tuple.orig.ip, s.head.known);
                 page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
             }
         }
@@ -108,9 +110,9 @@ pub fn hands(
         if home.contains(ip) {
             let page = match pages.get_mut(ip) {
                 Some(page) => page,
-                None => pages.of(ip, c.at),
+                None => pages.of(ip, c.head.known),
             };
-            found.extend(page.holder.spoke(mac, (c.ts, c.last), neighbours).map(|change| (ip, change)));
+            found.extend(page.holder.spoke(mac, (c.head.ts, c.last), neighbours).map(|change| (ip, change)));
         }
     }
     found
@@ -123,15 +125,15 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
         if !home.contains(ip) || c.packets[side] == 0 {
             continue;
         }
-        let page = pages.of(ip, c.at);
+        let page = pages.of(ip, c.head.known);
         // It was another machine's then.
-        if page.since.is_some_and(|since| c.ts < since) {
+        if page.since.is_some_and(|since| c.head.ts < since) {
             continue;
         }
-        page.first = Some(page.first.map_or(c.ts, |t| t.min(c.ts)));
+        page.first = Some(page.first.map_or(c.head.ts, |t| t.min(c.head.ts)));
         page.last = page.last.max(Some(c.last));
         page.flows += 1;
-        let day = c.ts.since(page.first.unwrap_or(c.ts)).as_secs() / DAY_SECS;
+        let day = c.head.ts.since(page.first.unwrap_or(c.head.ts)).as_secs() / DAY_SECS;
         if page.days == 0 || day > page.day {
             (page.days, page.day) = (page.days + 1, day);
         }
@@ -146,9 +148,9 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
         page.bytes += c.bytes.iter().sum::<u64>();
         let packets = c.packets.iter().sum::<u64>();
         page.packets += packets;
-        page.hidden += if c.tuple.transport.is_read() { 0 } else { packets };
+        page.hidden += if c.head.tuple.transport.is_read() { 0 } else { packets };
         page.missed += c.missed_bytes.iter().sum::<u64>();
-        if c.tuple.transport == Transport::Tcp {
+        if c.head.tuple.transport == Transport::Tcp {
             page.tcp += 1;
             page.midstream += u64::from(!c.start_seen);
             page.one_sided += u64::from(c.is_one_sided());
@@ -159,8 +161,8 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
         if let Some(mac) = c.mac[side]
             && (page.macs.len() < MAX_NAMES || page.macs.contains_key(&mac))
         {
-            let seen = page.macs.entry(mac).or_insert((c.ts, c.last));
-            seen.0 = seen.0.min(c.ts);
+            let seen = page.macs.entry(mac).or_insert((c.head.ts, c.last));
+            seen.0 = seen.0.min(c.head.ts);
             seen.1 = seen.1.max(c.last);
         }
     }

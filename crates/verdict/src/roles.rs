@@ -63,8 +63,8 @@ pub fn learn(hosts: &mut States<'_, HostRoles>, record: &Record, home: &Home, no
         Record::Smtp(s) => learn_smtp(hosts, s, home, now),
         Record::Dns(d) => learn_dns(hosts, d, home, now),
         Record::Conn(c) => learn_conn(hosts, c, home, now),
-        Record::Relay(r) if home.contains(r.tuple.resp.ip) => {
-            let host = hosts.of(r.tuple.resp.ip, now);
+        Record::Relay(r) if home.contains(r.head.tuple.resp.ip) => {
+            let host = hosts.of(r.head.tuple.resp.ip, now);
             host.relayed += 1;
             if host.relayed >= RELAYED {
                 let how = r.kind.name();
@@ -76,14 +76,14 @@ pub fn learn(hosts: &mut States<'_, HostRoles>, record: &Record, home: &Home, no
 }
 
 fn learn_smtp(hosts: &mut States<'_, HostRoles>, s: &Smtp, home: &Home, now: Timestamp) {
-    let server = s.tuple.resp.ip;
-    if home.contains(server) && s.banner_code == Some(220) && s.tuple.resp.port == 25 {
+    let server = s.head.tuple.resp.ip;
+    if home.contains(server) && s.banner_code == Some(220) && s.head.tuple.resp.port == 25 {
         let host = hosts.of(server, now);
         host.gain(Role::MailServer, now, || "accepts mail on port 25 with 220".into());
     }
-    let client = s.tuple.orig.ip;
+    let client = s.head.tuple.orig.ip;
     // What goes on under TLS is not seen; a server that takes it to TLS has taken the client for a mail server, and bots do not ask.
-    let encrypted = s.starttls_used && s.tuple.resp.port == 25;
+    let encrypted = s.starttls_used && s.head.tuple.resp.port == 25;
     if home.contains(client) && !home.contains(server) && (s.mail_count > 0 || encrypted) && !s.auth {
         let host = hosts.of(client, now);
         if s.accepted_count > 0 || encrypted {
@@ -103,8 +103,8 @@ fn learn_smtp(hosts: &mut States<'_, HostRoles>, s: &Smtp, home: &Home, now: Tim
 }
 
 fn learn_dns(hosts: &mut States<'_, HostRoles>, d: &Dns, home: &Home, now: Timestamp) {
-    let (client, server) = (d.tuple.orig.ip, d.tuple.resp.ip);
-    if d.tuple.resp.port != 53 {
+    let (client, server) = (d.head.tuple.orig.ip, d.head.tuple.resp.ip);
+    if d.head.tuple.resp.port != 53 {
         return;
     }
     if home.contains(server) && d.rcode.is_some() {
@@ -141,30 +141,30 @@ fn learn_conn(hosts: &mut States<'_, HostRoles>, c: &Conn, home: &Home, now: Tim
         _ => None,
     };
     if let Some(role) = application.filter(|_| both) {
-        for ip in [c.tuple.orig.ip, c.tuple.resp.ip] {
+        for ip in [c.head.tuple.orig.ip, c.head.tuple.resp.ip] {
             if home.contains(ip) {
                 let host = hosts.of(ip, now);
-                host.gain(role, now, || format!("{} with {}", c.service, c.tuple.resp));
+                host.gain(role, now, || format!("{} with {}", c.service, c.head.tuple.resp));
             }
         }
     }
     if c.phase == ConnPhase::Closed
-        && c.tuple.transport == Transport::Tcp
+        && c.head.tuple.transport == Transport::Tcp
         && c.start_seen
         && c.answered()
         && c.orig_ttl >= LEAST_TTL
-        && home.contains(c.tuple.orig.ip)
+        && home.contains(c.head.tuple.orig.ip)
     {
-        hosts.of(c.tuple.orig.ip, now).stack(c.orig_ttl, now);
+        hosts.of(c.head.tuple.orig.ip, now).stack(c.orig_ttl, now);
     }
-    let client = c.tuple.orig.ip;
+    let client = c.head.tuple.orig.ip;
     if c.phase == ConnPhase::Closed
-        && c.tuple.transport == Transport::Tcp
-        && (c.tuple.resp.port == 25 || home.contains(c.tuple.resp.ip))
+        && c.head.tuple.transport == Transport::Tcp
+        && (c.head.tuple.resp.port == 25 || home.contains(c.head.tuple.resp.ip))
         && home.contains(client)
     {
         let host = hosts.of(client, now);
-        host.period((c.tuple.resp.ip, c.tuple.resp.port), c.ts, now);
+        host.period((c.head.tuple.resp.ip, c.head.tuple.resp.port), c.head.ts, now);
     }
 }
 
@@ -228,7 +228,7 @@ impl HostState for HostRoles {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use record::{ConnState, Endpoint, FlowId, History, KeyPackets, PacketId, Service, Tuple};
+    use record::{ConnState, Endpoint, FlowId, Head, History, KeyPackets, PacketId, Service, Tuple};
 
     fn opened(n: u64, ttl: u8) -> Conn {
         let at = Timestamp::from_secs(n as i64);
@@ -236,15 +236,19 @@ mod tests {
         Conn {
             via: None,
             phase: ConnPhase::Closed,
-            ts: at,
-            last: at,
-            at,
-            flow: FlowId { packet: PacketId::new(0, n + 1), layer: 0 },
-            tuple: Tuple {
-                orig: end("10.0.0.5", 40_000 + n as u16),
-                resp: end("198.51.100.7", 443),
-                transport: Transport::Tcp,
+            head: Head {
+                ts: at,
+                known: at,
+                site: 0,
+                segment: None,
+                flow: FlowId { packet: PacketId::new(0, n + 1), layer: 0 },
+                tuple: Tuple {
+                    orig: end("10.0.0.5", 40_000 + n as u16),
+                    resp: end("198.51.100.7", 443),
+                    transport: Transport::Tcp,
+                },
             },
+            last: at,
             service: Service::Tls,
             state: ConnState::SF,
             history: History::default(),
@@ -260,7 +264,6 @@ mod tests {
             payload_packets: [1, 1],
             turns: 1,
             mac: [None, None],
-            vlan: None,
             tunnel_depth: 0,
             orig_ttl: ttl,
             key_packets: KeyPackets::default(),
@@ -272,7 +275,7 @@ mod tests {
         let home = Home::private();
         for (n, ttl) in (0..).zip(ttls) {
             let c = opened(n, *ttl);
-            learn(&mut files.states(ROLES), &Record::Conn(c.clone()), &home, c.at);
+            learn(&mut files.states(ROLES), &Record::Conn(c.clone()), &home, c.head.known);
         }
         super::roles(&files, "10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect()
     }
@@ -284,9 +287,14 @@ mod tests {
             for n in 0..10 {
                 for service in services {
                     let mut c = opened(n, 64);
-                    c.ts = Timestamp::from_secs(n as i64 * 60 + if n % 2 == 0 { jitter } else { 0 });
-                    c.tuple.resp = Endpoint { ip: service.parse().unwrap(), port: 80 };
-                    super::learn(&mut files.states(ROLES), &Record::Conn(c.clone()), &Home::private(), c.at);
+                    c.head.ts = Timestamp::from_secs(n as i64 * 60 + if n % 2 == 0 { jitter } else { 0 });
+                    c.head.tuple.resp = Endpoint { ip: service.parse().unwrap(), port: 80 };
+                    super::learn(
+                        &mut files.states(ROLES),
+                        &Record::Conn(c.clone()),
+                        &Home::private(),
+                        c.head.known,
+                    );
                 }
             }
             super::roles(&files, "10.0.0.5".parse().unwrap()).into_iter().map(|r| r.role).collect::<Vec<_>>()

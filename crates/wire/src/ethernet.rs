@@ -3,7 +3,7 @@
 //! Sources: IEEE 802.3, 802.1Q (with 802.1ad, 802.1ah), 802.1BR, 802.1AE; RFC 3032 (MPLS), RFC 8300 (NSH), RFC 6325 (TRILL); Cisco's
 //! VN-Tag, metadata (security group tags), TTag, FabricPath and ISL as tshark reads them. Optional parts are skipped by their length.
 
-use record::{Anomaly, Mac, Unread};
+use record::{Anomaly, Mac, Segment, Unread};
 
 use crate::layer::Layer;
 use crate::{Context, Header, Sink, ip, llc, ppp, tunnel};
@@ -112,7 +112,8 @@ pub fn by_type(ether_type: u16, layer: Layer<'_>, context: Context, sink: &mut i
         // 802.1Q, 802.1ad and the older QinQ types.
         0x8100 | 0x88a8 | 0x9100 | 0x9200 | 0x9300 => match layer.head::<2>() {
             Some(&[v0, v1]) => {
-                context.vlan = context.vlan.or(Some(u16::from_be_bytes([v0, v1]) & 0x0fff));
+                let vlan = Segment::Vlan(u16::from_be_bytes([v0, v1]) & 0x0fff);
+                context.segment = context.segment.or(Some(vlan));
                 typed(layer.skip(2), context, sink);
             }
             None => sink.stop(Anomaly::TruncatedHeader),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Anomaly, Mac, Timestamp};
+use record::{Anomaly, Mac, Segment, Timestamp};
 
 use crate::ip::{FragmentPiece, IpInfo};
 
@@ -50,8 +50,8 @@ impl Datagram {
         self.last.mac
     }
 
-    pub(crate) fn vlan(&self) -> Option<u16> {
-        self.last.vlan
+    pub(crate) fn segment(&self) -> Option<Segment> {
+        self.last.segment
     }
 }
 

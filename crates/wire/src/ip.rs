@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use record::{Anomaly, Mac, Transport, Unread};
+use record::{Anomaly, Mac, Segment, Transport, Unread};
 
 use crate::layer::Layer;
 use crate::{Context, Header, Sink, checksum, ethernet, icmp, transport, tunnel};
@@ -44,8 +44,8 @@ pub struct FragmentPiece {
     pub frame_len: u32,
     /// Source Ethernet address.
     pub mac: Option<Mac>,
-    /// VLAN.
-    pub vlan: Option<u16>,
+    /// Its segment of the network.
+    pub segment: Option<Segment>,
 }
 
 /// IP of the version that the first nibble says.
@@ -159,7 +159,7 @@ fn fragment(
         complete,
         frame_len: context.frame_len,
         mac: context.mac,
-        vlan: context.vlan,
+        segment: context.segment,
     };
     sink.fragment(piece, body.bytes);
 }

@@ -27,7 +27,7 @@ pub use ip::{FragmentPiece, IpInfo};
 pub use transport::{Checksum, TcpFlags, TcpInfo};
 
 use layer::Layer;
-use record::{Anomaly, Mac, Service, Transport, Unread};
+use record::{Anomaly, Mac, Segment, Service, Transport, Unread};
 use std::net::IpAddr;
 
 /// How many headers and tunnels inside one another are followed. Real stacks stay below 6; beyond it is an attack on the decoder.
@@ -62,8 +62,8 @@ pub struct Packet {
     pub layer: u8,
     /// Source Ethernet address, of the innermost frame.
     pub mac: Option<Mac>,
-    /// Outermost VLAN.
-    pub vlan: Option<u16>,
+    /// The segment of the network: the innermost overlay's, or else the outermost VLAN.
+    pub segment: Option<Segment>,
     /// The tunnel that this packet's payload is; its inner packets are reported too.
     pub carries: Option<Service>,
     /// What the transport checksum says.
@@ -130,7 +130,7 @@ pub trait Sink {
 struct Context {
     frame_len: u32,
     mac: Option<Mac>,
-    vlan: Option<u16>,
+    segment: Option<Segment>,
     layer: u8,
     depth: u8,
 }
@@ -148,11 +148,17 @@ impl Context {
         self.mac = None;
         self
     }
+
+    /// Into the virtual network of an overlay, by the bytes of its identifier.
+    fn within(mut self, [v0, v1, v2]: [u8; 3]) -> Self {
+        self.segment = Some(Segment::Vni(u32::from_be_bytes([0, v0, v1, v2])));
+        self
+    }
 }
 
 /// Decodes a frame of link type `link` (LINKTYPE_…) that was `original` bytes long on the wire.
 pub fn decode(frame: &[u8], link: u32, original: u32, sink: &mut impl Sink) {
-    let context = Context { frame_len: original, mac: None, vlan: None, layer: 0, depth: 0 };
+    let context = Context { frame_len: original, mac: None, segment: None, layer: 0, depth: 0 };
     let wire = (original as usize).max(frame.len());
     link::decode(Layer { bytes: frame, wire, base: 0 }, link, context, sink);
 }
@@ -164,7 +170,7 @@ pub fn decode_datagram(datagram: &Datagram, sink: &mut impl Sink) {
     let context = Context {
         frame_len: datagram.last_frame_len(),
         mac: datagram.mac(),
-        vlan: datagram.vlan(),
+        segment: datagram.segment(),
         layer: info.layer,
         depth: 1,
     };

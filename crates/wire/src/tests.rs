@@ -168,7 +168,7 @@ fn every_link_type_finds_the_packet() {
 #[test]
 fn tags_and_addresses_are_kept() {
     let got = seen(1, &hex(&format!("020000000002 020000000001 88a8 0007 8100 0005 0800{UDP4}")));
-    assert_eq!(got.packets[0].vlan, Some(7));
+    assert_eq!(got.packets[0].segment, Some(Segment::Vlan(7)));
     assert_eq!(got.packets[0].mac, Some(Mac([2, 0, 0, 0, 0, 1])));
     let sll = seen(113, &hex(&format!("0000 0001 0006 020000000009 0000 0800{UDP4}")));
     assert_eq!(sll.packets[0].mac, Some(Mac([2, 0, 0, 0, 0, 9])));
@@ -534,7 +534,7 @@ fn fragments_of(payload: &[u8], cuts: &[usize]) -> Vec<(FragmentPiece, Vec<u8>)>
                 complete: true,
                 frame_len: 60,
                 mac: None,
-                vlan: None,
+                segment: None,
             };
             (piece, payload[w[0]..w[1]].to_vec())
         })

@@ -99,7 +99,7 @@ fn packet(
         ttl: info.ttl,
         layer: info.layer,
         mac: context.mac,
-        vlan: context.vlan,
+        segment: context.segment,
         carries: None,
         checksum: Checksum::Unknown,
         print: u32::from(info.ident) << 16,

@@ -288,14 +288,19 @@ pub fn udp_inner(kind: Service, body: Layer<'_>, info: IpInfo, context: Context,
     let inside = context.tunnelled();
     match kind {
         Service::Vxlan => match body.head::<8>() {
-            Some(&[flags, _, _, next @ 1..=5, ..]) if flags & 4 != 0 => {
+            Some(&[flags, _, _, next @ 1..=5, v0, v1, v2, _]) if flags & 4 != 0 => {
+                let inside = inside.within([v0, v1, v2]);
                 next_protocol("VXLAN-GPE next protocol", next, body.skip(8), inside, sink);
             }
-            Some(_) => ethernet::frame(body.skip(8), inside, sink),
+            // The flag says whether the identifier is one; Cisco's overlay sends it all the same.
+            Some(&[.., v0, v1, v2, _]) => {
+                ethernet::frame(body.skip(8), inside.within([v0, v1, v2]), sink);
+            }
             None => sink.stop(Anomaly::TruncatedHeader),
         },
         Service::Geneve => match body.head::<8>() {
-            Some(&[options, _, t0, t1, ..]) => {
+            Some(&[options, _, t0, t1, v0, v1, v2, _]) => {
+                let inside = inside.within([v0, v1, v2]);
                 let inner = body.skip(8).skip(usize::from(options & 0x3f).saturating_mul(4));
                 match u16::from_be_bytes([t0, t1]) {
                     0x6558 => ethernet::frame(inner, inside, sink),

@@ -116,8 +116,8 @@ impl Watcher {
             let window = self.settings.window;
             let state = states.of(host, context.now);
             let packet = h.packets.first().copied().unwrap_or_default();
-            state.clicks.push_back(Click { ts: h.ts, site, from, flow: h.flow, packet });
-            state.clicks.retain(|c| c.ts.0.abs_diff(h.ts.0) <= window.as_nanos() as u64);
+            state.clicks.push_back(Click { ts: h.head.ts, site, from, flow: h.head.flow, packet });
+            state.clicks.retain(|c| c.ts.0.abs_diff(h.head.ts.0) <= window.as_nanos() as u64);
             if state.clicks.len() > MAX_CLICKS {
                 state.clicks.pop_front();
             }
@@ -146,14 +146,14 @@ impl Watcher {
             host,
             key: "clicks".into(),
             grades: vec![("clicks", 1)],
-            started: state.clicks.front().map_or(h.ts, |c| c.ts),
+            started: state.clicks.front().map_or(h.head.ts, |c| c.ts),
             value: clicks as f64,
             threshold: s.clicks as f64,
             unit: "visits from pages never opened",
             source: "assumed",
             packets: state.clicks.iter().map(|c| c.packet).collect(),
             flows: state.clicks.iter().map(|c| c.flow).collect(),
-            remotes: vec![h.tuple.resp.ip],
+            remotes: vec![h.head.tuple.resp.ip],
             facts: vec![
                 ("sites", (sites.len() as u64).into()),
                 ("pages_claimed", from.iter().take(16).map(|f| (*f).to_owned()).collect::<Vec<_>>().into()),
@@ -178,8 +178,8 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         match record {
-            Record::Dns(d) if context.network.home().contains(d.tuple.orig.ip) => {
-                Self::know(states, d.tuple.orig.ip, &d.query, context.now);
+            Record::Dns(d) if context.network.home().contains(d.head.tuple.orig.ip) => {
+                Self::know(states, d.head.tuple.orig.ip, &d.query, context.now);
             }
             Record::Http(h) => {
                 if let Some(host) = context.outbound() {

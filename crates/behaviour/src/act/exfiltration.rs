@@ -148,7 +148,7 @@ impl Watcher {
     }
 
     fn mail(&self, states: &mut States<'_, Host>, host: IpAddr, s: &Smtp, context: &mut Context<'_>) {
-        let port = s.tuple.resp.port;
+        let port = s.head.tuple.resp.port;
         let collects = states.get(host).is_some_and(|h| h.collects_mail);
         let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
         if s.auth
@@ -161,12 +161,12 @@ impl Watcher {
             let what = format!("mail to {port} as {}", s.helo.as_deref().unwrap_or_default());
             let sent = Sent {
                 host,
-                remote: s.tuple.resp.ip,
+                remote: s.head.tuple.resp.ip,
                 grade: "mail",
-                ts: s.ts,
+                ts: s.head.ts,
                 bytes: s.client_bytes,
                 least: 1,
-                flow: s.flow,
+                flow: s.head.flow,
                 packets: &s.packets,
                 what,
             };
@@ -176,7 +176,8 @@ impl Watcher {
 
     fn upload(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
-        let commanded = || context.fired.controls(host, h.tuple.resp.ip, h.ts, self.settings.control);
+        let commanded =
+            || context.fired.controls(host, h.head.tuple.resp.ip, h.head.ts, self.settings.control);
         if h.method == "POST"
             && (machine || commanded())
             && !requests::is_housekeeping(h, context)
@@ -185,12 +186,12 @@ impl Watcher {
         {
             let sent = Sent {
                 host,
-                remote: h.tuple.resp.ip,
+                remote: h.head.tuple.resp.ip,
                 grade: "upload",
-                ts: h.ts,
+                ts: h.head.ts,
                 bytes: h.request.len,
                 least: self.settings.upload,
-                flow: h.flow,
+                flow: h.head.flow,
                 packets: &h.packets,
                 what: format!("POST to {}{}", h.host.as_deref().unwrap_or_default(), h.path),
             };
@@ -200,10 +201,10 @@ impl Watcher {
 
     /// A connection of which nothing can be read, in which much went out to a controller.
     fn hidden(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let remote = c.tuple.resp.ip;
+        let remote = c.head.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
-            || !context.fired.controls(host, remote, c.ts, self.settings.control)
+            || !context.fired.controls(host, remote, c.head.ts, self.settings.control)
         {
             return;
         }
@@ -211,33 +212,33 @@ impl Watcher {
             host,
             remote,
             grade: "upload",
-            ts: c.ts,
+            ts: c.head.ts,
             bytes: c.bytes[0],
             least: self.settings.hidden,
-            flow: c.flow,
+            flow: c.head.flow,
             packets: &c.key_packets,
             what: format!(
                 "{} to port {}",
                 if c.service == Service::Tls { "TLS" } else { "an unknown protocol" },
-                c.tuple.resp.port
+                c.head.tuple.resp.port
             ),
         };
         self.fire(states, sent, context);
     }
 
     fn dropped(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let Some(name) = states.get_mut(host).and_then(|h| h.drops.remove(&c.flow)) else { return };
+        let Some(name) = states.get_mut(host).and_then(|h| h.drops.remove(&c.head.flow)) else { return };
         if c.bytes[0] < self.settings.upload || c.bytes[0] <= c.bytes[1] {
             return;
         }
         let sent = Sent {
             host,
-            remote: c.tuple.resp.ip,
+            remote: c.head.tuple.resp.ip,
             grade: "drop",
-            ts: c.ts,
+            ts: c.head.ts,
             bytes: c.bytes[0],
             least: self.settings.upload,
-            flow: c.flow,
+            flow: c.head.flow,
             packets: &c.key_packets,
             what: format!("TLS with {name}"),
         };
@@ -245,9 +246,9 @@ impl Watcher {
     }
 
     fn conn(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let remote = c.tuple.resp.ip;
+        let remote = c.head.tuple.resp.ip;
         let unread = matches!(c.service, Service::Tls | Service::Opaque | Service::Unrecognised);
-        if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp && unread {
+        if c.phase == ConnPhase::Closed && c.head.tuple.transport == Transport::Tcp && unread {
             self.dropped(states, host, c, context);
             self.hidden(states, host, c, context);
         }
@@ -256,27 +257,27 @@ impl Watcher {
             Service::Ftp if c.bytes[1] > 0 => {
                 let state = states.of(host, context.now);
                 if state.servers.len() < MAX_SERVERS {
-                    let since = state.servers.entry(remote).or_insert(c.ts);
-                    *since = (*since).min(c.ts);
+                    let since = state.servers.entry(remote).or_insert(c.head.ts);
+                    *since = (*since).min(c.head.ts);
                 }
-                let since = state.servers.get(&remote).copied().unwrap_or(c.ts);
+                let since = state.servers.get(&remote).copied().unwrap_or(c.head.ts);
                 let waiting = state.sent.iter().position(|s| s.0 == remote && s.1 >= since);
                 if let Some((_, ts, bytes, flow, packet)) = waiting.map(|at| state.sent.remove(at)) {
                     self.file(states, host, remote, (ts, bytes, flow, packet), context);
                 }
             }
             _ if c.phase == ConnPhase::Closed
-                && c.tuple.transport == Transport::Tcp
+                && c.head.tuple.transport == Transport::Tcp
                 && c.start_seen
                 && c.bytes[0] >= self.settings.file
                 && c.bytes[1] == 0 =>
             {
                 let state = states.of(host, context.now);
                 let packet = c.key_packets.first().copied().unwrap_or_default();
-                if state.servers.get(&remote).is_some_and(|since| c.ts >= *since) {
-                    self.file(states, host, remote, (c.ts, c.bytes[0], c.flow, packet), context);
+                if state.servers.get(&remote).is_some_and(|since| c.head.ts >= *since) {
+                    self.file(states, host, remote, (c.head.ts, c.bytes[0], c.head.flow, packet), context);
                 } else if state.sent.len() < MAX_SERVERS {
-                    state.sent.push((remote, c.ts, c.bytes[0], c.flow, packet));
+                    state.sent.push((remote, c.head.ts, c.bytes[0], c.head.flow, packet));
                 }
             }
             _ => {}
@@ -342,7 +343,7 @@ impl Behaviour for Watcher {
                     if drops.len() >= MAX_SERVERS {
                         drops.pop_first();
                     }
-                    drops.insert(t.flow, name.to_owned());
+                    drops.insert(t.head.flow, name.to_owned());
                 }
             }
             Record::Conn(c) if c.phase != ConnPhase::Interim => self.conn(states, host, c, context),
@@ -379,7 +380,7 @@ mod tests {
 
     fn mail(port: u16) -> Smtp {
         let mut s = smtp(10.0, REMOTE);
-        s.tuple.resp.port = port;
+        s.head.tuple.resp.port = port;
         (s.auth, s.helo) = (true, Some("user-pc".into()));
         s
     }
@@ -438,7 +439,7 @@ mod tests {
             let mut b = bench(echo);
             let Record::Tls(hello) = tls(10.0, REMOTE, name) else { unreachable!() };
             let mut c = conn(10.0, Transport::Tcp, REMOTE, 443);
-            (c.service, c.flow, c.bytes) = (Service::Tls, hello.flow, bytes);
+            (c.service, c.head.flow, c.bytes) = (Service::Tls, hello.head.flow, bytes);
             b.feed(Record::Tls(hello), 12.0);
             b.feed(record(c), 20.0);
             b.grades()

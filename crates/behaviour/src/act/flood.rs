@@ -89,17 +89,17 @@ impl Watcher {
             host,
             key: grade.into(),
             grades: vec![(grade, 1)],
-            started: c.ts,
+            started: c.head.ts,
             value: value.0,
             threshold: value.1,
             unit: value.2,
             source: "assumed",
             packets,
-            flows: vec![c.flow],
-            remotes: vec![c.tuple.resp.ip],
+            flows: vec![c.head.flow],
+            remotes: vec![c.head.tuple.resp.ip],
             facts: vec![
-                ("target", c.tuple.resp.to_string().into()),
-                ("transport", c.tuple.transport.to_string().into()),
+                ("target", c.head.tuple.resp.to_string().into()),
+                ("transport", c.head.tuple.transport.to_string().into()),
             ],
         });
     }
@@ -127,10 +127,10 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
-        if c.tuple.transport == Transport::Tcp && c.bytes[0] > 0 && c.bytes[1] > 0 {
+        if c.head.tuple.transport == Transport::Tcp && c.bytes[0] > 0 && c.bytes[1] > 0 {
             let partners = &mut states.of(host, context.now).partners;
             if partners.len() < MAX_TARGETS {
-                partners.insert((c.tuple.resp.ip, c.tuple.resp.port));
+                partners.insert((c.head.tuple.resp.ip, c.head.tuple.resp.port));
             }
         }
         if c.phase == ConnPhase::Classified {
@@ -145,26 +145,28 @@ impl Behaviour for Watcher {
             && c.packets[0] as f64 / secs >= s.rate
             && c.packets[1] as f64 <= s.answered * c.packets[0] as f64
             && !stream
-            && !states.get(host).is_some_and(|h| h.partners.contains(&(c.tuple.resp.ip, c.tuple.resp.port)))
+            && !states
+                .get(host)
+                .is_some_and(|h| h.partners.contains(&(c.head.tuple.resp.ip, c.head.tuple.resp.port)))
         {
             let rate = (c.packets[0] as f64 / secs, s.rate, "packets a second, unanswered");
             Self::fire(host, "packets", c, rate, c.key_packets.to_vec(), context);
         }
         if c.phase == ConnPhase::Closed
-            && c.tuple.transport == Transport::Tcp
+            && c.head.tuple.transport == Transport::Tcp
             && c.packets[1] == 0
             && c.start_seen
             && c.bytes[0] == 0
         {
             let state = states.of(host, context.now);
-            let target = c.tuple.resp.ip;
+            let target = c.head.tuple.resp.ip;
             if state.attempts.len() >= MAX_TARGETS && !state.attempts.contains_key(&target) {
                 state.attempts.pop_first();
             }
             let attempts = state.attempts.entry(target).or_default();
-            attempts.push_back((c.ts, c.key_packets.first().copied().unwrap_or_default()));
+            attempts.push_back((c.head.ts, c.key_packets.first().copied().unwrap_or_default()));
             let window = s.window.as_nanos() as u64;
-            while attempts.front().is_some_and(|(ts, _)| ts.0.abs_diff(c.ts.0) > window) {
+            while attempts.front().is_some_and(|(ts, _)| ts.0.abs_diff(c.head.ts.0) > window) {
                 attempts.pop_front();
             }
             if attempts.len() >= s.attempts {

@@ -112,7 +112,7 @@ impl Watcher {
         failed: bool,
         context: &mut Context<'_>,
     ) {
-        let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
+        let (remote, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         let memory = self.settings.memory;
         // A walk begins with a failure: most ports of most hosts never have one.
         if !failed && !states.get(host).is_some_and(|s| s.ports.contains_key(&port)) {
@@ -124,20 +124,20 @@ impl Watcher {
             oldest.map(|p| state.ports.remove(&p));
         }
         let walk = state.ports.entry(port).or_default();
-        if walk.last.is_some_and(|last| c.ts.since(last) > memory) {
+        if walk.last.is_some_and(|last| c.head.ts.since(last) > memory) {
             *walk = Walk::default();
         }
         walk.attempts += 1;
         if walk.known.len() >= MAX_REMOTES || !walk.known.insert(remote) {
             return;
         }
-        walk.last = Some(walk.last.map_or(c.ts, |l| l.max(c.ts)));
-        walk.started = Some(walk.started.map_or(c.ts, |s| s.min(c.ts)));
+        walk.last = Some(walk.last.map_or(c.head.ts, |l| l.max(c.head.ts)));
+        walk.started = Some(walk.started.map_or(c.head.ts, |s| s.min(c.head.ts)));
         if failed {
             walk.steps += 1;
             walk.failed += 1;
             if walk.proofs.len() < 64 {
-                walk.proofs.push((c.key_packets.first().copied().unwrap_or_default(), c.flow, remote));
+                walk.proofs.push((c.key_packets.first().copied().unwrap_or_default(), c.head.flow, remote));
             }
         } else {
             // The walk cannot fall below the point where honesty is accepted.
@@ -170,7 +170,7 @@ impl Watcher {
             host,
             key: "walk".into(),
             grades: vec![(grade, 1)],
-            started: walk.started.unwrap_or(c.ts),
+            started: walk.started.unwrap_or(c.head.ts),
             value: failed as f64,
             threshold: s.failed as f64,
             unit: "failed first contacts at one port",
@@ -211,7 +211,8 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some((host, c, failed)) = context.attempt(record) else { return };
-        let silent = c.bytes == [0, 0] && context.network.name_of(c.tuple.resp.ip, context.now).is_none();
+        let silent =
+            c.bytes == [0, 0] && context.network.name_of(c.head.tuple.resp.ip, context.now).is_none();
         self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), context);
     }
 
@@ -258,7 +259,7 @@ mod tests {
     fn run(all: Vec<Conn>) -> Vec<String> {
         let mut b = Bench::new("horizontal_scan", Watcher::new(Settings::default()));
         for c in all {
-            let t = c.ts.0 as f64 / 1e9;
+            let t = c.head.ts.0 as f64 / 1e9;
             b.feed(record(c), t + 1.0);
         }
         b.grades()
@@ -280,7 +281,7 @@ mod tests {
             for c in many(12, ConnState::S0) {
                 all.extend((0..times).map(|i| {
                     let mut c = c.clone();
-                    c.ts = c.ts.plus(Duration::from_millis(100 * i as u64));
+                    c.head.ts = c.head.ts.plus(Duration::from_millis(100 * i as u64));
                     c
                 }));
             }

@@ -101,7 +101,7 @@ fn asks_for_a_password(c: &Conn) -> bool {
         | Service::Pop3
         | Service::Imap => true,
         // What a login prompt says is free text.
-        Service::Unrecognised => matches!(c.tuple.resp.port, 23 | 2323),
+        Service::Unrecognised => matches!(c.head.tuple.resp.port, 23 | 2323),
         _ => false,
     }
 }
@@ -113,7 +113,7 @@ impl Watcher {
     }
 
     fn session(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
+        let (ip, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         let window = self.settings.window;
         let state = states.of(host, context.now);
         if state.accepted.contains(&(port, ip)) {
@@ -123,8 +123,8 @@ impl Watcher {
             state.targets.pop_first();
         }
         let sessions = state.targets.entry((port, ip)).or_default();
-        sessions.push_back((c.ts, c.key_packets.first().copied().unwrap_or_default(), c.flow));
-        sessions.retain(|(ts, ..)| ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
+        sessions.push_back((c.head.ts, c.key_packets.first().copied().unwrap_or_default(), c.head.flow));
+        sessions.retain(|(ts, ..)| ts.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64);
         if sessions.len() > MAX_SESSIONS {
             sessions.pop_front();
         }
@@ -135,7 +135,7 @@ impl Watcher {
             .filter(|((p, _), v)| {
                 *p == port
                     && v.len() >= s.sessions_each
-                    && v.back().is_some_and(|(ts, ..)| ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64)
+                    && v.back().is_some_and(|(ts, ..)| ts.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64)
             })
             .map(|((_, ip), v)| (ip, v.len()))
             .collect();
@@ -161,7 +161,7 @@ impl Watcher {
             host,
             key: "sessions".into(),
             grades: vec![(grade, 1)],
-            started: proofs.iter().map(|p| p.0).min().unwrap_or(c.ts),
+            started: proofs.iter().map(|p| p.0).min().unwrap_or(c.head.ts),
             value: if grade == "one_target" { count as f64 } else { remotes.len() as f64 },
             threshold: if grade == "one_target" { s.sessions as f64 } else { s.targets as f64 },
             unit: if grade == "one_target" {
@@ -196,19 +196,19 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
-        let host = c.tuple.orig.ip;
+        let host = c.head.tuple.orig.ip;
         if c.service == Service::Ssh
             && c.bytes.iter().any(|n| *n >= LOGGED_IN)
             && context.network.home().contains(host)
         {
             let state = states.of(host, context.now);
-            let target = (c.tuple.resp.port, c.tuple.resp.ip);
+            let target = (c.head.tuple.resp.port, c.head.tuple.resp.ip);
             if state.accepted.len() < MAX_TARGETS && state.accepted.insert(target) {
                 state.targets.remove(&target);
             }
         }
         if c.phase == ConnPhase::Closed
-            && c.tuple.transport == Transport::Tcp
+            && c.head.tuple.transport == Transport::Tcp
             && c.start_seen
             && c.bytes[0] > 0
             && c.bytes[1] > 0

@@ -102,7 +102,7 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(dns) = record else { return };
-        let host = dns.tuple.orig.ip;
+        let host = dns.head.tuple.orig.ip;
         if dns.qtype != Dns::MX || !context.network.home().contains(host) || dns.query.is_empty() {
             return;
         }
@@ -118,13 +118,14 @@ impl Behaviour for Watcher {
         let settings = &self.settings;
         let state = states.of(host, context.now);
         let packet = dns.packets.first().copied().unwrap_or_default();
-        state.questions.push_back((dns.ts, dns.query.clone(), dns.flow, packet));
-        state.questions.retain(|q| dns.ts.since(q.0) <= settings.window);
+        state.questions.push_back((dns.head.ts, dns.query.clone(), dns.head.flow, packet));
+        state.questions.retain(|q| dns.head.ts.since(q.0) <= settings.window);
         if state.questions.len() > MAX_QUESTIONS {
             state.questions.pop_front();
         }
         let names: BTreeSet<&str> = state.questions.iter().map(|q| q.1.as_str()).collect();
-        let burst = state.questions.iter().filter(|q| dns.ts.since(q.0) <= settings.burst_window).count();
+        let burst =
+            state.questions.iter().filter(|q| dns.head.ts.since(q.0) <= settings.burst_window).count();
         let (rank, grade, value, threshold, unit, source) = if burst >= settings.burst {
             (3, "burst", burst, settings.burst, "MX questions in 10 s", "ET 2003330")
         } else if names.len() >= settings.domains {
@@ -211,7 +212,7 @@ mod tests {
             b.feed(dns(f64::from(i) * 0.1, "a.example", Dns::A, 0, None), f64::from(i) * 0.1);
         }
         let Record::Dns(mut foreign) = dns(9.0, "b.example", Dns::MX, 0, None) else { unreachable!() };
-        foreign.tuple.orig.ip = REMOTE.parse().unwrap();
+        foreign.head.tuple.orig.ip = REMOTE.parse().unwrap();
         b.feed(Record::Dns(foreign), 9.0);
         assert!(b.evidence.is_empty());
     }

@@ -76,10 +76,10 @@ impl Behaviour for Watcher {
             return;
         }
         let pools = &mut states.of(host, context.now).pools;
-        if pools.len() >= MAX_POOLS || !pools.insert(c.tuple.resp.ip) {
+        if pools.len() >= MAX_POOLS || !pools.insert(c.head.tuple.resp.ip) {
             return;
         }
-        let port = c.tuple.resp.port;
+        let port = c.head.tuple.resp.port;
         let mut grades = vec![("stratum", 1)];
         if matches!(port, 25 | 53 | 80 | 110 | 143 | 443 | 465 | 587 | 993 | 995 | 8080 | 8443) {
             grades.push(("unusual_port", 1));
@@ -88,17 +88,20 @@ impl Behaviour for Watcher {
             host,
             key: "pool".into(),
             grades,
-            started: c.ts,
+            started: c.head.ts,
             value: c.bytes[0] as f64,
             threshold: 1.0,
             unit: "bytes sent to a pool",
             source: "content",
             packets: c.key_packets.to_vec(),
-            flows: vec![c.flow],
-            remotes: vec![c.tuple.resp.ip],
+            flows: vec![c.head.flow],
+            remotes: vec![c.head.tuple.resp.ip],
             facts: vec![
-                ("pool", c.tuple.resp.to_string().into()),
-                ("name", context.network.name_of(c.tuple.resp.ip, context.now).unwrap_or_default().into()),
+                ("pool", c.head.tuple.resp.to_string().into()),
+                (
+                    "name",
+                    context.network.name_of(c.head.tuple.resp.ip, context.now).unwrap_or_default().into(),
+                ),
             ],
         });
     }

@@ -181,9 +181,9 @@ impl Behaviour for Watcher {
                     learn(states.of(host, context.now), s);
                 }
             }
-            Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
-                let smtp = c.tuple.resp.port == 25
-                    || (c.service == Service::Smtp && !matches!(c.tuple.resp.port, 465 | 587));
+            Record::Conn(c) if c.phase == ConnPhase::Closed && c.head.tuple.transport == Transport::Tcp => {
+                let smtp = c.head.tuple.resp.port == 25
+                    || (c.service == Service::Smtp && !matches!(c.head.tuple.resp.port, 465 | 587));
                 // Another protocol on port 25 is no mail; what was never answered may be.
                 let mail = smtp && (c.service == Service::Smtp || !c.service.is_recognised());
                 // Of what one side alone was seen nobody knows whether it was refused.
@@ -195,7 +195,7 @@ impl Behaviour for Watcher {
                 if context.network.is_blind(host) {
                     return;
                 }
-                judge(&self.settings, host, state, c.ts, context);
+                judge(&self.settings, host, state, c.head.ts, context);
             }
             _ => {}
         }
@@ -230,9 +230,10 @@ fn learn(state: &mut Host, s: &Smtp) {
     let failed = (s.accepted_count > 0 || !s.missing[1]).then_some(refused);
     let probe =
         s.mail_count == 0 && !s.starttls_used && !s.missing[0] && s.banner_code.is_some_and(|c| c < 400);
-    state
-        .pending
-        .insert(s.flow, Outcome { failed, messages: u64::from(s.accepted_count.max(s.data_count)), probe });
+    state.pending.insert(
+        s.head.flow,
+        Outcome { failed, messages: u64::from(s.accepted_count.max(s.data_count)), probe },
+    );
     if state.pending.len() > 256 {
         state.pending.pop_first();
     }
@@ -265,9 +266,9 @@ fn learn(state: &mut Host, s: &Smtp) {
     }
     odd("helo_changes", state.helos.len() > 1);
     for domain in &s.sender_domains {
-        state.senders.push_back((s.ts, domain.clone()));
+        state.senders.push_back((s.head.ts, domain.clone()));
     }
-    state.senders.retain(|(t, _)| s.ts.since(*t) <= Duration::from_hours(1));
+    state.senders.retain(|(t, _)| s.head.ts.since(*t) <= Duration::from_hours(1));
     while state.senders.len() > 1024 {
         state.senders.pop_front();
     }
@@ -278,8 +279,8 @@ fn learn(state: &mut Host, s: &Smtp) {
 }
 
 fn session(state: &mut Host, c: &Conn) {
-    let remote = c.tuple.resp.ip;
-    let outcome = state.pending.remove(&c.flow);
+    let remote = c.head.tuple.resp.ip;
+    let outcome = state.pending.remove(&c.head.flow);
     if outcome.is_some_and(|o| o.probe) {
         return;
     }
@@ -298,11 +299,11 @@ fn session(state: &mut Host, c: &Conn) {
         state.nats = (state.nats + if failed { FAILURE_NATS } else { SUCCESS_NATS }).max(0.0);
     }
     state.sessions.push_back(Session {
-        ts: c.ts,
+        ts: c.head.ts,
         network: network(remote),
         remote,
         messages: outcome.map_or(0, |o| o.messages),
-        flow: c.flow,
+        flow: c.head.flow,
         packets: c.key_packets.to_vec(),
     });
     if state.sessions.len() > MAX_SESSIONS {
@@ -435,7 +436,7 @@ mod tests {
         change(&mut s);
         let mut c = conn(t, Transport::Tcp, &remote, 25);
         c.service = Service::Smtp;
-        c.flow = s.flow;
+        c.head.flow = s.head.flow;
         b.feed(Record::Smtp(Box::new(s)), t + 1.0);
         b.feed(record(c), t + 1.0);
     }

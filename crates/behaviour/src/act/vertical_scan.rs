@@ -87,7 +87,7 @@ impl Watcher {
         failed: bool,
         context: &mut Context<'_>,
     ) {
-        let (ip, port) = (c.tuple.resp.ip, c.tuple.resp.port);
+        let (ip, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         let window = self.settings.window;
         // What answered matters only beside what did not.
         if !failed && !states.get(host).is_some_and(|s| s.targets.contains_key(&ip)) {
@@ -106,9 +106,9 @@ impl Watcher {
         }
         if target.failed.len() < MAX_PORTS || target.failed.contains_key(&port) {
             let packet = c.key_packets.first().copied().unwrap_or_default();
-            target.failed.insert(port, (c.ts, packet, c.flow));
+            target.failed.insert(port, (c.head.ts, packet, c.head.flow));
         }
-        target.failed.retain(|_, (ts, ..)| ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
+        target.failed.retain(|_, (ts, ..)| ts.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64);
         let (ports, s) = (target.failed.len(), &self.settings);
         if ports < s.ports || target.answered.len() * 3 > ports {
             if ports > 3 {
@@ -125,7 +125,7 @@ impl Watcher {
             host,
             key: "target".into(),
             grades: vec![(grade, 1)],
-            started: target.failed.values().map(|f| f.0).min().unwrap_or(c.ts),
+            started: target.failed.values().map(|f| f.0).min().unwrap_or(c.head.ts),
             value: ports as f64,
             threshold: s.ports as f64,
             unit: "closed ports of one host within five minutes",

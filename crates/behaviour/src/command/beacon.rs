@@ -228,7 +228,7 @@ const fn is_counted(c: &Conn) -> bool {
             | Service::Opaque
             | Service::Unrecognised
             | Service::Irc
-    ) || (matches!(c.tuple.transport, Transport::Tcp) && matches!(c.service, Service::Unknown))
+    ) || (matches!(c.head.tuple.transport, Transport::Tcp) && matches!(c.service, Service::Unknown))
 }
 
 impl Watcher {
@@ -248,7 +248,7 @@ impl Watcher {
     }
 
     fn contact(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let end = c.tuple.resp;
+        let end = c.head.tuple.resp;
         let state = states.of(host, context.now);
         let name = context
             .network
@@ -256,11 +256,11 @@ impl Watcher {
             .or_else(|| state.names.get(&end.ip).map(String::as_str))
             .filter(|n| !domains::is_address_literal(n));
         let named = name.is_some();
-        let key = name.map_or(Key::End(end.ip, end.port, c.tuple.transport), |n| Key::Name(hash_of(n)));
+        let key = name.map_or(Key::End(end.ip, end.port, c.head.tuple.transport), |n| Key::Name(hash_of(n)));
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&key) {
             forget(&mut state.remotes);
         }
-        let first = state.first.unwrap_or(c.ts);
+        let first = state.first.unwrap_or(c.head.ts);
         let remote = state.remotes.entry(key.clone()).or_insert_with(|| {
             let name = name.unwrap_or_default();
             Remote {
@@ -275,9 +275,9 @@ impl Watcher {
             return;
         }
         remote.contacts.push_back(Contact {
-            ts: c.ts,
+            ts: c.head.ts,
             sent: c.bytes[0],
-            flow: c.flow,
+            flow: c.head.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         });
         if remote.contacts.len() > MAX_CONTACTS {
@@ -329,7 +329,7 @@ impl Watcher {
             host,
             key: "calls".into(),
             grades,
-            started: contacts.iter().map(|k| k.0).min().unwrap_or(c.ts),
+            started: contacts.iter().map(|k| k.0).min().unwrap_or(c.head.ts),
             value: total,
             threshold: s.score,
             unit: "beacon score",
@@ -386,19 +386,19 @@ impl Behaviour for Watcher {
                     return;
                 }
                 let first = &mut states.of(host, context.now).first;
-                *first = Some(first.map_or(c.ts, |f| f.min(c.ts)));
+                *first = Some(first.map_or(c.head.ts, |f| f.min(c.head.ts)));
                 if is_counted(c) && c.start_seen {
                     self.contact(states, host, c, context);
                 }
             }
             Record::Tls(t) => {
                 if let Some(name) = &t.sni {
-                    Self::name(states, host, t.tuple.resp.ip, name, context);
+                    Self::name(states, host, t.head.tuple.resp.ip, name, context);
                 }
             }
             Record::Http(h) if h.depth == 0 => {
                 if let Some(name) = &h.host {
-                    Self::name(states, host, h.tuple.resp.ip, name, context);
+                    Self::name(states, host, h.head.tuple.resp.ip, name, context);
                 }
             }
             _ => {}

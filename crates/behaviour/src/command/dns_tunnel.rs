@@ -155,7 +155,7 @@ impl Watcher {
     }
 
     fn question(&self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
-        let server = q.tuple.resp.ip;
+        let server = q.head.tuple.resp.ip;
         let window = self.settings.window;
         // Most names have nothing to hide in: told before the list of suffixes is asked.
         if q.query.len() < domains::tail(&q.query).len() + LEAST_BELOW {
@@ -175,9 +175,9 @@ impl Watcher {
             oldest.map(|n| state.domains.remove(&n));
         }
         let d = state.domains.entry(domain.to_owned()).or_default();
-        if d.began.is_none_or(|b| q.ts.since(b) > window) {
+        if d.began.is_none_or(|b| q.head.ts.since(b) > window) {
             *d = Domain {
-                began: Some(q.ts),
+                began: Some(q.head.ts),
                 reported: std::mem::take(&mut d.reported),
                 fired: d.fired,
                 ..Domain::default()
@@ -228,13 +228,13 @@ impl Watcher {
             host,
             key: "domain".into(),
             grades,
-            started: d.began.unwrap_or(q.ts),
+            started: d.began.unwrap_or(q.head.ts),
             value: names as f64,
             threshold: self.settings.some_names as f64,
             unit: "long names below one domain in an hour",
             source: "assumed",
             packets: d.packets.clone(),
-            flows: vec![q.flow],
+            flows: vec![q.head.flow],
             remotes: d.servers.clone(),
             facts: vec![
                 ("domain", domain.into()),
@@ -276,8 +276,11 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(q) = record else { return };
-        let host = q.tuple.orig.ip;
-        if context.network.home().contains(host) && q.tuple.resp.port != 5353 && q.tuple.resp.port != 5355 {
+        let host = q.head.tuple.orig.ip;
+        if context.network.home().contains(host)
+            && q.head.tuple.resp.port != 5353
+            && q.head.tuple.resp.port != 5355
+        {
             self.question(states, host, q, context);
         }
     }

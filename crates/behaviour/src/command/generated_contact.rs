@@ -113,16 +113,16 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
-        if !c.answered() || c.failed() == Some(true) || c.tuple.resp.port == 53 {
+        if !c.answered() || c.failed() == Some(true) || c.head.tuple.resp.port == 53 {
             return;
         }
         let run = |(start, _): &(Timestamp, Timestamp)| {
-            c.ts >= *start && c.ts.since(*start) <= self.settings.window
+            c.head.ts >= *start && c.head.ts.since(*start) <= self.settings.window
         };
         if !context.fired.events(host, "generated_names").any(|e| run(&e)) {
             return;
         }
-        let remote: IpAddr = c.tuple.resp.ip;
+        let remote: IpAddr = c.head.tuple.resp.ip;
         let names = context.network.names_of(remote, context.now);
         let exact = names.iter().find(|n| generator_of(n).is_some());
         let Some(name) = exact.or_else(|| names.iter().find(|n| self.is_drawn(n))) else { return };
@@ -132,14 +132,14 @@ impl Behaviour for Watcher {
             return;
         }
         let contact = known.entry(name.clone()).or_insert_with(|| Contact {
-            first: c.ts,
+            first: c.head.ts,
             flows: Vec::new(),
             packets: Vec::new(),
         });
         if !contact.flows.is_empty() {
             return;
         }
-        contact.flows.push(c.flow);
+        contact.flows.push(c.head.flow);
         contact.packets.extend(c.key_packets.iter().take(3));
         context.fire(Fire {
             host,
@@ -153,7 +153,7 @@ impl Behaviour for Watcher {
             packets: contact.packets.clone(),
             flows: contact.flows.clone(),
             remotes: vec![remote],
-            facts: vec![("name", name.into()), ("port", u64::from(c.tuple.resp.port).into())],
+            facts: vec![("name", name.into()), ("port", u64::from(c.head.tuple.resp.port).into())],
         });
     }
 

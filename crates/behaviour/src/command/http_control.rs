@@ -148,7 +148,7 @@ impl Watcher {
     fn count(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> Option<String> {
         let made = requests::maker(h);
         let state = states.of(host, now);
-        let name = h.host.clone().unwrap_or_else(|| h.tuple.resp.ip.to_string());
+        let name = h.host.clone().unwrap_or_else(|| h.head.tuple.resp.ip.to_string());
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&name) {
             return None;
         }
@@ -203,9 +203,9 @@ impl Watcher {
             if state.paths.len() < MAX_PATHS || state.paths.contains_key(path) {
                 let asked = state.paths.entry(path.to_owned()).or_default();
                 if let Some(domain) = h.host.as_deref().and_then(domains::registrable) {
-                    asked.insert(domain.to_owned(), h.ts);
+                    asked.insert(domain.to_owned(), h.head.ts);
                     let window = self.settings.window;
-                    asked.retain(|_, ts| h.ts.since(*ts) <= window);
+                    asked.retain(|_, ts| h.head.ts.since(*ts) <= window);
                 }
             }
         }
@@ -237,10 +237,10 @@ impl Watcher {
         if counts {
             remote.requests += 1;
             remote.opaque_sent += u64::from(h.request.facts.is_some_and(|f| f.is_opaque()));
-            remote.started = Some(remote.started.map_or(h.ts, |s| s.min(h.ts)));
-            remote.addresses.insert(h.tuple.resp.ip);
+            remote.started = Some(remote.started.map_or(h.head.ts, |s| s.min(h.head.ts)));
+            remote.addresses.insert(h.head.tuple.resp.ip);
             if remote.proofs.len() < MAX_PROOFS {
-                remote.proofs.extend(h.packets.iter().take(3).map(|p| (h.flow, *p)));
+                remote.proofs.extend(h.packets.iter().take(3).map(|p| (h.head.flow, *p)));
             }
         }
         remote.fetched |= h.method == "GET"
@@ -381,7 +381,7 @@ impl Behaviour for Watcher {
             host,
             key: "requests".into(),
             grades,
-            started: remote.started.unwrap_or(h.ts),
+            started: remote.started.unwrap_or(h.head.ts),
             value: remote.requests as f64,
             threshold: 1.0,
             unit: "requests of a program that no page leads to",
@@ -395,7 +395,7 @@ impl Behaviour for Watcher {
                 ("path", h.path.clone().into()),
                 ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
                 ("requests", remote.requests.into()),
-                ("prevalent", context.prevalent(h.tuple.resp.ip).into()),
+                ("prevalent", context.prevalent(h.head.tuple.resp.ip).into()),
             ],
         });
     }
@@ -457,7 +457,7 @@ mod tests {
     fn run(all: Vec<Http>) -> Vec<String> {
         let mut b = bench();
         for h in all {
-            let t = (h.ts.0 as f64) / 1e9;
+            let t = (h.head.ts.0 as f64) / 1e9;
             b.feed(Record::Http(Box::new(h)), t + 0.5);
         }
         b.grades()
@@ -523,7 +523,7 @@ mod tests {
         let mut b = bench();
         let mut forged = dns(1.0, name, 1, 0, Some(REMOTE));
         if let Record::Dns(d) = &mut forged {
-            d.tuple.resp.ip = "198.51.100.53".parse().unwrap();
+            d.head.tuple.resp.ip = "198.51.100.53".parse().unwrap();
         }
         b.feed(dns(1.0, "example.com", 1, 0, Some("203.0.113.1")), 1.0);
         b.feed(forged, 2.0);

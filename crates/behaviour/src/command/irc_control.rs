@@ -183,7 +183,7 @@ fn learn(session: &mut Session, line: &Irc) {
         }
         _ => {}
     }
-    session.started.get_or_insert(line.ts);
+    session.started.get_or_insert(line.head.ts);
     if reported && session.packets.len() < 32 {
         session.packets.extend(&line.packets);
     }
@@ -219,12 +219,12 @@ impl Behaviour for Watcher {
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (Some(host), Record::Irc(line)) = (context.outbound(), record) else { return };
         let state = states.of(host, context.now);
-        if state.sessions.len() >= MAX_SESSIONS && !state.sessions.contains_key(&line.flow) {
+        if state.sessions.len() >= MAX_SESSIONS && !state.sessions.contains_key(&line.head.flow) {
             state.sessions.pop_first();
         }
-        let session = state.sessions.entry(line.flow).or_default();
+        let session = state.sessions.entry(line.head.flow).or_default();
         learn(session, line);
-        let port = line.tuple.resp.port;
+        let port = line.head.tuple.resp.port;
         let grades: Vec<(&'static str, u32)> = [
             (!session.orders.is_empty(), "ordered"),
             (session.machine_name, "machine_name"),
@@ -245,14 +245,14 @@ impl Behaviour for Watcher {
             host,
             key: "session".into(),
             grades,
-            started: session.started.unwrap_or(line.ts),
+            started: session.started.unwrap_or(line.head.ts),
             value: session.orders.len() as f64,
             threshold: 1.0,
             unit: "orders in topics and messages",
             source: "assumed",
             packets: session.packets.clone(),
-            flows: vec![line.flow],
-            remotes: vec![line.tuple.resp.ip],
+            flows: vec![line.head.flow],
+            remotes: vec![line.head.tuple.resp.ip],
             facts: vec![
                 ("nick", session.nick.clone().unwrap_or_default().into()),
                 ("orders", orders.into_iter().cloned().collect::<Vec<_>>().into()),
@@ -284,15 +284,12 @@ impl HostState for Host {
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::Transport;
+    use record::{Head, Transport};
 
     fn line(t: f64, port: u16, from: Direction, command: &str, params: &str) -> Record {
         let base = conn(1.0, Transport::Tcp, REMOTE, port);
         Record::Irc(Box::new(Irc {
-            ts: at(t),
-            at: at(t),
-            flow: base.flow,
-            tuple: base.tuple,
+            head: Head { ts: at(t), known: at(t), ..base.head },
             from,
             command: command.into(),
             params: params.into(),

@@ -80,22 +80,30 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
     let remote = Some(record.tuple().resp.ip);
     match record {
         Record::Conn(c) if c.phase != ConnPhase::Interim && c.packets[1] > 0 => {
-            let ip = c.tuple.resp.ip;
-            let (what, origin) = intel.address(ip, c.tuple.resp.port)?;
-            let (ts, flow, packets) = (c.ts, c.flow, &c.key_packets[..]);
+            let ip = c.head.tuple.resp.ip;
+            let (what, origin) = intel.address(ip, c.head.tuple.resp.port)?;
+            let (ts, flow, packets) = (c.head.ts, c.head.flow, &c.key_packets[..]);
             Some(Match { grade: "address", what, origin, ts, flow, packets, remote })
         }
         Record::Dns(d) => {
             let (grade, what, origin) = by_name(intel, Some(&d.query))?;
-            Some(Match { grade, what, origin, ts: d.ts, flow: d.flow, packets: &d.packets, remote: None })
+            Some(Match {
+                grade,
+                what,
+                origin,
+                ts: d.head.ts,
+                flow: d.head.flow,
+                packets: &d.packets,
+                remote: None,
+            })
         }
         Record::Http(h) => {
             let host = h.host.as_deref();
-            let called = host.map_or_else(|| Cow::Owned(h.tuple.resp.ip.to_string()), Cow::Borrowed);
-            let url = intel.url(&called, h.tuple.resp.port, &h.path);
+            let called = host.map_or_else(|| Cow::Owned(h.head.tuple.resp.ip.to_string()), Cow::Borrowed);
+            let url = intel.url(&called, h.head.tuple.resp.port, &h.path);
             let url = url.map(|(listed, o)| ("url", listed, o));
             let (grade, what, origin) = url.or_else(|| by_name(intel, host))?;
-            Some(Match { grade, what, origin, ts: h.ts, flow: h.flow, packets: &h.packets, remote })
+            Some(Match { grade, what, origin, ts: h.head.ts, flow: h.head.flow, packets: &h.packets, remote })
         }
         Record::Tls(t) => {
             let certificate = t.certificate.as_deref().and_then(|c| {
@@ -109,11 +117,11 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
             };
             let (grade, what, origin) =
                 certificate.or_else(|| by_name(intel, t.sni.as_deref())).or_else(ja4)?;
-            Some(Match { grade, what, origin, ts: t.ts, flow: t.flow, packets: &t.packets, remote })
+            Some(Match { grade, what, origin, ts: t.head.ts, flow: t.head.flow, packets: &t.packets, remote })
         }
         Record::Quic(q) => {
             let (grade, what, origin) = by_name(intel, q.sni.as_deref())?;
-            Some(Match { grade, what, origin, ts: q.ts, flow: q.flow, packets: &q.packets, remote })
+            Some(Match { grade, what, origin, ts: q.head.ts, flow: q.head.flow, packets: &q.packets, remote })
         }
         _ => None,
     }

@@ -134,21 +134,21 @@ impl Behaviour for Watcher {
             Record::Frame(f) => {
                 let state = states.of(host, context.now);
                 state.frames.push_back(Frame {
-                    ts: f.ts,
+                    ts: f.head.ts,
                     out: f.from == Direction::Orig,
                     facts: f.facts,
-                    remote: f.tuple.resp.ip,
-                    flow: f.flow,
+                    remote: f.head.tuple.resp.ip,
+                    flow: f.head.flow,
                     packet: f.packets.first().copied().unwrap_or_default(),
                 });
                 let window = self.settings.window;
-                state.frames.retain(|x| f.ts.since(x.ts) <= window);
+                state.frames.retain(|x| f.head.ts.since(x.ts) <= window);
                 if state.frames.len() > MAX_FRAMES {
                     state.frames.pop_front();
                 }
                 judge(&self.settings, host, state, context);
             }
-            Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Udp => {
+            Record::Conn(c) if c.phase == ConnPhase::Closed && c.head.tuple.transport == Transport::Udp => {
                 let drda = c.service == Service::Drda
                     || c.first_payload[0].is_some_and(|p| p.head().get(2) == Some(&0xd0));
                 let plain = c.service.is_recognised();
@@ -215,8 +215,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
 
 fn port(settings: &Settings, host: IpAddr, state: &mut Host, c: &record::Conn, context: &mut Context<'_>) {
     let packet = c.key_packets.first().copied().unwrap_or_default();
-    state.port.push_back((c.ts, c.packets[0] + c.packets[1], c.flow, packet, c.tuple.resp.ip));
-    state.port.retain(|p| c.ts.since(p.0) <= settings.port_window);
+    state.port.push_back((c.head.ts, c.packets[0] + c.packets[1], c.head.flow, packet, c.head.tuple.resp.ip));
+    state.port.retain(|p| c.head.ts.since(p.0) <= settings.port_window);
     let packets: u64 = state.port.iter().map(|p| p.1).sum();
     if packets < settings.port_packets || state.told_port {
         if !state.told_port {

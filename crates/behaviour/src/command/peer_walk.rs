@@ -237,11 +237,11 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
-        if c.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
+        if c.head.tuple.transport != Transport::Udp || c.phase == ConnPhase::Interim || !c.start_seen {
             return;
         }
         let Some(host) = context.outbound() else { return };
-        let remote = c.tuple.resp.ip;
+        let remote = c.head.tuple.resp.ip;
         let state = states.of(host, context.now);
         if c.service.is_recognised() {
             // A walk that turns out to be an application is none.
@@ -255,7 +255,7 @@ impl Behaviour for Watcher {
         // The first contact counts; a later word on the same flow may tell that it was answered.
         let answered = c.packets[1] > 0;
         let known = state.peers.by_address.get(&HostKey(remote));
-        if let Some(known) = known.filter(|p| c.ts.since(p.ts) <= self.settings.window) {
+        if let Some(known) = known.filter(|p| c.head.ts.since(p.ts) <= self.settings.window) {
             if answered && !known.answered {
                 state.peers.answer(remote);
                 judge(&self.settings, host, state, context);
@@ -264,15 +264,15 @@ impl Behaviour for Watcher {
         }
         let names = context.network.names_of(remote, context.now);
         let peer = Peer {
-            ts: c.ts,
-            port: c.tuple.resp.port,
+            ts: c.head.ts,
+            port: c.head.tuple.resp.port,
             named: !names.is_empty(),
             generated: names.iter().any(|n| generator_of(n).is_some()),
             opaque: first.is_opaque(),
             answered,
             len: first.len,
             head: hash_of(first.head()),
-            flow: c.flow,
+            flow: c.head.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
         state.peers.add(remote, peer);
@@ -425,7 +425,13 @@ mod tests {
                 change(i, &mut c);
                 if named {
                     b.feed(
-                        dns(0.5, &format!("p{i}.example.com"), Dns::A, 0, Some(&c.tuple.resp.ip.to_string())),
+                        dns(
+                            0.5,
+                            &format!("p{i}.example.com"),
+                            Dns::A,
+                            0,
+                            Some(&c.head.tuple.resp.ip.to_string()),
+                        ),
                         0.5,
                     );
                 }
@@ -435,7 +441,7 @@ mod tests {
         };
         assert!(run(&|_, _| (), false) > 0);
         assert_eq!(run(&|_, c| c.service = Service::Dht, false), 0);
-        assert_eq!(run(&|_, c| c.tuple.resp.port = 447, false), 0);
+        assert_eq!(run(&|_, c| c.head.tuple.resp.port = 447, false), 0);
         assert_eq!(
             run(&|_, c| c.first_payload[0] = Some(PayloadFacts::of(b"plain text goes here", 20)), false),
             0
@@ -449,7 +455,7 @@ mod tests {
         let mut b = bench();
         for i in 0..5 {
             let mut c = peer(i, 40);
-            c.ts = at(1.0 + 151.0 * i as f64);
+            c.head.ts = at(1.0 + 151.0 * i as f64);
             b.feed(record(c), 10.0 + 151.0 * i as f64);
         }
         assert!(b.evidence.is_empty());

@@ -92,7 +92,7 @@ fn expected(transport: Transport, port: u16) -> Option<&'static [Service]> {
 
 /// The content of a finished flow contradicts its port: gives what it is instead.
 pub(crate) fn imposter(c: &Conn) -> Option<Service> {
-    let expected = expected(c.tuple.transport, c.tuple.resp.port)?;
+    let expected = expected(c.head.tuple.transport, c.head.tuple.resp.port)?;
     let whole = c.start_seen && c.packets[0] > 0 && c.packets[1] > 0 && c.missed_bytes == [0, 0];
     let spoke = c.first_payload[0].is_some() && c.first_payload[1].is_some();
     if !whole || !spoke || expected.contains(&c.service) {
@@ -120,10 +120,10 @@ impl Behaviour for Watcher {
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
         let Some(host) = context.outbound() else { return };
-        let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
+        let (remote, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         if c.service == Service::Tls && c.phase != ConnPhase::Interim {
             let state = states.of(host, context.now);
-            state.tls.push_back((c.ts, remote, port));
+            state.tls.push_back((c.head.ts, remote, port));
             if state.tls.len() > MAX_TLS {
                 state.tls.pop_front();
             }
@@ -134,7 +134,8 @@ impl Behaviour for Watcher {
         let Some(instead) = imposter(c) else { return };
         let state = states.of(host, context.now);
         let explained = state.tls.iter().any(|(t, ip, p)| {
-            (*ip, *p) == (remote, port) && t.0.abs_diff(c.ts.0) <= self.settings.tls_near.as_nanos() as u64
+            (*ip, *p) == (remote, port)
+                && t.0.abs_diff(c.head.ts.0) <= self.settings.tls_near.as_nanos() as u64
         });
         if explained || state.reported.len() >= MAX_TOLD || state.reported.contains(&(remote, port)) {
             return;
@@ -144,13 +145,13 @@ impl Behaviour for Watcher {
             host,
             key: "imposter".into(),
             grades: vec![("imposter", 1)],
-            started: c.ts,
+            started: c.head.ts,
             value: state.reported.len() as f64,
             threshold: 1.0,
             unit: "remotes with another protocol than the port's",
             source: "Wu et al. 2023, exemptions Ex1–Ex5",
             packets: c.key_packets.to_vec(),
-            flows: vec![c.flow],
+            flows: vec![c.head.flow],
             remotes: vec![remote],
             facts: vec![
                 ("port", u64::from(port).into()),
@@ -227,13 +228,13 @@ mod tests {
     fn tls_to_the_same_place_explains_it() {
         let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
         let mut tls = flow(443, Service::Tls);
-        tls.ts = at(310.0);
+        tls.head.ts = at(310.0);
         b.feed(record(tls), 5.0);
         b.feed(record(flow(443, Service::Opaque)), 12.0);
         assert!(b.evidence.is_empty(), "300 s away");
         let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
         let mut tls = flow(443, Service::Tls);
-        tls.ts = at(311.0);
+        tls.head.ts = at(311.0);
         b.feed(record(tls), 5.0);
         b.feed(record(flow(443, Service::Opaque)), 12.0);
         assert_eq!(b.evidence.len(), 1, "301 s away");

@@ -123,11 +123,11 @@ impl Watcher {
         context: &mut Context<'_>,
     ) {
         let made = Flow {
-            began: c.ts,
+            began: c.head.ts,
             ended: c.last,
             bytes: c.bytes,
-            remote: if inward { c.tuple.orig.ip } else { c.tuple.resp.ip },
-            id: c.flow,
+            remote: if inward { c.head.tuple.orig.ip } else { c.head.tuple.resp.ip },
+            id: c.head.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
         let window = self.settings.window;
@@ -151,7 +151,7 @@ impl Watcher {
             return;
         };
         state.pairs.push_back(if inward { (made, twin) } else { (twin, made) });
-        state.pairs.retain(|p| p.0.began.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
+        state.pairs.retain(|p| p.0.began.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64);
         let count = state.pairs.len();
         if count < needed {
             context.near(host, count as f64, needed as f64, "pairs of flows in and out of equal volume");
@@ -165,7 +165,7 @@ impl Watcher {
             host,
             key: "pairs".into(),
             grades: vec![("relay", 1)],
-            started: pairs.iter().map(|p| p.0.began).min().unwrap_or(c.ts),
+            started: pairs.iter().map(|p| p.0.began).min().unwrap_or(c.head.ts),
             value: count as f64,
             threshold: needed as f64,
             unit: "pairs of flows in and out of equal volume",
@@ -185,15 +185,15 @@ impl Watcher {
             host,
             key: "socks".into(),
             grades: vec![("socks", 1)],
-            started: c.ts,
+            started: c.head.ts,
             value: 1.0,
             threshold: 1.0,
             unit: "SOCKS sessions served to elsewhere",
             source: "content",
             packets: c.key_packets.to_vec(),
-            flows: vec![c.flow],
-            remotes: vec![c.tuple.orig.ip],
-            facts: vec![("port", u64::from(c.tuple.resp.port).into())],
+            flows: vec![c.head.flow],
+            remotes: vec![c.head.tuple.orig.ip],
+            facts: vec![("port", u64::from(c.head.tuple.resp.port).into())],
         });
     }
 }
@@ -217,11 +217,11 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
-        if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp || !c.start_seen {
+        if c.phase != ConnPhase::Closed || c.head.tuple.transport != Transport::Tcp || !c.start_seen {
             return;
         }
         let home = context.network.home();
-        let (orig, resp) = (c.tuple.orig.ip, c.tuple.resp.ip);
+        let (orig, resp) = (c.head.tuple.orig.ip, c.head.tuple.resp.ip);
         let inward = home.contains(resp) && home.is_external(orig);
         let outward = home.contains(orig) && home.is_external(resp);
         if inward && c.service == Service::Socks && c.bytes[1] > 0 {
@@ -262,7 +262,7 @@ mod tests {
 
     fn relayed(t: f64, inward: [u64; 2], outward: [u64; 2], gap: f64) -> [Record; 2] {
         let mut a = conn(t, Transport::Tcp, REMOTE, 1080);
-        std::mem::swap(&mut a.tuple.orig, &mut a.tuple.resp);
+        std::mem::swap(&mut a.head.tuple.orig, &mut a.head.tuple.resp);
         (a.bytes, a.last) = (inward, at(t + 30.0));
         let mut b = conn(t + gap, Transport::Tcp, "203.0.113.9", 443);
         (b.bytes, b.last) = (outward, at(t + gap + 20.0));

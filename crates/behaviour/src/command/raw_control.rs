@@ -117,25 +117,25 @@ impl Watcher {
         if !shows(Direction::Orig) && !shows(Direction::Resp) {
             return;
         }
-        let remote = if c.tuple.orig.ip == host { c.tuple.resp } else { c.tuple.orig };
+        let remote = if c.head.tuple.orig.ip == host { c.head.tuple.resp } else { c.head.tuple.orig };
         context.fire(Fire {
             host,
             key: "shell".into(),
             grades: vec![("shell", 1)],
-            started: c.ts,
+            started: c.head.ts,
             value: 1.0,
             threshold: 1.0,
             unit: "command shells in a connection",
             source: "assumed",
             packets: c.key_packets.to_vec(),
-            flows: vec![c.flow],
+            flows: vec![c.head.flow],
             remotes: vec![remote.ip],
-            facts: vec![("port", u64::from(c.tuple.resp.port).into())],
+            facts: vec![("port", u64::from(c.head.tuple.resp.port).into())],
         });
     }
 
     fn call(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let end = (c.tuple.resp.ip, c.tuple.resp.port);
+        let end = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         let window = self.settings.window;
         let state = states.of(host, context.now);
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
@@ -143,18 +143,18 @@ impl Watcher {
         }
         let calls = state.remotes.entry(end).or_default();
         let made = Call {
-            ts: c.ts,
+            ts: c.head.ts,
             words: words(c),
             opaque: c.opaque_first(Direction::Orig),
             spoke: c.first_speaker == Some(Direction::Orig),
             answered: c.bytes[1] > 0,
             refused: c.failed() == Some(true),
-            flow: c.flow,
+            flow: c.head.flow,
             packet: c.key_packets.first().copied().unwrap_or_default(),
         };
         let (said, spoke) = (made.words, made.spoke);
         calls.push_back(made);
-        calls.retain(|k| k.ts.0.abs_diff(c.ts.0) <= window.as_nanos() as u64);
+        calls.retain(|k| k.ts.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64);
         if calls.len() > MAX_CALLS {
             calls.pop_front();
         }
@@ -197,7 +197,7 @@ impl Watcher {
             .network
             .last_used(host, Application::P2p)
             .is_some_and(|t| context.now.since(t) <= APPLICATION);
-        let started = same.iter().map(|k| k.ts).min().unwrap_or(c.ts);
+        let started = same.iter().map(|k| k.ts).min().unwrap_or(c.head.ts);
         let facts = vec![
             ("port", u64::from(end.1).into()),
             ("dead", dead.into()),
@@ -268,10 +268,10 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Conn(c) = record else { return };
-        if c.phase != ConnPhase::Closed || c.tuple.transport != Transport::Tcp {
+        if c.phase != ConnPhase::Closed || c.head.tuple.transport != Transport::Tcp {
             return;
         }
-        let dead = c.failed() == Some(true) && c.tuple.resp.port != 25;
+        let dead = c.failed() == Some(true) && c.head.tuple.resp.port != 25;
         if !dead && !matches!(c.service, Service::Opaque | Service::Unrecognised) {
             return;
         }
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(run(all), ["same_words", "dynamic_name", "opaque_words"]);
         let mut others = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
         if let Record::Dns(d) = &mut others {
-            d.tuple.orig.ip = "10.0.0.99".parse().unwrap();
+            d.head.tuple.orig.ip = "10.0.0.99".parse().unwrap();
         }
         let mut all = vec![others];
         all.extend(calls(3, 10.0));

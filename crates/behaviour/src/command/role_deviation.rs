@@ -77,14 +77,14 @@ impl Watcher {
 
     fn look(&self, states: &mut States<'_, Host>, way: Way, c: &Conn, context: &mut Context<'_>) {
         let (host, remote) = match way {
-            Way::Out => (c.tuple.orig.ip, c.tuple.resp.ip),
-            Way::In => (c.tuple.resp.ip, c.tuple.orig.ip),
+            Way::Out => (c.head.tuple.orig.ip, c.head.tuple.resp.ip),
+            Way::In => (c.head.tuple.resp.ip, c.head.tuple.orig.ip),
         };
-        let port = c.tuple.resp.port;
+        let port = c.head.tuple.resp.port;
         if !context.network.home().contains(host) {
             return;
         }
-        let Some(role) = context.network.forbids(host, way, remote, port, c.ts) else { return };
+        let Some(role) = context.network.forbids(host, way, remote, port, c.head.ts) else { return };
         let kind = match way {
             Way::In => "offers",
             Way::Out if context.network.home().is_external(remote) => "elsewhere",
@@ -96,7 +96,11 @@ impl Watcher {
         }
         seen.insert(
             (remote, port),
-            Seen { ts: c.ts, flow: c.flow, packets: c.key_packets.iter().take(2).copied().collect() },
+            Seen {
+                ts: c.head.ts,
+                flow: c.head.flow,
+                packets: c.key_packets.iter().take(2).copied().collect(),
+            },
         );
         let mut remotes: Vec<IpAddr> = seen.keys().map(|(ip, _)| *ip).collect();
         remotes.dedup();
@@ -109,7 +113,7 @@ impl Watcher {
             host,
             key: kind.into(),
             grades,
-            started: seen.values().map(|s| s.ts).min().unwrap_or(c.ts),
+            started: seen.values().map(|s| s.ts).min().unwrap_or(c.head.ts),
             value: seen.len() as f64,
             threshold: 1.0,
             unit: "remotes and ports that no declaration allows",
@@ -219,10 +223,10 @@ mod tests {
     fn what_comes_in_is_held_against_what_may_come_in() {
         let mut b = bench(FILE);
         let mut c = conn(10.0, Transport::Tcp, HOST, 22);
-        c.tuple.orig.ip = "10.0.0.9".parse().unwrap();
+        c.head.tuple.orig.ip = "10.0.0.9".parse().unwrap();
         b.feed(record(c.clone()), 11.0);
         assert!(b.evidence.is_empty());
-        c.tuple.resp.port = 23;
+        c.head.tuple.resp.port = 23;
         b.feed(record(c), 12.0);
         assert_eq!(b.grades(), ["offers"]);
         assert_eq!(b.evidence[0].facts["direction"], "in".to_owned().into());

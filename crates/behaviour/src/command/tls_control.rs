@@ -121,7 +121,7 @@ impl Watcher {
 
     fn base(t: &Tls, context: &Context<'_>) -> Option<&'static str> {
         let named = t.sni.as_deref().is_some_and(|n| !domains::is_address_literal(n));
-        let remote = t.tuple.resp;
+        let remote = t.head.tuple.resp;
         match &t.certificate {
             Some(c) if is_own_work(c) && !named => Some("own_certificate"),
             Some(c) if is_own_work(c) && c.names.is_empty() => Some("own_certificate_named"),
@@ -169,7 +169,7 @@ impl Behaviour for Watcher {
         let (Some(host), Record::Tls(t)) = (context.outbound(), record) else { return };
         let lonely = context.network.is_lonely(host, t.ja4.as_deref(), self.settings.hosts);
         let mut base = Self::base(t, context);
-        let end = t.tuple.resp;
+        let end = t.head.tuple.resp;
         if let (Some(ja4), Some(domain)) = (&t.ja4, t.sni.as_deref().and_then(domains::registrable))
             && is_browsers(ja4)
         {
@@ -208,9 +208,9 @@ impl Behaviour for Watcher {
         }
         let several = state.own.len() > 1 && base != "no_name";
         remote.count += 1;
-        remote.started = Some(remote.started.map_or(t.ts, |s| s.min(t.ts)));
+        remote.started = Some(remote.started.map_or(t.head.ts, |s| s.min(t.head.ts)));
         if remote.proofs.len() < 16 {
-            remote.proofs.extend(t.packets.iter().take(3).map(|p| (t.flow, *p)));
+            remote.proofs.extend(t.packets.iter().take(3).map(|p| (t.head.flow, *p)));
         }
         let certificate = t.certificate.as_deref();
         let appliance = certificate.is_some_and(|c| c.not_after >= END_OF_TIME && c.not_after < AFTER_END);
@@ -220,7 +220,8 @@ impl Behaviour for Watcher {
         let days = remote.days;
         let name = t.sni.as_deref().or_else(|| context.network.name_for(host, end.ip, context.now));
         let offered = t.ja4.as_deref().and_then(|j| j.get(1..3)).unwrap_or_default();
-        let old = t.version <= TLS11 && matches!(offered, "10" | "11" | "s3" | "s2") && t.ts >= OLD_SINCE;
+        let old =
+            t.version <= TLS11 && matches!(offered, "10" | "11" | "s3" | "s2") && t.head.ts >= OLD_SINCE;
         let mut grades = vec![(base, 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
@@ -243,7 +244,7 @@ impl Behaviour for Watcher {
             host,
             key: "handshakes".into(),
             grades,
-            started: remote.started.unwrap_or(t.ts),
+            started: remote.started.unwrap_or(t.head.ts),
             value: remote.count as f64,
             threshold: 1.0,
             unit: "handshakes with a remote nobody vouches for",
@@ -310,7 +311,7 @@ mod tests {
     fn hello(t: f64, port: u16, sni: Option<&str>, certificate: Option<Certificate>) -> Record {
         let Record::Tls(mut made) = tls(t, REMOTE, "x") else { unreachable!() };
         made.sni = sni.map(str::to_owned);
-        made.tuple.resp.port = port;
+        made.head.tuple.resp.port = port;
         made.cipher = Some(0x1301);
         made.version = 0x0303;
         made.ja4 = Some("t12i210600_76e208dd3e22_2dae41c691ec".into());
@@ -389,7 +390,7 @@ mod tests {
         assert_eq!(run_as("a.example.com"), ["own_certificate"]);
         let mut others = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
         if let Record::Dns(d) = &mut others {
-            d.tuple.orig.ip = "10.0.0.99".parse().unwrap();
+            d.head.tuple.orig.ip = "10.0.0.99".parse().unwrap();
         }
         let all = vec![others, hello(1.0, 443, None, Some(certificate(365)))];
         assert_eq!(run(all), ["own_certificate"], "another host asked for it");
@@ -399,7 +400,7 @@ mod tests {
     fn several_remotes_that_nobody_vouches_for() {
         let mut all = vec![hello(1.0, 443, None, Some(certificate(365)))];
         let Record::Tls(mut other) = hello(2.0, 443, None, Some(certificate(365))) else { unreachable!() };
-        other.tuple.resp.ip = "203.0.113.9".parse().unwrap();
+        other.head.tuple.resp.ip = "203.0.113.9".parse().unwrap();
         all.push(Record::Tls(other));
         assert_eq!(run(all), ["own_certificate", "several_remotes"]);
     }

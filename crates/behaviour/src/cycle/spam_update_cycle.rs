@@ -104,18 +104,18 @@ impl Behaviour for Watcher {
         // What STARTTLS hides counts as one message.
         let messages = s.data_count.max(1);
         let state = states.of(host, context.now);
-        let near = |b: &&mut Batch| s.ts.0.abs_diff(b.last.0) < self.settings.pause.as_nanos() as u64;
+        let near = |b: &&mut Batch| s.head.ts.0.abs_diff(b.last.0) < self.settings.pause.as_nanos() as u64;
         if let Some(batch) = state.batches.iter_mut().rev().find(near) {
-            batch.last = batch.last.max(s.ts);
-            batch.first = batch.first.min(s.ts);
+            batch.last = batch.last.max(s.head.ts);
+            batch.first = batch.first.min(s.head.ts);
             batch.messages += messages;
         } else {
             let packet = s.packets.first().copied().unwrap_or_default();
             state.batches.push(Batch {
-                first: s.ts,
-                last: s.ts,
+                first: s.head.ts,
+                last: s.head.ts,
                 messages: s.data_count,
-                flow: s.flow,
+                flow: s.head.flow,
                 packet,
             });
             if state.batches.len() > MAX_BATCHES {

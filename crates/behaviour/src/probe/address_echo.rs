@@ -142,8 +142,8 @@ impl Behaviour for Watcher {
         let Some(name) = name.filter(|n| domains::is_address_echo(n)) else { return };
         let (remote, name) = (record.tuple().resp.ip, name.to_owned());
         let (ts, flow, packets) = match record {
-            Record::Http(h) => (h.ts, h.flow, h.packets.clone()),
-            Record::Tls(t) => (t.ts, t.flow, t.packets.clone()),
+            Record::Http(h) => (h.head.ts, h.head.flow, h.packets.clone()),
+            Record::Tls(t) => (t.head.ts, t.head.flow, t.packets.clone()),
             _ => return,
         };
         let asked = Asked { host, remote, name, grades, ts, flow, packets };

@@ -169,14 +169,14 @@ impl Behaviour for Watcher {
         let Some(host) = context.outbound() else { return };
         let remote = record.tuple().resp.ip;
         let (ts, name, page, packets) = match record {
-            Record::Conn(c) => return Self::contact(states, host, remote, c.ts, context),
-            Record::Dns(d) => return Self::contact(states, host, remote, d.ts, context),
+            Record::Conn(c) => return Self::contact(states, host, remote, c.head.ts, context),
+            Record::Dns(d) => return Self::contact(states, host, remote, d.head.ts, context),
             Record::Http(h) => {
                 let bare = h.method == "GET" && h.path == "/" && h.referer.is_none() && !h.cookie;
-                (h.ts, h.host.as_deref(), bare, &h.packets)
+                (h.head.ts, h.host.as_deref(), bare, &h.packets)
             }
-            Record::Tls(t) => (t.ts, t.sni.as_deref(), true, &t.packets),
-            Record::Quic(q) => (q.ts, q.sni.as_deref(), true, &q.packets),
+            Record::Tls(t) => (t.head.ts, t.sni.as_deref(), true, &t.packets),
+            Record::Quic(q) => (q.head.ts, q.sni.as_deref(), true, &q.packets),
             _ => return,
         };
         let Some(name) = name.filter(|n| domains::is_front_page(n) && !domains::is_connectivity_check(n))
@@ -189,9 +189,9 @@ impl Behaviour for Watcher {
             domain,
             remote,
             flow: match record {
-                Record::Http(h) => h.flow,
-                Record::Tls(t) => t.flow,
-                Record::Quic(q) => q.flow,
+                Record::Http(h) => h.head.flow,
+                Record::Tls(t) => t.head.flow,
+                Record::Quic(q) => q.head.flow,
                 _ => return,
             },
             packets: packets.clone(),

@@ -131,7 +131,7 @@ impl Behaviour for Watcher {
             Record::Smtp(smtp) if smtp.data_count > 0 || smtp.first_data_at.is_some() => {
                 if let Some(host) = context.outbound() {
                     let delivered = &mut states.of(host, context.now).delivered;
-                    delivered.insert(smtp.flow);
+                    delivered.insert(smtp.head.flow);
                     if delivered.len() > MAX_ATTEMPTS {
                         delivered.pop_first();
                     }
@@ -139,8 +139,8 @@ impl Behaviour for Watcher {
             }
             Record::Conn(c)
                 if c.phase == ConnPhase::Closed
-                    && c.tuple.transport == Transport::Tcp
-                    && c.tuple.resp.port == 25
+                    && c.head.tuple.transport == Transport::Tcp
+                    && c.head.tuple.resp.port == 25
                     && c.start_seen
                     && !c.is_one_sided()
                     && c.missed_bytes == [0, 0] =>
@@ -151,21 +151,21 @@ impl Behaviour for Watcher {
                     return;
                 }
                 let state = states.of(host, context.now);
-                if state.delivered.remove(&c.flow) || c.bytes[0] > self.settings.client_bytes {
+                if state.delivered.remove(&c.head.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;
                 }
-                let remote = c.tuple.resp.ip;
+                let remote = c.head.tuple.resp.ip;
                 if c.syn_retransmits >= 2 && c.state == ConnState::S0 {
                     three_syns(host, c, context);
                 }
                 state.attempts.push_back(Attempt {
-                    ts: c.ts,
+                    ts: c.head.ts,
                     remote,
                     name: context.network.name_of(remote, context.now).map(str::to_owned),
                     answered: c.failed() == Some(false),
                     banner: c.bytes[1] > 0,
                     hung_up: hung_up(c),
-                    flow: c.flow,
+                    flow: c.head.flow,
                     packets: c.key_packets.to_vec(),
                 });
                 if state.attempts.len() > MAX_ATTEMPTS {
@@ -202,15 +202,15 @@ fn three_syns(host: IpAddr, c: &record::Conn, context: &mut Context<'_>) {
         host,
         key: "probe".into(),
         grades: vec![("three_syns", 1)],
-        started: c.ts,
+        started: c.head.ts,
         value: f64::from(c.syn_retransmits) + 1.0,
         threshold: 3.0,
         unit: "SYNs of one attempt",
         source: "retry default of old Windows",
         packets: c.key_packets.to_vec(),
-        flows: vec![c.flow],
-        remotes: vec![c.tuple.resp.ip],
-        facts: vec![("target", c.tuple.resp.ip.to_string().into()), ("smtp_open", false.into())],
+        flows: vec![c.head.flow],
+        remotes: vec![c.head.tuple.resp.ip],
+        facts: vec![("target", c.head.tuple.resp.ip.to_string().into()), ("smtp_open", false.into())],
     });
 }
 
@@ -339,7 +339,7 @@ mod tests {
         let mut b = bench();
         for t in [10.0, 20.0, 30.0] {
             let mut delivered = smtp(t, REMOTE);
-            delivered.flow = conn(t, Transport::Tcp, REMOTE, 25).flow;
+            delivered.head.flow = conn(t, Transport::Tcp, REMOTE, 25).head.flow;
             b.feed(Record::Smtp(Box::new(delivered)), t);
             attempt(&mut b, t, 100);
         }

@@ -154,7 +154,7 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Record::Dns(dns) = record else { return };
-        let host = dns.tuple.orig.ip;
+        let host = dns.head.tuple.orig.ip;
         if !context.network.home().contains(host) || !matches!(dns.qtype, Dns::A | Dns::AAAA | Dns::MX | 255)
         {
             return;
@@ -203,7 +203,7 @@ fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, contex
             return;
         }
         let packet = dns.packets.first().copied().unwrap_or_default();
-        state.exact.push((dns.query.clone(), generator, dns.ts, packet, dns.flow));
+        state.exact.push((dns.query.clone(), generator, dns.head.ts, packet, dns.head.flow));
     }
     let mut grades = vec![("exact_name", 1)];
     if state.exact.len() > 1 {
@@ -215,7 +215,7 @@ fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, contex
         host,
         key: "exact".into(),
         grades,
-        started: state.exact.iter().map(|e| e.2).min().unwrap_or(dns.ts),
+        started: state.exact.iter().map(|e| e.2).min().unwrap_or(dns.head.ts),
         value: state.exact.len() as f64,
         threshold: 1.0,
         unit: "names of the Kraken sets",
@@ -228,12 +228,12 @@ fn exact(host: IpAddr, state: &mut Host, dns: &Dns, generator: Generator, contex
 }
 
 fn walk(host: IpAddr, state: &mut Host, dns: &Dns, label: &str, suffix: &str, context: &mut Context<'_>) {
-    state.walks.retain(|(t, ..)| dns.ts.since(*t) <= WALK_WINDOW);
+    state.walks.retain(|(t, ..)| dns.head.ts.since(*t) <= WALK_WINDOW);
     if state.walked || state.walks.iter().any(|(_, l, s, _)| l == label && s == suffix) {
         return;
     }
     let packet = dns.packets.first().copied().unwrap_or_default();
-    state.walks.push_back((dns.ts, label.to_owned(), suffix.to_owned(), packet));
+    state.walks.push_back((dns.head.ts, label.to_owned(), suffix.to_owned(), packet));
     if state.walks.len() > MAX_NAMES {
         state.walks.pop_front();
     }
@@ -252,7 +252,7 @@ fn walk(host: IpAddr, state: &mut Host, dns: &Dns, label: &str, suffix: &str, co
         unit: "dynamic-DNS suffixes of one label",
         source: "assumed",
         packets: same.iter().map(|s| s.3).collect(),
-        flows: vec![dns.flow],
+        flows: vec![dns.head.flow],
         remotes: vec![],
         facts: vec![("names", same.iter().map(|(_, l, s, _)| format!("{l}.{s}")).collect::<Vec<_>>().into())],
     });
@@ -267,14 +267,14 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, conte
         .filter(|l| l.len() >= MIN_LABEL && l.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()))
         .map(bigrams::score);
     state.missing.push_back(Missing {
-        ts: dns.ts,
+        ts: dns.head.ts,
         name: dns.query.clone(),
         score,
-        flow: dns.flow,
+        flow: dns.head.flow,
         packets: dns.packets.clone(),
     });
     while state.missing.len() > MAX_NAMES
-        || state.missing.front().is_some_and(|m| dns.ts.since(m.ts) > settings.window)
+        || state.missing.front().is_some_and(|m| dns.head.ts.since(m.ts) > settings.window)
     {
         state.missing.pop_front();
     }
@@ -288,7 +288,7 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, conte
         }
         return;
     }
-    let recent = state.missing.iter().filter(|m| dns.ts.since(m.ts) <= settings.burst_window).count();
+    let recent = state.missing.iter().filter(|m| dns.head.ts.since(m.ts) <= settings.burst_window).count();
     if state.missing.len() < settings.nxdomains && recent <= settings.burst {
         context.near(host, state.missing.len() as f64, settings.nxdomains as f64, "names that do not exist");
         return;

@@ -126,7 +126,13 @@ impl Watcher {
             && c.bytes[0] <= self.settings.request
         {
             let packet = c.key_packets.first().copied().unwrap_or_default();
-            self.transfer(states, host, c.tuple.resp.ip, (c.ts, inbound, c.flow, packet), context);
+            self.transfer(
+                states,
+                host,
+                c.head.tuple.resp.ip,
+                (c.head.ts, inbound, c.head.flow, packet),
+                context,
+            );
         }
     }
 
@@ -140,7 +146,13 @@ impl Watcher {
             && (self.settings.min..=self.settings.max).contains(&body.len)
             && (h.request.len <= self.settings.request || h.method == "POST")
         {
-            self.transfer(states, host, h.tuple.resp.ip, (h.ts, body.len, h.flow, packet), context);
+            self.transfer(
+                states,
+                host,
+                h.head.tuple.resp.ip,
+                (h.head.ts, body.len, h.head.flow, packet),
+                context,
+            );
         }
     }
 }
@@ -161,7 +173,7 @@ impl Behaviour for Watcher {
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some(host) = context.outbound() else { return };
         match record {
-            Record::Conn(c) if c.phase == ConnPhase::Closed && c.tuple.transport == Transport::Tcp => {
+            Record::Conn(c) if c.phase == ConnPhase::Closed && c.head.tuple.transport == Transport::Tcp => {
                 self.conn(states, host, c, context);
             }
             Record::Http(h) => self.http(states, host, h, context),

@@ -209,7 +209,7 @@ impl Watcher {
             Self::in_vain(
                 states,
                 host,
-                Tried { from: h.ts, to: h.ts, domain: domain.to_owned(), tls: false },
+                Tried { from: h.head.ts, to: h.head.ts, domain: domain.to_owned(), tls: false },
                 now,
             );
         }
@@ -225,7 +225,7 @@ impl Watcher {
 
     /// A connection of TLS: one in vain, or one that brought much after several in vain.
     fn tls(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let remote = c.tuple.resp.ip;
+        let remote = c.head.tuple.resp.ip;
         let name = context.network.name_of(remote, context.now);
         let listed = |n: &&str| domains::is_software_update(n) || domains::is_connectivity_check(n);
         if name.filter(listed).is_some_and(|n| context.network.vouches(host, remote, n, context.now)) {
@@ -235,7 +235,7 @@ impl Watcher {
         if c.bytes[1] <= NO_HANDSHAKE {
             let filtered = c.bytes[1] == 0 && c.duration() < AT_ONCE;
             if let Some(domain) = domain.filter(|_| !filtered && c.missed_bytes[1] == 0) {
-                let made = Tried { from: c.ts, to: c.last, domain: domain.to_owned(), tls: true };
+                let made = Tried { from: c.head.ts, to: c.last, domain: domain.to_owned(), tls: true };
                 Self::in_vain(states, host, made, context.now);
             }
             return;
@@ -245,17 +245,18 @@ impl Watcher {
         let fits = (s.opaque..=s.largest).contains(&c.bytes[1]) && c.bytes[0] <= s.request;
         // What works matters only after something was in vain.
         let Some(state) = states.get_mut(host).filter(|s| s.tried.iter().any(|t| t.tls)) else { return };
-        state.worked.push_back(c.ts);
+        state.worked.push_back(c.head.ts);
         if state.worked.len() > MAX_REMEMBERED {
             state.worked.pop_front();
         }
-        let before = |t: &&Tried| t.tls && t.from <= c.ts && c.ts.since(t.from) <= window;
+        let before = |t: &&Tried| t.tls && t.from <= c.head.ts && c.head.ts.since(t.from) <= window;
         let mut tried: Vec<&Tried> =
             state.tried.iter().filter(before).filter(|t| Some(t.domain.as_str()) != domain).collect();
         tried.sort_by_key(|t| t.from);
         let names: BTreeSet<&str> = tried.iter().map(|t| t.domain.as_str()).collect();
-        let in_turn = tried.windows(2).all(|w| w[0].to <= w[1].from) && tried.iter().all(|t| t.to <= c.ts);
-        let worked = |from: Timestamp| state.worked.iter().any(|t| *t >= from && *t < c.ts);
+        let in_turn =
+            tried.windows(2).all(|w| w[0].to <= w[1].from) && tried.iter().all(|t| t.to <= c.head.ts);
+        let worked = |from: Timestamp| state.worked.iter().any(|t| *t >= from && *t < c.head.ts);
         if !fits || names.len() < sources || !in_turn || tried.first().is_some_and(|t| worked(t.from)) {
             return;
         }
@@ -264,13 +265,13 @@ impl Watcher {
             host,
             key: "hidden".into(),
             grades: vec![("hidden", 1)],
-            started: tried.first().map_or(c.ts, |t| t.from),
+            started: tried.first().map_or(c.head.ts, |t| t.from),
             value: names.len() as f64,
             threshold: sources as f64,
             unit: "names tried in vain before",
             source: "assumed",
             packets: c.key_packets.to_vec(),
-            flows: vec![c.flow],
+            flows: vec![c.head.flow],
             remotes: vec![remote],
             facts: vec![
                 ("is", "TLS".into()),
@@ -287,9 +288,9 @@ impl Watcher {
         let window = self.settings.window;
         let downloads = &mut states.of(host, now).downloads;
         let source = format!("{}{}", h.host.as_deref().unwrap_or_default(), requests::bare_path(&h.path));
-        downloads.retain(|(ts, ..)| h.ts.since(*ts) <= window);
+        downloads.retain(|(ts, ..)| h.head.ts.since(*ts) <= window);
         let others = downloads.iter().filter(|d| d.2 != source).count();
-        downloads.push_back((h.ts, h.tuple.resp.ip, source));
+        downloads.push_back((h.head.ts, h.head.tuple.resp.ip, source));
         if downloads.len() > MAX_REMEMBERED {
             downloads.pop_front();
         }
@@ -304,7 +305,7 @@ impl Watcher {
         what: (&'static str, &'static str),
         context: &mut Context<'_>,
     ) {
-        let remote = h.tuple.resp.ip;
+        let remote = h.head.tuple.resp.ip;
         let name = h.host.clone().unwrap_or_else(|| remote.to_string());
         let within = self.settings.sources_within;
         let others = self.note(states, host, h, context.now);
@@ -312,7 +313,7 @@ impl Watcher {
         let tried: BTreeSet<&str> = state
             .tried
             .iter()
-            .filter(|t| !t.tls && t.from <= h.ts && h.ts.since(t.from) <= within)
+            .filter(|t| !t.tls && t.from <= h.head.ts && h.head.ts.since(t.from) <= within)
             .map(|t| t.domain.as_str())
             .collect();
         let tried = tried.len();
@@ -334,13 +335,13 @@ impl Watcher {
             host,
             key: if tool { "by_a_tool" } else { what.0 }.into(),
             grades,
-            started: h.ts,
+            started: h.head.ts,
             value: h.response.len as f64,
             threshold: if what.0 == "opaque" { self.settings.opaque as f64 } else { 2.0 },
             unit: "bytes of a program, script or something opaque",
             source: "assumed",
             packets: h.packets.clone(),
-            flows: vec![h.flow],
+            flows: vec![h.head.flow],
             remotes: vec![remote],
             facts: vec![
                 ("is", what.1.into()),
@@ -458,7 +459,7 @@ mod tests {
     fn run(all: Vec<Http>) -> Vec<String> {
         let mut b = Bench::new("payload_download", Watcher::new(Settings::default()));
         for h in all {
-            let t = h.ts.0 as f64 / 1e9;
+            let t = h.head.ts.0 as f64 / 1e9;
             b.feed(Record::Http(Box::new(h)), t + 0.5);
         }
         b.grades()
@@ -474,7 +475,7 @@ mod tests {
         let mut tool = get(1.0, "198.51.100.7", "/sshd", program());
         tool.user_agent = Some("Wget/1.18".into());
         let mut second = tool.clone();
-        (second.ts, second.path) = (at(2.0), "/other".into());
+        (second.head.ts, second.path) = (at(2.0), "/other".into());
         assert_eq!(run(vec![tool.clone(), second]), ["by_a_tool"], "from an address, and not the first");
         tool.user_agent = Some("Microsoft BITS/7.8".into());
         assert_eq!(run(vec![tool]), ["executable", "unbidden", "from_address", "unnamed_file"]);
@@ -553,7 +554,7 @@ mod tests {
             all.push((dns(begin - 1.0, domain, 1, 0, Some(&remote)), begin - 0.9));
             let mut c = conn(begin, Transport::Tcp, &remote, 443);
             c.service = Service::Tls;
-            c.last = c.ts.plus(Duration::from_secs_f64(lasted));
+            c.last = c.head.ts.plus(Duration::from_secs_f64(lasted));
             c.bytes = [120, if i + 1 < domains.len() { said } else { brought }];
             all.push((record(c), begin + lasted));
         }

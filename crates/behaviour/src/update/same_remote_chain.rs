@@ -99,15 +99,15 @@ enum Unlinked {
 impl Unlinked {
     fn remote(&self) -> IpAddr {
         match self {
-            Self::Conn(c) => c.tuple.resp.ip,
-            Self::Post(h) => h.tuple.resp.ip,
+            Self::Conn(c) => c.head.tuple.resp.ip,
+            Self::Post(h) => h.head.tuple.resp.ip,
         }
     }
 
     fn ts(&self) -> Timestamp {
         match self {
-            Self::Conn(c) => c.ts,
-            Self::Post(h) => h.ts,
+            Self::Conn(c) => c.head.ts,
+            Self::Post(h) => h.head.ts,
         }
     }
 }
@@ -160,11 +160,11 @@ impl Behaviour for Watcher {
         match record {
             Record::Conn(c) if c.phase != ConnPhase::Interim => {
                 let Some(host) = context.outbound() else { return };
-                match c.tuple.transport {
+                match c.head.tuple.transport {
                     Transport::Udp => {
                         let state = states.of(host, context.now);
                         contact(state, c);
-                        again(&self.settings, host, state, c.tuple.resp.ip, context);
+                        again(&self.settings, host, state, c.head.tuple.resp.ip, context);
                     }
                     Transport::Tcp if c.phase == ConnPhase::Closed => {
                         let state = states.of(host, context.now);
@@ -208,7 +208,7 @@ impl Behaviour for Watcher {
 }
 
 fn contact(state: &mut Host, c: &Conn) {
-    let remote = c.tuple.resp.ip;
+    let remote = c.head.tuple.resp.ip;
     if c.service.is_recognised() {
         state.udp.remove(&HostKey(remote));
         return;
@@ -218,9 +218,13 @@ fn contact(state: &mut Host, c: &Conn) {
     }
     let packet = c.key_packets.first().copied().unwrap_or_default();
     // The first contact is the beginning of the chain; the latest word keeps it alive.
-    let known =
-        state.udp.entry(HostKey(remote)).or_insert(Contact { first: c.ts, ts: c.last, flow: c.flow, packet });
-    known.first = known.first.min(c.ts);
+    let known = state.udp.entry(HostKey(remote)).or_insert(Contact {
+        first: c.head.ts,
+        ts: c.last,
+        flow: c.head.flow,
+        packet,
+    });
+    known.first = known.first.min(c.head.ts);
     known.ts = known.ts.max(c.last);
     if state.udp.len() > MAX_CONTACTS {
         // Half at once, so that a host with a new peer a packet does not pay for all of them each time.
@@ -259,12 +263,12 @@ fn remember(state: &mut Host, unlinked: Unlinked) {
 }
 
 fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, context: &mut Context<'_>) {
-    let (remote, port) = (c.tuple.resp.ip, c.tuple.resp.port);
+    let (remote, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
     let failed = c.failed() == Some(true)
         || (c.bytes[1] == 0 && !c.is_one_sided() && !c.opaque_first(Direction::Orig));
     if port == 80 && failed {
         let packet = c.key_packets.first().copied().unwrap_or_default();
-        state.failed.push_back((c.last, remote, c.flow, packet));
+        state.failed.push_back((c.last, remote, c.head.flow, packet));
         if state.failed.len() > MAX_FAILED {
             state.failed.pop_front();
         }
@@ -281,10 +285,10 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, context: &
     }
     let inbound = c.bytes[1];
     let sized = (settings.transfer_min..=settings.transfer_max).contains(&inbound);
-    if (sized || port == 443) && link(settings, state, remote, c.ts).is_none() {
+    if (sized || port == 443) && link(settings, state, remote, c.head.ts).is_none() {
         remember(state, Unlinked::Conn(Box::new(c.clone())));
     }
-    let linked = link(settings, state, remote, c.ts);
+    let linked = link(settings, state, remote, c.head.ts);
     let name = |with, without| if linked.is_some() { Some(with) } else { without };
     let base = match port {
         446 | 447 if sized => name("transfer_447", Some("transfer_447_unlinked")),
@@ -300,7 +304,7 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, context: &
     };
     let mut grades = vec![(base, 1)];
     let mut packets = c.key_packets.to_vec();
-    let mut flows = vec![c.flow];
+    let mut flows = vec![c.head.flow];
     if let Some(k) = linked {
         packets.push(k.packet);
         flows.push(k.flow);
@@ -309,18 +313,18 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, context: &
         .failed
         .iter()
         .rev()
-        .find(|(t, ip, ..)| *ip == remote && c.ts.since(*t) <= settings.fallback && *t <= c.ts);
+        .find(|(t, ip, ..)| *ip == remote && c.head.ts.since(*t) <= settings.fallback && *t <= c.head.ts);
     if let Some((_, _, flow, packet)) = fallback.filter(|_| port == 443) {
         grades.push(("fallback_from_80", 1));
         packets.push(*packet);
         flows.push(*flow);
     }
-    let gap = linked.map_or(0.0, |k| c.ts.since(k.ts).as_secs_f64());
+    let gap = linked.map_or(0.0, |k| c.head.ts.since(k.ts).as_secs_f64());
     context.fire(Fire {
         host,
         key: "chain".into(),
         grades,
-        started: c.ts,
+        started: c.head.ts,
         value: inbound as f64,
         threshold: if port == 443 { 0.0 } else { settings.transfer_min as f64 },
         unit: "bytes inbound",
@@ -338,7 +342,7 @@ fn tcp(settings: &Settings, host: IpAddr, state: &mut Host, c: &Conn, context: &
 }
 
 fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, context: &mut Context<'_>) {
-    let remote = h.tuple.resp.ip;
+    let remote = h.head.tuple.resp.ip;
     let opaque = h.request.facts.is_some_and(|f| f.is_opaque());
     let odd_host = h.host.as_deref().is_none_or(|n| {
         n.is_empty() || domains::is_address_literal(n) || generator_of(n).is_some() || domains::is_dynamic(n)
@@ -351,18 +355,18 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, context: 
         context.near(host, h.response.len as f64, settings.post_min as f64, "bytes answering an opaque POST");
         return;
     }
-    if link(settings, state, remote, h.ts).is_none() {
+    if link(settings, state, remote, h.head.ts).is_none() {
         remember(state, Unlinked::Post(Box::new(h.clone())));
     }
-    let linked = link(settings, state, remote, h.ts);
-    let base = match (h.tuple.resp.port, linked.is_some()) {
+    let linked = link(settings, state, remote, h.head.ts);
+    let base = match (h.head.tuple.resp.port, linked.is_some()) {
         (80, true) => "post_80",
         (80, false) => "post_80_unlinked",
         (_, true) => "post_any_port",
         (_, false) => return,
     };
     let mut packets = h.packets.clone();
-    let mut flows = vec![h.flow];
+    let mut flows = vec![h.head.flow];
     if let Some(k) = linked {
         packets.push(k.packet);
         flows.push(k.flow);
@@ -371,7 +375,7 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, context: 
         host,
         key: "chain".into(),
         grades: vec![(base, 1)],
-        started: h.ts,
+        started: h.head.ts,
         value: h.response.len as f64,
         threshold: settings.post_min as f64,
         unit: "bytes inbound",
@@ -380,9 +384,9 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, context: 
         flows,
         remotes: vec![remote],
         facts: vec![
-            ("port", u64::from(h.tuple.resp.port).into()),
+            ("port", u64::from(h.head.tuple.resp.port).into()),
             ("udp_before", linked.is_some().into()),
-            ("seconds_after_udp", linked.map_or(0.0, |k| h.ts.since(k.ts).as_secs_f64()).into()),
+            ("seconds_after_udp", linked.map_or(0.0, |k| h.head.ts.since(k.ts).as_secs_f64()).into()),
             ("host", h.host.clone().unwrap_or_default().into()),
             ("declared", h.response.declared.clone().unwrap_or_default().into()),
             ("prevalent", context.prevalent(remote).into()),
@@ -427,7 +431,7 @@ mod tests {
         if let Some(t) = udp_at {
             let mut c = conn(t, Transport::Udp, REMOTE, 31_337);
             c.service = Service::Opaque;
-            c.last = c.ts;
+            c.last = c.head.ts;
             c.first_payload[0] = payload(&random(40, 1));
             b.feed(record(c), t + 60.0);
         }
@@ -504,7 +508,7 @@ mod tests {
         let udp = |t: f64| {
             let mut c = conn(t, Transport::Udp, REMOTE, 31_337);
             c.service = Service::Opaque;
-            c.last = c.ts;
+            c.last = c.head.ts;
             c.first_payload[0] = payload(&random(40, 1));
             record(c)
         };
