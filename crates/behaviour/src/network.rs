@@ -148,6 +148,13 @@ impl Network {
         }
     }
 
+    /// Keeps at most so many local hosts from now on, and eight times as many remotes.
+    pub fn limit(&mut self, hosts: usize) {
+        self.hosts.limit(hosts);
+        self.remotes.limit(hosts.saturating_mul(8));
+        self.most_locals = hosts;
+    }
+
     /// Takes what the people who run the network expect.
     pub fn expect(&mut self, expectations: Expectations) {
         self.expectations = expectations;

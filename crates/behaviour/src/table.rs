@@ -46,6 +46,14 @@ impl<T: Default> HostTable<T> {
         Self { hosts: SeededMap::default(), most: most.max(16), forgotten: 0 }
     }
 
+    /// Keeps at most `most` hosts from now on.
+    pub fn limit(&mut self, most: usize) {
+        self.most = most.max(16);
+        while self.hosts.len() > self.most {
+            self.forget();
+        }
+    }
+
     /// The state of a host, made if it was not there.
     pub fn of(&mut self, host: IpAddr, now: Timestamp) -> &mut T {
         let host = HostKey(host);

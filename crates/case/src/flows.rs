@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use behaviour::{bigrams, domains};
-use record::{CommunityId, Conn, ConnPhase, Direction, Endpoint, Record, Timestamp};
+use record::{CommunityId, Conn, ConnPhase, Direction, Endpoint, Head, Record, Timestamp};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 use serde::Serialize;
@@ -25,14 +25,17 @@ const MOST_WORDS: usize = 24;
 const SCHEMA: &str = "
 CREATE TABLE flow (id INTEGER PRIMARY KEY, ts INTEGER, duration REAL, orig TEXT, orig_p INTEGER, resp TEXT, resp_p INTEGER,
   proto TEXT, service TEXT, state TEXT, history TEXT, orig_bytes INTEGER, resp_bytes INTEGER, orig_pkts INTEGER, resp_pkts INTEGER,
-  missed_bytes INTEGER, opaque TEXT, ones REAL, printable REAL, name TEXT, community_id TEXT, flow TEXT);
+  missed_bytes INTEGER, opaque TEXT, ones REAL, printable REAL, name TEXT, community_id TEXT, flow TEXT, segment TEXT);
 CREATE TABLE dns (id INTEGER PRIMARY KEY, ts INTEGER, host TEXT, server TEXT, query TEXT, qtype INTEGER, rcode INTEGER, answers TEXT,
-  score REAL, flow TEXT, packet TEXT);
+  score REAL, flow TEXT, packet TEXT, segment TEXT);
 CREATE TABLE web (id INTEGER PRIMARY KEY, ts INTEGER, host TEXT, remote TEXT, port INTEGER, kind TEXT, name TEXT, detail TEXT,
-  agent TEXT, bytes INTEGER, flow TEXT, packet TEXT);
+  agent TEXT, bytes INTEGER, flow TEXT, packet TEXT, segment TEXT);
 CREATE TABLE mail (id INTEGER PRIMARY KEY, ts INTEGER, host TEXT, remote TEXT, helo TEXT, mails INTEGER, recipients INTEGER,
-  messages INTEGER, accepted INTEGER, rejects INTEGER, last_code INTEGER, bytes INTEGER, encrypted INTEGER, flow TEXT, packet TEXT);
+  messages INTEGER, accepted INTEGER, rejects INTEGER, last_code INTEGER, bytes INTEGER, encrypted INTEGER, flow TEXT, packet TEXT, segment TEXT);
 ";
+
+/// The form of these tables, which the file names; one of another form is refused.
+const FORM: i64 = 2;
 
 const INDICES: &str = "
 CREATE INDEX flow_ts ON flow(ts); CREATE INDEX flow_orig ON flow(orig, ts); CREATE INDEX flow_resp ON flow(resp, ts); CREATE INDEX flow_name ON flow(flow);
@@ -59,6 +62,7 @@ impl FlowWriter {
         )?;
         db.set_prepared_statement_cache_capacity(16);
         db.execute_batch(SCHEMA)?;
+        db.pragma_update(None, "user_version", FORM)?;
         db.execute_batch("BEGIN")?;
         Ok(Self { db, names: HashMap::new(), rows: 0, failed: None })
     }
@@ -90,7 +94,7 @@ impl FlowWriter {
                 }
                 let score = domains::chosen_label(&d.query).map(bigrams::score);
                 self.db
-                    .prepare_cached("INSERT INTO dns(ts,host,server,query,qtype,rcode,answers,score,flow,packet) VALUES(?,?,?,?,?,?,?,?,?,?)")?
+                    .prepare_cached("INSERT INTO dns(ts,host,server,query,qtype,rcode,answers,score,flow,packet,segment) VALUES(?,?,?,?,?,?,?,?,?,?,?)")?
                     .execute(params![
                         d.head.ts.0,
                         d.head.tuple.orig.ip.to_string(),
@@ -101,7 +105,8 @@ impl FlowWriter {
                         answers.join(" "),
                         score,
                         d.head.flow.to_string(),
-                        d.packets.first().map(ToString::to_string)
+                        d.packets.first().map(ToString::to_string),
+                        segment(&d.head)
                     ])?;
             }
             Record::Relay(r) => {
@@ -177,7 +182,7 @@ impl FlowWriter {
             )?,
             Record::Smtp(s) => {
                 self.db
-                    .prepare_cached("INSERT INTO mail(ts,host,remote,helo,mails,recipients,messages,accepted,rejects,last_code,bytes,encrypted,flow,packet) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+                    .prepare_cached("INSERT INTO mail(ts,host,remote,helo,mails,recipients,messages,accepted,rejects,last_code,bytes,encrypted,flow,packet,segment) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
                     .execute(params![
                         s.head.ts.0,
                         s.head.tuple.orig.ip.to_string(),
@@ -192,7 +197,8 @@ impl FlowWriter {
                         s.message_bytes as i64,
                         s.starttls_used,
                         s.head.flow.to_string(),
-                        s.packets.first().map(ToString::to_string)
+                        s.packets.first().map(ToString::to_string),
+                        segment(&s.head)
                     ])?;
             }
             _ => return Ok(()),
@@ -217,7 +223,7 @@ impl FlowWriter {
         let facts = c.first_payload[0].filter(|p| p.counted > 0 && p.ones > 0);
         let per_byte = |n: u16, of: u16| f64::from(n) / f64::from(of);
         self.db
-            .prepare_cached("INSERT INTO flow(ts,duration,orig,orig_p,resp,resp_p,proto,service,state,history,orig_bytes,resp_bytes,orig_pkts,resp_pkts,missed_bytes,opaque,ones,printable,name,community_id,flow) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+            .prepare_cached("INSERT INTO flow(ts,duration,orig,orig_p,resp,resp_p,proto,service,state,history,orig_bytes,resp_bytes,orig_pkts,resp_pkts,missed_bytes,opaque,ones,printable,name,community_id,flow,segment) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
             .execute(params![
                 c.head.ts.0,
                 c.duration().as_secs_f64(),
@@ -239,7 +245,8 @@ impl FlowWriter {
                 facts.map(|p| per_byte(p.printable, p.counted)),
                 self.names.get(&c.head.tuple.resp.ip),
                 CommunityId::of(&ends).to_string(),
-                c.head.flow.to_string()
+                c.head.flow.to_string(),
+                segment(&c.head)
             ])?;
         Ok(())
     }
@@ -253,7 +260,7 @@ impl FlowWriter {
     fn web(&mut self, w: &Web<'_>, record: &Record, flow: &str) -> rusqlite::Result<()> {
         let tuple = record.tuple();
         self.db
-            .prepare_cached("INSERT INTO web(ts,host,remote,port,kind,name,detail,agent,bytes,flow,packet) VALUES(?,?,?,?,?,?,?,?,?,?,?)")?
+            .prepare_cached("INSERT INTO web(ts,host,remote,port,kind,name,detail,agent,bytes,flow,packet,segment) VALUES(?,?,?,?,?,?,?,?,?,?,?,?)")?
             .execute(params![
                 w.ts.0,
                 tuple.orig.ip.to_string(),
@@ -265,7 +272,8 @@ impl FlowWriter {
                 w.agent,
                 w.bytes as i64,
                 flow,
-                w.packet
+                w.packet,
+                segment(record.head())
             ])?;
         Ok(())
     }
@@ -283,6 +291,11 @@ impl FlowWriter {
         self.db.execute_batch("ANALYZE")?;
         self.db.close().map_err(|e| e.1)
     }
+}
+
+/// The segment of the network as it is kept: nothing for what had no tag.
+fn segment(head: &Head) -> String {
+    head.segment.map(|s| s.to_string()).unwrap_or_default()
 }
 
 struct Web<'a> {
@@ -349,12 +362,15 @@ impl Kind {
                 "name",
                 "community_id",
                 "flow",
+                "segment",
             ],
-            Self::Dns => {
-                &["ts", "host", "server", "query", "qtype", "rcode", "answers", "score", "flow", "packet"]
-            }
+            Self::Dns => &[
+                "ts", "host", "server", "query", "qtype", "rcode", "answers", "score", "flow", "packet",
+                "segment",
+            ],
             Self::Web => &[
                 "ts", "host", "remote", "port", "kind", "name", "detail", "agent", "bytes", "flow", "packet",
+                "segment",
             ],
             Self::Mail => &[
                 "ts",
@@ -371,6 +387,7 @@ impl Kind {
                 "encrypted",
                 "flow",
                 "packet",
+                "segment",
             ],
         }
     }
@@ -394,13 +411,22 @@ impl Kind {
     }
 }
 
+/// A local host, as flows know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Its address.
+    pub host: IpAddr,
+    /// Its segment of the network, where these are apart: nothing for what has no tag.
+    pub segment: Option<String>,
+}
+
 /// Which rows, in which order.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Of what.
     pub kind: Kind,
     /// Of which host only.
-    pub host: Option<IpAddr>,
+    pub local: Option<Local>,
     /// Words and `column:value` pairs, all of which must hold; `*` stands for anything, `column:>5` and `column:<5` compare.
     pub search: String,
     /// From this moment on.
@@ -422,7 +448,7 @@ impl Query {
     pub fn of(kind: Kind) -> Self {
         Self {
             kind,
-            host: None,
+            local: None,
             search: String::new(),
             from: None,
             to: None,
@@ -436,10 +462,14 @@ impl Query {
     /// The condition and its values; what the search does not understand is told.
     fn condition(&self) -> Result<(String, Vec<Value>), String> {
         let (mut all, mut values): (Vec<String>, Vec<Value>) = (Vec::new(), Vec::new());
-        if let Some(host) = self.host {
+        if let Some(local) = &self.local {
             let any: Vec<String> = self.kind.hosts().iter().map(|c| format!("{c} = ?")).collect();
-            values.extend(any.iter().map(|_| Value::Text(host.to_string())));
+            values.extend(any.iter().map(|_| Value::Text(local.host.to_string())));
             all.push(format!("({})", any.join(" OR ")));
+            if let Some(segment) = &local.segment {
+                all.push("segment = ?".to_owned());
+                values.push(Value::Text(segment.clone()));
+            }
         }
         for (op, moment) in [(">=", self.from), ("<=", self.to)] {
             if let Some(t) = moment {
@@ -613,6 +643,12 @@ impl Flows {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;")?;
         db.set_prepared_statement_cache_capacity(64);
+        let form: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
+        if form != FORM {
+            let why =
+                format!("of form {form}, and this version reads form {FORM}: read the capture again with -o");
+            return Err(rusqlite::Error::ToSqlConversionFailure(why.into()));
+        }
         // What is no database, or a part of one, is told now.
         for kind in [Kind::Flow, Kind::Dns, Kind::Web, Kind::Mail] {
             db.query_row(
@@ -669,18 +705,18 @@ impl Flows {
         })
     }
 
-    /// Moments (ns) and bytes from the originator of the flows from `host` to `remote`, oldest first, at most 20,000.
+    /// Moments (ns) and bytes from the originator of the flows from a host to `remote`, oldest first, at most 20,000.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn contacts(&self, host: IpAddr, remote: IpAddr, span: Span) -> Result<Vec<(i64, i64)>, FlowError> {
+    pub fn contacts(&self, local: &Local, remote: IpAddr, span: Span) -> Result<Vec<(i64, i64)>, FlowError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT ts, orig_bytes FROM flow WHERE orig = ? AND resp = ? AND ts BETWEEN ? AND ? ORDER BY ts LIMIT 20000",
+            "SELECT ts, orig_bytes FROM flow WHERE orig = ?1 AND resp = ?2 AND ts BETWEEN ?3 AND ?4 AND (?5 IS NULL OR segment = ?5) ORDER BY ts LIMIT 20000",
         )?;
-        let rows = statement
-            .query_map(params![host.to_string(), remote.to_string(), span.from.0, span.to.0], |r| {
-                Ok((r.get(0)?, r.get(1)?))
-            })?;
+        let rows = statement.query_map(
+            params![local.host.to_string(), remote.to_string(), span.from.0, span.to.0, local.segment],
+            |r| Ok((r.get(0)?, r.get(1)?)),
+        )?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -688,22 +724,25 @@ impl Flows {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn peers(&self, host: IpAddr, span: Span, most: u32) -> Result<Vec<Peer>, FlowError> {
+    pub fn peers(&self, local: &Local, span: Span, most: u32) -> Result<Vec<Peer>, FlowError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT resp, max(name), count(*), sum(orig_bytes), sum(resp_bytes), min(ts), max(ts) FROM flow WHERE orig = ? AND ts BETWEEN ? AND ?
-             GROUP BY resp ORDER BY count(*) DESC, resp LIMIT ?",
+            "SELECT resp, max(name), count(*), sum(orig_bytes), sum(resp_bytes), min(ts), max(ts) FROM flow WHERE orig = ?1 AND ts BETWEEN ?2 AND ?3
+             AND (?5 IS NULL OR segment = ?5) GROUP BY resp ORDER BY count(*) DESC, resp LIMIT ?4",
         )?;
-        let rows = statement.query_map(params![host.to_string(), span.from.0, span.to.0, most], |r| {
-            Ok(Peer {
-                remote: r.get(0)?,
-                name: r.get(1)?,
-                flows: r.get(2)?,
-                out: r.get(3)?,
-                back: r.get(4)?,
-                first: r.get(5)?,
-                last: r.get(6)?,
-            })
-        })?;
+        let rows = statement.query_map(
+            params![local.host.to_string(), span.from.0, span.to.0, most, local.segment],
+            |r| {
+                Ok(Peer {
+                    remote: r.get(0)?,
+                    name: r.get(1)?,
+                    flows: r.get(2)?,
+                    out: r.get(3)?,
+                    back: r.get(4)?,
+                    first: r.get(5)?,
+                    last: r.get(6)?,
+                })
+            },
+        )?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -711,9 +750,11 @@ impl Flows {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn ports(&self, host: IpAddr) -> Result<BTreeSet<i64>, FlowError> {
-        let mut statement = self.0.prepare_cached("SELECT DISTINCT resp_p FROM flow WHERE orig = ?")?;
-        let rows = statement.query_map([host.to_string()], |r| r.get(0))?;
+    pub fn ports(&self, local: &Local) -> Result<BTreeSet<i64>, FlowError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT DISTINCT resp_p FROM flow WHERE orig = ?1 AND (?2 IS NULL OR segment = ?2)",
+        )?;
+        let rows = statement.query_map(params![local.host.to_string(), local.segment], |r| r.get(0))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
@@ -721,13 +762,14 @@ impl Flows {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn mail_by_minute(&self, host: IpAddr, span: Span) -> Result<Vec<(i64, i64, i64, i64)>, FlowError> {
+    pub fn mail_by_minute(&self, local: &Local, span: Span) -> Result<Vec<(i64, i64, i64, i64)>, FlowError> {
         let mut statement = self.0.prepare_cached(
-            "SELECT ts / 60000000000 * 60000000000 AS m, count(*), sum(messages), sum(rejects) FROM mail WHERE host = ? AND ts BETWEEN ? AND ? GROUP BY m ORDER BY m",
+            "SELECT ts / 60000000000 * 60000000000 AS m, count(*), sum(messages), sum(rejects) FROM mail WHERE host = ?1 AND ts BETWEEN ?2 AND ?3 AND (?4 IS NULL OR segment = ?4) GROUP BY m ORDER BY m",
         )?;
-        let rows = statement.query_map(params![host.to_string(), span.from.0, span.to.0], |r| {
-            Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
-        })?;
+        let rows = statement
+            .query_map(params![local.host.to_string(), span.from.0, span.to.0, local.segment], |r| {
+                Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?))
+            })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 }

@@ -9,11 +9,11 @@ use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use capture::{Captures, Opening, Seal};
-use record::{Record, Timestamp};
+use record::{Record, Segment, Timestamp};
 use report::{CaptureLine, Line, parse_lines};
 use verdict::HostStory;
 
-use crate::flows::{FlowWriter, Flows};
+use crate::flows::{FlowWriter, Flows, Local};
 use crate::triage;
 
 /// The lines of `--json`.
@@ -177,18 +177,21 @@ fn exchange(_: &Path, _: &Path) -> io::Result<()> {
     Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
-/// Which host is meant: `10.0.0.5`, or where the address was several machines' `10.0.0.5@2008-04-08T09:00:00Z`, the one that had it then.
+/// Which host is meant: `10.0.0.5`; where segments of the network are apart, `10.0.0.5@vlan12`; and where the address was several machines',
+/// `10.0.0.5@2008-04-08T09:00:00Z`, the one that had it then. Both at once are parted by a comma.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Which {
     /// The address.
     pub host: IpAddr,
+    /// The segment that it is in.
+    pub segment: Option<Segment>,
     /// A time at which it was this machine's.
     pub at: Option<Timestamp>,
 }
 
 impl From<IpAddr> for Which {
     fn from(host: IpAddr) -> Self {
-        Self { host, at: None }
+        Self { host, segment: None, at: None }
     }
 }
 
@@ -196,12 +199,21 @@ impl FromStr for Which {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, at) = text.split_once('@').map_or((text, None), |(host, at)| (host, Some(at)));
-        let host = host.parse().map_err(|e| format!("{host:?}: {e}"))?;
-        let parse = |at| {
-            Timestamp::parse(at).ok_or_else(|| format!("{at:?} is no time: write it as 2008-04-08T09:00:00Z"))
-        };
-        Ok(Self { host, at: at.map(parse).transpose()? })
+        let (host, rest) = text.split_once('@').map_or((text, None), |(host, rest)| (host, Some(rest)));
+        let host: IpAddr = host.parse().map_err(|e| format!("{host:?}: {e}"))?;
+        let mut which = Self::from(host);
+        for part in rest.into_iter().flat_map(|r| r.split(',')) {
+            if let Ok(segment) = part.parse() {
+                which.segment = Some(segment);
+            } else if let Some(at) = Timestamp::parse(part) {
+                which.at = Some(at);
+            } else {
+                return Err(format!(
+                    "{part:?} is neither a time nor a segment of the network: write 2008-04-08T09:00:00Z, vlan12 or vni5001"
+                ));
+            }
+        }
+        Ok(which)
     }
 }
 
@@ -271,7 +283,14 @@ impl Case {
     /// The case has none; tells which it has.
     pub fn story(&self, which: Which) -> anyhow::Result<&HostStory> {
         let host = which.host;
-        let mut of_host = self.stories.iter().filter(|s| s.host == host).peekable();
+        let known = |s: &&HostStory| s.host == host;
+        let in_segment = |s: &&HostStory| which.segment.is_none_or(|wanted| s.segment == Some(wanted));
+        let mut of_host = self.stories.iter().filter(known).filter(in_segment).peekable();
+        if of_host.peek().is_none() && self.stories.iter().any(|s| known(&s)) {
+            let all: Vec<String> = self.stories.iter().filter(known).map(HostStory::handle).collect();
+            let segment = which.segment.map(|s| s.to_string()).unwrap_or_default();
+            bail!("{host} was not seen in {segment}: ask for {}", all.join(" or "));
+        }
         if let Some(at) = which.at
             && of_host.peek().is_some()
         {
@@ -281,7 +300,7 @@ impl Case {
             });
         }
         of_host.next().with_context(|| {
-            let known: Vec<String> = self.stories.iter().take(12).map(|s| s.host.to_string()).collect();
+            let known: Vec<String> = self.stories.iter().take(12).map(HostStory::label).collect();
             format!(
                 "{host} is not a local host of this case; it has {} hosts: {}{}",
                 self.stories.len(),
@@ -289,6 +308,12 @@ impl Case {
                 if self.stories.len() > known.len() { ", …" } else { "" }
             )
         })
+    }
+
+    /// A host as its flows know it.
+    pub fn local(&self, s: &HostStory) -> Local {
+        let segment = s.segment.map(|s| s.to_string()).unwrap_or_default();
+        Local { host: s.host, segment: self.capture.segments_apart.then_some(segment) }
     }
 
     /// The flows.

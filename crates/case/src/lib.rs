@@ -9,6 +9,6 @@ mod flows;
 mod folder;
 mod triage;
 
-pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Page, Peer, Query, Span};
+pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Local, Page, Peer, Query, Span};
 pub use folder::{Case, CaseWriter, Which, check, refuse_inputs};
 pub use triage::{Triage, TriageEntry, TriageState};

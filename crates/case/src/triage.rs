@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -67,7 +66,7 @@ pub struct TriageEntry {
 /// Everything that was said, by host, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Triage {
-    hosts: BTreeMap<IpAddr, Vec<TriageEntry>>,
+    hosts: BTreeMap<String, Vec<TriageEntry>>,
 }
 
 impl Triage {
@@ -85,16 +84,16 @@ impl Triage {
         }
     }
 
-    /// What was said of a host.
-    pub fn of(&self, host: IpAddr) -> &[TriageEntry] {
-        self.hosts.get(&host).map_or(&[], Vec::as_slice)
+    /// What was said of a host, by its label.
+    pub fn of(&self, host: &str) -> &[TriageEntry] {
+        self.hosts.get(host).map_or(&[], Vec::as_slice)
     }
 
     /// Adds an entry to what is kept in the case, whoever else adds one meanwhile: whole or not at all. Gives everything that is kept then.
     ///
     /// # Errors
     /// It cannot be written, or there are too many.
-    pub fn add(case: &Path, host: IpAddr, mut entry: TriageEntry) -> anyhow::Result<Self> {
+    pub fn add(case: &Path, host: &str, mut entry: TriageEntry) -> anyhow::Result<Self> {
         entry.note = entry.note.chars().take(LONGEST).collect();
         entry.who = entry.who.chars().take(LONGEST_NAME).collect();
         let path = case.join(FILE);
@@ -102,7 +101,7 @@ impl Triage {
             File::create(case.join(LOCK)).with_context(|| format!("cannot write in {}", case.display()))?;
         lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
         let mut all = Self::read(case)?;
-        let entries = all.hosts.entry(host).or_default();
+        let entries = all.hosts.entry(host.to_owned()).or_default();
         anyhow::ensure!(entries.len() < MOST, "{host} has {MOST} entries already");
         entries.push(entry);
         let fresh: PathBuf = case.join(format!(".{FILE}.{}", std::process::id()));
@@ -127,7 +126,7 @@ mod tests {
     #[test]
     fn two_who_write_lose_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let host: IpAddr = "10.0.0.5".parse().unwrap();
+        let host = "10.0.0.5@vlan12";
         let say = |n: usize| {
             let note = n.to_string();
             let entry = TriageEntry { state: TriageState::Noted, note, who: "a".into(), when: "now".into() };

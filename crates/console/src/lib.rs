@@ -259,7 +259,7 @@ impl Console {
 }
 
 fn file_name(s: &HostStory) -> String {
-    format!("hydrophone-{}", s.handle().replace([':', '.', '@'], "-"))
+    format!("hydrophone-{}", s.handle().replace([':', '.', '@', ','], "-"))
 }
 
 async fn handle(

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use capture::PcapngWriter;
 use case::Cell;
 use maud::{Markup, html};
-use pipeline::{Frame, Wanted, follow, walk};
+use pipeline::{Frame, Wanted, Within, follow, walk};
 use record::{Direction, Endpoint, FlowId, PacketId, Timestamp, Transport, Tuple};
 use report::html::full;
 use report::{clean, describe, human_count};
@@ -68,6 +68,17 @@ fn ends(row: &[Cell]) -> Option<(FlowId, Tuple, Timestamp)> {
     Some((id, tuple, Timestamp(ts.saturating_add((secs * 1e9) as i64).saturating_add(1_000))))
 }
 
+/// The segment of the network that the flow of a row is in, where these are apart.
+fn within(console: &Console, row: &[Cell]) -> Within {
+    let segment = row.get(21).and_then(Cell::text).and_then(|s| s.parse().ok());
+    Within::of(console.case.capture.segments_apart, segment)
+}
+
+/// The packets of a flow.
+fn wanted(console: &Console, row: &[Cell], id: FlowId, tuple: &Tuple) -> Wanted {
+    Wanted::of(tuple.orig.ip, [], [id]).only_flows().within(within(console, row))
+}
+
 /// A flow: its facts, its packets, what it said.
 pub fn flow(console: &Console, name: &str, ask: &Ask) -> Reply {
     let row = console.flows.as_ref().and_then(|f| f.lock().ok()?.flow(name).ok().flatten());
@@ -110,7 +121,7 @@ pub fn slice(console: &Console, name: &str) -> Reply {
     };
     let made = console.captures.as_ref().map_err(Clone::clone).and_then(|captures| {
         let (id, tuple, until) = ends(&row).ok_or("this flow is of a kind whose packets are not listed")?;
-        let mut wanted = Wanted::of(tuple.orig.ip, [], [id]).only_flows();
+        let mut wanted = wanted(console, &row, id, &tuple);
         let mut out: Option<PcapngWriter<Vec<u8>>> = None;
         let mut failed = None;
         walk(captures, |frame: &Frame<'_>| {
@@ -145,7 +156,7 @@ pub fn slice(console: &Console, name: &str) -> Reply {
 fn list(console: &Console, row: &[Cell]) -> Result<Vec<Listed>, String> {
     let captures = console.captures.as_ref().map_err(Clone::clone)?;
     let (id, tuple, until) = ends(row).ok_or("this flow is of a kind whose packets are not listed")?;
-    let mut wanted = Wanted::of(tuple.orig.ip, [], [id]).only_flows();
+    let mut wanted = wanted(console, row, id, &tuple);
     let mut found = Vec::new();
     walk(captures, |frame: &Frame<'_>| {
         if wanted.has(frame)
@@ -195,7 +206,7 @@ fn table(console: &Console, packets: &[Listed]) -> Markup {
 fn said(console: &Console, row: &[Cell]) -> Markup {
     let told = console.captures.as_ref().map_err(Clone::clone).and_then(|captures| {
         let (id, tuple, until) = ends(row).ok_or("nothing can be followed here")?;
-        follow(captures, id, &tuple, until, FOLLOWED).map_err(|e| e.to_string())
+        follow(captures, id, &tuple, within(console, row), until, FOLLOWED).map_err(|e| e.to_string())
     });
     html! {
         @match told {

@@ -140,7 +140,7 @@ fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String>
             Some((what, _)) if what.bytes().any(|b| b.is_ascii_lowercase() && !b.is_ascii_hexdigit()) => {
                 return Err(format!("{what:?} is nothing to search for: see the keys"));
             }
-            _ => s.host.to_string().contains(word) || names(),
+            _ => s.label().contains(word) || names(),
         };
         if !holds {
             return Ok(false);
@@ -150,7 +150,7 @@ fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String>
 }
 
 fn state(console: &Console, s: &HostStory) -> Option<TriageEntry> {
-    console.triage.lock().ok()?.of(s.host).last().cloned()
+    console.triage.lock().ok()?.of(&s.label()).last().cloned()
 }
 
 /// The board: ranked hosts.
@@ -171,7 +171,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
     let descending = ask.text("desc") != "0";
     match ask.text("sort") {
         "level" => hosts.sort_by(|a, b| b.level_db.total_cmp(&a.level_db)),
-        "host" => hosts.sort_by_key(|s| std::cmp::Reverse(s.host)),
+        "host" => hosts.sort_by_key(|s| std::cmp::Reverse((s.host, s.segment))),
         "flows" => hosts.sort_by_key(|s| std::cmp::Reverse(s.flows)),
         "first" => hosts.sort_by_key(|s| std::cmp::Reverse(s.first)),
         _ => {}
@@ -205,7 +205,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
                         tr data-row {
                             td { (chip(s.verdict)) }
                             td.n { (format!("{:+.1}", s.level_db)) }
-                            td.mono { a href={ "/host/" (s.handle()) } { (s.host) } }
+                            td.mono { a href={ "/host/" (s.handle()) } { (s.label()) } }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
                             td.also { (also(s)) }
@@ -303,11 +303,11 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
         div.brush data-brush={ "/host/" (s.handle()) } { (told(&console.case.capture, &story, days, &link)) }
         (triaged(console, s))
     };
-    page(console, &s.host.to_string(), &body)
+    page(console, &s.label(), &body)
 }
 
 fn triaged(console: &Console, s: &HostStory) -> Markup {
-    let entries = console.triage.lock().map(|t| t.of(s.host).to_vec()).unwrap_or_default();
+    let entries = console.triage.lock().map(|t| t.of(&s.label()).to_vec()).unwrap_or_default();
     html! {
         section.host id="triage" {
             h3 { "What people said" }
@@ -336,7 +336,7 @@ pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>)
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let entry = TriageEntry { state, note: text("note").to_owned(), who: text("who").to_owned(), when: now };
-    match Triage::add(&console.case.dir, s.host, entry) {
+    match Triage::add(&console.case.dir, &s.label(), entry) {
         Ok(all) => {
             if let Ok(mut known) = console.triage.lock() {
                 *known = all;
@@ -351,7 +351,7 @@ pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>)
 pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
     let all: Vec<&Evidence> = s.evidence.iter().map(|e| &e.evidence).filter(|e| e.id() == id).collect();
     let Some(e) = all.last() else {
-        return Reply::Wrong(StatusCode::NOT_FOUND, format!("{} has no evidence {id:?}", s.host));
+        return Reply::Wrong(StatusCode::NOT_FOUND, format!("{} has no evidence {id:?}", s.label()));
     };
     let days = report::covers_days(&console.case.capture);
     let score = s.stages.get(&e.stage);
@@ -360,7 +360,7 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
     let body = html! {
         (tabs(s, "evidence", ""))
         h1 { span class={ "stage " (e.stage.name()) } { (e.stage) } ": " (describe(e)) }
-        p { (chip(s.verdict)) " " a href={ "/host/" (s.handle()) } { (s.host) } ", " (moment(e.started, days)) " to " (moment(e.ts, days)) }
+        p { (chip(s.verdict)) " " a href={ "/host/" (s.handle()) } { (s.label()) } ", " (moment(e.started, days)) " to " (moment(e.ts, days)) }
         dl.facts {
             dt { "behaviour" } dd { code { (e.behaviour) "/" (clean(&e.key)) } }
             dt { "value" } dd { (report::number(e.value)) " " (clean(&e.unit)) ", threshold " (report::number(e.threshold)) " (" (clean(&e.source)) ")" }
@@ -380,7 +380,7 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
         @for check in report::checks(&console.case.capture, &e.packets) { p { code { (check) } " " button data-copy=(check) { "copy" } } }
         @if let Some(text) = manual { details { summary { "The manual page of " (e.behaviour) } pre { (text) } } }
     };
-    Reply::Page(page(console, &format!("{} {}", s.host, e.behaviour), &body))
+    Reply::Page(page(console, &format!("{} {}", s.label(), e.behaviour), &body))
 }
 
 /// Remotes of a host that its evidence names, defanged, for pages that mark them.

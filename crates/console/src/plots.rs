@@ -89,7 +89,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
     let (from, to, on) = span(ask);
     let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
-    let peers = match flows.peers(s.host, chosen_time, OFFERED) {
+    let peers = match flows.peers(&console.case.local(s), chosen_time, OFFERED) {
         Ok(peers) => peers,
         Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     };
@@ -102,7 +102,8 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
         .or_else(|| regular.and_then(|e| e.remotes.first().copied()))
         .or_else(|| peers.iter().find(|p| marks.contains_key(&p.remote)).and_then(|p| p.remote.parse().ok()))
         .or_else(|| peers.first().and_then(|p| p.remote.parse().ok()));
-    let calls = chosen.and_then(|r| flows.contacts(s.host, r, chosen_time).ok()).unwrap_or_default();
+    let calls =
+        chosen.and_then(|r| flows.contacts(&console.case.local(s), r, chosen_time).ok()).unwrap_or_default();
     let gaps: Vec<(i64, f64)> =
         calls.iter().zip(calls.iter().skip(1)).map(|(a, b)| (b.0, (b.0 - a.0) as f64 / 1e9)).collect();
     let mut sorted: Vec<f64> = gaps.iter().map(|g| g.1).collect();
@@ -115,7 +116,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let body = html! {
         (tabs(s, "beacon", &on))
         (only(s, "beacon", ask))
-        h1 { "Calls of " (s.host) @if let Some(r) = chosen { " to " (r) } }
+        h1 { "Calls of " (s.label()) @if let Some(r) = chosen { " to " (r) } }
         form.search method="get" {
             @if let Some(t) = from { input type="hidden" name="from" value=(t.0); }
             @if let Some(t) = to { input type="hidden" name="to" value=(t.0); }
@@ -129,7 +130,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
         (histogram("How often which interval", "s", &sorted))
         (histogram("How many bytes the host sent", "bytes", &sizes))
     };
-    Reply::Page(page(console, &format!("{} beacons", s.host), &body))
+    Reply::Page(page(console, &format!("{} beacons", s.label()), &body))
 }
 
 /// Mail per minute.
@@ -137,7 +138,7 @@ pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
     let (from, to, on) = span(ask);
     let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
-    let minutes = match flows.mail_by_minute(s.host, chosen_time) {
+    let minutes = match flows.mail_by_minute(&console.case.local(s), chosen_time) {
         Ok(minutes) => minutes,
         Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     };
@@ -148,13 +149,13 @@ pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let body = html! {
         (tabs(s, "mail-volume", &on))
         (only(s, "mail-volume", ask))
-        h1 { "Mail of " (s.host) }
+        h1 { "Mail of " (s.label()) }
         p { (human_count(sum(|m| m.1))) " sessions, " (human_count(sum(|m| m.2))) " messages, " (human_count(sum(|m| m.3))) " refusals. " a href={ "/host/" (s.handle()) "/mail" } { "Every session" } }
         (points("Sessions a minute", "sessions", &of(|m| m.1)))
         (points("Messages a minute", "messages", &of(|m| m.2)))
         (points("Refusals a minute (4xx and 5xx)", "refusals", &of(|m| m.3)))
     };
-    Reply::Page(page(console, &format!("{} mail volume", s.host), &body))
+    Reply::Page(page(console, &format!("{} mail volume", s.label()), &body))
 }
 
 /// Whom a host talks with.
@@ -162,7 +163,7 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
     let (from, to, on) = span(ask);
     let chosen_time = Span { from: from.unwrap_or(Span::ALL.from), to: to.unwrap_or(Span::ALL.to) };
-    let peers = match flows.peers(s.host, chosen_time, OFFERED) {
+    let peers = match flows.peers(&console.case.local(s), chosen_time, OFFERED) {
         Ok(peers) => peers,
         Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
     };
@@ -170,7 +171,7 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let body = html! {
         (tabs(s, "peers", &on))
         (only(s, "peers", ask))
-        h1 { "Whom " (s.host) " talks with" }
+        h1 { "Whom " (s.label()) " talks with" }
         (graph(s, &peers, &|p| marks.contains_key(&p.remote)))
         div.scroll tabindex="0" role="group" aria-label="Peers" {
             table.rows.dense {
@@ -189,7 +190,7 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
             }
         }
     };
-    Reply::Page(page(console, &format!("{} peers", s.host), &body))
+    Reply::Page(page(console, &format!("{} peers", s.label()), &body))
 }
 
 /// The host in the middle and its remotes around it; the wider the line, the more flows.
@@ -202,7 +203,7 @@ fn graph(s: &HostStory, peers: &[Peer], marked: &dyn Fn(&Peer) -> bool) -> Marku
     let most = shown.iter().map(|p| p.flows).max().unwrap_or(1).max(1) as f64;
     html! {
         div.chart.scroll tabindex="0" role="group" aria-label="Graph of peers" {
-            svg viewBox={ "0 0 " (w) " " (h) } width=(w) height=(h) role="img" aria-label={ "The " (shown.len()) " foremost remotes of " (s.host) } {
+            svg viewBox={ "0 0 " (w) " " (h) } width=(w) height=(h) role="img" aria-label={ "The " (shown.len()) " foremost remotes of " (s.label()) } {
                 @for (i, p) in shown.iter().enumerate() {
                     @let angle = i as f64 / shown.len() as f64 * std::f64::consts::TAU;
                     // Near top and bottom neighbours stand at two heights, so that their labels do not meet.
@@ -213,7 +214,7 @@ fn graph(s: &HostStory, peers: &[Peer], marked: &dyn Fn(&Peer) -> bool) -> Marku
                     text x=(px(x + if angle.cos() < 0.0 { -10.0 } else { 10.0 })) y=(px(y + 4.0)) text-anchor=(if angle.cos() < 0.0 { "end" } else { "start" }) { (p.remote) }
                 }
                 circle class="m command" cx=(px(w / 2.0)) cy=(px(h / 2.0)) r="9" {}
-                text x=(px(w / 2.0)) y=(px(h / 2.0 - 14.0)) text-anchor="middle" font-weight="700" { (s.host) }
+                text x=(px(w / 2.0)) y=(px(h / 2.0 - 14.0)) text-anchor="middle" font-weight="700" { (s.label()) }
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
-use case::{Cell, FlowError, Kind, Query, Span};
+use case::{Cell, FlowError, Kind, Local, Query, Span};
 use maud::{Markup, html};
 use record::Timestamp;
 use report::html::full;
@@ -64,7 +64,7 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
     };
     let (from, to, on) = span(ask);
     let query = Query {
-        host: s.map(|s| s.host),
+        local: s.map(|s| console.case.local(s)),
         search: ask.text("q").to_owned(),
         from,
         to,
@@ -85,10 +85,11 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
     // Whether what a name resolved to was contacted later.
     let contacted = |row: &[Cell]| -> Option<bool> {
         let (host, answers) = (row.get(1)?.text()?, row.get(6)?.text()?);
-        let host: IpAddr = host.parse().ok()?;
+        let segment = row.get(10).and_then(Cell::text).filter(|_| console.case.capture.segments_apart);
+        let local = Local { host: host.parse().ok()?, segment: segment.map(str::to_owned) };
         let mut ips = answers.split(' ').filter_map(|a| a.parse::<IpAddr>().ok()).peekable();
         ips.peek()?;
-        Some(ips.take(8).any(|ip| flows.contacts(host, ip, Span::ALL).is_ok_and(|c| !c.is_empty())))
+        Some(ips.take(8).any(|ip| flows.contacts(&local, ip, Span::ALL).is_ok_and(|c| !c.is_empty())))
     };
     let base = s.map_or_else(
         || format!("/table/{}", kind.name()),
@@ -107,7 +108,7 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         Kind::Web | Kind::Mail => "",
     };
     let body = html! {
-        @if let Some(s) = s { (tabs(s, kind.name(), &on)) h1 { (title(kind)) " of " (s.host) } } @else { h1 { (title(kind)) } }
+        @if let Some(s) = s { (tabs(s, kind.name(), &on)) h1 { (title(kind)) " of " (s.label()) } } @else { h1 { (title(kind)) } }
         @if !on.is_empty() { p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ". " a href=(base) { "Everything" } } }
         form.search role="search" method="get" action=(base) {
             input id="search" type="search" name="q" value=(query.search) placeholder=(example(kind)) aria-label="Search the table";
@@ -143,7 +144,7 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
             (pager(&format!("{stay}&sort={}&desc={}", encoded(&query.sort), u8::from(query.descending)), query.page, found.total, ROWS))
         }
     };
-    let title = s.map_or_else(|| kind.name().to_owned(), |s| format!("{} {}", s.host, kind.name()));
+    let title = s.map_or_else(|| kind.name().to_owned(), |s| format!("{} {}", s.label(), kind.name()));
     Reply::Page(page(console, &title, &body))
 }
 

@@ -101,6 +101,8 @@ pub struct FlowTable<S> {
     pub(crate) told: Timestamp,
     /// Flows that only their segment tells apart from others.
     split: bool,
+    /// Whether all of them are told apart by it.
+    apart: bool,
     /// The hot and the cold part of a flow stand at the same place.
     pub(crate) hot: Vec<Hot>,
     pub(crate) cold: Vec<Cold<S>>,
@@ -126,6 +128,7 @@ impl<S> FlowTable<S> {
             ordering_bytes: 0,
             told: Timestamp::MIN,
             split: false,
+            apart: false,
             hot: Vec::new(),
             cold: Vec::new(),
             free: Vec::new(),
@@ -137,6 +140,13 @@ impl<S> FlowTable<S> {
             hand: 0,
             health: Health::default(),
         }
+    }
+
+    /// Whether the same ends in two segments of the network are two flows, whatever their packets say.
+    #[must_use]
+    pub const fn segments_apart(mut self, apart: bool) -> Self {
+        self.apart = apart;
+        self
     }
 
     /// Bytes that an open flow takes at least: one of which no payload was seen.
@@ -180,7 +190,12 @@ impl<S> FlowTable<S> {
             let len = GROUP.min(n - start);
             let group: [_; GROUP] = std::array::from_fn(|i| {
                 let arrival = arrival(start + i.min(len - 1));
-                let (key, forward) = Key::of(arrival.packet);
+                let (mut key, forward) = Key::of(arrival.packet);
+                if self.apart
+                    && let Some(segment) = arrival.packet.segment
+                {
+                    key = key.within(segment);
+                }
                 let place = Copies::place(&arrival, &key);
                 (arrival, key, forward, key.hash(&self.seed), place)
             });
@@ -227,7 +242,9 @@ impl<S> FlowTable<S> {
         sessions: &mut H,
     ) {
         let mut found = self.find(hash, &key);
-        if let Some(segment) = arrival.packet.segment {
+        if let Some(segment) = arrival.packet.segment
+            && !self.apart
+        {
             let own = key.within(segment);
             let own_hash = || own.hash(&self.seed);
             // Once a flow has been told apart, another of its ends may be over while it goes on.

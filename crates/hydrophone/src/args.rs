@@ -123,6 +123,9 @@ pub struct Read {
     /// Analyse the network in so many shares (1, 2, 4 … 64), as several machines would: a host belongs to one of them, by its address [default: 1]
     #[arg(long, value_name = "K")]
     pub shares: Option<u32>,
+    /// Each VLAN and overlay (VXLAN, GENEVE) has hosts of its own: for links on which addresses repeat
+    #[arg(long)]
+    pub separate_segments: bool,
     /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,

@@ -32,6 +32,8 @@ pub struct Config {
     pub memory: String,
     /// Shares that the network is analysed in: 1, 2, 4 … 64.
     pub shares: u32,
+    /// Whether each VLAN and overlay has hosts of its own.
+    pub separate_segments: bool,
     /// What one believes of a host before looking, in decibans.
     pub prior_db: f64,
     /// Forgotten flows, in percent of all, beyond which the exit code is 4.
@@ -55,6 +57,7 @@ impl Default for Config {
             threads: processors.min(2),
             memory: RunOptions::MEMORY.to_string(),
             shares: 1,
+            separate_segments: false,
             prior_db: RunOptions::PRIOR_DB,
             max_loss_percent: MAX_LOSS_PERCENT,
             behaviour: Settings::default(),
@@ -81,6 +84,7 @@ impl Config {
         if let Some(shares) = args.shares {
             config.shares = shares;
         }
+        config.separate_segments |= args.separate_segments;
         config.memory().map_err(Failure::usage)?;
         Ok(config)
     }

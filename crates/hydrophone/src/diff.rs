@@ -5,8 +5,8 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 
-use case::{Case, Flows, Span};
-use record::{FactValue, Stage};
+use case::{Case, Flows, Local, Span};
+use record::{FactValue, Segment, Stage};
 use verdict::{HostStory, Verdict};
 
 use crate::{Exit, Failure};
@@ -54,7 +54,7 @@ struct Peers {
 }
 
 /// By all its flows.
-fn peers(flows: &Flows, host: IpAddr) -> Result<Peers, Failure> {
+fn peers(flows: &Flows, host: &Local) -> Result<Peers, Failure> {
     let peers = flows.peers(host, Span::ALL, 100_000).map_err(Failure::input)?;
     let ports = flows.ports(host).map_err(Failure::input)?;
     Ok(Peers { remotes: peers.into_iter().map(|p| p.remote).collect(), ports })
@@ -67,13 +67,20 @@ fn named<T: ToString>(all: impl Iterator<Item = T>) -> String {
     format!("{}{more}", all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
 }
 
+/// An address, and its segment of the network where these are apart.
+type HostInSegment = (IpAddr, Option<Segment>);
+
+fn by_host(case: &Case) -> BTreeMap<HostInSegment, &HostStory> {
+    case.stories.iter().map(|s| ((s.host, s.segment), s)).collect()
+}
+
 /// Hosts whose verdict, stages, peers, ports or cadence changed, strongest first; peers and ports only where both cases have flows.
 fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Failure> {
-    let old: BTreeMap<IpAddr, &HostStory> = a.stories.iter().map(|s| (s.host, s)).collect();
-    let new: BTreeMap<IpAddr, &HostStory> = b.stories.iter().map(|s| (s.host, s)).collect();
-    let mut hosts: Vec<IpAddr> = old.keys().chain(new.keys()).copied().collect();
-    let level = |h: &IpAddr| {
-        let of = |m: &BTreeMap<IpAddr, &HostStory>| m.get(h).map_or(f64::MIN, |s| s.level_db);
+    let old = by_host(a);
+    let new = by_host(b);
+    let mut hosts: Vec<HostInSegment> = old.keys().chain(new.keys()).copied().collect();
+    let level = |h: &HostInSegment| {
+        let of = |m: &BTreeMap<HostInSegment, &HostStory>| m.get(h).map_or(f64::MIN, |s| s.level_db);
         of(&old).max(of(&new))
     };
     hosts.sort_by(|x, y| level(y).total_cmp(&level(x)).then(x.cmp(y)));
@@ -87,7 +94,7 @@ fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Fa
                 changed(&mut lines, was, is);
                 let telling = was.verdict.max(is.verdict) >= Verdict::Suspicious || !lines.is_empty();
                 if telling && let Some((before, after)) = flows {
-                    let (p, q) = (peers(before, host)?, peers(after, host)?);
+                    let (p, q) = (peers(before, &a.local(was))?, peers(after, &b.local(is))?);
                     let remotes: Vec<&String> = q.remotes.difference(&p.remotes).collect();
                     if !remotes.is_empty() {
                         lines.push(format!("new peers: {}", named(remotes.into_iter())));
@@ -127,7 +134,8 @@ fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Fa
             same += 1;
             continue;
         }
-        out.push_str(&format!("{host}\n"));
+        let segment = host.1.map(|s| format!("@{s}")).unwrap_or_default();
+        out.push_str(&format!("{}{segment}\n", host.0));
         for line in lines {
             out.push_str(&format!("  {line}\n"));
         }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -10,7 +9,7 @@ use capture::{Captures, PcapngWriter, Source};
 use case::Case;
 use export::{Pseudonyms, Rewritten};
 use ipnet::IpNet;
-use pipeline::{Frame, RunOptions, Wanted, walk};
+use pipeline::{Frame, RunOptions, Wanted, Within, walk};
 use record::{Evidence, PacketId, Stage};
 use report::describe;
 use verdict::HostStory;
@@ -133,8 +132,8 @@ fn slice(
         pairs.filter(|(e, _)| only.is_none_or(|id| e.id() == id)).unzip();
     if chosen.is_empty() {
         let what = only.map_or_else(
-            || format!("{} did nothing that could be proved", story.host),
-            |id| format!("{} has no evidence {id:?}: ids stand in the report", story.host),
+            || format!("{} did nothing that could be proved", story.label()),
+            |id| format!("{} has no evidence {id:?}: ids stand in the report", story.label()),
         );
         return Err(Failure::usage(anyhow::anyhow!(what)));
     }
@@ -143,13 +142,14 @@ fn slice(
         chosen.iter().flat_map(|e| e.remotes.iter().copied()),
         chosen.iter().flat_map(|e| e.flows.iter().copied()),
     );
+    let narrow = narrow.within(Within::of(case.capture.segments_apart, story.segment));
     let whole = narrow.clone().whole();
     let mut best: Option<(Slice, usize)> = None;
     for (wanted, how) in [(narrow, None), (whole, Some("everything that the host said is in it"))] {
         let (bytes, packets, failures) = cut(captures, wanted, &told, others).map_err(Failure::input)?;
         let mut notes: Vec<String> = failures;
         notes.extend(how.map(str::to_owned));
-        let missing = replay(case, shown.host, &bytes, &told, only.is_some()).map_err(Failure::input)?;
+        let missing = replay(case, shown, &bytes, &told, only.is_some()).map_err(Failure::input)?;
         let count = missing.len();
         if missing.is_empty() {
             notes.push("told again from these packets alone, the evidence is the same".to_owned());
@@ -241,7 +241,7 @@ fn cut(
 /// Analyses a slice alone: which of the chosen evidence does not fire again?
 fn replay(
     case: &Case,
-    host: IpAddr,
+    story: &HostStory,
     bytes: &[u8],
     told: &[&Evidence],
     one_piece: bool,
@@ -251,12 +251,16 @@ fn replay(
     std::fs::write(&path, bytes)?;
     let home: Vec<IpNet> = case.capture.home.iter().filter_map(|n| n.parse().ok()).collect();
     ensure!(!home.is_empty(), "the case does not say which networks are local");
-    let options = RunOptions { home: Some(home), ..RunOptions::of(vec![Source::Path(path)]) };
+    let options = RunOptions {
+        home: Some(home),
+        segments_apart: case.capture.segments_apart,
+        ..RunOptions::of(vec![Source::Path(path)])
+    };
     let outcome = pipeline::run(&options, |_| ())?;
     let again: BTreeSet<(String, String)> = outcome
         .stories
         .iter()
-        .filter(|s| s.host == host)
+        .filter(|s| (s.host, s.segment) == (story.host, story.segment))
         .flat_map(|s| s.evidence.iter().map(|e| &e.evidence).chain(&s.suppressed))
         .map(|e| (e.behaviour.to_string(), e.key.to_string()))
         .collect();

@@ -19,7 +19,7 @@ pub fn run(args: &Explain) -> Result<Exit, Failure> {
     let others: Vec<String> = case
         .stories
         .iter()
-        .filter(|s| s.host == story.host && s.since != story.since)
+        .filter(|s| s.host == story.host && s.handle() != story.handle())
         .map(HostStory::handle)
         .collect();
     if !others.is_empty() {

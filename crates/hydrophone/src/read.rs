@@ -57,6 +57,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             ..Opening::default()
         },
         shares: config.shares,
+        segments_apart: config.separate_segments,
         state: args.state.clone(),
     };
     if let Some(path) = &args.html {
@@ -187,6 +188,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
         hosts_forgotten: outcome.hosts_forgotten,
         calibration: Calibration::in_use().source(),
         shares: outcome.shares,
+        segments_apart: outcome.segments_apart,
         ..CaptureLine::default()
     }
     .with_health(&outcome.health)

@@ -162,5 +162,5 @@ fn each_machine_that_had_an_address_can_be_asked_for() {
     seen.sort_unstable();
     assert_eq!(seen, [(false, true), (true, false)]);
     let (code, told) = run(&["explain", &case, &format!("{BOT}@1999-01-01")]);
-    assert!(code == Some(2) && told.contains("is no time"), "{told}");
+    assert!(code == Some(2) && told.contains("is neither a time nor a segment"), "{told}");
 }

@@ -31,15 +31,15 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
     let (records, facts) = office();
     for home in [true, false] {
         for of in [1, 2, 4, 64] {
-            let mut one_run = Analysts::new(of, || analyst(home)).expect("shares");
-            for (key, record) in &records {
-                one_run.observe(record, key.known);
+            let mut one_run = Analysts::new(of, false, LIMITS, move || analyst(home)).expect("shares");
+            for (_, record) in &records {
+                one_run.observe(record);
             }
             one_run.settle(facts.last);
             let alone = |share| {
                 let mut analyst = analyst(home).of_share(share);
-                for (key, record) in &records {
-                    analyst.observe(record, key.known);
+                for (_, record) in &records {
+                    analyst.observe(record);
                 }
                 analyst.settle(facts.last);
                 analyst

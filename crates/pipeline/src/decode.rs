@@ -184,6 +184,12 @@ impl Defragmenter {
         Self { fragments: Fragments::new(fragments), shards }
     }
 
+    /// Whether pieces of two segments of the network never belong together.
+    pub fn segments_apart(mut self, apart: bool) -> Self {
+        self.fragments = self.fragments.segments_apart(apart);
+        self
+    }
+
     /// Completes a decoded batch.
     pub fn join(&mut self, made: &mut Decoded) {
         if !made.pieces.is_empty() {

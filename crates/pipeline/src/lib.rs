@@ -17,5 +17,5 @@ mod state;
 pub use budget::{Budget, ByteSize};
 pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, run_with, sense};
 pub use sensor::fuzz_sensor;
-pub use slice::{Frame, Said, Wanted, follow, walk};
+pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};

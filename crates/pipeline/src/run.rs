@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub opening: Opening,
     /// Shares that the network is analysed in: 1, 2, 4 … 64. What a share knows of the network is what its own hosts' records tell.
     pub shares: u32,
+    /// Whether addresses repeat in the segments of the network (VLANs, overlays), so that each has hosts of its own.
+    pub segments_apart: bool,
     /// Where what is remembered rests between runs, if it does: read first where there is such a file, written at the end.
     pub state: Option<PathBuf>,
 }
@@ -97,6 +99,8 @@ pub struct Outcome {
     pub interrupted: bool,
     /// Shares that the network was analysed in.
     pub shares: u32,
+    /// Whether each segment of the network has hosts of its own.
+    pub segments_apart: bool,
 }
 
 impl Outcome {
@@ -183,8 +187,8 @@ pub fn sense(
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
     let mut set = CaptureSet::open(&options.inputs, &options.opening)?;
-    let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows)).collect();
-    let defragmenter = Defragmenter::new(SHARDS, budget.fragments);
+    let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
+    let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut interrupted = false;
     let read = |batch: &mut Batch| {
         let more = !options.opening.stop.load(Ordering::Relaxed) && set.next_batch(batch);
@@ -244,6 +248,7 @@ impl RunOptions {
             intel: Intel::default(),
             opening: Opening::default(),
             shares: 1,
+            segments_apart: false,
             state: None,
         }
     }
@@ -280,14 +285,17 @@ pub fn run_with(
     progress: impl FnMut(Progress) + Send,
     mut tap: impl FnMut(&Record) + Send,
 ) -> Result<Outcome, RunError> {
-    let limits = options.budget()?.analyst.shared(options.shares);
-    let make = || {
-        let home = options.home.clone().map(Home::of);
-        Analyst::new(home, options.settings.clone(), limits, options.prior_db)
-            .knowing(options.expectations.clone(), options.intel.clone())
+    let limits = options.budget()?.analyst;
+    let home = options.home.clone().map(Home::of);
+    let (settings, prior) = (options.settings.clone(), options.prior_db);
+    let (expectations, intel) = (options.expectations.clone(), options.intel.clone());
+    let make = move || {
+        Analyst::new(home.clone(), settings.clone(), limits, prior)
+            .knowing(expectations.clone(), intel.clone())
     };
-    let mut analysts = Analysts::new(options.shares, make).map_err(RunError::Config)?;
-    let mut past = Past { shares: options.shares, ..Past::default() };
+    let (shares, apart) = (options.shares, options.segments_apart);
+    let mut analysts = Analysts::new(shares, apart, limits, make).map_err(RunError::Config)?;
+    let mut past = Past { shares, segments_apart: apart, ..Past::default() };
     if let Some(path) = options.state.as_ref().filter(|p| p.exists()) {
         past = state::resume(path, &mut analysts)?;
         past.refuse(path, options)?;
@@ -296,9 +304,9 @@ pub fn run_with(
     options.opening.earlier = past.inputs.len() as u32;
     // Whether a file was read before is told by its hash.
     options.opening.hashed |= options.state.is_some();
-    let mut sensed = sense(&options, progress, |key, record| {
+    let mut sensed = sense(&options, progress, |_, record| {
         tap(record);
-        analysts.observe(record, key.known);
+        analysts.observe(record);
     })?;
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {
@@ -318,6 +326,7 @@ pub fn run_with(
         let percent = 100.0 * through as f64 / web.max(1) as f64;
         notices.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
     }
+    notices.extend(repeated(&analysts));
     let lost = analysts.forgotten_with_evidence();
     if lost > 0 {
         notices.push(format!(
@@ -336,5 +345,29 @@ pub fn run_with(
         outside: analysts.outside(),
         interrupted: sensed.interrupted,
         shares: options.shares,
+        segments_apart: options.segments_apart,
     })
+}
+
+/// What must be told of segments of the network: that addresses repeat in them, or that there are too many.
+fn repeated(analysts: &Analysts) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let repeated = analysts.repeated();
+    let mut told = Vec::new();
+    if !repeated.is_empty() {
+        let shown: Vec<String> = repeated.iter().take(SHOWN).map(|r| r.host.to_string()).collect();
+        let (n, more) = (repeated.len(), if repeated.len() > SHOWN { ", …" } else { "" });
+        let what = if n == 1 { "1 address is".to_owned() } else { format!("{n} addresses are") };
+        told.push(format!(
+            "{what} used by two machines at once, in two segments of the network ({}{more}): what both did is told as one host's; say --separate-segments",
+            shown.join(", ")
+        ));
+    }
+    if analysts.beyond() > 0 {
+        told.push(format!(
+            "{} records of further segments were judged together: 64 segments have hosts of their own",
+            analysts.beyond()
+        ));
+    }
+    told
 }

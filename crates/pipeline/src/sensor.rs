@@ -93,8 +93,8 @@ pub struct Sensor {
 }
 
 impl Sensor {
-    pub fn new(shard: u32, limits: Limits) -> Self {
-        Self { shard, table: FlowTable::new(limits), recorder: Recorder::default() }
+    pub fn new(shard: u32, limits: Limits, apart: bool) -> Self {
+        Self { shard, table: FlowTable::new(limits).segments_apart(apart), recorder: Recorder::default() }
     }
 
     /// Follows the packets of this shard and gives the records that became known; `room` is an old list, for its memory.
@@ -161,7 +161,7 @@ pub fn fuzz_sensor(data: &[u8]) {
     let mut decoded = Decoded::default();
     decode(&mut batch, 1, &mut decoded);
     Defragmenter::new(1, 1 << 16).join(&mut decoded);
-    let mut sensor = Sensor::new(0, Limits::of_budget(1 << 16));
+    let mut sensor = Sensor::new(0, Limits::of_budget(1 << 16), false);
     let mut told = sensor.batch(&decoded, Keyed::new()).len();
     told += sensor.finish(clock).len();
     // A datagram that is put together may hold as many as it has bytes; each flow tells a few times of itself.

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use capture::{Batch, CaptureError, CaptureSet, Captures, Notice, Source};
 use flow::{Arrival, FlowTable, Limits, Sessions};
 use record::{
-    Anomaly, Chunk, Conn, Direction, FlowFacts, FlowId, PacketId, Progress, Service, Timestamp, Tuple,
+    Anomaly, Chunk, Conn, Direction, FlowFacts, FlowId, PacketId, Progress, Segment, Service, Timestamp,
+    Tuple,
 };
 use wire::{FragmentPiece, Packet, Sink};
 
@@ -92,6 +93,30 @@ pub fn walk(
     Ok(failed.collect())
 }
 
+/// Where in the network something was said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Within {
+    /// In any segment: they are not apart.
+    Anywhere,
+    /// In this one, or without a tag.
+    Segment(Option<Segment>),
+}
+
+impl Within {
+    /// Where segments are `apart`, this one.
+    pub const fn of(apart: bool, segment: Option<Segment>) -> Self {
+        if apart { Self::Segment(segment) } else { Self::Anywhere }
+    }
+
+    /// Whether what was said in a segment was said here.
+    fn has(self, segment: Option<Segment>) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::Segment(here) => here == segment,
+        }
+    }
+}
+
 /// Which frames belong to a slice.
 #[derive(Clone, Debug)]
 pub struct Wanted {
@@ -100,6 +125,8 @@ pub struct Wanted {
     flows: BTreeSet<FlowId>,
     whole: bool,
     names: bool,
+    /// The segment of the network, where these are apart.
+    within: Within,
     /// Flows whose first packet was met.
     met: BTreeSet<(IpAddr, u16, IpAddr, u16, u8)>,
 }
@@ -126,8 +153,16 @@ impl Wanted {
             flows: flows.into_iter().collect(),
             whole: false,
             names: true,
+            within: Within::Anywhere,
             met: BTreeSet::new(),
         }
+    }
+
+    /// Only there.
+    #[must_use]
+    pub const fn within(mut self, within: Within) -> Self {
+        self.within = within;
+        self
     }
 
     /// Nothing but the flows.
@@ -147,7 +182,9 @@ impl Wanted {
 
     /// Whether a frame belongs to the slice. Frames must come in order.
     pub fn has(&mut self, frame: &Frame<'_>) -> bool {
-        for p in frame.packets {
+        let within = self.within;
+        let packets = || frame.packets.iter().filter(move |p| within.has(p.segment));
+        for p in packets() {
             if self.flows.contains(&FlowId { packet: frame.id, layer: p.layer }) {
                 self.met.insert(ends(p));
             }
@@ -158,7 +195,7 @@ impl Wanted {
         };
         let hosts =
             |a: IpAddr, b: IpAddr| other(a, b).is_some_and(|o| self.whole || self.remotes.contains(&o));
-        frame.packets.iter().any(|p| {
+        packets().any(|p| {
             hosts(p.src, p.dst)
                 || self.met.contains(&ends(p))
                 || (self.names
@@ -240,7 +277,8 @@ impl Sessions for Listen {
     }
 }
 
-/// What both sides of a flow said, put in order as the analysis sees it, at most `most` bytes. `until` is the flow's last moment.
+/// What both sides of a flow said, put in order as the analysis sees it, at most `most` bytes. `within` says where, `until` is the
+/// flow's last moment.
 ///
 /// # Errors
 /// As [`walk`].
@@ -248,6 +286,7 @@ pub fn follow(
     captures: &Captures,
     flow: FlowId,
     tuple: &Tuple,
+    within: Within,
     until: Timestamp,
     most: usize,
 ) -> Result<Vec<Said>, CaptureError> {
@@ -265,6 +304,7 @@ pub fn follow(
         let mine: Vec<&crate::decode::Placed> = decoded
             .packets
             .iter()
+            .filter(|p| within.has(p.packet.segment))
             .filter(|p| {
                 let (a, b) = ((p.packet.src, p.packet.sport), (p.packet.dst, p.packet.dport));
                 let (o, r) = ((tuple.orig.ip, tuple.orig.port), (tuple.resp.ip, tuple.resp.port));

@@ -20,7 +20,7 @@ use crate::run::{Input, RunError, RunOptions, Sensed};
 /// How the line begins that every version has.
 const NAME: &str = "hydrophone state ";
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the checksum at the end.
 const SUM: u64 = 32;
 /// The longest first line.
@@ -37,6 +37,8 @@ pub struct Past {
     pub last: Option<Timestamp>,
     /// The shares that the network is analysed in.
     pub shares: u32,
+    /// Whether each segment of the network has hosts of its own.
+    pub segments_apart: bool,
 }
 
 impl Past {
@@ -143,6 +145,14 @@ pub enum StateError {
         /// Its shares.
         found: u32,
     },
+    /// Segments of the network are apart in it, or they are not.
+    #[error("{} is of {}", path.display(), if *apart { "segments apart: say --separate-segments" } else { "a network as one: leave --separate-segments out" })]
+    Segments {
+        /// The file.
+        path: PathBuf,
+        /// Whether they are.
+        apart: bool,
+    },
     /// It cannot be gone on from.
     #[error("cannot go on from {}: {source}", path.display())]
     Resume {
@@ -241,8 +251,11 @@ pub fn resume(path: &Path, analysts: &mut Analysts) -> Result<Past, StateError> 
     let packed = zstd::Decoder::new((&mut file).take(content - begin)).map_err(io)?;
     let mut packed = BufReader::new(packed);
     let past = read_back::<Past>(&mut packed).map_err(|e| damaged(e.to_string()))?;
-    if past.shares != analysts.len() {
+    if past.shares != analysts.shares() {
         return Err(StateError::Shares { path: path.to_owned(), found: past.shares });
+    }
+    if past.segments_apart != analysts.segments_apart() {
+        return Err(StateError::Segments { path: path.to_owned(), apart: past.segments_apart });
     }
     analysts.resume(&mut packed).map_err(|source| StateError::Resume { path: path.to_owned(), source })?;
     Ok(past)

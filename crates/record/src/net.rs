@@ -133,6 +133,7 @@ impl fmt::Display for Mac {
 
 /// A part of a network in which addresses may repeat: what frames say of themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub enum Segment {
     /// The VLAN identifier of the outermost tag (IEEE 802.1Q), 0–4095.
     Vlan(u16),
@@ -146,6 +147,26 @@ impl fmt::Display for Segment {
             Self::Vlan(id) => write!(f, "vlan{id}"),
             Self::Vni(id) => write!(f, "vni{id}"),
         }
+    }
+}
+
+/// As its text; kind and number where nobody reads it.
+impl Serialize for Segment {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.collect_str(self)
+        } else {
+            Self::serialize(self, serializer)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Segment {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return Self::deserialize(deserializer);
+        }
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
     }
 }
 

@@ -17,7 +17,7 @@ use record::clean;
 /// nearest miss of each silent behaviour, and what could not be seen.
 pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}  {}  {:+.1} dB", s.host, s.verdict.name().to_uppercase(), s.level_db);
+    let _ = writeln!(out, "{}  {}  {:+.1} dB", s.label(), s.verdict.name().to_uppercase(), s.level_db);
     for line in identity(s, true) {
         let _ = writeln!(out, "{line}");
     }

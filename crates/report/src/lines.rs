@@ -176,6 +176,9 @@ pub struct CaptureLine {
     /// Shares that the network was analysed in: what is said of a host rests on what the hosts of its share show of the network.
     #[serde(default = "one")]
     pub shares: u32,
+    /// Whether each segment of the network (VLAN, overlay) has hosts of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub segments_apart: bool,
 }
 
 const fn one() -> u32 {

@@ -42,7 +42,7 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
     for s in told.iter().take(MOST) {
         let name = s.names.host_names.first().or(s.names.macs.first());
         let name = name.map(|n| format!(" ({})", plain(n))).unwrap_or_default();
-        let _ = writeln!(out, "## {}{name}: {}, {:+.1} dB\n", s.host, s.verdict, s.level_db);
+        let _ = writeln!(out, "## {}{name}: {}, {:+.1} dB\n", s.label(), s.verdict, s.level_db);
         let _ = writeln!(out, "| since | stage | dB | what | packets |\n|---|---|---|---|---|");
         for (first, stage, all) in in_order(s) {
             for (i, e) in all.iter().enumerate() {

@@ -1,7 +1,6 @@
 //! The story on a terminal: for a tired person, at first glance.
 
 use std::fmt::Write;
-use std::net::IpAddr;
 
 use anstyle::{AnsiColor, Style};
 use record::{PacketId, Stage, Timestamp};
@@ -348,7 +347,7 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
         out,
         "\n{}  {}{}  {}",
         paint.verdict(s.verdict, &title),
-        paint.bold(&s.host.to_string()),
+        paint.bold(&s.label()),
         paint.dim(&name),
         paint.bold(&format!("{:+.1} dB", s.level_db))
     );
@@ -537,14 +536,15 @@ fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
             s.findings.iter().map(|f| format!("{} since {}", clean(&f.kind), clock(f.since, days)));
         let also: Vec<String> = findings.chain(excused).collect();
         let also = if also.is_empty() { String::new() } else { format!(" · {}", also.join(", ")) };
-        let _ = writeln!(out, "  {}  {:+.1} dB  {}{also}", s.host, s.level_db, paint.dim(&what.join(", ")));
+        let _ =
+            writeln!(out, "  {}  {:+.1} dB  {}{also}", s.label(), s.level_db, paint.dim(&what.join(", ")));
     }
     if these.len() > ADDRESSES {
         let _ = writeln!(out, "  … ({} more)", these.len() - ADDRESSES);
     }
     for s in stories {
         for line in suppressed(s) {
-            let _ = writeln!(out, "  {}  {line}", s.host);
+            let _ = writeln!(out, "  {}  {line}", s.label());
         }
     }
 }
@@ -602,14 +602,14 @@ fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) 
                     out,
                     "{}  {}  {:+.1} dB{role}{}",
                     paint.verdict(verdict, verdict.name()),
-                    s.host,
+                    s.label(),
                     s.level_db,
                     paint.dim(&why)
                 );
             }
             continue;
         }
-        let mut shown: Vec<String> = these.iter().take(ADDRESSES).map(|s| ip(s.host)).collect();
+        let mut shown: Vec<String> = these.iter().take(ADDRESSES).map(|s| s.label()).collect();
         if these.len() > ADDRESSES {
             shown.push(format!("… ({} more)", these.len() - ADDRESSES));
         }
@@ -627,8 +627,4 @@ fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) 
             let _ = writeln!(out, "  not enough to say \"quiet\": {}", clean(reason));
         }
     }
-}
-
-fn ip(ip: IpAddr) -> String {
-    ip.to_string()
 }

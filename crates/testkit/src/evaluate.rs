@@ -140,7 +140,7 @@ pub fn read(source: Source, ablations: &[Ablation]) -> Result<Read, pipeline::Ru
             let first = *first.get_or_insert(key.known);
             for (ablation, analyst) in &mut analysts {
                 if !ablation.hides(record, key.known, first) {
-                    analyst.observe(record, key.known);
+                    analyst.observe(record);
                 }
             }
         },

@@ -11,7 +11,8 @@ use behaviour::{
     read_back, write_down,
 };
 use record::{
-    CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Service, Stage, Timestamp, Tuple,
+    CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Segment, Service, Stage,
+    Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +117,7 @@ pub struct Analyst {
 #[derive(Default, Serialize, Deserialize)]
 struct Seen {
     guess: HomeGuess,
-    held: Vec<(Timestamp, Record)>,
+    held: Vec<Record>,
     held_back: usize,
     analysis: Option<Analysis>,
 }
@@ -210,6 +211,15 @@ const BEFORE_PART: usize = 8;
 /// Proxies that are counted.
 const MAX_PROXIES: usize = 256;
 
+/// An address that two machines used at once, each in another segment of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// The address.
+    pub host: IpAddr,
+    /// The segments; none for what had no tag.
+    pub segments: [Option<Segment>; 2],
+}
+
 /// Flows that closed, and those of them that speak of no host that is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
@@ -276,21 +286,29 @@ impl Analyst {
         self
     }
 
-    /// Looks at a record that became known at `at`. Records come in order.
-    pub fn observe(&mut self, record: &Record, at: Timestamp) {
+    /// May hold so much from now on.
+    pub(crate) fn limit(&mut self, limits: AnalystLimits) {
+        self.limits = limits;
         if let Some(analysis) = &mut self.seen.analysis {
-            analysis.observe(record, at);
+            analysis.limit(limits);
+        }
+    }
+
+    /// Looks at a record. They come in the order in which they became known.
+    pub fn observe(&mut self, record: &Record) {
+        if let Some(analysis) = &mut self.seen.analysis {
+            analysis.observe(record);
             return;
         }
         if self.given_home.is_none() {
             self.seen.guess.learn(record);
             if self.seen.held_back < HELD_BACK {
                 self.seen.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
-                self.seen.held.push((at, record.clone()));
+                self.seen.held.push(record.clone());
                 return;
             }
         }
-        self.begin().observe(record, at);
+        self.begin().observe(record);
     }
 
     /// Where home is, is known now: goes through what was held back.
@@ -324,8 +342,8 @@ impl Analyst {
             web: 0,
         };
         self.equip(&mut analysis);
-        for (at, record) in self.seen.held.drain(..) {
-            analysis.observe(&record, at);
+        for record in self.seen.held.drain(..) {
+            analysis.observe(&record);
         }
         self.seen.analysis.insert(analysis)
     }
@@ -336,8 +354,8 @@ impl Analyst {
         analysis.network.inform(std::mem::take(&mut self.intel));
         analysis.detectors = detectors(&self.settings);
         analysis.plan = plan(&analysis.detectors, self.without);
-        analysis.files = HostFiles::new(self.limits.bytes);
-        analysis.most_before = self.limits.bytes / BEFORE_PART;
+        analysis.files = HostFiles::default();
+        analysis.limit(self.limits);
         analysis.share = self.share;
     }
 
@@ -417,6 +435,16 @@ impl Analyst {
         all
     }
 
+    /// Local addresses that machines in two segments of the network used at once, so that what they did is told as one host's.
+    pub fn repeated(&self) -> Vec<Repeated> {
+        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
+        let hosts = analysis.files.hosts(&[PAGE]).into_iter();
+        let of = |host| {
+            analysis.files.get::<HostPage>(PAGE, host)?.repeated().map(|segments| Repeated { host, segments })
+        };
+        hosts.filter_map(of).collect()
+    }
+
     /// Hosts on which something had fired, and which were forgotten for want of memory.
     pub fn forgotten_with_evidence(&self) -> u64 {
         self.seen.analysis.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
@@ -468,10 +496,18 @@ pub fn stories(analysts: &[Analyst], capture: &CaptureFacts) -> Vec<HostStory> {
         let told = |(other, same): (usize, SameHost)| SameHost { verdict: verdicts[other], ..same };
         story.same_as = same.into_iter().map(told).collect();
     }
-    stories.sort_by(|a, b| {
-        b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)).then(a.host.cmp(&b.host))
-    });
+    by_strength(&mut stories);
     stories
+}
+
+/// Strongest first, then by address and segment.
+pub(crate) fn by_strength(stories: &mut [HostStory]) {
+    stories.sort_by(|a, b| {
+        b.verdict
+            .cmp(&a.verdict)
+            .then(b.level_db.total_cmp(&a.level_db))
+            .then((a.host, a.segment).cmp(&(b.host, b.segment)))
+    });
 }
 
 /// The detectors that want each kind of record, by their places in the catalogue; those of the stage `without` want nothing.
@@ -489,7 +525,14 @@ fn plan(detectors: &[Box<dyn AtWork>], without: Option<Stage>) -> [[Vec<u8>; 2];
 }
 
 impl Analysis {
-    fn observe(&mut self, record: &Record, at: Timestamp) {
+    fn limit(&mut self, limits: AnalystLimits) {
+        self.files.limit(limits.bytes);
+        self.most_before = limits.bytes / BEFORE_PART;
+        self.network.limit(limits.hosts);
+    }
+
+    fn observe(&mut self, record: &Record) {
+        let at = record.head().known;
         self.first.get_or_insert(at);
         if self.ticked == Timestamp::MIN || at.since(self.ticked) >= TICK {
             self.tick(at);
@@ -735,6 +778,7 @@ impl Machine {
         near.sort_by_key(|n| n.stage);
         HostStory {
             host: self.host,
+            segment: None,
             names: page.names(),
             same_as: Vec::new(),
             changed_hands: page.hands.clone(),
@@ -840,6 +884,13 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     if share(forgotten, flows) > FORGOTTEN_SHARE {
         reasons.push(format!("{forgotten} of {flows} flows were forgotten for want of memory"));
     }
+    if let Some([a, b]) = page.repeated() {
+        reasons.push(format!(
+            "two machines use the address at once, one {} and one {}: say --separate-segments",
+            named(a),
+            named(b)
+        ));
+    }
     if page.flows < FEWEST_FLOWS {
         let what = if page.flows == 1 { "flow" } else { "flows" };
         reasons.push(format!(
@@ -868,6 +919,10 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
         ));
     }
     reasons
+}
+
+fn named(segment: Option<Segment>) -> String {
+    segment.map_or_else(|| "without a tag".to_owned(), |s| format!("in {s}"))
 }
 
 fn notes(evidence: &[crate::ScoredEvidence], ledger: &Ledger, page: &HostPage, now: Timestamp) -> Vec<Note> {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use behaviour::SeededMap;
-use record::{Mac, Timestamp};
+use record::{Mac, Segment, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::ChangedHands;
@@ -77,6 +77,10 @@ impl Neighbours {
 pub struct Holder {
     mac: Option<Mac>,
     last: Timestamp,
+    /// The segment of the network that it was seen in.
+    segment: Option<Segment>,
+    /// Two segments in which the address was used at once.
+    repeated: Option<[Option<Segment>; 2]>,
     /// Who may have it now, since when.
     next: Option<(Mac, Timestamp)>,
     /// Whom a server gave it to last.
@@ -93,13 +97,14 @@ impl Holder {
         &mut self,
         mac: Mac,
         (from, to): (Timestamp, Timestamp),
+        segment: Option<Segment>,
         neighbours: &Neighbours,
     ) -> Option<ChangedHands> {
         if neighbours.proves_nothing(mac) {
             return None;
         }
         let Some(holder) = self.mac.filter(|m| !neighbours.proves_nothing(*m)) else {
-            (self.mac, self.last, self.next) = (Some(mac), to, None);
+            (self.mac, self.last, self.segment, self.next) = (Some(mac), to, segment, None);
             return None;
         };
         if holder == mac {
@@ -114,10 +119,15 @@ impl Holder {
         }
         if let Some((_, at)) = self.promised.filter(|(promised, at)| *promised == mac && to >= *at) {
             (self.mac, self.last, self.next, self.promised) = (Some(mac), to, None, None);
+            self.segment = segment;
             return Some(ChangedHands { from: holder.to_string(), to: mac.to_string(), at });
         }
         // Two at once are a bond, or a fight.
         if from <= self.last {
+            // In two segments they are two machines.
+            if segment != self.segment {
+                self.repeated.get_or_insert([self.segment, segment]);
+            }
             self.next = None;
             return None;
         }
@@ -126,8 +136,13 @@ impl Holder {
         if to.since(since) < STAY {
             return None;
         }
-        (self.mac, self.last, self.next) = (Some(mac), to, None);
+        (self.mac, self.last, self.segment, self.next) = (Some(mac), to, segment, None);
         Some(ChangedHands { from: holder.to_string(), to: mac.to_string(), at: since })
+    }
+
+    /// Two segments of the network in which machines used the address at once.
+    pub const fn repeated(&self) -> Option<[Option<Segment>; 2]> {
+        self.repeated
     }
 
     /// A server gave the address to a machine; gives the change of hands that this proves. Where the machine that has it is seen, a server's word
@@ -170,7 +185,8 @@ mod tests {
     /// Each machine with the moments of a flow.
     fn run(flows: &[(Mac, i64, i64)], neighbours: &Neighbours) -> Vec<i64> {
         let mut holder = Holder::default();
-        let spoke = |(mac, from, to): &(Mac, i64, i64)| holder.spoke(*mac, (at(*from), at(*to)), neighbours);
+        let spoke =
+            |(mac, from, to): &(Mac, i64, i64)| holder.spoke(*mac, (at(*from), at(*to)), None, neighbours);
         flows.iter().filter_map(spoke).map(|c| c.at.0 / 1_000_000_000).collect()
     }
 
@@ -211,14 +227,14 @@ mod tests {
         let n = known();
         let mut holder = Holder::default();
         assert!(holder.given(A, at(1), &n).is_none(), "the first");
-        assert!(holder.spoke(A, (at(2), at(3)), &n).is_none());
+        assert!(holder.spoke(A, (at(2), at(3)), None, &n).is_none());
         assert!(holder.given(A, at(50), &n).is_none(), "renewed");
         assert!(holder.given(B, at(60), &n).is_none(), "anybody can say so");
-        assert!(holder.spoke(A, (at(61), at(62)), &n).is_none(), "and whoever has it goes on");
-        assert!(holder.spoke(B, (at(63), at(64)), &n).is_none());
+        assert!(holder.spoke(A, (at(61), at(62)), None, &n).is_none(), "and whoever has it goes on");
+        assert!(holder.spoke(B, (at(63), at(64)), None, &n).is_none());
         assert!(holder.given(B, at(70), &n).is_none());
-        assert_eq!(holder.spoke(B, (at(71), at(72)), &n).map(|c| c.at), Some(at(70)));
-        assert!(holder.spoke(B, (at(73), at(900)), &n).is_none(), "known already");
+        assert_eq!(holder.spoke(B, (at(71), at(72)), None, &n).map(|c| c.at), Some(at(70)));
+        assert!(holder.spoke(B, (at(73), at(900)), None, &n).is_none(), "known already");
         let mut hidden = Holder::default();
         assert!(hidden.given(A, at(1), &n).is_none());
         assert_eq!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
-use record::{Conn, ConnPhase, Mac, Record, Timestamp, Transport};
+use record::{Conn, ConnPhase, Mac, Record, Segment, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::hands::{Holder, Neighbours};
@@ -112,7 +112,8 @@ pub fn hands(
                 Some(page) => page,
                 None => pages.of(ip, c.head.known),
             };
-            found.extend(page.holder.spoke(mac, (c.head.ts, c.last), neighbours).map(|change| (ip, change)));
+            let spoke = page.holder.spoke(mac, (c.head.ts, c.last), c.head.segment, neighbours);
+            found.extend(spoke.map(|change| (ip, change)));
         }
     }
     found
@@ -184,6 +185,11 @@ impl HostPage {
     /// Days on which it showed each kind of traffic.
     pub fn exposed(&self) -> BTreeMap<Traffic, u32> {
         Traffic::ALL.into_iter().zip(self.exposed).filter(|(_, e)| e.0 > 0).map(|(t, e)| (t, e.0)).collect()
+    }
+
+    /// The segments of the network in which two machines used its address at once.
+    pub const fn repeated(&self) -> Option<[Option<Segment>; 2]> {
+        self.holder.repeated()
     }
 
     pub fn names(&self) -> Names {

@@ -1,11 +1,15 @@
 //! A network in shares: each host belongs to one of 64 buckets, and a share is so many of them, with an analyst of its own.
 
+use std::cmp::Reverse;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 
-use record::{Record, Timestamp};
+use behaviour::{read_back, write_down};
+use record::{Record, Segment, Timestamp};
 
-use crate::analyst::{Analyst, Outside, ResumeError, SaveError, stories};
+use crate::analyst::{
+    Analyst, AnalystLimits, Outside, Repeated, ResumeError, SaveError, by_strength, stories,
+};
 use crate::story::{CaptureFacts, HostStory};
 
 /// Buckets that hosts are spread over, and so the most shares.
@@ -64,41 +68,131 @@ impl Share {
     }
 }
 
-/// The analysts of all shares of a network. Each knows of the network what the records of its hosts tell; in one share that is everything.
-pub struct Analysts(Vec<Analyst>);
+/// Parts in which addresses mean hosts of their own: a site, and of it a segment where those are apart.
+pub type Scope = (u16, Option<Segment>);
+
+/// Scopes that have analysts of their own; what further ones hold is judged together (*assumed*: VLANs that one link carries are fewer).
+const MAX_SCOPES: usize = 64;
+
+/// An analyst for each share of one scope.
+struct Team {
+    scope: Scope,
+    analysts: Vec<Analyst>,
+}
+
+/// Makes an analyst that has seen nothing.
+type Make = Box<dyn Fn() -> Analyst + Send>;
+
+/// The analysts of a network: of every segment, where these are apart, and of every share. Each knows of the network what the records of its hosts
+/// tell; in one share of a network without segments that is everything.
+pub struct Analysts {
+    teams: Vec<Team>,
+    /// The one that was asked last.
+    last: usize,
+    shares: Vec<Share>,
+    apart: bool,
+    make: Make,
+    limits: AnalystLimits,
+    /// Records of segments beyond those that have analysts.
+    beyond: u64,
+}
 
 impl Analysts {
-    /// An analyst for each of so many shares, made by `make`.
+    /// An analyst for each of so many shares, and of each segment if these are `apart`, made by `make`, within `limits` together.
     ///
     /// # Errors
     /// See [`Share::all`].
-    pub fn new(shares: u32, make: impl Fn() -> Analyst) -> Result<Self, String> {
-        Ok(Self(Share::all(shares)?.into_iter().map(|share| make().of_share(share)).collect()))
+    pub fn new(
+        shares: u32,
+        apart: bool,
+        limits: AnalystLimits,
+        make: impl Fn() -> Analyst + Send + 'static,
+    ) -> Result<Self, String> {
+        let shares = Share::all(shares)?;
+        let mut all =
+            Self { teams: Vec::new(), last: 0, shares, apart, make: Box::new(make), limits, beyond: 0 };
+        if !apart {
+            all.begin((0, None));
+        }
+        Ok(all)
     }
 
     /// In how many shares.
-    pub const fn len(&self) -> u32 {
-        self.0.len() as u32
+    pub const fn shares(&self) -> u32 {
+        self.shares.len() as u32
     }
 
-    /// Whether there is none; never.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Whether segments are apart.
+    pub const fn segments_apart(&self) -> bool {
+        self.apart
+    }
+
+    fn begin(&mut self, scope: Scope) -> usize {
+        let analysts = self.shares.iter().map(|share| (self.make)().of_share(*share)).collect();
+        self.teams.push(Team { scope, analysts });
+        // What there is is divided anew.
+        let part = self.limits.shared((self.teams.len() * self.shares.len()) as u32);
+        self.all_mut().for_each(|a| a.limit(part));
+        self.teams.len() - 1
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Analyst> {
+        self.teams.iter().flat_map(|t| &t.analysts)
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Analyst> {
+        self.teams.iter_mut().flat_map(|t| &mut t.analysts)
+    }
+
+    /// The first analyst of every scope: what each of its share counts of all.
+    fn firsts(&self) -> impl Iterator<Item = &Analyst> {
+        self.teams.iter().filter_map(|t| t.analysts.first())
+    }
+
+    fn team(&mut self, scope: Scope) -> usize {
+        if self.teams.get(self.last).is_some_and(|t| t.scope == scope) {
+            return self.last;
+        }
+        let known = |teams: &[Team], scope| teams.iter().position(|t| t.scope == scope);
+        self.last = match known(&self.teams, scope) {
+            Some(at) => at,
+            None if self.teams.len() < MAX_SCOPES || scope.1.is_none() => self.begin(scope),
+            None => {
+                self.beyond += 1;
+                let rest = (scope.0, None);
+                match known(&self.teams, rest) {
+                    Some(at) => at,
+                    None => self.begin(rest),
+                }
+            }
+        };
+        self.last
     }
 
     /// See [`Analyst::observe`].
-    pub fn observe(&mut self, record: &Record, at: Timestamp) {
-        self.0.iter_mut().for_each(|a| a.observe(record, at));
+    pub fn observe(&mut self, record: &Record) {
+        let head = record.head();
+        let team = self.team((head.site, head.segment.filter(|_| self.apart)));
+        self.teams[team].analysts.iter_mut().for_each(|a| a.observe(record));
     }
 
     /// See [`Analyst::settle`].
     pub fn settle(&mut self, last: Option<Timestamp>) {
-        self.0.iter_mut().for_each(|a| a.settle(last));
+        if self.teams.is_empty() {
+            self.begin((0, None));
+        }
+        self.all_mut().for_each(|a| a.settle(last));
     }
 
     /// See [`Analyst::stories`].
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
-        stories(&self.0, capture)
+        let mut all: Vec<HostStory> = Vec::new();
+        for team in &self.teams {
+            let of_scope = stories(&team.analysts, capture).into_iter();
+            all.extend(of_scope.map(|s| HostStory { segment: team.scope.1, ..s }));
+        }
+        by_strength(&mut all);
+        all
     }
 
     /// See [`Analyst::save`]; one after the other.
@@ -106,7 +200,8 @@ impl Analysts {
     /// # Errors
     /// `out` takes no more.
     pub fn save(&self, out: &mut dyn Write) -> Result<(), SaveError> {
-        self.0.iter().try_for_each(|a| a.save(out))
+        write_down(&self.teams.iter().map(|t| t.scope).collect::<Vec<Scope>>(), out)?;
+        self.all().try_for_each(|a| a.save(out))
     }
 
     /// See [`Analyst::resume`].
@@ -114,32 +209,64 @@ impl Analysts {
     /// # Errors
     /// `from` was not written by so many analysts, or is of other local networks.
     pub fn resume(&mut self, from: &mut dyn Read) -> Result<(), ResumeError> {
-        self.0.iter_mut().try_for_each(|a| a.resume(from))
+        let scopes: Vec<Scope> = read_back(from)?;
+        self.teams.clear();
+        for scope in scopes.into_iter().take(MAX_SCOPES + 1) {
+            self.begin(scope);
+        }
+        self.all_mut().try_for_each(|a| a.resume(from))
     }
 
-    /// See [`Analyst::home`]; every analyst has the same.
+    /// See [`Analyst::home`]; of all scopes.
     pub fn home(&mut self) -> (Vec<String>, String) {
-        self.0.first_mut().map(Analyst::home).unwrap_or_default()
+        let mut homes =
+            self.teams.iter_mut().filter_map(|t| Some((t.scope.1, t.analysts.first_mut()?.home())));
+        let Some((_, (mut networks, mut how))) = homes.next() else { return Default::default() };
+        for (segment, (more, other)) in homes {
+            let new = more.into_iter().filter(|n| !networks.contains(n)).collect::<Vec<_>>();
+            if let Some(segment) = segment
+                && other != how
+                && !new.is_empty()
+            {
+                how = format!("{how}; {segment}: {other}");
+            }
+            networks.extend(new);
+        }
+        (networks, how)
     }
 
-    /// See [`Analyst::outside`]; every analyst counts all.
+    /// See [`Analyst::outside`]; every analyst counts all of its scope.
     pub fn outside(&self) -> Outside {
-        self.0.first().map(Analyst::outside).unwrap_or_default()
+        let add =
+            |a: Outside, b: Outside| Outside { of: a.of + b.of, flows: a.flows + b.flows, given: b.given };
+        self.firsts().map(Analyst::outside).reduce(add).unwrap_or_default()
     }
 
-    /// See [`Analyst::proxies`]; every analyst counts all.
+    /// See [`Analyst::proxies`]; every analyst counts all of its scope.
     pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
-        self.0.first().map(Analyst::proxies).unwrap_or_default()
+        let mut all: Vec<_> = self.firsts().flat_map(Analyst::proxies).collect();
+        all.sort_by_key(|(ip, n, _)| (Reverse(*n), *ip));
+        all
     }
 
     /// See [`Analyst::forgotten`].
     pub fn forgotten(&self) -> u64 {
-        self.0.iter().map(Analyst::forgotten).sum()
+        self.all().map(Analyst::forgotten).sum()
     }
 
     /// See [`Analyst::forgotten_with_evidence`].
     pub fn forgotten_with_evidence(&self) -> u64 {
-        self.0.iter().map(Analyst::forgotten_with_evidence).sum()
+        self.all().map(Analyst::forgotten_with_evidence).sum()
+    }
+
+    /// See [`Analyst::repeated`].
+    pub fn repeated(&self) -> Vec<Repeated> {
+        self.firsts().flat_map(Analyst::repeated).collect()
+    }
+
+    /// Records of segments beyond those that are judged each for itself.
+    pub const fn beyond(&self) -> u64 {
+        self.beyond
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{CATALOGUE, Called, Expectation, Expectations, Traffic};
-use record::{Evidence, NearMiss, Stage, Timestamp};
+use record::{Evidence, NearMiss, Segment, Stage, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::RoleSeen;
@@ -242,6 +242,9 @@ pub struct Names {
 pub struct HostStory {
     /// Its address.
     pub host: IpAddr,
+    /// The segment of the network that it is in, where segments are apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment: Option<Segment>,
     /// How it is called.
     pub names: Names,
     /// Other addresses of what is probably the same host.
@@ -320,10 +323,18 @@ pub(crate) fn findings(evidence: &[ScoredEvidence], roles: &[RoleSeen]) -> Vec<F
 }
 
 impl HostStory {
-    /// What it is asked for by: its address, and where that was several machines' a time at which it was this one's.
+    /// What it is asked for by: its address, its segment where these are apart, and where that was several machines' a time at which it was
+    /// this one's: `10.0.0.5`, `10.0.0.5@vlan12`, `10.0.0.5@vlan12,2008-04-08T09:00:00Z`.
     pub fn handle(&self) -> String {
         let at = self.since.or(self.first).filter(|_| self.since.is_some() || self.until.is_some());
-        at.map_or_else(|| self.host.to_string(), |at| format!("{}@{at}", self.host))
+        let segment = self.segment.map(|s| s.to_string());
+        let which: Vec<String> = segment.into_iter().chain(at.map(|at| at.to_string())).collect();
+        if which.is_empty() { self.host.to_string() } else { format!("{}@{}", self.host, which.join(",")) }
+    }
+
+    /// How it is called where everybody can see it: its address, and its segment where these are apart.
+    pub fn label(&self) -> String {
+        self.segment.map_or_else(|| self.host.to_string(), |s| format!("{}@{s}", self.host))
     }
 
     /// Whether it is of the machine that had the address at a time.

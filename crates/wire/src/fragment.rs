@@ -17,7 +17,7 @@ const MAX_PIECES: usize = 2048;
 /// What a waiting datagram costs besides its bytes, for the budget.
 const OVERHEAD: usize = 256;
 
-type Key = (IpAddr, IpAddr, u32, u8, u8);
+type Key = (IpAddr, IpAddr, u32, u8, u8, Option<Segment>);
 
 /// A datagram whose pieces all came.
 #[derive(Clone, Debug)]
@@ -77,12 +77,20 @@ pub struct Fragments {
     turn: u64,
     held: usize,
     budget: usize,
+    apart: bool,
 }
 
 impl Fragments {
     /// Keeps at most `budget` bytes of unfinished datagrams.
     pub fn new(budget: usize) -> Self {
-        Self { waiting: HashMap::new(), order: BTreeMap::new(), turn: 0, held: 0, budget }
+        Self { waiting: HashMap::new(), order: BTreeMap::new(), turn: 0, held: 0, budget, apart: false }
+    }
+
+    /// Whether pieces of two segments of the network never belong together.
+    #[must_use]
+    pub const fn segments_apart(mut self, apart: bool) -> Self {
+        self.apart = apart;
+        self
     }
 
     /// Bytes held, with their overhead.
@@ -108,7 +116,8 @@ impl Fragments {
             }
         }
         let protocol = if piece.info.src.is_ipv4() { piece.info.protocol } else { 0 };
-        let key = (piece.info.src, piece.info.dst, piece.ident, protocol, piece.info.layer);
+        let segment = piece.segment.filter(|_| self.apart);
+        let key = (piece.info.src, piece.info.dst, piece.ident, protocol, piece.info.layer, segment);
         if !self.waiting.contains_key(&key) {
             self.turn = self.turn.saturating_add(1);
             let place = (now, self.turn);

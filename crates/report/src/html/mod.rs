@@ -66,10 +66,10 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
                 main {
                     p.lead { (summary(capture, stories)) }
                     (health(capture))
-                    (board(stories, &|s| told.iter().take(IN_FULL).any(|t| t.host == s.host).then(|| format!("#{}", anchor(s)))))
+                    (board(stories, &|s| told.iter().take(IN_FULL).any(|t| t.handle() == s.handle()).then(|| format!("#{}", anchor(s)))))
                     @for (n, s) in told.iter().take(IN_FULL).enumerate() {
                         @if n < UNFOLDED { (host(capture, s, days, &none)) }
-                        @else { details { summary { (s.host) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, s, days, &none)) } }
+                        @else { details { summary { (s.label()) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, s, days, &none)) } }
                     }
                     @if told.len() > IN_FULL { p.warn { "The " (IN_FULL) " strongest hosts are told in full; " (human_count((told.len() - IN_FULL) as u64)) " more that are suspicious or above stand on the board, and in the case." } }
                     (method(capture))
@@ -121,7 +121,7 @@ pub(crate) fn inputs(c: &CaptureLine) -> String {
 /// The fragment that names a host's section.
 pub fn anchor(s: &HostStory) -> String {
     let since = s.since.map(|t| format!("-{}", t.0 / 1_000_000_000)).unwrap_or_default();
-    format!("host-{}{since}", s.host.to_string().replace([':', '.'], "-"))
+    format!("host-{}{since}", s.label().replace([':', '.', '@'], "-"))
 }
 
 /// Two sentences: who is it, and what the capture can support.
@@ -133,7 +133,7 @@ pub fn summary(c: &CaptureLine, stories: &[HostStory]) -> String {
             .iter()
             .filter(|s| s.verdict == v)
             .take(3)
-            .map(|s| format!("{} ({:+.1} dB)", s.host, s.level_db))
+            .map(|s| format!("{} ({:+.1} dB)", s.label(), s.level_db))
             .collect();
         if !these.is_empty() {
             let more = count(v) - these.len();
@@ -257,7 +257,7 @@ fn rows(hosts: &[&HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> Ma
                         tr {
                             td { (chip(s.verdict)) }
                             td.n { (format!("{:+.1}", s.level_db)) }
-                            td.mono { @if let Some(to) = link(s) { a href=(to) { (s.host) } } @else { (s.host) } }
+                            td.mono { @if let Some(to) = link(s) { a href=(to) { (s.label()) } } @else { (s.label()) } }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
                             td.also { (also(s)) }
@@ -288,7 +288,7 @@ pub fn host(
     html! {
         section.host id=(anchor(s)) {
             header {
-                h2 { (s.host) } (chip(s.verdict)) span.level { (format!("{:+.1} dB", s.level_db)) }
+                h2 { (s.label()) } (chip(s.verdict)) span.level { (format!("{:+.1} dB", s.level_db)) }
                 span.soft { (called(s)) }
             }
             p.soft { "With the prior of " (format!("{:+.1}", s.posterior_db - s.level_db)) " dB: " (format!("{:+.1}", s.posterior_db)) " dB to believe"

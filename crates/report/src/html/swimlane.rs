@@ -85,8 +85,8 @@ pub fn swimlane(
     // A picture may not hold links.
     let role = if s.evidence.iter().any(|e| link(&e.evidence).is_some()) { "group" } else { "img" };
     html! {
-        div.chart.scroll tabindex="0" role="group" aria-label={ "Swimlanes of " (s.host) } {
-            svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) data-from=(from.0) data-to=(to.0) data-left=(LEFT) data-right=(WIDTH - RIGHT) role=(role) aria-label={ "Stages of " (s.host) " from " (from) " to " (last) } {
+        div.chart.scroll tabindex="0" role="group" aria-label={ "Swimlanes of " (s.label()) } {
+            svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) data-from=(from.0) data-to=(to.0) data-left=(LEFT) data-right=(WIDTH - RIGHT) role=(role) aria-label={ "Stages of " (s.label()) " from " (from) " to " (last) } {
                 @for (a, b) in &capture.gaps {
                     @if *b > from && *a < to {
                         rect.gap x=(px(scale.x(*a))) y="0" width=(px(scale.x(*b) - scale.x(*a))) height=(px(height - 34.0)) { title { "nothing was captured from " (a) " to " (b) } }

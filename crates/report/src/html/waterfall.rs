@@ -30,8 +30,8 @@ pub fn waterfall(s: &HostStory) -> Markup {
     let x = |db: f64| LEFT + (db - low) / (high - low) * (WIDTH - LEFT - RIGHT);
     let height = ROW * (rows.len() + 1) as f64 + 8.0;
     html! {
-        div.chart.scroll tabindex="0" role="group" aria-label={ "Waterfall of " (s.host) } {
-            svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) role="img" aria-label={ "How " (s.host) " comes to " (format!("{:+.1}", s.level_db)) " decibans" } {
+        div.chart.scroll tabindex="0" role="group" aria-label={ "Waterfall of " (s.label()) } {
+            svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) role="img" aria-label={ "How " (s.label()) " comes to " (format!("{:+.1}", s.level_db)) " decibans" } {
                 @for mark in [0.0, 10.0, 30.0, 40.0] {
                     @if mark >= low && mark <= high { line.level x1=(px(x(mark))) x2=(px(x(mark))) y1="0" y2=(px(height - ROW)) { title { (mark) " dB" } } }
                 }
