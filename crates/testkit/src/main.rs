@@ -1,5 +1,6 @@
 //! The project's own tools: `cargo run --release -p hydrophone-testkit -- evaluate MANIFEST`.
 
+mod halves;
 mod seeds;
 mod tables;
 
@@ -23,6 +24,15 @@ fn main() -> anyhow::Result<()> {
                 .or_else(evaluate::corpus)
                 .context("no corpus: name its manifest, or set HYDROPHONE_CORPUS")?;
             tables::write(&manifest, Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").as_path())
+        }
+        // One half of the corpus by the rates of the other: what `evaluate` runs.
+        Some("half") => {
+            let mut path = || args.next().map(PathBuf::from).context(USAGE);
+            let (manifest, rates) = (path()?, path()?);
+            let which = args.next().context(USAGE)?.parse()?;
+            let row = halves::judge(&manifest, &rates, which)?;
+            std::io::Write::write_all(&mut std::io::stdout(), row.as_bytes())?;
+            Ok(())
         }
         Some("seeds") => seeds::write(Path::new(&args.next().context(USAGE)?)),
         Some("samples") => samples(Path::new(&args.next().context(USAGE)?)),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::Path;
 
+use crate::halves;
 use anyhow::Context;
 use behaviour::CATALOGUE;
 use capture::Source;
@@ -63,10 +64,10 @@ pub fn write(manifest: &Path, project: &Path) -> anyhow::Result<()> {
         )?,
     };
     let docs = project.join("docs");
-    std::fs::write(docs.join("evaluation.md"), page(&e))?;
+    std::fs::write(docs.join("evaluation.md"), page(&e, manifest)?)?;
     std::fs::write(docs.join("evaluation.csv"), csv(&rows))?;
     std::fs::write(docs.join("blind-spots.md"), blind_spots()?)?;
-    let measured = toml::to_string(&measured(&e, manifest))?;
+    let measured = toml::to_string(&measured(&e.bots, &e.clean, manifest))?;
     let head = "# Written by `cargo run --release -p hydrophone-testkit -- evaluate MANIFEST`: how often each grade fired. Not to be edited.\n";
     std::fs::write(project.join("crates/verdict/calibration.toml"), format!("{head}{measured}"))?;
     Ok(())
@@ -78,7 +79,7 @@ fn host_days(rows: &[Row]) -> u64 {
 }
 
 /// The named hosts; of those that the capture shows not at all, nothing is counted.
-fn infected(rows: &[Row]) -> impl Iterator<Item = &HostRow> {
+pub fn infected(rows: &[Row]) -> impl Iterator<Item = &HostRow> {
     rows.iter().filter_map(Row::best)
 }
 
@@ -86,9 +87,10 @@ fn others(rows: &[Row]) -> impl Iterator<Item = &HostRow> {
     rows.iter().flat_map(|r| &r.others)
 }
 
-fn measured(e: &Evaluation, manifest: &Path) -> Measured {
+/// How often each grade fired on clean hosts that were exposed to it, and on bots.
+pub fn measured(bots: &[Row], clean: &[Row], manifest: &Path) -> Measured {
     let mut networks: BTreeMap<&str, Vec<&HostRow>> = BTreeMap::new();
-    for row in &e.clean {
+    for row in clean {
         networks.entry(row.of.repo.as_str()).or_default().extend(&row.others);
     }
     let mut made = BTreeMap::new();
@@ -104,7 +106,7 @@ fn measured(e: &Evaluation, manifest: &Path) -> Measured {
                 of.grade.entry(grade.clone()).or_default().clean += weight;
             }
         }
-        for (_, grade) in infected(&e.bots).flat_map(|h| &h.fired).filter(|f| f.0 == b.name) {
+        for (_, grade) in infected(bots).flat_map(|h| &h.fired).filter(|f| f.0 == b.name) {
             of.grade.entry(grade.clone()).or_default().bots += 1;
         }
         let hundredths = |x: f64| (x * 100.0).round() / 100.0;
@@ -119,9 +121,9 @@ fn measured(e: &Evaluation, manifest: &Path) -> Measured {
         corpus,
         date: today(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        days: host_days(&e.clean),
+        days: host_days(clean),
         networks: networks.len() as u64,
-        bots: e.bots.len() as u64,
+        bots: bots.len() as u64,
         behaviour: made,
     }
 }
@@ -138,16 +140,16 @@ fn share(n: usize, of: usize) -> String {
 }
 
 /// The family without what stands behind it in brackets.
-fn family(row: &Row) -> String {
-    let name = row.of.family.split_once(": ").map_or(row.of.family.as_str(), |f| f.1);
+pub fn family(of: &Labelled) -> String {
+    let name = of.family.split_once(": ").map_or(of.family.as_str(), |f| f.1);
     name.split(['(', ',', '/']).next().unwrap_or(name).trim().to_lowercase()
 }
 
 /// The mean over families of the share found.
-fn by_family(rows: &[Row], verdict: Verdict) -> f64 {
+pub fn by_family(rows: &[Row], verdict: Verdict) -> f64 {
     let mut families: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for r in rows {
-        let f = families.entry(family(r)).or_default();
+        let f = families.entry(family(&r.of)).or_default();
         f.0 += usize::from(r.found(verdict));
         f.1 += 1;
     }
@@ -199,7 +201,7 @@ fn laboratory(out: &mut String, e: &Evaluation) {
     }
 }
 
-fn page(e: &Evaluation) -> String {
+fn page(e: &Evaluation, manifest: &Path) -> anyhow::Result<String> {
     let mut out = include_str!("text/evaluation-head.md").to_owned();
     let n = e.bots.len();
     let hosts = host_days(&e.clean);
@@ -211,7 +213,7 @@ fn page(e: &Evaluation) -> String {
         let _ = writeln!(out, "| {what} | {of} | {} | {} | {} |", counts[0], counts[1], counts[2]);
     };
     line(&mut out, "bots found at least", format!("{n} captures"), levels.map(|v| share(at(v), n)));
-    let families: BTreeSet<String> = e.bots.iter().map(family).collect();
+    let families: BTreeSet<String> = e.bots.iter().map(|r| family(&r.of)).collect();
     let weighed = levels.map(|v| format!("{:.0} %", 100.0 * by_family(&e.bots, v)));
     line(&mut out, "bots, each family once", format!("{} families", families.len()), weighed);
     let count = |rows: &[Row], f: fn(&Row, Verdict) -> bool| {
@@ -233,6 +235,8 @@ fn page(e: &Evaluation) -> String {
     let honest: Vec<&HostRow> = e.lab.iter().flat_map(|r| &r.labelled).collect();
     let accused = levels.map(|v| share(honest.iter().filter(|h| h.verdict >= v).count(), honest.len()));
     line(&mut out, "honest laboratory hosts accused at least", format!("{} hosts", honest.len()), accused);
+    halves::section(&mut out, manifest, &e.bots, &e.clean)?;
+    halves::curves(&mut out, &e.bots, &e.clean, &e.lab);
     laboratory(&mut out, e);
     bets(&mut out, e);
     times(&mut out, e);
@@ -241,7 +245,7 @@ fn page(e: &Evaluation) -> String {
     confusion(&mut out, e);
     limits(&mut out, e);
     captures(&mut out, e);
-    out
+    Ok(out)
 }
 
 /// The mean e-value over clean host-days, and per stage what one stage alone does.
@@ -334,12 +338,12 @@ fn ablations(out: &mut String, e: &Evaluation) {
         "\n({hour} bot captures are longer than an hour.)\n\nLeave one family out: payoffs come from assumptions and clean hosts alone, \
          so no family can bend them; the share of bots found, without each family in turn:"
     );
-    let families: BTreeSet<String> = e.bots.iter().map(family).collect();
+    let families: BTreeSet<String> = e.bots.iter().map(|r| family(&r.of)).collect();
     for v in [Verdict::Suspicious, Verdict::Likely] {
         let shares: Vec<(f64, &String)> = families
             .iter()
             .map(|f| {
-                let rest: Vec<&Row> = e.bots.iter().filter(|r| family(r) != *f).collect();
+                let rest: Vec<&Row> = e.bots.iter().filter(|r| family(&r.of) != *f).collect();
                 let found = rest.iter().filter(|r| r.found(v)).count();
                 (found as f64 / rest.len().max(1) as f64, f)
             })
@@ -415,7 +419,7 @@ fn confusion(out: &mut String, e: &Evaluation) {
     let mut families: BTreeMap<String, BTreeMap<Verdict, usize>> = BTreeMap::new();
     for r in &e.bots {
         let v = r.best().map_or(Verdict::Inconclusive, |b| b.verdict);
-        *families.entry(family(r)).or_default().entry(v).or_default() += 1;
+        *families.entry(family(&r.of)).or_default().entry(v).or_default() += 1;
     }
     for (name, counts) in families {
         let n = |v: Verdict| counts.get(&v).map_or_else(|| "–".to_owned(), ToString::to_string);

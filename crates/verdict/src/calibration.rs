@@ -140,10 +140,11 @@ impl Calibration {
 
     /// The calibration that was built in. The file is part of the program and a test reads it: if it does not parse, nothing was measured.
     pub fn built_in() -> Self {
-        Self::measuring(toml::from_str(include_str!("../calibration.toml")).unwrap_or_default())
+        Self::of(toml::from_str(include_str!("../calibration.toml")).unwrap_or_default())
     }
 
-    fn measuring(measured: Measured) -> Self {
+    /// One that rests on other measurements.
+    pub fn of(measured: Measured) -> Self {
         let sorted = |entry: &Entry| {
             let mut grades = entry.about.grades.to_vec();
             grades.sort_by_key(|g| g.name);
@@ -327,7 +328,7 @@ mod tests {
     #[test]
     fn a_clean_host_does_not_win_whatever_it_does_at_the_rates_that_the_payoffs_stand_for() {
         // E[e] = 0.8 + Σ gain·P0 ≤ 1, every bet of every behaviour of a stage firing exactly at its P0; of bets that exclude each other the best.
-        let plain = Calibration::measuring(Measured::default());
+        let plain = Calibration::of(Measured::default());
         for calibration in [plain, Calibration::built_in()] {
             for stage in Stage::ALL {
                 let mut mean = 1.0 - STAKE;
@@ -344,7 +345,7 @@ mod tests {
 
     #[test]
     fn each_bet_alone_brings_what_it_pays() {
-        let calibration = Calibration::measuring(Measured::default());
+        let calibration = Calibration::of(Measured::default());
         for b in CATALOGUE {
             assert!(bets(b, &calibration).len() >= b.about.bets(), "{}", b.name);
             for w in b.about.grades.iter().filter(|w| w.base && w.db > 0.0) {
@@ -373,7 +374,7 @@ mod tests {
         let grade = BTreeMap::from([("attempts".to_owned(), Counts { clean: n, bots: 0 })]);
         let exposure = Exposure { days, networks: 9, grade };
         let behaviour = BTreeMap::from([("smtp_probe".to_owned(), exposure)]);
-        Calibration::measuring(Measured { behaviour, ..Measured::default() })
+        Calibration::of(Measured { behaviour, ..Measured::default() })
     }
 
     #[test]
@@ -401,7 +402,7 @@ mod tests {
             let count = |(g, n): &(&str, f64)| ((*g).to_owned(), Counts { clean: *n, bots: 0 });
             let exposure = Exposure { days: 100.0, networks: 9, grade: counts.iter().map(count).collect() };
             let behaviour = BTreeMap::from([("smtp_probe".to_owned(), exposure)]);
-            Calibration::measuring(Measured { behaviour, ..Measured::default() })
+            Calibration::of(Measured { behaviour, ..Measured::default() })
         };
         let c = seen(&[("attempts", 5.0)]);
         let (base, both) =
