@@ -75,6 +75,7 @@ catalogue! {
     probe::front_pages: 0.225;
     probe::address_echo: 0.225;
     rendezvous::generated_names: 0.9;
+    rendezvous::hidden_service: 0.05;
     command::kraken_frames: 0.09;
     command::peer_walk: 0.09;
     command::port_imposter: 0.045;
@@ -83,6 +84,7 @@ catalogue! {
     command::http_control: 0.09;
     command::tls_control: 0.09;
     command::raw_control: 0.045;
+    command::held_line: 0.045;
     command::dns_tunnel: 0.09;
     command::generated_contact: 0.045;
     command::proxying: 0.045;
@@ -95,6 +97,7 @@ catalogue! {
     act::spam_run: 0.27;
     act::horizontal_scan: 0.09;
     act::vertical_scan: 0.045;
+    act::udp_sweep: 0.045;
     act::login_guessing: 0.09;
     act::flood: 0.09;
     act::mining: 0.045;

@@ -33,12 +33,14 @@ pub mod probe {
 /// Behaviours of the stage rendezvous.
 pub mod rendezvous {
     pub mod generated_names;
+    pub mod hidden_service;
 }
 /// Behaviours of the stage command.
 pub mod command {
     pub mod beacon;
     pub mod dns_tunnel;
     pub mod generated_contact;
+    pub mod held_line;
     pub mod http_control;
     pub mod irc_control;
     pub mod known_indicator;
@@ -66,6 +68,7 @@ pub mod act {
     pub mod mail_exchanger_lookups;
     pub mod mining;
     pub mod spam_run;
+    pub mod udp_sweep;
     pub mod vertical_scan;
 }
 /// Behaviours of the stage cycle.

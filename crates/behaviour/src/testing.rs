@@ -187,6 +187,7 @@ pub fn conn(secs: f64, transport: Transport, remote: &str, port: u16) -> Conn {
         first_payload: [None, None],
         first_speaker: None,
         first_lengths: [0; 8],
+        beats: Vec::new(),
         payload_packets: [0, 0],
         turns: 0,
         mac: [None, None],

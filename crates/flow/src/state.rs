@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, History, KeyPackets, Mac, PacketId,
+    Beat, Conn, ConnPhase, Direction, Endpoint, FlowFacts, FlowId, History, KeyPackets, Mac, PacketId,
     PayloadFacts, Segment, Service, Timestamp, Transport, Tuple,
 };
 
@@ -50,6 +50,8 @@ impl Flags {
     pub const DOUBTED: u16 = 4096;
     /// Nothing of one side came while the other waited for it: it is not waited for again.
     pub const ONE_SIDED: u16 = 1 << 14;
+    /// Somebody broke a silence, and the other side's reply is awaited.
+    pub const BEAT: u16 = 1 << 15;
 
     pub const fn of(bits: u16) -> Self {
         Self(bits)
@@ -192,6 +194,8 @@ pub struct Rare {
     pub waits: Option<Waits>,
     /// A SYN that may be a decoy: its number, until the other side answers it or not.
     pub doubted_syn: Option<u32>,
+    /// What was said after silence, the last of it.
+    pub beats: Vec<Beat>,
 }
 
 /// What a flow costs while it is open: both parts, its share of the index (a word and a control byte, two thirds full) and
@@ -265,7 +269,10 @@ impl<S> Cold<S> {
     pub const fn hanging(&self) -> usize {
         let streams = if self.streams.is_some() { size_of::<[Stream; 2]>() + 16 } else { 0 };
         let spoken = if self.spoken.is_some() { size_of::<Spoken>() + 16 } else { 0 };
-        let rare = if self.rare.is_some() { size_of::<Rare>() + 16 } else { 0 };
+        let rare = match &self.rare {
+            Some(rare) => size_of::<Rare>() + 16 + rare.beats.capacity() * size_of::<Beat>(),
+            None => 0,
+        };
         streams + spoken + rare
     }
 
@@ -316,6 +323,7 @@ impl<S> Cold<S> {
             first_payload: self.spoken.as_ref().map(|s| s.facts).unwrap_or_default(),
             first_speaker: spoke.then_some(first),
             first_lengths: self.first_lengths,
+            beats: self.rare.as_ref().map(|r| r.beats.clone()).unwrap_or_default(),
             payload_packets: self.payload_packets,
             turns: self.turns,
             mac: self.mac,

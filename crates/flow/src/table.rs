@@ -6,8 +6,8 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use record::{
-    Anomaly, Chunk, Conn, ConnPhase, Direction, FlowFacts, FlowId, Health, PacketId, PayloadFacts, Progress,
-    Segment, Service, Timestamp, Transport,
+    Anomaly, Beat, Chunk, Conn, ConnPhase, Direction, FlowFacts, FlowId, Health, PacketId, PayloadFacts,
+    Progress, Segment, Service, Timestamp, Transport,
 };
 use wire::{Checksum, Packet, TcpFlags};
 
@@ -434,6 +434,7 @@ impl<S> FlowTable<S> {
         let p = arrival.packet;
         let from = hot.direction(forward);
         let side = from.index();
+        let silence = arrival.ts.since(hot.last);
         hot.last = hot.last.max(arrival.ts);
         hot.last_packet = arrival.id;
         let volume = &mut hot.sides[side];
@@ -485,6 +486,10 @@ impl<S> FlowTable<S> {
             spoke(hot, &mut self.cold[slot as usize], from, arrival, doubt.is_some());
         }
         if p.transport == Transport::Tcp {
+            if p.payload_len > 0 && (silence >= Beat::SILENCE || hot.flags.has(Flags::BEAT)) {
+                beat(hot, &mut self.cold[slot as usize], from, arrival, silence);
+                self.charge(slot, sessions);
+            }
             tcp::follow(self, slot, from, arrival, doubt.is_some(), sessions);
         } else {
             hot.deadline = arrival.clock.plus(hot.patience());
@@ -594,6 +599,38 @@ fn doubt<S>(hot: &Hot, cold: &Cold<S>, from: Direction, p: &Packet) -> Option<An
     }
     let usual = cold.ttl[from.index()];
     (p.ttl <= NEARLY_USED_UP && usual >= 4 * NEARLY_USED_UP).then_some(Anomaly::DoubtfulTtl)
+}
+
+/// Notes what is said after a silence, and what is replied; of known protocols nobody asks for it. A segment that was sent again breaks no silence.
+#[cold]
+fn beat<S>(hot: &mut Hot, cold: &mut Cold<S>, from: Direction, arrival: &Arrival<'_>, silence: Duration) {
+    let unknown = matches!(hot.service, Service::Unknown | Service::Opaque | Service::Unrecognised);
+    let awaited = hot.flags.has(Flags::BEAT);
+    hot.flags.set(Flags::BEAT, false);
+    if !unknown || !cold.numbers[from.index()].is_next(arrival.packet.tcp.seq) {
+        return;
+    }
+    let len = arrival.packet.payload_len;
+    let at = arrival.ts.since(cold.ts);
+    if silence >= Beat::SILENCE {
+        // The first words of a flow break no silence.
+        if cold.payload_packets.iter().sum::<u64>() > 1 {
+            let at = u32::try_from(at.as_millis()).unwrap_or(u32::MAX);
+            let beats = &mut cold.rare().beats;
+            if beats.len() >= Beat::MOST {
+                beats.remove(0);
+            }
+            beats.push(Beat { at, from, length: len, reply: 0 });
+            hot.flags.set(Flags::BEAT, true);
+        }
+    } else if awaited && let Some(last) = cold.rare().beats.last_mut() {
+        if last.from == from {
+            last.length = last.length.saturating_add(len);
+            hot.flags.set(Flags::BEAT, true);
+        } else if at.saturating_sub(Duration::from_millis(last.at.into())) <= Beat::SOON {
+            last.reply = len;
+        }
+    }
 }
 
 /// Notes that a side sent payload.

@@ -131,6 +131,43 @@ impl Wire {
     }
 }
 
+/// A line in no known protocol: the server breaks each silence with 32 bytes, the client replies at once.
+fn beating(pause: i64, times: u32) -> Wire {
+    let mut w = Wire::roomy();
+    w.tcp(true, SYN, 100, 0, b"");
+    w.tcp(false, SYNACK, 500, 101, b"");
+    w.tcp(true, ACK, 101, 501, &[1; 95]);
+    w.tcp(false, ACK, 501, 196, &[2; 27]);
+    for i in 0..times {
+        w.now += pause;
+        w.tcp(false, ACK, 528 + 32 * i, 196 + 54 * i, &[3; 32]);
+        w.now += 1;
+        w.tcp(true, ACK, 196 + 54 * i, 560 + 32 * i, &[4; 54]);
+    }
+    w
+}
+
+#[test]
+fn what_is_said_after_silence_is_kept() {
+    let beats = |mut w: Wire| w.closed().remove(0).beats;
+    let six = beats(beating(20, 6));
+    assert_eq!(six.len(), 6);
+    for (i, b) in (1..).zip(&six) {
+        assert_eq!((b.from, b.length, b.reply, b.at), (Direction::Resp, 32, 54, i * 21_000 - 1_000));
+    }
+    assert!(beats(beating(3, 6)).is_empty(), "no silence");
+    let many = beats(beating(20, 40));
+    assert_eq!((many.len(), many[0].at), (record::Beat::MOST, 17 * 21_000 - 1_000), "the last of them");
+    // Sent again, it breaks no silence; nor does a probe of a byte that was said before.
+    let mut again = beating(20, 2);
+    for _ in 0..5 {
+        again.now += 10;
+        again.tcp(false, ACK, 560, 304, &[3; 32]);
+        again.tcp(true, ACK, 303, 592, &[4; 1]);
+    }
+    assert_eq!(beats(again).len(), 2);
+}
+
 #[test]
 fn a_whole_connection() {
     let mut w = Wire::roomy();

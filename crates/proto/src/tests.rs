@@ -92,6 +92,8 @@ fn services_are_recognised_on_any_port() {
         (Service::Opaque, &[(Orig, &RANDOM), (Resp, &RANDOM)]),
         (Service::Opaque, &[(Orig, &RANDOM)]),
         (Service::Unrecognised, &[(Orig, b"hello there\n"), (Resp, b"general greeting\n")]),
+        (Service::Bitcoin, &[(Orig, b"\xf9\xbe\xb4\xd9version\0\0\0\0\0\x66\0\0\0")]),
+        (Service::Levin, &[(Orig, b"\x01\x21\x01\x01\x01\x01\x01\x01\xe2\0\0\0\0\0\0\0")]),
     ];
     for (service, pieces) in cases {
         assert_eq!(tcp(12_345, pieces).0, *service, "{:?}", String::from_utf8_lossy(pieces[0].1));

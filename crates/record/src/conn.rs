@@ -144,6 +144,29 @@ impl ConnState {
     }
 }
 
+/// A message after a silence, in a TCP connection of no known protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Milliseconds after the flow's first packet.
+    pub at: u32,
+    /// Who broke the silence.
+    pub from: Direction,
+    /// Bytes that it said before the other did.
+    pub length: u32,
+    /// Bytes of the other side's first packet, if that came soon: within [`Self::SOON`].
+    pub reply: u32,
+}
+
+impl Beat {
+    /// What counts as silence: no packet of the flow for so long, which is longer than people's pauses within a message and than most
+    /// retransmissions (*assumed*).
+    pub const SILENCE: Duration = Duration::from_secs(5);
+    /// How soon a reply comes (*assumed*: as far as satellites, and a busy machine).
+    pub const SOON: Duration = Duration::from_secs(3);
+    /// Beats that are kept of a flow, the last.
+    pub const MOST: usize = 24;
+}
+
 /// A flow. Arrays of two are `[originator's, responder's]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conn {
@@ -179,6 +202,8 @@ pub struct Conn {
     pub first_speaker: Option<Direction>,
     /// Lengths of the first payloads: positive the originator's, negative the responder's, 0 where there were fewer.
     pub first_lengths: [i32; 8],
+    /// What was said after silence, the last of it: nothing for flows of known protocols and for other transports than TCP.
+    pub beats: Vec<Beat>,
     /// Payload-carrying packets.
     pub payload_packets: [u64; 2],
     /// Times that the sending side changed, among payload packets.

@@ -22,7 +22,7 @@ mod unread;
 
 pub use anomaly::{Anomaly, AnomalyCounts};
 pub use community_id::CommunityId;
-pub use conn::{Conn, ConnPhase, ConnState, History, KeyPackets};
+pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use health::Health;
 pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Segment, Transport, Tuple};

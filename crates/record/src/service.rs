@@ -72,6 +72,10 @@ services! {
     Kad = "kad",
     /// Gnutella.
     Gnutella = "gnutella",
+    /// Bitcoin's peers, and of the currencies that took its messages over.
+    Bitcoin = "bitcoin",
+    /// Levin, which the peers of Monero and its kin speak.
+    Levin = "levin",
     /// FTP control.
     Ftp = "ftp",
     /// IMAP.
@@ -190,7 +194,16 @@ impl Service {
 
     /// Whether it is a peer-to-peer application that a user chose to run.
     pub const fn is_p2p(self) -> bool {
-        matches!(self, Self::BitTorrent | Self::Utp | Self::Dht | Self::Kad | Self::Gnutella)
+        matches!(
+            self,
+            Self::BitTorrent
+                | Self::Utp
+                | Self::Dht
+                | Self::Kad
+                | Self::Gnutella
+                | Self::Bitcoin
+                | Self::Levin
+        )
     }
 
     /// Whether it is a tunnel that a user or the house set up.

@@ -21,11 +21,14 @@ pub const ALL: &[(&str, MakeScript)] = &[
     ("irc_control", irc_control),
     ("http_control", || http_control(0)),
     ("tls_control", tls_control),
+    ("hidden_service", hidden_service),
     ("raw_control", raw_control),
+    ("held_line", held_line),
     ("dns_tunnel", dns_tunnel),
     ("proxying", proxying),
     ("payload_download", payload_download),
     ("horizontal_scan", horizontal_scan),
+    ("udp_sweep", udp_sweep),
     ("vertical_scan", vertical_scan),
     ("login_guessing", login_guessing),
     ("flood", flood),
@@ -253,6 +256,27 @@ fn raw_control() -> Script {
     s
 }
 
+fn held_line() -> Script {
+    let mut s = begin(117);
+    let (hello, welcome) = (s.random(95), s.random(27));
+    let words: Vec<[Vec<u8>; 2]> = (0..12).map(|_| [s.random(32), s.random(54)]).collect();
+    let mut line = call(&mut s, 60.0, CONTROLLER, 2404).client(&hello).server(&welcome);
+    for [ask, answer] in &words {
+        line = line.wait(20.0).server(ask).client(answer);
+    }
+    line.close();
+    s
+}
+
+fn hidden_service() -> Script {
+    let mut s = begin(118);
+    for (i, gateway) in ["onion.example.com", "onion.example.net", "example.org"].iter().enumerate() {
+        let name = format!("hrfgd74nckhcxcdt.{gateway}");
+        dns(&mut s, 60.0 + 20.0 * i as f64, BOT, &name, Answer::NxDomain);
+    }
+    s
+}
+
 fn dns_tunnel() -> Script {
     let mut s = begin(107);
     for i in 0..200 {
@@ -299,6 +323,20 @@ fn horizontal_scan() -> Script {
             knock.unanswered(1)
         };
     }
+    s
+}
+
+fn udp_sweep() -> Script {
+    let mut s = begin(116);
+    let word = s.random(27);
+    for i in 0..200u32 {
+        let to = End::new(&format!("198.18.{}.{}", 64 + i / 250, 1 + i % 250), 6_892);
+        let from = s.client(BOT);
+        s.udp(60.0 + 0.05 * f64::from(i), from, to, &word);
+    }
+    // The last of them is over when something else is heard of.
+    let from = s.client(BOT);
+    s.udp(300.0, from, End::new("10.20.0.1", 53), &[0]);
     s
 }
 

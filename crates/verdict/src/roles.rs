@@ -261,6 +261,7 @@ mod tests {
             first_payload: [None, None],
             first_speaker: None,
             first_lengths: [0; 8],
+            beats: Vec::new(),
             payload_packets: [1, 1],
             turns: 1,
             mac: [None, None],

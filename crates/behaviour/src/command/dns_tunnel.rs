@@ -13,6 +13,9 @@
 //! business is to be asked long names (block lists, file reputation, content networks) do not count; nor does a domain whose answers bring nothing back: the names do not exist, or have one of
 //! a few addresses, as in a block list. Where answers are not in the capture, that is not known.
 //!
+//! *many_domains*: one label that is no word (at least six characters, drawn letters or letters and digits) directly below at least three registrable domains within ten minutes, asked for by at least two types that clients
+//! do not ask for by themselves: whoever listens behind the resolver has several names and takes whatever type gets through.
+//!
 //! ## What else looks like this
 //! Anti-virus reputation, mail block lists, content networks' numbered hosts, telemetry in names; DNS-SD.
 //!
@@ -26,23 +29,33 @@
 //! ATT&CK T1071.004; C. Dietrich et al., "On Botnets that use DNS for Command and Control", EC2ND 2011; A. Nadler et al.,
 //! "Detection of Malicious and Low Throughput Data Exfiltration Over the DNS Protocol", Computers & Security 2019.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Dns, Evidence, PacketId, Record, Role, Stage, Timestamp, defang, tally};
+use record::{Dns, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, clean, defang, names, tally};
 use serde::{Deserialize, Serialize};
 
 use crate::table::{SeededSet, hash_of};
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains,
+    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, bigrams,
+    domains,
 };
 
 /// Domains remembered of one host.
 const MAX_DOMAINS: usize = 128;
 /// Characters below the last two labels that a name must have to be counted (*assumed*).
 const LEAST_BELOW: usize = 9;
+/// Registrable domains below which one label is asked for, and types that it is asked for by (*assumed*).
+const WALKED: usize = 3;
+const WALK_TYPES: usize = 2;
+/// In which time (*assumed*).
+const WALK_WINDOW: Duration = Duration::from_mins(10);
+/// Labels of this kind remembered of one host.
+const MAX_LABELS: usize = 64;
+/// Characters of a label that can be told from a word.
+const LEAST_LABEL: usize = 6;
 /// Addresses that a list has for its answers, at most: its codes (RFC 5782 §2.1; *assumed*).
 const FEW_ANSWERS: usize = 16;
 /// Names counted of one domain; more are not told apart.
@@ -113,6 +126,27 @@ pub struct Host {
     domains: BTreeMap<String, Domain>,
     /// How often each server was asked.
     servers: BTreeMap<IpAddr, u64>,
+    /// Labels that are no words, asked for by types that clients do not ask for.
+    labels: VecDeque<Labelled>,
+    walked: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Labelled {
+    ts: Timestamp,
+    label: String,
+    domain: String,
+    qtype: u16,
+    packet: PacketId,
+    flow: FlowId,
+}
+
+/// Whether a label is no word: letters and digits mixed, or letters that look drawn.
+fn is_coded(label: &str) -> bool {
+    let has = |is: fn(&u8) -> bool| label.bytes().any(|b| is(&b));
+    let plain = label.bytes().all(|b| b.is_ascii_alphanumeric());
+    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
+    label.len() >= LEAST_LABEL && plain && (mixed || bigrams::score(label) > 0.0)
 }
 
 /// The detector.
@@ -152,6 +186,57 @@ impl Watcher {
         add(names >= s.many_names, "many_names");
         add(other_server, "straight");
         grades
+    }
+
+    /// One label tried below many domains, by whatever type gets through.
+    fn walk(states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
+        // Addresses, pointers and HTTPS' own: what clients ask.
+        if matches!(q.qtype, Dns::A | Dns::AAAA | 12 | 64 | 65) {
+            return;
+        }
+        let Some((label, domain)) = q.query.split_once('.') else { return };
+        if !is_coded(label) || domains::registrable(&q.query) != Some(domain) {
+            return;
+        }
+        let state = states.of(host, context.now);
+        state.labels.retain(|l| q.head.ts.since(l.ts) <= WALK_WINDOW);
+        state.labels.push_back(Labelled {
+            ts: q.head.ts,
+            label: label.to_owned(),
+            domain: domain.to_owned(),
+            qtype: q.qtype,
+            packet: q.packets.first().copied().unwrap_or_default(),
+            flow: q.head.flow,
+        });
+        if state.labels.len() > MAX_LABELS {
+            state.labels.pop_front();
+        }
+        let same: Vec<&Labelled> = state.labels.iter().filter(|l| l.label == label).collect();
+        let domains: BTreeSet<&str> = same.iter().map(|l| l.domain.as_str()).collect();
+        let types: BTreeSet<u16> = same.iter().map(|l| l.qtype).collect();
+        if domains.len() < WALKED || types.len() < WALK_TYPES || state.walked {
+            return;
+        }
+        let fire = Fire {
+            host,
+            key: "walk".into(),
+            grades: vec![("many_domains", 1)],
+            started: same.iter().map(|l| l.ts).min().unwrap_or(q.head.ts),
+            value: domains.len() as f64,
+            threshold: WALKED as f64,
+            unit: "domains below which one label is asked for",
+            source: "assumed",
+            packets: same.iter().map(|l| l.packet).collect(),
+            flows: same.iter().map(|l| l.flow).collect(),
+            remotes: vec![],
+            facts: vec![
+                ("label", label.into()),
+                ("domains", domains.iter().map(|d| (*d).to_owned()).collect::<Vec<_>>().into()),
+                ("types", types.iter().map(ToString::to_string).collect::<Vec<_>>().into()),
+            ],
+        };
+        state.walked = true;
+        context.fire(fire);
     }
 
     fn question(&self, states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
@@ -260,12 +345,13 @@ impl Behaviour for Watcher {
             Stage::Command,
             &["T1071.004", "T1572"],
             &[
-                GradeWorth::base("names", 17.0),
-                GradeWorth::base("some_names", 11.0),
-                GradeWorth::add("data_types", 3.0),
-                GradeWorth::add("many_names", 3.0),
-                GradeWorth::add("several_domains", 3.0),
-                GradeWorth::add("straight", 2.0),
+                GradeWorth::base("names", 17.0).key("domain"),
+                GradeWorth::base("some_names", 11.0).key("domain"),
+                GradeWorth::base("many_domains", 15.0).key("walk"),
+                GradeWorth::add("data_types", 3.0).key("domain"),
+                GradeWorth::add("many_names", 3.0).key("domain"),
+                GradeWorth::add("several_domains", 3.0).key("domain"),
+                GradeWorth::add("straight", 2.0).key("domain"),
             ],
         )
     };
@@ -282,20 +368,30 @@ impl Behaviour for Watcher {
             && q.head.tuple.resp.port != 5355
         {
             self.question(states, host, q, context);
+            Self::walk(states, host, q, context);
         }
     }
 
     fn sentence(e: &Evidence) -> String {
+        if e.key == "walk" {
+            let (label, domains) = (clean(e.text("label")), names(e.list("domains"), 3));
+            return format!(
+                "asked for {label} below {} domains, by types that clients do not ask for: {domains}",
+                tally(e.value)
+            );
+        }
         let (length, domain) = (e.number("mean_length"), defang(e.text("domain")));
         format!("asked for {} names of {length:.0} characters on average below {domain}", tally(e.value))
     }
 }
 
 crate::held!(Domain: names, addresses, servers, packets, reported);
-crate::held!(Host: domains, servers);
+crate::held!(Labelled: label, domain);
+crate::held!(Host: domains, servers, labels);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
+        self.walked = false;
         self.domains.values_mut().for_each(|d| d.reported.clear());
     }
 }
@@ -345,6 +441,38 @@ mod tests {
         assert_eq!(answered(300, 1.0, 16, short, |_| (Some(0), text())), ["names", "data_types"]);
         let seldom = |i: usize| if i.is_multiple_of(5) { text() } else { vec![] };
         assert!(!zone(Some(0), &seldom).is_empty(), "an order now and then");
+    }
+
+    #[test]
+    fn one_label_below_many_domains() {
+        let walk = |asked: &[(&str, u16)], gap: f64| {
+            let mut b = Bench::new("dns_tunnel", Watcher::new(Settings::default()));
+            for (i, (name, qtype)) in asked.iter().enumerate() {
+                let t = 1.0 + gap * i as f64;
+                b.feed(dns(t, name, *qtype, 3, None), t);
+            }
+            b.grades()
+        };
+        let coded = [("cnjihhhc.example.com", 6), ("cnjihhhc.example.net", 15), ("cnjihhhc.example.org", 16)];
+        assert_eq!(walk(&coded, 10.0), ["many_domains"]);
+        assert!(walk(&coded[..2], 10.0).is_empty(), "two domains");
+        assert!(walk(&coded, 301.0).is_empty(), "not within ten minutes");
+        let one_type: Vec<(&str, u16)> = coded.iter().map(|(name, _)| (*name, 16)).collect();
+        assert!(walk(&one_type, 10.0).is_empty(), "one type");
+        let clients: Vec<(&str, u16)> = coded.iter().zip([1, 28, 65]).map(|((n, _), t)| (*n, t)).collect();
+        assert!(walk(&clients, 10.0).is_empty(), "what clients ask for");
+        let word = [
+            ("autodiscover.example.com", 5),
+            ("autodiscover.example.net", 33),
+            ("autodiscover.example.org", 15),
+        ];
+        assert!(walk(&word, 10.0).is_empty(), "a word");
+        let key = [
+            ("s1024._domainkey.example.com", 16),
+            ("s1024._domainkey.example.net", 5),
+            ("s1024._domainkey.example.org", 16),
+        ];
+        assert!(walk(&key, 10.0).is_empty(), "a key of mail's");
     }
 
     fn short(i: usize) -> String {

@@ -8,17 +8,18 @@
 //! ## How it decides
 //! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
 //! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
-//! 20 kB that begin as nothing known, under a type of text, or without any for a nameless program. Each from
+//! 20 kB that begin as nothing known, under a type of text; or, for a nameless program or a false browser, under none, a program's or that of any bytes. Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
 //! browser, a nameless program or what Windows gives to scripts, without `Referer`), when it came from an address instead of a name, under a type or a name
-//! that says something else (*disguised*) or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
+//! that says something else (*disguised*), is declared a program and begins as none that any system runs (*sealed*), or says no file at all (*unnamed_file*), from a server that was asked under
+//! another browser's name within the minute before (*two_browsers*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
 //! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
 //! least 3 other names, each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
 //! come at once and without a word are a filter's, and do not count. What a program fetched that says what it is (curl, wget, a language's library) is told, and that it came from an address
 //! or as one of several adds nothing: so do people, and their scripts.
 //!
 //! ## What else looks like this
-//! Installers and updaters of small publishers over HTTP, administrators with wget, game content.
+//! Installers and updaters of small publishers over HTTP, administrators with wget, game content; updates of virus scanners that borrow Internet Explorer's name and are packed in a way of their own.
 //!
 //! ## Blind spots
 //! TLS, but for *hidden*; payloads inside pictures or archives; payloads that come by mail or memory stick.
@@ -40,10 +41,13 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
+use crate::table::hash_of;
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
+/// Requests of browsers remembered of one host.
+const MAX_BROWSERS: usize = 16;
 /// A server that says less than this has refused the handshake: an alert is 7 bytes, a ServerHello has at least 42 (RFC 8446).
 const NO_HANDSHAKE: u64 = 40;
 /// A refusal without a word that comes sooner than this is a filter's on the way (*assumed*).
@@ -110,6 +114,8 @@ pub struct Host {
     tried: VecDeque<Tried>,
     /// When connections of TLS that worked began.
     worked: VecDeque<Timestamp>,
+    /// Under which browser's name (its hash) which remotes were asked of late, and when.
+    browsers: VecDeque<(Timestamp, IpAddr, u64)>,
 }
 
 /// The detector.
@@ -154,15 +160,31 @@ fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
         return Some(("script", "script"));
     }
     let large = body.len >= opaque && body.magic == Magic::None && !body.encoded;
-    let nameless = requests::maker(h) == Maker::Nameless
-        && body.declared.as_deref().is_none_or(|d| d == "application/octet-stream");
+    let bytes = body.declared.as_deref().is_none_or(|d| d == "application/octet-stream" || is_program(d));
+    let by_none = match requests::maker(h) {
+        Maker::Nameless => bytes,
+        Maker::FalseBrowser => bytes && h.method == "GET" && h.referer.is_none() && h.status == Some(200),
+        Maker::Browser | Maker::Program => false,
+    };
     let text = body.declared.as_deref().is_some_and(|d| d.starts_with("text/"));
     let unreadable = body.facts.is_some_and(|f| matches!(f.plainness(), Plainness::Opaque | Plainness::Bits));
     let opaque = body.facts.is_some_and(|f| f.is_opaque());
-    if large && ((text && unreadable) || (nameless && opaque)) {
+    if large && ((text && unreadable) || (by_none && opaque)) {
         return Some(("opaque", "opaque"));
     }
     None
+}
+
+/// Whether a declared type is a program's (Apache's `mime.types`, and what servers give in its place).
+fn is_program(declared: &str) -> bool {
+    matches!(
+        declared,
+        "application/x-msdownload"
+            | "application/x-msdos-program"
+            | "application/x-dosexec"
+            | "application/x-executable"
+            | "application/vnd.microsoft.portable-executable"
+    )
 }
 
 fn is_unbidden(h: &Http) -> bool {
@@ -283,6 +305,24 @@ impl Watcher {
         });
     }
 
+    /// Notes under which browser's name a remote is asked; gives whether it was another's within the minute before.
+    fn browser(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> bool {
+        if !matches!(requests::maker(h), Maker::Browser | Maker::FalseBrowser) {
+            return false;
+        }
+        let (remote, agent) = (h.head.tuple.resp.ip, hash_of(h.user_agent.as_deref().unwrap_or_default()));
+        let browsers = &mut states.of(host, now).browsers;
+        browsers.retain(|(ts, ..)| h.head.ts.since(*ts) <= self.settings.sources_within);
+        let other = browsers.iter().any(|(_, ip, name)| *ip == remote && *name != agent);
+        if !browsers.iter().any(|(_, ip, name)| (*ip, *name) == (remote, agent)) {
+            browsers.push_back((h.head.ts, remote, agent));
+            if browsers.len() > MAX_BROWSERS {
+                browsers.pop_front();
+            }
+        }
+        other
+    }
+
     /// Notes a download; gives how many others there were of late.
     fn note(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> usize {
         let window = self.settings.window;
@@ -302,7 +342,7 @@ impl Watcher {
         states: &mut States<'_, Host>,
         host: IpAddr,
         h: &Http,
-        what: (&'static str, &'static str),
+        (what, two_browsers): ((&'static str, &'static str), bool),
         context: &mut Context<'_>,
     ) {
         let remote = h.head.tuple.resp.ip;
@@ -328,6 +368,9 @@ impl Watcher {
         add(unbidden, "unbidden");
         add(domains::is_address_literal(&name) && !tool, "from_address");
         add(is_disguised(h, what.0), "disguised");
+        let declared = h.response.declared.as_deref().unwrap_or_default();
+        add(what.0 == "opaque" && is_program(declared), "sealed");
+        add(unbidden && two_browsers, "two_browsers");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
         add(others > 0 && !tool, "several");
         add(unbidden && tried >= self.settings.sources, "sources_tried");
@@ -374,6 +417,8 @@ impl Behaviour for Watcher {
                 GradeWorth::add("unbidden", 11.0),
                 GradeWorth::add("from_address", 4.0),
                 GradeWorth::add("disguised", 4.0),
+                GradeWorth::add("sealed", 4.0),
+                GradeWorth::add("two_browsers", 4.0),
                 GradeWorth::add("unnamed_file", 3.0),
                 GradeWorth::add("several", 3.0),
                 GradeWorth::add("sources_tried", 4.0),
@@ -400,8 +445,9 @@ impl Behaviour for Watcher {
         if requests::is_housekeeping(h, context) {
             return;
         }
+        let two_browsers = self.browser(states, host, h, context.now);
         if let Some(what) = kind(h, self.settings.opaque) {
-            self.download(states, host, h, what, context);
+            self.download(states, host, h, (what, two_browsers), context);
             return;
         }
         if h.response.magic.is_archive() && is_unbidden(h) && h.response.magic != Magic::Gzip {
@@ -431,7 +477,7 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Tried: domain);
-crate::held!(Host: downloads, tried, worked);
+crate::held!(Host: downloads, tried, worked, browsers);
 
 impl HostState for Host {}
 
@@ -529,6 +575,33 @@ mod tests {
         );
         assert!(run(vec![get(1.0, "example.com", "/x", opaque(19_999, "text/html"))]).is_empty());
         assert!(run(vec![get(1.0, "example.com", "/x", opaque(20_000, "video/mp4"))]).is_empty());
+        // By a false browser.
+        let by = |agent: &str, t: f64, declared: &str| {
+            let mut h = get(t, "example.com", "/x", opaque(20_000, declared));
+            h.user_agent = Some(agent.into());
+            h
+        };
+        let ie = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)";
+        let sealed = by(ie, 20.0, "application/x-msdownload");
+        assert_eq!(run(vec![sealed.clone()]), ["opaque", "unbidden", "sealed"]);
+        assert_eq!(run(vec![by(ie, 1.0, "application/octet-stream")]), ["opaque", "unbidden"]);
+        assert!(run(vec![by("curl/8.0", 1.0, "application/octet-stream")]).is_empty(), "it says what it is");
+        assert!(run(vec![by(ie, 1.0, "video/mp4")]).is_empty());
+        let mut led = sealed.clone();
+        led.referer = Some("http://example.com/".into());
+        assert!(run(vec![led]).is_empty(), "a page led to it");
+        let page = |agent: &str| {
+            let mut h = get(1.0, "example.com", "/", BodyFacts::default());
+            h.user_agent = Some(agent.into());
+            h.headers.add(RequestHeaders::LANGUAGE);
+            h
+        };
+        let firefox = "Mozilla/5.0 (Windows NT 6.1; rv:52.0) Gecko/20100101 Firefox/52.0";
+        assert_eq!(
+            run(vec![page(firefox), sealed.clone()]),
+            ["opaque", "unbidden", "sealed", "two_browsers"]
+        );
+        assert_eq!(run(vec![page(ie), sealed]), ["opaque", "unbidden", "sealed"], "one browser");
     }
 
     #[test]

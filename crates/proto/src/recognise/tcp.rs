@@ -67,6 +67,10 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         _ if http::is_response(b) => Service::Http,
         _ if is_drda(b) => Service::Drda,
         _ if starts(b, &["GNUTELLA", "GNUTELLA/"]) => Service::Gnutella,
+        // A magic number of the currency's own, then the name of the message, filled with zeros (Bitcoin's protocol documentation).
+        [_, _, _, _, b'v', b'e', b'r', b's', b'i', b'o', b'n', 0, 0, 0, 0, 0, ..] => Service::Bitcoin,
+        // LEVIN_SIGNATURE, little-endian (Monero's levin_base.h).
+        [1, 0x21, 1, 1, 1, 1, 1, 1, ..] => Service::Levin,
         _ if starts(b, &["RTSP/1.0 "]) => Service::Rtsp,
         _ if starts(b, &["SIP/2.0 "]) => Service::Sip,
         _ if b.trim_ascii_start().first() == Some(&b'<')

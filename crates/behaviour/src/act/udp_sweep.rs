@@ -1,0 +1,280 @@
+//! ## What it sees
+//! A host sends the same to one UDP port of many addresses that nobody named, and hardly anybody answers.
+//!
+//! ## Why it matters
+//! Some bots tell whole ranges of addresses that they are there, so that nobody knows which of them listens; others try lists of peers that have long gone, or look for devices to
+//! take over or to reflect floods (ATT&CK T1046, T1595.001, T1008). Who speaks with somebody by UDP knows him, by name or because he answers.
+//!
+//! ## How it decides
+//! Datagrams in no known protocol to addresses elsewhere, whose names this network never asked for, by the port that they go to: at least 30 addresses within 10 min, of which at most one in 20
+//! answered, and at least 70 % of the first datagrams of one length. *sweep* at 30, *wide* at 50, *very_wide* at 150.
+//!
+//! ## What else looks like this
+//! Nodes of peer-to-peer networks whose lists of peers are old and whose port is the same everywhere (a recognised application within the hour discounts it), games and their lists of servers (these answer),
+//! scanners by trade (declare them), a host whose line is down.
+//!
+//! ## Blind spots
+//! Other ports for each peer (`peer_walk`); datagrams of varied lengths; sweeps slower than three addresses a minute; protocols that are known.
+//!
+//! ## Options
+//! `remotes` (30), `wide` (50), `very_wide` (150), `window` (10m).
+//!
+//! ## References
+//! ATT&CK T1046, T1595.001, T1008; the numbers as in `horizontal_scan`; C. Rossow, "Amplification Hell", NDSS 2014.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{
+    Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Service, Stage, Timestamp, Transport, human_count,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::table::SeededSet;
+use crate::words::Word;
+use crate::{
+    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic,
+    Wants,
+};
+
+/// Ports remembered of one host.
+const MAX_PORTS: usize = 32;
+/// Addresses remembered of one port.
+const MAX_REMOTES: usize = 1024;
+/// Lengths that are counted of one port.
+const MAX_LENGTHS: usize = 16;
+/// One in so many may answer (*assumed*).
+const ANSWERED: usize = 20;
+/// So many in ten datagrams are of one length (*assumed*).
+const ALIKE: usize = 7;
+/// Packets and flows that are shown.
+const PROOFS: usize = 32;
+
+/// When to fire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Addresses, at least (*assumed*).
+    pub remotes: usize,
+    /// So many count more (as `horizontal_scan`).
+    pub wide: usize,
+    /// So many more still (as `horizontal_scan`).
+    pub very_wide: usize,
+    /// In which time (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub window: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { remotes: 30, wide: 50, very_wide: 150, window: Duration::from_mins(10) }
+    }
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Sweep {
+    known: SeededSet<IpAddr>,
+    answered: usize,
+    /// How many began with each length.
+    lengths: BTreeMap<i32, usize>,
+    /// First datagrams, oldest first and newest last.
+    from: Option<Timestamp>,
+    last: Option<Timestamp>,
+    proofs: Vec<(PacketId, FlowId, IpAddr)>,
+    #[serde(with = "crate::words")]
+    reported: Option<Word>,
+}
+
+/// What is remembered of one host.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Host {
+    ports: BTreeMap<u16, Sweep>,
+}
+
+/// The detector.
+pub struct Watcher {
+    settings: Settings,
+}
+
+impl Watcher {
+    /// Watches every host.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings }
+    }
+
+    fn datagram(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
+        let (remote, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
+        let ports = &mut states.of(host, context.now).ports;
+        if ports.len() >= MAX_PORTS && !ports.contains_key(&port) {
+            let oldest = ports.iter().min_by_key(|(_, s)| s.last).map(|(p, _)| *p);
+            oldest.map(|p| ports.remove(&p));
+        }
+        let sweep = ports.entry(port).or_default();
+        // Another window begins when this one is over, or has been silent.
+        let over = |from: Timestamp| c.head.ts.since(from) > self.settings.window;
+        if sweep.from.is_some_and(over) {
+            let reported = sweep.reported.take();
+            *sweep = Sweep { reported, ..Sweep::default() };
+        }
+        if sweep.known.len() >= MAX_REMOTES || !sweep.known.insert(remote) {
+            return;
+        }
+        sweep.from = Some(sweep.from.map_or(c.head.ts, |t| t.min(c.head.ts)));
+        sweep.last = sweep.last.max(Some(c.head.ts));
+        sweep.answered += usize::from(c.answered());
+        let length = c.first_lengths[0];
+        if sweep.lengths.len() < MAX_LENGTHS || sweep.lengths.contains_key(&length) {
+            *sweep.lengths.entry(length).or_default() += 1;
+        }
+        if sweep.proofs.len() < PROOFS {
+            sweep.proofs.push((c.key_packets.first().copied().unwrap_or_default(), c.head.flow, remote));
+        }
+        let (s, n) = (&self.settings, sweep.known.len());
+        let (length, alike) =
+            sweep.lengths.iter().max_by_key(|(_, n)| **n).map_or((0, 0), |(len, n)| (*len, *n));
+        if n < s.remotes || ANSWERED * sweep.answered > n || 10 * alike < ALIKE * n {
+            if n > 4 && ANSWERED * sweep.answered <= n {
+                context.near(host, n as f64, s.remotes as f64, "silent addresses at one UDP port");
+            }
+            return;
+        }
+        let grade = match n {
+            n if n >= s.very_wide => "very_wide",
+            n if n >= s.wide => "wide",
+            _ => "sweep",
+        };
+        if sweep.reported.replace(grade) == Some(grade) {
+            return;
+        }
+        let p2p = context
+            .network
+            .last_used(host, Application::P2p)
+            .is_some_and(|t| context.now.since(t) <= Duration::from_hours(1));
+        context.fire(Fire {
+            host,
+            key: "sweep".into(),
+            grades: vec![(grade, 1)],
+            started: sweep.from.unwrap_or(c.head.ts),
+            value: n as f64,
+            threshold: s.remotes as f64,
+            unit: "silent addresses at one UDP port",
+            source: "assumed",
+            packets: sweep.proofs.iter().map(|p| p.0).collect(),
+            flows: sweep.proofs.iter().map(|p| p.1).collect(),
+            remotes: sweep.proofs.iter().map(|p| p.2).collect::<BTreeSet<_>>().into_iter().collect(),
+            facts: vec![
+                ("port", u64::from(port).into()),
+                ("answered", (sweep.answered as u64).into()),
+                ("length", (length.max(0) as u64).into()),
+                ("application_within_hour", p2p.into()),
+            ],
+        });
+    }
+}
+
+impl Behaviour for Watcher {
+    type State = Host;
+    const ABOUT: About = About {
+        needs: &[Traffic::Udp],
+        excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
+        finding: Some(Shows::all("scanner")),
+        ..About::new(
+            Stage::Act,
+            &["T1046", "T1595.001", "T1008"],
+            &[
+                GradeWorth::base("sweep", 9.0),
+                GradeWorth::base("wide", 17.0),
+                GradeWorth::base("very_wide", 20.0),
+            ],
+        )
+    };
+
+    fn wants(&self) -> Wants {
+        Wants::CLOSED.and(Wants::OUTBOUND)
+    }
+
+    fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (Some(host), Record::Conn(c)) = (context.outbound(), record) else { return };
+        if c.phase != ConnPhase::Closed
+            || c.head.tuple.transport != Transport::Udp
+            || !matches!(c.service, Service::Unknown | Service::Opaque | Service::Unrecognised)
+            || c.bytes[0] == 0
+            || context.network.name_of(c.head.tuple.resp.ip, context.now).is_some()
+        {
+            return;
+        }
+        self.datagram(states, host, c, context);
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        format!(
+            "sent datagrams of {} bytes to UDP port {} of {} addresses that nobody named; {} answered",
+            e.count("length"),
+            e.count("port"),
+            human_count(e.value as u64),
+            human_count(e.count("answered"))
+        )
+    }
+}
+
+crate::held!(Sweep: known, lengths, proofs);
+crate::held!(Host: ports);
+
+impl HostState for Host {
+    fn turn_day(&mut self) {
+        self.ports.values_mut().for_each(|s| s.reported = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    fn sent(t: f64, n: usize, port: u16, answered: bool) -> Conn {
+        let mut c = conn(t, Transport::Udp, &format!("198.51.{}.{}", n / 250, n % 250 + 1), port);
+        c.service = Service::Unrecognised;
+        (c.first_lengths[0], c.bytes) = (27, [27, 0]);
+        c.packets = [1, u64::from(answered)];
+        c
+    }
+
+    fn run(all: impl IntoIterator<Item = Conn>) -> Vec<String> {
+        let mut b = Bench::new("udp_sweep", Watcher::new(Settings::default()));
+        for c in all {
+            let t = c.head.ts.0 as f64 / 1e9;
+            b.feed(record(c), t + 60.0);
+        }
+        b.grades()
+    }
+
+    #[test]
+    fn how_wide() {
+        let many = |n: usize| run((0..n).map(|i| sent(1.0 + i as f64 / 2.0, i, 6892, false)));
+        assert!(many(29).is_empty());
+        assert_eq!(many(30), ["sweep"]);
+        assert_eq!(many(50), ["wide"]);
+        assert_eq!(many(150), ["very_wide"]);
+    }
+
+    #[test]
+    fn who_is_answered_knows_somebody() {
+        let answers = |one_in: usize| run((0..60).map(|i| sent(1.0 + i as f64, i, 30303, i % one_in == 0)));
+        assert!(answers(10).is_empty());
+        assert!(!answers(40).is_empty());
+    }
+
+    #[test]
+    fn each_on_its_own_port_or_of_its_own_length_or_slowly() {
+        assert!(run((0..200).map(|i| sent(1.0 + i as f64, i, 2000 + i as u16, false))).is_empty());
+        let varied = (0..200).map(|i| Conn {
+            first_lengths: [20 + i as i32 % 12, 0, 0, 0, 0, 0, 0, 0],
+            ..sent(1.0 + i as f64, i, 6892, false)
+        });
+        assert!(run(varied).is_empty());
+        assert!(run((0..200).map(|i| sent(1.0 + 21.0 * i as f64, i, 6892, false))).is_empty());
+        let known = (0..200).map(|i| Conn { service: Service::Ntp, ..sent(1.0 + i as f64, i, 123, false) });
+        assert!(run(known).is_empty());
+    }
+}
