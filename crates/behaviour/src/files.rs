@@ -183,6 +183,11 @@ impl HostFiles {
     /// The first place that is no behaviour's.
     pub const BESIDE: u8 = 36;
 
+    /// Bytes that they hold.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// May hold `most` bytes from now on; what is beyond goes when a file is weighed next.
     pub const fn limit(&mut self, most: usize) {
         self.most = most;

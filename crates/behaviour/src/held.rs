@@ -164,7 +164,11 @@ impl Held for FactValue {
 held!(Evidence: key, grades, packets, flows, community_ids, remotes, facts, expected);
 
 /// A flow that waits: what hangs on it is little beside itself.
-impl Held for Conn {}
+impl Held for Conn {
+    fn held(&self) -> usize {
+        self.beats.capacity() * size_of::<record::Beat>()
+    }
+}
 
 impl Held for Http {
     fn held(&self) -> usize {

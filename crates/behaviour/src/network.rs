@@ -148,6 +148,11 @@ impl Network {
         }
     }
 
+    /// Local hosts whose names and partners are known.
+    pub fn known(&self) -> usize {
+        self.hosts.len().max(self.remotes.len().div_ceil(8))
+    }
+
     /// Keeps at most so many local hosts from now on, and eight times as many remotes.
     pub fn limit(&mut self, hosts: usize) {
         self.hosts.limit(hosts);

@@ -46,6 +46,16 @@ impl<T: Default> HostTable<T> {
         Self { hosts: SeededMap::default(), most: most.max(16), forgotten: 0 }
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.hosts.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
     /// Keeps at most `most` hosts from now on.
     pub fn limit(&mut self, most: usize) {
         self.most = most.max(16);

@@ -312,8 +312,13 @@ impl Case {
 
     /// A host as its flows know it.
     pub fn local(&self, s: &HostStory) -> Local {
-        let segment = s.segment.map(|s| s.to_string()).unwrap_or_default();
-        Local { host: s.host, segment: self.capture.segments_apart.then_some(segment) }
+        let segment = match s.segment {
+            // Where they are not apart, and where it is not known which.
+            None | Some(Segment::Others) => None,
+            Some(Segment::Untagged) => Some(String::new()),
+            Some(tagged) => Some(tagged.to_string()),
+        };
+        Local { host: s.host, segment }
     }
 
     /// The flows.

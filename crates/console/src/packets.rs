@@ -7,7 +7,7 @@ use capture::PcapngWriter;
 use case::Cell;
 use maud::{Markup, html};
 use pipeline::{Frame, Wanted, Within, follow, walk};
-use record::{Direction, Endpoint, FlowId, PacketId, Timestamp, Transport, Tuple};
+use record::{Direction, Endpoint, FlowId, PacketId, Segment, Timestamp, Transport, Tuple};
 use report::html::full;
 use report::{clean, describe, human_count};
 
@@ -71,7 +71,18 @@ fn ends(row: &[Cell]) -> Option<(FlowId, Tuple, Timestamp)> {
 /// The segment of the network that the flow of a row is in, where these are apart.
 fn within(console: &Console, row: &[Cell]) -> Within {
     let segment = row.get(21).and_then(Cell::text).and_then(|s| s.parse().ok());
-    Within::of(console.case.capture.segments_apart, segment)
+    let apart = console.case.capture.segments_apart;
+    Within::of(apart.then(|| segment.unwrap_or(Segment::Untagged)))
+}
+
+/// Which host an end of a flow is.
+fn which(console: &Console, host: &str, row: &[Cell]) -> String {
+    if !console.case.capture.segments_apart {
+        return host.to_owned();
+    }
+    let segment = row.get(21).and_then(Cell::text).filter(|s| !s.is_empty());
+    let segment = segment.map_or_else(|| Segment::Untagged.to_string(), str::to_owned);
+    format!("{host}@{segment}")
 }
 
 /// The packets of a flow.
@@ -98,7 +109,8 @@ pub fn flow(console: &Console, name: &str, ask: &Ask) -> Reply {
                     (Cell::Whole(n), "ts") => { dt { "ts" } dd { (full(Timestamp(*n))) } },
                     (Cell::Whole(n), c) => { dt { (c) } dd { (n) } },
                     (Cell::Number(x), c) => { dt { (c) } dd { (report::number(*x)) } },
-                    (Cell::Text(t), c @ ("orig" | "resp")) => { dt { (c) } dd { @if t.parse().is_ok_and(|which| console.case.story(which).is_ok()) { a href={ "/host/" (t) } { (t) } } @else { (t) } } },
+                    (Cell::Text(t), c @ ("orig" | "resp")) => { dt { (c) } dd { @let which = which(console, t, &row);
+                        @if which.parse().is_ok_and(|which| console.case.story(which).is_ok()) { a href={ "/host/" (which) } { (t) } } @else { (t) } } },
                     (Cell::Text(t), c) => { dt { (c) } dd { (clean(t)) } },
                 }
             }

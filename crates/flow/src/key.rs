@@ -74,6 +74,7 @@ impl Key {
         let bits = match segment {
             Segment::Vlan(id) => id as u64 + 1,
             Segment::Vni(id) => 0x8000 | ((id ^ id >> 15) & 0x7fff) as u64,
+            Segment::Untagged | Segment::Others => 0,
         };
         self.0[4] |= bits << 16;
         self

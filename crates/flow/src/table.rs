@@ -614,8 +614,9 @@ fn beat<S>(hot: &mut Hot, cold: &mut Cold<S>, from: Direction, arrival: &Arrival
     let at = arrival.ts.since(cold.ts);
     if silence >= Beat::SILENCE {
         // The first words of a flow break no silence.
-        if cold.payload_packets.iter().sum::<u64>() > 1 {
-            let at = u32::try_from(at.as_millis()).unwrap_or(u32::MAX);
+        if cold.payload_packets.iter().sum::<u64>() > 1
+            && let Ok(at) = u32::try_from(at.as_millis())
+        {
             let beats = &mut cold.rare().beats;
             if beats.len() >= Beat::MOST {
                 beats.remove(0);

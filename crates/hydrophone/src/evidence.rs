@@ -10,7 +10,7 @@ use case::Case;
 use export::{Pseudonyms, Rewritten};
 use ipnet::IpNet;
 use pipeline::{Frame, RunOptions, Wanted, Within, walk};
-use record::{Evidence, PacketId, Stage};
+use record::{Evidence, PacketId, Segment, Stage};
 use report::describe;
 use verdict::HostStory;
 
@@ -142,7 +142,7 @@ fn slice(
         chosen.iter().flat_map(|e| e.remotes.iter().copied()),
         chosen.iter().flat_map(|e| e.flows.iter().copied()),
     );
-    let narrow = narrow.within(Within::of(case.capture.segments_apart, story.segment));
+    let narrow = narrow.within(Within::of(story.segment));
     let whole = narrow.clone().whole();
     let mut best: Option<(Slice, usize)> = None;
     for (wanted, how) in [(narrow, None), (whole, Some("everything that the host said is in it"))] {
@@ -260,7 +260,9 @@ fn replay(
     let again: BTreeSet<(String, String)> = outcome
         .stories
         .iter()
-        .filter(|s| (s.host, s.segment) == (story.host, story.segment))
+        .filter(|s| s.host == story.host)
+        // Alone it may be one that is told apart.
+        .filter(|s| s.segment == story.segment || story.segment == Some(Segment::Others))
         .flat_map(|s| s.evidence.iter().map(|e| &e.evidence).chain(&s.suppressed))
         .map(|e| (e.behaviour.to_string(), e.key.to_string()))
         .collect();

@@ -110,6 +110,57 @@ fn two_machines_of_one_address_are_told_apart() {
     }
 }
 
+/// Reads a script with segments apart into a case; gives its hosts' handles by verdict, and what runs on it.
+fn case_of(dir: &Path, name: &str, script: Script) -> (Vec<Value>, String) {
+    let path = written(dir, name, script);
+    let case = dir.join(format!("case-{name}")).to_str().expect("UTF-8").to_owned();
+    let out = hydrophone().args(["read", &path, "--separate-segments", "-o", &case, "--quiet"]).output();
+    assert_eq!(out.expect("it runs").status.code(), Some(0));
+    (read_json(&[&path, "--separate-segments"]), case)
+}
+
+fn carved(dir: &Path, case: &str, which: &str) -> String {
+    let slice = dir.join("slice.pcapng");
+    let out = hydrophone().args(["carve", case, which, "-w", slice.to_str().expect("UTF-8")]).output();
+    String::from_utf8_lossy(&out.expect("it runs").stdout).into_owned()
+}
+
+#[test]
+fn what_has_no_tag_is_a_segment_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (lines, case) = case_of(dir.path(), "untagged", beacon().and(kraken().retold(tagged(5))));
+    let level = |segment: &str| in_segment(&lines, segment)["level_db"].as_f64().expect("a level");
+    assert!(level("vlan5") > 40.0 && level("untagged") < 20.0);
+    assert!(carved(dir.path(), &case, &format!("{BOT}@untagged")).contains("the evidence is the same"));
+    assert!(carved(dir.path(), &case, &format!("{BOT}@vlan5")).contains("the evidence is the same"));
+}
+
+#[test]
+fn beyond_so_many_segments_what_is_left_is_judged_together() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // A word in each of 64 VLANs and in each of 64 overlays, then a bot in a VLAN of its own.
+    let word = |n: u8, wrap: &dyn Fn(&[u8]) -> Vec<Vec<u8>>| {
+        let mut s = Script::new(1_200_000_000, u64::from(n));
+        let from = s.client("10.20.0.99");
+        s.udp(f64::from(n) / 100.0, from, testkit::End::new("198.18.0.1", 4000), &[n; 20]);
+        s.retold(wrap)
+    };
+    let mut overlays = kraken().only(|_| false);
+    let mut vlans = kraken().only(|_| false);
+    for n in 100..164 {
+        overlays = overlays.and(word(n, &|f| overlaid(n)(f)));
+        vlans = vlans.and(word(n, &|f| tagged(n)(f)));
+    }
+    let later = || kraken().retold(tagged(5)).on_days(&[1]);
+    // Who names many overlays crowds out no VLAN.
+    let (lines, _) = case_of(dir.path(), "overlays", overlays.and(later()));
+    assert_eq!(in_segment(&lines, "vlan5")["verdict"], "infected");
+    let (lines, case) = case_of(dir.path(), "vlans", vlans.and(later()));
+    assert_eq!(in_segment(&lines, "others")["verdict"], "infected");
+    assert!(lines[0]["notices"].to_string().contains("judged together"), "{}", lines[0]["notices"]);
+    assert!(carved(dir.path(), &case, &format!("{BOT}@others")).contains("the evidence is the same"));
+}
+
 #[test]
 fn where_addresses_repeat_it_is_said() {
     let dir = tempfile::tempdir().expect("a folder");

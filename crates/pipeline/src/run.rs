@@ -354,7 +354,7 @@ fn repeated(analysts: &Analysts) -> Vec<String> {
     const SHOWN: usize = 3;
     let repeated = analysts.repeated();
     let mut told = Vec::new();
-    if !repeated.is_empty() {
+    if !repeated.is_empty() && !analysts.segments_apart() {
         let shown: Vec<String> = repeated.iter().take(SHOWN).map(|r| r.host.to_string()).collect();
         let (n, more) = (repeated.len(), if repeated.len() > SHOWN { ", …" } else { "" });
         let what = if n == 1 { "1 address is".to_owned() } else { format!("{n} addresses are") };
@@ -365,7 +365,7 @@ fn repeated(analysts: &Analysts) -> Vec<String> {
     }
     if analysts.beyond() > 0 {
         told.push(format!(
-            "{} records of further segments were judged together: 64 segments have hosts of their own",
+            "{} records of further segments were judged together (HOST@others): 64 VLANs and 64 overlays have hosts of their own",
             analysts.beyond()
         ));
     }

@@ -103,9 +103,13 @@ pub enum Within {
 }
 
 impl Within {
-    /// Where segments are `apart`, this one.
-    pub const fn of(apart: bool, segment: Option<Segment>) -> Self {
-        if apart { Self::Segment(segment) } else { Self::Anywhere }
+    /// The segment that a story is of; none where segments are not apart.
+    pub const fn of(segment: Option<Segment>) -> Self {
+        match segment {
+            None | Some(Segment::Others) => Self::Anywhere,
+            Some(Segment::Untagged) => Self::Segment(None),
+            Some(_) => Self::Segment(segment),
+        }
     }
 
     /// Whether what was said in a segment was said here.

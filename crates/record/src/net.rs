@@ -139,6 +139,10 @@ pub enum Segment {
     Vlan(u16),
     /// The virtual network identifier of the innermost overlay: VXLAN (RFC 7348) or GENEVE (RFC 8926), 24 bits.
     Vni(u32),
+    /// What has no tag, where segments are told apart.
+    Untagged,
+    /// What is judged together, where there are too many segments to tell apart.
+    Others,
 }
 
 impl fmt::Display for Segment {
@@ -146,6 +150,8 @@ impl fmt::Display for Segment {
         match self {
             Self::Vlan(id) => write!(f, "vlan{id}"),
             Self::Vni(id) => write!(f, "vni{id}"),
+            Self::Untagged => f.write_str("untagged"),
+            Self::Others => f.write_str("others"),
         }
     }
 }
@@ -174,11 +180,16 @@ impl FromStr for Segment {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "untagged" => return Ok(Self::Untagged),
+            "others" => return Ok(Self::Others),
+            _ => {}
+        }
         let number = |prefix: &str| text.strip_prefix(prefix)?.parse::<u32>().ok();
         match (number("vlan"), number("vni")) {
             (Some(id @ 0..=0xfff), _) => Ok(Self::Vlan(id as u16)),
             (_, Some(id @ 0..=0xff_ffff)) => Ok(Self::Vni(id)),
-            _ => Err(format!("{text:?} is no segment: vlan12, vni5001")),
+            _ => Err(format!("{text:?} is no segment: vlan12, vni5001, untagged")),
         }
     }
 }

@@ -110,6 +110,9 @@ pub struct Analyst {
     expectations: Expectations,
     intel: Intel,
     share: Share,
+    /// Records that are held back until it is known where home is.
+    most_held_back: usize,
+    among: usize,
     seen: Seen,
 }
 
@@ -131,6 +134,9 @@ const REMEMBERED_FLOWS: usize = 28_672;
 struct FlowMemory {
     young: SeededMap<FlowId, Tuple>,
     old: SeededMap<FlowId, Tuple>,
+    /// One of so many memories.
+    #[serde(skip)]
+    among: usize,
 }
 
 impl FlowMemory {
@@ -145,7 +151,7 @@ impl FlowMemory {
         };
         if let Some((flow, tuple)) = end {
             self.young.insert(flow, tuple);
-            if self.young.len() >= REMEMBERED_FLOWS {
+            if self.young.len() >= REMEMBERED_FLOWS / self.among.max(1) {
                 std::mem::swap(&mut self.young, &mut self.old);
                 self.young.clear();
             }
@@ -260,6 +266,8 @@ impl Analyst {
             expectations: Expectations::default(),
             intel: Intel::default(),
             share: Share::WHOLE,
+            most_held_back: HELD_BACK,
+            among: 1,
             seen: Seen::default(),
         }
     }
@@ -286,11 +294,14 @@ impl Analyst {
         self
     }
 
-    /// May hold so much from now on.
-    pub(crate) fn limit(&mut self, limits: AnalystLimits) {
+    /// May hold so much from now on, as one of so many that are asked where home is.
+    pub(crate) fn limit(&mut self, limits: AnalystLimits, among: usize) {
         self.limits = limits;
+        self.most_held_back = HELD_BACK / among.max(1);
+        self.among = among;
         if let Some(analysis) = &mut self.seen.analysis {
             analysis.limit(limits);
+            analysis.flows.among = among;
         }
     }
 
@@ -302,7 +313,7 @@ impl Analyst {
         }
         if self.given_home.is_none() {
             self.seen.guess.learn(record);
-            if self.seen.held_back < HELD_BACK {
+            if self.seen.held_back < self.most_held_back {
                 self.seen.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
                 self.seen.held.push(record.clone());
                 return;
@@ -356,6 +367,7 @@ impl Analyst {
         analysis.plan = plan(&analysis.detectors, self.without);
         analysis.files = HostFiles::default();
         analysis.limit(self.limits);
+        analysis.flows.among = self.among;
         analysis.share = self.share;
     }
 
@@ -433,6 +445,16 @@ impl Analyst {
         let mut all: Vec<_> = analysis.proxies.iter().map(|(ip, n)| (*ip, *n, analysis.web)).collect();
         all.sort_by_key(|(ip, n, _)| (Reverse(*n), *ip));
         all
+    }
+
+    /// Bytes that the files of its hosts hold.
+    pub(crate) fn held(&self) -> usize {
+        self.seen.analysis.as_ref().map_or(0, |a| a.files.bytes())
+    }
+
+    /// Hosts whose names and partners it knows.
+    pub(crate) fn known(&self) -> usize {
+        self.seen.analysis.as_ref().map_or(0, |a| a.network.known())
     }
 
     /// Local addresses that machines in two segments of the network used at once, so that what they did is told as one host's.

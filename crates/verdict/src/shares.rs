@@ -27,6 +27,16 @@ pub fn bucket(host: IpAddr) -> u32 {
     ((hash >> 32) ^ hash) as u32 % BUCKETS
 }
 
+/// Divides a whole among parts that hold so much each: what is free falls to all of them equally; where they hold more than the whole, each has its part of it.
+fn parts(whole: usize, held: &[usize]) -> Vec<usize> {
+    let sum: usize = held.iter().sum();
+    let n = held.len().max(1);
+    match whole.checked_sub(sum) {
+        Some(free) => held.iter().map(|h| h + free / n).collect(),
+        None => held.iter().map(|h| (*h as u128 * whole as u128 / sum.max(1) as u128) as usize).collect(),
+    }
+}
+
 /// One of the shares of a network: the hosts whose bucket falls to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
@@ -71,8 +81,11 @@ impl Share {
 /// Parts in which addresses mean hosts of their own: a site, and of it a segment where those are apart.
 pub type Scope = (u16, Option<Segment>);
 
-/// Scopes that have analysts of their own; what further ones hold is judged together (*assumed*: VLANs that one link carries are fewer).
-const MAX_SCOPES: usize = 64;
+/// VLANs that have analysts of their own, and overlays, of which anybody can name as many as he likes; what further ones hold is judged together (*assumed*: what one link
+/// carries is fewer).
+const MAX_OF_A_KIND: usize = 64;
+/// Records after which memory is divided anew among scopes.
+const REBALANCED: u32 = 4096;
 
 /// An analyst for each share of one scope.
 struct Team {
@@ -95,6 +108,8 @@ pub struct Analysts {
     limits: AnalystLimits,
     /// Records of segments beyond those that have analysts.
     beyond: u64,
+    /// Records until memory is divided anew.
+    until: u32,
 }
 
 impl Analysts {
@@ -109,8 +124,16 @@ impl Analysts {
         make: impl Fn() -> Analyst + Send + 'static,
     ) -> Result<Self, String> {
         let shares = Share::all(shares)?;
-        let mut all =
-            Self { teams: Vec::new(), last: 0, shares, apart, make: Box::new(make), limits, beyond: 0 };
+        let mut all = Self {
+            teams: Vec::new(),
+            last: 0,
+            shares,
+            apart,
+            make: Box::new(make),
+            limits,
+            beyond: 0,
+            until: REBALANCED,
+        };
         if !apart {
             all.begin((0, None));
         }
@@ -130,10 +153,22 @@ impl Analysts {
     fn begin(&mut self, scope: Scope) -> usize {
         let analysts = self.shares.iter().map(|share| (self.make)().of_share(*share)).collect();
         self.teams.push(Team { scope, analysts });
-        // What there is is divided anew.
-        let part = self.limits.shared((self.teams.len() * self.shares.len()) as u32);
-        self.all_mut().for_each(|a| a.limit(part));
+        self.divide();
         self.teams.len() - 1
+    }
+
+    /// Divides what there is among the scopes, by what each of them holds; within a scope its shares have equal parts, whatever they hold.
+    fn divide(&mut self) {
+        let held = |of: fn(&Analyst) -> usize| -> Vec<usize> {
+            self.teams.iter().map(|t| t.analysts.iter().map(of).sum()).collect()
+        };
+        let bytes = parts(self.limits.bytes, &held(Analyst::held));
+        let hosts = parts(self.limits.hosts, &held(Analyst::known));
+        let (among, shares) = (self.teams.len(), self.shares.len() as u32);
+        for (team, (bytes, hosts)) in self.teams.iter_mut().zip(bytes.into_iter().zip(hosts)) {
+            let part = AnalystLimits { bytes, hosts }.shared(shares);
+            team.analysts.iter_mut().for_each(|a| a.limit(part, among));
+        }
     }
 
     fn all(&self) -> impl Iterator<Item = &Analyst> {
@@ -154,12 +189,14 @@ impl Analysts {
             return self.last;
         }
         let known = |teams: &[Team], scope| teams.iter().position(|t| t.scope == scope);
+        let kind = std::mem::discriminant(&scope.1.unwrap_or(Segment::Untagged));
+        let of_kind = |t: &&Team| t.scope.1.is_some_and(|s| std::mem::discriminant(&s) == kind);
         self.last = match known(&self.teams, scope) {
             Some(at) => at,
-            None if self.teams.len() < MAX_SCOPES || scope.1.is_none() => self.begin(scope),
+            None if self.teams.iter().filter(of_kind).count() < MAX_OF_A_KIND => self.begin(scope),
             None => {
                 self.beyond += 1;
-                let rest = (scope.0, None);
+                let rest = (scope.0, Some(Segment::Others));
                 match known(&self.teams, rest) {
                     Some(at) => at,
                     None => self.begin(rest),
@@ -172,7 +209,15 @@ impl Analysts {
     /// See [`Analyst::observe`].
     pub fn observe(&mut self, record: &Record) {
         let head = record.head();
-        let team = self.team((head.site, head.segment.filter(|_| self.apart)));
+        let segment = self.apart.then(|| head.segment.unwrap_or(Segment::Untagged));
+        let team = self.team((head.site, segment));
+        if self.apart {
+            self.until -= 1;
+            if self.until == 0 {
+                self.until = REBALANCED;
+                self.divide();
+            }
+        }
         self.teams[team].analysts.iter_mut().for_each(|a| a.observe(record));
     }
 
@@ -211,7 +256,7 @@ impl Analysts {
     pub fn resume(&mut self, from: &mut dyn Read) -> Result<(), ResumeError> {
         let scopes: Vec<Scope> = read_back(from)?;
         self.teams.clear();
-        for scope in scopes.into_iter().take(MAX_SCOPES + 1) {
+        for scope in scopes.into_iter().take(2 * MAX_OF_A_KIND + 2) {
             self.begin(scope);
         }
         self.all_mut().try_for_each(|a| a.resume(from))
@@ -299,6 +344,16 @@ mod tests {
             assert!(hosts.iter().all(|n| *n > even / 2 && *n < even * 2), "{of}: {hosts:?}");
         }
         assert!(Share::all(3).is_err() && Share::all(128).is_err() && Share::all(0).is_err());
+    }
+
+    #[test]
+    fn parts_are_never_more_than_the_whole() {
+        assert_eq!(parts(100, &[0]), [100]);
+        assert_eq!(parts(100, &[80, 0]), [90, 10], "who holds much keeps it");
+        assert_eq!(parts(100, &[150, 50]), [75, 25]);
+        for held in [vec![0; 7], vec![1000; 3], vec![5, 900, 0]] {
+            assert!(parts(100, &held).iter().sum::<usize>() <= 100);
+        }
     }
 
     #[test]

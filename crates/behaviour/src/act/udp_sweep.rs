@@ -7,10 +7,10 @@
 //!
 //! ## How it decides
 //! Datagrams in no known protocol to addresses elsewhere, whose names this network never asked for, by the port that they go to: at least 30 addresses within 10 min, of which at most one in 20
-//! answered, and at least 70 % of the first datagrams of one length. *sweep* at 30, *wide* at 50, *very_wide* at 150.
+//! answered, and at least 70 % of the first datagrams of one length. *sweep* at 30, *wide* at 50, *very_wide* at 150; *burst* is added at a hundred within a minute.
 //!
 //! ## What else looks like this
-//! Nodes of peer-to-peer networks whose lists of peers are old and whose port is the same everywhere (a recognised application within the hour discounts it), games and their lists of servers (these answer),
+//! Nodes of peer-to-peer networks whose lists of peers are old and whose port is the same everywhere (Ethereum, ZeroTier, Tailscale behind a firewall; so it accuses nobody by itself but for a burst; a recognised application within the hour discounts it), games and their lists of servers (these answer),
 //! scanners by trade (declare them), a host whose line is down.
 //!
 //! ## Blind spots
@@ -20,9 +20,9 @@
 //! `remotes` (30), `wide` (50), `very_wide` (150), `window` (10m).
 //!
 //! ## References
-//! ATT&CK T1046, T1595.001, T1008; the numbers as in `horizontal_scan`; C. Rossow, "Amplification Hell", NDSS 2014.
+//! ATT&CK T1046, T1595.001, T1008; C. Rossow, "Amplification Hell", NDSS 2014.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ const MAX_LENGTHS: usize = 16;
 const ANSWERED: usize = 20;
 /// So many in ten datagrams are of one length (*assumed*).
 const ALIKE: usize = 7;
+/// So many within a minute are no node's that looks for its peers (*assumed*).
+const BURST: usize = 100;
+const BURST_WINDOW: Duration = Duration::from_mins(1);
 /// Packets and flows that are shown.
 const PROOFS: usize = 32;
 
@@ -57,9 +60,9 @@ const PROOFS: usize = 32;
 pub struct Settings {
     /// Addresses, at least (*assumed*).
     pub remotes: usize,
-    /// So many count more (as `horizontal_scan`).
+    /// So many count more (*assumed*).
     pub wide: usize,
-    /// So many more still (as `horizontal_scan`).
+    /// So many more still (*assumed*).
     pub very_wide: usize,
     /// In which time (*assumed*).
     #[serde(with = "humantime_serde")]
@@ -81,6 +84,9 @@ struct Sweep {
     /// First datagrams, oldest first and newest last.
     from: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// When the last of them were sent, and whether ever so many within a minute.
+    recent: VecDeque<Timestamp>,
+    burst: bool,
     proofs: Vec<(PacketId, FlowId, IpAddr)>,
     #[serde(with = "crate::words")]
     reported: Option<Word>,
@@ -111,7 +117,11 @@ impl Watcher {
             oldest.map(|p| ports.remove(&p));
         }
         let sweep = ports.entry(port).or_default();
-        // Another window begins when this one is over, or has been silent.
+        // What began long before tells of another time: who is spoken with for long is told of late.
+        if sweep.from.is_some_and(|from| from.since(c.head.ts) > self.settings.window) {
+            return;
+        }
+        // Another window begins when this one is over.
         let over = |from: Timestamp| c.head.ts.since(from) > self.settings.window;
         if sweep.from.is_some_and(over) {
             let reported = sweep.reported.take();
@@ -120,7 +130,14 @@ impl Watcher {
         if sweep.known.len() >= MAX_REMOTES || !sweep.known.insert(remote) {
             return;
         }
-        sweep.from = Some(sweep.from.map_or(c.head.ts, |t| t.min(c.head.ts)));
+        sweep.from.get_or_insert(c.head.ts);
+        sweep.recent.push_back(c.head.ts);
+        if sweep.recent.len() > BURST {
+            sweep.recent.pop_front();
+        }
+        let times = || sweep.recent.iter();
+        let span = times().max().zip(times().min()).map(|(to, from)| to.since(*from));
+        sweep.burst |= sweep.recent.len() == BURST && span.is_some_and(|span| span <= BURST_WINDOW);
         sweep.last = sweep.last.max(Some(c.head.ts));
         sweep.answered += usize::from(c.answered());
         let length = c.first_lengths[0];
@@ -144,8 +161,17 @@ impl Watcher {
             n if n >= s.wide => "wide",
             _ => "sweep",
         };
-        if sweep.reported.replace(grade) == Some(grade) {
+        let told = match (grade, sweep.burst) {
+            (grade, false) => grade,
+            ("very_wide", true) => "very_wide, burst",
+            (_, true) => "burst",
+        };
+        if sweep.reported.replace(told) == Some(told) {
             return;
+        }
+        let mut grades = vec![(grade, 1)];
+        if sweep.burst {
+            grades.push(("burst", 1));
         }
         let p2p = context
             .network
@@ -154,7 +180,7 @@ impl Watcher {
         context.fire(Fire {
             host,
             key: "sweep".into(),
-            grades: vec![(grade, 1)],
+            grades,
             started: sweep.from.unwrap_or(c.head.ts),
             value: n as f64,
             threshold: s.remotes as f64,
@@ -183,9 +209,10 @@ impl Behaviour for Watcher {
             Stage::Act,
             &["T1046", "T1595.001", "T1008"],
             &[
-                GradeWorth::base("sweep", 9.0),
-                GradeWorth::base("wide", 17.0),
-                GradeWorth::base("very_wide", 20.0),
+                GradeWorth::base("sweep", 7.0),
+                GradeWorth::base("wide", 11.0),
+                GradeWorth::base("very_wide", 13.0),
+                GradeWorth::add("burst", 4.0),
             ],
         )
     };
@@ -218,7 +245,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Sweep: known, lengths, proofs);
+crate::held!(Sweep: known, lengths, recent, proofs);
 crate::held!(Host: ports);
 
 impl HostState for Host {
@@ -255,7 +282,12 @@ mod tests {
         assert!(many(29).is_empty());
         assert_eq!(many(30), ["sweep"]);
         assert_eq!(many(50), ["wide"]);
-        assert_eq!(many(150), ["very_wide"]);
+        assert_eq!(many(150), ["very_wide", "burst"]);
+        assert_eq!(
+            run((0..150).map(|i| sent(1.0 + i as f64, i, 6892, false))),
+            ["very_wide"],
+            "one a second"
+        );
     }
 
     #[test]
@@ -263,6 +295,15 @@ mod tests {
         let answers = |one_in: usize| run((0..60).map(|i| sent(1.0 + i as f64, i, 30303, i % one_in == 0)));
         assert!(answers(10).is_empty());
         assert!(!answers(40).is_empty());
+    }
+
+    #[test]
+    fn peers_that_live_hide_no_sweep() {
+        let mut all: Vec<Conn> = (0..200).map(|i| sent(1000.0 + i as f64, i, 6892, false)).collect();
+        for i in 0..9 {
+            all.insert(20 * i, sent(1.0, 900 + i, 6892, true));
+        }
+        assert_eq!(run(all), ["very_wide"]);
     }
 
     #[test]

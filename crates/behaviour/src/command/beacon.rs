@@ -366,9 +366,9 @@ impl Behaviour for Watcher {
             Stage::Command,
             &["T1071", "T1029"],
             &[
-                GradeWorth::base("regular", 2.0),
-                GradeWorth::base("steady", 9.0),
-                GradeWorth::base("clockwork", 13.0),
+                GradeWorth::base("regular", 2.0).weak(),
+                GradeWorth::base("steady", 5.0),
+                GradeWorth::base("clockwork", 7.0),
                 GradeWorth::add("named_by_nobody", 1.0),
             ],
         )

@@ -13,8 +13,8 @@
 //! business is to be asked long names (block lists, file reputation, content networks) do not count; nor does a domain whose answers bring nothing back: the names do not exist, or have one of
 //! a few addresses, as in a block list. Where answers are not in the capture, that is not known.
 //!
-//! *many_domains*: one label that is no word (at least six characters, drawn letters or letters and digits) directly below at least three registrable domains within ten minutes, asked for by at least two types that clients
-//! do not ask for by themselves: whoever listens behind the resolver has several names and takes whatever type gets through.
+//! *many_domains*: one label that is no word (at least six characters, drawn letters or digits between letters) directly below at least three registrable domains within ten minutes, asked for by at least three types that clients
+//! do not ask for by themselves (CNAME, SOA, NULL, MX, TXT, SRV, private): whoever listens behind the resolver has several names and takes whatever type gets through.
 //!
 //! ## What else looks like this
 //! Anti-virus reputation, mail block lists, content networks' numbered hosts, telemetry in names; DNS-SD.
@@ -49,7 +49,7 @@ const MAX_DOMAINS: usize = 128;
 const LEAST_BELOW: usize = 9;
 /// Registrable domains below which one label is asked for, and types that it is asked for by (*assumed*).
 const WALKED: usize = 3;
-const WALK_TYPES: usize = 2;
+const WALK_TYPES: usize = 3;
 /// In which time (*assumed*).
 const WALK_WINDOW: Duration = Duration::from_mins(10);
 /// Labels of this kind remembered of one host.
@@ -141,12 +141,12 @@ struct Labelled {
     flow: FlowId,
 }
 
-/// Whether a label is no word: letters and digits mixed, or letters that look drawn.
+/// Whether a label is no word: letters that look drawn, or digits between letters; numbers at the end are machines' (`mail01`).
 fn is_coded(label: &str) -> bool {
-    let has = |is: fn(&u8) -> bool| label.bytes().any(|b| is(&b));
     let plain = label.bytes().all(|b| b.is_ascii_alphanumeric());
-    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
-    label.len() >= LEAST_LABEL && plain && (mixed || bigrams::score(label) > 0.0)
+    let word = label.trim_end_matches(|c: char| c.is_ascii_digit());
+    let mixed = word.bytes().any(|b| b.is_ascii_digit());
+    plain && word.len() >= LEAST_LABEL && (mixed || bigrams::score(word) > 0.0)
 }
 
 /// The detector.
@@ -190,8 +190,8 @@ impl Watcher {
 
     /// One label tried below many domains, by whatever type gets through.
     fn walk(states: &mut States<'_, Host>, host: IpAddr, q: &Dns, context: &mut Context<'_>) {
-        // Addresses, pointers and HTTPS' own: what clients ask.
-        if matches!(q.qtype, Dns::A | Dns::AAAA | 12 | 64 | 65) {
+        // What carries data, and SOA; the others are asked by clients (A, AAAA, HTTPS), or by who looks after mail and names (NS, PTR, NAPTR, TLSA, CAA, SPF).
+        if !carries_data(q.qtype) && q.qtype != 6 {
             return;
         }
         let Some((label, domain)) = q.query.split_once('.') else { return };
@@ -459,7 +459,7 @@ mod tests {
         assert!(walk(&coded, 301.0).is_empty(), "not within ten minutes");
         let one_type: Vec<(&str, u16)> = coded.iter().map(|(name, _)| (*name, 16)).collect();
         assert!(walk(&one_type, 10.0).is_empty(), "one type");
-        let clients: Vec<(&str, u16)> = coded.iter().zip([1, 28, 65]).map(|((n, _), t)| (*n, t)).collect();
+        let clients: Vec<(&str, u16)> = coded.iter().zip([1, 28, 257]).map(|((n, _), t)| (*n, t)).collect();
         assert!(walk(&clients, 10.0).is_empty(), "what clients ask for");
         let word = [
             ("autodiscover.example.com", 5),

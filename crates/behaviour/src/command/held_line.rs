@@ -8,10 +8,10 @@
 //! ## How it decides
 //! A TCP connection to somewhere else, whose beginning was seen, in no known protocol, held for at least a minute. A *beat* is what breaks a silence of at least 5 s. *held*: one side broke it at least 5 times
 //! with messages of one length, at least four fifths of all its beats, and at least four fifths of the times between them are within 15 % of their median. Added: an address whose name was never asked for; a dynamic-DNS name;
-//! *both_fixed*: the other side replies within 3 s, with at least four fifths of its replies of at most two lengths; a port of the web or mail, whose protocol this is not. Of a flow the last 24 beats are known, and it is judged while it lasts.
+//! *both_fixed*: the other side replies within 3 s, with at least four fifths of its replies of at most two lengths. Of a flow the last 24 beats are known, and it is judged while it lasts.
 //!
 //! ## What else looks like this
-//! Push services, messengers, games, chat servers, remote desktops and agents keep lines alive in the same way: those whose protocols are known are not looked at, and those that are not
+//! Push services, messengers, games, chat servers, remote desktops and agents keep lines alive in the same way (so that a line alone accuses nobody): those whose protocols are known are not looked at, and those that are not
 //! mostly have a name. A verified peer-to-peer application within the hour discounts it.
 //!
 //! ## Blind spots
@@ -32,7 +32,6 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::command::raw_control::KNOWN_PORTS;
 use crate::words::Word;
 use crate::{
     About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
@@ -145,8 +144,9 @@ impl Watcher {
             return;
         };
         let end = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
-        let name = context.network.name_of(end.0, context.now);
-        let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
+        // A line that is held for days was named when it began.
+        let name = context.network.name_of(end.0, c.head.ts);
+        let dynamic = context.network.name_for(host, end.0, c.head.ts).is_some_and(domains::is_dynamic);
         let mut grades = vec![("held", 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
@@ -156,7 +156,6 @@ impl Watcher {
         add(name.is_none(), "unnamed");
         add(dynamic, "dynamic_name");
         add(found.replies.is_some(), "both_fixed");
-        add(KNOWN_PORTS.contains(&end.1), "known_port");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         let state = states.of(host, context.now);
         if state.reported.len() > MAX_LINES {
@@ -212,8 +211,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("held", 9.0),
                 GradeWorth::add("unnamed", 4.0),
                 GradeWorth::add("dynamic_name", 4.0),
-                GradeWorth::add("both_fixed", 2.0),
-                GradeWorth::add("known_port", 3.0),
+                GradeWorth::add("both_fixed", 1.0),
             ],
         )
     };

@@ -47,7 +47,7 @@ const MAX_REMOTES: usize = 256;
 /// Connections remembered of one remote.
 const MAX_CALLS: usize = 32;
 /// Ports whose protocols are known by content: what is unknown there hides (KRAKEN §5 and `port_imposter`).
-pub const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
+const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
 /// How a Windows command shell greets (all versions since NT 4).
 const SHELL: &[u8] = b"Microsoft Windows";
 /// How long an application is remembered (DETECTION §4.5).

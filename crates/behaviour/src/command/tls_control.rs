@@ -12,7 +12,8 @@
 //! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
 //! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
 //! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name, given in the handshake or asked for by this very host; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
-//! A fingerprint that may be a browser's (TLS 1.3, HTTP/2), by which the host has asked for at least five domains before, makes of the first base the weak one that a name does: people click through warnings of appliances.
+//! A fingerprint that may be a browser's (TLS 1.3, HTTP/2), by whose ciphers and extensions the host has asked for at least six names below three domains before, makes of the first base the weak one that a name does, to which port, validity, number and other remotes add nothing: people look after several
+//! appliances, and click through their warnings.
 //! A certificate that ends in January 2038 is an appliance's default, not counted as long-lived.
 //!
 //! ## What else looks like this
@@ -91,8 +92,8 @@ pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), Remote>,
     /// Remotes whose certificate nobody vouches for.
     own: BTreeSet<IpAddr>,
-    /// Domains, by their hash, that the program of each fingerprint asked for, where no certificate of one's own was shown.
-    sites: BTreeMap<String, BTreeSet<u64>>,
+    /// Domains and names, by their hashes, that each program asked for (by its fingerprint's), where no certificate of one's own was shown.
+    sites: BTreeMap<String, (BTreeSet<u64>, BTreeSet<u64>)>,
 }
 
 /// The detector.
@@ -100,12 +101,14 @@ pub struct Watcher {
     settings: Settings,
 }
 
-/// Domains that a program asks for who browses (*assumed*).
-const BROWSES: usize = 5;
+/// Domains, and names below them, that a program asks for with which somebody browses: pages fetch their parts from servers of their own (*assumed*).
+const BROWSES: [usize; 2] = [3, 6];
 
-/// Whether a fingerprint may be a browser's of today: TLS 1.3 by name, HTTP/2 offered first (JA4's first part).
-fn is_browsers(ja4: &str) -> bool {
-    ja4.starts_with("t13d") && ja4.split('_').next().is_some_and(|a| a.ends_with("h2"))
+/// What tells a program by its fingerprint, where that may be a browser's of today: TLS 1.3, HTTP/2 offered first (JA4's first part). By name and by address
+/// its first part differs; the hashes of ciphers and extensions leave the name out and are the program's.
+fn browsers(ja4: &str) -> Option<&str> {
+    let (first, hashes) = ja4.split_once('_')?;
+    (first.starts_with("t13") && first.ends_with("h2")).then_some(hashes)
 }
 
 /// Whether nobody vouches for a certificate: it is signed by itself, or stands for no name at all.
@@ -170,22 +173,22 @@ impl Behaviour for Watcher {
         let lonely = context.network.is_lonely(host, t.ja4.as_deref(), self.settings.hosts);
         let mut base = Self::base(t, context);
         let end = t.head.tuple.resp;
-        if let (Some(ja4), Some(domain)) = (&t.ja4, t.sni.as_deref().and_then(domains::registrable))
-            && is_browsers(ja4)
-        {
+        let program = t.ja4.as_deref().and_then(browsers);
+        if let (Some(program), Some(domain)) = (program, t.sni.as_deref().and_then(domains::registrable)) {
             let sites = &mut states.of(host, context.now).sites;
-            if base.is_none() && (sites.len() < MAX_REMOTES || sites.contains_key(ja4)) {
-                let of = sites.entry(ja4.clone()).or_default();
-                if of.len() < BROWSES {
-                    of.insert(hash_of(domain));
+            if base.is_none() && (sites.len() < MAX_REMOTES || sites.contains_key(program)) {
+                let of = sites.entry(program.to_owned()).or_default();
+                if of.0.len() < BROWSES[0] {
+                    of.0.insert(hash_of(domain));
+                }
+                if of.1.len() < BROWSES[1] {
+                    of.1.extend(t.sni.as_ref().map(hash_of));
                 }
             }
         }
-        let browses = |ja4: &String| {
-            is_browsers(ja4)
-                && states.get(host).is_some_and(|s| s.sites.get(ja4).is_some_and(|d| d.len() >= BROWSES))
-        };
-        let browser = t.ja4.as_ref().is_some_and(browses);
+        let sites = |program| states.get(host)?.sites.get(program);
+        let browser =
+            program.and_then(sites).is_some_and(|of| of.0.len() >= BROWSES[0] && of.1.len() >= BROWSES[1]);
         if browser && base == Some("own_certificate") {
             base = Some("own_certificate_named");
         }
@@ -228,12 +231,14 @@ impl Behaviour for Watcher {
                 grades.push((grade, 1));
             }
         };
-        add(!USUAL_PORTS.contains(&end.port) && base != "no_name", "unusual_port");
-        add(days >= self.settings.lasting_days, "lasting_certificate");
+        // What somebody looks after in a browser has several such devices, on ports of their own, with certificates for ever.
+        let strange = !(browser && base == "own_certificate_named");
+        add(strange && !USUAL_PORTS.contains(&end.port) && base != "no_name", "unusual_port");
+        add(strange && days >= self.settings.lasting_days, "lasting_certificate");
         add(old, "old_version");
         add(name.is_some_and(domains::is_dynamic), "dynamic_name");
-        add(remote.count >= self.settings.repeated, "repeated");
-        add(several, "several_remotes");
+        add(strange && remote.count >= self.settings.repeated, "repeated");
+        add(strange && several, "several_remotes");
         add(lonely, "lonely_fingerprint");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         if remote.reported == names {
@@ -379,6 +384,33 @@ mod tests {
             hello(3.0, 443, None, None),
         ];
         assert_eq!(run(all), ["own_certificate", "repeated"]);
+    }
+
+    #[test]
+    fn who_browses_clicks_through_an_appliances_warning() {
+        let visit = |t: f64, name: &str, named: bool| {
+            let Record::Tls(mut made) = hello(t, 443, named.then_some(name), None) else { unreachable!() };
+            let first = if named { "t13d1517h2" } else { "t13i1516h2" };
+            made.ja4 = Some(format!("{first}_8daaf6152771_cb7bf5808d99"));
+            made.certificate = (!named).then(|| Box::new(certificate(3650)));
+            Record::Tls(made)
+        };
+        let names = [
+            "www.example.com",
+            "a.example.net",
+            "b.example.net",
+            "c.example.net",
+            "d.example.net",
+            "example.org",
+        ];
+        let after = |n: usize| {
+            let mut all: Vec<Record> =
+                names[..n].iter().enumerate().map(|(i, name)| visit(i as f64, name, true)).collect();
+            all.push(visit(20.0, "", false));
+            run(all)
+        };
+        assert_eq!(after(6), ["own_certificate_named"]);
+        assert_eq!(after(5), ["own_certificate"]);
     }
 
     #[test]

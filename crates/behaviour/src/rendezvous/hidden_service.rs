@@ -7,17 +7,17 @@
 //!
 //! ## How it decides
 //! A label of 16 or 56 letters and digits of base 32, with a digit among them, as Tor makes them (version 2 and 3). *gateway*: the label before it in the name is `onion`. Added,
-//! and enough alone where there is no such label: *several_gateways*, the same label below at least two registrable domains within ten minutes. Names that end in `.onion` itself are no
+//! and enough alone where there is no such label: *several_gateways*, the same label below at least three registrable domains within ten minutes. It stands directly below the registrable domain or its `onion`; names that end in `.onion` itself are no
 //! gateway's: they are a client's of Tor that lets its questions out.
 //!
 //! ## What else looks like this
-//! A person who follows a link to a gateway; researchers. Content networks make such labels too, but none below two domains.
+//! A person who follows a link to a gateway; researchers. Content networks make such labels too, but none below three domains.
 //!
 //! ## Blind spots
 //! Tor itself; gateways that take the service in the path; encrypted DNS.
 //!
 //! ## Options
-//! `gateways` (2), `window` (10m).
+//! `gateways` (3), `window` (10m).
 //!
 //! ## References
 //! RFC 7686; Tor's rend-spec-v2 §1.5 and rend-spec-v3 §6; ATT&CK T1090.003.
@@ -49,7 +49,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { gateways: 2, window: Duration::from_mins(10) }
+        Self { gateways: 3, window: Duration::from_mins(10) }
     }
 }
 
@@ -90,13 +90,14 @@ fn is_service(label: &str) -> bool {
         && label.bytes().any(|b| b.is_ascii_digit())
 }
 
-/// The service in a name, and whether the next label is `onion`; none where the name is below `.onion` itself.
-fn service_of(name: &str) -> Option<(&str, bool)> {
-    if name.ends_with(".onion") {
-        return None;
-    }
-    let mut labels = name.split('.').skip_while(|l| !is_service(l));
-    Some((labels.next()?, labels.next() == Some("onion")))
+/// The service in a name, its gateway's registrable domain, and whether the label between or behind is `onion`; none where the name is below `.onion` itself, and where more
+/// stands between them, as in a block list's or a resolver's.
+fn service_of(name: &str) -> Option<(&str, &str, bool)> {
+    let gateway = domains::registrable(name).filter(|_| name.rsplit('.').next() != Some("onion"))?;
+    let before = name.strip_suffix(gateway)?.trim_end_matches('.');
+    let (before, between) = before.strip_suffix(".onion").map_or((before, false), |b| (b, true));
+    let service = before.rsplit('.').next()?;
+    is_service(service).then_some((service, gateway, between || gateway.starts_with("onion.")))
 }
 
 impl Behaviour for Watcher {
@@ -109,7 +110,7 @@ impl Behaviour for Watcher {
             &["T1090.003", "T1102"],
             &[
                 GradeWorth::base("gateway", 11.0),
-                GradeWorth::base("coded_name", 9.0),
+                GradeWorth::base("coded_name", 7.0),
                 GradeWorth::add("several_gateways", 4.0).cap(15.0),
             ],
         )
@@ -125,10 +126,7 @@ impl Behaviour for Watcher {
         if !context.network.home().contains(host) || !matches!(dns.qtype, Dns::A | Dns::AAAA | 65) {
             return;
         }
-        let Some((service, onion)) = service_of(&dns.query) else { return };
-        let Some(gateway) = domains::registrable(&dns.query).filter(|g| !g.starts_with(service)) else {
-            return;
-        };
+        let Some((service, gateway, onion)) = service_of(&dns.query) else { return };
         let state = states.of(host, context.now);
         state.asked.retain(|a| dns.head.ts.since(a.ts) <= self.settings.window);
         if !state.asked.iter().any(|a| a.service == service && a.gateway == gateway) {
@@ -147,7 +145,7 @@ impl Behaviour for Watcher {
         let of_service: Vec<&Asked> = state.asked.iter().filter(|a| a.service == service).collect();
         let gateways: BTreeSet<&str> = of_service.iter().map(|a| a.gateway.as_str()).collect();
         let several = gateways.len() >= self.settings.gateways.max(2);
-        let onion = onion || of_service.iter().any(|a| service_of(&a.name).is_some_and(|s| s.1));
+        let onion = onion || of_service.iter().any(|a| service_of(&a.name).is_some_and(|s| s.2));
         let mut grades = match (onion, several) {
             (true, _) => vec![("gateway", 1)],
             (false, true) => vec![("coded_name", 1)],
@@ -212,16 +210,20 @@ mod tests {
     fn gateways_and_what_is_none() {
         let below = |suffix: &str| format!("{SERVICE}.{suffix}");
         assert_eq!(run(&[(1.0, below("onion.to"))]), ["gateway"]);
-        assert_eq!(
-            run(&[(1.0, below("onion.to")), (9.0, below("onion.link"))]),
-            ["gateway", "several_gateways"]
-        );
-        assert_eq!(
-            run(&[(1.0, below("example.com")), (9.0, below("example.net"))]),
-            ["coded_name", "several_gateways"]
-        );
-        assert!(run(&[(1.0, below("example.com")), (9.0, below("a.example.com"))]).is_empty(), "one domain");
-        assert!(run(&[(1.0, below("example.com")), (700.0, below("example.net"))]).is_empty(), "long ago");
+        assert_eq!(run(&[(1.0, below("onion.example.com"))]), ["gateway"]);
+        let tried = |all: &[&str], gap: f64| {
+            run(&all.iter().enumerate().map(|(i, s)| (1.0 + gap * i as f64, below(s))).collect::<Vec<_>>())
+        };
+        assert_eq!(tried(&["onion.to", "onion.link"], 9.0), ["gateway"], "a person tries another");
+        assert_eq!(tried(&["onion.to", "onion.link", "example.com"], 9.0), ["gateway", "several_gateways"]);
+        let three = ["example.com", "example.net", "example.org"];
+        assert_eq!(tried(&three, 9.0), ["coded_name", "several_gateways"]);
+        assert!(tried(&["example.com", "a.example.com", "b.example.com"], 9.0).is_empty(), "one domain");
+        assert!(tried(&three, 400.0).is_empty(), "long ago");
+        let lists = ["onion.to.dbl.example.com", "onion.to.multi.example.net", "onion.to.black.example.org"];
+        assert!(tried(&lists, 1.0).is_empty(), "block lists");
+        let searched = ["eks.example.com", "eks.example.com.corp.example.net", "eks.example.com.example.org"];
+        assert!(tried(&searched, 1.0).is_empty(), "suffixes of a search");
         assert!(run(&[(1.0, below("onion"))]).is_empty(), "Tor's own");
         assert!(run(&[(1.0, "onion.example.com".into())]).is_empty());
         assert!(run(&[(1.0, format!("{SERVICE}a.onion.to"))]).is_empty(), "17 letters");

@@ -11,12 +11,11 @@
 //! 20 kB that begin as nothing known, under a type of text; or, for a nameless program or a false browser, under none, a program's or that of any bytes. Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
 //! browser, a nameless program or what Windows gives to scripts, without `Referer`), when it came from an address instead of a name, under a type or a name
-//! that says something else (*disguised*), is declared a program and begins as none that any system runs (*sealed*), or says no file at all (*unnamed_file*), from a server that was asked under
-//! another browser's name within the minute before (*two_browsers*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
+//! that says something else (*disguised*), is declared a program and begins as none that any system runs (*sealed*), or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
 //! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
 //! least 3 other names, each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
 //! come at once and without a word are a filter's, and do not count. What a program fetched that says what it is (curl, wget, a language's library) is told, and that it came from an address
-//! or as one of several adds nothing: so do people, and their scripts.
+//! or as one of several adds nothing: so do people, and their scripts; nor does it to what a false browser fetched under no program's type.
 //!
 //! ## What else looks like this
 //! Installers and updaters of small publishers over HTTP, administrators with wget, game content; updates of virus scanners that borrow Internet Explorer's name and are packed in a way of their own.
@@ -41,13 +40,10 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::table::hash_of;
 use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
-/// Requests of browsers remembered of one host.
-const MAX_BROWSERS: usize = 16;
 /// A server that says less than this has refused the handshake: an alert is 7 bytes, a ServerHello has at least 42 (RFC 8446).
 const NO_HANDSHAKE: u64 = 40;
 /// A refusal without a word that comes sooner than this is a filter's on the way (*assumed*).
@@ -114,8 +110,6 @@ pub struct Host {
     tried: VecDeque<Tried>,
     /// When connections of TLS that worked began.
     worked: VecDeque<Timestamp>,
-    /// Under which browser's name (its hash) which remotes were asked of late, and when.
-    browsers: VecDeque<(Timestamp, IpAddr, u64)>,
 }
 
 /// The detector.
@@ -305,24 +299,6 @@ impl Watcher {
         });
     }
 
-    /// Notes under which browser's name a remote is asked; gives whether it was another's within the minute before.
-    fn browser(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> bool {
-        if !matches!(requests::maker(h), Maker::Browser | Maker::FalseBrowser) {
-            return false;
-        }
-        let (remote, agent) = (h.head.tuple.resp.ip, hash_of(h.user_agent.as_deref().unwrap_or_default()));
-        let browsers = &mut states.of(host, now).browsers;
-        browsers.retain(|(ts, ..)| h.head.ts.since(*ts) <= self.settings.sources_within);
-        let other = browsers.iter().any(|(_, ip, name)| *ip == remote && *name != agent);
-        if !browsers.iter().any(|(_, ip, name)| (*ip, *name) == (remote, agent)) {
-            browsers.push_back((h.head.ts, remote, agent));
-            if browsers.len() > MAX_BROWSERS {
-                browsers.pop_front();
-            }
-        }
-        other
-    }
-
     /// Notes a download; gives how many others there were of late.
     fn note(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, now: Timestamp) -> usize {
         let window = self.settings.window;
@@ -342,7 +318,7 @@ impl Watcher {
         states: &mut States<'_, Host>,
         host: IpAddr,
         h: &Http,
-        (what, two_browsers): ((&'static str, &'static str), bool),
+        what: (&'static str, &'static str),
         context: &mut Context<'_>,
     ) {
         let remote = h.head.tuple.resp.ip;
@@ -366,13 +342,16 @@ impl Watcher {
         };
         let unbidden = is_unbidden(h);
         add(unbidden, "unbidden");
-        add(domains::is_address_literal(&name) && !tool, "from_address");
+        // Firmware, maps and films come so too: packed, one after the other, and from addresses.
+        let packed = what.0 == "opaque"
+            && requests::maker(h) == Maker::FalseBrowser
+            && !is_program(h.response.declared.as_deref().unwrap_or_default());
+        add(domains::is_address_literal(&name) && !tool && !packed, "from_address");
         add(is_disguised(h, what.0), "disguised");
         let declared = h.response.declared.as_deref().unwrap_or_default();
         add(what.0 == "opaque" && is_program(declared), "sealed");
-        add(unbidden && two_browsers, "two_browsers");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
-        add(others > 0 && !tool, "several");
+        add(others > 0 && !tool && !packed, "several");
         add(unbidden && tried >= self.settings.sources, "sources_tried");
         context.fire(Fire {
             host,
@@ -418,7 +397,6 @@ impl Behaviour for Watcher {
                 GradeWorth::add("from_address", 4.0),
                 GradeWorth::add("disguised", 4.0),
                 GradeWorth::add("sealed", 4.0),
-                GradeWorth::add("two_browsers", 4.0),
                 GradeWorth::add("unnamed_file", 3.0),
                 GradeWorth::add("several", 3.0),
                 GradeWorth::add("sources_tried", 4.0),
@@ -445,9 +423,8 @@ impl Behaviour for Watcher {
         if requests::is_housekeeping(h, context) {
             return;
         }
-        let two_browsers = self.browser(states, host, h, context.now);
         if let Some(what) = kind(h, self.settings.opaque) {
-            self.download(states, host, h, (what, two_browsers), context);
+            self.download(states, host, h, what, context);
             return;
         }
         if h.response.magic.is_archive() && is_unbidden(h) && h.response.magic != Magic::Gzip {
@@ -477,7 +454,7 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Tried: domain);
-crate::held!(Host: downloads, tried, worked, browsers);
+crate::held!(Host: downloads, tried, worked);
 
 impl HostState for Host {}
 
@@ -590,18 +567,6 @@ mod tests {
         let mut led = sealed.clone();
         led.referer = Some("http://example.com/".into());
         assert!(run(vec![led]).is_empty(), "a page led to it");
-        let page = |agent: &str| {
-            let mut h = get(1.0, "example.com", "/", BodyFacts::default());
-            h.user_agent = Some(agent.into());
-            h.headers.add(RequestHeaders::LANGUAGE);
-            h
-        };
-        let firefox = "Mozilla/5.0 (Windows NT 6.1; rv:52.0) Gecko/20100101 Firefox/52.0";
-        assert_eq!(
-            run(vec![page(firefox), sealed.clone()]),
-            ["opaque", "unbidden", "sealed", "two_browsers"]
-        );
-        assert_eq!(run(vec![page(ie), sealed]), ["opaque", "unbidden", "sealed"], "one browser");
     }
 
     #[test]
