@@ -11,7 +11,7 @@
 //! *both_fixed*: the other side replies within 3 s, with at least four fifths of its replies of at most two lengths. Of a flow the last 24 beats are known, and it is judged while it lasts.
 //!
 //! ## What else looks like this
-//! Push services, messengers, games, chat servers, remote desktops and agents keep lines alive in the same way (so that a line alone accuses nobody): those whose protocols are known are not looked at, and those that are not
+//! Push services, messengers, games, chat servers, remote desktops and agents keep lines alive in the same way (so that a line alone accuses nobody, and nothing is built on it): those whose protocols are known are not looked at, and those that are not
 //! mostly have a name. A verified peer-to-peer application within the hour discounts it.
 //!
 //! ## Blind spots
@@ -208,7 +208,7 @@ impl Behaviour for Watcher {
             Stage::Command,
             &["T1095", "T1571"],
             &[
-                GradeWorth::base("held", 9.0),
+                GradeWorth::base("held", 9.0).weak(),
                 GradeWorth::add("unnamed", 4.0),
                 GradeWorth::add("dynamic_name", 4.0),
                 GradeWorth::add("both_fixed", 1.0),

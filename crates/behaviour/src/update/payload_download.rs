@@ -15,7 +15,7 @@
 //! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
 //! least 3 other names, each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
 //! come at once and without a word are a filter's, and do not count. What a program fetched that says what it is (curl, wget, a language's library) is told, and that it came from an address
-//! or as one of several adds nothing: so do people, and their scripts; nor does it to what a false browser fetched under no program's type.
+//! or as one of several adds nothing: so do people, and their scripts; nor does it to what a false browser fetched under no program's type (*packed*), on which nothing is built.
 //!
 //! ## What else looks like this
 //! Installers and updaters of small publishers over HTTP, administrators with wget, game content; updates of virus scanners that borrow Internet Explorer's name and are packed in a way of their own.
@@ -334,7 +334,18 @@ impl Watcher {
             .collect();
         let tried = tried.len();
         let tool = is_by_a_tool(h);
-        let mut grades = vec![(if tool { "by_a_tool" } else { what.0 }, 1)];
+        // Firmware, maps and films come so too: packed, one after the other, and from addresses.
+        let declared = h.response.declared.as_deref().unwrap_or_default();
+        let packed = what.0 == "opaque"
+            && requests::maker(h) == Maker::FalseBrowser
+            && !is_program(declared)
+            && !declared.starts_with("text/");
+        let base = match what.0 {
+            _ if tool => "by_a_tool",
+            _ if packed => "packed",
+            base => base,
+        };
+        let mut grades = vec![(base, 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
                 grades.push((grade, 1));
@@ -342,13 +353,8 @@ impl Watcher {
         };
         let unbidden = is_unbidden(h);
         add(unbidden, "unbidden");
-        // Firmware, maps and films come so too: packed, one after the other, and from addresses.
-        let packed = what.0 == "opaque"
-            && requests::maker(h) == Maker::FalseBrowser
-            && !is_program(h.response.declared.as_deref().unwrap_or_default());
         add(domains::is_address_literal(&name) && !tool && !packed, "from_address");
         add(is_disguised(h, what.0), "disguised");
-        let declared = h.response.declared.as_deref().unwrap_or_default();
         add(what.0 == "opaque" && is_program(declared), "sealed");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
         add(others > 0 && !tool && !packed, "several");
@@ -391,6 +397,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("installer", 4.0).key("installer"),
                 GradeWorth::base("script", 4.0).key("script"),
                 GradeWorth::base("opaque", 2.0).key("opaque"),
+                GradeWorth::base("packed", 2.0).key("opaque").weak(),
                 GradeWorth::base("by_a_tool", 3.0).key("by_a_tool").weak(),
                 GradeWorth::base("hidden", 9.0).key("hidden"),
                 GradeWorth::add("unbidden", 11.0),
@@ -561,7 +568,7 @@ mod tests {
         let ie = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)";
         let sealed = by(ie, 20.0, "application/x-msdownload");
         assert_eq!(run(vec![sealed.clone()]), ["opaque", "unbidden", "sealed"]);
-        assert_eq!(run(vec![by(ie, 1.0, "application/octet-stream")]), ["opaque", "unbidden"]);
+        assert_eq!(run(vec![by(ie, 1.0, "application/octet-stream")]), ["packed", "unbidden"]);
         assert!(run(vec![by("curl/8.0", 1.0, "application/octet-stream")]).is_empty(), "it says what it is");
         assert!(run(vec![by(ie, 1.0, "video/mp4")]).is_empty());
         let mut led = sealed.clone();
