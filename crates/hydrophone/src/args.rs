@@ -187,7 +187,7 @@ pub struct Serve {
 pub struct Carve {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
-    /// The host's address; HOST@TIME where several machines had it
+    /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: case::Which,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
@@ -211,7 +211,7 @@ pub struct Carve {
 pub struct Bundle {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
-    /// The host's address; HOST@TIME where several machines had it
+    /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: case::Which,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
@@ -238,7 +238,7 @@ pub struct Bundle {
 pub struct Explain {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
-    /// The host's address; HOST@TIME where several machines had it
+    /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: case::Which,
     /// Judge anew under these expectations (TOML), without reading the capture again
     #[arg(long, value_name = "FILE")]
