@@ -38,6 +38,8 @@ use crate::{
     Wants,
 };
 
+/// First datagrams remembered of one host.
+const FIRSTS: usize = 32;
 /// Ports remembered of one host.
 const MAX_PORTS: usize = 32;
 /// Addresses remembered of one port.
@@ -92,10 +94,58 @@ struct Sweep {
     reported: Option<Word>,
 }
 
+impl Sweep {
+    /// Counts an address; gives whether it is news.
+    fn learn(&mut self, seen: &First, window: Duration) -> bool {
+        // What began long before tells of another time: who is spoken with for long is told of late.
+        if self.from.is_some_and(|from| from.since(seen.ts) > window) {
+            return false;
+        }
+        // Another window begins when this one is over.
+        if self.from.is_some_and(|from| seen.ts.since(from) > window) {
+            let reported = self.reported.take();
+            *self = Self { reported, ..Self::default() };
+        }
+        if self.known.len() >= MAX_REMOTES || !self.known.insert(seen.remote) {
+            return false;
+        }
+        self.from.get_or_insert(seen.ts);
+        self.recent.push_back(seen.ts);
+        if self.recent.len() > BURST {
+            self.recent.pop_front();
+        }
+        let span = self.recent.back().zip(self.recent.front()).map(|(to, from)| to.since(*from));
+        self.burst |= self.recent.len() == BURST && span.is_some_and(|span| span <= BURST_WINDOW);
+        self.last = self.last.max(Some(seen.ts));
+        self.answered += usize::from(seen.answered);
+        if self.lengths.len() < MAX_LENGTHS || self.lengths.contains_key(&seen.length) {
+            *self.lengths.entry(seen.length).or_default() += 1;
+        }
+        if self.proofs.len() < PROOFS {
+            self.proofs.push((seen.packet, seen.flow, seen.remote));
+        }
+        true
+    }
+}
+
+/// The first datagram to a port.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct First {
+    port: u16,
+    remote: IpAddr,
+    ts: Timestamp,
+    length: i32,
+    answered: bool,
+    packet: PacketId,
+    flow: FlowId,
+}
+
 /// What is remembered of one host.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Host {
     ports: BTreeMap<u16, Sweep>,
+    /// First datagrams to ports, by the port's lowest bits.
+    firsts: Vec<Option<First>>,
 }
 
 /// The detector.
@@ -110,42 +160,35 @@ impl Watcher {
     }
 
     fn datagram(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        let (remote, port) = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
-        let ports = &mut states.of(host, context.now).ports;
-        if ports.len() >= MAX_PORTS && !ports.contains_key(&port) {
-            let oldest = ports.iter().min_by_key(|(_, s)| s.last).map(|(p, _)| *p);
-            oldest.map(|p| ports.remove(&p));
+        let port = c.head.tuple.resp.port;
+        let seen = First {
+            port,
+            remote: c.head.tuple.resp.ip,
+            ts: c.head.ts,
+            length: c.first_lengths[0],
+            answered: c.answered(),
+            packet: c.key_packets.first().copied().unwrap_or_default(),
+            flow: c.head.flow,
+        };
+        let state = states.of(host, context.now);
+        // Most ports are of one address alone.
+        if !state.ports.contains_key(&port) {
+            let place = usize::from(port) % FIRSTS;
+            if state.firsts.is_empty() {
+                state.firsts.resize(FIRSTS, None);
+            }
+            let before = state.firsts[place].replace(seen);
+            let Some(before) = before.filter(|b| b.port == port && b.remote != seen.remote) else { return };
+            state.firsts[place] = None;
+            if state.ports.len() >= MAX_PORTS {
+                let oldest = state.ports.iter().min_by_key(|(_, s)| s.last).map(|(p, _)| *p);
+                oldest.map(|p| state.ports.remove(&p));
+            }
+            state.ports.entry(port).or_default().learn(&before, self.settings.window);
         }
-        let sweep = ports.entry(port).or_default();
-        // What began long before tells of another time: who is spoken with for long is told of late.
-        if sweep.from.is_some_and(|from| from.since(c.head.ts) > self.settings.window) {
+        let Some(sweep) = state.ports.get_mut(&port) else { return };
+        if !sweep.learn(&seen, self.settings.window) {
             return;
-        }
-        // Another window begins when this one is over.
-        let over = |from: Timestamp| c.head.ts.since(from) > self.settings.window;
-        if sweep.from.is_some_and(over) {
-            let reported = sweep.reported.take();
-            *sweep = Sweep { reported, ..Sweep::default() };
-        }
-        if sweep.known.len() >= MAX_REMOTES || !sweep.known.insert(remote) {
-            return;
-        }
-        sweep.from.get_or_insert(c.head.ts);
-        sweep.recent.push_back(c.head.ts);
-        if sweep.recent.len() > BURST {
-            sweep.recent.pop_front();
-        }
-        let times = || sweep.recent.iter();
-        let span = times().max().zip(times().min()).map(|(to, from)| to.since(*from));
-        sweep.burst |= sweep.recent.len() == BURST && span.is_some_and(|span| span <= BURST_WINDOW);
-        sweep.last = sweep.last.max(Some(c.head.ts));
-        sweep.answered += usize::from(c.answered());
-        let length = c.first_lengths[0];
-        if sweep.lengths.len() < MAX_LENGTHS || sweep.lengths.contains_key(&length) {
-            *sweep.lengths.entry(length).or_default() += 1;
-        }
-        if sweep.proofs.len() < PROOFS {
-            sweep.proofs.push((c.key_packets.first().copied().unwrap_or_default(), c.head.flow, remote));
         }
         let (s, n) = (&self.settings, sweep.known.len());
         let (length, alike) =
@@ -246,7 +289,8 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Sweep: known, lengths, recent, proofs);
-crate::held!(Host: ports);
+crate::held!(First);
+crate::held!(Host: ports, firsts);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
