@@ -14,7 +14,7 @@ use crate::expectations::{CALLED, OWN_WORD, own_word};
 use crate::files::{HostFiles, HostState, States};
 use crate::table::{SeededMap, SeededSet};
 use crate::words::Word;
-use crate::{About, Entry, Home, Network, domains};
+use crate::{About, Application, Entry, Home, Network, domains};
 
 /// Packets and flows named in a piece of evidence.
 const MAX_PROOF: usize = 32;
@@ -464,6 +464,12 @@ impl Context<'_> {
     pub fn prevalent(&self, remote: IpAddr) -> bool {
         let (users, hosts) = self.network.prevalence(remote);
         hosts >= 20 && users >= 3 && users * 20 >= hosts
+    }
+
+    /// Whether a host was seen with an application within the hour (DETECTION §4.5).
+    pub fn runs(&self, host: IpAddr, application: Application) -> bool {
+        let used = self.network.last_used(host, application);
+        used.is_some_and(|t| self.now.since(t) <= Duration::from_hours(1))
     }
 
     /// A TCP connection that a local host opened and that is over: by whom, and whether it failed, where that can be told.

@@ -270,7 +270,8 @@ impl<S> Cold<S> {
         let streams = if self.streams.is_some() { size_of::<[Stream; 2]>() + 16 } else { 0 };
         let spoken = if self.spoken.is_some() { size_of::<Spoken>() + 16 } else { 0 };
         let rare = match &self.rare {
-            Some(rare) => size_of::<Rare>() + 16 + rare.beats.capacity() * size_of::<Beat>(),
+            // Beats are held once more in a record that tells of the flow.
+            Some(rare) => size_of::<Rare>() + 16 + 2 * rare.beats.capacity() * size_of::<Beat>(),
             None => 0,
         };
         streams + spoken + rare

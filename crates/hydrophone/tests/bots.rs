@@ -57,15 +57,9 @@ fn every_behaviour_beyond_the_study_has_a_scenario() {
 
 #[test]
 fn the_weakest_strength_of_each_mutation_is_still_found() {
-    // Honest loops keep time as well: a clock alone is told and accuses nobody.
-    let told = |name: &str, story: &serde_json::Value| {
-        name.starts_with("beacon") && story["evidence"].to_string().contains("\"behaviour\":\"beacon\"")
-    };
     for m in adversary::ALL {
         let lines = analyse_script((m.make)(m.strengths[0]));
-        let story = host(&lines, BOT);
-        let verdict = story["verdict"].as_str().expect("a verdict");
-        let found = !matches!(verdict, "quiet" | "inconclusive");
-        assert!(found || told(m.name, story), "{}: {verdict}", m.name);
+        let verdict = host(&lines, BOT)["verdict"].as_str().expect("a verdict").to_owned();
+        assert!(!matches!(verdict.as_str(), "quiet" | "inconclusive"), "{}: {verdict}", m.name);
     }
 }

@@ -142,9 +142,8 @@ fn each_machine_that_had_an_address_can_be_asked_for() {
     let script = scenario("http_control").and(by_another_machine(scenario("payload_download")).on_days(&[1]));
     std::fs::write(path("both.pcapng"), script.pcapng()).expect("written");
     let run = |args: &[&str]| {
-        let out = common::hydrophone().args(args).output().expect("it runs");
-        let both = [out.stdout, out.stderr].concat();
-        (out.status.code(), String::from_utf8(both).expect("UTF-8"))
+        let (code, out, err) = common::run(args);
+        (code, out + &err)
     };
     let case = path("case");
     assert_eq!(run(&["read", "--quiet", &path("both.pcapng"), "-o", &case]).0, Some(0));

@@ -4,14 +4,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{hydrophone, sample};
+use common::{run, sample};
 use testkit::{BOT, Script, bots, scenarios};
-
-fn run(args: &[&str]) -> (Option<i32>, String, String) {
-    let out = hydrophone().args(args).output().expect("it runs");
-    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    (out.status.code(), text(&out.stdout), text(&out.stderr))
-}
 
 fn good(args: &[&str]) -> String {
     let (code, out, err) = run(args);

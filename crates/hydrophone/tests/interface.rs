@@ -98,8 +98,8 @@ fn what_is_of_another_version_is_refused_by_name() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
     let run = |args: &[&str]| {
-        let out = hydrophone().args(args).output().expect("it runs");
-        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+        let (code, _, err) = common::run(args);
+        (code, err)
     };
     let bot = sample("kraken-blocked.pcapng");
     let bot = bot.to_str().expect("UTF-8");

@@ -4,7 +4,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{host, hydrophone, read_json};
+use common::{host, read_json, run};
 use serde_json::Value;
 use testkit::{BOT, Script, bots, scenarios, wrappings};
 
@@ -84,28 +84,21 @@ fn two_machines_of_one_address_are_told_apart() {
         // And their proof too.
         let case = dir.path().join(format!("case-{}", segments[0]));
         let case = case.to_str().expect("UTF-8");
-        let slice = dir.path().join("slice.pcapng");
-        let slice = slice.to_str().expect("UTF-8");
-        let run = |args: &[&str]| {
-            let out = hydrophone().args(args).output().expect("it runs");
-            let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-            (out.status.code(), text(&out.stdout) + &text(&out.stderr))
-        };
-        let (code, said) = run(&["read", &path, "--separate-segments", "-o", case, "--quiet"]);
+        let (code, _, said) = run(&["read", &path, "--separate-segments", "-o", case, "--quiet"]);
         assert_eq!(code, Some(0), "{said}");
         for segment in segments {
             let which = format!("{BOT}@{segment}");
-            let (code, said) = run(&["carve", case, &which, "-w", slice]);
-            assert!(code == Some(0) && said.contains("the evidence is the same"), "{which}: {said}");
-            let (code, said) = run(&["explain", case, &which]);
+            let said = carved(dir.path(), case, &which);
+            assert!(said.contains("the evidence is the same"), "{which}: {said}");
+            let (code, said, _) = run(&["explain", case, &which]);
             assert!(code == Some(0) && said.contains(&which), "{said}");
         }
-        let (code, said) = run(&["explain", case, &format!("{BOT}@vlan7")]);
+        let (code, _, said) = run(&["explain", case, &format!("{BOT}@vlan7")]);
         assert!(
             code == Some(2) && said.contains(&format!("was not seen in vlan7: ask for {BOT}@")),
             "{said}"
         );
-        let (code, said) = run(&["explain", case, &format!("{BOT}@room7")]);
+        let (code, _, said) = run(&["explain", case, &format!("{BOT}@room7")]);
         assert!(code == Some(2) && said.contains("neither a time nor a segment"), "{said}");
     }
 }
@@ -114,15 +107,13 @@ fn two_machines_of_one_address_are_told_apart() {
 fn case_of(dir: &Path, name: &str, script: Script) -> (Vec<Value>, String) {
     let path = written(dir, name, script);
     let case = dir.join(format!("case-{name}")).to_str().expect("UTF-8").to_owned();
-    let out = hydrophone().args(["read", &path, "--separate-segments", "-o", &case, "--quiet"]).output();
-    assert_eq!(out.expect("it runs").status.code(), Some(0));
+    assert_eq!(run(&["read", &path, "--separate-segments", "-o", &case, "--quiet"]).0, Some(0));
     (read_json(&[&path, "--separate-segments"]), case)
 }
 
 fn carved(dir: &Path, case: &str, which: &str) -> String {
     let slice = dir.join("slice.pcapng");
-    let out = hydrophone().args(["carve", case, which, "-w", slice.to_str().expect("UTF-8")]).output();
-    String::from_utf8_lossy(&out.expect("it runs").stdout).into_owned()
+    run(&["carve", case, which, "-w", slice.to_str().expect("UTF-8")]).1
 }
 
 #[test]
@@ -189,14 +180,10 @@ fn a_state_of_one_kind_is_not_gone_on_from_as_the_other() {
     let path = written(dir.path(), "kraken.pcapng", kraken().retold(tagged(5)));
     let state = dir.path().join("state");
     let state = state.to_str().expect("UTF-8");
-    let run = |args: &[&str]| {
-        let out =
-            hydrophone().args(["read", "--state", state, "--quiet"]).args(args).output().expect("it runs");
-        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
-    };
-    assert_eq!(run(&[&path, "--separate-segments"]).0, Some(0));
+    let read = |args: &[&str]| run(&[&["read", "--state", state, "--quiet"][..], args].concat());
+    assert_eq!(read(&[&path, "--separate-segments"]).0, Some(0));
     let later = written(dir.path(), "beacon.pcapng", beacon().retold(tagged(6)));
-    let (code, said) = run(&[&later]);
+    let (code, _, said) = read(&[&later]);
     assert!(code != Some(0) && said.contains("say --separate-segments"), "{said}");
-    assert_eq!(run(&[&later, "--separate-segments"]).0, Some(0));
+    assert_eq!(read(&[&later, "--separate-segments"]).0, Some(0));
 }

@@ -51,10 +51,9 @@ fn every_wrapper_and_link_tells_the_same_story() {
         let slice = dir.path().join("slice.pcapng");
         let slice = slice.to_str().expect("UTF-8");
         let run = |args: &[&str]| {
-            let out = hydrophone().args(args).output().expect("it runs");
-            let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-            assert!(out.status.success(), "{}: {args:?}: {}", wrapping.0, text(&out.stderr));
-            text(&out.stdout)
+            let (code, out, err) = common::run(args);
+            assert_eq!(code, Some(0), "{}: {args:?}: {err}", wrapping.0);
+            out
         };
         run(&["read", &path, "-o", case, "--quiet"]);
         for more in [&[][..], &["--pseudonymise", &key]] {

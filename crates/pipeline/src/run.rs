@@ -355,7 +355,7 @@ fn repeated(analysts: &Analysts) -> Vec<String> {
     let repeated = analysts.repeated();
     let mut told = Vec::new();
     if !repeated.is_empty() && !analysts.segments_apart() {
-        let shown: Vec<String> = repeated.iter().take(SHOWN).map(|r| r.host.to_string()).collect();
+        let shown: Vec<String> = repeated.iter().take(SHOWN).map(ToString::to_string).collect();
         let (n, more) = (repeated.len(), if repeated.len() > SHOWN { ", …" } else { "" });
         let what = if n == 1 { "1 address is".to_owned() } else { format!("{n} addresses are") };
         told.push(format!(

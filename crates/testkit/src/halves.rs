@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use behaviour::CATALOGUE;
 use capture::Source;
 use testkit::evaluate::{HostRow, Labelled, Row, manifest, row};
-use verdict::{Calibration, Measured, Verdict};
+use verdict::{Calibration, Measured, Verdict, fnv1a};
 
 use crate::tables::{by_family, family, infected, measured};
 
@@ -18,11 +18,9 @@ const LEVELS: [f64; 10] = [0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 35.0, 40.0, 5
 /// How often ET Open's malware classes alert on clean captures, as a share of them (the measurement with Suricata 8 on 491).
 const ET_OPEN: f64 = 0.004;
 
-/// Which half a name falls to: the lowest bit of its FNV-1a.
+/// Which half a name falls to: by the lowest bit of its hash.
 fn half(name: &str) -> usize {
-    let fnv = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, fnv);
-    ((hash >> 32 ^ hash) & 1) as usize
+    (fnv1a(name.as_bytes()) & 1) as usize
 }
 
 /// Bots fall to halves by family, clean captures by repository, those of the laboratory each for itself.

@@ -110,8 +110,7 @@ pub struct Analyst {
     expectations: Expectations,
     intel: Intel,
     share: Share,
-    /// Records that are held back until it is known where home is.
-    most_held_back: usize,
+    /// Among how many analysts is divided what is counted and not weighed: records held back, flows remembered.
     among: usize,
     seen: Seen,
 }
@@ -217,15 +216,6 @@ const BEFORE_PART: usize = 8;
 /// Proxies that are counted.
 const MAX_PROXIES: usize = 256;
 
-/// An address that two machines used at once, each in another segment of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Repeated {
-    /// The address.
-    pub host: IpAddr,
-    /// The segments; none for what had no tag.
-    pub segments: [Option<Segment>; 2],
-}
-
 /// Flows that closed, and those of them that speak of no host that is judged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outside {
@@ -266,7 +256,6 @@ impl Analyst {
             expectations: Expectations::default(),
             intel: Intel::default(),
             share: Share::WHOLE,
-            most_held_back: HELD_BACK,
             among: 1,
             seen: Seen::default(),
         }
@@ -294,14 +283,12 @@ impl Analyst {
         self
     }
 
-    /// May hold so much from now on, as one of so many that are asked where home is.
+    /// May hold so much from now on, as one of so many analysts.
     pub(crate) fn limit(&mut self, limits: AnalystLimits, among: usize) {
         self.limits = limits;
-        self.most_held_back = HELD_BACK / among.max(1);
-        self.among = among;
+        self.among = among.max(1);
         if let Some(analysis) = &mut self.seen.analysis {
-            analysis.limit(limits);
-            analysis.flows.among = among;
+            analysis.limit(limits, self.among);
         }
     }
 
@@ -313,7 +300,7 @@ impl Analyst {
         }
         if self.given_home.is_none() {
             self.seen.guess.learn(record);
-            if self.seen.held_back < self.most_held_back {
+            if self.seen.held_back < HELD_BACK / self.among {
                 self.seen.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
                 self.seen.held.push(record.clone());
                 return;
@@ -366,8 +353,7 @@ impl Analyst {
         analysis.detectors = detectors(&self.settings);
         analysis.plan = plan(&analysis.detectors, self.without);
         analysis.files = HostFiles::default();
-        analysis.limit(self.limits);
-        analysis.flows.among = self.among;
+        analysis.limit(self.limits, self.among);
         analysis.share = self.share;
     }
 
@@ -458,13 +444,11 @@ impl Analyst {
     }
 
     /// Local addresses that machines in two segments of the network used at once, so that what they did is told as one host's.
-    pub fn repeated(&self) -> Vec<Repeated> {
+    pub fn repeated(&self) -> Vec<IpAddr> {
         let Some(analysis) = &self.seen.analysis else { return Vec::new() };
+        let page = |host: &IpAddr| analysis.files.get::<HostPage>(PAGE, *host);
         let hosts = analysis.files.hosts(&[PAGE]).into_iter();
-        let of = |host| {
-            analysis.files.get::<HostPage>(PAGE, host)?.repeated().map(|segments| Repeated { host, segments })
-        };
-        hosts.filter_map(of).collect()
+        hosts.filter(|host| page(host).is_some_and(|p| p.repeated().is_some())).collect()
     }
 
     /// Hosts on which something had fired, and which were forgotten for want of memory.
@@ -547,7 +531,8 @@ fn plan(detectors: &[Box<dyn AtWork>], without: Option<Stage>) -> [[Vec<u8>; 2];
 }
 
 impl Analysis {
-    fn limit(&mut self, limits: AnalystLimits) {
+    fn limit(&mut self, limits: AnalystLimits, among: usize) {
+        self.flows.among = among;
         self.files.limit(limits.bytes);
         self.most_before = limits.bytes / BEFORE_PART;
         self.network.limit(limits.hosts);

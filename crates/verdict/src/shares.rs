@@ -7,24 +7,26 @@ use std::net::IpAddr;
 use behaviour::{read_back, write_down};
 use record::{Record, Segment, Timestamp};
 
-use crate::analyst::{
-    Analyst, AnalystLimits, Outside, Repeated, ResumeError, SaveError, by_strength, stories,
-};
+use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, by_strength, stories};
 use crate::story::{CaptureFacts, HostStory};
 
 /// Buckets that hosts are spread over, and so the most shares.
 const BUCKETS: u32 = 64;
 
-/// The bucket of a host, 0–63: FNV-1a of its 16 bytes (RFC 4291 §2.5.5.2 for IPv4), the same on every machine and in every version.
+/// FNV-1a of bytes, the same on every machine and in every version; its low bits know little of the high ones, so both are folded.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    (hash >> 32) ^ hash
+}
+
+/// The bucket of a host, 0–63: [`fnv1a`] of its 16 bytes (RFC 4291 §2.5.5.2 for IPv4), the same on every machine and in every version.
 pub fn bucket(host: IpAddr) -> u32 {
     let ip = match host {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
-    let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = ip.octets().iter().fold(0xcbf2_9ce4_8422_2325, fnv);
-    // The low bits of FNV-1a know little of the high ones.
-    ((hash >> 32) ^ hash) as u32 % BUCKETS
+    fnv1a(&ip.octets()) as u32 % BUCKETS
 }
 
 /// Divides a whole among parts that hold so much each: what is free falls to all of them equally; where they hold more than the whole, each has its part of it.
@@ -245,7 +247,8 @@ impl Analysts {
     /// # Errors
     /// `out` takes no more.
     pub fn save(&self, out: &mut dyn Write) -> Result<(), SaveError> {
-        write_down(&self.teams.iter().map(|t| t.scope).collect::<Vec<Scope>>(), out)?;
+        let scopes: Vec<Scope> = self.teams.iter().map(|t| t.scope).collect();
+        write_down(&(scopes, self.beyond), out)?;
         self.all().try_for_each(|a| a.save(out))
     }
 
@@ -254,7 +257,8 @@ impl Analysts {
     /// # Errors
     /// `from` was not written by so many analysts, or is of other local networks.
     pub fn resume(&mut self, from: &mut dyn Read) -> Result<(), ResumeError> {
-        let scopes: Vec<Scope> = read_back(from)?;
+        let (scopes, beyond) = read_back::<(Vec<Scope>, u64)>(from)?;
+        self.beyond = beyond;
         self.teams.clear();
         for scope in scopes.into_iter().take(2 * MAX_OF_A_KIND + 2) {
             self.begin(scope);
@@ -305,7 +309,7 @@ impl Analysts {
     }
 
     /// See [`Analyst::repeated`].
-    pub fn repeated(&self) -> Vec<Repeated> {
+    pub fn repeated(&self) -> Vec<IpAddr> {
         self.firsts().flat_map(Analyst::repeated).collect()
     }
 

@@ -161,10 +161,7 @@ impl Watcher {
             return;
         }
         walk.reported = Some(grade);
-        let p2p = context
-            .network
-            .last_used(host, Application::P2p)
-            .is_some_and(|t| context.now.since(t) <= Duration::from_hours(1));
+        let p2p = context.runs(host, Application::P2p);
         let (failed, answered) = (walk.failed as u64, walk.answered as u64);
         context.fire(Fire {
             host,

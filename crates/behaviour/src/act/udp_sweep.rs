@@ -216,10 +216,7 @@ impl Watcher {
         if sweep.burst {
             grades.push(("burst", 1));
         }
-        let p2p = context
-            .network
-            .last_used(host, Application::P2p)
-            .is_some_and(|t| context.now.since(t) <= Duration::from_hours(1));
+        let p2p = context.runs(host, Application::P2p);
         context.fire(Fire {
             host,
             key: "sweep".into(),

@@ -368,7 +368,7 @@ impl Behaviour for Watcher {
             &[
                 GradeWorth::base("regular", 2.0).weak(),
                 GradeWorth::base("steady", 5.0),
-                GradeWorth::base("clockwork", 7.0),
+                GradeWorth::base("clockwork", 8.0),
                 GradeWorth::add("named_by_nobody", 1.0),
             ],
         )

@@ -199,6 +199,9 @@ impl Watcher {
             return;
         }
         let state = states.of(host, context.now);
+        if state.walked {
+            return;
+        }
         state.labels.retain(|l| q.head.ts.since(l.ts) <= WALK_WINDOW);
         state.labels.push_back(Labelled {
             ts: q.head.ts,
@@ -214,7 +217,7 @@ impl Watcher {
         let same: Vec<&Labelled> = state.labels.iter().filter(|l| l.label == label).collect();
         let domains: BTreeSet<&str> = same.iter().map(|l| l.domain.as_str()).collect();
         let types: BTreeSet<u16> = same.iter().map(|l| l.qtype).collect();
-        if domains.len() < WALKED || types.len() < WALK_TYPES || state.walked {
+        if domains.len() < WALKED || types.len() < WALK_TYPES {
             return;
         }
         let fire = Fire {
@@ -459,6 +462,10 @@ mod tests {
         assert!(walk(&coded, 301.0).is_empty(), "not within ten minutes");
         let one_type: Vec<(&str, u16)> = coded.iter().map(|(name, _)| (*name, 16)).collect();
         assert!(walk(&one_type, 10.0).is_empty(), "one type");
+        let two_types: Vec<(&str, u16)> = coded.iter().zip([15, 16, 16]).map(|((n, _), t)| (*n, t)).collect();
+        assert!(walk(&two_types, 10.0).is_empty(), "two types, as a mail filter asks");
+        let numbered = [("mail01.example.com", 15), ("mail01.example.net", 16), ("mail01.example.org", 6)];
+        assert!(walk(&numbered, 10.0).is_empty(), "a machine with a number");
         let clients: Vec<(&str, u16)> = coded.iter().zip([1, 28, 257]).map(|((n, _), t)| (*n, t)).collect();
         assert!(walk(&clients, 10.0).is_empty(), "what clients ask for");
         let word = [

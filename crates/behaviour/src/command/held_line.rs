@@ -46,8 +46,6 @@ const MOST: f64 = 0.8;
 const STEADY: f64 = 0.15;
 /// The longest message that is a heartbeat, in bytes (*assumed*).
 const LONGEST: u32 = 600;
-/// How long an application is remembered (DETECTION §4.5).
-const APPLICATION: Duration = Duration::from_hours(1);
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,8 +117,8 @@ fn heartbeat(beats: &[Beat], from: Direction, least: usize) -> Option<Heartbeat>
     let replied = counted(same.iter().map(|b| b.reply).filter(|r| *r > 0));
     let two: usize = replied.iter().take(2).map(|(_, n)| n).sum();
     let short = replied.iter().take(2).all(|(len, _)| *len <= LONGEST);
-    let replies = (enough(two, same.len()) && short && count > 0)
-        .then(|| replied.iter().take(2).map(|(len, _)| *len).collect());
+    let replies =
+        (enough(two, same.len()) && short).then(|| replied.iter().take(2).map(|(len, _)| *len).collect());
     Some(Heartbeat { from, length, count, every: Duration::from_millis(median as u64), replies })
 }
 
@@ -164,10 +162,7 @@ impl Watcher {
         if state.reported.insert(end, names.clone()).is_some_and(|reported| reported == names) {
             return;
         }
-        let p2p = context
-            .network
-            .last_used(host, Application::P2p)
-            .is_some_and(|t| context.now.since(t) <= APPLICATION);
+        let p2p = context.runs(host, Application::P2p);
         let name = name.unwrap_or_default().to_owned();
         let by_host = (found.from == Direction::Orig) == (c.head.tuple.orig.ip == host);
         let replies: Vec<String> = found.replies.iter().flatten().map(ToString::to_string).collect();

@@ -339,10 +339,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
     let of = |(_, ip): &(Timestamp, IpAddr)| Some((*ip, state.peers.by_address.get(&HostKey(*ip))?));
     let order: Vec<(IpAddr, &Peer)> = state.peers.by_time.iter().filter_map(of).collect();
     let recurring = state.peers.recurring_length();
-    let hour = |a: Application| {
-        context.network.last_used(host, a).is_some_and(|t| context.now.since(t) <= Duration::from_hours(1))
-    };
-    let explained = hour(Application::P2p) || hour(Application::Voip);
+    let explained = context.runs(host, Application::P2p) || context.runs(host, Application::Voip);
     let fire = Fire {
         host,
         key: "walk".into(),

@@ -50,8 +50,6 @@ const MAX_CALLS: usize = 32;
 const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
 /// How a Windows command shell greets (all versions since NT 4).
 const SHELL: &[u8] = b"Microsoft Windows";
-/// How long an application is remembered (DETECTION §4.5).
-const APPLICATION: Duration = Duration::from_hours(1);
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,10 +191,7 @@ impl Watcher {
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         add(!once && state.fired.iter().any(|e| *e != end), "several_remotes");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        let p2p = context
-            .network
-            .last_used(host, Application::P2p)
-            .is_some_and(|t| context.now.since(t) <= APPLICATION);
+        let p2p = context.runs(host, Application::P2p);
         let started = same.iter().map(|k| k.ts).min().unwrap_or(c.head.ts);
         let facts = vec![
             ("port", u64::from(end.1).into()),

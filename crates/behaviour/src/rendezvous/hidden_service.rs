@@ -22,7 +22,7 @@
 //! ## References
 //! RFC 7686; Tor's rend-spec-v2 §1.5 and rend-spec-v3 §6; ATT&CK T1090.003.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use record::{Dns, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
@@ -143,8 +143,8 @@ impl Behaviour for Watcher {
             }
         }
         let of_service: Vec<&Asked> = state.asked.iter().filter(|a| a.service == service).collect();
-        let gateways: BTreeSet<&str> = of_service.iter().map(|a| a.gateway.as_str()).collect();
-        let several = gateways.len() >= self.settings.gateways.max(2);
+        let gateways = of_service.len();
+        let several = gateways >= self.settings.gateways.max(2);
         let onion = onion || of_service.iter().any(|a| service_of(&a.name).is_some_and(|s| s.2));
         let mut grades = match (onion, several) {
             (true, _) => vec![("gateway", 1)],
@@ -164,7 +164,7 @@ impl Behaviour for Watcher {
             key: "gateway".into(),
             grades,
             started: of_service.iter().map(|a| a.ts).min().unwrap_or(dns.head.ts),
-            value: gateways.len() as f64,
+            value: gateways as f64,
             threshold: if onion { 1.0 } else { self.settings.gateways as f64 },
             unit: "gateways to one hidden service",
             source: "Tor's rend-spec; numbers assumed",

@@ -18,6 +18,13 @@ pub fn hydrophone() -> Command {
     command
 }
 
+/// Runs the binary: its exit code, and what it said on standard output and error.
+pub fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let out = hydrophone().args(args).output().expect("it runs");
+    let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+    (out.status.code(), text(&out.stdout), text(&out.stderr))
+}
+
 pub fn sample(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples").join(name)
 }
