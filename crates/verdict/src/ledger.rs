@@ -100,17 +100,8 @@ impl Ledger {
         if self.grounds.contains(&key) {
             self.recurred = self.recurred.max(now);
         }
-        // Of two that pay the same, the one counts whose flows are bet on nowhere else.
-        let beside = |e: &Evidence| {
-            let others = self.items.values().filter(|o| o.stage != e.stage);
-            others.flat_map(|o| &o.flows).any(|f| e.flows.contains(f))
-        };
-        let stands = |old: &Evidence| {
-            let (old_db, new_db) = (worth(old), worth(&evidence));
-            old_db > new_db || (old_db == new_db && (!beside(old) || beside(&evidence)))
-        };
         let news = match self.items.get(&key) {
-            Some(old) if !replaces && stands(old) => false,
+            Some(old) if !replaces && worth(old) >= worth(&evidence) => false,
             _ => {
                 self.items.insert(key, evidence.clone());
                 true

@@ -324,7 +324,13 @@ impl Watcher {
         let remote = h.head.tuple.resp.ip;
         let name = h.host.clone().unwrap_or_else(|| remote.to_string());
         let within = self.settings.sources_within;
-        let others = self.note(states, host, h, context.now);
+        // Firmware, maps and films come so too: packed, one after the other, and from addresses.
+        let declared = h.response.declared.as_deref().unwrap_or_default();
+        let packed = what.0 == "opaque"
+            && requests::maker(h) == Maker::FalseBrowser
+            && !is_program(declared)
+            && !declared.starts_with("text/");
+        let others = if packed { 0 } else { self.note(states, host, h, context.now) };
         let state = states.of(host, context.now);
         let tried: BTreeSet<&str> = state
             .tried
@@ -334,12 +340,6 @@ impl Watcher {
             .collect();
         let tried = tried.len();
         let tool = is_by_a_tool(h);
-        // Firmware, maps and films come so too: packed, one after the other, and from addresses.
-        let declared = h.response.declared.as_deref().unwrap_or_default();
-        let packed = what.0 == "opaque"
-            && requests::maker(h) == Maker::FalseBrowser
-            && !is_program(declared)
-            && !declared.starts_with("text/");
         let base = match what.0 {
             _ if tool => "by_a_tool",
             _ if packed => "packed",
@@ -357,7 +357,7 @@ impl Watcher {
         add(is_disguised(h, what.0), "disguised");
         add(what.0 == "opaque" && is_program(declared), "sealed");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
-        add(others > 0 && !tool && !packed, "several");
+        add(others > 0 && !tool, "several");
         add(unbidden && tried >= self.settings.sources, "sources_tried");
         context.fire(Fire {
             host,
