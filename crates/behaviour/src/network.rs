@@ -344,6 +344,11 @@ impl Network {
         self.leased.as_ref()
     }
 
+    /// Whether it was to this Ethernet address that a server last gave an address.
+    pub fn is_leased_to(&self, host: IpAddr, mac: Mac) -> bool {
+        self.hosts.get(host).is_some_and(|h| h.lease_mac == Some(mac))
+    }
+
     /// Who answers a host's questions.
     fn learn_resolver(&mut self, host: IpAddr, resolver: IpAddr, now: Timestamp) {
         if !self.home.contains(host) {

@@ -6,9 +6,9 @@ use axum::http::StatusCode;
 use case::{Triage, TriageEntry, TriageState};
 use maud::{DOCTYPE, Markup, html};
 use record::{Evidence, Stage, Timestamp};
-use report::html::{also, called, chip, full, host as told, moment, stage_dots, summary};
+use report::html::{also, called, chip, full, host as told, moment, other_addresses, stage_dots, summary};
 use report::{clean, defang, describe, human_count, indicators};
-use verdict::{HostStory, Verdict};
+use verdict::{HostStory, Machine, Verdict};
 
 use crate::{Ask, Console, Reply, encoded};
 
@@ -157,30 +157,29 @@ fn state(console: &Console, s: &HostStory) -> Option<TriageEntry> {
 pub fn board(console: &Console, ask: &Ask) -> String {
     let search = ask.text("q");
     let mut error = None;
-    let mut hosts: Vec<&HostStory> = console
-        .case
-        .stories
-        .iter()
-        .filter(|s| {
-            found(console, s, search).unwrap_or_else(|e| {
-                error = Some(e);
-                false
-            })
+    let machines = Machine::all(&console.case.stories);
+    let mut fits = |s: &HostStory| {
+        found(console, s, search).unwrap_or_else(|e| {
+            error = Some(e);
+            false
         })
-        .collect();
+    };
+    let mut hosts: Vec<&Machine<'_>> = machines.iter().filter(|m| m.addresses().any(&mut fits)).collect();
     let descending = ask.text("desc") != "0";
+    let flows = |m: &Machine<'_>| m.addresses().map(|s| s.flows).sum::<u64>();
+    let first = |m: &Machine<'_>| m.addresses().filter_map(|s| s.first).min();
     match ask.text("sort") {
-        "level" => hosts.sort_by(|a, b| b.level_db.total_cmp(&a.level_db)),
-        "host" => hosts.sort_by_key(|s| std::cmp::Reverse((s.host, s.segment))),
-        "flows" => hosts.sort_by_key(|s| std::cmp::Reverse(s.flows)),
-        "first" => hosts.sort_by_key(|s| std::cmp::Reverse(s.first)),
+        "level" => hosts.sort_by(|a, b| b.strongest.level_db.total_cmp(&a.strongest.level_db)),
+        "host" => hosts.sort_by_key(|m| std::cmp::Reverse((m.strongest.host, m.strongest.segment))),
+        "flows" => hosts.sort_by_key(|m| std::cmp::Reverse(flows(m))),
+        "first" => hosts.sort_by_key(|m| std::cmp::Reverse(first(m))),
         _ => {}
     }
     if !descending {
         hosts.reverse();
     }
     let n: usize = ask.text("page").parse().unwrap_or(0);
-    let shown: Vec<&HostStory> =
+    let shown: Vec<&Machine<'_>> =
         hosts.iter().skip(n.saturating_mul(ON_PAGE)).take(ON_PAGE).copied().collect();
     let head = |name: &str, label: &str, class: &str| {
         let flip = if ask.text("sort") == name && descending { "0" } else { "1" };
@@ -188,7 +187,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
     };
     let body = html! {
         h1 { "Which hosts are bots?" }
-        p.lead { (summary(&console.case.capture, &console.case.stories)) }
+        p.lead { (summary(&console.case.capture, &machines)) }
         @for w in &console.warnings { p.warn { (clean(w)) } }
         @for f in console.case.capture.failures.iter().chain(&console.case.capture.notices).take(5) { p.warn { (clean(f)) } }
         form.search role="search" method="get" action="/" {
@@ -201,16 +200,17 @@ pub fn board(console: &Console, ask: &Ask) -> String {
             table.rows {
                 thead { tr { (head("verdict", "verdict", "")) (head("level", "level", "n")) (head("host", "host", "")) th { "name" } th { "stages" } th { "also" } (head("flows", "flows", "n")) (head("first", "first seen", "")) th { "state" } } }
                 tbody {
-                    @for s in &shown {
+                    @for m in &shown {
+                        @let s = m.strongest;
                         tr data-row {
                             td { (chip(s.verdict)) }
                             td.n { (format!("{:+.1}", s.level_db)) }
-                            td.mono { a href={ "/host/" (s.handle()) } { (s.label()) } }
+                            td.mono { a href={ "/host/" (s.handle()) } { (s.label()) } (other_addresses(m, &|o| Some(format!("/host/{}", o.handle())))) }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
                             td.also { (also(s)) }
-                            td.n { (human_count(s.flows)) }
-                            td.t { @if let Some(t) = s.first { (full(t)) } }
+                            td.n { (human_count(flows(m))) }
+                            td.t { @if let Some(t) = first(m) { (full(t)) } }
                             td { @if let Some(e) = state(console, s) { (e.state.name()) } }
                         }
                     }
@@ -292,6 +292,8 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
             from.is_none_or(|t| e.evidence.ts >= t) && to.is_none_or(|t| e.evidence.started <= t)
         });
     }
+    let part = |o: &&HostStory| o.part_of.as_ref() == Some(&s.handle());
+    let machine = Machine { strongest: &story, others: console.case.stories.iter().filter(part).collect() };
     let days = report::covers_days(&console.case.capture);
     let link = |e: &Evidence| Some(format!("/host/{}/evidence/{}", s.handle(), e.id()));
     let body = html! {
@@ -300,7 +302,7 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
             p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ": " (story.evidence.len()) " of " (s.evidence.len()) " pieces of evidence; verdict and sums are of the whole. "
                 a href={ "/host/" (s.handle()) } { "Everything" } }
         }
-        div.brush data-brush={ "/host/" (s.handle()) } { (told(&console.case.capture, &story, days, &link)) }
+        div.brush data-brush={ "/host/" (s.handle()) } { (told(&console.case.capture, &machine, days, &link)) }
         (triaged(console, s))
     };
     page(console, &s.label(), &body)

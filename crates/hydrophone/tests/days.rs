@@ -4,7 +4,10 @@ mod common;
 
 use common::{analyse_script, host};
 use serde_json::Value;
-use testkit::{BOT, Script, bots, scenarios};
+use testkit::{BOT, End, Evasion, Script, bots, scenarios};
+
+/// The bot's address where its IPv4 is told over IPv6.
+const V6: &str = "fd00::a14:d";
 
 fn scenario(name: &str) -> Script {
     let all = scenarios::ALL.iter().chain(bots::ALL);
@@ -133,6 +136,69 @@ fn two_machines_that_had_one_address_are_not_added_up() {
         l["evidence"].as_array().expect("evidence").iter().any(|e| e["behaviour"] == name)
     };
     assert!(behaviours(before, "http_control") && !behaviours(later, "http_control"));
+}
+
+/// The bot of a scenario, who also has an IPv6 address, and on the next day another lease with which it tries port 25.
+fn machine_of_three_addresses() -> Script {
+    let mut asks = Script::new(1_207_645_200, 7);
+    for i in 0..4 {
+        let resolver = End::new("10.20.0.1", 53);
+        asks.udp(f64::from(i), End::new(BOT, 50_000 + i), resolver, b"no question");
+    }
+    let mut later = Script::new(1_207_645_200, 8);
+    testkit::office::dhcp(&mut later, 86_390.0, "10.20.0.77", "pc-13");
+    for i in 0..3 {
+        let host = later.client("10.20.0.77");
+        later.tcp(86_400.0 + 30.0 * f64::from(i), host, End::new("198.18.60.25", 25)).unanswered(3);
+    }
+    let mine = [2, 0, 10, 20, 0, 13];
+    let later = later.retold(|frame| {
+        let mut frame = frame.to_vec();
+        if frame[6..12] == [2, 0, 10, 20, 0, 77] {
+            frame[6..12].copy_from_slice(&mine);
+        }
+        if frame[23] == 17 {
+            // In DHCP too, without a checksum.
+            frame[70..76].copy_from_slice(&mine);
+            frame[40..42].fill(0);
+        }
+        vec![frame]
+    });
+    scenario("http_control").and(Evasion::Ipv6Extensions.apply(asks)).and(later)
+}
+
+#[test]
+fn a_machine_with_several_addresses_is_told_once() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::write(path("one.pcapng"), machine_of_three_addresses().pcapng()).expect("written");
+    let lines = common::read_json(&[&path("one.pcapng")]);
+    let [bot, v6, later] = [BOT, V6, "10.20.0.77"].map(|a| host(&lines, a));
+    assert!(bot["part_of"].is_null());
+    assert_eq!([&v6["part_of"], &later["part_of"]], [BOT, BOT], "{:#} {:#}", v6["same_as"], later["same_as"]);
+    let level = |h: &Value| h["level_db"].as_f64().expect("a level");
+    assert_eq!(
+        level(bot),
+        level(host(&analyse_script(scenario("http_control")), BOT)),
+        "nothing is added up"
+    );
+    assert!(level(bot) > level(later));
+
+    let (_, told, _) = common::run(&["read", "--quiet", &path("one.pcapng")]);
+    let blocks = told.lines().filter(|l| l.contains(BOT) && l.contains(" dB")).count();
+    assert_eq!(blocks, 1, "{told}");
+    assert!(told.contains(&format!("the same machine: {V6}, ")), "{told}");
+    assert!(told.contains("  as 10.20.0.77, ") && told.contains("port 25"), "{told}");
+    let hosts = lines.iter().filter(|l| l["type"] == "host" && l["part_of"].is_null()).count();
+    assert!(told.contains(&format!("{hosts} hosts with {} addresses", hosts + 2)), "{told}");
+
+    let html = path("one.html");
+    common::run(&["read", "--quiet", "--html", &html, &path("one.pcapng")]);
+    let page = std::fs::read_to_string(html).expect("a page");
+    assert!(page.contains("What it did as 10.20.0.77"), "{page}");
+    assert_eq!(page.matches("<section class=\"host\"").count(), 1);
+    let (_, told, _) = common::run(&["read", "--quiet", "--markdown", &path("one.pcapng")]);
+    assert!(told.contains("As 10.20.0.77, "), "{told}");
 }
 
 #[test]

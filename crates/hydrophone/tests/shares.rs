@@ -45,7 +45,7 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
                 analyst
             };
             let apart: Vec<Analyst> = Share::all(of).expect("shares").into_iter().map(alone).collect();
-            let (together, whole) = (stories(&apart, &facts), one_run.stories(&facts));
+            let (together, whole) = (stories(&apart, None, &facts), one_run.stories(&facts));
             assert_eq!(together, whole, "{of} shares, home {home}");
             let mut hosts: Vec<_> = whole.iter().map(|s| s.host).collect();
             let n = hosts.len();

@@ -18,7 +18,7 @@ use record::clean;
 pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  {}  {:+.1} dB", s.label(), s.verdict.name().to_uppercase(), s.level_db);
-    for line in identity(s, true) {
+    for line in identity(s, &[], true) {
         let _ = writeln!(out, "{line}");
     }
     let _ = writeln!(

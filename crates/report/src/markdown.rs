@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use verdict::{HostStory, Verdict};
+use verdict::{HostStory, Machine, Verdict};
 
 use crate::html::summary;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::describe;
-use crate::terminal::{clock, covers_days, in_order, note, warnings};
+use crate::terminal::{clock, covers_days, identity, in_order, note, warnings};
 use record::{clean, defang, human_count};
 
 /// Hosts told in full.
@@ -34,31 +34,19 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
     let capture = &capture.without_paths();
     let mut out = String::new();
     let days = covers_days(capture);
-    let _ = writeln!(out, "{}\n", plain(&summary(capture, stories)));
+    let machines = Machine::all(stories);
+    let _ = writeln!(out, "{}\n", plain(&summary(capture, &machines)));
     for w in warnings(capture) {
         let _ = writeln!(out, "> {}\n", plain(&w));
     }
-    let told: Vec<&HostStory> = stories.iter().filter(|s| s.verdict >= Verdict::Suspicious).collect();
-    for s in told.iter().take(MOST) {
+    let told: Vec<&Machine<'_>> =
+        machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious).collect();
+    for machine in told.iter().take(MOST) {
+        let s = machine.strongest;
         let name = s.names.host_names.first().or(s.names.macs.first());
         let name = name.map(|n| format!(" ({})", plain(n))).unwrap_or_default();
         let _ = writeln!(out, "## {}{name}: {}, {:+.1} dB\n", s.label(), s.verdict, s.level_db);
-        let _ = writeln!(out, "| since | stage | dB | what | packets |\n|---|---|---|---|---|");
-        for (first, stage, all) in in_order(s) {
-            for (i, e) in all.iter().enumerate() {
-                let packets: Vec<String> =
-                    e.evidence.packets.iter().take(6).map(ToString::to_string).collect();
-                let db = s.stages.get(&stage).map_or(0.0, |x| x.db);
-                let lead = if i == 0 {
-                    format!("{} | {stage} | {db:+.1}", clock(first, days))
-                } else {
-                    " | | ".to_owned()
-                };
-                let _ =
-                    writeln!(out, "| {lead} | {} | {} |", plain(&describe(&e.evidence)), packets.join(" "));
-            }
-        }
-        let _ = writeln!(out);
+        table(&mut out, s, days);
         for n in &s.notes {
             let _ = writeln!(out, "- {}", plain(&note(n, days)));
         }
@@ -79,11 +67,42 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             let _ = writeln!(out, "- indicators: {}{more}", shown.join(", "));
         }
+        for line in identity(s, &machine.others, days) {
+            let _ = writeln!(out, "- {}", plain(&line));
+        }
         let _ = writeln!(out);
+        for other in machine.others.iter().filter(|o| !o.evidence.is_empty()) {
+            let _ = writeln!(
+                out,
+                "As {}, {} {:+.1} dB:\n",
+                plain(&other.handle()),
+                other.verdict,
+                other.level_db
+            );
+            table(&mut out, other, days);
+        }
     }
     if told.len() > MOST {
         let _ =
             writeln!(out, "{} more hosts are suspicious or above.", human_count((told.len() - MOST) as u64));
     }
     out
+}
+
+/// What a host did, a row for each sentence.
+fn table(out: &mut String, s: &HostStory, days: bool) {
+    let _ = writeln!(out, "| since | stage | dB | what | packets |\n|---|---|---|---|---|");
+    for (first, stage, all) in in_order(s) {
+        for (i, e) in all.iter().enumerate() {
+            let packets: Vec<String> = e.evidence.packets.iter().take(6).map(ToString::to_string).collect();
+            let db = s.stages.get(&stage).map_or(0.0, |x| x.db);
+            let lead = if i == 0 {
+                format!("{} | {stage} | {db:+.1}", clock(first, days))
+            } else {
+                " | | ".to_owned()
+            };
+            let _ = writeln!(out, "| {lead} | {} | {} |", plain(&describe(&e.evidence)), packets.join(" "));
+        }
+    }
+    let _ = writeln!(out);
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use record::{PacketId, Stage, Timestamp};
-use verdict::{HostStory, Note, ScoredEvidence, Verdict};
+use verdict::{HostStory, Machine, Note, SameHost, ScoredEvidence, Verdict};
 
 use crate::lines::CaptureLine;
 use crate::prose::describe;
@@ -85,50 +85,57 @@ pub fn terminal(
 ) -> String {
     let paint = Paint(colour);
     let mut out = String::new();
-    head(&mut out, capture, &paint);
+    let machines = Machine::all(stories);
+    head(&mut out, capture, (machines.len(), stories.len()), &paint);
     let days = covers_days(capture);
-    let told = |s: &&HostStory| s.verdict >= Verdict::Suspicious;
-    for story in stories.iter().filter(told) {
-        host(&mut out, story, days, &paint);
+    for machine in machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious) {
+        host(&mut out, machine, days, &paint);
         if let Some(columns) = columns.filter(|c| *c >= LANES_FROM) {
-            lanes(&mut out, capture, story, columns.min(LANES_TO), days, &paint);
+            lanes(&mut out, capture, machine.strongest, columns.min(LANES_TO), days, &paint);
         }
     }
-    if let Some(words) = headline(capture, stories) {
+    if let Some(words) = headline(capture, &machines) {
         let _ = writeln!(out, "\n{}", paint.bold(&words));
     }
-    below(&mut out, stories, days, &paint);
-    rest(&mut out, stories, detail, &paint);
+    below(&mut out, &machines, days, &paint);
+    for s in stories {
+        for line in suppressed(s) {
+            let _ = writeln!(out, "  {}  {line}", s.label());
+        }
+    }
+    rest(&mut out, &machines, detail, &paint);
     out
 }
 
 /// The first words where no host is suspicious: what was found, and of how many hosts nothing can be said.
-pub(crate) fn headline(c: &CaptureLine, stories: &[HostStory]) -> Option<String> {
-    if stories.iter().any(|s| s.verdict >= Verdict::Suspicious) {
+pub(crate) fn headline(c: &CaptureLine, machines: &[Machine<'_>]) -> Option<String> {
+    let mut all = machines.iter().map(|m| m.strongest);
+    if all.clone().any(|s| s.verdict >= Verdict::Suspicious) {
         return None;
     }
     if c.accounts.nothing_followed() {
         return Some("Nothing could be followed: no host was seen, and none is cleared.".to_owned());
     }
-    if stories.is_empty() {
+    if machines.is_empty() {
         return Some("No local host was seen.".to_owned());
     }
-    let open: Vec<&HostStory> = stories.iter().filter(|s| s.verdict == Verdict::Inconclusive).collect();
+    let open: Vec<&HostStory> = all.clone().filter(|s| s.verdict == Verdict::Inconclusive).collect();
     if let Some(first) = open.first() {
         // The reason that most of them have stands first with each; of several the first is as good.
         let why = first.unseen.first().map(|r| format!(" ({})", clean(r))).unwrap_or_default();
         return Some(format!(
             "Nothing found; {} of {} {} could not be judged{why}.",
             human_count(open.len() as u64),
-            human_count(stories.len() as u64),
-            if stories.len() == 1 { "host" } else { "hosts" }
+            human_count(machines.len() as u64),
+            if machines.len() == 1 { "host" } else { "hosts" }
         ));
     }
-    let seen = stories.iter().any(|s| !s.evidence.is_empty());
+    let seen = all.any(|s| !s.evidence.is_empty());
     Some(if seen { "No host is suspicious." } else { "No host did anything that a bot does." }.to_owned())
 }
 
-fn head(out: &mut String, c: &CaptureLine, paint: &Paint) {
+/// `hosts` are counted twice: as machines, and as their addresses.
+fn head(out: &mut String, c: &CaptureLine, hosts: (usize, usize), paint: &Paint) {
     let inputs: Vec<String> = c.inputs.iter().take(3).map(|i| clean(&i.path)).collect();
     let more = c.inputs.len().saturating_sub(3);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -149,13 +156,18 @@ fn head(out: &mut String, c: &CaptureLine, paint: &Paint) {
         let _ = writeln!(out, "no packets");
     }
     let networks = if c.home.len() > 4 { String::new() } else { format!(": {}", c.home.join(", ")) };
-    let hosts: u64 = c.hosts.values().sum();
+    let (machines, addresses) = hosts;
+    let at = if addresses == machines {
+        String::new()
+    } else {
+        format!(" with {} addresses", human_count(addresses as u64))
+    };
     let _ = writeln!(
         out,
-        "local: {}{networks} · {} {}",
+        "local: {}{networks} · {} {}{at}",
         clean(&c.home_chosen),
-        human_count(hosts),
-        if hosts == 1 { "host" } else { "hosts" }
+        human_count(machines as u64),
+        if machines == 1 { "host" } else { "hosts" }
     );
     for warning in warnings(c) {
         let _ = writeln!(out, "{}", paint.warn(&format!("! {}", clean(&warning))));
@@ -333,8 +345,9 @@ fn packets(list: &[PacketId]) -> String {
     if shown.is_empty() { String::new() } else { format!("packets {}", shown.join(" ")) }
 }
 
-/// The lines of a host: one for each stage, by the time it began; what else showed it stands below.
-fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
+/// What a machine did: the story of its strongest address, then what else was seen of it at others.
+fn host(out: &mut String, machine: &Machine<'_>, days: bool, paint: &Paint) {
+    let s = machine.strongest;
     let name = s
         .names
         .host_names
@@ -351,18 +364,7 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
         paint.dim(&name),
         paint.bold(&format!("{:+.1} dB", s.level_db))
     );
-    for (first, stage, all) in &in_order(s) {
-        let db = s.stages.get(stage).map_or(0.0, |score| score.db);
-        for (i, e) in all.iter().enumerate() {
-            let lead = if i == 0 {
-                format!("{}  {:<10} {:>+6.1}", clock(*first, days), stage.name(), db)
-            } else {
-                " ".repeat(clock(*first, days).len() + 19)
-            };
-            let proof = packets(&e.evidence.packets);
-            let _ = writeln!(out, "  {lead}  {}  {}", describe(&e.evidence), paint.dim(&proof));
-        }
-    }
+    stages(out, s, days, paint);
     let silent: Vec<String> = s
         .stages
         .iter()
@@ -387,7 +389,7 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
         let _ =
             writeln!(out, "  without lists of indicators: {:+.1} dB, {}", without.level_db, without.verdict);
     }
-    for line in identity(s, days) {
+    for line in identity(s, &machine.others, days) {
         let _ = writeln!(out, "  {line}");
     }
     for change in s.would_change.iter().take(1) {
@@ -412,6 +414,32 @@ fn host(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
     }
     for reason in &s.unseen {
         let _ = writeln!(out, "  {}", paint.dim(&format!("not seen: {}", clean(reason))));
+    }
+    for other in machine.others.iter().filter(|o| !o.evidence.is_empty()) {
+        let _ = writeln!(
+            out,
+            "  as {}, {} {:+.1} dB:",
+            other.handle(),
+            paint.verdict(other.verdict, other.verdict.name()),
+            other.level_db
+        );
+        stages(out, other, days, paint);
+    }
+}
+
+/// A line for each stage, by the time it began; what else showed it stands below.
+fn stages(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
+    for (first, stage, all) in &in_order(s) {
+        let db = s.stages.get(stage).map_or(0.0, |score| score.db);
+        for (i, e) in all.iter().enumerate() {
+            let lead = if i == 0 {
+                format!("{}  {:<10} {:>+6.1}", clock(*first, days), stage.name(), db)
+            } else {
+                " ".repeat(clock(*first, days).len() + 19)
+            };
+            let proof = packets(&e.evidence.packets);
+            let _ = writeln!(out, "  {lead}  {}  {}", describe(&e.evidence), paint.dim(&proof));
+        }
     }
 }
 
@@ -521,9 +549,10 @@ pub(crate) fn note(n: &Note, days: bool) -> String {
 }
 
 /// Hosts of which something was seen that is not enough: a line each.
-fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
+fn below(out: &mut String, machines: &[Machine<'_>], days: bool, paint: &Paint) {
+    let not_told = machines.iter().filter(|m| m.strongest.verdict < Verdict::Suspicious);
     let these: Vec<&HostStory> =
-        stories.iter().filter(|s| s.verdict < Verdict::Suspicious && !s.evidence.is_empty()).collect();
+        not_told.flat_map(Machine::addresses).filter(|s| !s.evidence.is_empty()).collect();
     if !these.is_empty() {
         let _ = writeln!(out, "\nseen, and not enough to be suspicious:");
     }
@@ -542,16 +571,17 @@ fn below(out: &mut String, stories: &[HostStory], days: bool, paint: &Paint) {
     if these.len() > ADDRESSES {
         let _ = writeln!(out, "  … ({} more)", these.len() - ADDRESSES);
     }
-    for s in stories {
-        for line in suppressed(s) {
-            let _ = writeln!(out, "  {}  {line}", s.label());
-        }
-    }
 }
 
-/// Which other addresses are probably this host's, and when the address changed hands.
-pub(crate) fn identity(s: &HostStory, days: bool) -> Vec<String> {
-    let same = s.same_as.iter().map(|o| {
+/// Which other addresses are this machine's, or probably, and when the address changed hands.
+pub(crate) fn identity(s: &HostStory, others: &[&HostStory], days: bool) -> Vec<String> {
+    let is_other = |o: &SameHost| others.iter().any(|m| (m.host, m.since) == (o.host, o.since));
+    let why = |o: &HostStory| s.same_as.iter().find(|same| (same.host, same.since) == (o.host, o.since));
+    let sure = others.iter().map(|o| {
+        let because = why(o).map_or_else(|| "by way of another address".to_owned(), |w| clean(&w.because));
+        format!("the same machine: {}, {} ({because})", o.handle(), o.verdict)
+    });
+    let same = s.same_as.iter().filter(|o| !is_other(o)).map(|o| {
         let worse = if o.verdict > s.verdict { ", which the machine then is" } else { "" };
         format!(
             "probably one machine with {}, {}{worse} ({}; {:.0} %)",
@@ -575,7 +605,7 @@ pub(crate) fn identity(s: &HostStory, days: bool) -> Vec<String> {
             ))
         }
     };
-    same.chain(changed).chain(span).collect()
+    sure.chain(same).chain(changed).chain(span).collect()
 }
 
 /// What is expected, counted by expectation.
@@ -587,9 +617,10 @@ pub(crate) fn suppressed(s: &HostStory) -> Vec<String> {
     counts.into_iter().map(|(by, n)| format!("{n} suppressed by {}", clean(by))).collect()
 }
 
-fn rest(out: &mut String, stories: &[HostStory], detail: Detail, paint: &Paint) {
+fn rest(out: &mut String, machines: &[Machine<'_>], detail: Detail, paint: &Paint) {
     for verdict in [Verdict::Quiet, Verdict::Inconclusive] {
-        let these: Vec<&HostStory> = stories.iter().filter(|s| s.verdict == verdict).collect();
+        let these: Vec<&HostStory> =
+            machines.iter().map(|m| m.strongest).filter(|s| s.verdict == verdict).collect();
         if these.is_empty() {
             continue;
         }

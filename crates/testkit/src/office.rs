@@ -111,7 +111,7 @@ fn call(s: &mut Script, t: f64, ip: &str) {
 }
 
 /// A host asks for its address and says its name, of at most 255 bytes, and the server agrees for half a day.
-pub(crate) fn dhcp(s: &mut Script, t: f64, ip: &str, name: &str) {
+pub fn dhcp(s: &mut Script, t: f64, ip: &str, name: &str) {
     let octets: Vec<u8> = ip.split('.').filter_map(|p| p.parse().ok()).collect();
     let mut m = vec![1, 1, 6, 0];
     m.extend(s.random(4));

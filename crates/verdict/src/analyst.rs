@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
-use crate::identity::{ChangedHands, SameHost, identities};
+use crate::identity::{ChangedHands, SameHost, identities, machines};
 use crate::ledger::Ledger;
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
 use crate::shares::Share;
@@ -474,7 +474,7 @@ impl Analyst {
     /// The stories of its local hosts as they stand, strongest first, then by address; none before it is known where home is. `capture` tells how
     /// far "quiet" can be said.
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
-        stories(std::slice::from_ref(self), capture)
+        stories(std::slice::from_ref(self), None, capture)
     }
 
     /// The machines that have and had addresses of its share.
@@ -487,33 +487,55 @@ impl Analyst {
     }
 }
 
-/// The stories of the hosts of several analysts of one network, strongest first, then by address.
-pub fn stories(analysts: &[Analyst], capture: &CaptureFacts) -> Vec<HostStory> {
+/// The stories of the hosts of several analysts of one network, or of a segment of it, strongest first, then by address.
+pub fn stories(analysts: &[Analyst], segment: Option<Segment>, capture: &CaptureFacts) -> Vec<HostStory> {
     let mut machines = Vec::new();
     let mut stories = Vec::new();
     for analyst in analysts {
         let mine = analyst.machines();
-        stories.extend(mine.iter().map(|m| m.story(capture, analyst.outside(), analyst.prior_db)));
+        let told = mine.iter().map(|m| m.story(capture, analyst.outside(), analyst.prior_db));
+        stories.extend(told.map(|s| HostStory { segment, ..s }));
         machines.extend(mine);
     }
     let pages: Vec<(IpAddr, &HostPage)> = machines.iter().map(|m| (m.host, &m.page)).collect();
-    let verdicts: Vec<Verdict> = stories.iter().map(|s: &HostStory| s.verdict).collect();
-    for (story, same) in stories.iter_mut().zip(identities(&pages)) {
-        let told = |(other, same): (usize, SameHost)| SameHost { verdict: verdicts[other], ..same };
-        story.same_as = same.into_iter().map(told).collect();
-    }
+    let all = || analysts.iter().filter_map(|a| a.seen.analysis.as_ref());
+    let routes = |mac| all().any(|a| a.neighbours.routes(mac));
+    let leased = |host, mac| all().any(|a| a.network.is_leased_to(host, mac));
+    let same = identities(&pages, routes, leased);
+    tell_machines(&mut stories, same);
     by_strength(&mut stories);
     stories
 }
 
+/// Tells each story of the machine's other addresses.
+fn tell_machines(stories: &mut [HostStory], same: Vec<Vec<(usize, SameHost)>>) {
+    let machine = machines(&same);
+    let mut strongest: BTreeMap<usize, usize> = BTreeMap::new();
+    for (story, of) in machine.iter().enumerate() {
+        let best = strongest.entry(*of).or_insert(story);
+        if order(&stories[story], &stories[*best]).is_lt() {
+            *best = story;
+        }
+    }
+    let handles: Vec<(Verdict, String)> = stories.iter().map(|s| (s.verdict, s.handle())).collect();
+    for (i, (story, same)) in stories.iter_mut().zip(same).enumerate() {
+        let told = |(other, same): (usize, SameHost)| SameHost { verdict: handles[other].0, ..same };
+        story.same_as = same.into_iter().map(told).collect();
+        let best = strongest.get(&machine[i]).filter(|best| **best != i);
+        story.part_of = best.map(|best| handles[*best].1.clone());
+    }
+}
+
 /// Strongest first, then by address and segment.
 pub(crate) fn by_strength(stories: &mut [HostStory]) {
-    stories.sort_by(|a, b| {
-        b.verdict
-            .cmp(&a.verdict)
-            .then(b.level_db.total_cmp(&a.level_db))
-            .then((a.host, a.segment).cmp(&(b.host, b.segment)))
-    });
+    stories.sort_by(order);
+}
+
+fn order(a: &HostStory, b: &HostStory) -> Ordering {
+    b.verdict
+        .cmp(&a.verdict)
+        .then(b.level_db.total_cmp(&a.level_db))
+        .then((a.host, a.segment).cmp(&(b.host, b.segment)))
 }
 
 /// The detectors that want each kind of record, by their places in the catalogue; those of the stage `without` want nothing.
@@ -788,6 +810,7 @@ impl Machine {
             segment: None,
             names: page.names(),
             same_as: Vec::new(),
+            part_of: None,
             changed_hands: page.hands.clone(),
             since: page.since,
             until: page.until,

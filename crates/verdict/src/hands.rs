@@ -31,15 +31,18 @@ struct Spoken {
     /// The last IPv6 addresses, and how many came that were none of them.
     v6: [Option<Ipv6Addr>; 4],
     many_v6: u8,
+    /// Whether it spoke for an address that is somewhere else.
+    outside: bool,
 }
 
 impl Neighbours {
-    /// A frame came from `mac` for `ip`.
-    pub fn learn(&mut self, mac: Mac, ip: IpAddr) {
+    /// A frame came from `mac` for `ip`, which is somewhere else or not.
+    pub fn learn(&mut self, mac: Mac, ip: IpAddr, outside: bool) {
         if self.0.len() >= MAX_NEIGHBOURS && !self.0.contains_key(&mac) {
             return;
         }
         let spoken = self.0.entry(mac).or_default();
+        spoken.outside |= outside;
         match ip {
             // What a host gives itself before it has an address says nothing.
             IpAddr::V4(ip) if ip.is_unspecified() || ip.is_link_local() => {}
@@ -60,6 +63,11 @@ impl Neighbours {
                 }
             }
         }
+    }
+
+    /// Whether it carries what comes from elsewhere, as a router does.
+    pub fn routes(&self, mac: Mac) -> bool {
+        self.0.get(&mac).is_some_and(|spoken| spoken.outside)
     }
 
     /// Whether it says nothing of a machine: it speaks for many, or it is no machine's address but a group's or a filled-in one.
@@ -173,7 +181,7 @@ mod tests {
     fn known() -> Neighbours {
         let mut neighbours = Neighbours::default();
         for mac in [A, B] {
-            neighbours.learn(mac, "10.0.0.5".parse().unwrap());
+            neighbours.learn(mac, "10.0.0.5".parse().unwrap(), false);
         }
         neighbours
     }
@@ -204,12 +212,12 @@ mod tests {
     fn a_router_proves_nothing() {
         let mut n = known();
         for i in 0..9 {
-            n.learn(B, IpAddr::from([198, 51, 100, i]));
+            n.learn(B, IpAddr::from([198, 51, 100, i]), true);
         }
         assert!(run(&[(A, 0, 10), (B, 100, 900)], &n).is_empty());
         assert!(run(&[(B, 0, 10), (A, 100, 900)], &n).is_empty());
         let filled = Mac([0; 6]);
-        n.learn(filled, "10.0.0.5".parse().unwrap());
+        n.learn(filled, "10.0.0.5".parse().unwrap(), false);
         assert!(run(&[(filled, 0, 10), (A, 100, 900)], &n).is_empty());
     }
 
@@ -217,7 +225,7 @@ mod tests {
     fn who_had_no_address_yet_is_no_router() {
         let mut n = known();
         for ip in ["0.0.0.0", "169.254.1.7", "169.254.9.9"] {
-            n.learn(B, ip.parse().unwrap());
+            n.learn(B, ip.parse().unwrap(), false);
         }
         assert_eq!(run(&[(A, 0, 10), (B, 100, 300)], &n), [100]);
     }

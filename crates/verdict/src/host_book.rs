@@ -96,7 +96,7 @@ pub fn hands(
     if let Some(lease) = lease.filter(|l| home.contains(l.ip))
         && let Some(page) = pages.get_mut(lease.ip)
     {
-        neighbours.learn(lease.mac, lease.ip);
+        neighbours.learn(lease.mac, lease.ip, false);
         found.extend(page.holder.given(lease.mac, lease.from, neighbours).map(|c| (lease.ip, c)));
     }
     let Record::Conn(c) = record else { return found };
@@ -106,7 +106,7 @@ pub fn hands(
     let ends = c.wire_tuple();
     for (side, ip) in [ends.orig.ip, ends.resp.ip].into_iter().enumerate() {
         let Some(mac) = c.mac[side].filter(|_| c.packets[side] > 0) else { continue };
-        neighbours.learn(mac, ip);
+        neighbours.learn(mac, ip, home.is_external(ip));
         if home.contains(ip) {
             let page = match pages.get_mut(ip) {
                 Some(page) => page,

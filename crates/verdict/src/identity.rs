@@ -2,8 +2,8 @@
 //!
 //! Nothing is added up across addresses: each keeps its own level, and the reader is told which belong together.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv6Addr};
 
 use record::{Mac, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -11,14 +11,21 @@ use serde::{Deserialize, Serialize};
 use crate::host_book::HostPage;
 use crate::story::Verdict;
 
-/// An Ethernet address with more local addresses than this of one family is a router's (*assumed*).
-const MOST_ADDRESSES: usize = 4;
+/// An Ethernet address with more local IPv4 addresses than this is a router's (*assumed*).
+const MOST_V4: usize = 4;
+/// The same of IPv6: a host has several at once, and new ones every day.
+const MOST_V6: usize = 16;
+/// How sure it must be that two addresses are one machine's to tell of it once (*assumed*).
+const SURE: f64 = 0.9;
 
 /// Another address of what is probably the same host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SameHost {
     /// The other address.
     pub host: IpAddr,
+    /// Since when it was that machine's, where it was another's before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// What they share.
     pub because: String,
     /// How sure it is, 0–1 (*assumed*).
@@ -44,7 +51,12 @@ pub struct ChangedHands {
 }
 
 /// Which other addresses are probably one machine's, for each page in their order: one page an address and machine. Each with the place of its page.
-pub fn identities(pages: &[(IpAddr, &HostPage)]) -> Vec<Vec<(usize, SameHost)>> {
+/// An Ethernet address that `routes` is no machine's; `leased` tells to whom a server gave an address.
+pub fn identities(
+    pages: &[(IpAddr, &HostPage)],
+    routes: impl Fn(Mac) -> bool,
+    leased: impl Fn(IpAddr, Mac) -> bool,
+) -> Vec<Vec<(usize, SameHost)>> {
     let mut by_mac: BTreeMap<Mac, Vec<usize>> = BTreeMap::new();
     let mut by_name: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (i, (_, page)) in pages.iter().enumerate() {
@@ -58,46 +70,81 @@ pub fn identities(pages: &[(IpAddr, &HostPage)]) -> Vec<Vec<(usize, SameHost)>> 
     let mut found: Vec<Vec<(usize, SameHost)>> = vec![Vec::new(); pages.len()];
     let mut add = |a: usize, b: usize, because: String, confidence: f64| {
         for (one, other) in [(a, b), (b, a)] {
-            let host = pages[other].0;
-            if host != pages[one].0 && !found[one].iter().any(|(_, s)| s.host == host) {
-                let same = SameHost { host, because: because.clone(), confidence, verdict: nothing() };
-                found[one].push((other, same));
+            if !found[one].iter().any(|(known, _)| *known == other) {
+                let (host, page) = pages[other];
+                let (since, because) = (page.since, because.clone());
+                found[one].push((other, SameHost { host, since, because, confidence, verdict: nothing() }));
             }
         }
     };
-    for (mac, hosts) in &by_mac {
-        let of = |v4: bool| hosts.iter().filter(|i| pages[**i].0.is_ipv4() == v4).count();
-        if of(true) > MOST_ADDRESSES || of(false) > 2 * MOST_ADDRESSES {
+    for (mac, mine) in by_mac.iter().filter(|(mac, _)| !routes(**mac)) {
+        let of = |v4: bool| {
+            let all = mine.iter().map(|i| pages[*i].0).filter(|ip| ip.is_ipv4() == v4);
+            all.collect::<BTreeSet<_>>().len()
+        };
+        if of(true) > MOST_V4 || of(false) > MOST_V6 {
             continue;
         }
-        for (i, a) in hosts.iter().enumerate() {
-            for b in &hosts[i + 1..] {
-                let families = pages[*a].0.is_ipv4() != pages[*b].0.is_ipv4();
-                let apart = !families && {
-                    let seen = |i: &usize| pages[*i].1.macs.get(mac).copied();
-                    // One after the other is a lease that changed; at once is an alias.
-                    seen(a).zip(seen(b)).is_some_and(|(x, y)| x.1 < y.0 || y.1 < x.0)
-                };
-                let (how, confidence) = match (families, apart) {
-                    (true, _) => ("at once, by IPv4 and IPv6", 0.9),
-                    (false, true) => ("one after the other", 0.9),
-                    (false, false) => ("at once", 0.7),
-                };
+        for (i, a) in mine.iter().enumerate() {
+            for b in &mine[i + 1..] {
+                let (how, confidence) = together(*mac, pages[*a], pages[*b], &leased);
                 add(*a, *b, format!("Ethernet address {mac}, {how}"), confidence);
             }
         }
     }
-    for (name, hosts) in &by_name {
-        if hosts.len() > MOST_ADDRESSES {
+    for (name, mine) in &by_name {
+        if mine.len() > MOST_V4 {
             continue;
         }
-        for (i, a) in hosts.iter().enumerate() {
-            for b in &hosts[i + 1..] {
+        for (i, a) in mine.iter().enumerate() {
+            for b in mine[i + 1..].iter().filter(|b| pages[**b].0 != pages[*a].0) {
                 add(*a, *b, format!("the name {name}, with another Ethernet address"), 0.5);
             }
         }
     }
     found
+}
+
+/// How two addresses share an Ethernet address, and how sure it is that they are one machine's.
+fn together(
+    mac: Mac,
+    a: (IpAddr, &HostPage),
+    b: (IpAddr, &HostPage),
+    leased: impl Fn(IpAddr, Mac) -> bool,
+) -> (&'static str, f64) {
+    let seen = |page: &HostPage| page.macs.get(&mac).copied();
+    // One after the other is a lease that changed, or a router seen little of; at once is an alias.
+    let apart = seen(a.1).zip(seen(b.1)).is_some_and(|(x, y)| x.1 < y.0 || y.1 < x.0);
+    match (a.0, b.0) {
+        (IpAddr::V6(x), IpAddr::V6(y)) if one_link(x, y) => ("as IPv6 addresses of one interface", SURE),
+        _ if a.0.is_ipv4() != b.0.is_ipv4() => ("at once, by IPv4 and IPv6", SURE),
+        _ if apart && (a.0 == b.0 || leased(a.0, mac) || leased(b.0, mac)) => {
+            ("one after the other, as a DHCP server gave them", SURE)
+        }
+        _ if apart => ("one after the other", 0.8),
+        _ => ("at once", 0.7),
+    }
+}
+
+/// Whether two IPv6 addresses are of one /64, or one of them is of its link alone: a host gives itself several (RFC 8981).
+fn one_link(a: Ipv6Addr, b: Ipv6Addr) -> bool {
+    a.segments()[..4] == b.segments()[..4] || a.is_unicast_link_local() || b.is_unicast_link_local()
+}
+
+/// The machine of each page, as the place of one of its pages: those of which it is sure that they are one have the same.
+pub fn machines(same: &[Vec<(usize, SameHost)>]) -> Vec<usize> {
+    let mut machine: Vec<Option<usize>> = vec![None; same.len()];
+    for first in 0..same.len() {
+        let mut waiting = vec![first];
+        while let Some(page) = waiting.pop() {
+            if machine[page].is_none() {
+                machine[page] = Some(first);
+                waiting
+                    .extend(same[page].iter().filter(|(_, s)| s.confidence >= SURE).map(|(other, _)| *other));
+            }
+        }
+    }
+    machine.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -118,7 +165,7 @@ mod tests {
 
     fn of(list: &[(&str, HostPage)]) -> BTreeMap<IpAddr, Vec<SameHost>> {
         let pages: Vec<(IpAddr, &HostPage)> = list.iter().map(|(ip, p)| (ip.parse().unwrap(), p)).collect();
-        let found = identities(&pages);
+        let found = identities(&pages, |mac| mac.0[5] == 99, |_, _| false);
         let alone = |same: Vec<(usize, SameHost)>| same.into_iter().map(|(_, s)| s).collect::<Vec<_>>();
         let found = pages.iter().map(|p| p.0).zip(found.into_iter().map(alone));
         found.filter(|(_, same)| !same.is_empty()).collect()
@@ -148,5 +195,32 @@ mod tests {
         let named =
             of(&[("10.0.0.5", page(&[(1, 0, 9)], &["pc7"])), ("10.0.0.6", page(&[(2, 0, 9)], &["pc7"]))]);
         assert!((named[&"10.0.0.5".parse().unwrap()][0].confidence - 0.5).abs() < 1e-9);
+        assert!(
+            of(&[("10.0.0.5", page(&[(99, 0, 9)], &[])), ("fe80::5", page(&[(99, 0, 9)], &[]))]).is_empty()
+        );
+    }
+
+    #[test]
+    fn a_machine_is_all_of_its_addresses_and_no_alias() {
+        let list = [
+            ("10.0.0.5", page(&[(1, 0, 100)], &[])),
+            ("10.0.0.6", page(&[(2, 0, 100)], &["pc7"])),
+            ("2001:db8::5", page(&[(1, 50, 300)], &[])),
+            ("2001:db8::77", page(&[(1, 90, 300)], &[])),
+            ("10.0.0.9", page(&[(3, 0, 100)], &["pc7"])),
+            ("10.0.0.8", page(&[(2, 0, 100)], &[])),
+            ("10.0.0.20", page(&[(1, 400, 450)], &[])),
+            ("10.0.0.21", page(&[(1, 470, 480)], &[])),
+            // The same address, had again.
+            ("10.0.0.5", page(&[(1, 500, 600)], &[])),
+        ];
+        let pages: Vec<(IpAddr, &HostPage)> = list.iter().map(|(ip, p)| (ip.parse().unwrap(), p)).collect();
+        let leased = |ip: IpAddr, _| ip == pages[6].0;
+        let without = machines(&identities(&pages, |_| false, |_, _| false));
+        assert_eq!(without, [0, 1, 0, 0, 4, 5, 0, 0, 0], "IPv6 says it too");
+        let v4: Vec<(IpAddr, &HostPage)> = pages.iter().filter(|p| p.0.is_ipv4()).copied().collect();
+        assert_eq!(machines(&identities(&v4, |_| false, |_, _| false)), [0, 1, 2, 3, 4, 5, 0]);
+        assert_eq!(machines(&identities(&v4, |_| false, leased)), [0, 1, 2, 3, 0, 0, 0]);
+        assert_eq!(machines(&identities(&pages, |_| false, leased)), [0, 1, 0, 0, 4, 5, 0, 0, 0]);
     }
 }

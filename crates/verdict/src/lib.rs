@@ -22,6 +22,6 @@ pub use record::Role;
 pub use roles::RoleSeen;
 pub use shares::{Analysts, Share, bucket, fnv1a};
 pub use story::{
-    CaptureFacts, Discount, Finding, HostStory, Item, Names, Note, ScoredEvidence, StageScore, Verdict,
-    WouldChange,
+    CaptureFacts, Discount, Finding, HostStory, Item, Machine, Names, Note, ScoredEvidence, StageScore,
+    Verdict, WouldChange,
 };

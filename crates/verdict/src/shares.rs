@@ -235,8 +235,7 @@ impl Analysts {
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
         let mut all: Vec<HostStory> = Vec::new();
         for team in &self.teams {
-            let of_scope = stories(&team.analysts, capture).into_iter();
-            all.extend(of_scope.map(|s| HostStory { segment: team.scope.1, ..s }));
+            all.extend(stories(&team.analysts, team.scope.1, capture));
         }
         by_strength(&mut all);
         all

@@ -250,6 +250,10 @@ pub struct HostStory {
     /// Other addresses of what is probably the same host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub same_as: Vec<SameHost>,
+    /// Of the addresses that are surely one machine's all but the strongest name that one, by its [`handle`](Self::handle): the machine is what
+    /// that one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<String>,
     /// When the address went from one host to another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed_hands: Vec<ChangedHands>,
@@ -395,6 +399,41 @@ impl HostStory {
             evidence,
             ..self.clone()
         }
+    }
+}
+
+/// A machine: what is said of the strongest of its addresses, and of the others.
+#[derive(Clone, Debug)]
+pub struct Machine<'a> {
+    /// What the machine is.
+    pub strongest: &'a HostStory,
+    /// Its other addresses, strongest first.
+    pub others: Vec<&'a HostStory>,
+}
+
+impl<'a> Machine<'a> {
+    /// The machines of these stories, in their order. A story whose strongest one is not among them is a machine of its own.
+    pub fn all(stories: impl IntoIterator<Item = &'a HostStory>) -> Vec<Self> {
+        let (parts, whole): (Vec<_>, Vec<_>) = stories.into_iter().partition(|s| s.part_of.is_some());
+        let alone = |strongest| Self { strongest, others: Vec::new() };
+        let mut machines: Vec<Self> = whole.into_iter().map(alone).collect();
+        if parts.is_empty() {
+            return machines;
+        }
+        let handles = machines.iter().map(|m| m.strongest.handle()).zip(0..);
+        let places: BTreeMap<String, usize> = handles.collect();
+        for part in parts {
+            match part.part_of.as_ref().and_then(|of| places.get(of)) {
+                Some(place) => machines[*place].others.push(part),
+                None => machines.push(alone(part)),
+            }
+        }
+        machines
+    }
+
+    /// What is said of each of its addresses, the strongest first.
+    pub fn addresses(&self) -> impl Iterator<Item = &'a HostStory> {
+        std::iter::once(self.strongest).chain(self.others.iter().copied())
     }
 }
 

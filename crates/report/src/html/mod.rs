@@ -10,7 +10,7 @@ use behaviour::{ATTACK_VERSION, CATALOGUE};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use record::{Evidence, PacketId, Stage, Timestamp};
 use sha2::{Digest, Sha256};
-use verdict::{HostStory, Note, Verdict};
+use verdict::{HostStory, Machine, Note, Verdict};
 
 use crate::explain::{checks, fact, looks_alike};
 use crate::indicators::indicators;
@@ -44,7 +44,10 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
     // A page is handed on: where its captures lie is for nobody else.
     let capture = &capture.without_paths();
     let days = covers_days(capture);
-    let told: Vec<&HostStory> = stories.iter().filter(|s| s.verdict >= Verdict::Suspicious).collect();
+    let machines = Machine::all(stories);
+    let told = machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious);
+    let told: Vec<&Machine<'_>> = told.collect();
+    let in_full: BTreeSet<String> = told.iter().take(IN_FULL).map(|m| m.strongest.handle()).collect();
     let policy = format!(
         "default-src 'none'; style-src {}; img-src data:; base-uri 'none'; form-action 'none'",
         style_source(STYLE)
@@ -64,12 +67,13 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
             body {
                 header.top { h1 { "Which hosts are bots in " (inputs(capture)) "?" } }
                 main {
-                    p.lead { (summary(capture, stories)) }
+                    p.lead { (summary(capture, &machines)) }
                     (health(capture))
-                    (board(stories, &|s| told.iter().take(IN_FULL).any(|t| t.handle() == s.handle()).then(|| format!("#{}", anchor(s)))))
-                    @for (n, s) in told.iter().take(IN_FULL).enumerate() {
-                        @if n < UNFOLDED { (host(capture, s, days, &none)) }
-                        @else { details { summary { (s.label()) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, s, days, &none)) } }
+                    (board(&machines, &|s| in_full.contains(&s.handle()).then(|| format!("#{}", anchor(s)))))
+                    @for (n, m) in told.iter().take(IN_FULL).enumerate() {
+                        @let s = m.strongest;
+                        @if n < UNFOLDED { (host(capture, m, days, &none)) }
+                        @else { details { summary { (s.label()) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, m, days, &none)) } }
                     }
                     @if told.len() > IN_FULL { p.warn { "The " (IN_FULL) " strongest hosts are told in full; " (human_count((told.len() - IN_FULL) as u64)) " more that are suspicious or above stand on the board, and in the case." } }
                     (method(capture))
@@ -125,25 +129,22 @@ pub fn anchor(s: &HostStory) -> String {
 }
 
 /// Two sentences: who is it, and what the capture can support.
-pub fn summary(c: &CaptureLine, stories: &[HostStory]) -> String {
-    let count = |v: Verdict| stories.iter().filter(|s| s.verdict == v).count();
+pub fn summary(c: &CaptureLine, machines: &[Machine<'_>]) -> String {
+    let stories = || machines.iter().map(|m| m.strongest);
+    let count = |v: Verdict| stories().filter(|s| s.verdict == v).count();
     let mut found = Vec::new();
     for v in [Verdict::Infected, Verdict::Likely, Verdict::Suspicious] {
-        let these: Vec<String> = stories
-            .iter()
-            .filter(|s| s.verdict == v)
-            .take(3)
-            .map(|s| format!("{} ({:+.1} dB)", s.label(), s.level_db))
-            .collect();
+        let told = |s: &HostStory| format!("{} ({:+.1} dB)", s.label(), s.level_db);
+        let these: Vec<String> = stories().filter(|s| s.verdict == v).take(3).map(told).collect();
         if !these.is_empty() {
             let more = count(v) - these.len();
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             found.push(format!("{v}: {}{more}", these.join(", ")));
         }
     }
-    let hosts = human_count(stories.len() as u64);
-    let what = if stories.len() == 1 { "local host" } else { "local hosts" };
-    let first = crate::terminal::headline(c, stories)
+    let hosts = human_count(machines.len() as u64);
+    let what = if machines.len() == 1 { "local host" } else { "local hosts" };
+    let first = crate::terminal::headline(c, machines)
         .unwrap_or_else(|| format!("Of {hosts} {what}, {}.", found.join("; ")));
     let (quiet, inconclusive) = (count(Verdict::Quiet), count(Verdict::Inconclusive));
     let covers = match (c.first, c.last) {
@@ -230,12 +231,15 @@ pub fn called(s: &HostStory) -> String {
     s.names.host_names.first().or(s.names.macs.first()).map(|n| clean(n)).unwrap_or_default()
 }
 
-fn board(stories: &[HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
-    let by = |keep: &dyn Fn(&HostStory) -> bool| {
-        stories.iter().filter(|s| keep(s)).take(ON_BOARD).collect::<Vec<_>>()
+fn board(machines: &[Machine<'_>], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
+    let by = |keep: &dyn Fn(&Machine<'_>) -> bool| {
+        machines.iter().filter(|m| keep(m)).take(ON_BOARD).collect::<Vec<_>>()
     };
-    let loud = by(&|s| s.verdict >= Verdict::Suspicious || !s.evidence.is_empty());
-    let still = by(&|s| s.verdict < Verdict::Suspicious && s.evidence.is_empty());
+    let is_still = |m: &Machine<'_>| {
+        m.strongest.verdict < Verdict::Suspicious && m.addresses().all(|s| s.evidence.is_empty())
+    };
+    let loud = by(&|m| !is_still(m));
+    let still = by(&is_still);
     let shown = loud.len() + still.len();
     html! {
         h2 id="hosts" { "Hosts" }
@@ -243,25 +247,38 @@ fn board(stories: &[HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> 
         @if !still.is_empty() {
             details { summary { (human_count(still.len() as u64)) (if still.len() == 1 { " host" } else { " hosts" }) " in which nothing was seen" } (rows(&still, link)) }
         }
-        @if stories.len() > shown { p.soft { (human_count((stories.len() - shown) as u64)) " more hosts stand in the case." } }
+        @if machines.len() > shown { p.soft { (human_count((machines.len() - shown) as u64)) " more hosts stand in the case." } }
     }
 }
 
-fn rows(hosts: &[&HostStory], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
+/// The other addresses of a machine, as they stand under its strongest.
+pub fn other_addresses(machine: &Machine<'_>, link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
+    html! {
+        @for o in &machine.others {
+            br;
+            span.soft title={ (o.verdict) " " (format!("{:+.1} dB", o.level_db)) } {
+                @if let Some(to) = link(o) { a href=(to) { (o.label()) } } @else { (o.label()) }
+            }
+        }
+    }
+}
+
+fn rows(machines: &[&Machine<'_>], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
     html! {
         div.scroll tabindex="0" role="group" aria-label="Board of hosts" {
             table {
                 thead { tr { th { "verdict" } th.n { "level" } th { "host" } th { "name" } th { "stages" } th { "also" } th.n { "flows" } } }
                 tbody {
-                    @for s in hosts {
+                    @for m in machines {
+                        @let s = m.strongest;
                         tr {
                             td { (chip(s.verdict)) }
                             td.n { (format!("{:+.1}", s.level_db)) }
-                            td.mono { @if let Some(to) = link(s) { a href=(to) { (s.label()) } } @else { (s.label()) } }
+                            td.mono { @if let Some(to) = link(s) { a href=(to) { (s.label()) } } @else { (s.label()) } (other_addresses(m, &|_| None)) }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
                             td.also { (also(s)) }
-                            td.n { (human_count(s.flows)) }
+                            td.n { (human_count(m.addresses().map(|s| s.flows).sum())) }
                         }
                     }
                 }
@@ -278,13 +295,15 @@ fn numbers(list: &[PacketId]) -> String {
     shown.join(" ")
 }
 
-/// A host's story with its proof. `link` gives where a piece of evidence leads, if anywhere.
+/// A machine's story with its proof: that of its strongest address, and what else was seen of it at others. `link` gives where a piece of evidence
+/// leads, if anywhere.
 pub fn host(
     capture: &CaptureLine,
-    s: &HostStory,
+    machine: &Machine<'_>,
     days: bool,
     link: &dyn Fn(&Evidence) -> Option<String>,
 ) -> Markup {
+    let s = machine.strongest;
     html! {
         section.host id=(anchor(s)) {
             header {
@@ -300,9 +319,13 @@ pub fn host(
             @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
             h3 { "What it did" }
             (story(s, days, link))
+            @for o in machine.others.iter().filter(|o| !o.evidence.is_empty()) {
+                h3 { "What it did as " (o.label()) ": " (o.verdict) " " (format!("{:+.1} dB", o.level_db)) }
+                (story(o, days, &|_| None))
+            }
             h3 { "How it adds up" }
             (waterfall(s))
-            (why(s, days))
+            (why(machine, days))
             (attack(s))
             (indicator_table(s))
             (proof(capture, s, link))
@@ -331,7 +354,8 @@ fn story(s: &HostStory, days: bool, link: &dyn Fn(&Evidence) -> Option<String>) 
     }
 }
 
-fn why(s: &HostStory, days: bool) -> Markup {
+fn why(machine: &Machine<'_>, days: bool) -> Markup {
+    let s = machine.strongest;
     html! {
         h3 { "What would change it" }
         ul.plain {
@@ -345,7 +369,7 @@ fn why(s: &HostStory, days: bool) -> Markup {
         @if let Some((behaviour, looks)) = looks_alike(s) { p { "What else looks like " code { (behaviour) } ": " (looks) } }
         @if s.roles.is_empty() { p.soft { "The host showed no role that would explain it." } }
         @for r in &s.roles { p { "Role: " strong { (r.role) } " since " (moment(r.since, days)) " (" (clean(&r.because)) ")" } }
-        @for line in identity(s, days) { p { (line) } }
+        @for line in identity(s, &machine.others, days) { p { (line) } }
         @for line in suppressed(s) { p { (line) } }
         h3 { "What could not be seen" }
         @if s.unseen.is_empty() { p.soft { "Nothing that would matter is known to be missing." } }
