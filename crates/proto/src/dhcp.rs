@@ -6,6 +6,7 @@ use record::{Anomaly, Dhcp, Direction, Mac, Record};
 
 use crate::cursor::Cursor;
 use crate::outbox::{ParseContext, text};
+use crate::protocol::{Protocol, Step};
 
 const COOKIE: [u8; 4] = [0x63, 0x82, 0x53, 0x63];
 /// A host name is at most 255 bytes (RFC 2132 §3.14).
@@ -21,10 +22,19 @@ pub fn is_dhcp(b: &[u8]) -> bool {
     matches!(b, [1 | 2, 1, 6, ..]) && b.get(236..240) == Some(&COOKIE)
 }
 
-/// Reads a message into a record; acknowledgements and requests name hosts, the others do not.
-pub fn datagram(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) {
-    if parse(from, bytes, context).is_none() {
-        context.out.strange(Anomaly::DhcpMalformed);
+/// Messages, each for itself; acknowledgements and requests name hosts, the others do not.
+pub struct DhcpSession;
+
+impl Protocol for DhcpSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
+        if parse(from, bytes, context).is_none() {
+            context.out.strange(Anomaly::DhcpMalformed);
+        }
+        Step::More
+    }
+
+    fn weight(&self) -> usize {
+        0
     }
 }
 

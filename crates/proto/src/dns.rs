@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use record::{Anomaly, Direction, Dns, DnsAnswer, PacketId, Record, Timestamp};
+use record::{Anomaly, Direction, Dns, DnsAnswer, PacketId, Record, Timestamp, Transport};
 
 use crate::cursor::Cursor;
 use crate::outbox::ParseContext;
+use crate::protocol::{Protocol, Step};
 
 /// Answers kept of a response; round-robin names have up to 30 or so.
 const MAX_ANSWERS: usize = 32;
@@ -209,15 +210,37 @@ pub struct DnsSession {
     stream: [Vec<u8>; 2],
 }
 
-impl DnsSession {
-    /// Bytes of unfinished messages.
-    pub fn held(&self) -> usize {
+impl Protocol for DnsSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
+        if context.flow.tuple.transport == Transport::Tcp {
+            return Step::more(self.stream(from, bytes, context));
+        }
+        self.datagram(bytes, context);
+        Step::More
+    }
+
+    /// Where the next message begins is lost.
+    fn gap(&mut self, _: Direction, _: u64, _: &mut ParseContext<'_>) -> Step {
+        Step::Over
+    }
+
+    /// What still waits was not answered.
+    fn end(&mut self, context: &mut ParseContext<'_>) {
+        while let Some(old) = self.waiting.pop_front() {
+            push(old, None, 0, context);
+        }
+    }
+
+    /// Unfinished messages.
+    fn weight(&self) -> usize {
         let waiting = self.waiting.len().saturating_mul(size_of::<Waiting>().saturating_add(TYPICAL_NAME));
         self.stream.iter().map(Vec::capacity).fold(waiting, usize::saturating_add)
     }
+}
 
+impl DnsSession {
     /// A datagram.
-    pub fn datagram(&mut self, bytes: &[u8], context: &mut ParseContext<'_>) {
+    fn datagram(&mut self, bytes: &[u8], context: &mut ParseContext<'_>) {
         match parse(bytes) {
             Some(message) => self.message(message, bytes.len() as u32, context),
             None => context.out.strange(Anomaly::DnsMalformed),
@@ -225,7 +248,7 @@ impl DnsSession {
     }
 
     /// Bytes of a TCP stream; `false` when it makes no sense any more.
-    pub fn stream(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+    fn stream(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
         let [orig, resp] = &mut self.stream;
         let kept = if from == Direction::Orig { orig } else { resp };
         kept.extend_from_slice(bytes);
@@ -278,13 +301,6 @@ impl DnsSession {
                 let alone = Waiting { message: message.clone(), ts: context.ts, packet: context.packet };
                 push(alone, Some(message), len, context);
             }
-        }
-    }
-
-    /// The flow ends: what still waits was not answered.
-    pub fn end(&mut self, context: &mut ParseContext<'_>) {
-        while let Some(old) = self.waiting.pop_front() {
-            push(old, None, 0, context);
         }
     }
 }

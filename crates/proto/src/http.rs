@@ -11,7 +11,8 @@ use record::{
 };
 
 use crate::outbox::{ParseContext, text};
-use crate::relay::{self, Destination, Relayed, Step};
+use crate::protocol::{Protocol, Step};
+use crate::relay::{self, Destination, Relayed};
 
 /// A head longer than this is not read; Apache's and nginx's limits are 8–32 KiB.
 const MAX_HEAD: usize = 32 << 10;
@@ -442,38 +443,19 @@ pub struct HttpSession {
     granted: Option<Relayed>,
 }
 
-impl HttpSession {
-    /// Bytes of a stream; says whether it goes on as HTTP, and with whom it goes on otherwise.
-    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
+impl Protocol for HttpSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         match from {
             Direction::Orig => self.client(bytes, context),
             Direction::Resp => self.server(bytes, context),
         }
         match self.granted.take() {
             Some(relayed) => Step::Relayed(relayed),
-            None if self.over => Step::Over,
-            None => Step::More,
+            None => Step::more(!self.over),
         }
     }
 
-    /// Bytes of unfinished heads and of requests that wait.
-    pub fn held(&self) -> usize {
-        let of = |side: &Side| match side {
-            Side::MessageHead(kept) | Side::Held { kept, .. } => kept.capacity(),
-            Side::Body(body) => body.look.capacity().saturating_add(body.line.capacity()),
-            Side::Lost => 0,
-        };
-        let waiting = self.waiting.len().saturating_mul(size_of::<Waiting>().saturating_add(WAITING_TEXT));
-        of(&self.client).saturating_add(of(&self.server)).saturating_add(waiting)
-    }
-
-    /// The first remote that a proxy was asked for, once.
-    pub fn take_remote(&mut self) -> Option<Endpoint> {
-        self.first_remote.take().map(|d| d.end)
-    }
-
-    /// Bytes are missing.
-    pub fn gap(&mut self, from: Direction, n: u64, context: &mut ParseContext<'_>) {
+    fn gap(&mut self, from: Direction, n: u64, context: &mut ParseContext<'_>) -> Step {
         match from {
             Direction::Orig => {
                 if let Side::Body(body) = &mut self.client {
@@ -506,8 +488,44 @@ impl HttpSession {
                 }
             }
         }
+        Step::More
     }
 
+    /// A body that goes on until then is complete.
+    fn end(&mut self, context: &mut ParseContext<'_>) {
+        if let Side::Body(body) = &self.client
+            && let Some(last) = self.waiting.back_mut()
+        {
+            last.request = Some(body.facts());
+        }
+        if let Side::Body(body) = &self.server {
+            let facts = body.facts();
+            self.server = Side::Lost;
+            self.answered(facts, context);
+        }
+        while !self.waiting.is_empty() {
+            self.give_up_first(context);
+        }
+    }
+
+    /// Unfinished heads, and requests that wait.
+    fn weight(&self) -> usize {
+        let of = |side: &Side| match side {
+            Side::MessageHead(kept) | Side::Held { kept, .. } => kept.capacity(),
+            Side::Body(body) => body.look.capacity().saturating_add(body.line.capacity()),
+            Side::Lost => 0,
+        };
+        let waiting = self.waiting.len().saturating_mul(size_of::<Waiting>().saturating_add(WAITING_TEXT));
+        of(&self.client).saturating_add(of(&self.server)).saturating_add(waiting)
+    }
+
+    /// The first that a proxy was asked for.
+    fn take_remote(&mut self) -> Option<Endpoint> {
+        self.first_remote.take().map(|d| d.end)
+    }
+}
+
+impl HttpSession {
     fn client(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         while !bytes.is_empty() && !self.over {
             match &mut self.client {
@@ -733,23 +751,6 @@ impl HttpSession {
             context.out.strange(Anomaly::HttpCrowded);
         } else {
             push(request, None, BodyFacts::default(), context);
-        }
-    }
-
-    /// The connection ends; a body that goes on until then is complete.
-    pub fn end(&mut self, context: &mut ParseContext<'_>) {
-        if let Side::Body(body) = &self.client
-            && let Some(last) = self.waiting.back_mut()
-        {
-            last.request = Some(body.facts());
-        }
-        if let Side::Body(body) = &self.server {
-            let facts = body.facts();
-            self.server = Side::Lost;
-            self.answered(facts, context);
-        }
-        while !self.waiting.is_empty() {
-            self.give_up_first(context);
         }
     }
 }

@@ -4,6 +4,7 @@ use record::{Direction, Irc, Record};
 
 use crate::lines::Lines;
 use crate::outbox::{ParseContext, text};
+use crate::protocol::{KEPT, Protocol, Step};
 
 /// Lines told of one connection; commands to bots come early and repeat.
 const MAX_TOLD: u32 = 200;
@@ -31,8 +32,8 @@ pub fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
     plain.then_some((command, params.trim_ascii_start()))
 }
 
-impl IrcSession {
-    pub fn data(&mut self, from: Direction, mut bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+impl Protocol for IrcSession {
+    fn data(&mut self, from: Direction, mut bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         let [orig, resp] = &mut self.lines;
         let lines = if from == Direction::Orig { orig } else { resp };
         while let Some(line) = lines.next(&mut bytes, context.out) {
@@ -63,11 +64,17 @@ impl IrcSession {
                 })));
             }
         }
-        self.told < MAX_TOLD
+        Step::more(self.told < MAX_TOLD)
     }
 
-    pub fn gap(&mut self, from: Direction) {
+    fn gap(&mut self, from: Direction, _: u64, _: &mut ParseContext<'_>) -> Step {
         let [orig, resp] = &mut self.lines;
-        if from == Direction::Orig { orig.gap() } else { resp.gap() }
+        let lines = if from == Direction::Orig { orig } else { resp };
+        lines.gap();
+        Step::More
+    }
+
+    fn weight(&self) -> usize {
+        KEPT
     }
 }

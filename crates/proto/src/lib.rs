@@ -15,6 +15,7 @@ mod http;
 mod irc;
 mod lines;
 mod outbox;
+mod protocol;
 mod quic;
 mod recognise;
 mod relay;

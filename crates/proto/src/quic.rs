@@ -12,6 +12,7 @@ use sha2::Sha256;
 
 use crate::cursor::Cursor;
 use crate::outbox::{Packets, ParseContext, text};
+use crate::protocol::{KEPT, Protocol, Step};
 use crate::tls::ClientHello;
 
 /// Initial packets of a client that are opened; a hello with post-quantum shares spans two.
@@ -188,14 +189,36 @@ pub struct QuicSession {
     told: bool,
 }
 
-impl QuicSession {
-    /// Bytes of handshake that are kept.
-    pub fn held(&self) -> usize {
-        self.held
+impl Protocol for QuicSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
+        Step::more(self.datagram(from, bytes, context) || from == Direction::Resp)
     }
 
+    fn end(&mut self, context: &mut ParseContext<'_>) {
+        if self.told {
+            return;
+        }
+        self.told = true;
+        let hello = self.hello();
+        let ja4 = hello.as_ref().map(|h| h.ja4('q', &mut context.out.digests));
+        context.out.records.push(Record::Quic(Box::new(Quic {
+            head: context.flow.head(self.started.unwrap_or(context.ts), context.at),
+            version: self.version,
+            ja4,
+            alpn: hello.as_ref().and_then(|h| h.alpn.as_ref()).map(|a| text(a, 255)),
+            sni: hello.and_then(|h| h.sni),
+            packets: self.packets.take(),
+        })));
+    }
+
+    fn weight(&self) -> usize {
+        KEPT.saturating_add(self.held)
+    }
+}
+
+impl QuicSession {
     /// A datagram; `false` when nothing more is to be learnt.
-    pub fn datagram(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+    fn datagram(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
         self.started.get_or_insert(context.ts);
         if let [_, v @ ..] = bytes
             && let Some(version) = Cursor::new(v).u32()
@@ -290,22 +313,5 @@ impl QuicSession {
         let (kind, len) = (c.u8()?, c.u24()?);
         let body = c.take(len as usize)?;
         (kind == 1).then(|| ClientHello::parse(body)).flatten()
-    }
-
-    pub fn end(&mut self, context: &mut ParseContext<'_>) {
-        if self.told {
-            return;
-        }
-        self.told = true;
-        let hello = self.hello();
-        let ja4 = hello.as_ref().map(|h| h.ja4('q', &mut context.out.digests));
-        context.out.records.push(Record::Quic(Box::new(Quic {
-            head: context.flow.head(self.started.unwrap_or(context.ts), context.at),
-            version: self.version,
-            ja4,
-            alpn: hello.as_ref().and_then(|h| h.alpn.as_ref()).map(|a| text(a, 255)),
-            sni: hello.and_then(|h| h.sni),
-            packets: self.packets.take(),
-        })));
     }
 }

@@ -9,6 +9,7 @@ use record::{Direction, Endpoint, Record, Relay, RelayKind};
 
 use crate::cursor::Cursor;
 use crate::outbox::{ParseContext, text};
+use crate::protocol::{Protocol, Step};
 
 /// Bytes of each side of a SOCKS negotiation: greetings, a login (2 × 255 bytes), a request with a name of 255 bytes.
 const MAX_NEGOTIATION: usize = 1536;
@@ -75,16 +76,8 @@ pub struct SocksSession {
     sides: [Vec<u8>; 2],
 }
 
-/// How a negotiation goes on.
-#[derive(Debug)]
-pub enum Step {
-    More,
-    Over,
-    Relayed(Relayed),
-}
-
-impl SocksSession {
-    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
+impl Protocol for SocksSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         let [client, server] = &mut self.sides;
         let side = if from == Direction::Orig { &mut *client } else { &mut *server };
         side.extend_from_slice(bytes);
@@ -102,8 +95,11 @@ impl SocksSession {
         }
     }
 
-    /// Bytes kept.
-    pub fn held(&self) -> usize {
+    fn gap(&mut self, _: Direction, _: u64, _: &mut ParseContext<'_>) -> Step {
+        Step::Over
+    }
+
+    fn weight(&self) -> usize {
         self.sides.iter().map(Vec::capacity).fold(0, usize::saturating_add)
     }
 }

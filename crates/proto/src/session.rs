@@ -5,17 +5,10 @@ use record::{
     RelayKind, Service, Timestamp, Transport, Tuple,
 };
 
-use crate::dns::DnsSession;
-use crate::http::HttpSession;
-use crate::irc::IrcSession;
 use crate::outbox::{Outbox, ParseContext};
-use crate::quic::QuicSession;
+use crate::protocol::{Protocol, READERS, Reader, Step, begin};
 use crate::recognise::{self, Probe};
-use crate::relay::{self, Relayed, SocksSession, Step};
-use crate::smtp::SmtpSession;
-use crate::ssh::SshSession;
-use crate::starttls::Upgradable;
-use crate::tls::TlsSession;
+use crate::relay::{self, Relayed};
 
 /// First bytes of each side that recognition looks at.
 const MAX_HEAD: usize = 2048;
@@ -45,17 +38,8 @@ enum State {
     /// Nothing was said yet. Most first payloads settle the protocol, and then nothing of them needs to be kept.
     Fresh,
     Probing(Box<Probing>),
-    Dns(Box<DnsSession>),
-    Smtp(Box<SmtpSession>),
-    Http(Box<HttpSession>),
-    Tls(Box<TlsSession>),
-    Quic(Box<QuicSession>),
-    Irc(Box<IrcSession>),
-    Ssh(Box<SshSession>),
-    Socks(Box<SocksSession>),
-    /// A protocol that is not read, and may turn into TLS.
-    Upgradable(Upgradable),
-    Dhcp,
+    /// Read by its parser.
+    Read(Box<dyn Protocol>),
     /// Not recognised; its first payloads are still looked at as frames.
     Unknown,
     /// Nothing more is to be learnt.
@@ -120,8 +104,8 @@ impl Session {
                 }
             }
         }
-        if let State::Http(http) = &mut self.state {
-            remote = remote.or(http.take_remote());
+        if let State::Read(protocol) = &mut self.state {
+            remote = remote.or(protocol.take_remote());
         }
         Progress { service, wants_more: self.wants_more(), remote }
     }
@@ -161,7 +145,8 @@ impl Session {
             Probe::Is(found) => {
                 let mut context =
                     ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
-                let before = std::mem::replace(&mut self.state, begin(found, flow, &context));
+                let next = begin(found, &context).map_or(State::Done, State::Read);
+                let before = std::mem::replace(&mut self.state, next);
                 match before {
                     State::Probing(probing) => {
                         for e in probing.early {
@@ -227,14 +212,10 @@ impl Session {
                 service = Some(probing.unrecognised());
                 self.state = State::Unknown;
             }
-            State::Smtp(s) => s.gap(from, bytes),
-            State::Http(s) => s.gap(from, bytes, &mut context),
-            State::Tls(s) => {
-                s.gap(&mut context);
-                self.state = State::Done;
+            State::Read(protocol) => {
+                let step = protocol.gap(from, bytes, &mut context);
+                self.step(step, from, &[], &mut context);
             }
-            State::Irc(s) => s.gap(from),
-            State::Dns(_) | State::Socks(_) => self.state = State::Done,
             _ => {}
         }
         Progress { service, wants_more: self.wants_more(), remote: None }
@@ -251,12 +232,7 @@ impl Session {
                 self.state = State::Done;
                 return Some(service);
             }
-            State::Dns(s) => s.end(&mut context),
-            State::Smtp(s) => s.end(&mut context),
-            State::Http(s) => s.end(&mut context),
-            State::Tls(s) => s.end(&mut context),
-            State::Quic(s) => s.end(&mut context),
-            State::Ssh(s) => s.end(&mut context),
+            State::Read(protocol) => protocol.end(&mut context),
             _ => {}
         }
         self.state = State::Done;
@@ -271,75 +247,43 @@ impl Session {
         }
     }
 
-    /// About how many bytes hang on it: the state of its protocol, and room for what its parser keeps on average
-    /// (*assumed*; the parsers' own limits bound the worst).
+    /// About how many bytes hang on it: what was kept until its protocol is known, or the parser of that.
     pub fn weight(&self) -> usize {
-        const KEPT: usize = 512;
         match &self.state {
-            State::Fresh | State::Dhcp | State::Unknown | State::Done | State::Upgradable(_) => 0,
-            State::Socks(s) => size_of::<SocksSession>().saturating_add(s.held()),
+            State::Fresh | State::Unknown | State::Done => 0,
             State::Probing(p) => {
                 let kept = p.early.iter().map(|e| e.bytes.len().saturating_add(size_of::<Early>()));
                 // Streams stand in the heads too.
                 kept.fold(size_of::<Probing>(), |all, one| all.saturating_add(one.saturating_mul(2)))
             }
-            State::Dns(s) => size_of::<DnsSession>().saturating_add(s.held()),
-            State::Smtp(s) => size_of::<SmtpSession>().saturating_add(KEPT).saturating_add(s.held()),
-            State::Http(s) => size_of::<HttpSession>().saturating_add(s.held()),
-            State::Tls(s) => size_of::<TlsSession>().saturating_add(KEPT).saturating_add(s.held()),
-            State::Quic(s) => size_of::<QuicSession>().saturating_add(KEPT).saturating_add(s.held()),
-            State::Irc(_) => size_of::<IrcSession>().saturating_add(KEPT),
-            State::Ssh(_) => size_of::<SshSession>().saturating_add(KEPT),
+            State::Read(protocol) => size_of_val(&**protocol).saturating_add(protocol.weight()),
         }
     }
 
-    /// Gives bytes to the parser; when it has had enough, it is done (its last word is said by `end`, which stays possible).
+    /// Gives bytes to the parser.
     fn feed(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Option<Relayed> {
-        let udp = context.flow.tuple.transport == Transport::Udp;
-        let wants = match &mut self.state {
-            State::Dns(s) if udp => {
-                s.datagram(bytes, context);
-                true
+        let State::Read(protocol) = &mut self.state else { return None };
+        let step = protocol.data(from, bytes, context);
+        self.step(step, from, bytes, context)
+    }
+
+    /// Goes on as the parser said of these bytes; gives what a proxy relays from here on.
+    fn step(
+        &mut self,
+        step: Step,
+        from: Direction,
+        bytes: &[u8],
+        context: &mut ParseContext<'_>,
+    ) -> Option<Relayed> {
+        match step {
+            Step::More => {}
+            Step::Over => self.state = State::Done,
+            Step::Becomes(next) => self.state = State::Read(next),
+            Step::Begins(next) => {
+                self.state = State::Read(next);
+                return self.feed(from, bytes, context);
             }
-            State::Dns(s) => s.stream(from, bytes, context),
-            State::Smtp(s) => {
-                if !s.data(from, bytes, context) {
-                    // The rest is TLS; what was said before is told now.
-                    s.end(context);
-                    self.state = State::Upgradable(Upgradable::default());
-                }
-                true
-            }
-            State::Http(s) => match s.data(from, bytes, context) {
-                Step::More => true,
-                Step::Over => false,
-                Step::Relayed(relayed) => return Some(relayed),
-            },
-            State::Socks(s) => match s.data(from, bytes, context) {
-                Step::More => true,
-                Step::Over => false,
-                Step::Relayed(relayed) => return Some(relayed),
-            },
-            State::Upgradable(s) => {
-                let (hello, further) = s.data(from, bytes);
-                if hello {
-                    self.state = State::Tls(Box::default());
-                    return self.feed(from, bytes, context);
-                }
-                further
-            }
-            State::Tls(s) => s.data(from, bytes, context),
-            State::Quic(s) => s.datagram(from, bytes, context) || from == Direction::Resp,
-            State::Irc(s) => s.data(from, bytes, context),
-            State::Ssh(s) => s.data(from, bytes, context),
-            State::Dhcp => {
-                crate::dhcp::datagram(from, bytes, context);
-                true
-            }
-            State::Fresh | State::Probing(_) | State::Unknown | State::Done => return None,
-        };
-        if !wants {
-            self.state = State::Done;
+            Step::Relayed(relayed) => return Some(relayed),
         }
         None
     }
@@ -447,60 +391,19 @@ impl Probing {
     }
 }
 
-fn begin(service: Service, flow: &FlowFacts, context: &ParseContext<'_>) -> State {
-    match service {
-        Service::Dns => State::Dns(Box::default()),
-        Service::Smtp => State::Smtp(Box::new(SmtpSession::new(context))),
-        Service::Http => State::Http(Box::default()),
-        Service::Tls if flow.tuple.transport == Transport::Tcp => State::Tls(Box::default()),
-        Service::Quic => State::Quic(Box::default()),
-        Service::Irc => State::Irc(Box::default()),
-        Service::Ssh => State::Ssh(Box::default()),
-        Service::Socks => State::Socks(Box::default()),
-        Service::Imap
-        | Service::Pop3
-        | Service::Nntp
-        | Service::Ftp
-        | Service::Xmpp
-        | Service::Ldap
-        | Service::Rdp
-        | Service::MySql
-        | Service::Postgres
-            if flow.tuple.transport == Transport::Tcp =>
-        {
-            State::Upgradable(Upgradable::default())
-        }
-        Service::Dhcp => State::Dhcp,
-        _ => State::Done,
-    }
-}
-
 /// Runs each protocol's parser over arbitrary bytes, whether or not they would be recognised as that protocol's. The first
 /// byte chooses the protocol; the rest is cut into pieces of both sides by the bytes themselves. A fuzz function; the target
 /// is a shim.
 pub fn fuzz_protocol(data: &[u8]) {
-    const PROTOCOLS: [(Service, Transport, u16); 11] = [
-        (Service::Dns, Transport::Udp, 53),
-        (Service::Dns, Transport::Tcp, 53),
-        (Service::Smtp, Transport::Tcp, 25),
-        (Service::Http, Transport::Tcp, 80),
-        (Service::Tls, Transport::Tcp, 443),
-        (Service::Quic, Transport::Udp, 443),
-        (Service::Irc, Transport::Tcp, 6667),
-        (Service::Ssh, Transport::Tcp, 22),
-        (Service::Dhcp, Transport::Udp, 67),
-        (Service::Socks, Transport::Tcp, 1080),
-        (Service::Imap, Transport::Tcp, 143),
-    ];
     let [choice, rest @ ..] = data else { return };
-    let Some(&(service, transport, port)) = PROTOCOLS.get(usize::from(*choice).wrapping_rem(11)) else {
+    let Some(Reader(_, transport, port, begin)) = READERS.iter().cycle().nth(usize::from(*choice)) else {
         return;
     };
-    let flow = fuzz_flow(transport, port, true);
+    let flow = fuzz_flow(*transport, *port, true);
     let mut out = Outbox::default();
     let context =
         ParseContext { flow: &flow, ts: flow.ts, at: flow.ts, packet: PacketId::default(), out: &mut out };
-    let state = begin(service, &flow, &context);
+    let state = State::Read(begin(&context));
     fuzz_pieces(&flow, Session { state, ..Session::new() }, &mut out, rest);
     assert!(out.records.len() <= data.len().saturating_mul(2).saturating_add(8), "records come from bytes");
 }

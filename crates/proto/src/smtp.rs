@@ -6,6 +6,8 @@ use record::{Direction, PacketId, Record, Smtp, SmtpCommandForm};
 
 use crate::lines::Lines;
 use crate::outbox::{Packets, ParseContext, text};
+use crate::protocol::{KEPT, Protocol, Step};
+use crate::starttls::Upgradable;
 
 /// Commands that wait for their replies; pipelining clients send a few dozen.
 const MAX_PENDING: usize = 128;
@@ -111,27 +113,26 @@ impl SmtpSession {
             last_packet: context.packet,
         }
     }
+}
 
-    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+impl Protocol for SmtpSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         self.last_packet = context.packet;
-        if self.mode == Mode::Hidden {
-            return false;
-        }
         if from == Direction::Orig {
             self.row.client_bytes = self.row.client_bytes.saturating_add(bytes.len() as u64);
             self.client(bytes, context);
         } else {
             self.server(bytes, context);
         }
-        self.mode != Mode::Hidden
+        if self.mode != Mode::Hidden {
+            return Step::More;
+        }
+        // The rest is TLS; what was said before is told now.
+        self.end(context);
+        Step::Becomes(Box::<Upgradable>::default())
     }
 
-    /// Bytes of lines in hand.
-    pub fn held(&self) -> usize {
-        self.lines.iter().map(Lines::held).fold(0, usize::saturating_add)
-    }
-
-    pub fn gap(&mut self, from: Direction, n: u64) {
+    fn gap(&mut self, from: Direction, n: u64, _: &mut ParseContext<'_>) -> Step {
         let [client, server] = &mut self.row.missing;
         *(if from == Direction::Orig { client } else { server }) = true;
         let [orig, resp] = &mut self.lines;
@@ -153,8 +154,24 @@ impl SmtpSession {
                 self.pending.clear();
             }
         }
+        Step::More
     }
 
+    fn end(&mut self, context: &mut ParseContext<'_>) {
+        self.packets.add(self.last_packet);
+        let mut row = self.row.clone();
+        row.head.known = context.at;
+        row.packets = self.packets.take();
+        context.out.records.push(Record::Smtp(Box::new(row)));
+    }
+
+    /// Lines in hand.
+    fn weight(&self) -> usize {
+        self.lines.iter().map(Lines::held).fold(KEPT, usize::saturating_add)
+    }
+}
+
+impl SmtpSession {
     fn client(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         while !bytes.is_empty() && self.mode != Mode::Hidden {
             if let Mode::Chunk(left) = self.mode {
@@ -378,14 +395,6 @@ impl SmtpSession {
             Command::Auth if self.mode == Mode::Auth => self.mode = Mode::Commands,
             _ => {}
         }
-    }
-
-    pub fn end(&mut self, context: &mut ParseContext<'_>) {
-        self.packets.add(self.last_packet);
-        let mut row = self.row.clone();
-        row.head.known = context.at;
-        row.packets = self.packets.take();
-        context.out.records.push(Record::Smtp(Box::new(row)));
     }
 }
 

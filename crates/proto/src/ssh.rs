@@ -4,6 +4,7 @@ use record::{Direction, Record, Ssh, Timestamp};
 
 use crate::lines::Lines;
 use crate::outbox::{Packets, ParseContext, text};
+use crate::protocol::{KEPT, Protocol, Step};
 
 /// RFC 4253: the banner is at most 255 bytes; other lines may stand before it.
 const MAX_BANNER: usize = 255;
@@ -17,9 +18,9 @@ pub struct SshSession {
     told: bool,
 }
 
-impl SshSession {
-    /// Bytes of a stream; `false` when both banners are known.
-    pub fn data(&mut self, from: Direction, mut bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+impl Protocol for SshSession {
+    /// Over when both banners are known.
+    fn data(&mut self, from: Direction, mut bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         let ([lines, _], [banner, _]) = if from == Direction::Orig {
             (each(&mut self.lines), each(&mut self.banners))
         } else {
@@ -39,10 +40,10 @@ impl SshSession {
         if done {
             self.end(context);
         }
-        !done
+        Step::more(!done)
     }
 
-    pub fn end(&mut self, context: &mut ParseContext<'_>) {
+    fn end(&mut self, context: &mut ParseContext<'_>) {
         if self.told {
             return;
         }
@@ -54,6 +55,10 @@ impl SshSession {
             server,
             packets: self.packets.take(),
         })));
+    }
+
+    fn weight(&self) -> usize {
+        KEPT
     }
 }
 

@@ -4,6 +4,10 @@
 
 use record::Direction;
 
+use crate::outbox::ParseContext;
+use crate::protocol::{Protocol, Step};
+use crate::tls::TlsSession;
+
 /// Pieces of a stream after which nobody turns to TLS any more; logins take fewer (*assumed*).
 const MAX_PIECES: u8 = 32;
 
@@ -13,12 +17,17 @@ pub struct Upgradable {
     pieces: u8,
 }
 
-impl Upgradable {
-    /// Looks at a piece: whether TLS begins with it, and whether it is worth looking further.
-    pub fn data(&mut self, from: Direction, bytes: &[u8]) -> (bool, bool) {
+impl Protocol for Upgradable {
+    fn data(&mut self, from: Direction, bytes: &[u8], _: &mut ParseContext<'_>) -> Step {
         self.pieces = self.pieces.saturating_add(1);
-        let hello = from == Direction::Orig && is_hello(bytes);
-        (hello, self.pieces < MAX_PIECES)
+        if from == Direction::Orig && is_hello(bytes) {
+            return Step::Begins(Box::<TlsSession>::default());
+        }
+        Step::more(self.pieces < MAX_PIECES)
+    }
+
+    fn weight(&self) -> usize {
+        0
     }
 }
 

@@ -10,6 +10,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate, X509Name};
 
 use crate::cursor::Cursor;
 use crate::outbox::{Packets, ParseContext, text};
+use crate::protocol::{KEPT, Protocol, Step};
 
 /// A hello with post-quantum key shares and many extensions stays below 4 KiB; this leaves room.
 const MAX_HELLO: usize = 16 << 10;
@@ -267,22 +268,15 @@ pub struct TlsSession {
     told: bool,
 }
 
-impl TlsSession {
-    /// Bytes of handshakes that are not whole.
-    pub fn held(&self) -> usize {
-        let of = |h: &Handshake| h.records.capacity().saturating_add(h.messages.capacity());
-        self.sides.iter().map(of).fold(0, usize::saturating_add)
-    }
-
-    /// Bytes of a stream; `false` when nothing more is to be learnt.
-    pub fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> bool {
+impl Protocol for TlsSession {
+    fn data(&mut self, from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Step {
         self.started.get_or_insert(context.ts);
         let ([orig, resp], [orig_read, resp_read]) = (&mut self.sides, &mut self.read);
         let (side, read) = if from == Direction::Orig { (orig, orig_read) } else { (resp, resp_read) };
         if side.add(bytes).is_none() {
             context.out.strange(Anomaly::TlsMalformed);
             self.end(context);
-            return false;
+            return Step::Over;
         }
         while let Some((kind, body, next)) = side.message(*read) {
             *read = next;
@@ -320,22 +314,23 @@ impl TlsSession {
             };
             if done {
                 self.end(context);
-                return false;
+                return Step::Over;
             }
         }
         if from == Direction::Resp && side.over {
             self.end(context);
-            return false;
+            return Step::Over;
         }
-        true
+        Step::More
     }
 
     /// Bytes are missing: a hello that is not whole will not become so.
-    pub fn gap(&mut self, context: &mut ParseContext<'_>) {
+    fn gap(&mut self, _: Direction, _: u64, context: &mut ParseContext<'_>) -> Step {
         self.end(context);
+        Step::Over
     }
 
-    pub fn end(&mut self, context: &mut ParseContext<'_>) {
+    fn end(&mut self, context: &mut ParseContext<'_>) {
         if self.told {
             return;
         }
@@ -367,6 +362,12 @@ impl TlsSession {
             certificate: self.certificate.take(),
             packets: self.packets.take(),
         })));
+    }
+
+    /// Handshakes that are not whole.
+    fn weight(&self) -> usize {
+        let of = |h: &Handshake| h.records.capacity().saturating_add(h.messages.capacity());
+        self.sides.iter().map(of).fold(KEPT, usize::saturating_add)
     }
 }
 
