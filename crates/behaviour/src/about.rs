@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use record::{Conn, Evidence, Role, Service, Stage, Transport};
 use serde::{Deserialize, Serialize};
 
+use crate::honest::Alike;
+
 /// What is known of a behaviour beside its name and how it decides.
 #[derive(Clone, Copy, Debug)]
 pub struct About {
@@ -26,6 +28,8 @@ pub struct About {
     pub control: bool,
     /// What makes it count for less.
     pub excuses: &'static [Excuse],
+    /// Honest kinds of host and program that it may be taken for.
+    pub alike: &'static [Alike],
     /// What it shows beside the verdict.
     pub finding: Option<Shows>,
     /// What a host that does it can do, in XARF's words (`bot_capabilities`).
@@ -49,6 +53,7 @@ impl About {
             alone: None,
             control: false,
             excuses: &[],
+            alike: &[],
             finding: None,
             capability: None,
             protocol: None,

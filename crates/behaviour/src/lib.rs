@@ -16,6 +16,7 @@ mod expectations;
 mod files;
 mod held;
 mod home;
+mod honest;
 mod intel;
 pub mod kraken_names;
 mod leases;
@@ -90,6 +91,7 @@ pub use files::{
 };
 pub use held::Held;
 pub use home::{Home, HomeGuess, parse_network};
+pub use honest::{Alike, Honest};
 pub use intel::{Intel, Kind, Origin, PassedOver, host_name};
 pub use leases::Lease;
 pub use network::{Application, Network};

@@ -9,7 +9,7 @@ use record::{FactValue, PacketId};
 use verdict::{HostStory, Verdict};
 
 use crate::lines::CaptureLine;
-use crate::prose::describe;
+use crate::prose::{both_stories, describe};
 use crate::terminal::{identity, suppressed, trimmed};
 use record::clean;
 
@@ -210,7 +210,7 @@ fn why_not(out: &mut String, s: &HostStory) {
     }
 }
 
-/// The best benign explanation: the behaviour of the strongest item and what else looks like it, for hosts that are suspicious.
+/// The behaviour of the strongest item and what else looks like it, for hosts that are suspicious.
 pub(crate) fn looks_alike(s: &HostStory) -> Option<(&'static str, String)> {
     let strongest = s.stages.values().flat_map(|x| &x.items).max_by(|a, b| a.db.total_cmp(&b.db));
     let item = strongest.filter(|_| s.verdict >= Verdict::Suspicious)?;
@@ -225,16 +225,38 @@ pub(crate) fn looks_alike(s: &HostStory) -> Option<(&'static str, String)> {
     Some((b.name, one_line.join(" ")))
 }
 
+/// The two stories beside each other: that it is a bot, and the best of what else it could be.
 fn benign(out: &mut String, s: &HostStory) {
-    let Some((behaviour, looks)) = looks_alike(s) else { return };
-    let _ = writeln!(out, "\nThe best benign explanation of {behaviour}: {looks}");
-    let roles: Vec<String> =
-        s.roles.iter().map(|r| format!("{} since {} ({})", r.role, r.since, clean(&r.because))).collect();
-    let _ = if roles.is_empty() {
-        writeln!(out, "  roles seen: none that would explain it")
-    } else {
-        writeln!(out, "  roles seen: {}", roles.join("; "))
+    if let Some((behaviour, looks)) = looks_alike(s) {
+        let _ = writeln!(out, "\nWhat else looks like {behaviour}: {looks}");
+    }
+    let Some(best) = s.alternatives.first() else {
+        if s.verdict >= Verdict::Suspicious {
+            let _ = writeln!(out, "\nNo honest kind of host or program is known that would do any of this.");
+        }
+        return;
     };
+    let words = best.honest.words();
+    let _ = writeln!(out, "\nIf it is a bot, or if it is {words}:");
+    for told in both_stories(s, best) {
+        let honest = told.left.map_or_else(|| "explained".to_owned(), |why| format!("NOT explained: {why}"));
+        let _ = writeln!(out, "  {:+5.1} dB  {}\n            {honest}", told.db, told.what);
+    }
+    let (level, verdict) = (s.level_db, s.verdict);
+    let _ = writeln!(
+        out,
+        "  as a bot {level:+.1} dB, {verdict}; what {words} leaves unexplained: {:+.1} dB, {}",
+        best.left_db, best.left_verdict
+    );
+    for (sign, reasons) in [("for", &best.because), ("against", &best.lacks)] {
+        for reason in reasons {
+            let _ = writeln!(out, "  {sign} it: {}", clean(reason));
+        }
+    }
+    for other in s.alternatives.iter().skip(1) {
+        let (words, left) = (other.honest.words(), other.left_db);
+        let _ = writeln!(out, "  or {words}: {left:+.1} dB left, {}", other.left_verdict);
+    }
 }
 
 /// A further value of evidence as text that is safe to show.

@@ -8,7 +8,7 @@ use crate::html::summary;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::describe;
-use crate::terminal::{clock, covers_days, identity, in_order, note, warnings};
+use crate::terminal::{clock, covers_days, identity, in_order, note, second_story, warnings};
 use record::{clean, defang, human_count};
 
 /// Hosts told in full.
@@ -56,6 +56,9 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
         for c in s.would_change.iter().take(1) {
             let _ =
                 writeln!(out, "- without {} it is {:+.1} dB, {}", plain(&c.without), c.level_db, c.verdict);
+        }
+        if let Some(line) = second_story(s) {
+            let _ = writeln!(out, "- {}", plain(&line));
         }
         for reason in &s.unseen {
             let _ = writeln!(out, "- not seen: {}", plain(reason));

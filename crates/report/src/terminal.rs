@@ -402,6 +402,9 @@ fn host(out: &mut String, machine: &Machine<'_>, days: bool, paint: &Paint) {
             change.verdict
         );
     }
+    if let Some(line) = second_story(s) {
+        let _ = writeln!(out, "  {line}");
+    }
     if let Some(near) = s.near.iter().find(|n| s.stages.get(&n.stage).is_some_and(|x| x.items.is_empty())) {
         let _ = writeln!(
             out,
@@ -606,6 +609,19 @@ pub(crate) fn identity(s: &HostStory, others: &[&HostStory], days: bool) -> Vec<
         }
     };
     sure.chain(same).chain(changed).chain(span).collect()
+}
+
+/// What it would best be if it were honest, and what that leaves.
+pub(crate) fn second_story(s: &HostStory) -> Option<String> {
+    let best = s.alternatives.first()?;
+    let (words, left, verdict) = (best.honest.words(), best.left_db, best.left_verdict);
+    if verdict == s.verdict {
+        return Some(format!(
+            "no honest explanation is known: the best, {words}, leaves {left:+.1} dB, still {verdict}"
+        ));
+    }
+    let seen = if best.because.is_empty() { ", of which nothing else was seen" } else { "" };
+    Some(format!("if it were honest: {words}{seen}; that leaves {left:+.1} dB, {verdict}"))
 }
 
 /// What is expected, counted by expectation.

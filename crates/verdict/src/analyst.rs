@@ -22,7 +22,7 @@ use crate::identity::{ChangedHands, SameHost, identities, machines};
 use crate::ledger::Ledger;
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
 use crate::shares::Share;
-use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings};
+use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings, second_story};
 
 /// Records held back until it is known where home is.
 const HELD_BACK: usize = 20_000;
@@ -836,6 +836,7 @@ impl Machine {
                 ))
                 .collect(),
             would_change: Ledger::would_change(&best),
+            alternatives: second_story(&best, roles, &evidence),
             without_lists: Ledger::without_lists(&best),
             stages: best.stages,
             evidence_dropped: ledger.dropped(),

@@ -336,7 +336,7 @@ impl Ledger {
     }
 
     /// What the verdict would be without some items; what shared its flows with one of them stands alone then.
-    fn without(snapshot: &Snapshot, name: String, gone: impl Fn(Stage, &Item) -> bool) -> WouldChange {
+    pub fn without(snapshot: &Snapshot, name: String, gone: impl Fn(Stage, &Item) -> bool) -> WouldChange {
         let left = |stages: &BTreeMap<Stage, StageScore>| {
             let goes = |(stage, score): (&Stage, &StageScore)| {
                 score.items.iter().filter(|i| gone(*stage, i)).map(Item::name).collect::<Vec<_>>()

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod alternative;
 mod analyst;
 mod calibration;
 mod hands;
@@ -15,6 +16,7 @@ mod roles;
 mod shares;
 mod story;
 
+pub use alternative::{Alternative, Left};
 pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stories};
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};

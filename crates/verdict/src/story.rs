@@ -8,8 +8,9 @@ use record::{Evidence, NearMiss, Segment, Stage, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::RoleSeen;
+use crate::alternative::{Alternative, alternatives};
 use crate::identity::{ChangedHands, SameHost};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Snapshot};
 
 /// The verdict in words, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -308,6 +309,9 @@ pub struct HostStory {
     pub near: Vec<NearMiss>,
     /// What would change the verdict.
     pub would_change: Vec<WouldChange>,
+    /// What a suspicious host would be if it were honest, best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alternatives: Vec<Alternative>,
     /// Why nothing can be said, or what could not be seen.
     pub unseen: Vec<String>,
 }
@@ -324,6 +328,15 @@ pub(crate) fn findings(evidence: &[ScoredEvidence], roles: &[RoleSeen]) -> Vec<F
         Some(Finding { kind: shows.kind.into(), since: first.started, behaviour: b.name.into() })
     });
     found.collect()
+}
+
+/// What a suspicious host would be if it were honest.
+pub(crate) fn second_story(
+    best: &Snapshot,
+    roles: &[RoleSeen],
+    evidence: &[ScoredEvidence],
+) -> Vec<Alternative> {
+    if best.verdict < Verdict::Suspicious { Vec::new() } else { alternatives(best, roles, evidence) }
 }
 
 impl HostStory {
@@ -393,6 +406,7 @@ impl HostStory {
             reached: ledger.reached().clone(),
             findings: findings(&evidence, &self.roles),
             would_change: Ledger::would_change(&best),
+            alternatives: second_story(&best, &self.roles, &evidence),
             without_lists: Ledger::without_lists(&best),
             suppressed: ledger.suppressed().to_vec(),
             stages: best.stages,

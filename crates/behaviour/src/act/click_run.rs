@@ -29,7 +29,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::requests::host_of_url;
 use crate::table::hash_of;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic, Wants,
+    domains,
+};
 
 /// Bits in which it is remembered which names a host knows: a thousand names leave one in five strangers taken for known.
 const BITS: u64 = 4096;
@@ -167,6 +170,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Crawler), Alike::to(Honest::Browsing)],
         needs: &[Traffic::Http],
         finding: Some(Shows::all("click fraud")),
         ..About::new(Stage::Act, &["T1496"], &[GradeWorth::base("clicks", 9.0)])

@@ -36,7 +36,9 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, domains,
+};
 
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
@@ -310,6 +312,15 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Agent).unless(&["mail", "to_controller", "after_echo", "several_remotes"]),
+            Alike::to(Honest::Administration).unless(&[
+                "mail",
+                "to_controller",
+                "after_echo",
+                "several_remotes",
+            ]),
+        ],
         needs: &[Traffic::Tcp],
         capability: Some("data_theft"),
         ..About::new(

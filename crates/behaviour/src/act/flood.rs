@@ -30,7 +30,9 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic, Wants,
+};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 32;
@@ -108,6 +110,11 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Calls).unless(&["connections"]),
+            Alike::to(Honest::FileSharing),
+            Alike::to(Honest::Administration),
+        ],
         needs: &[Traffic::Tcp, Traffic::Udp],
         finding: Some(Shows::all("flooder")),
         capability: Some("ddos"),

@@ -36,8 +36,8 @@ use serde::{Deserialize, Serialize};
 use crate::table::SeededSet;
 use crate::words::Word;
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic,
-    Wants,
+    About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, Shows,
+    States, Traffic, Wants,
 };
 
 /// Ports remembered of one host.
@@ -188,6 +188,12 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Inventory),
+            Alike::to(Honest::Monitor).unless(&["very_wide"]),
+            Alike::to(Honest::FileSharing),
+            Alike::to(Honest::Administration).unless(&["wide", "very_wide"]),
+        ],
         needs: &[Traffic::Tcp],
         excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
         finding: Some(Shows::all("scanner")),

@@ -33,7 +33,9 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic, Wants,
+};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 256;
@@ -181,6 +183,11 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Inventory),
+            Alike::to(Honest::Monitor).unless(&["many_targets"]),
+            Alike::to(Honest::Administration).unless(&["many_targets"]),
+        ],
         needs: &[Traffic::Tcp],
         finding: Some(Shows::all("password guesser")),
         ..About::new(

@@ -29,7 +29,8 @@ use record::{Dns, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, na
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Traffic, Wants, domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States, Traffic,
+    Wants, domains,
 };
 
 /// Questions remembered of one host.
@@ -83,6 +84,11 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Mail),
+            Alike::to(Honest::Resolver),
+            Alike::to(Honest::Administration).unless(&["several_domains", "burst"]),
+        ],
         needs: &[Traffic::Dns],
         excuses: &[Excuse::Role(MAIL, 0.0), Excuse::Role(&[Role::Resolver], 0.0)],
         ..About::new(

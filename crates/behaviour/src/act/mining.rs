@@ -27,7 +27,9 @@ use std::net::IpAddr;
 use record::{ConnPhase, Evidence, Record, Service, Stage, clean, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic, Wants,
+};
 
 /// There is nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Mining)],
         needs: &[Traffic::Tcp],
         finding: Some(Shows::all("mining")),
         capability: Some("cryptocurrency_mining"),

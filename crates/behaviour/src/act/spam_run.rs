@@ -39,7 +39,10 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, Shows, States, Traffic};
+use crate::{
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, Shows, States,
+    Traffic,
+};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 1024;
@@ -153,6 +156,7 @@ fn network(ip: IpAddr) -> IpAddr {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Mail)],
         needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(MAIL, 0.2)],
         finding: Some(Shows {

@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 use crate::table::SeededSet;
 use crate::words::Word;
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic,
-    Wants,
+    About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, Shows,
+    States, Traffic, Wants,
 };
 
 /// First datagrams remembered of one host.
@@ -242,6 +242,11 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Inventory),
+            Alike::to(Honest::FileSharing),
+            Alike::to(Honest::Calls).unless(&["wide", "very_wide"]),
+        ],
         needs: &[Traffic::Udp],
         excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
         finding: Some(Shows::all("scanner")),

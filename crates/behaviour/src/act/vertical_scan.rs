@@ -28,7 +28,10 @@ use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, clean, 
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic,
+    Wants,
+};
 
 /// Targets remembered of one host.
 const MAX_TARGETS: usize = 64;
@@ -146,6 +149,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Inventory), Alike::to(Honest::Administration)],
         needs: &[Traffic::Tcp],
         finding: Some(Shows::all("port scanner")),
         excuses: &[Excuse::Fact(

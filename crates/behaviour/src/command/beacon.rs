@@ -38,7 +38,8 @@ use serde::{Deserialize, Serialize};
 use crate::table::hash_of;
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic,
+    Wants, domains,
 };
 
 /// Remotes remembered of one host.
@@ -355,6 +356,15 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Monitor),
+            Alike::to(Honest::Agent),
+            Alike::to(Honest::Device),
+            Alike::to(Honest::Crawler).unless(&["named_by_nobody"]),
+            Alike::to(Honest::Calls),
+            Alike::to(Honest::Tunnel),
+            Alike::to(Honest::Mining),
+        ],
         needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(&[Role::Monitor], 0.2)],
         finding: Some(Shows {

@@ -39,8 +39,8 @@ use serde::{Deserialize, Serialize};
 use crate::table::{SeededSet, hash_of};
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, bigrams,
-    domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic,
+    Wants, bigrams, domains,
 };
 
 /// Domains remembered of one host.
@@ -341,6 +341,12 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Resolver),
+            Alike::to(Honest::Mail).unless(&["data_types"]),
+            Alike::to(Honest::Tunnel),
+            Alike::to(Honest::Agent).unless(&["data_types", "straight"]),
+        ],
         needs: &[Traffic::Dns],
         excuses: &[Excuse::Role(&[Role::Resolver], 0.2)],
         finding: Some(Shows::all("DNS tunnel")),

@@ -34,7 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::{
-    About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, bigrams, domains,
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, bigrams,
+    domains,
 };
 
 /// Flows remembered of one contact, and contacts of one host.
@@ -97,6 +98,10 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::FileSharing).unless(&["exact_contact"]),
+            Alike::to(Honest::Resolver).unless(&["exact_contact"]),
+        ],
         needs: &[Traffic::Dns],
         follows: &[Stage::Rendezvous],
         control: true,

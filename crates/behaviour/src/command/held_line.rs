@@ -34,8 +34,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
-    domains,
+    About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
+    Traffic, Wants, domains,
 };
 
 /// Lines remembered of one host.
@@ -196,6 +196,14 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Calls),
+            Alike::to(Honest::Tunnel),
+            Alike::to(Honest::Device),
+            Alike::to(Honest::FileSharing),
+            Alike::to(Honest::Mining),
+            Alike::to(Honest::Administration).unless(&["dynamic_name"]),
+        ],
         needs: &[Traffic::Tcp],
         control: true,
         excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],

@@ -48,7 +48,8 @@ use serde::{Deserialize, Serialize};
 use crate::requests::{self, Maker};
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, bigrams, domains,
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, bigrams,
+    domains,
 };
 
 /// Remotes remembered of one host.
@@ -308,6 +309,45 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Agent).unless(&[
+                "body_in_get",
+                "wrong_system",
+                "dynamic_name",
+                "generated_name",
+                "coded_query",
+                "coded",
+                "tells_a_mac",
+                "unfetched_referer",
+                "opaque_body",
+            ]),
+            Alike::to(Honest::Device).unless(&[
+                "wrong_system",
+                "generated_name",
+                "coded_query",
+                "coded",
+                "unfetched_referer",
+                "dynamic_name",
+            ]),
+            Alike::to(Honest::Monitor).unless(&[
+                "body_in_get",
+                "wrong_system",
+                "generated_name",
+                "coded_query",
+                "coded",
+                "tells_a_mac",
+                "unfetched_referer",
+                "opaque_body",
+                "opaque_reply",
+            ]),
+            Alike::to(Honest::Tunnel).unless(&[
+                "wrong_system",
+                "generated_name",
+                "coded_query",
+                "coded",
+                "tells_a_mac",
+            ]),
+        ],
         needs: &[Traffic::Http],
         control: true,
         protocol: Some("http"),

@@ -32,7 +32,9 @@ use record::{Direction, Evidence, FlowId, Irc, PacketId, Record, Stage, Timestam
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic, Wants,
+};
 
 /// Sessions remembered of one host.
 const MAX_SESSIONS: usize = 64;
@@ -192,6 +194,10 @@ fn learn(session: &mut Session, line: &Irc) {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Calls).unless(&["ordered", "machine_name"]),
+            Alike::to(Honest::Administration).unless(&["ordered", "machine_name"]),
+        ],
         needs: &[Traffic::Tcp],
         control: true,
         finding: Some(Shows {

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intel::{Intel, Kind, Origin};
 use crate::table::SeededSet;
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States};
+use crate::{About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States};
 
 /// Indicators remembered of one host.
 const MAX_TOLD: usize = 256;
@@ -137,6 +137,10 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Browsing).unless(&["ja4"]),
+            Alike::to(Honest::Resolver).unless(&["ja4", "certificate"]),
+        ],
         excuses: &[
             Excuse::Factor("trust", "the list's trust"),
             Excuse::Fact("stale", "the list is older than 90 days, or has no date", 0.5),

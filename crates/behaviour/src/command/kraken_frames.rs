@@ -36,7 +36,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic};
+use crate::{About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic};
 
 const MAX_FRAMES: usize = 64;
 const ET: &str = "ET 2008103–2008106: 24 bytes, 2 in 360 s";
@@ -110,6 +110,7 @@ fn on_kraken_port(tuple: &Tuple) -> bool {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::FileSharing).unless(&["both_directions"])],
         needs: &[Traffic::Tcp, Traffic::Udp],
         control: true,
         finding: Some(Shows { by: |e| e.key == "frames", ..Shows::all("Kraken (Oderoor/Bobax, 2008)") }),

@@ -35,7 +35,8 @@ use serde::{Deserialize, Serialize};
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap, hash_of};
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
+    About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
+    Traffic, Wants,
 };
 
 /// Remotes remembered of one host.
@@ -211,6 +212,12 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::FileSharing),
+            Alike::to(Honest::Calls).unless(&["many_peers"]),
+            Alike::to(Honest::Device).unless(&["many_peers"]),
+            Alike::to(Honest::Tunnel).unless(&["many_peers"]),
+        ],
         needs: &[Traffic::Udp],
         // Alone it must not reach more (DETECTION §4).
         alone: Some(11.0),

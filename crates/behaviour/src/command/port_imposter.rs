@@ -29,7 +29,9 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, Evidence, Record, Role, Service, Stage, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
+};
 
 /// TLS flows remembered of one host.
 const MAX_TLS: usize = 256;
@@ -108,6 +110,13 @@ pub(crate) fn imposter(c: &Conn) -> Option<Service> {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Tunnel),
+            Alike::to(Honest::Calls),
+            Alike::to(Honest::Device),
+            Alike::to(Honest::Inventory),
+            Alike::to(Honest::Administration),
+        ],
         needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(&[Role::P2pUser], 0.3), Excuse::Role(&[Role::VpnUser], 0.3)],
         ..About::new(Stage::Command, &["T1571", "T1001.003"], &[GradeWorth::base("imposter", 3.0)])

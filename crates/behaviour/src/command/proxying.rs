@@ -32,7 +32,9 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic, Wants,
+};
 
 /// Flows remembered of one host and direction.
 const MAX_FLOWS: usize = 64;
@@ -201,6 +203,11 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Tunnel),
+            Alike::to(Honest::FileSharing).unless(&["socks"]),
+            Alike::to(Honest::Administration),
+        ],
         needs: &[Traffic::Tcp],
         finding: Some(Shows::all("relay for others")),
         capability: Some("proxy"),

@@ -38,8 +38,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
 use crate::{
-    About, Application, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants,
-    domains,
+    About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
+    Traffic, Wants, domains,
 };
 
 /// Remotes remembered of one host.
@@ -232,6 +232,15 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Calls).unless(&["shell", "dead_remote"]),
+            Alike::to(Honest::Tunnel).unless(&["shell", "dead_remote"]),
+            Alike::to(Honest::Device).unless(&["shell"]),
+            Alike::to(Honest::FileSharing).unless(&["shell"]),
+            Alike::to(Honest::Monitor).unless(&["shell", "opaque_words"]),
+            Alike::to(Honest::Administration).unless(&["dynamic_name"]),
+            Alike::to(Honest::Mining).unless(&["shell"]),
+        ],
         needs: &[Traffic::Tcp],
         control: true,
         excuses: &[

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::expectations::Way;
 use crate::words::Word;
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Wants};
+use crate::{About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Wants};
 
 /// Deviations remembered of one host.
 const MAX_REMEMBERED: usize = 256;
@@ -134,17 +134,19 @@ impl Watcher {
 
 impl Behaviour for Watcher {
     type State = Host;
-    const ABOUT: About = About::new(
-        Stage::Command,
-        &["T1571"],
-        &[
-            GradeWorth::base("elsewhere", 9.0).key("elsewhere"),
-            GradeWorth::base("within", 4.0).key("within"),
-            GradeWorth::base("offers", 6.0).key("offers"),
-            GradeWorth::add("several_remotes", 3.0),
-        ],
-    );
-
+    const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Administration)],
+        ..About::new(
+            Stage::Command,
+            &["T1571"],
+            &[
+                GradeWorth::base("elsewhere", 9.0).key("elsewhere"),
+                GradeWorth::base("within", 4.0).key("within"),
+                GradeWorth::base("offers", 6.0).key("offers"),
+                GradeWorth::add("several_remotes", 3.0),
+            ],
+        )
+    };
     fn wants(&self) -> Wants {
         Wants::CLOSED
     }

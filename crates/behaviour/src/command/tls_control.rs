@@ -37,7 +37,8 @@ use serde::{Deserialize, Serialize};
 use crate::table::hash_of;
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
+    domains,
 };
 
 /// Remotes remembered of one host.
@@ -143,6 +144,13 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Tunnel).unless(&["dynamic_name"]),
+            Alike::to(Honest::Device),
+            Alike::to(Honest::Administration).unless(&["dynamic_name"]),
+            Alike::to(Honest::Monitor).unless(&["dynamic_name", "no_name"]),
+            Alike::to(Honest::Agent).unless(&["dynamic_name", "unusual_port", "old_version"]),
+        ],
         needs: &[Traffic::Tls],
         control: true,
         excuses: &[Excuse::Role(&[Role::VpnUser], 0.5)],

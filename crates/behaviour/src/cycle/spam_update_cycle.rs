@@ -27,7 +27,10 @@ use std::time::Duration;
 use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States, Traffic,
+    Wants,
+};
 
 /// Batches remembered of one host.
 const MAX_BATCHES: usize = 64;
@@ -82,6 +85,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Mail)],
         needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(MAIL, 0.2)],
         ..About::new(

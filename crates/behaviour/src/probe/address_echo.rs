@@ -32,7 +32,8 @@ use serde::{Deserialize, Serialize};
 use crate::requests::{self, Maker};
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, HostState, States, Traffic, Wants, domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, Fired, GradeWorth, Honest, HostState, States, Traffic,
+    Wants, domains,
 };
 
 /// When to fire.
@@ -106,6 +107,14 @@ fn fire(asked: &Asked, context: &mut Context<'_>) {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Tunnel).unless(&["then_reported"]),
+            Alike::to(Honest::Browsing).unless(&["unnamed_program", "then_reported"]),
+            Alike::to(Honest::FileSharing).unless(&["then_reported"]),
+            Alike::to(Honest::Device).unless(&["then_reported"]),
+            Alike::to(Honest::Agent).unless(&["then_reported"]),
+            Alike::to(Honest::Administration).unless(&["then_reported"]),
+        ],
         needs: &[Traffic::Http, Traffic::Tls],
         excuses: &[Excuse::Role(&[Role::VpnUser], 0.3), Excuse::Role(&[Role::P2pUser], 0.3)],
         ..About::new(

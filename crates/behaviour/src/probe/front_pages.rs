@@ -32,7 +32,8 @@ use record::{Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
+    domains,
 };
 
 /// Fetches remembered of one host.
@@ -151,6 +152,11 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Crawler).unless(&["with_probe"]),
+            Alike::to(Honest::Monitor).unless(&["with_probe"]),
+            Alike::to(Honest::Browsing).unless(&["with_probe"]),
+        ],
         needs: &[Traffic::Http, Traffic::Tls],
         // Whether pages answer is what it watches.
         excuses: &[Excuse::Role(&[Role::Monitor], 0.2)],

@@ -39,7 +39,10 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Traffic, domains};
+use crate::{
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States, Traffic,
+    domains,
+};
 
 /// Attempts remembered of one host.
 const MAX_ATTEMPTS: usize = 64;
@@ -111,6 +114,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Mail), Alike::to(Honest::Monitor), Alike::to(Honest::Administration)],
         needs: &[Traffic::Tcp],
         excuses: &[Excuse::Role(MAIL, 0.2), Excuse::Role(&[Role::Monitor], 0.2)],
         ..About::new(

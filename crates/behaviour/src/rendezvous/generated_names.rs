@@ -37,8 +37,8 @@ use serde::{Deserialize, Serialize};
 use crate::kraken_names::{Generator, generator_of};
 use crate::table::{SeededSet, hash_of};
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, Shows, States, Traffic, Wants, bigrams,
-    domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, Shows, States, Traffic,
+    Wants, bigrams, domains,
 };
 
 /// Names that do not exist, remembered of one host.
@@ -133,6 +133,10 @@ fn is_special(name: &str) -> bool {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Resolver),
+            Alike::to(Honest::Crawler).unless(&["exact_name", "second_exact_name"]),
+        ],
         needs: &[Traffic::Dns],
         excuses: &[Excuse::Role(&[Role::Resolver], 0.2)],
         finding: Some(Shows { by: |e| e.key == "exact", ..Shows::all("Kraken (Oderoor/Bobax, 2008)") }),

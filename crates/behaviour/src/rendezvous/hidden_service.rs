@@ -30,7 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
 use crate::{
-    About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, Wants, domains,
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
+    domains,
 };
 
 /// Names remembered of one host.
@@ -103,6 +104,7 @@ fn service_of(name: &str) -> Option<(&str, &str, bool)> {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Browsing).unless(&["coded_name"]), Alike::to(Honest::Tunnel)],
         needs: &[Traffic::Dns],
         excuses: &[Excuse::Role(&[Role::Resolver], 0.2)],
         ..About::new(

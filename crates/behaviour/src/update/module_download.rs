@@ -30,7 +30,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants};
+use crate::{About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants};
 
 /// Remotes with transfers remembered of one host.
 const MAX_REMOTES: usize = 256;
@@ -160,6 +160,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[Alike::to(Honest::Agent), Alike::to(Honest::Device)],
         needs: &[Traffic::Tcp],
         follows: &[Stage::Command],
         capability: Some("file_download"),

@@ -40,7 +40,9 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::requests::{self, Maker};
-use crate::{About, Behaviour, Context, Fire, GradeWorth, HostState, States, Traffic, Wants, domains};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, domains,
+};
 
 /// Downloads and attempts remembered of one host.
 const MAX_REMEMBERED: usize = 64;
@@ -387,6 +389,37 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Agent).unless(&[
+                "script",
+                "unbidden",
+                "disguised",
+                "unnamed_file",
+                "sources_tried",
+                "hidden",
+            ]),
+            Alike::to(Honest::Device).unless(&[
+                "executable",
+                "script",
+                "disguised",
+                "sources_tried",
+                "hidden",
+            ]),
+            Alike::to(Honest::Browsing).unless(&[
+                "unbidden",
+                "disguised",
+                "unnamed_file",
+                "sources_tried",
+                "hidden",
+                "from_address",
+            ]),
+            Alike::to(Honest::Administration).unless(&[
+                "disguised",
+                "unnamed_file",
+                "sources_tried",
+                "hidden",
+            ]),
+        ],
         needs: &[Traffic::Http],
         capability: Some("file_download"),
         ..About::new(

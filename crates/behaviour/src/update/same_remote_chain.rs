@@ -39,7 +39,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap};
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Traffic, domains};
+use crate::{
+    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, domains,
+};
 
 /// UDP contacts remembered of one host.
 const MAX_CONTACTS: usize = 1024;
@@ -135,6 +137,12 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        alike: &[
+            Alike::to(Honest::Agent).unless(&["opaque_443", "opaque_443_unlinked", "fallback_from_80"]),
+            Alike::to(Honest::Tunnel),
+            Alike::to(Honest::Device),
+            Alike::to(Honest::FileSharing),
+        ],
         needs: &[Traffic::Tcp],
         follows: &[Stage::Command],
         excuses: &[Excuse::Role(&[Role::P2pUser], 0.5), Excuse::Role(&[Role::VpnUser], 0.5)],

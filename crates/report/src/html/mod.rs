@@ -15,7 +15,7 @@ use verdict::{HostStory, Machine, Note, Verdict};
 use crate::explain::{checks, fact, looks_alike};
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
-use crate::prose::describe;
+use crate::prose::{both_stories, describe};
 use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
 use record::{clean, defang, human_bytes, human_count, human_duration};
 
@@ -365,7 +365,8 @@ fn why(machine: &Machine<'_>, days: bool) -> Markup {
                 li { "nearest miss: " code { (n.behaviour) } " " (trimmed(n.value)) " of " (trimmed(n.threshold)) " " (clean(&n.unit)) }
             }
         }
-        h3 { "The best benign explanation" }
+        h3 { "If it were honest" }
+        (two_stories(s))
         @if let Some((behaviour, looks)) = looks_alike(s) { p { "What else looks like " code { (behaviour) } ": " (looks) } }
         @if s.roles.is_empty() { p.soft { "The host showed no role that would explain it." } }
         @for r in &s.roles { p { "Role: " strong { (r.role) } " since " (moment(r.since, days)) " (" (clean(&r.because)) ")" } }
@@ -374,6 +375,28 @@ fn why(machine: &Machine<'_>, days: bool) -> Markup {
         h3 { "What could not be seen" }
         @if s.unseen.is_empty() { p.soft { "Nothing that would matter is known to be missing." } }
         ul.plain { @for reason in &s.unseen { li { (clean(reason)) } } }
+    }
+}
+
+/// That it is a bot, and the best of what else it could be: a column each.
+fn two_stories(s: &HostStory) -> Markup {
+    html! {
+        @if let Some(best) = s.alternatives.first() {
+            div.scroll tabindex="0" role="group" aria-label="Two stories" {
+                table.stories {
+                    thead { tr { th { "what was seen" } th.n { "as a bot" } th { "as " (best.honest.words()) } } }
+                    tbody {
+                        @for told in both_stories(s, best) {
+                            tr { td.w { (told.what) } td.n { (format!("{:+.1} dB", told.db)) } td { @if let Some(why) = told.left { strong { "not explained" } ": " (why) } @else { "explained" } } }
+                        }
+                    }
+                    tfoot { tr { th { "level" } th.n { (format!("{:+.1} dB, {}", s.level_db, s.verdict)) } th { (format!("{:+.1} dB left, {}", best.left_db, best.left_verdict)) } } }
+                }
+            }
+            @for reason in &best.because { p { "For it: " (clean(reason)) } }
+            @for reason in &best.lacks { p { "Against it: " (clean(reason)) } }
+            @for other in s.alternatives.iter().skip(1) { p.soft { "Or " (other.honest.words()) ": " (format!("{:+.1} dB left, {}", other.left_db, other.left_verdict)) } }
+        } @else if s.verdict >= Verdict::Suspicious { p { "No honest kind of host or program is known that would do any of this." } }
     }
 }
 
