@@ -90,9 +90,11 @@ catalogue! {
     command::proxying: 0.045;
     command::known_indicator: 0.045;
     command::role_deviation: 0.045;
+    command::sensor_alert: 0.05;
     update::same_remote_chain: 0.45;
     update::module_download: 0.18;
     update::payload_download: 0.27;
+    update::delivery_alert: 0.05;
     act::mail_exchanger_lookups: 0.18;
     act::spam_run: 0.27;
     act::horizontal_scan: 0.09;
@@ -103,6 +105,7 @@ catalogue! {
     act::mining: 0.045;
     act::click_run: 0.045;
     act::exfiltration: 0.045;
+    act::attack_alert: 0.05;
     cycle::spam_update_cycle: 0.45;
     cycle::quick_succession: 0.45;
     order::story_order: 1.0;

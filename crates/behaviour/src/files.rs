@@ -127,7 +127,7 @@ pub struct SavedFile<'a> {
 }
 
 /// Places in a host's file: of the behaviours, and behind them of whoever else keeps something of hosts.
-const SLOTS: usize = 40;
+const SLOTS: usize = 64;
 
 /// The first of all addresses, and the last.
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -181,7 +181,7 @@ pub struct HostFiles {
 
 impl HostFiles {
     /// The first place that is no behaviour's.
-    pub const BESIDE: u8 = 36;
+    pub const BESIDE: u8 = 60;
 
     /// Bytes that they hold.
     pub const fn bytes(&self) -> usize {

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod about;
+mod alerts;
 pub mod bigrams;
 mod catalogue;
 mod chains;
@@ -51,16 +52,19 @@ pub mod command {
     pub mod proxying;
     pub mod raw_control;
     pub mod role_deviation;
+    pub mod sensor_alert;
     pub mod tls_control;
 }
 /// Behaviours of the stage update.
 pub mod update {
+    pub mod delivery_alert;
     pub mod module_download;
     pub mod payload_download;
     pub mod same_remote_chain;
 }
 /// Behaviours of the stage act.
 pub mod act {
+    pub mod attack_alert;
     pub mod click_run;
     pub mod exfiltration;
     pub mod flood;
@@ -83,6 +87,7 @@ pub mod order {
 }
 
 pub use about::{About, Excuse, GradeWorth, MAIL, Shows, Traffic};
+pub use alerts::Speaks;
 pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
 pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Wants, outbound};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};

@@ -64,6 +64,10 @@ pub fn maker(request: &Http) -> Maker {
                 && !request.path.ends_with("/favicon.ico")
                 && !request.headers.has(RequestHeaders::PLUGIN) =>
         {
+            // Whoever saw it may not have told.
+            if !request.headers.are_known() {
+                return Maker::Browser;
+            }
             let spoken = request.headers.has(RequestHeaders::LANGUAGE);
             let old = request.headers.has(RequestHeaders::HTTP_1_0)
                 && !request.headers.has(RequestHeaders::FORWARDED)
@@ -78,7 +82,8 @@ pub fn maker(request: &Http) -> Maker {
 /// sent it, which would have given its `Origin`.
 pub fn is_formless(request: &Http) -> bool {
     let declared = request.request.declared.as_deref();
-    request.method == "POST"
+    request.headers.are_known()
+        && request.method == "POST"
         && request.request.len > 0
         && request.referer.is_none()
         && !request.headers.has(RequestHeaders::ORIGIN)

@@ -16,8 +16,8 @@ mod write;
 
 pub use archive::file_of;
 pub use error::CaptureError;
-pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, Source};
-pub use source::{Block, Captures, Opening, Seal};
+pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in};
+pub use source::{Block, Captures, Opening, Seal, Window, open};
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};
 
 /// Unpacks arbitrary bytes as each of the compressions and reads what comes out. A fuzz function; the target is a shim.

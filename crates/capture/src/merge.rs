@@ -79,6 +79,8 @@ impl Batch {
 pub enum Source {
     /// A file, a directory, or `-` for standard input.
     Path(PathBuf),
+    /// A file that was found in a directory, and may be something else than a capture.
+    Found(PathBuf),
     /// A capture that is in memory, and its name.
     Memory(&'static str, &'static [u8]),
 }
@@ -86,7 +88,7 @@ pub enum Source {
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Path(path) | Self::Found(path) => write!(f, "{}", path.display()),
             Self::Memory(name, _) => f.write_str(name),
         }
     }
@@ -164,8 +166,11 @@ impl CaptureSet {
         let mut memory: Vec<(&'static str, &'static [u8])> = Vec::new();
         for source in sources {
             match source {
-                Source::Path(path) if path.as_os_str() != "-" && path.is_dir() => list(path, &mut found)?,
+                Source::Path(path) if path.as_os_str() != "-" && path.is_dir() => {
+                    found.extend(files_in(path)?.into_iter().map(|path| (path, true)));
+                }
                 Source::Path(path) => found.push((path.clone(), false)),
+                Source::Found(path) => found.push((path.clone(), true)),
                 Source::Memory(name, bytes) => memory.push((name, bytes)),
             }
         }
@@ -481,22 +486,26 @@ fn is_zip(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
 }
 
-/// Lists a directory and everything below it, by name.
-fn list(dir: &Path, found: &mut Vec<(PathBuf, bool)>) -> Result<(), CaptureError> {
+/// The files of a directory and of everything below it, by name.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn files_in(dir: &Path) -> Result<Vec<PathBuf>, CaptureError> {
     let fail = |source| CaptureError::Open { path: dir.display().to_string(), source };
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fail)? {
         names.push(entry.map_err(fail)?.path());
     }
     names.sort();
+    let mut found = Vec::new();
     for path in names {
         if path.is_dir() {
-            list(&path, found)?;
+            found.extend(files_in(&path)?);
         } else {
-            found.push((path, true));
+            found.push(path);
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]

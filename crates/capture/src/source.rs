@@ -84,6 +84,10 @@ impl Window {
         let mut next = self.free_block();
         let carried = self.filled - self.pos;
         if let Some(bytes) = Arc::get_mut(&mut next.0) {
+            // What is carried over may have grown beyond a block of the pool.
+            if bytes.len() < carried {
+                bytes.resize(carried, 0);
+            }
             bytes[..carried].copy_from_slice(&self.block[self.pos..self.filled]);
             self.base += self.pos as u64;
             self.pos = 0;

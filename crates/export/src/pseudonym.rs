@@ -231,6 +231,7 @@ impl Pseudonyms {
                 absolute: None,
                 size: input.size,
                 sha256: None,
+                log: input.log.clone(),
             };
         }
         for told in capture.notices.iter_mut().chain(&mut capture.failures) {

@@ -168,6 +168,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
                 .map(|p| p.display().to_string()),
             size: i.size,
             sha256: i.sha256.clone(),
+            log: i.log.clone(),
         })
         .collect();
     CaptureLine {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
 use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source};
+use import::LogSet;
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use crate::state::{self, Past, StateError};
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
+
+/// Rows of logs between two words of progress.
+const TOLD_EVERY: u64 = 16_384;
 
 /// Proxies that are told of.
 const SHOWN_PROXIES: usize = 3;
@@ -72,6 +76,8 @@ pub struct Input {
     pub size: Option<u64>,
     /// SHA-256 of the file as it was read, if it was wanted.
     pub sha256: Option<String>,
+    /// Which sensor's log it is, if it is one: its numbers are lines.
+    pub log: Option<String>,
 }
 
 /// What came out.
@@ -183,10 +189,13 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
 pub fn sense(
     options: &RunOptions,
     mut progress: impl FnMut(Progress) + Send,
-    sink: impl FnMut(RecordKey, &Record) + Send,
+    mut sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
-    let mut set = CaptureSet::open(&options.inputs, &options.opening)?;
+    let (captures, logs) = divide(&options.inputs, &options.opening)?;
+    let mut set = CaptureSet::open(&captures, &options.opening)?;
+    let first = options.opening.earlier + set.files().len() as u32;
+    let mut logs = LogSet::open(logs, &options.opening, first);
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut interrupted = false;
@@ -200,9 +209,32 @@ pub fn sense(
         progress(Progress { packets: set.packets(), bytes: set.offset(), clock: batch.clock() });
         true
     };
-    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, sink);
+    let stopped = || options.opening.stop.load(Ordering::Relaxed);
+    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |key, record| {
+        while !logs.is_empty()
+            && !stopped()
+            && let Some(earlier) = logs.next(Some(key.known))
+        {
+            sink(RecordKey::of_row(&earlier), &earlier);
+        }
+        sink(key, record);
+    });
     health.merge(&set.health());
-    let (mut notices, mut failures) = (Vec::new(), Vec::new());
+    // What is left of the logs when the captures are over.
+    let mut rows = 0u64;
+    while !stopped()
+        && let Some(record) = logs.next(None)
+    {
+        sink(RecordKey::of_row(&record), &record);
+        rows += 1;
+        if rows.is_multiple_of(TOLD_EVERY) {
+            let (packets, bytes) = (health.packets + logs.health().packets, set.offset() + logs.offset());
+            progress(Progress { packets, bytes, clock: Some(record.head().known) });
+        }
+    }
+    interrupted |= stopped();
+    health.merge(logs.health());
+    let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
     for notice in set.notices() {
         match notice {
             Notice::Failed(e) => failures.push(e.to_string()),
@@ -215,18 +247,49 @@ pub fn sense(
             }
         }
     }
-    let input =
-        |f: &InputFile| Input { path: f.path.display().to_string(), size: f.size, sha256: f.sha256.clone() };
-    let inputs: Vec<Input> = set.files().iter().map(input).collect();
+    let input = |f: &InputFile| Input {
+        path: f.path.display().to_string(),
+        size: f.size,
+        sha256: f.sha256.clone(),
+        log: None,
+    };
+    let mut inputs: Vec<Input> = set.files().iter().map(input).collect();
+    inputs.extend(logs.files().into_iter().map(|log| Input {
+        path: log.path.display().to_string(),
+        size: log.size,
+        sha256: log.sha256,
+        log: Some(log.kind),
+    }));
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
     }
     if inputs.is_empty() {
         let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
-        failures.push(format!("{}: there is no capture in it", names.join(", ")));
+        failures.push(format!("{}: there is no capture and no log in it", names.join(", ")));
     }
     Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false })
+}
+
+/// Captures, and the logs of other sensors among them: what a file is, it says itself.
+fn divide(inputs: &[Source], opening: &Opening) -> Result<(Vec<Source>, Vec<PathBuf>), CaptureError> {
+    let (mut captures, mut logs) = (Vec::new(), Vec::new());
+    for input in inputs {
+        match input {
+            Source::Path(dir) if dir.as_os_str() != "-" && dir.is_dir() => {
+                for path in capture::files_in(dir)? {
+                    if import::is_log(&path, opening) {
+                        logs.push(path);
+                    } else {
+                        captures.push(Source::Found(path));
+                    }
+                }
+            }
+            Source::Path(path) if path.is_file() && import::is_log(path, opening) => logs.push(path.clone()),
+            other => captures.push(other.clone()),
+        }
+    }
+    Ok((captures, logs))
 }
 
 impl RunOptions {

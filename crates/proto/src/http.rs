@@ -145,22 +145,8 @@ impl MessageHead {
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         let lower: &[u8] = lower;
-        match lower {
-            b"accept" => self.headers.add(RequestHeaders::ACCEPT),
-            b"accept-language" => self.headers.add(RequestHeaders::LANGUAGE),
-            b"accept-encoding" => self.headers.add(RequestHeaders::ENCODING),
-            b"origin" => self.headers.add(RequestHeaders::ORIGIN),
-            b"cache-control" | b"pragma" => self.headers.add(RequestHeaders::CACHE),
-            b"authorization" | b"proxy-authorization" => self.headers.add(RequestHeaders::AUTHORIZATION),
-            b"x-requested-with" => self.headers.add(RequestHeaders::REQUESTED_WITH),
-            b"range" => self.headers.add(RequestHeaders::CONDITION),
-            b"connection" => self.headers.add(RequestHeaders::CONNECTION),
-            b"x-flash-version" => self.headers.add(RequestHeaders::PLUGIN),
-            b"soapaction" => self.headers.add(RequestHeaders::SOAP),
-            b"via" | b"x-forwarded-for" => self.headers.add(RequestHeaders::FORWARDED),
-            [b'i', b'f', b'-', ..] => self.headers.add(RequestHeaders::CONDITION),
-            [b's', b'e', b'c', b'-', ..] => self.headers.add(RequestHeaders::SEC),
-            _ => self.value_of(lower, bytes),
+        if !self.headers.note(lower) {
+            self.value_of(lower, bytes);
         }
     }
 

@@ -253,6 +253,11 @@ impl Conn {
         self.phase == ConnPhase::Classified || self.service == Service::Unknown
     }
 
+    /// Whether it is known how long its messages were; logs of other sensors do not say.
+    pub const fn tells_lengths(&self) -> bool {
+        self.first_lengths[0] != 0 || (self.payload_packets[0] == 0 && self.payload_packets[1] == 0)
+    }
+
     /// Time from first to last packet.
     pub fn duration(&self) -> Duration {
         self.last.since(self.head.ts)

@@ -25,13 +25,13 @@ pub use community_id::CommunityId;
 pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use health::Health;
-pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Segment, Transport, Tuple};
+pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Segment, Transport, Tuple, fnv1a};
 pub use payload::{PayloadFacts, Plainness};
 pub use plain::{clean, defang, human_bytes, human_count, human_duration, names, tally};
 pub use role::Role;
 pub use rows::{
-    BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Head, Http, Irc, KeyProof, Magic, Quic,
-    Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
+    Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Head, Http, Irc, KeyProof, Magic,
+    Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

@@ -86,6 +86,16 @@ pub struct FlowId {
     pub layer: u8,
 }
 
+impl FlowId {
+    /// The layer of flows that another sensor has a name for: no packet of theirs is known.
+    const NAMED: u8 = u8::MAX;
+
+    /// A flow that another sensor names, by a hash of that name.
+    pub const fn of_name(hash: u64) -> Self {
+        Self { packet: PacketId(hash), layer: Self::NAMED }
+    }
+}
+
 impl fmt::Display for FlowId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.layer == 0 {
@@ -369,6 +379,13 @@ impl Direction {
             Self::Resp => Self::Orig,
         }
     }
+}
+
+/// FNV-1a of bytes, the same on every machine and in every version; its low bits know little of the high ones, so both are folded.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
+    (hash >> 32) ^ hash
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -36,6 +37,14 @@ pub struct RecordKey {
     pub turn: u64,
 }
 
+impl RecordKey {
+    /// That of a record which another sensor's row tells: rows come in order.
+    pub const fn of_row(record: &Record) -> Self {
+        let head = record.head();
+        Self { known: head.known, site: head.site, flow: head.flow, turn: 0 }
+    }
+}
+
 /// One observation of the sensor half.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::large_enum_variant)]
@@ -62,6 +71,8 @@ pub enum Record {
     Frame(Box<FrameCandidate>),
     /// A proxy was asked to talk with somebody.
     Relay(Box<Relay>),
+    /// Another sensor's rule was met.
+    Alert(Box<Alert>),
 }
 
 impl Record {
@@ -79,6 +90,7 @@ impl Record {
             Self::Dhcp(r) => &r.head,
             Self::Frame(r) => &r.head,
             Self::Relay(r) => &r.head,
+            Self::Alert(r) => &r.head,
         }
     }
 
@@ -96,6 +108,7 @@ impl Record {
             Self::Dhcp(r) => &mut r.head,
             Self::Frame(r) => &mut r.head,
             Self::Relay(r) => &mut r.head,
+            Self::Alert(r) => &mut r.head,
         }
     }
 
@@ -489,6 +502,41 @@ impl RequestHeaders {
     /// `X-Flash-Version`: a plug-in of the browser asks, with fewer headers than its page.
     pub const PLUGIN: u16 = 1 << 13;
 
+    /// No header: whoever saw the request did not tell its headers.
+    const UNTOLD: u16 = 1 << 15;
+
+    /// Headers that nobody told.
+    pub const fn untold() -> Self {
+        Self { bits: Self::UNTOLD, count: 0 }
+    }
+
+    /// Whether it is known which there were.
+    pub const fn are_known(self) -> bool {
+        self.bits & Self::UNTOLD == 0
+    }
+
+    /// Notes a header by its name in lower case; whether it is one of those.
+    pub const fn note(&mut self, lower: &[u8]) -> bool {
+        let bit = match lower {
+            b"accept" => Self::ACCEPT,
+            b"accept-language" => Self::LANGUAGE,
+            b"accept-encoding" => Self::ENCODING,
+            b"origin" => Self::ORIGIN,
+            b"cache-control" | b"pragma" => Self::CACHE,
+            b"authorization" | b"proxy-authorization" => Self::AUTHORIZATION,
+            b"x-requested-with" => Self::REQUESTED_WITH,
+            b"range" | [b'i', b'f', b'-', ..] => Self::CONDITION,
+            b"connection" => Self::CONNECTION,
+            b"x-flash-version" => Self::PLUGIN,
+            b"soapaction" => Self::SOAP,
+            b"via" | b"x-forwarded-for" => Self::FORWARDED,
+            [b's', b'e', b'c', b'-', ..] => Self::SEC,
+            _ => return false,
+        };
+        self.add(bit);
+        true
+    }
+
     /// Notes a header.
     pub const fn add(&mut self, bit: u16) {
         self.bits |= bit;
@@ -673,6 +721,25 @@ pub struct Dhcp {
     /// How long the address is the client's, in seconds.
     pub lease: Option<u32>,
     /// The message's packet.
+    pub packets: Vec<PacketId>,
+}
+
+/// An alert of Suricata, or a notice of Zeek.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// `ts` is when the rule was met.
+    pub head: Head,
+    /// Who says so: `suricata`, `zeek`.
+    pub sensor: Cow<'static, str>,
+    /// The rule's number there, if it has one.
+    pub rule: Option<u64>,
+    /// What it is called.
+    pub signature: String,
+    /// What kind of thing it is about, in the sensor's words; empty where it does not say.
+    pub category: String,
+    /// From 1 (worst) on; 0 where it does not say.
+    pub severity: u8,
+    /// The log's row.
     pub packets: Vec<PacketId>,
 }
 

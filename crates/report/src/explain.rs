@@ -97,7 +97,7 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         );
         let numbers: Vec<String> = v.packets.iter().map(ToString::to_string).collect();
         if !numbers.is_empty() {
-            let _ = writeln!(out, "      packets {}", numbers.join(" "));
+            let _ = writeln!(out, "      {} {}", capture.proof_word(&v.packets), numbers.join(" "));
         }
         for check in checks(capture, &v.packets) {
             let _ = writeln!(out, "      check: {check}");
@@ -171,7 +171,7 @@ fn waterfall(out: &mut String, s: &HostStory) {
     let _ = writeln!(out, "  level             {:+7.1}", s.level_db);
 }
 
-/// How to see the packets for oneself: a command for each capture that they lie in.
+/// How to see the packets or rows for oneself: a command for each capture or log that they lie in.
 pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
     let mut by_file: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for p in packets {
@@ -183,9 +183,25 @@ pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
             let input = capture.inputs.get(file as usize)?;
             let path = input.absolute.as_ref().unwrap_or(&input.path);
             let quoted = clean(path).replace('\'', "'\\''");
-            Some(format!("tshark -r '{quoted}' -Y 'frame.number in {{{}}}'", numbers.join(",")))
+            Some(match &input.log {
+                None => format!("tshark -r '{quoted}' -Y 'frame.number in {{{}}}'", numbers.join(",")),
+                Some(_) => format!("{} '{quoted}' | sed -n '{}p'", unpacker(path), numbers.join("p;")),
+            })
         })
         .collect()
+}
+
+/// The command that shows what is in a file, by how it is called.
+fn unpacker(path: &str) -> &'static str {
+    let ending = path.rsplit('.').next().unwrap_or_default();
+    match ending.to_ascii_lowercase().as_str() {
+        "gz" => "zcat",
+        "zst" => "zstdcat",
+        "xz" => "xzcat",
+        "bz2" => "bzcat",
+        "lz4" => "lz4cat",
+        _ => "cat",
+    }
 }
 
 fn why_not(out: &mut String, s: &HostStory) {

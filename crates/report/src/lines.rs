@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use record::{Accounts, Health, Timestamp, Transport, clean};
+use record::{Accounts, Health, PacketId, Timestamp, Transport, clean};
 use serde::{Deserialize, Serialize};
 use verdict::HostStory;
 
@@ -19,6 +19,9 @@ pub struct InputLine {
     /// SHA-256 of its bytes as they lie in the file; only in cases.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// Which sensor's log it is (`zeek conn`, `suricata`), if it is no capture: then numbers are those of its lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 /// Closed flows by what carried them.
@@ -213,6 +216,16 @@ impl CaptureLine {
         self.gaps.clone_from(&h.gaps);
         self.anomalies = h.anomalies.seen().map(|(a, n)| (a.name().to_owned(), n)).collect();
         self
+    }
+
+    /// What the numbers in a proof are numbers of.
+    pub fn proof_word(&self, proof: &[PacketId]) -> &'static str {
+        let is_row = |p: &PacketId| self.inputs.get(p.file() as usize).is_some_and(|i| i.log.is_some());
+        match (proof.iter().any(is_row), proof.iter().all(is_row)) {
+            (false, _) => "packets",
+            (true, true) => "lines",
+            (true, false) => "packets and lines",
+        }
     }
 
     /// The same without what tells of this machine: of each input its name alone, also in what is told of it.

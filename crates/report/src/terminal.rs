@@ -89,7 +89,7 @@ pub fn terminal(
     head(&mut out, capture, (machines.len(), stories.len()), &paint);
     let days = covers_days(capture);
     for machine in machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious) {
-        host(&mut out, machine, days, &paint);
+        host(&mut out, capture, machine, days, &paint);
         if let Some(columns) = columns.filter(|c| *c >= LANES_FROM) {
             lanes(&mut out, capture, machine.strongest, columns.min(LANES_TO), days, &paint);
         }
@@ -337,16 +337,16 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     all
 }
 
-fn packets(list: &[PacketId]) -> String {
+fn packets(capture: &CaptureLine, list: &[PacketId]) -> String {
     let mut shown: Vec<String> = list.iter().take(PACKETS).map(ToString::to_string).collect();
     if list.len() > PACKETS {
         shown.push(format!("… (+{})", list.len() - PACKETS));
     }
-    if shown.is_empty() { String::new() } else { format!("packets {}", shown.join(" ")) }
+    if shown.is_empty() { String::new() } else { format!("{} {}", capture.proof_word(list), shown.join(" ")) }
 }
 
 /// What a machine did: the story of its strongest address, then what else was seen of it at others.
-fn host(out: &mut String, machine: &Machine<'_>, days: bool, paint: &Paint) {
+fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: bool, paint: &Paint) {
     let s = machine.strongest;
     let name = s
         .names
@@ -364,7 +364,7 @@ fn host(out: &mut String, machine: &Machine<'_>, days: bool, paint: &Paint) {
         paint.dim(&name),
         paint.bold(&format!("{:+.1} dB", s.level_db))
     );
-    stages(out, s, days, paint);
+    stages(out, capture, s, days, paint);
     let silent: Vec<String> = s
         .stages
         .iter()
@@ -426,12 +426,12 @@ fn host(out: &mut String, machine: &Machine<'_>, days: bool, paint: &Paint) {
             paint.verdict(other.verdict, other.verdict.name()),
             other.level_db
         );
-        stages(out, other, days, paint);
+        stages(out, capture, other, days, paint);
     }
 }
 
 /// A line for each stage, by the time it began; what else showed it stands below.
-fn stages(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
+fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: bool, paint: &Paint) {
     for (first, stage, all) in &in_order(s) {
         let db = s.stages.get(stage).map_or(0.0, |score| score.db);
         for (i, e) in all.iter().enumerate() {
@@ -440,7 +440,7 @@ fn stages(out: &mut String, s: &HostStory, days: bool, paint: &Paint) {
             } else {
                 " ".repeat(clock(*first, days).len() + 19)
             };
-            let proof = packets(&e.evidence.packets);
+            let proof = packets(capture, &e.evidence.packets);
             let _ = writeln!(out, "  {lead}  {}  {}", describe(&e.evidence), paint.dim(&proof));
         }
     }

@@ -8,8 +8,9 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 use behaviour::CATALOGUE;
 use capture::Source;
+use record::fnv1a;
 use testkit::evaluate::{HostRow, Labelled, Row, manifest, row};
-use verdict::{Calibration, Measured, Verdict, fnv1a};
+use verdict::{Calibration, Measured, Verdict};
 
 use crate::tables::{by_family, family, infected, measured};
 

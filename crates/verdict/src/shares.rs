@@ -13,20 +13,13 @@ use crate::story::{CaptureFacts, HostStory};
 /// Buckets that hosts are spread over, and so the most shares.
 const BUCKETS: u32 = 64;
 
-/// FNV-1a of bytes, the same on every machine and in every version; its low bits know little of the high ones, so both are folded.
-pub fn fnv1a(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
-    (hash >> 32) ^ hash
-}
-
-/// The bucket of a host, 0–63: [`fnv1a`] of its 16 bytes (RFC 4291 §2.5.5.2 for IPv4), the same on every machine and in every version.
+/// The bucket of a host, 0–63: [`record::fnv1a`] of its 16 bytes (RFC 4291 §2.5.5.2 for IPv4), the same on every machine and in every version.
 pub fn bucket(host: IpAddr) -> u32 {
     let ip = match host {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
     };
-    fnv1a(&ip.octets()) as u32 % BUCKETS
+    record::fnv1a(&ip.octets()) as u32 % BUCKETS
 }
 
 /// Divides a whole among parts that hold so much each: what is free falls to all of them equally; where they hold more than the whole, each has its part of it.

@@ -155,12 +155,15 @@ impl Watcher {
         }
         let remote = state.remotes.entry(name.clone()).or_default();
         let machine = matches!(made, Maker::FalseBrowser | Maker::Nameless);
+        // Whoever saw it may not have told the types either.
+        let untold = !h.headers.are_known();
         let has_body = h.request.len >= self.settings.body;
         let mut counts = false;
         if h.method == "POST" && unled(h, remote.fetched) {
             let declared = h.request.declared.as_deref();
-            let interface =
-                requests::is_interface_call(declared) || requests::has_a_type_of_its_own(declared);
+            let interface = (untold && declared.is_none())
+                || requests::is_interface_call(declared)
+                || requests::has_a_type_of_its_own(declared);
             if made == Maker::FalseBrowser {
                 remote.gate += 1;
                 counts = true;
@@ -187,9 +190,11 @@ impl Watcher {
         }
         let path = requests::bare_path(&h.path);
         // A program without a name that asks an interface and is told what it declares is what libraries and devices are.
+        let asks =
+            |declared: Option<&str>| requests::is_interface_call(declared) || (untold && declared.is_none());
         let ordinary = made == Maker::Nameless
-            && (h.request.len == 0 || requests::is_interface_call(h.request.declared.as_deref()))
-            && requests::is_interface_call(h.response.declared.as_deref())
+            && (h.request.len == 0 || asks(h.request.declared.as_deref()))
+            && asks(h.response.declared.as_deref())
             && !h.response.facts.is_some_and(|f| f.is_opaque());
         if machine
             && !ordinary

@@ -281,7 +281,7 @@ impl Behaviour for Watcher {
         }
         let Some(host) = context.outbound() else { return };
         Self::shell(host, c, context);
-        if dead || (c.start_seen && c.first_speaker.is_some()) {
+        if dead || (c.start_seen && c.first_speaker.is_some() && c.tells_lengths()) {
             self.call(states, host, c, context);
         }
     }

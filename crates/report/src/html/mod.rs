@@ -318,10 +318,10 @@ pub fn host(
             (swimlane(capture, s, link))
             @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
             h3 { "What it did" }
-            (story(s, days, link))
+            (story(capture, s, days, link))
             @for o in machine.others.iter().filter(|o| !o.evidence.is_empty()) {
                 h3 { "What it did as " (o.label()) ": " (o.verdict) " " (format!("{:+.1} dB", o.level_db)) }
-                (story(o, days, &|_| None))
+                (story(capture, o, days, &|_| None))
             }
             h3 { "How it adds up" }
             (waterfall(s))
@@ -333,7 +333,12 @@ pub fn host(
     }
 }
 
-fn story(s: &HostStory, days: bool, link: &dyn Fn(&Evidence) -> Option<String>) -> Markup {
+fn story(
+    capture: &CaptureLine,
+    s: &HostStory,
+    days: bool,
+    link: &dyn Fn(&Evidence) -> Option<String>,
+) -> Markup {
     html! {
         ol.story {
             @for (first, stage, all) in in_order(s) {
@@ -344,7 +349,7 @@ fn story(s: &HostStory, days: bool, link: &dyn Fn(&Evidence) -> Option<String>) 
                         span.mono { @if i == 0 { (format!("{:+.1}", s.stages.get(&stage).map_or(0.0, |x| x.db))) } }
                         span.what {
                             @if let Some(to) = link(&e.evidence) { a href=(to) { (describe(&e.evidence)) } } @else { (describe(&e.evidence)) }
-                            " " span.proof { (format!("{:+.1} dB alone", e.db)) @if !e.evidence.packets.is_empty() { " · packets " (numbers(&e.evidence.packets)) } }
+                            " " span.proof { (format!("{:+.1} dB alone", e.db)) @if !e.evidence.packets.is_empty() { " · " (capture.proof_word(&e.evidence.packets)) " " (numbers(&e.evidence.packets)) } }
                         }
                     }
                 }

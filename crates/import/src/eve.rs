@@ -1,0 +1,531 @@
+//! Suricata's EVE: an object a line, of which several may tell of one flow.
+
+use std::borrow::Cow;
+
+use record::{
+    Alert, BodyFacts, Conn, ConnPhase, ConnState, Dhcp, Dns, DnsAnswer, FlowId, Head, History, Http,
+    PacketId, Quic, Record, RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::Mail;
+use crate::values::{self, domain, name};
+use crate::zeek::{certificate, tls_version};
+
+/// What of a line is read; the rest is passed over.
+#[derive(Deserialize)]
+struct Event<'a> {
+    timestamp: Cow<'a, str>,
+    #[serde(default)]
+    flow_id: Option<u64>,
+    #[serde(rename = "event_type")]
+    kind: Cow<'a, str>,
+    #[serde(default)]
+    src_ip: Option<Cow<'a, str>>,
+    #[serde(default)]
+    src_port: u16,
+    #[serde(default)]
+    dest_ip: Option<Cow<'a, str>>,
+    #[serde(default)]
+    dest_port: u16,
+    #[serde(default)]
+    proto: Option<Cow<'a, str>>,
+    #[serde(default)]
+    app_proto: Option<Cow<'a, str>>,
+    #[serde(default)]
+    direction: Option<Cow<'a, str>>,
+    #[serde(default)]
+    vlan: Option<Vec<u16>>,
+    #[serde(default)]
+    ether: Option<Value>,
+    #[serde(default)]
+    flow: Option<Flow<'a>>,
+    #[serde(default)]
+    tcp: Option<Tcp<'a>>,
+    #[serde(default)]
+    dns: Option<Value>,
+    #[serde(default)]
+    http: Option<Value>,
+    #[serde(default)]
+    tls: Option<Value>,
+    #[serde(default)]
+    smtp: Option<Value>,
+    #[serde(default)]
+    ssh: Option<Value>,
+    #[serde(default)]
+    quic: Option<Value>,
+    #[serde(default)]
+    dhcp: Option<Value>,
+    #[serde(default)]
+    alert: Option<Value>,
+    #[serde(default)]
+    anomaly: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Flow<'a> {
+    #[serde(default)]
+    pkts_toserver: u64,
+    #[serde(default)]
+    pkts_toclient: u64,
+    #[serde(default)]
+    bytes_toserver: u64,
+    #[serde(default)]
+    bytes_toclient: u64,
+    #[serde(default)]
+    start: Option<Cow<'a, str>>,
+    #[serde(default)]
+    end: Option<Cow<'a, str>>,
+    /// Who began the flow, where the event itself is of a packet of the other side.
+    #[serde(default)]
+    src_ip: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Tcp<'a> {
+    #[serde(default)]
+    syn: bool,
+    #[serde(default)]
+    fin: bool,
+    #[serde(default)]
+    rst: bool,
+    #[serde(default)]
+    ack: bool,
+    #[serde(default)]
+    state: Option<Cow<'a, str>>,
+}
+
+/// What a line tells.
+pub enum Told {
+    /// Records, each known when its head says.
+    Records(Vec<Record>),
+    /// A DNS question, to be joined with its answer: the sensor's name for the flow, the transaction.
+    Asked(u64, Box<Dns>),
+    /// The answer.
+    Answered(u64, Box<Dns>),
+    /// Something strange, by name.
+    Strange(String),
+    /// Nothing that is taken.
+    Nothing,
+}
+
+/// Bytes of Ethernet, IP and TCP or UDP headers, which Suricata counts with a flow's: without options, so at least these.
+const fn headers(v6: bool, tcp: bool) -> u64 {
+    14 + if v6 { 40 } else { 20 } + if tcp { 20 } else { 8 }
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(str::to_owned).filter(|t| !t.is_empty())
+}
+
+fn number(value: &Value, key: &str) -> Option<u64> {
+    let value = value.get(key)?;
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// Takes a line: what kind it says it is, when that was, and what it tells.
+///
+/// # Errors
+/// It cannot be read; why.
+pub fn take(line: &[u8], number: PacketId) -> Result<Option<(Timestamp, String, Told)>, &'static str> {
+    if line.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let event: Event<'_> = serde_json::from_slice(line).map_err(|_| "it is no event of Suricata's")?;
+    let ts = values::time(&event.timestamp).ok_or("no time")?;
+    let told = event.told(ts, number)?;
+    Ok(Some((ts, event.kind.into_owned(), told)))
+}
+
+impl Event<'_> {
+    fn told(&self, ts: Timestamp, line: PacketId) -> Result<Told, &'static str> {
+        let one = |record| Told::Records(vec![record]);
+        Ok(match self.kind.as_ref() {
+            "flow" => Told::Records(self.conn(ts, line)?),
+            "dns" => self.dns(ts, line)?,
+            "http" => one(Record::Http(Box::new(self.http(ts, line)?))),
+            "tls" => {
+                let tls = Record::Tls(Box::new(self.tls(ts, line)?));
+                let from = self.tls.as_ref().and_then(|t| text(t, "from_proto"));
+                if from.as_deref() != Some("smtp") {
+                    return Ok(one(tls));
+                }
+                // Mail that goes on under TLS: the server took the client for one to deliver.
+                let head = self.head(ts, line)?;
+                let mail = Mail { tls: true, ..Mail::default() }.told(head, vec![line]);
+                Told::Records(vec![tls, Record::Smtp(Box::new(mail))])
+            }
+            "smtp" => one(Record::Smtp(Box::new(self.smtp(ts, line)?))),
+            "ssh" => {
+                let ssh = self.ssh.as_ref().ok_or("no ssh in it")?;
+                let of = |side: &str| {
+                    let side = ssh.get(side)?;
+                    let (version, software) = (text(side, "proto_version")?, text(side, "software_version")?);
+                    Some(format!("SSH-{version}-{software}"))
+                };
+                let (client, server) = (of("client"), of("server"));
+                one(Record::Ssh(Box::new(Ssh {
+                    head: self.head(ts, line)?,
+                    client,
+                    server,
+                    packets: vec![line],
+                })))
+            }
+            "quic" => {
+                let quic = self.quic.as_ref().ok_or("no quic in it")?;
+                one(Record::Quic(Box::new(Quic {
+                    head: self.head(ts, line)?,
+                    version: 1,
+                    sni: text(quic, "sni").map(|s| name(&s)),
+                    alpn: None,
+                    ja4: text(quic, "ja4"),
+                    packets: vec![line],
+                })))
+            }
+            "dhcp" => self.dhcp(ts, line).map_or(Told::Nothing, |d| one(Record::Dhcp(Box::new(d)))),
+            "alert" => one(Record::Alert(Box::new(self.alert(ts, line)?))),
+            "anomaly" => {
+                let event = self.anomaly.as_ref().and_then(|a| text(a, "event"));
+                Told::Strange(event.unwrap_or_default())
+            }
+            _ => Told::Nothing,
+        })
+    }
+
+    /// Who is who: an event may be of the server's packet, which then is its source.
+    fn turned(&self) -> bool {
+        let began = self.flow.as_ref().and_then(|f| f.src_ip.as_deref());
+        match (began, self.direction.as_deref()) {
+            (Some(began), _) => self.src_ip.as_deref() != Some(began),
+            (None, Some("to_client")) => true,
+            _ => false,
+        }
+    }
+
+    fn tuple(&self) -> Result<Tuple, &'static str> {
+        let end =
+            |ip: &Option<Cow<'_, str>>, port| Some(record::Endpoint { ip: ip.as_ref()?.parse().ok()?, port });
+        let orig = end(&self.src_ip, self.src_port).ok_or("no source")?;
+        let resp = end(&self.dest_ip, self.dest_port).ok_or("no destination")?;
+        let transport = self.proto.as_deref().and_then(values::transport).ok_or("no transport")?;
+        let (orig, resp) = if self.turned() { (resp, orig) } else { (orig, resp) };
+        Ok(Tuple { orig, resp, transport })
+    }
+
+    fn head(&self, ts: Timestamp, line: PacketId) -> Result<Head, &'static str> {
+        let flow = self.flow_id.map_or(FlowId { packet: line, layer: 0 }, |id| values::flow(&id.to_string()));
+        let segment = self.vlan.as_ref().and_then(|v| v.first()).map(|v| record::Segment::Vlan(*v & 0xfff));
+        Ok(Head { ts, known: ts, site: 0, segment, flow, tuple: self.tuple()? })
+    }
+
+    fn conn(&self, ts: Timestamp, line: PacketId) -> Result<Vec<Record>, &'static str> {
+        let flow = self.flow.as_ref().ok_or("no flow in it")?;
+        let at = |t: &Option<Cow<'_, str>>| t.as_deref().and_then(values::time);
+        let start = at(&flow.start).unwrap_or(ts);
+        let last = at(&flow.end).unwrap_or(ts).max(start);
+        let head = Head { ts: start, known: start, ..self.head(start, line)? };
+        let tcp = head.tuple.transport == Transport::Tcp;
+        let packets = [flow.pkts_toserver, flow.pkts_toclient];
+        let frame_bytes = [flow.bytes_toserver, flow.bytes_toclient];
+        let each = headers(head.tuple.orig.ip.is_ipv6(), tcp);
+        let bytes = [0, 1].map(|i: usize| frame_bytes[i].saturating_sub(packets[i] * each));
+        let state = match &self.tcp {
+            Some(tcp) if tcp_says_nothing(tcp) => ConnState::Oth,
+            Some(tcp) => tcp_state(tcp, packets),
+            None if packets[1] > 0 => ConnState::SF,
+            None => ConnState::S0,
+        };
+        let service = match self.app_proto.as_deref() {
+            Some("failed") if tcp && bytes != [0, 0] => Service::Unrecognised,
+            Some(known) => values::service(known).unwrap_or_default(),
+            // Suricata looks at what both sides say; where it gives no name it saw too little.
+            None => Service::Unknown,
+        };
+        let mut history = History::default();
+        let mut letters = Vec::new();
+        if tcp && self.tcp.as_ref().is_some_and(|t| t.syn) {
+            letters.push(b'S');
+            if packets[1] > 0 && state != ConnState::Rej {
+                letters.push(b'h');
+            }
+        }
+        // Options are counted with the bytes: what is little may be nothing.
+        letters.extend(
+            [(b'D', bytes[0] > 12 * packets[0]), (b'd', bytes[1] > 12 * packets[1])]
+                .iter()
+                .filter(|l| l.1)
+                .map(|l| l.0),
+        );
+        for letter in letters {
+            history.push(letter);
+        }
+        let mac = |key: &str| {
+            let ether = self.ether.as_ref()?;
+            values::mac(
+                &text(ether, key)
+                    .or_else(|| ether.get(format!("{key}s"))?.get(0)?.as_str().map(str::to_owned))?,
+            )
+        };
+        let closed = Conn {
+            phase: ConnPhase::Closed,
+            head: Head { known: last, ..head },
+            last,
+            via: None,
+            service,
+            state,
+            history,
+            packets,
+            bytes,
+            frame_bytes,
+            missed_bytes: [0, 0],
+            start_seen: !tcp || self.tcp.as_ref().is_none_or(|t| t.syn),
+            syn_retransmits: if state == ConnState::S0 && tcp {
+                u16::try_from(packets[0].saturating_sub(1)).unwrap_or(u16::MAX)
+            } else {
+                0
+            },
+            first_payload: [None, None],
+            first_speaker: None,
+            first_lengths: crate::only_length(packets, bytes),
+            beats: Vec::new(),
+            payload_packets: [u64::from(bytes[0] > 0), u64::from(bytes[1] > 0)],
+            turns: 0,
+            mac: [mac("src_mac"), mac("dest_mac")],
+            tunnel_depth: 0,
+            orig_ttl: 0,
+            key_packets: std::iter::once(line).collect(),
+        };
+        if matches!(closed.service, Service::Unknown | Service::Dns) {
+            return Ok(vec![Record::Conn(closed)]);
+        }
+        let begun = Conn { phase: ConnPhase::Classified, head, last: head.ts, ..closed.clone() };
+        Ok(vec![Record::Conn(begun), Record::Conn(closed)])
+    }
+
+    /// Questions and answers of versions 1 to 3 of the format.
+    fn dns(&self, ts: Timestamp, line: PacketId) -> Result<Told, &'static str> {
+        let dns = self.dns.as_ref().ok_or("no dns in it")?;
+        let asked = dns.get("queries").and_then(|q| q.get(0)).unwrap_or(dns);
+        let Some(query) = text(asked, "rrname") else { return Ok(Told::Nothing) };
+        let qtype = text(asked, "rrtype").map_or(0, |t| rrtype(&t));
+        let is_answer = matches!(text(dns, "type").as_deref(), Some("answer" | "response"));
+        let id = number(dns, "id").unwrap_or(0);
+        let mut head = self.head(ts, line)?;
+        if is_answer && head.tuple.orig.port == 53 && head.tuple.resp.port != 53 {
+            // The answer's packet is the server's.
+            std::mem::swap(&mut head.tuple.orig, &mut head.tuple.resp);
+        }
+        let one = |a: &Value| {
+            let rtype = text(a, "rrtype").map_or(0, |t| rrtype(&t));
+            let data = text(a, "rdata").unwrap_or_default();
+            let addr = data.parse().ok();
+            let ttl = number(a, "ttl").unwrap_or(0) as u32;
+            DnsAnswer { rtype, ttl, addr, name: (addr.is_none() && !data.is_empty()).then(|| name(&data)) }
+        };
+        let listed = dns.get("answers").and_then(Value::as_array);
+        let answers: Vec<DnsAnswer> = match listed {
+            Some(all) => all.iter().take(32).map(one).collect(),
+            // Version 1 writes an answer a line.
+            None if is_answer && dns.get("rdata").is_some() => vec![one(dns)],
+            None => grouped(dns),
+        };
+        let rcode = text(dns, "rcode").map(|r| crate::rcode(&r));
+        let told = Box::new(Dns {
+            head,
+            id: id as u16,
+            query: name(&query),
+            qtype,
+            rcode: rcode.filter(|_| is_answer),
+            recursion_desired: dns.get("rd").and_then(Value::as_bool).unwrap_or(false),
+            response_len: answers.iter().map(|a| a.name.as_ref().map_or(4, String::len) as u32 + 12).sum(),
+            answers,
+            rtt: None,
+            packets: vec![line],
+        });
+        let flow = self.flow_id.unwrap_or(0) ^ (id << 48);
+        Ok(if is_answer { Told::Answered(flow, told) } else { Told::Asked(flow, told) })
+    }
+
+    fn http(&self, ts: Timestamp, line: PacketId) -> Result<Http, &'static str> {
+        let http = self.http.as_ref().ok_or("no http in it")?;
+        let declared = text(http, "http_content_type")
+            .map(|t| t.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        let mut headers = RequestHeaders::untold();
+        let listed = http.get("request_headers").and_then(Value::as_array);
+        if let Some(listed) = listed {
+            headers = RequestHeaders::default();
+            for header in listed {
+                if let Some(name) = text(header, "name") {
+                    headers.note(name.to_ascii_lowercase().as_bytes());
+                }
+            }
+            if text(http, "protocol").as_deref() == Some("HTTP/1.0") {
+                headers.add(RequestHeaders::HTTP_1_0);
+            }
+        }
+        let value = |wanted: &str| {
+            let of = |h: &&Value| text(h, "name").is_some_and(|n| n.eq_ignore_ascii_case(wanted));
+            listed?.iter().find(of).and_then(|h| text(h, "value"))
+        };
+        Ok(Http {
+            head: self.head(ts, line)?,
+            depth: 0,
+            method: text(http, "http_method").unwrap_or_default().to_ascii_uppercase(),
+            host: text(http, "hostname").map(|h| name(&h)),
+            path: text(http, "url").unwrap_or_default().chars().take(1024).collect(),
+            status: number(http, "status").map(|s| s as u16),
+            user_agent: text(http, "http_user_agent"),
+            referer: text(http, "http_refer"),
+            cookie: value("cookie").is_some(),
+            headers,
+            location: text(http, "redirect"),
+            request: BodyFacts {
+                len: value("content-length").and_then(|l| l.parse().ok()).unwrap_or(0),
+                declared: value("content-type").map(|t| t.to_ascii_lowercase()),
+                ..BodyFacts::default()
+            },
+            response: BodyFacts {
+                len: number(http, "length").unwrap_or(0),
+                declared,
+                ..BodyFacts::default()
+            },
+            packets: vec![line],
+        })
+    }
+
+    fn tls(&self, ts: Timestamp, line: PacketId) -> Result<Tls, &'static str> {
+        let tls = self.tls.as_ref().ok_or("no tls in it")?;
+        let at = |key: &str| text(tls, key).and_then(|t| values::time(&t));
+        let names = || {
+            let all = tls.get("subjectaltname").and_then(Value::as_array)?;
+            Some(all.iter().filter_map(Value::as_str).take(32).map(name).collect())
+        };
+        let shown = text(tls, "subject").zip(text(tls, "issuerdn")).map(|(subject, issuer)| {
+            let valid = (at("notbefore").unwrap_or(ts), at("notafter").unwrap_or(ts));
+            Box::new(certificate(&subject, &issuer, valid, names().unwrap_or_default()))
+        });
+        let first = |key: &str| tls.get(key)?.get(0)?.as_str().map(str::to_owned);
+        let ja4 = text(tls, "ja4").or_else(|| text(tls.get("ja4")?, "hash"));
+        Ok(Tls {
+            head: self.head(ts, line)?,
+            version: text(tls, "version").map_or(0x0303, |v| tls_version(&v)),
+            sni: text(tls, "sni").map(|s| name(&s)),
+            alpn: first("client_alpns"),
+            ja4,
+            cipher: None,
+            certificate: shown,
+            packets: vec![line],
+        })
+    }
+
+    fn smtp(&self, ts: Timestamp, line: PacketId) -> Result<record::Smtp, &'static str> {
+        let smtp = self.smtp.as_ref().ok_or("no smtp in it")?;
+        let to = smtp.get("rcpt_to").and_then(Value::as_array);
+        let rcpt: Vec<String> =
+            to.into_iter().flatten().filter_map(Value::as_str).take(16).filter_map(domain).collect();
+        // Whether the server took it is not told.
+        let mail = Mail { helo: text(smtp, "helo"), from: text(smtp, "mail_from"), rcpt, ..Mail::default() };
+        Ok(mail.told(self.head(ts, line)?, vec![line]))
+    }
+
+    fn dhcp(&self, ts: Timestamp, line: PacketId) -> Option<Dhcp> {
+        let dhcp = self.dhcp.as_ref()?;
+        let kind = match text(dhcp, "dhcp_type")?.as_str() {
+            "request" => 3,
+            "ack" => 5,
+            "inform" => 8,
+            _ => return None,
+        };
+        let address = |key: &str| text(dhcp, key).and_then(|a| a.parse::<std::net::IpAddr>().ok());
+        let given = |a: &std::net::IpAddr| !a.is_unspecified();
+        let ip = ["assigned_ip", "requested_ip", "client_ip"].into_iter().filter_map(address).find(given);
+        let head = self.head(ts, line).ok()?;
+        Some(Dhcp {
+            mac: values::mac(&text(dhcp, "client_mac")?)?,
+            ip,
+            host_name: text(dhcp, "hostname"),
+            kind,
+            server: (kind == 5).then_some(if head.tuple.orig.port == 67 {
+                head.tuple.orig.ip
+            } else {
+                head.tuple.resp.ip
+            }),
+            resolvers: Vec::new(),
+            lease: number(dhcp, "lease_time").map(|l| l as u32),
+            packets: vec![line],
+            head,
+        })
+    }
+
+    fn alert(&self, ts: Timestamp, line: PacketId) -> Result<Alert, &'static str> {
+        let alert = self.alert.as_ref().ok_or("no alert in it")?;
+        Ok(Alert {
+            head: self.head(ts, line)?,
+            sensor: Cow::Borrowed("suricata"),
+            rule: number(alert, "signature_id"),
+            signature: text(alert, "signature").unwrap_or_default(),
+            category: text(alert, "category").unwrap_or_default(),
+            severity: number(alert, "severity").unwrap_or(0) as u8,
+            packets: vec![line],
+        })
+    }
+}
+
+/// Whether no flags were kept.
+fn tcp_says_nothing(tcp: &Tcp<'_>) -> bool {
+    tcp.state.is_none() && !tcp.syn
+}
+
+/// How a connection went, by Suricata's states and the flags that were seen.
+fn tcp_state(tcp: &Tcp<'_>, packets: [u64; 2]) -> ConnState {
+    match tcp.state.as_deref().unwrap_or_default() {
+        _ if !tcp.syn => ConnState::Oth,
+        _ if packets[1] == 0 => ConnState::S0,
+        "syn_sent" if tcp.rst => ConnState::Rej,
+        "closed" if tcp.rst && !tcp.fin && !tcp.ack => ConnState::Rej,
+        // A refusal answers the first packet, and nothing else was said.
+        "closed" if tcp.rst && !tcp.fin && packets[0] <= 3 && packets[1] <= packets[0] => ConnState::Rej,
+        "closed" | "last_ack" | "time_wait" if tcp.rst && !tcp.fin => ConnState::RstO,
+        "closed" | "last_ack" | "time_wait" | "fin_wait2" | "closing" => ConnState::SF,
+        "fin_wait1" => ConnState::S2,
+        "close_wait" => ConnState::S3,
+        _ => ConnState::S1,
+    }
+}
+
+/// The number of a record type.
+fn rrtype(name: &str) -> u16 {
+    match name.to_ascii_uppercase().as_str() {
+        "A" => 1,
+        "NS" => 2,
+        "CNAME" => 5,
+        "SOA" => 6,
+        "NULL" => 10,
+        "PTR" => 12,
+        "MX" => 15,
+        "TXT" => 16,
+        "AAAA" => 28,
+        "SRV" => 33,
+        "NAPTR" => 35,
+        "DS" => 43,
+        "DNSKEY" => 48,
+        "SVCB" => 64,
+        "HTTPS" => 65,
+        "ANY" => 255,
+        other => other.trim_start_matches("TYPE").parse().unwrap_or(0),
+    }
+}
+
+/// Answers by type alone.
+fn grouped(dns: &Value) -> Vec<DnsAnswer> {
+    let Some(groups) = dns.get("grouped").and_then(Value::as_object) else { return Vec::new() };
+    let each = groups.iter().flat_map(|(t, all)| {
+        let rtype = rrtype(t);
+        all.as_array().into_iter().flatten().filter_map(Value::as_str).map(move |data| {
+            let addr = data.parse().ok();
+            DnsAnswer { rtype, ttl: 0, addr, name: addr.is_none().then(|| name(data)) }
+        })
+    });
+    each.take(32).collect()
+}

@@ -1,0 +1,545 @@
+//! Several logs in one order of time.
+//!
+//! A sensor writes a flow when it is over, and other logs as things happen, so that rows of one moment lie far apart. What a row tells becomes known at its
+//! own time; a row waits until no file can tell of anything earlier, or until too many wait.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use capture::{CaptureError, Opening, Seal};
+use record::{Certificate, Conn, ConnPhase, Dns, Health, PacketId, Record, Timestamp, Tls, Transport};
+
+use crate::eve;
+use crate::lines::Lines;
+use crate::zeek::{self, Form, Kind};
+
+/// How much later than what it tells of a row may be written: Zeek and Suricata hold a silent flow for five to ten minutes.
+const LATE: Duration = Duration::from_mins(10);
+/// Rows that wait for earlier ones (*assumed*: ten minutes of a network with 300 flows a second).
+const MOST_WAITING: usize = 400_000;
+/// Rows read of a file at a time.
+const AT_ONCE: usize = 256;
+/// Certificates and questions that wait for what belongs to them.
+const MOST_HELD: usize = 65_536;
+/// A question whose answer did not come within this time was not answered: resolvers give up earlier.
+const ANSWERED: Duration = Duration::from_secs(30);
+/// Bytes that are looked at to tell what a file is.
+const LOOKED_AT: usize = 64 << 10;
+
+/// A log of the run.
+#[derive(Clone, Debug)]
+pub struct LogFile {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size in bytes as it lies there.
+    pub size: Option<u64>,
+    /// SHA-256 of it, if it was wanted.
+    pub sha256: Option<String>,
+    /// What it is: `zeek conn`, `suricata`.
+    pub kind: String,
+}
+
+enum Syntax {
+    Zeek(Form),
+    Eve,
+}
+
+/// What a file is, by its first lines; nothing if it is no log that is read.
+fn recognise(head: &[u8]) -> Option<Syntax> {
+    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
+    if head.starts_with(b"#separator ") || head.starts_with(b"#fields\t") || head.starts_with(b"#path\t") {
+        return Some(Syntax::Zeek(Form::columns()));
+    }
+    let line = head.split(|b| *b == b'\n').find(|l| !l.trim_ascii().is_empty())?.trim_ascii();
+    if !line.starts_with(b"{") {
+        return None;
+    }
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(line).ok()?;
+    let has = |key: &str| object.contains_key(key);
+    if has("event_type") && has("timestamp") {
+        return Some(Syntax::Eve);
+    }
+    let kind = match object.get("_path").and_then(|p| p.as_str()) {
+        // Several may be in one file.
+        Some(_) => None,
+        None => Some(Kind::of_columns(|c| has(c) || nested(&object, c))),
+    };
+    let zeek = has("_path") || (has("ts") && kind.is_some_and(|k| k != Kind::Other));
+    zeek.then_some(Syntax::Zeek(Form::Json { kind }))
+}
+
+fn nested(object: &serde_json::Map<String, serde_json::Value>, column: &str) -> bool {
+    column
+        .split_once('.')
+        .is_some_and(|(outer, inner)| object.get(outer).is_some_and(|o| o.get(inner).is_some()))
+}
+
+/// Whether a file is a log that is read here.
+pub fn is_log(path: &Path, opening: &Opening) -> bool {
+    let Ok(mut window) = capture::open(path, opening, None) else { return false };
+    window.ensure(LOOKED_AT);
+    recognise(window.rest()).is_some()
+}
+
+/// A log, read or not yet.
+struct Log {
+    file: LogFile,
+    number: u32,
+    syntax: Option<Syntax>,
+    lines: Option<Lines>,
+    seal: Option<Seal>,
+    /// The latest time that its rows tell; before it was begun that of its first.
+    clock: Timestamp,
+    over: bool,
+    rows: u64,
+    /// Lines that could not be read, and the first of them with why.
+    bad: u64,
+    first_bad: Option<(u64, &'static str)>,
+}
+
+/// What waits for its turn.
+struct Waiting {
+    known: Timestamp,
+    turn: u64,
+    what: What,
+}
+
+enum What {
+    Record(Box<Record>),
+    /// A handshake, and what its certificate is called.
+    Handshake(Box<Tls>, String),
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        (self.known, self.turn) == (other.known, other.turn)
+    }
+}
+impl Eq for Waiting {}
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.known, self.turn).cmp(&(other.known, other.turn))
+    }
+}
+
+/// Logs that are read together.
+#[derive(Default)]
+pub struct LogSet {
+    logs: Vec<Log>,
+    waiting: BinaryHeap<Reverse<Waiting>>,
+    /// Questions without an answer so far, by flow and transaction, oldest first.
+    asked: HashMap<u64, Box<Dns>>,
+    asked_in_order: VecDeque<(Timestamp, u64)>,
+    certificates: HashMap<String, Box<Certificate>>,
+    certificates_in_order: VecDeque<String>,
+    /// What was given last.
+    given: Timestamp,
+    turn: u64,
+    late: u64,
+    health: Health,
+    kinds: BTreeMap<String, u64>,
+    strange: BTreeMap<String, u64>,
+    notices: Vec<String>,
+    failures: Vec<String>,
+    opening: Opening,
+}
+
+impl LogSet {
+    /// Plans the reading of these files; the first is called by this number in proofs.
+    pub fn open(paths: Vec<PathBuf>, opening: &Opening, first: u32) -> Self {
+        let mut set = Self { opening: opening.clone(), given: Timestamp::MIN, ..Self::default() };
+        for (path, number) in paths.into_iter().zip(first..) {
+            let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+            let file = LogFile { path, size, sha256: None, kind: String::new() };
+            let mut log = Log {
+                file,
+                number,
+                syntax: None,
+                lines: None,
+                seal: None,
+                clock: Timestamp::MIN,
+                over: false,
+                rows: 0,
+                bad: 0,
+                first_bad: None,
+            };
+            // Its first time tells when it is its turn; it is opened again then.
+            if let Err(e) = set.begin(&mut log) {
+                set.failures.push(e.to_string());
+                log.over = true;
+            } else {
+                Self::look_at_first(&mut log);
+            }
+            set.logs.push(log);
+        }
+        set
+    }
+
+    fn begin(&self, log: &mut Log) -> Result<(), CaptureError> {
+        let path = &log.file.path;
+        let mut window = capture::open(path, &self.opening, None)?;
+        window.ensure(LOOKED_AT);
+        log.syntax = recognise(window.rest());
+        log.seal = self.opening.hashed.then(Seal::default);
+        log.lines = Some(Lines::open(path, &self.opening, log.seal.as_ref())?);
+        Ok(())
+    }
+
+    /// Reads until the first time that a file tells, and closes it again.
+    fn look_at_first(log: &mut Log) {
+        const FEW: usize = 64;
+        let number = log.number;
+        let (Some(lines), Some(syntax)) = (&mut log.lines, &mut log.syntax) else { return };
+        for _ in 0..FEW {
+            let Ok(Some((n, line))) = lines.next() else { break };
+            if let Some(line) = line
+                && let Ok(Some((ts, ..))) = taken(syntax, line, PacketId::new(number, n))
+            {
+                log.clock = ts;
+                break;
+            }
+        }
+        (log.lines, log.syntax) = (None, None);
+    }
+
+    /// The next record that is known until then; none when there is none any more, or only later ones.
+    pub fn next(&mut self, until: Option<Timestamp>) -> Option<Record> {
+        loop {
+            let first = self.logs.iter().enumerate().filter(|(_, l)| !l.over).min_by_key(|(_, l)| l.clock);
+            let first = first.map(|(at, log)| (at, log.clock));
+            let ripe = |known: Timestamp| first.is_none_or(|(_, clock)| known.plus(LATE) <= clock);
+            match self.waiting.peek() {
+                Some(Reverse(next)) if ripe(next.known) || self.waiting.len() > MOST_WAITING => {
+                    if until.is_some_and(|until| next.known > until) {
+                        return None;
+                    }
+                    return self.give();
+                }
+                None if until.zip(first).is_some_and(|(until, (_, clock))| clock > until.plus(LATE)) => {
+                    return None;
+                }
+                _ => {}
+            }
+            let Some((at, clock)) = first else {
+                if self.asked.is_empty() {
+                    return None;
+                }
+                self.give_up(Timestamp::MAX);
+                continue;
+            };
+            self.read(at);
+            self.give_up(clock.minus(ANSWERED));
+        }
+    }
+
+    /// Takes the earliest that waits.
+    fn give(&mut self) -> Option<Record> {
+        let Reverse(Waiting { known, what, .. }) = self.waiting.pop()?;
+        let mut record = match what {
+            What::Record(record) => *record,
+            What::Handshake(mut tls, id) => {
+                if let Some(certificate) = self.certificates.get(&id) {
+                    tls.certificate = Some(certificate.clone());
+                }
+                Record::Tls(tls)
+            }
+        };
+        // What comes too late is known when it comes.
+        self.late += u64::from(known < self.given);
+        self.given = self.given.max(known);
+        record.head_mut().known = self.given;
+        Some(record)
+    }
+
+    /// Reads some rows of a file.
+    fn read(&mut self, at: usize) {
+        let mut log = self.logs.swap_remove(at);
+        if log.lines.is_none()
+            && let Err(e) = self.begin(&mut log)
+        {
+            self.failures.push(e.to_string());
+            log.over = true;
+        }
+        if let Some(mut lines) = log.lines.take() {
+            self.read_lines(&mut log, &mut lines);
+            log.lines = Some(lines);
+        }
+        if log.over {
+            self.close(&mut log);
+        }
+        // Where it was.
+        self.logs.push(log);
+        let last = self.logs.len() - 1;
+        self.logs.swap(at, last);
+    }
+
+    fn read_lines(&mut self, log: &mut Log, lines: &mut Lines) {
+        for _ in 0..AT_ONCE {
+            let (number, line) = match lines.next() {
+                Ok(Some(line)) => line,
+                Ok(None) => {
+                    log.over = true;
+                    return;
+                }
+                Err(e) => {
+                    let (path, offset) = (log.file.path.display(), lines.offset());
+                    self.failures
+                        .push(format!("{path}: cannot be read on from byte {offset} of its content: {e}"));
+                    log.over = true;
+                    return;
+                }
+            };
+            let proof = PacketId::new(log.number, number);
+            let Some(syntax) = &mut log.syntax else { return };
+            let row = match line {
+                Some(line) => taken(syntax, line, proof),
+                None => Err("it is longer than 8 MiB"),
+            };
+            match row {
+                Ok(Some((ts, kind, told))) => {
+                    log.rows += 1;
+                    log.clock = log.clock.max(ts);
+                    if log.file.kind.is_empty() {
+                        log.file.kind = match &log.syntax {
+                            Some(Syntax::Eve) => "suricata".to_owned(),
+                            _ => format!("zeek {kind}"),
+                        };
+                    }
+                    *self.kinds.entry(kind).or_default() += 1;
+                    self.health.first = [self.health.first, Some(ts)].into_iter().flatten().min();
+                    self.health.last = self.health.last.max(Some(ts));
+                    self.told(told);
+                }
+                Ok(None) => {}
+                Err(why) => {
+                    log.bad += 1;
+                    log.first_bad.get_or_insert((number, why));
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, told: Told) {
+        match told {
+            Told::Zeek(zeek::Told::Records(records)) | Told::Eve(eve::Told::Records(records)) => {
+                for record in records {
+                    self.wait(record);
+                }
+            }
+            Told::Zeek(zeek::Told::Handshake(tls, id)) => {
+                let known = tls.head.known;
+                self.push(known, What::Handshake(tls, id));
+            }
+            Told::Zeek(zeek::Told::Certificate(id, certificate)) => {
+                if self.certificates.insert(id.clone(), certificate).is_none() {
+                    self.certificates_in_order.push_back(id);
+                }
+                if self.certificates_in_order.len() > MOST_HELD
+                    && let Some(old) = self.certificates_in_order.pop_front()
+                {
+                    self.certificates.remove(&old);
+                }
+            }
+            Told::Eve(eve::Told::Asked(flow, dns)) => {
+                self.asked_in_order.push_back((dns.head.ts, flow));
+                if let Some(before) = self.asked.insert(flow, dns) {
+                    self.wait(Record::Dns(before));
+                }
+                if self.asked.len() > MOST_HELD
+                    && let Some((_, old)) = self.asked_in_order.pop_front()
+                    && let Some(dns) = self.asked.remove(&old)
+                {
+                    self.wait(Record::Dns(dns));
+                }
+            }
+            Told::Eve(eve::Told::Answered(flow, mut answer)) => {
+                let known = answer.head.ts;
+                if let Some(asked) = self.asked.remove(&flow) {
+                    answer.rtt = Some(known.since(asked.head.ts));
+                    answer.head = record::Head { known, ..asked.head };
+                    answer.packets = [asked.packets, answer.packets].concat();
+                }
+                self.wait(Record::Dns(answer));
+            }
+            Told::Zeek(zeek::Told::Strange(name)) | Told::Eve(eve::Told::Strange(name)) => {
+                const KINDS: usize = 256;
+                if self.strange.len() < KINDS || self.strange.contains_key(&name) {
+                    *self.strange.entry(name).or_default() += 1;
+                }
+            }
+            Told::Zeek(zeek::Told::Nothing) | Told::Eve(eve::Told::Nothing) => {}
+        }
+    }
+
+    /// Questions asked until then were not answered.
+    fn give_up(&mut self, until: Timestamp) {
+        while let Some((asked, flow)) = self.asked_in_order.front().copied()
+            && asked <= until
+        {
+            self.asked_in_order.pop_front();
+            // It may have been answered, and asked again.
+            if self.asked.get(&flow).is_some_and(|d| d.head.ts == asked)
+                && let Some(dns) = self.asked.remove(&flow)
+            {
+                self.wait(Record::Dns(dns));
+            }
+        }
+    }
+
+    fn wait(&mut self, record: Record) {
+        if let Record::Conn(c) = &record
+            && c.phase == ConnPhase::Closed
+        {
+            self.count(c);
+        }
+        let known = record.head().known;
+        self.push(known, What::Record(Box::new(record)));
+    }
+
+    fn push(&mut self, known: Timestamp, what: What) {
+        self.turn += 1;
+        self.waiting.push(Reverse(Waiting { known, turn: self.turn, what }));
+    }
+
+    fn count(&mut self, c: &Conn) {
+        let health = &mut self.health;
+        let (tcp, udp, other) = &mut health.flows;
+        *match c.head.tuple.transport {
+            Transport::Tcp => tcp,
+            Transport::Udp => udp,
+            _ => other,
+        } += 1;
+        let packets: u64 = c.packets.iter().sum();
+        health.packets += packets;
+        health.accounts.followed += packets;
+        health.bytes += c.frame_bytes.iter().sum::<u64>();
+        health.midstream_tcp += u64::from(!c.start_seen);
+        health.one_sided_tcp += u64::from(c.is_one_sided());
+        health.missed_bytes += c.missed_bytes.iter().sum::<u64>();
+        health.last = health.last.max(Some(c.last));
+    }
+
+    /// A file is read to its end.
+    fn close(&mut self, log: &mut Log) {
+        log.lines = None;
+        let path = log.file.path.display();
+        if let Some((line, why)) = log.first_bad {
+            let what = if log.bad == 1 { "line" } else { "lines" };
+            self.notices.push(format!(
+                "{path}: {} {what} could not be read, the first is line {line}: {why}",
+                log.bad
+            ));
+        }
+        if let Some(seal) = log.seal.take() {
+            match seal.whole(&log.file.path) {
+                Ok(hash) => log.file.sha256 = Some(hash),
+                Err(e) => self.notices.push(format!("{path}: cannot be hashed: {e}")),
+            }
+        }
+    }
+
+    /// Whether there is anything to read.
+    pub fn is_empty(&self) -> bool {
+        self.logs.is_empty()
+    }
+
+    /// The logs, in the order of their numbers.
+    pub fn files(&self) -> Vec<LogFile> {
+        let mut files: Vec<(u32, LogFile)> = self.logs.iter().map(|l| (l.number, l.file.clone())).collect();
+        files.sort_by_key(|(number, _)| *number);
+        files.into_iter().map(|(_, file)| file).collect()
+    }
+
+    /// What was counted: flows, packets and bytes as the logs have them.
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Rows that were read, of each kind.
+    pub const fn kinds(&self) -> &BTreeMap<String, u64> {
+        &self.kinds
+    }
+
+    /// What must be told of them.
+    pub fn notices(&self) -> Vec<String> {
+        const SHOWN: usize = 4;
+        let mut told = self.notices.clone();
+        if self.logs.is_empty() {
+            return told;
+        }
+        let rows: Vec<String> = self.kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        told.push(format!(
+            "read from logs: {}",
+            if rows.is_empty() { "nothing".to_owned() } else { rows.join(", ") }
+        ));
+        let has = |names: &[&str]| names.iter().any(|n| self.kinds.contains_key(*n));
+        let lacking: Vec<&str> = [
+            (&["conn", "flow", "netflow"][..], "flows"),
+            (&["dns"], "DNS"),
+            (&["http"], "HTTP"),
+            (&["ssl", "tls"], "TLS"),
+        ]
+        .into_iter()
+        .filter(|(names, _)| !has(names))
+        .map(|(_, what)| what)
+        .collect();
+        if !lacking.is_empty() {
+            told.push(format!(
+                "the logs hold no {}: what only these show was not looked at",
+                lacking.join(", ")
+            ));
+        }
+        told.push("logs hold no payloads: what only these show was not looked at".to_owned());
+        if self.late > 0 {
+            told.push(format!(
+                "{} rows came more than ten minutes late, and are taken as known when they came",
+                self.late
+            ));
+        }
+        if !self.strange.is_empty() {
+            let mut all: Vec<(&String, &u64)> = self.strange.iter().collect();
+            all.sort_by_key(|(name, n)| (Reverse(**n), *name));
+            let shown: Vec<String> = all.iter().take(SHOWN).map(|(name, n)| format!("{n} {name}")).collect();
+            let more = if all.len() > SHOWN { ", …" } else { "" };
+            told.push(format!("the sensor found strange: {}{more}", shown.join(", ")));
+        }
+        told
+    }
+
+    /// Files that could not be read, or not to their end.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Bytes of content read so far.
+    pub fn offset(&self) -> u64 {
+        self.logs.iter().filter_map(|l| l.lines.as_ref()).map(Lines::offset).sum()
+    }
+}
+
+/// What a row of either sensor tells.
+enum Told {
+    Zeek(zeek::Told),
+    Eve(eve::Told),
+}
+
+fn taken(
+    syntax: &mut Syntax,
+    line: &[u8],
+    proof: PacketId,
+) -> Result<Option<(Timestamp, String, Told)>, &'static str> {
+    match syntax {
+        Syntax::Zeek(form) => {
+            let row = form.take(line, proof)?;
+            Ok(row.map(|(ts, kind, told)| (ts, kind.name().to_owned(), Told::Zeek(told))))
+        }
+        Syntax::Eve => Ok(eve::take(line, proof)?.map(|(ts, kind, told)| (ts, kind, Told::Eve(told)))),
+    }
+}

@@ -1,0 +1,174 @@
+//! Values as logs write them.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use record::{Endpoint, FlowId, Mac, Service, Timestamp, Transport};
+
+/// A moment: seconds since the epoch with a fraction, or a date and time with its zone.
+pub fn time(text: &str) -> Option<Timestamp> {
+    if text.contains('T') {
+        return date(text);
+    }
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    let secs: i64 = whole.parse().ok()?;
+    let nanos = nanos(fraction)?;
+    let part = if whole.starts_with('-') { -nanos } else { nanos };
+    Some(Timestamp(secs.checked_mul(1_000_000_000)?.checked_add(part)?))
+}
+
+fn nanos(fraction: &str) -> Option<i64> {
+    let digits = fraction.get(..fraction.len().min(9))?;
+    if digits.is_empty() {
+        return Some(0);
+    }
+    Some(digits.parse::<u32>().ok().map(i64::from)? * 10i64.pow(9 - digits.len() as u32))
+}
+
+/// `2013-02-04T01:30:00.381490+0000`, also with a colon in the zone, with `Z`, or without a zone, which is then UTC.
+fn date(text: &str) -> Option<Timestamp> {
+    let (date, rest) = text.split_once('T')?;
+    let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
+    let (clock, zone) = rest.split_at(zone_at);
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let base = Timestamp::parse(&format!("{date}T{clock}Z"))?;
+    let offset = match zone.trim_start_matches('Z') {
+        "" => 0,
+        zone => {
+            let digits: String = zone.chars().filter(char::is_ascii_digit).collect();
+            let (hours, minutes) = (digits.get(..2)?, digits.get(2..4).unwrap_or("0"));
+            let secs = hours.parse::<i64>().ok()? * 3600 + minutes.parse::<i64>().ok()? * 60;
+            if zone.starts_with('-') { -secs } else { secs }
+        }
+    };
+    Some(Timestamp(base.0.checked_add(nanos(fraction)?)?.checked_sub(offset * 1_000_000_000)?))
+}
+
+/// Seconds with a fraction; nothing for what is negative or no number.
+pub fn duration(text: &str) -> Option<Duration> {
+    let span = time(text)?;
+    (span.0 >= 0).then(|| Duration::from_nanos(span.0.cast_unsigned()))
+}
+
+/// An Ethernet address.
+pub fn mac(text: &str) -> Option<Mac> {
+    let mut bytes = [0u8; 6];
+    let mut parts = text.split([':', '-']);
+    for byte in &mut bytes {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(Mac(bytes))
+}
+
+/// One end, from an address and a port.
+pub fn end(ip: &str, port: &str) -> Option<Endpoint> {
+    Some(Endpoint { ip: ip.parse::<IpAddr>().ok()?, port: port.parse().ok()? })
+}
+
+/// What carries a flow, by name.
+pub fn transport(name: &str) -> Option<Transport> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "tcp" => Transport::Tcp,
+        "udp" => Transport::Udp,
+        "icmp" => Transport::Icmp,
+        "icmp6" | "ipv6-icmp" | "icmpv6" => Transport::Icmp6,
+        "sctp" => Transport::of_number(132),
+        "igmp" => Transport::of_number(2),
+        "gre" => Transport::of_number(47),
+        "esp" => Transport::of_number(50),
+        number => Transport::of_number(number.parse().ok()?),
+    })
+}
+
+/// What a flow carries, by the name that Zeek or Suricata has for it; of several the innermost that is known.
+pub fn service(name: &str) -> Option<Service> {
+    let known = |one: &str| {
+        Some(match one {
+            "tls" => Service::Tls,
+            "http2" => Service::Http2,
+            "krb5" | "krb_tcp" => Service::Kerberos,
+            "smb" | "gssapi,smb" => Service::Smb,
+            "bittorrent-dht" => Service::Dht,
+            "ikev2" | "ike" => Service::Ipsec,
+            "dcerpc" => Service::DceRpc,
+            "enip" | "dnp3" | "modbus" => Service::Unrecognised,
+            one => *Service::ALL.iter().find(|s| s.name() == one)?,
+        })
+    };
+    name.to_ascii_lowercase().split(',').find_map(known)
+}
+
+/// A flow, by the name that its sensor gave it: the same name in another log of the sensor is the same flow.
+pub fn flow(name: &str) -> FlowId {
+    FlowId::of_name(record::fnv1a(name.as_bytes()))
+}
+
+/// A name as records have it: lower case, without a dot at its end.
+pub fn name(text: &str) -> String {
+    text.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// The domain of an address of mail.
+pub fn domain(address: &str) -> Option<String> {
+    let domain = address.rsplit_once('@')?.1.trim_end_matches(['>', ' ']);
+    (!domain.is_empty()).then(|| name(domain))
+}
+
+/// Text without Zeek's escapes (`\x2c`).
+pub fn unescaped(text: &str) -> Cow<'_, str> {
+    if !text.contains("\\x") {
+        return Cow::Borrowed(text);
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("\\x") {
+        bytes.extend_from_slice(&rest.as_bytes()[..at]);
+        let digits = rest.get(at + 2..at + 4).and_then(|d| u8::from_str_radix(d, 16).ok());
+        let taken = if let Some(byte) = digits {
+            bytes.push(byte);
+            4
+        } else {
+            bytes.extend_from_slice(b"\\x");
+            2
+        };
+        rest = &rest[at + taken..];
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_of_every_form() {
+        let at = |text: &str| time(text).map(|t| t.0);
+        assert_eq!(at("1359941400.381490"), Some(1_359_941_400_381_490_000));
+        assert_eq!(at("67.012943"), Some(67_012_943_000));
+        for same in [
+            "2013-02-04T01:30:00.381490+0000",
+            "2013-02-04T01:30:00.38149Z",
+            "2013-02-04T03:30:00.381490+02:00",
+        ] {
+            assert_eq!(at(same), Some(1_359_941_400_381_490_000), "{same}");
+        }
+        assert_eq!(at("2026-11-26T13:32:07"), at("2026-11-26T13:32:07Z"));
+        for none in ["", "-", "yesterday", "2013-02-04T", "1e99", "99999999999999999999"] {
+            assert_eq!(at(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn words_of_other_sensors() {
+        assert_eq!(service("ssl,http"), Some(Service::Tls));
+        assert_eq!(service("failed"), None);
+        assert_eq!(transport("IPv6-ICMP"), Some(Transport::Icmp6));
+        assert_eq!(unescaped("a\\x2cb\\xc3\\xbc \\xzz"), "a,bü \\xzz");
+        assert_eq!(domain("<dev@Kettle.example>"), Some("kettle.example".into()));
+        assert_eq!(mac("00:0c:29:8f:d5:6d"), Some(Mac([0, 12, 41, 143, 213, 109])));
+        assert_eq!(mac("00:0c"), None);
+        assert_ne!(flow("CVPZ0Q"), flow("CVPZ0R"));
+    }
+}

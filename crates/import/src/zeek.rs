@@ -1,0 +1,766 @@
+//! Zeek's logs, as tab-separated columns and as JSON.
+
+use std::borrow::Cow;
+
+use record::{
+    Alert, BodyFacts, Certificate, Conn, ConnPhase, ConnState, Dhcp, Direction, Dns, DnsAnswer, FlowId, Head,
+    History, Http, Irc, Magic, PacketId, Quic, Record, RequestHeaders, Service, Smtp, Ssh, Timestamp, Tls,
+    Transport, Tuple,
+};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::Mail;
+use crate::values::{self, domain, end, name, unescaped};
+
+/// Answers, domains and the like that are taken of one row.
+const MOST: usize = 32;
+
+/// A kind of log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Conn,
+    Dns,
+    Http,
+    Ssl,
+    X509,
+    Smtp,
+    Irc,
+    Dhcp,
+    Ssh,
+    Quic,
+    Notice,
+    Weird,
+    /// One of which nothing is taken.
+    Other,
+}
+
+impl Kind {
+    const NAMED: [(&'static str, Self); 12] = [
+        ("conn", Self::Conn),
+        ("dns", Self::Dns),
+        ("http", Self::Http),
+        ("ssl", Self::Ssl),
+        ("x509", Self::X509),
+        ("smtp", Self::Smtp),
+        ("irc", Self::Irc),
+        ("dhcp", Self::Dhcp),
+        ("ssh", Self::Ssh),
+        ("quic", Self::Quic),
+        ("notice", Self::Notice),
+        ("weird", Self::Weird),
+    ];
+
+    /// By the name that Zeek has for it.
+    pub fn named(path: &str) -> Self {
+        Self::NAMED.iter().find(|(n, _)| *n == path).map_or(Self::Other, |(_, kind)| *kind)
+    }
+
+    /// The name that Zeek has for it.
+    pub fn name(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, k)| *k == self).map_or("other", |(n, _)| n)
+    }
+
+    /// By the columns that only it has; JSON as it is written to files does not say.
+    pub fn of_columns(has: impl Fn(&str) -> bool) -> Self {
+        const OWN: [(&str, Kind); 12] = [
+            ("conn_state", Kind::Conn),
+            ("trans_id", Kind::Dns),
+            ("qtype_name", Kind::Dns),
+            ("request_body_len", Kind::Http),
+            ("status_code", Kind::Http),
+            ("certificate.subject", Kind::X509),
+            ("mailfrom", Kind::Smtp),
+            ("cert_chain_fps", Kind::Ssl),
+            ("cert_chain_fuids", Kind::Ssl),
+            ("established", Kind::Ssl),
+            ("assigned_addr", Kind::Dhcp),
+            ("note", Kind::Notice),
+        ];
+        OWN.iter().find(|(column, _)| has(column)).map_or(Self::Other, |(_, kind)| *kind)
+    }
+}
+
+macro_rules! columns {
+    ($($field:ident $name:literal)*) => {
+        /// A column that something is taken of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Column { $($field),* }
+
+        impl Column {
+            const ALL: &'static [(Self, &'static str)] = &[$((Self::$field, $name)),*];
+
+            /// By its name in the header.
+            fn named(name: &str) -> Option<Self> {
+                Self::ALL.iter().find(|(_, n)| *n == name).map(|(c, _)| *c)
+            }
+        }
+    };
+}
+
+columns! {
+    Ts "ts" Uid "uid" OrigH "id.orig_h" OrigP "id.orig_p" RespH "id.resp_h" RespP "id.resp_p" Proto "proto" Path "_path"
+    Service "service" Duration "duration" OrigBytes "orig_bytes" RespBytes "resp_bytes" ConnState "conn_state" MissedBytes "missed_bytes"
+    History "history" OrigPkts "orig_pkts" OrigIpBytes "orig_ip_bytes" RespPkts "resp_pkts" RespIpBytes "resp_ip_bytes"
+    OrigMac "orig_l2_addr" RespMac "resp_l2_addr"
+    TransId "trans_id" Rtt "rtt" Query "query" Qtype "qtype" QtypeName "qtype_name" Rcode "rcode" Rd "RD" Answers "answers" Ttls "TTLs"
+    TransDepth "trans_depth" Method "method" Host "host" Uri "uri" Referrer "referrer" HttpVersion "version" UserAgent "user_agent"
+    RequestLen "request_body_len" ResponseLen "response_body_len" StatusCode "status_code" OrigMime "orig_mime_types" RespMime "resp_mime_types"
+    HeaderNames "client_header_names"
+    Cipher "cipher" ServerName "server_name" NextProtocol "next_protocol" Ja4 "ja4" Established "established" Subject "subject" Issuer "issuer"
+    ChainFuids "cert_chain_fuids" ChainFps "cert_chain_fps"
+    Id "id" Fuid "fuid" Fingerprint "fingerprint" CertSubject "certificate.subject" CertIssuer "certificate.issuer"
+    NotBefore "certificate.not_valid_before" NotAfter "certificate.not_valid_after" SanDns "san.dns"
+    Helo "helo" MailFrom "mailfrom" RcptTo "rcptto" LastReply "last_reply" TlsUsed "tls"
+    Nick "nick" User "user" Command "command" Value "value" Addl "addl"
+    Mac "mac" AssignedIp "assigned_ip" AssignedAddr "assigned_addr" ClientAddr "client_addr" RequestedAddr "requested_addr" ServerAddr "server_addr"
+    HostName "host_name" LeaseTime "lease_time" MsgTypes "msg_types"
+    Client "client" Server "server"
+    Note "note" Msg "msg" Sub "sub" Src "src" Dst "dst" P "p"
+    Name "name"
+}
+
+/// A row's values by column; nothing where it is unset.
+#[derive(Default)]
+struct Row<'a> {
+    values: Vec<(Column, Cow<'a, str>)>,
+    line: PacketId,
+}
+
+impl Row<'_> {
+    fn get(&self, column: Column) -> Option<&str> {
+        self.values.iter().find(|(c, _)| *c == column).map(|(_, v)| v.as_ref())
+    }
+
+    fn text(&self, column: Column) -> Option<String> {
+        self.get(column).map(|v| unescaped(v).into_owned()).filter(|v| !v.is_empty())
+    }
+
+    fn number<T: std::str::FromStr>(&self, column: Column) -> Option<T> {
+        let text = self.get(column)?;
+        // JSON may write counts with a fraction.
+        text.parse().ok().or_else(|| text.strip_suffix(".0")?.parse().ok())
+    }
+
+    fn count(&self, column: Column) -> u64 {
+        self.number(column).unwrap_or(0)
+    }
+
+    fn flag(&self, column: Column) -> bool {
+        matches!(self.get(column), Some("T" | "true"))
+    }
+
+    fn list(&self, column: Column) -> impl Iterator<Item = Cow<'_, str>> {
+        let all = self.get(column).into_iter().flat_map(|v| v.split(','));
+        all.filter(|v| !v.is_empty() && *v != "-").take(MOST).map(unescaped)
+    }
+
+    fn ts(&self) -> Option<Timestamp> {
+        values::time(self.get(Column::Ts)?)
+    }
+
+    fn head(&self, transport: Option<Transport>) -> Result<Head, &'static str> {
+        let ts = self.ts().ok_or("no time")?;
+        let both = |h, p| end(self.get(h)?, self.get(p).unwrap_or("0"));
+        let orig = both(Column::OrigH, Column::OrigP).ok_or("no originator")?;
+        let resp = both(Column::RespH, Column::RespP).ok_or("no responder")?;
+        let told = self.get(Column::Proto).and_then(values::transport);
+        let transport = told.or(transport).ok_or("no transport")?;
+        let flow = self.get(Column::Uid).map_or_else(|| FlowId { packet: self.line, layer: 0 }, values::flow);
+        Ok(Head { ts, known: ts, site: 0, segment: None, flow, tuple: Tuple { orig, resp, transport } })
+    }
+
+    fn proof(&self) -> Vec<PacketId> {
+        vec![self.line]
+    }
+}
+
+/// What a row tells.
+pub enum Told {
+    /// Records, each known when its head says.
+    Records(Vec<Record>),
+    /// A certificate, by what other logs call it.
+    Certificate(String, Box<Certificate>),
+    /// A handshake, and what its certificate is called in another log.
+    Handshake(Box<Tls>, String),
+    /// Something strange, by name.
+    Strange(String),
+    /// Nothing that is taken.
+    Nothing,
+}
+
+/// How a file's rows are written.
+pub enum Form {
+    /// Columns between separators, under a header.
+    Columns { separator: u8, unset: Vec<u8>, empty: Vec<u8>, columns: Vec<Option<Column>>, kind: Kind },
+    /// An object a line; which log it is may stand in each.
+    Json { kind: Option<Kind> },
+}
+
+impl Form {
+    /// Before the first line.
+    pub fn columns() -> Self {
+        let (unset, empty) = (b"-".to_vec(), b"(empty)".to_vec());
+        Self::Columns { separator: b'\t', unset, empty, columns: Vec::new(), kind: Kind::Other }
+    }
+
+    /// Takes a line: what it tells, and when that was.
+    ///
+    /// # Errors
+    /// It is none that can be read; why.
+    pub fn take(
+        &mut self,
+        line: &[u8],
+        number: PacketId,
+    ) -> Result<Option<(Timestamp, Kind, Told)>, &'static str> {
+        if line.is_empty() {
+            return Ok(None);
+        }
+        match self {
+            Self::Columns { .. } if line[0] == b'#' => {
+                self.header(line);
+                Ok(None)
+            }
+            Self::Columns { separator, unset, empty, columns, kind } => {
+                if columns.is_empty() {
+                    return Err("no header (#fields) stands before it");
+                }
+                if *kind == Kind::Other {
+                    return Ok(None);
+                }
+                let mut row = Row { values: Vec::with_capacity(columns.len()), line: number };
+                let mut fields = line.split(|b| b == separator);
+                for column in columns.iter() {
+                    let Some(value) = fields.next() else {
+                        return Err("fewer columns than its header names");
+                    };
+                    if let Some(column) = column
+                        && value != unset.as_slice()
+                    {
+                        let value = if value == empty.as_slice() { &[][..] } else { value };
+                        row.values.push((*column, String::from_utf8_lossy(value)));
+                    }
+                }
+                let told = told(*kind, &row)?;
+                Ok(row.ts().map(|ts| (ts, *kind, told)))
+            }
+            Self::Json { kind } => {
+                let mut row = Row { values: Vec::with_capacity(24), line: number };
+                let mut reader = serde_json::Deserializer::from_slice(line);
+                Fields { row: &mut row, prefix: "" }
+                    .deserialize(&mut reader)
+                    .map_err(|_| "it is no JSON object")?;
+                let own = row.get(Column::Path).map(Kind::named);
+                let kind = own.or(*kind).unwrap_or_else(|| {
+                    Kind::of_columns(|name| Column::named(name).is_some_and(|c| row.get(c).is_some()))
+                });
+                if kind == Kind::Other {
+                    return Ok(row.ts().map(|ts| (ts, kind, Told::Nothing)));
+                }
+                let told = told(kind, &row)?;
+                Ok(row.ts().map(|ts| (ts, kind, told)))
+            }
+        }
+    }
+
+    fn header(&mut self, line: &[u8]) {
+        let Self::Columns { separator, unset, empty, columns, kind } = self else { return };
+        let line = String::from_utf8_lossy(line);
+        if let Some(escaped) = line.strip_prefix("#separator ") {
+            let one = unescaped(escaped);
+            *separator = one.bytes().next().unwrap_or(b'\t');
+            return;
+        }
+        let mut values = line.split(char::from(*separator));
+        let Some(what) = values.next() else { return };
+        match what {
+            "#fields" => {
+                let names: Vec<&str> = values.collect();
+                *columns = names.iter().map(|n| Column::named(n)).collect();
+                if *kind == Kind::Other {
+                    *kind = Kind::of_columns(|name| names.contains(&name));
+                }
+            }
+            "#path" => *kind = values.next_back().map_or(Kind::Other, Kind::named),
+            "#unset_field" => *unset = values.next_back().unwrap_or("-").as_bytes().to_vec(),
+            "#empty_field" => *empty = values.next_back().unwrap_or("").as_bytes().to_vec(),
+            _ => {}
+        }
+    }
+}
+
+/// Takes a JSON object's members into a row: those of nested objects under both names, those of lists between commas.
+struct Fields<'r, 'a> {
+    row: &'r mut Row<'a>,
+    prefix: &'r str,
+}
+
+impl<'de> DeserializeSeed<'de> for Fields<'_, 'de> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Fields<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            let name: Cow<'_, str> =
+                if self.prefix.is_empty() { key } else { Cow::Owned(format!("{}.{key}", self.prefix)) };
+            let column = Column::named(&name);
+            if column.is_none() && !matches!(name.as_ref(), "id" | "certificate" | "san") {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let told = map.next_value_seed(Member { row: self.row, name: &name })?;
+            if let (Some(column), Some(value)) = (column, told) {
+                self.row.values.push((column, value));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A member's value as text; an object's members go to the row.
+struct Member<'r, 'a> {
+    row: &'r mut Row<'a>,
+    name: &'r str,
+}
+
+impl<'de> DeserializeSeed<'de> for Member<'_, 'de> {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Member<'_, 'de> {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(v)))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(v.to_owned())))
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Borrowed(if v { "T" } else { "F" })))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(v.to_string())))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
+        Ok(Some(Cow::Owned(v.to_string())))
+    }
+
+    fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
+        // Microseconds are what Zeek writes, and what a double of today holds.
+        Ok(Some(Cow::Owned(format!("{v:.6}"))))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut all = String::new();
+        while let Some(one) = seq.next_element_seed(Member { row: self.row, name: self.name })? {
+            if let Some(one) = one {
+                if !all.is_empty() {
+                    all.push(',');
+                }
+                all.push_str(&one.replace(',', "\\x2c"));
+            }
+        }
+        Ok(Some(Cow::Owned(all)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Fields { row: self.row, prefix: self.name }.visit_map(map)?;
+        Ok(None)
+    }
+}
+
+fn told(kind: Kind, row: &Row<'_>) -> Result<Told, &'static str> {
+    let one = |record| Told::Records(vec![record]);
+    Ok(match kind {
+        Kind::Conn => Told::Records(conn(row)?),
+        Kind::Dns => dns(row)?.map_or(Told::Nothing, |d| one(Record::Dns(Box::new(d)))),
+        Kind::Http => one(Record::Http(Box::new(http(row)?))),
+        Kind::Ssl => ssl(row)?,
+        Kind::X509 => x509(row).map_or(Told::Nothing, |(id, c)| Told::Certificate(id, Box::new(c))),
+        Kind::Smtp => one(Record::Smtp(Box::new(smtp(row)?))),
+        Kind::Irc => one(Record::Irc(Box::new(irc(row)?))),
+        Kind::Dhcp => dhcp(row).map_or(Told::Nothing, |d| one(Record::Dhcp(Box::new(d)))),
+        Kind::Ssh => one(Record::Ssh(Box::new(Ssh {
+            head: row.head(Some(Transport::Tcp))?,
+            client: row.text(Column::Client),
+            server: row.text(Column::Server),
+            packets: row.proof(),
+        }))),
+        Kind::Quic => one(Record::Quic(Box::new(Quic {
+            head: row.head(Some(Transport::Udp))?,
+            version: 1,
+            sni: row.get(Column::ServerName).map(name),
+            alpn: None,
+            ja4: None,
+            packets: row.proof(),
+        }))),
+        Kind::Notice => notice(row)?.map_or(Told::Nothing, |a| one(Record::Alert(Box::new(a)))),
+        Kind::Weird => Told::Strange(row.text(Column::Name).unwrap_or_default()),
+        Kind::Other => Told::Nothing,
+    })
+}
+
+/// How a connection went, by Zeek's word for it.
+fn state(word: &str) -> Option<ConnState> {
+    use ConnState::{Oth, Rej, RstO, RstOS0, RstR, RstRH, S0, S1, S2, S3, SF, Sh, ShR};
+    [S0, S1, SF, Rej, RstO, RstR, RstOS0, RstRH, Sh, ShR, S2, S3, Oth].into_iter().find(|s| s.name() == word)
+}
+
+/// A flow twice: when it began, so that what is told of it later is about a known flow, and at its end.
+fn conn(row: &Row<'_>) -> Result<Vec<Record>, &'static str> {
+    let head = row.head(None)?;
+    let last = head.ts.plus(row.get(Column::Duration).and_then(values::duration).unwrap_or_default());
+    let bytes = [row.count(Column::OrigBytes), row.count(Column::RespBytes)];
+    let packets = [row.count(Column::OrigPkts), row.count(Column::RespPkts)];
+    let written = row.get(Column::History).unwrap_or_default();
+    let mut history = History::default();
+    // A caret says that Zeek has turned the flow round.
+    written.bytes().filter(u8::is_ascii_alphabetic).for_each(|b| history.push(b));
+    let tcp = head.tuple.transport == Transport::Tcp;
+    let answered = packets[1] > 0 || bytes[1] > 0;
+    let told = row.get(Column::ConnState).and_then(state);
+    let state = told.unwrap_or(if answered { ConnState::SF } else { ConnState::S0 });
+    let begun = !matches!(state, ConnState::Oth | ConnState::ShR | ConnState::RstRH);
+    let service = match row.get(Column::Service).and_then(values::service) {
+        Some(service) => service,
+        // Zeek looked at what was said and recognised nothing in it; of UDP it knows few.
+        None if tcp && bytes != [0, 0] => Service::Unrecognised,
+        None => Service::Unknown,
+    };
+    let speaker = written.bytes().find(|b| matches!(b, b'D' | b'd'));
+    let first_speaker = match speaker {
+        Some(b'D') => Some(Direction::Orig),
+        Some(_) => Some(Direction::Resp),
+        None => None,
+    };
+    let syns = if tcp && state == ConnState::S0 { packets[0].saturating_sub(1) } else { 0 };
+    let closed = Conn {
+        phase: ConnPhase::Closed,
+        head: Head { known: last, ..head },
+        last,
+        via: None,
+        service,
+        state,
+        history,
+        packets,
+        bytes,
+        frame_bytes: [row.count(Column::OrigIpBytes), row.count(Column::RespIpBytes)],
+        missed_bytes: [0, row.count(Column::MissedBytes)],
+        start_seen: !tcp || begun || written.contains('S'),
+        syn_retransmits: u16::try_from(syns).unwrap_or(u16::MAX),
+        first_payload: [None, None],
+        first_speaker,
+        first_lengths: crate::only_length(packets, bytes),
+        beats: Vec::new(),
+        payload_packets: [u64::from(bytes[0] > 0), u64::from(bytes[1] > 0)],
+        turns: 0,
+        mac: [Column::OrigMac, Column::RespMac].map(|c| row.get(c).and_then(values::mac)),
+        tunnel_depth: 0,
+        orig_ttl: 0,
+        key_packets: row.proof().into_iter().collect(),
+    };
+    if closed.service == Service::Unknown || closed.service == Service::Dns {
+        return Ok(vec![Record::Conn(closed)]);
+    }
+    let begun = Conn { phase: ConnPhase::Classified, head, last: head.ts, ..closed.clone() };
+    Ok(vec![Record::Conn(begun), Record::Conn(closed)])
+}
+
+fn dns(row: &Row<'_>) -> Result<Option<Dns>, &'static str> {
+    let head = row.head(Some(Transport::Udp))?;
+    let Some(query) = row.get(Column::Query) else { return Ok(None) };
+    let qtype: u16 = row.number(Column::Qtype).unwrap_or(0);
+    let rtt = row.get(Column::Rtt).and_then(values::duration);
+    let ttls: Vec<u32> = row.list(Column::Ttls).map(|t| t.parse::<f64>().map_or(0, |t| t as u32)).collect();
+    let answer = |(i, text): (usize, Cow<'_, str>)| {
+        let ttl = ttls.get(i).copied().unwrap_or(0);
+        match text.parse() {
+            Ok(addr) => {
+                let rtype = if std::net::IpAddr::is_ipv4(&addr) { Dns::A } else { Dns::AAAA };
+                DnsAnswer { rtype, ttl, addr: Some(addr), name: None }
+            }
+            // Zeek does not say of which type each answer is: what is no address is a name on the way, or what was asked for.
+            Err(_) if matches!(qtype, Dns::A | Dns::AAAA) => {
+                DnsAnswer { rtype: 5, ttl, addr: None, name: Some(name(&text)) }
+            }
+            Err(_) => DnsAnswer { rtype: qtype, ttl, addr: None, name: Some(name(&text)) },
+        }
+    };
+    let answers: Vec<DnsAnswer> = row.list(Column::Answers).enumerate().map(answer).collect();
+    let told: usize = row.list(Column::Answers).map(|a| a.len() + 12).sum();
+    Ok(Some(Dns {
+        head: Head { known: head.ts.plus(rtt.unwrap_or_default()), ..head },
+        id: row.number(Column::TransId).unwrap_or(0),
+        query: name(&unescaped(query)),
+        qtype,
+        rcode: row.number(Column::Rcode),
+        recursion_desired: row.flag(Column::Rd),
+        answers,
+        rtt,
+        response_len: told as u32,
+        packets: row.proof(),
+    }))
+}
+
+/// What a body is, by the type that Zeek found in it.
+fn magic(mime: &str) -> Magic {
+    match mime {
+        "application/x-dosexec" | "application/vnd.microsoft.portable-executable" => Magic::Pe,
+        "application/x-executable" | "application/x-sharedlib" | "application/x-elf" => Magic::Elf,
+        "application/x-mach-o-executable" => Magic::MachO,
+        "application/zip" | "application/java-archive" | "application/vnd.android.package-archive" => {
+            Magic::Zip
+        }
+        "application/gzip" | "application/x-gzip" => Magic::Gzip,
+        "application/x-rar" | "application/x-rar-compressed" => Magic::Rar,
+        "application/x-7z-compressed" => Magic::SevenZip,
+        "application/vnd.ms-cab-compressed" => Magic::Cab,
+        "application/pdf" => Magic::Pdf,
+        "application/x-shockwave-flash" => Magic::Flash,
+        "application/x-java-applet" => Magic::JavaClass,
+        "text/html" | "application/xml" | "text/xml" => Magic::Markup,
+        "text/json" | "application/json" => Magic::Json,
+        "text/x-shellscript" | "text/x-perl" | "text/x-python" | "text/x-ruby" => Magic::Script,
+        other if other.starts_with("image/") => Magic::Image,
+        other if other.starts_with("video/") || other.starts_with("audio/") => Magic::Media,
+        other if other.starts_with("application/vnd.openxmlformats") => Magic::Zip,
+        other if other.starts_with("application/msword") || other.starts_with("application/vnd.ms-") => {
+            Magic::Ole
+        }
+        other if other.starts_with("text/") => Magic::Text,
+        _ => Magic::None,
+    }
+}
+
+/// The headers that a policy has Zeek write down; untold without it.
+fn headers(row: &Row<'_>) -> RequestHeaders {
+    if row.get(Column::HeaderNames).is_none() {
+        return RequestHeaders::untold();
+    }
+    let mut headers = RequestHeaders::default();
+    for header in row.list(Column::HeaderNames) {
+        headers.note(header.to_ascii_lowercase().as_bytes());
+    }
+    if row.get(Column::HttpVersion) == Some("1.0") {
+        headers.add(RequestHeaders::HTTP_1_0);
+    }
+    headers
+}
+
+fn http(row: &Row<'_>) -> Result<Http, &'static str> {
+    let head = row.head(Some(Transport::Tcp))?;
+    let body = |len, mime| BodyFacts {
+        len: row.count(len),
+        magic: row.list(mime).next().map_or(Magic::None, |m| magic(&m)),
+        ..BodyFacts::default()
+    };
+    let host = row.get(Column::Host).map(unescaped);
+    let bare = host.as_ref().map(|h| match h.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !bare.contains(':') => name(bare),
+        _ => name(h),
+    });
+    Ok(Http {
+        head,
+        depth: row.number::<u32>(Column::TransDepth).unwrap_or(1).saturating_sub(1),
+        method: row.text(Column::Method).unwrap_or_default().to_ascii_uppercase(),
+        host: bare,
+        path: row.text(Column::Uri).unwrap_or_default().chars().take(1024).collect(),
+        status: row.number(Column::StatusCode),
+        user_agent: row.text(Column::UserAgent),
+        referer: row.text(Column::Referrer),
+        cookie: false,
+        headers: headers(row),
+        location: None,
+        request: body(Column::RequestLen, Column::OrigMime),
+        response: body(Column::ResponseLen, Column::RespMime),
+        packets: row.proof(),
+    })
+}
+
+/// The number of a version of TLS.
+fn version(text: &str) -> u16 {
+    match text.replace(' ', "").as_str() {
+        "SSLv2" => 0x0002,
+        "SSLv3" => 0x0300,
+        "TLSv10" | "TLSv1" | "TLS1.0" | "TLSv1.0" => 0x0301,
+        "TLSv11" | "TLSv1.1" | "TLS1.1" => 0x0302,
+        "TLSv13" | "TLSv1.3" | "TLS1.3" => 0x0304,
+        _ => 0x0303,
+    }
+}
+
+/// The number of a version of TLS, by any sensor's word.
+pub fn tls_version(text: &str) -> u16 {
+    version(text)
+}
+
+/// What a distinguished name calls its owner: the common name, or else the organisation.
+pub fn owner(distinguished: &str) -> String {
+    let part = |key: &str| {
+        let mut parts = distinguished.split([',', '/']).map(str::trim);
+        parts.find_map(|p| p.strip_prefix(key)).map(str::to_owned)
+    };
+    part("CN=").or_else(|| part("O=")).unwrap_or_else(|| distinguished.to_owned())
+}
+
+/// A certificate of which only names and times are told.
+pub fn certificate(
+    subject: &str,
+    issuer: &str,
+    valid: (Timestamp, Timestamp),
+    names: Vec<String>,
+) -> Certificate {
+    Certificate {
+        subject: owner(subject),
+        issuer: owner(issuer),
+        self_signed: subject == issuer,
+        not_before: valid.0,
+        not_after: valid.1,
+        names,
+        der: Vec::new(),
+        chain: Vec::new(),
+        proof: None,
+    }
+}
+
+fn ssl(row: &Row<'_>) -> Result<Told, &'static str> {
+    let head = row.head(Some(Transport::Tcp))?;
+    let told = |c| row.text(c).filter(|t| !t.is_empty());
+    let named = told(Column::Subject).zip(told(Column::Issuer));
+    let valid = (head.ts, head.ts);
+    let tls = Tls {
+        head,
+        version: row.get(Column::HttpVersion).map_or(0x0303, version),
+        sni: row.get(Column::ServerName).map(name),
+        alpn: row.text(Column::NextProtocol),
+        ja4: row.text(Column::Ja4),
+        cipher: None,
+        certificate: named.map(|(s, i)| Box::new(certificate(&s, &i, valid, Vec::new()))),
+        packets: row.proof(),
+    };
+    let chain = row.list(Column::ChainFps).next().or_else(|| row.list(Column::ChainFuids).next());
+    Ok(match chain {
+        Some(id) => Told::Handshake(Box::new(tls), id.into_owned()),
+        None => Told::Records(vec![Record::Tls(Box::new(tls))]),
+    })
+}
+
+fn x509(row: &Row<'_>) -> Option<(String, Certificate)> {
+    let id =
+        row.text(Column::Fingerprint).or_else(|| row.text(Column::Id)).or_else(|| row.text(Column::Fuid))?;
+    let (subject, issuer) = (row.text(Column::CertSubject)?, row.text(Column::CertIssuer)?);
+    let at = |c| row.get(c).and_then(values::time);
+    let valid = (at(Column::NotBefore)?, at(Column::NotAfter)?);
+    let names = row.list(Column::SanDns).map(|n| name(&n)).collect();
+    Some((id, certificate(&subject, &issuer, valid, names)))
+}
+
+/// A session in which one message went; of one with several there are as many rows.
+fn smtp(row: &Row<'_>) -> Result<Smtp, &'static str> {
+    let head = row.head(Some(Transport::Tcp))?;
+    let mail = Mail {
+        helo: row.text(Column::Helo),
+        from: row.text(Column::MailFrom),
+        rcpt: row.list(Column::RcptTo).filter_map(|r| domain(&r)).collect(),
+        code: row.get(Column::LastReply).and_then(|r| r.get(..3)?.parse().ok()),
+        tls: row.flag(Column::TlsUsed),
+    };
+    Ok(mail.told(head, row.proof()))
+}
+
+fn irc(row: &Row<'_>) -> Result<Irc, &'static str> {
+    let words = [row.text(Column::Value), row.text(Column::Addl)];
+    let params: Vec<String> = words.into_iter().flatten().collect();
+    Ok(Irc {
+        head: row.head(Some(Transport::Tcp))?,
+        // Zeek writes what clients say.
+        from: Direction::Orig,
+        command: row.text(Column::Command).unwrap_or_default().to_ascii_uppercase(),
+        params: params.join(" "),
+        packets: row.proof(),
+    })
+}
+
+fn dhcp(row: &Row<'_>) -> Option<Dhcp> {
+    let ts = row.ts()?;
+    let address = |c| row.get(c).and_then(|a| a.parse::<std::net::IpAddr>().ok());
+    let ip = address(Column::AssignedAddr)
+        .or_else(|| address(Column::AssignedIp))
+        .or_else(|| address(Column::ClientAddr))
+        .or_else(|| address(Column::RequestedAddr));
+    let server = address(Column::ServerAddr);
+    let acknowledged =
+        row.list(Column::MsgTypes).any(|m| m == "ACK") || row.get(Column::AssignedIp).is_some();
+    let (client, lease) =
+        (ip?, row.get(Column::LeaseTime).and_then(values::duration).map(|d| d.as_secs() as u32));
+    let unknown = std::net::IpAddr::from([0, 0, 0, 0]);
+    let tuple = Tuple {
+        orig: record::Endpoint { ip: client, port: 68 },
+        resp: record::Endpoint { ip: server.unwrap_or(unknown), port: 67 },
+        transport: Transport::Udp,
+    };
+    let flow = FlowId { packet: row.line, layer: 0 };
+    Some(Dhcp {
+        head: Head { ts, known: ts, site: 0, segment: None, flow, tuple },
+        mac: values::mac(row.get(Column::Mac)?)?,
+        ip: Some(client),
+        host_name: row.text(Column::HostName),
+        kind: if acknowledged { 5 } else { 3 },
+        server: server.filter(|_| acknowledged),
+        resolvers: Vec::new(),
+        lease,
+        packets: row.proof(),
+    })
+}
+
+/// A notice about somebody.
+fn notice(row: &Row<'_>) -> Result<Option<Alert>, &'static str> {
+    let Some(note) = row.text(Column::Note) else { return Err("no note") };
+    let head = if let Ok(head) = row.head(Some(Transport::Tcp)) {
+        head
+    } else {
+        let (Some(ts), Some(src)) = (row.ts(), row.get(Column::Src)) else { return Ok(None) };
+        let Some(orig) = end(src, "0") else { return Ok(None) };
+        let port = row.get(Column::P).unwrap_or("0");
+        let resp = row.get(Column::Dst).and_then(|d| end(d, port)).unwrap_or(orig);
+        let flow = FlowId { packet: row.line, layer: 0 };
+        let tuple = Tuple { orig, resp, transport: Transport::Tcp };
+        Head { ts, known: ts, site: 0, segment: None, flow, tuple }
+    };
+    Ok(Some(Alert {
+        head,
+        sensor: Cow::Borrowed("zeek"),
+        rule: None,
+        category: note.clone(),
+        signature: row.text(Column::Msg).unwrap_or(note),
+        severity: 0,
+        packets: row.proof(),
+    }))
+}
