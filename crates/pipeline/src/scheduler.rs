@@ -366,8 +366,8 @@ where
         let shards = self.sensors.len();
         let mut queue = lock(&self.queue);
         queue.reading.busy = false;
-        queue.clock = batch.clock().unwrap_or(queue.clock);
         let stage = if more {
+            queue.clock = batch.clock().unwrap_or(queue.clock);
             Stage::Read(batch)
         } else {
             queue.read_all = true;
