@@ -1,4 +1,5 @@
 //! What is asked of the flows of a case, and what comes.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
@@ -93,12 +94,14 @@ fn pages_hold_every_row_once_in_the_order_of_any_column() {
     }
 }
 
+/// Whether a row, whose cells are had by column, fits.
+type Fits<'a> = &'a dyn Fn(&dyn Fn(&'static str) -> Cell) -> bool;
+
 #[test]
 fn a_search_finds_the_rows_that_it_describes_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     let flows = flows(dir.path());
     let text = |c: &Cell| c.text().unwrap_or_default().to_lowercase();
-    type Fits<'a> = &'a dyn Fn(&dyn Fn(&'static str) -> Cell) -> bool;
     let whole = |c: Cell| c.whole().unwrap_or(-1);
     let searches: [(Kind, &str, Fits); 11] = [
         (Kind::Flow, "service:smtp", &|of| text(&of("service")) == "smtp"),
@@ -107,8 +110,8 @@ fn a_search_finds_the_rows_that_it_describes_and_no_others() {
         (Kind::Flow, "orig_pkts:<=3 orig_pkts:>=2", &|of| (2..=3).contains(&whole(of("orig_pkts")))),
         (Kind::Flow, "segment:vlan12", &|of| text(&of("segment")) == "vlan12"),
         (Kind::Flow, "resp:198.18.*", &|of| text(&of("resp")).starts_with("198.18.")),
-        (Kind::Dns, "rcode:3 query:*.com", &|of| {
-            whole(of("rcode")) == 3 && text(&of("query")).ends_with(".com")
+        (Kind::Dns, "rcode:3 query:*example", &|of| {
+            whole(of("rcode")) == 3 && text(&of("query")).ends_with("example")
         }),
         (Kind::Dns, "score:>-3.4", &|of| matches!(of("score"), Cell::Number(x) if x > -3.4)),
         (Kind::Web, "kind:http POST", &|of| {
