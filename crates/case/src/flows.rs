@@ -496,8 +496,13 @@ impl Query {
                         values.push(Value::Text(value.to_owned()));
                     }
                 }
+                Some((column, "")) if known.contains(&column) => {
+                    return Err(format!("{column}: says no value; write {column}:VALUE"));
+                }
+                // Addresses have colons too, and only hexadecimal digits before them.
                 Some((column, _))
-                    if column.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !column.is_empty() =>
+                    if column.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                        && !column.bytes().all(|b| b.is_ascii_hexdigit()) =>
                 {
                     return Err(format!("{column:?} is no column here; these are: {}", known.join(", ")));
                 }

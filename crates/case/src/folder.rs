@@ -25,10 +25,14 @@ const FLOWS: &str = "flows.sqlite";
 /// The hashes of the inputs, as `sha256sum -c` reads them.
 const HASHES: &str = "inputs.sha256";
 
-/// Makes sure that `dir` can become a case: it does not exist, is empty, or is a case already.
+/// Everything that this program puts into a case.
+const OURS: [&str; 7] = [LINES, REPORT, FLOWS, HASHES, triage::FILE, triage::ASIDE, triage::LOCK];
+
+/// Makes sure that `dir` can become a case: it does not exist, is empty, or is a case already and nothing else.
 ///
 /// # Errors
-/// It is something else, or has no name of its own (`.`), so that nothing could be put in its place as a whole.
+/// It is or holds something else, which would be removed with it, or has no name of its own (`.`), so that nothing could be put in its
+/// place as a whole.
 pub fn check(dir: &Path) -> anyhow::Result<()> {
     ensure!(
         dir.file_name().is_some(),
@@ -38,14 +42,26 @@ pub fn check(dir: &Path) -> anyhow::Result<()> {
     match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e).with_context(|| format!("{} cannot be a case folder", dir.display())),
-        Ok(mut entries) => {
-            if dir.join(LINES).is_file() || entries.next().is_none() {
-                Ok(())
-            } else {
-                bail!("{} is not empty and no case: choose another folder for -o", dir.display())
-            }
+        Ok(entries) => {
+            let names: Vec<_> = entries.flatten().map(|e| e.file_name()).collect();
+            ensure!(
+                dir.join(LINES).is_file() || names.is_empty(),
+                "{} is not empty and no case: choose another folder for -o",
+                dir.display()
+            );
+            // What a person has put there, a capture perhaps.
+            let other = names.iter().find(|n| !is_ours(&n.to_string_lossy()));
+            other.map_or(Ok(()), |name| {
+                let path = dir.join(name);
+                bail!("{} is none of the case's: move it, or choose another folder for -o", path.display())
+            })
         }
     }
+}
+
+/// Whether a file of a case is this program's, also one that was not written to its end.
+fn is_ours(name: &str) -> bool {
+    OURS.contains(&name) || name.strip_prefix('.').is_some_and(|n| n.starts_with(triage::FILE))
 }
 
 /// Makes sure that a file to be written is none of those that are read.
@@ -139,7 +155,7 @@ impl CaseWriter {
             Ok(old) if !old.is_of(capture) => old.capture.inputs.into_iter().map(|i| i.path).collect(),
             _ => Vec::new(),
         };
-        triage::keep(&self.dir, &self.fresh, replaced.is_empty());
+        triage::keep(&self.dir, &self.fresh, replaced.is_empty())?;
         put_in_place(&self.fresh, &self.dir, &self.old)?;
         Ok(replaced)
     }
@@ -257,10 +273,10 @@ impl Case {
         Ok(Self { dir, capture, stories })
     }
 
-    /// Whether it was made of the same captures.
+    /// Whether it was made of the same captures. Of those without a hash, as streams are, that is not known.
     fn is_of(&self, capture: &CaptureLine) -> bool {
-        let hashes = |c: &CaptureLine| c.inputs.iter().map(|i| i.sha256.clone()).collect::<Vec<_>>();
-        hashes(&self.capture) == hashes(capture)
+        let hashes = |c: &CaptureLine| c.inputs.iter().map(|i| i.sha256.clone()).collect::<Option<Vec<_>>>();
+        hashes(capture).is_some_and(|now| hashes(&self.capture) == Some(now))
     }
 
     /// Makes sure that a file may be written: it is none of the case's, and none of its captures.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-const FILE: &str = "triage.json";
+pub(crate) const FILE: &str = "triage.json";
 /// Held while somebody writes.
-const LOCK: &str = ".triage.lock";
+pub(crate) const LOCK: &str = ".triage.lock";
 /// What was said over other captures, in a case that took the place of theirs.
-const ASIDE: &str = "triage-before.json";
+pub(crate) const ASIDE: &str = "triage-before.json";
 /// Characters of a name.
 const LONGEST_NAME: usize = 100;
 /// Characters of a note.
@@ -114,9 +114,22 @@ impl Triage {
     }
 }
 
-/// Takes what was said over from an older run: as it is where that was of the same captures, or else aside.
-pub(crate) fn keep(from: &Path, to: &Path, same: bool) {
-    let _ = fs::copy(from.join(FILE), to.join(if same { FILE } else { ASIDE }));
+/// Takes what was said over from an older run: as it is where that was of the same captures, or else aside. What was set aside before
+/// stays so, until something else is.
+///
+/// # Errors
+/// Something was said and cannot be copied.
+pub(crate) fn keep(from: &Path, to: &Path, same: bool) -> anyhow::Result<()> {
+    for (name, kept) in [(ASIDE, ASIDE), (FILE, if same { FILE } else { ASIDE })] {
+        let path = from.join(name);
+        match fs::copy(&path, to.join(kept)) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).with_context(|| format!("cannot keep {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

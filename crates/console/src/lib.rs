@@ -95,7 +95,8 @@ fn decoded(text: &str, plus: bool) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let hex = bytes.get(at + 1..at + 3).and_then(|h| std::str::from_utf8(h).ok());
+        let hex = bytes.get(at + 1..at + 3).filter(|h| h.iter().all(u8::is_ascii_hexdigit));
+        let hex = hex.and_then(|h| std::str::from_utf8(h).ok());
         match (bytes[at], hex.and_then(|h| u8::from_str_radix(h, 16).ok())) {
             (b'%', Some(b)) => {
                 out.push(b);
@@ -326,7 +327,7 @@ mod tests {
         for text in ["a b", "fe80::1", "1:7/2", "ä&=?%", "x+y"] {
             assert_eq!(decoded(&encoded(text), true), text);
         }
-        assert_eq!(decoded("a%zz%4", false), "a%zz%4", "what is no code stays");
+        assert_eq!(decoded("a%zz%+1%4", false), "a%zz%+1%4", "what is no code stays");
         assert_eq!(
             form("a=1&b=x+y&c"),
             BTreeMap::from([

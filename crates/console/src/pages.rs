@@ -229,7 +229,7 @@ pub fn pager(base: &str, page: u64, total: u64, rows: u64) -> Markup {
         @if last > 0 {
             nav.pager aria-label="Pages" {
                 @if page > 0 { a href={ (base) "&page=" (page - 1) } rel="prev" { "previous" } }
-                span { "page " (page + 1) " of " (last + 1) }
+                span { "page " (page.saturating_add(1)) " of " (last + 1) }
                 @if page < last { a href={ (base) "&page=" (page + 1) } rel="next" { "next" } }
             }
         }

@@ -11,6 +11,7 @@ use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use anyhow::{Context, ensure};
 use ipnet::IpNet;
+use record::Timestamp;
 use report::CaptureLine;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -22,6 +23,21 @@ const SHORTEST: usize = 4;
 const NEIGHBOURS: [u16; 9] = [67, 68, 137, 138, 546, 547, 1900, 5353, 5355];
 /// Ports of services whose messages hold raw addresses.
 const RAW: [u16; 1] = [53];
+
+/// Fields of a story that hold words and numbers of this program: a host may be called as they are.
+const OWN: [&str; 11] = [
+    "verdict",
+    "stage",
+    "behaviour",
+    "grades",
+    "parts",
+    "unit",
+    "note",
+    "role",
+    "segment",
+    "packets",
+    "flows",
+];
 
 /// Gives local hosts other names.
 pub struct Pseudonyms {
@@ -110,6 +126,12 @@ impl Pseudonyms {
 
     /// The other address of a local one; any other stays.
     pub fn ip(&self, ip: IpAddr) -> IpAddr {
+        if let IpAddr::V6(v6) = ip
+            && let Some(v4) = v6.to_ipv4_mapped()
+            && let IpAddr::V4(other) = self.ip(v4.into())
+        {
+            return other.to_ipv6_mapped().into();
+        }
         let Some(net) = self.home.iter().filter(|n| n.contains(&ip)).max_by_key(|n| n.prefix_len()) else {
             return ip;
         };
@@ -197,12 +219,17 @@ impl Pseudonyms {
         Some(made.join(":"))
     }
 
-    fn value(&self, value: &mut Value) {
+    /// Rewrites texts, but for those that this program reads again; `told` where all of it was told by a host.
+    fn value(&self, value: &mut Value, told: bool) {
         match value {
-            Value::String(t) => *t = self.text(t),
-            Value::Array(all) => all.iter_mut().for_each(|v| self.value(v)),
-            Value::Object(all) => all.values_mut().for_each(|v| self.value(v)),
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            Value::String(t) if Timestamp::parse(t).is_none() => *t = self.text(t),
+            Value::Array(all) => all.iter_mut().for_each(|v| self.value(v, told)),
+            Value::Object(all) => {
+                for (name, v) in all.iter_mut().filter(|(name, _)| told || !OWN.contains(&name.as_str())) {
+                    self.value(v, told || name == "facts");
+                }
+            }
+            Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -216,8 +243,12 @@ impl Pseudonyms {
         story: &HostStory,
     ) -> anyhow::Result<(CaptureLine, HostStory)> {
         let mut value = serde_json::to_value(story)?;
-        self.value(&mut value);
+        self.value(&mut value, false);
         let mut story: HostStory = serde_json::from_value(value)?;
+        // As a name of its own a short one can be told from a part of a word.
+        for name in story.names.host_names.iter_mut().filter(|n| n.len() < SHORTEST) {
+            *name = self.name(name);
+        }
         for e in &mut story.evidence {
             e.evidence.community_ids.clear();
         }

@@ -109,6 +109,15 @@ fn line(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
 
+/// A name before an address (RFC 5322 §3.2.5): quoted where it is more than words.
+fn phrase(text: &str) -> String {
+    let text = line(text);
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || " !#$%&'*+-/=?^_`{|}~".contains(c)) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 /// Text as the body of a mail part, seven bits a byte.
 fn body(text: &str) -> String {
     let text: String = text.lines().map(|l| clean(l) + "\r\n").collect();
@@ -132,7 +141,7 @@ pub fn arf(s: &HostStory, by: &Reporter) -> String {
     });
     let mut out = String::new();
     let head = [
-        format!("From: {} <{}>", line(&by.org), line(&by.contact)),
+        format!("From: {} <{}>", phrase(&by.org), line(&by.contact)),
         format!("Subject: abuse report: {} is {}", s.host, s.verdict),
         format!("Message-ID: <{id}@{}>", line(by.domain())),
         format!("Date: {}", date(at)),

@@ -112,6 +112,26 @@ struct Queue {
 }
 
 impl Queue {
+    fn new(threads: usize, shards: usize) -> Self {
+        Self {
+            works: VecDeque::new(),
+            first: 0,
+            shards: vec![Shard::default(); shards],
+            joined: 0,
+            reading: Duty::default(),
+            joining: false,
+            judging: Duty::default(),
+            read_all: false,
+            clock: Timestamp::default(),
+            most: if threads == 1 { 1 } else { threads + SPARE_BATCHES },
+            waiting: 0,
+            broken: false,
+            batches: Vec::new(),
+            decoded: Vec::new(),
+            lists: Vec::new(),
+        }
+    }
+
     fn work(&mut self, seq: u64) -> Option<&mut Work> {
         self.works.get_mut(seq.checked_sub(self.first)? as usize)
     }
@@ -235,23 +255,7 @@ pub fn run(
 ) -> Health {
     let shards = sensors.len();
     let scheduler = Scheduler {
-        queue: Mutex::new(Queue {
-            works: VecDeque::new(),
-            first: 0,
-            shards: vec![Shard::default(); shards],
-            joined: 0,
-            reading: Duty::default(),
-            joining: false,
-            judging: Duty::default(),
-            read_all: false,
-            clock: Timestamp::default(),
-            most: if threads == 1 { 1 } else { threads + SPARE_BATCHES },
-            waiting: 0,
-            broken: false,
-            batches: Vec::new(),
-            decoded: Vec::new(),
-            lists: Vec::new(),
-        }),
+        queue: Mutex::new(Queue::new(threads, shards)),
         news: Condvar::new(),
         read: Mutex::new(&mut read as &mut (dyn FnMut(&mut Batch) -> bool + Send)),
         defragmenter: Mutex::new(defragmenter),
@@ -366,8 +370,8 @@ where
         let shards = self.sensors.len();
         let mut queue = lock(&self.queue);
         queue.reading.busy = false;
-        queue.clock = batch.clock().unwrap_or(queue.clock);
         let stage = if more {
+            queue.clock = batch.clock().unwrap_or(queue.clock);
             Stage::Read(batch)
         } else {
             queue.read_all = true;
@@ -408,5 +412,269 @@ where
             inner.blocks.clear();
             queue.decoded.push(decoded);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use capture::{Block, CaptureSet, Opening, PacketMeta, Source};
+    use record::PacketId;
+
+    use super::*;
+
+    const SHARDS: u32 = 16;
+    const KRAKEN: &[u8] = include_bytes!("../../../samples/kraken-new.pcapng");
+
+    fn followed(
+        threads: usize,
+        read: impl FnMut(&mut Batch) -> bool + Send,
+        sink: impl FnMut(RecordKey, &Record) + Send,
+    ) -> Health {
+        let sensors = (0..SHARDS).map(|s| Sensor::new(s, flow::Limits::of_budget(1 << 20), false)).collect();
+        run(threads, read, Defragmenter::new(SHARDS, 1 << 20), sensors, sink)
+    }
+
+    /// Hands batches out and then ends; it must not be asked again.
+    fn reader(batches: Vec<Batch>) -> impl FnMut(&mut Batch) -> bool + Send {
+        let (mut batches, mut ended) = (batches.into_iter(), false);
+        move |batch| {
+            assert!(!ended, "asked again behind the end");
+            match batches.next() {
+                Some(next) => *batch = next,
+                None => ended = true,
+            }
+            !ended
+        }
+    }
+
+    fn told(threads: usize, batches: Vec<Batch>) -> (Vec<(RecordKey, Record)>, Health) {
+        let mut told = Vec::new();
+        let health = followed(threads, reader(batches), |key, record| told.push((key, record.clone())));
+        (told, health)
+    }
+
+    /// The packets of a sample, so many a batch.
+    fn sample(size: usize) -> Vec<Batch> {
+        let mut set = CaptureSet::open(&[Source::Memory("kraken-new", KRAKEN)], &Opening::default()).unwrap();
+        let (mut all, mut batch) = (Vec::new(), Batch::default());
+        while set.next_batch(&mut batch) {
+            let part =
+                |packets: &[PacketMeta]| Batch { blocks: batch.blocks.clone(), packets: packets.to_vec() };
+            all.extend(batch.packets.chunks(size).map(part));
+        }
+        all
+    }
+
+    /// A host's question at second `n`, and its answer: one record of DNS, known within the batch.
+    fn question(n: u8) -> Batch {
+        const NAME: &[u8] = b"\x01a\x07example\0\0\x01\0\x01";
+        let ends = [[10, 0, 0, n, 198, 51, 100, 7], [198, 51, 100, 7, 10, 0, 0, n]];
+        let mut batch = Batch::default();
+        for (i, (ends, ports)) in ends.iter().zip([[16, 0, 0, 53], [0, 53, 16, 0]]).enumerate() {
+            let ip = [&[0x45, 0, 0, 59, 0, 0, 0, 0, 64, 17, 0, 0][..], ends].concat();
+            let dns = [0, n, if i == 0 { 1 } else { 0x81 }, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            let frame = [&ip[..], &ports, &[0, 39, 0, 0], &dns, NAME].concat();
+            let ts = Timestamp::from_secs(i64::from(n));
+            let (id, size) = (PacketId::new(0, 2 * u64::from(n) + i as u64 + 1), frame.len() as u32);
+            batch.blocks.push(Block::from(frame));
+            let (block, offset) = (i as u32, 0);
+            batch.packets.push(PacketMeta {
+                ts,
+                clock: ts,
+                id,
+                link: 101,
+                block,
+                offset,
+                captured: size,
+                original: size,
+            });
+        }
+        batch
+    }
+
+    /// What a run that panics says; one that never ends is told from it.
+    fn panics(run: impl FnOnce() + Send + 'static) -> String {
+        let (told, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+            let why = ended.err().and_then(|why| why.downcast_ref::<&str>().map(ToString::to_string));
+            told.send(why)
+        });
+        heard.recv_timeout(Duration::from_mins(1)).expect("it ends").expect("it panics with its own words")
+    }
+
+    #[test]
+    fn any_number_of_threads_tells_the_same_in_one_order() {
+        for size in [16, 5] {
+            let (first, counted) = told(1, sample(size));
+            assert!(first.len() > 300, "{} records", first.len());
+            assert_eq!(
+                counted.accounts.followed,
+                sample(size).iter().map(|b| b.packets.len() as u64).sum::<u64>()
+            );
+            assert!(first.is_sorted_by(|a, b| a.0 < b.0), "the order of keys, batch after batch");
+            for threads in [2, 3, 8] {
+                let (again, health) = told(threads, sample(size));
+                assert!(again == first, "{threads} threads, batches of {size}");
+                assert_eq!(health, counted);
+            }
+        }
+    }
+
+    #[test]
+    fn one_thread_takes_a_batch_all_the_way_before_it_reads_the_next() {
+        let questions = AtomicUsize::new(0);
+        let (mut read, mut reader) = (0, reader((0..9).map(question).collect()));
+        let read = |batch: &mut Batch| {
+            assert_eq!(questions.load(SeqCst), read);
+            read += 1;
+            reader(batch)
+        };
+        followed(1, read, |_, record| {
+            questions.fetch_add(usize::from(matches!(record, Record::Dns(_))), SeqCst);
+        });
+        assert_eq!(questions.into_inner(), 9);
+    }
+
+    #[test]
+    fn reading_waits_when_judging_is_slow() {
+        for threads in [2, 4] {
+            let (told, mut read, mut ahead) = (AtomicUsize::new(0), 0, 0);
+            let mut reader = reader((0..60).map(question).collect());
+            let read = |batch: &mut Batch| {
+                ahead = ahead.max(read - told.load(SeqCst));
+                read += 1;
+                reader(batch)
+            };
+            followed(threads, read, |_, record| {
+                if matches!(record, Record::Dns(_)) {
+                    told.fetch_add(1, SeqCst);
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            assert_eq!(told.into_inner(), 60);
+            assert!(ahead <= threads + SPARE_BATCHES, "{ahead} batches on their way at {threads} threads");
+        }
+    }
+
+    #[test]
+    fn what_is_open_ends_by_the_clock_of_the_last_batch() {
+        for threads in [1, 2, 8] {
+            assert!(told(threads, Vec::new()).0.is_empty());
+            // An empty batch has no clock, and what a reader leaves behind at the end is none.
+            let mut batches = vec![question(7), question(9), Batch::default()].into_iter();
+            let read = |batch: &mut Batch| {
+                let next = batches.next();
+                let more = next.is_some();
+                *batch = next.unwrap_or_else(|| question(7));
+                more
+            };
+            let mut ends = Vec::new();
+            followed(threads, read, |key, record| {
+                if let Record::Conn(conn) = record {
+                    ends.push((conn.phase, key.known));
+                }
+            });
+            assert_eq!(ends, [(record::ConnPhase::Closed, Timestamp::from_secs(9)); 2]);
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_every_thread_and_reaches_the_caller() {
+        for threads in [1, 2, 8] {
+            let mut all = (0..20).map(question);
+            let read = move |batch: &mut Batch| {
+                *batch = all.next().expect("more than are read");
+                assert!(batch.packets[0].ts < Timestamp::from_secs(10), "bad input");
+                true
+            };
+            assert_eq!(panics(move || _ = followed(threads, read, |_, _| ())), "bad input");
+            let sink = |key: RecordKey, _: &Record| assert!(key.known < Timestamp::from_secs(10), "bad sink");
+            let batches = (0..20).map(question).collect();
+            assert_eq!(panics(move || _ = followed(threads, reader(batches), sink)), "bad sink");
+        }
+    }
+
+    #[test]
+    fn a_panic_of_another_thread_than_the_callers_reaches_the_caller_too() {
+        let told = panics(|| {
+            let (caller, other) = (std::thread::current().id(), AtomicBool::new(false));
+            let elsewhere = || {
+                if std::thread::current().id() != caller {
+                    other.store(true, SeqCst);
+                    panic!("elsewhere");
+                }
+            };
+            let mut reader = reader((0..20).map(question).collect());
+            let read = |batch: &mut Batch| {
+                elsewhere();
+                reader(batch)
+            };
+            followed(2, read, |_, _| {
+                elsewhere();
+                while !other.load(SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        });
+        assert_eq!(told, "elsewhere");
+    }
+
+    fn work(stage: Stage, left: usize) -> Work {
+        Work { stage, told: Vec::new(), left }
+    }
+
+    #[test]
+    fn what_is_nearest_to_the_end_comes_first() {
+        let mut queue = Queue::new(4, 6);
+        let ready = || Stage::Ready(Arc::default());
+        queue.works = VecDeque::from([
+            work(ready(), 0),
+            work(ready(), 6),
+            work(Stage::Decoded(Arc::default()), 6),
+            work(Stage::Read(Batch::default()), 6),
+        ]);
+        queue.shards.iter_mut().for_each(|shard| shard.next = 1);
+        queue.joined = 2;
+        let names = std::iter::from_fn(|| queue.next_job(0)).map(|job| match job {
+            Job::Judge(_) => "judge".to_owned(),
+            Job::Follow { shards, seq, .. } => format!("{} shards through {seq}", shards.len()),
+            Job::Join { seq, .. } => format!("join {seq}"),
+            Job::Decode { seq, .. } => format!("decode {seq}"),
+            Job::Read { .. } => "read".to_owned(),
+        });
+        let want = ["judge", "4 shards through 1", "2 shards through 1", "join 2", "decode 3", "read"];
+        assert_eq!(names.collect::<Vec<_>>(), want, "each is one thread's at a time");
+        // What was decoded early waits to be joined in its turn.
+        let mut queue = Queue::new(4, 6);
+        queue.works = VecDeque::from([work(Stage::Away, 6), work(Stage::Decoded(Arc::default()), 6)]);
+        assert!(matches!(queue.next_job(0), Some(Job::Read { .. })));
+    }
+
+    #[test]
+    fn another_thread_takes_over_only_when_a_second_batch_waits() {
+        let mine = Duty { busy: false, last: Some(0) };
+        let mut queue = Queue::new(2, 1);
+        (queue.judging, queue.shards[0], queue.reading) = (mine, Shard { next: 1, duty: mine }, mine);
+        queue.joined = 9;
+        let ready = |left| work(Stage::Ready(Arc::default()), left);
+        queue.works = VecDeque::from([ready(0), ready(1)]);
+        queue.read_all = true;
+        assert!(queue.next_job(1).is_none(), "one batch to judge, one to follow: they are the other's");
+        queue.works.push_back(ready(1));
+        assert!(matches!(queue.next_job(1), Some(Job::Follow { seq: 1, .. })));
+        queue.works[1].left = 0;
+        assert!(matches!(queue.next_job(1), Some(Job::Judge(_))));
+        let mut queue = Queue::new(2, 1);
+        queue.reading = mine;
+        queue.most = 1;
+        assert!(queue.next_job(1).is_none() && matches!(queue.next_job(0), Some(Job::Read { .. })));
+        queue.reading = mine;
+        queue.most = 2;
+        assert!(matches!(queue.next_job(1), Some(Job::Read { .. })), "two are wanted");
     }
 }

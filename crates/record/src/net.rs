@@ -40,10 +40,12 @@ impl fmt::Display for PacketId {
 }
 
 impl PacketId {
-    /// From its text.
+    /// From its text; `None` too for numbers that no packet can have.
     pub fn parse(text: &str) -> Option<Self> {
         let (file, number) = text.split_once(':').unwrap_or(("0", text));
-        Some(Self::new(file.parse().ok()?, number.parse().ok()?))
+        let (file, number) = (file.parse().ok()?, number.parse().ok()?);
+        let id = Self::new(file, number);
+        (id.file() == file && id.number() == number).then_some(id)
     }
 }
 
@@ -398,5 +400,9 @@ mod tests {
         assert_eq!((id.file(), id.number()), (3, 1_000_000));
         assert_eq!(id.to_string(), "3:1000000");
         assert_eq!(PacketId::new(0, 7).to_string(), "7");
+        assert_eq!(PacketId::parse("3:1000000"), Some(id));
+        for none in ["", "x", "1:", "1099511627777", "16777216:1"] {
+            assert_eq!(PacketId::parse(none), None, "{none}");
+        }
     }
 }
