@@ -48,6 +48,10 @@ fn every_behaviour_beyond_the_study_has_a_scenario() {
         "known_indicator",
         // It needs the user's declarations: `tests/knowledge.rs`.
         "role_deviation",
+        // They need another sensor: `tests/logs.rs`.
+        "sensor_alert",
+        "delivery_alert",
+        "attack_alert",
     ];
     for b in behaviour::CATALOGUE {
         let has = bots::ALL.iter().any(|(name, _)| *name == b.name);

@@ -229,7 +229,7 @@ fn a_folder_without_captures_and_a_broken_one_in_it_are_no_success() {
         (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
     };
     let (code, err) = read();
-    assert!(code == Some(3) && err.contains("no capture in it"), "{err}");
+    assert!(code == Some(3) && err.contains("no capture and no log in it"), "{err}");
     std::fs::copy(sample("kraken-blocked.pcapng"), dir.path().join("a.pcapng")).expect("copied");
     assert_eq!(read().0, Some(0), "what is called otherwise is passed over");
     std::fs::write(dir.path().join("b.pcap.gz"), "no capture either").expect("written");

@@ -214,6 +214,9 @@ impl LogSet {
         loop {
             let first = self.logs.iter().enumerate().filter(|(_, l)| !l.over).min_by_key(|(_, l)| l.clock);
             let first = first.map(|(at, log)| (at, log.clock));
+            if first.is_none() {
+                self.give_up(Timestamp::MAX);
+            }
             let ripe = |known: Timestamp| first.is_none_or(|(_, clock)| known.plus(LATE) <= clock);
             match self.waiting.peek() {
                 Some(Reverse(next)) if ripe(next.known) || self.waiting.len() > MOST_WAITING => {
@@ -227,13 +230,7 @@ impl LogSet {
                 }
                 _ => {}
             }
-            let Some((at, clock)) = first else {
-                if self.asked.is_empty() {
-                    return None;
-                }
-                self.give_up(Timestamp::MAX);
-                continue;
-            };
+            let (at, clock) = first?;
             self.read(at);
             self.give_up(clock.minus(ANSWERED));
         }
@@ -541,5 +538,177 @@ fn taken(
             Ok(row.map(|(ts, kind, told)| (ts, kind.name().to_owned(), Told::Zeek(told))))
         }
         Syntax::Eve => Ok(eve::take(line, proof)?.map(|(ts, kind, told)| (ts, kind, Told::Eve(told)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONN: &str = "#separator \\x09\n#path\tconn\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\tduration\torig_bytes\tresp_bytes\tconn_state\thistory\torig_pkts\tresp_pkts\tnew_column\n";
+    const DNS: &str = "#separator \\x09\n#path\tdns\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\ttrans_id\trtt\tquery\tqtype\trcode\tRD\tanswers\tTTLs\n";
+
+    fn logs(files: &[(&str, &[u8])]) -> (tempfile::TempDir, LogSet) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = files.iter().map(|(name, _)| dir.path().join(name)).collect();
+        for (path, (_, content)) in paths.iter().zip(files) {
+            std::fs::write(path, content).unwrap();
+        }
+        let set = LogSet::open(paths, &Opening::default(), 0);
+        (dir, set)
+    }
+
+    fn all(set: &mut LogSet) -> Vec<Record> {
+        std::iter::from_fn(|| set.next(None)).collect()
+    }
+
+    /// What each record is, when it became known (seconds), and its proof.
+    fn told(records: &[Record]) -> Vec<(&'static str, i64, Vec<String>)> {
+        let of = |r: &Record| {
+            let (what, packets) = match r {
+                Record::Conn(c) if c.phase == ConnPhase::Closed => ("closed", c.key_packets.to_vec()),
+                Record::Conn(c) => ("open", c.key_packets.to_vec()),
+                Record::Dns(d) => ("dns", d.packets.clone()),
+                Record::Http(h) => ("http", h.packets.clone()),
+                Record::Tls(t) => ("tls", t.packets.clone()),
+                Record::Alert(a) => ("alert", a.packets.clone()),
+                _ => ("other", Vec::new()),
+            };
+            (what, r.head().known.0 / 1_000_000_000, packets.iter().map(ToString::to_string).collect())
+        };
+        records.iter().map(of).collect()
+    }
+
+    #[test]
+    fn rows_of_several_logs_come_in_the_order_of_time() {
+        // A flow is written when it is over: behind a later one, and behind the question that led to it.
+        let conn = format!(
+            "{CONN}200.0\tC2\t10.0.0.5\t1001\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n\
+             100.5\tC1\t10.0.0.5\t1000\t198.51.100.7\t80\ttcp\thttp\t150.0\t10\t20\tSF\tShADadFf\t5\t4\tx\n#close\t2020\n"
+        );
+        let dns = format!(
+            "{DNS}100.0\tD1\t10.0.0.5\t5353\t10.0.0.1\t53\tudp\t7\t0.5\tExample.COM\t1\t0\tT\talias.example,198.51.100.7\t60.0,60.0\n"
+        );
+        let (_dir, mut set) = logs(&[("conn.log", conn.as_bytes()), ("dns.log", dns.as_bytes())]);
+        let records = all(&mut set);
+        let proof = |p: &str| vec![p.to_owned()];
+        assert_eq!(
+            told(&records),
+            [
+                ("dns", 100, proof("1:4")),
+                ("open", 100, proof("5")),
+                ("closed", 201, proof("4")),
+                ("closed", 250, proof("5"))
+            ]
+        );
+        let Record::Dns(d) = &records[0] else { panic!() };
+        assert_eq!((d.query.as_str(), d.answers.len(), d.rcode), ("example.com", 2, Some(0)));
+        assert_eq!(d.answers[1].addr, Some("198.51.100.7".parse().unwrap()));
+        let Record::Conn(c) = &records[2] else { panic!() };
+        assert_eq!((c.failed(), c.syn_retransmits, c.service), (Some(true), 2, record::Service::Unknown));
+        assert_eq!(records[1].head().flow, records[3].head().flow);
+        assert_eq!(set.health().flows, (2, 0, 0));
+        assert_eq!(set.kinds().len(), 2);
+    }
+
+    #[test]
+    fn what_is_known_until_then_and_no_more() {
+        let row = |ts: f64| {
+            format!("{ts}\tC{ts}\t10.0.0.5\t1001\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n")
+        };
+        let conn = format!("{CONN}{}", (1..200).map(|i| row(f64::from(i) * 10.0)).collect::<String>());
+        let (_dir, mut set) = logs(&[("conn.log", conn.as_bytes())]);
+        let until = Timestamp::from_secs(105);
+        let first: Vec<Record> = std::iter::from_fn(|| set.next(Some(until))).collect();
+        assert_eq!(first.len(), 10);
+        assert_eq!(all(&mut set).len(), 189);
+    }
+
+    #[test]
+    fn json_says_what_columns_say() {
+        let conn = format!(
+            "{CONN}100.5\tC1\t10.0.0.5\t1000\t198.51.100.7\t80\ttcp\thttp\t150.0\t10\t20\tSF\tShADadFf\t5\t4\tx\n"
+        );
+        let flat = br#"{"ts":100.5,"uid":"C1","id.orig_h":"10.0.0.5","id.orig_p":1000,"id.resp_h":"198.51.100.7","id.resp_p":80,"proto":"tcp","service":"http","duration":150.0,"orig_bytes":10,"resp_bytes":20,"conn_state":"SF","history":"ShADadFf","orig_pkts":5,"resp_pkts":4,"later":{"a":[1]}}"#;
+        let iso = br#"{"_path":"conn","ts":"1970-01-01T00:01:40.500000Z","uid":"C1","id":{"orig_h":"10.0.0.5","orig_p":1000,"resp_h":"198.51.100.7","resp_p":80},"proto":"tcp","service":"http","duration":150,"orig_bytes":10,"resp_bytes":20,"conn_state":"SF","history":"ShADadFf","orig_pkts":5,"resp_pkts":4}"#;
+        let of = |content: &[u8]| {
+            let (_dir, mut set) = logs(&[("x.log", content)]);
+            let records = all(&mut set);
+            assert_eq!(records.len(), 2, "{:?} {:?}", set.notices(), set.failures());
+            let Record::Conn(mut c) = records[1].clone() else { panic!() };
+            c.key_packets = record::KeyPackets::default();
+            c
+        };
+        assert_eq!(of(flat), of(conn.as_bytes()));
+        assert_eq!(of(iso), of(conn.as_bytes()));
+    }
+
+    #[test]
+    fn a_bad_line_costs_itself_and_is_told() {
+        let good = "200.0\tC2\t10.0.0.5\t1001\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n";
+        let bad = "200.0\tC3\t10.0.0.5\nnonsense\n200.0\tC4\tnobody\t1\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n";
+        let (_dir, mut set) = logs(&[("conn.log", format!("{CONN}{bad}{good}").as_bytes())]);
+        assert_eq!(all(&mut set).len(), 1);
+        let notice = set.notices().into_iter().find(|n| n.contains("could not be read")).unwrap();
+        assert!(notice.contains("3 lines") && notice.contains("line 4: fewer columns"), "{notice}");
+        assert!(set.failures().is_empty());
+    }
+
+    #[test]
+    fn a_certificate_of_another_log_comes_with_its_handshake() {
+        let ssl = "#separator \\x09\n#path\tssl\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tversion\tserver_name\tcert_chain_fuids\tsubject\n\
+                   10.0\tC1\t10.0.0.5\t1000\t198.51.100.7\t443\tTLSv12\tA.example\tF1,F2\t-\n";
+        let x509 = "#separator \\x09\n#path\tx509\n#fields\tts\tid\tcertificate.subject\tcertificate.issuer\tcertificate.not_valid_before\tcertificate.not_valid_after\tsan.dns\n\
+                    10.1\tF1\tCN=NAS,O=Somebody\tCN=NAS,O=Somebody\t0.0\t1000.0\ta.example,b.example\n";
+        let (_dir, mut set) = logs(&[("ssl.log", ssl.as_bytes()), ("x509.log", x509.as_bytes())]);
+        let records = all(&mut set);
+        let [Record::Tls(tls)] = &records[..] else { panic!("{records:?}") };
+        let shown = tls.certificate.as_ref().unwrap();
+        assert!(shown.self_signed && shown.subject == "NAS" && shown.names.len() == 2);
+        assert_eq!((tls.version, tls.sni.as_deref()), (0x0303, Some("a.example")));
+    }
+
+    #[test]
+    fn lines_of_suricata_are_joined_by_flow() {
+        let eve = br#"
+{"timestamp":"2020-01-01T00:00:00.100000+0000","flow_id":7,"event_type":"dns","src_ip":"10.0.0.5","src_port":5000,"dest_ip":"10.0.0.1","dest_port":53,"proto":"UDP","dns":{"version":3,"type":"request","id":9,"rd":true,"queries":[{"rrname":"a.example","rrtype":"A"}]}}
+{"timestamp":"2020-01-01T00:00:00.200000+0000","flow_id":7,"event_type":"dns","src_ip":"10.0.0.1","src_port":53,"dest_ip":"10.0.0.5","dest_port":5000,"proto":"UDP","dns":{"version":3,"type":"response","id":9,"rd":true,"rcode":"NXDOMAIN","queries":[{"rrname":"a.example","rrtype":"A"}]}}
+{"timestamp":"2020-01-01T00:00:01.000000+0000","flow_id":8,"event_type":"dns","src_ip":"10.0.0.5","src_port":5001,"dest_ip":"10.0.0.1","dest_port":53,"proto":"UDP","dns":{"type":"query","id":1,"rrname":"b.example","rrtype":"MX"}}
+{"timestamp":"2020-01-01T00:00:02.000000+0000","flow_id":9,"event_type":"alert","src_ip":"198.51.100.7","src_port":80,"dest_ip":"10.0.0.5","dest_port":1000,"proto":"TCP","direction":"to_client","alert":{"signature_id":1,"signature":"ET MALWARE X","category":"A Network Trojan was detected","severity":1},"flow":{"src_ip":"10.0.0.5","start":"2020-01-01T00:00:01.900000+0000"}}
+{"timestamp":"2020-01-01T00:02:00.000000+0000","flow_id":9,"event_type":"flow","src_ip":"10.0.0.5","src_port":1000,"dest_ip":"198.51.100.7","dest_port":80,"proto":"TCP","app_proto":"http","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":700,"bytes_toclient":900,"start":"2020-01-01T00:00:01.900000+0000","end":"2020-01-01T00:00:03.000000+0000"},"tcp":{"syn":true,"ack":true,"fin":true,"state":"closed"}}
+not json
+"#;
+        let (_dir, mut set) = logs(&[("eve.json", eve)]);
+        let records = all(&mut set);
+        let kinds: Vec<&str> = told(&records).iter().map(|t| t.0).collect();
+        assert_eq!(kinds, ["dns", "dns", "open", "alert", "closed"], "{:?}", set.notices());
+        let Record::Dns(d) = &records[0] else { panic!() };
+        assert!(d.is_nxdomain() && d.rtt == Some(Duration::from_millis(100)) && d.packets.len() == 2);
+        assert_eq!(d.head.tuple.orig.ip, "10.0.0.5".parse::<std::net::IpAddr>().unwrap());
+        let Record::Dns(unanswered) = &records[1] else { panic!() };
+        assert_eq!((unanswered.rcode, unanswered.qtype), (None, Dns::MX));
+        let Record::Alert(alert) = &records[3] else { panic!() };
+        assert_eq!(alert.head.tuple.orig.port, 1000, "who opened the flow comes first");
+        assert_eq!(alert.head.flow, records[4].head().flow);
+        assert!(set.notices().iter().any(|n| n.contains("1 line could not be read")));
+    }
+
+    #[test]
+    fn only_logs_are_taken_for_logs() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |content: &[u8]| {
+            let path = dir.path().join("x");
+            std::fs::write(&path, content).unwrap();
+            is_log(&path, &Opening::default())
+        };
+        assert!(
+            of(CONN.as_bytes()) && of(br#"{"ts":1.0,"uid":"C","id.orig_h":"10.0.0.5","conn_state":"SF"}"#)
+        );
+        assert!(of(br#"{"timestamp":"2020-01-01T00:00:00Z","event_type":"stats"}"#));
+        for other in
+            [&b"{\"type\":\"capture\"}"[..], b"", b"# a text\n", b"{", b"\xd4\xc3\xb2\xa1", b"{\"ts\":1}"]
+        {
+            assert!(!of(other), "{}", String::from_utf8_lossy(other));
+        }
     }
 }
