@@ -91,11 +91,13 @@ pub enum Traffic {
     Http,
     /// TLS, QUIC too.
     Tls,
+    /// Alerts of other sensors: no flow shows whether there could have been one.
+    Alerts,
 }
 
 impl Traffic {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Tcp, Self::Udp, Self::Dns, Self::Http, Self::Tls];
+    pub const ALL: [Self; 6] = [Self::Tcp, Self::Udp, Self::Dns, Self::Http, Self::Tls, Self::Alerts];
 
     /// The kinds that a flow is of.
     pub fn of(c: &Conn) -> impl Iterator<Item = Self> {

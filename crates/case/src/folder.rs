@@ -356,7 +356,13 @@ impl Case {
     pub fn captures(&self, moved: Option<&Path>, zip_passwords: &[String]) -> anyhow::Result<Captures> {
         let mut checked: Vec<PathBuf> = Vec::new();
         let mut paths = Vec::new();
-        for input in &self.capture.inputs {
+        // Logs stand behind captures, and hold no packets.
+        let captures = self.capture.inputs.iter().filter(|i| i.log.is_none());
+        ensure!(
+            captures.clone().next().is_some() || self.capture.inputs.is_empty(),
+            "what proves this case lies in logs, which hold no packets: `hydrophone explain` shows the command for each line"
+        );
+        for input in captures {
             let typed = PathBuf::from(input.absolute.as_ref().unwrap_or(&input.path));
             let path = moved.map_or_else(|| typed.clone(), |dir| within(dir, &typed));
             let file = capture::file_of(&path);

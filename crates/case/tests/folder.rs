@@ -140,7 +140,7 @@ fn notes_stay_with_the_captures_that_they_are_about() {
     // Two streams are not the same because nothing is known of either.
     let mut stream = BLOCKED.clone();
     stream.capture.inputs[0] =
-        report::InputLine { path: "-".into(), absolute: None, size: None, sha256: None };
+        report::InputLine { path: "-".into(), absolute: None, size: None, sha256: None, log: None };
     stream.write(&case).unwrap();
     note(&case, "of a stream").unwrap();
     assert_eq!(stream.write(&case).unwrap(), ["-"]);

@@ -342,6 +342,7 @@ fn pseudonyms_are_the_same_everywhere_and_tell_nothing() {
     bot.evidence[0].evidence.facts.insert("note".into(), told.into());
     let mut capture = capture.clone();
     capture.inputs = vec![report::InputLine {
+        log: None,
         path: "/home/ada/10.20.0.13.pcap".into(),
         absolute: Some("/home/ada/10.20.0.13.pcap".into()),
         size: Some(1),

@@ -237,6 +237,9 @@ pub fn sense(
     let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
     for notice in set.notices() {
         match notice {
+            Notice::Failed(e) if e.path() == "-" && matches!(e, CaptureError::Unsupported { .. }) => {
+                failures.push(format!("{e}; logs of other sensors are read from files"));
+            }
             Notice::Failed(e) => failures.push(e.to_string()),
             Notice::PassedOver(e) => notices.push(format!("passed over: {e}")),
             Notice::Overlap { earlier, later, at } => {

@@ -1,6 +1,8 @@
 //! The project's own tools: `cargo run --release -p hydrophone-testkit -- evaluate MANIFEST`.
 
+mod bulk;
 mod halves;
+mod logs;
 mod seeds;
 mod tables;
 
@@ -12,7 +14,8 @@ use testkit::{evaluate, office, scenarios};
 const USAGE: &str = "usage: testkit evaluate [MANIFEST]   measures, and writes docs/evaluation.md, docs/evaluation.csv,\n\
      \u{20}                                 docs/blind-spots.md and crates/verdict/calibration.toml\n\
      \u{20}      testkit samples FOLDER        writes the captures under samples/\n\
-     \u{20}      testkit seeds FOLDER          writes seeds for the fuzz targets";
+     \u{20}      testkit seeds FOLDER          writes seeds for the fuzz targets\n\
+     \u{20}      testkit logs FORM FLOWS       writes flows of 100,000 hosts and 30 days as zeek, zeek-json or eve";
 
 fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1);
@@ -33,6 +36,16 @@ fn main() -> anyhow::Result<()> {
             let row = halves::judge(&manifest, &rates, which)?;
             std::io::Write::write_all(&mut std::io::stdout(), row.as_bytes())?;
             Ok(())
+        }
+        // Logs as long as months of them, to standard output.
+        Some("logs") => {
+            let form = args.next().context(USAGE)?;
+            let rows = args.next().context(USAGE)?.parse()?;
+            bulk::write(
+                &form,
+                rows,
+                &mut std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock()),
+            )
         }
         Some("seeds") => seeds::write(Path::new(&args.next().context(USAGE)?)),
         Some("samples") => samples(Path::new(&args.next().context(USAGE)?)),

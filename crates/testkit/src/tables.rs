@@ -64,7 +64,9 @@ pub fn write(manifest: &Path, project: &Path) -> anyhow::Result<()> {
         )?,
     };
     let docs = project.join("docs");
-    std::fs::write(docs.join("evaluation.md"), page(&e, manifest)?)?;
+    let corpus = if manifest.is_dir() { manifest } else { manifest.parent().unwrap_or(manifest) };
+    let page = page(&e, manifest)? + &crate::logs::section(corpus)?;
+    std::fs::write(docs.join("evaluation.md"), page)?;
     std::fs::write(docs.join("evaluation.csv"), csv(&rows))?;
     std::fs::write(docs.join("blind-spots.md"), blind_spots()?)?;
     let measured = toml::to_string(&measured(&e.bots, &e.clean, manifest))?;

@@ -24,7 +24,7 @@
 use record::{Evidence, Record, Stage};
 
 use crate::alerts::{self, Host, Speaks};
-use crate::{About, Alike, Behaviour, Context, GradeWorth, Honest, States, Wants};
+use crate::{About, Alike, Behaviour, Context, GradeWorth, Honest, States, Traffic, Wants};
 
 pub use crate::alerts::Settings;
 
@@ -44,6 +44,7 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         alike: &[Alike::to(Honest::Agent), Alike::to(Honest::Administration)],
+        needs: &[Traffic::Alerts],
         ..About::new(
             Stage::Command,
             &["T1071"],

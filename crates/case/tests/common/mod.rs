@@ -29,6 +29,7 @@ impl Run {
         let mut records = Vec::new();
         let outcome = run_with(&options, |_| (), |r| records.push(r.clone())).expect("it runs");
         let input = |i: &pipeline::Input| InputLine {
+            log: i.log.clone(),
             path: i.path.clone(),
             absolute: Some(i.path.clone()),
             size: i.size,
