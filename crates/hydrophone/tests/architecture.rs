@@ -25,7 +25,18 @@ const STREET: &[(&str, &[&str])] = &[
     ("testkit", &["record", "capture", "wire", "behaviour", "verdict", "pipeline"]),
     (
         "benches",
-        &["record", "capture", "wire", "flow", "proto", "behaviour", "verdict", "pipeline", "testkit"],
+        &[
+            "record",
+            "capture",
+            "import",
+            "wire",
+            "flow",
+            "proto",
+            "behaviour",
+            "verdict",
+            "pipeline",
+            "testkit",
+        ],
     ),
 ];
 

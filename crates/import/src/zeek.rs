@@ -87,11 +87,12 @@ macro_rules! columns {
         pub enum Column { $($field),* }
 
         impl Column {
-            const ALL: &'static [(Self, &'static str)] = &[$((Self::$field, $name)),*];
-
             /// By its name in the header.
             fn named(name: &str) -> Option<Self> {
-                Self::ALL.iter().find(|(_, n)| *n == name).map(|(c, _)| *c)
+                Some(match name {
+                    $($name => Self::$field,)*
+                    _ => return None,
+                })
             }
         }
     };
