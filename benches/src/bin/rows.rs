@@ -13,7 +13,7 @@ fn main() -> anyhow::Result<()> {
     let path = PathBuf::from(std::env::args().nth(1).context("name a log")?);
     let size = std::fs::metadata(&path)?.len();
     let begun = Instant::now();
-    let mut set = LogSet::open(vec![path], &Opening::default(), 0);
+    let mut set = LogSet::open(vec![path], &Opening::default(), 0, 256 << 20);
     let mut records = 0u64;
     while set.next(None).is_some() {
         records += 1;

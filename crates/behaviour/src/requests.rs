@@ -82,7 +82,7 @@ pub fn maker(request: &Http) -> Maker {
 /// sent it, which would have given its `Origin`.
 pub fn is_formless(request: &Http) -> bool {
     let declared = request.request.declared.as_deref();
-    request.headers.are_known()
+    request.headers.types_are_known()
         && request.method == "POST"
         && request.request.len > 0
         && request.referer.is_none()
@@ -173,7 +173,8 @@ fn is_certificate_check(request: &Http) -> bool {
     const LONGEST: u64 = 64 << 10;
     [&request.request, &request.response].into_iter().any(|body| {
         let declared = body.declared.as_deref().is_some_and(|d| d.contains("ocsp") || d.contains("pkix"));
-        declared && body.len <= LONGEST && body.facts.is_some_and(|f| f.head().starts_with(&[0x30]))
+        let der = body.facts.map_or(!request.headers.types_are_known(), |f| f.head().starts_with(&[0x30]));
+        declared && body.len <= LONGEST && der
     })
 }
 

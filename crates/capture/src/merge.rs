@@ -486,26 +486,38 @@ fn is_zip(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
 }
 
-/// The files of a directory and of everything below it, by name.
+/// The files of a directory and of everything below it, by name: no pipes and devices, and no directory twice, however links lead to it.
 ///
 /// # Errors
 /// It cannot be listed.
 pub fn files_in(dir: &Path) -> Result<Vec<PathBuf>, CaptureError> {
+    let mut found = Vec::new();
+    list(dir, &mut std::collections::BTreeSet::new(), &mut found)?;
+    Ok(found)
+}
+
+fn list(
+    dir: &Path,
+    seen: &mut std::collections::BTreeSet<PathBuf>,
+    found: &mut Vec<PathBuf>,
+) -> Result<(), CaptureError> {
     let fail = |source| CaptureError::Open { path: dir.display().to_string(), source };
+    if !seen.insert(std::fs::canonicalize(dir).map_err(fail)?) {
+        return Ok(());
+    }
     let mut names: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fail)? {
         names.push(entry.map_err(fail)?.path());
     }
     names.sort();
-    let mut found = Vec::new();
     for path in names {
         if path.is_dir() {
-            found.extend(files_in(&path)?);
-        } else {
+            list(&path, seen, found)?;
+        } else if path.is_file() {
             found.push(path);
         }
     }
-    Ok(found)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -269,6 +269,13 @@ impl Case {
         }
         let capture =
             capture.with_context(|| format!("{} has no line of type \"capture\"", path.display()))?;
+        let counted: u64 = capture.hosts.values().sum();
+        ensure!(
+            counted <= stories.len() as u64,
+            "{} tells of {} of {counted} hosts: it was cut; read the capture again with -o",
+            path.display(),
+            stories.len()
+        );
         let dir = if dir.is_dir() { dir.to_owned() } else { dir.parent().unwrap_or(dir).to_owned() };
         Ok(Self { dir, capture, stories })
     }

@@ -285,7 +285,7 @@ async fn handle(
     }
     // Captures and flows are read on threads made for waiting.
     let reply = tokio::task::spawn_blocking(move || match method {
-        Method::POST => console.post(uri.path(), &String::from_utf8_lossy(&body)),
+        Method::POST => console.post(&decoded(uri.path(), false), &String::from_utf8_lossy(&body)),
         _ => console.answer(&Ask::of(&uri)),
     })
     .await

@@ -11,23 +11,23 @@ use serde_json::Value;
 
 use crate::Mail;
 use crate::values::{self, domain, name};
-use crate::zeek::{certificate, tls_version};
+use crate::zeek::{certificate, owner, tls_version};
 
 /// What of a line is read; the rest is passed over.
 #[derive(Deserialize)]
 struct Event<'a> {
     timestamp: Cow<'a, str>,
     #[serde(default)]
-    flow_id: Option<u64>,
+    flow_id: Option<Value>,
     #[serde(rename = "event_type")]
     kind: Cow<'a, str>,
     #[serde(default)]
     src_ip: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "port")]
     src_port: u16,
     #[serde(default)]
     dest_ip: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "port")]
     dest_port: u16,
     #[serde(default)]
     proto: Option<Cow<'a, str>>,
@@ -36,7 +36,7 @@ struct Event<'a> {
     #[serde(default)]
     direction: Option<Cow<'a, str>>,
     #[serde(default)]
-    vlan: Option<Vec<u16>>,
+    vlan: Option<Value>,
     #[serde(default)]
     ether: Option<Value>,
     #[serde(default)]
@@ -96,6 +96,18 @@ struct Tcp<'a> {
     state: Option<Cow<'a, str>>,
 }
 
+/// A port as a number, as its text, or as nothing.
+fn port<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    Ok(whole(&value).and_then(|p| u16::try_from(p).ok()).unwrap_or(0))
+}
+
+/// A whole number as such, as its text, or with a fraction of nothing.
+fn whole(value: &Value) -> Option<u64> {
+    let float = || value.as_f64().filter(|f| f.fract() == 0.0 && *f >= 0.0).map(|f| f as u64);
+    value.as_u64().or_else(float).or_else(|| value.as_str()?.parse().ok())
+}
+
 /// What a line tells.
 pub enum Told {
     /// Records, each known when its head says.
@@ -116,12 +128,11 @@ const fn headers(v6: bool, tcp: bool) -> u64 {
 }
 
 fn text(value: &Value, key: &str) -> Option<String> {
-    value.get(key)?.as_str().map(str::to_owned).filter(|t| !t.is_empty())
+    value.get(key)?.as_str().map(|t| crate::cut(t.to_owned())).filter(|t| !t.is_empty())
 }
 
 fn number(value: &Value, key: &str) -> Option<u64> {
-    let value = value.get(key)?;
-    value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    whole(value.get(key)?)
 }
 
 /// Takes a line: what kind it says it is, when that was, and what it tells.
@@ -199,7 +210,9 @@ impl Event<'_> {
         match (began, self.direction.as_deref()) {
             (Some(began), _) => self.src_ip.as_deref() != Some(began),
             (None, Some("to_client")) => true,
-            _ => false,
+            (None, Some(_)) => false,
+            // Older versions say neither: who speaks from a service's port to another answers.
+            (None, None) => self.kind == "alert" && self.src_port < 1024 && self.dest_port >= 1024,
         }
     }
 
@@ -214,8 +227,10 @@ impl Event<'_> {
     }
 
     fn head(&self, ts: Timestamp, line: PacketId) -> Result<Head, &'static str> {
-        let flow = self.flow_id.map_or(FlowId { packet: line, layer: 0 }, |id| values::flow(&id.to_string()));
-        let segment = self.vlan.as_ref().and_then(|v| v.first()).map(|v| record::Segment::Vlan(*v & 0xfff));
+        let named = self.flow_id.as_ref().map(|id| values::flow(&id.to_string()));
+        let flow = named.unwrap_or(FlowId { packet: line, layer: 0 });
+        let vlan = self.vlan.as_ref().and_then(|v| whole(v.get(0).unwrap_or(v)));
+        let segment = vlan.map(|v| record::Segment::Vlan(v as u16 & 0xfff));
         Ok(Head { ts, known: ts, site: 0, segment, flow, tuple: self.tuple()? })
     }
 
@@ -226,10 +241,14 @@ impl Event<'_> {
         let last = at(&flow.end).unwrap_or(ts).max(start);
         let head = Head { ts: start, known: start, ..self.head(start, line)? };
         let tcp = head.tuple.transport == Transport::Tcp;
-        let packets = [flow.pkts_toserver, flow.pkts_toclient];
-        let frame_bytes = [flow.bytes_toserver, flow.bytes_toclient];
+        let packets = [flow.pkts_toserver, flow.pkts_toclient].map(|n| n.min(crate::MOST));
+        let frame_bytes = [flow.bytes_toserver, flow.bytes_toclient].map(|n| n.min(crate::MOST));
         let each = headers(head.tuple.orig.ip.is_ipv6(), tcp);
-        let bytes = [0, 1].map(|i: usize| frame_bytes[i].saturating_sub(packets[i] * each));
+        let said = |i: usize| frame_bytes[i].saturating_sub(packets[i].saturating_mul(each));
+        // Options are counted with the payload: twenty bytes of a SYN, twelve of every other segment, where a host uses them.
+        let options = |i: usize| if tcp { packets[i].saturating_mul(12).saturating_add(8) } else { 0 };
+        let unanswered = tcp && packets[1] == 0;
+        let bytes = [0, 1].map(|i| if unanswered { 0 } else { said(i).saturating_sub(options(i)) });
         let state = match &self.tcp {
             Some(tcp) if tcp_says_nothing(tcp) => ConnState::Oth,
             Some(tcp) => tcp_state(tcp, packets),
@@ -238,6 +257,7 @@ impl Event<'_> {
         };
         let service = match self.app_proto.as_deref() {
             Some("failed") if tcp && bytes != [0, 0] => Service::Unrecognised,
+            Some("failed") | None if !tcp => values::usual(head.tuple.resp.port).unwrap_or_default(),
             Some(known) => values::service(known).unwrap_or_default(),
             // Suricata looks at what both sides say; where it gives no name it saw too little.
             None => Service::Unknown,
@@ -250,13 +270,8 @@ impl Event<'_> {
                 letters.push(b'h');
             }
         }
-        // Options are counted with the bytes: what is little may be nothing.
-        letters.extend(
-            [(b'D', bytes[0] > 12 * packets[0]), (b'd', bytes[1] > 12 * packets[1])]
-                .iter()
-                .filter(|l| l.1)
-                .map(|l| l.0),
-        );
+        letters.extend((bytes[0] > 0).then_some(b'D'));
+        letters.extend((bytes[1] > 0).then_some(b'd'));
         for letter in letters {
             history.push(letter);
         }
@@ -343,7 +358,12 @@ impl Event<'_> {
             rtt: None,
             packets: vec![line],
         });
-        let flow = self.flow_id.unwrap_or(0) ^ (id << 48);
+        // Without a name of the flow its ends are one.
+        let key = match &self.flow_id {
+            Some(flow) => format!("{flow} {id}"),
+            None => format!("{} {} {id}", told.head.tuple.orig, told.head.tuple.resp),
+        };
+        let flow = record::fnv1a(key.as_bytes());
         Ok(if is_answer { Told::Answered(flow, told) } else { Told::Asked(flow, told) })
     }
 
@@ -403,7 +423,9 @@ impl Event<'_> {
         };
         let shown = text(tls, "subject").zip(text(tls, "issuerdn")).map(|(subject, issuer)| {
             let valid = (at("notbefore").unwrap_or(ts), at("notafter").unwrap_or(ts));
-            Box::new(certificate(&subject, &issuer, valid, names().unwrap_or_default()))
+            // Where its names are untold nobody knows that there are none.
+            let names = names().unwrap_or_else(|| vec![name(&owner(&subject))]);
+            Box::new(certificate(&subject, &issuer, valid, names))
         });
         let first = |key: &str| tls.get(key)?.get(0)?.as_str().map(str::to_owned);
         let ja4 = text(tls, "ja4").or_else(|| text(tls.get("ja4")?, "hash"));

@@ -15,6 +15,23 @@ use record::{Head, PacketId, Smtp, SmtpCommandForm};
 
 pub use merge::{LogFile, LogSet, is_log};
 
+/// The most that a count of one row may be: 4 TiB of a flow.
+const MOST: u64 = 1 << 42;
+/// The longest text of a row that is kept, in bytes.
+const LONGEST_TEXT: usize = 1024;
+
+/// At most so much of a text as is kept.
+fn cut(mut text: String) -> String {
+    if text.len() > LONGEST_TEXT {
+        let mut end = LONGEST_TEXT;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+    text
+}
+
 /// What a log tells of a message on its way, or of a session without one.
 #[derive(Default)]
 struct Mail {
@@ -64,7 +81,8 @@ impl Mail {
             quit: true,
             odd_message_id: false,
             client_bytes: 0,
-            missing: [true, true],
+            // What the server said last is told, or nothing of it.
+            missing: [true, code.is_none()],
             helo,
             head,
             packets,

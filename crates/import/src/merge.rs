@@ -19,6 +19,8 @@ use crate::zeek::{self, Form, Kind};
 const LATE: Duration = Duration::from_mins(10);
 /// Rows that wait for earlier ones (*assumed*: ten minutes of a network with 300 flows a second).
 const MOST_WAITING: usize = 400_000;
+/// What a record takes while it waits, beside its text (*assumed*).
+const RECORD: usize = 640;
 /// Rows read of a file at a time.
 const AT_ONCE: usize = 256;
 /// Certificates and questions that wait for what belongs to them.
@@ -26,7 +28,12 @@ const MOST_HELD: usize = 65_536;
 /// A question whose answer did not come within this time was not answered: resolvers give up earlier.
 const ANSWERED: Duration = Duration::from_secs(30);
 /// Bytes that are looked at to tell what a file is.
-const LOOKED_AT: usize = 64 << 10;
+const LOOKED_AT: usize = 1 << 20;
+/// What some programs put before text in UTF-8.
+const BYTE_ORDER: &[u8] = b"\xef\xbb\xbf";
+/// A row whose time lies further than this from that of those before it is believed when the next one agrees.
+const JUMP: Duration = Duration::from_hours(24);
+const OUT_OF_TIME: &str = "its time lies a day or more from that of those around it";
 
 /// A log of the run.
 #[derive(Clone, Debug)]
@@ -47,12 +54,22 @@ enum Syntax {
 }
 
 /// What a file is, by its first lines; nothing if it is no log that is read.
-fn recognise(head: &[u8]) -> Option<Syntax> {
-    let head = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head);
-    if head.starts_with(b"#separator ") || head.starts_with(b"#fields\t") || head.starts_with(b"#path\t") {
+fn recognise(head: &[u8], name: &str) -> Option<Syntax> {
+    const HEADER: [&[u8]; 7] =
+        [b"#separator ", b"#set_separator", b"#empty_field", b"#unset_field", b"#path", b"#open", b"#fields"];
+    let head = head.strip_prefix(BYTE_ORDER).unwrap_or(head);
+    if HEADER.iter().any(|h| head.starts_with(h)) {
         return Some(Syntax::Zeek(Form::columns()));
     }
-    let line = head.split(|b| *b == b'\n').find(|l| !l.trim_ascii().is_empty())?.trim_ascii();
+    // One line may be cut, or somebody else's.
+    head.split(|b| *b == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|l| !l.is_empty())
+        .take(20)
+        .find_map(|l| object(l, name))
+}
+
+fn object(line: &[u8], name: &str) -> Option<Syntax> {
     if !line.starts_with(b"{") {
         return None;
     }
@@ -61,13 +78,11 @@ fn recognise(head: &[u8]) -> Option<Syntax> {
     if has("event_type") && has("timestamp") {
         return Some(Syntax::Eve);
     }
-    let kind = match object.get("_path").and_then(|p| p.as_str()) {
-        // Several may be in one file.
-        Some(_) => None,
-        None => Some(Kind::of_columns(|c| has(c) || nested(&object, c))),
-    };
-    let zeek = has("_path") || (has("ts") && kind.is_some_and(|k| k != Kind::Other));
-    zeek.then_some(Syntax::Zeek(Form::Json { kind }))
+    // Several may be in one file: then each row says which.
+    let called = Kind::of_file(name).filter(|_| !has("_path"));
+    let known = called.or_else(|| Some(Kind::of_columns(|c| has(c) || nested(&object, c))));
+    let zeek = has("_path") || (has("ts") && known.is_some_and(|k| k != Kind::Other));
+    zeek.then_some(Syntax::Zeek(Form::Json { kind: called }))
 }
 
 fn nested(object: &serde_json::Map<String, serde_json::Value>, column: &str) -> bool {
@@ -80,7 +95,11 @@ fn nested(object: &serde_json::Map<String, serde_json::Value>, column: &str) -> 
 pub fn is_log(path: &Path, opening: &Opening) -> bool {
     let Ok(mut window) = capture::open(path, opening, None) else { return false };
     window.ensure(LOOKED_AT);
-    recognise(window.rest()).is_some()
+    recognise(window.rest(), &called(path)).is_some()
+}
+
+fn called(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A log, read or not yet.
@@ -94,9 +113,19 @@ struct Log {
     clock: Timestamp,
     over: bool,
     rows: u64,
+    /// A row far from the time of those before it, which waits for the next one's word: its line, its time, and what it tells.
+    odd: Option<(u64, Timestamp, String, Told)>,
     /// Lines that could not be read, and the first of them with why.
     bad: u64,
     first_bad: Option<(u64, &'static str)>,
+}
+
+impl Log {
+    /// A line could not be read.
+    fn spoil(&mut self, line: u64, why: &'static str) {
+        self.bad += 1;
+        self.first_bad.get_or_insert((line, why));
+    }
 }
 
 /// What waits for its turn.
@@ -110,6 +139,25 @@ enum What {
     Record(Box<Record>),
     /// A handshake, and what its certificate is called.
     Handshake(Box<Tls>, String),
+}
+
+impl What {
+    /// About how many bytes it takes.
+    fn weight(&self) -> usize {
+        let text = |t: &Option<String>| t.as_ref().map_or(0, String::len);
+        RECORD
+            + match self {
+                Self::Record(r) => match r.as_ref() {
+                    Record::Http(h) => h.path.len() + text(&h.host) + text(&h.user_agent) + text(&h.referer),
+                    Record::Dns(d) => d.query.len() + 64 * d.answers.len(),
+                    Record::Smtp(s) => 64 * (s.recipient_domains.len() + 4),
+                    Record::Irc(i) => i.params.len(),
+                    Record::Alert(a) => a.signature.len() + a.category.len(),
+                    _ => 0,
+                },
+                Self::Handshake(..) => 0,
+            }
+    }
 }
 
 impl PartialEq for Waiting {
@@ -143,6 +191,9 @@ pub struct LogSet {
     given: Timestamp,
     turn: u64,
     late: u64,
+    /// Bytes that what waits may take, and takes.
+    most_bytes: usize,
+    bytes: usize,
     health: Health,
     kinds: BTreeMap<String, u64>,
     strange: BTreeMap<String, u64>,
@@ -152,9 +203,11 @@ pub struct LogSet {
 }
 
 impl LogSet {
-    /// Plans the reading of these files; the first is called by this number in proofs.
-    pub fn open(paths: Vec<PathBuf>, opening: &Opening, first: u32) -> Self {
-        let mut set = Self { opening: opening.clone(), given: Timestamp::MIN, ..Self::default() };
+    /// Plans the reading of these files; the first is called by this number in proofs. What waits may take so many `bytes`.
+    pub fn open(paths: Vec<PathBuf>, opening: &Opening, first: u32, bytes: usize) -> Self {
+        let mut set =
+            Self { opening: opening.clone(), given: Timestamp::MIN, most_bytes: bytes, ..Self::default() };
+        let paths = set.once(paths);
         for (path, number) in paths.into_iter().zip(first..) {
             let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
             let file = LogFile { path, size, sha256: None, kind: String::new() };
@@ -167,6 +220,7 @@ impl LogSet {
                 clock: Timestamp::MIN,
                 over: false,
                 rows: 0,
+                odd: None,
                 bad: 0,
                 first_bad: None,
             };
@@ -182,11 +236,28 @@ impl LogSet {
         set
     }
 
+    /// Each file once, whatever it is called besides: `current.log` is often another name.
+    fn once(&mut self, paths: Vec<PathBuf>) -> Vec<PathBuf> {
+        let mut seen = std::collections::BTreeSet::new();
+        let (mut kept, mut again) = (Vec::new(), 0u64);
+        for path in paths {
+            if seen.insert(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone())) {
+                kept.push(path);
+            } else {
+                again += 1;
+            }
+        }
+        if again > 0 {
+            self.notices.push(format!("{again} files are others by another name, and were read once"));
+        }
+        kept
+    }
+
     fn begin(&self, log: &mut Log) -> Result<(), CaptureError> {
         let path = &log.file.path;
         let mut window = capture::open(path, &self.opening, None)?;
         window.ensure(LOOKED_AT);
-        log.syntax = recognise(window.rest());
+        log.syntax = recognise(window.rest(), &called(path));
         log.seal = self.opening.hashed.then(Seal::default);
         log.lines = Some(Lines::open(path, &self.opening, log.seal.as_ref())?);
         Ok(())
@@ -219,7 +290,7 @@ impl LogSet {
             }
             let ripe = |known: Timestamp| first.is_none_or(|(_, clock)| known.plus(LATE) <= clock);
             match self.waiting.peek() {
-                Some(Reverse(next)) if ripe(next.known) || self.waiting.len() > MOST_WAITING => {
+                Some(Reverse(next)) if ripe(next.known) || self.crowded() => {
                     if until.is_some_and(|until| next.known > until) {
                         return None;
                     }
@@ -236,9 +307,15 @@ impl LogSet {
         }
     }
 
+    /// Whether too much waits.
+    fn crowded(&self) -> bool {
+        self.waiting.len() > MOST_WAITING || self.bytes > self.most_bytes
+    }
+
     /// Takes the earliest that waits.
     fn give(&mut self) -> Option<Record> {
         let Reverse(Waiting { known, what, .. }) = self.waiting.pop()?;
+        self.bytes = self.bytes.saturating_sub(what.weight());
         let mut record = match what {
             What::Record(record) => *record,
             What::Handshake(mut tls, id) => {
@@ -283,6 +360,9 @@ impl LogSet {
                 Ok(Some(line)) => line,
                 Ok(None) => {
                     log.over = true;
+                    if let Some((line, ..)) = log.odd.take() {
+                        log.spoil(line, OUT_OF_TIME);
+                    }
                     return;
                 }
                 Err(e) => {
@@ -296,31 +376,66 @@ impl LogSet {
             let proof = PacketId::new(log.number, number);
             let Some(syntax) = &mut log.syntax else { return };
             let row = match line {
-                Some(line) => taken(syntax, line, proof),
+                Some(line) => taken(syntax, line.strip_prefix(BYTE_ORDER).unwrap_or(line), proof),
                 None => Err("it is longer than 8 MiB"),
             };
+            let row = match row {
+                Ok(Some((ts, kind, told))) => Ok(self.in_time(log, number, ts, kind, told)),
+                other => other,
+            };
             match row {
-                Ok(Some((ts, kind, told))) => {
-                    log.rows += 1;
-                    log.clock = log.clock.max(ts);
-                    if log.file.kind.is_empty() {
-                        log.file.kind = match &log.syntax {
-                            Some(Syntax::Eve) => "suricata".to_owned(),
-                            _ => format!("zeek {kind}"),
-                        };
-                    }
-                    *self.kinds.entry(kind).or_default() += 1;
-                    self.health.first = [self.health.first, Some(ts)].into_iter().flatten().min();
-                    self.health.last = self.health.last.max(Some(ts));
-                    self.told(told);
-                }
+                Ok(Some((ts, kind, told))) => self.taken_in(log, ts, kind, told),
                 Ok(None) => {}
                 Err(why) => {
-                    log.bad += 1;
-                    log.first_bad.get_or_insert((number, why));
+                    log.spoil(number, why);
                 }
             }
         }
+    }
+
+    /// Holds a row back whose time lies far from that of those before it, until the next one says that time has gone on; else it was wrong.
+    fn in_time(
+        &mut self,
+        log: &mut Log,
+        number: u64,
+        ts: Timestamp,
+        kind: String,
+        told: Told,
+    ) -> Option<(Timestamp, String, Told)> {
+        let far = |a: Timestamp, b: Timestamp| a.since(b) > JUMP || b.since(a) > JUMP;
+        let before = log.clock;
+        if let Some((line, then, what, held)) = log.odd.take() {
+            if far(ts, then) {
+                log.bad += 1;
+                log.first_bad
+                    .get_or_insert((line, "its time lies a day or more from that of those around it"));
+            } else {
+                self.taken_in(log, then, what, held);
+                return Some((ts, kind, told));
+            }
+        }
+        // Flows begin long before they are written; what lies ahead is odd.
+        if before != Timestamp::MIN && log.rows > 0 && ts.since(before) > JUMP {
+            log.odd = Some((number, ts, kind, told));
+            return None;
+        }
+        Some((ts, kind, told))
+    }
+
+    /// Takes a row in.
+    fn taken_in(&mut self, log: &mut Log, ts: Timestamp, kind: String, told: Told) {
+        log.rows += 1;
+        log.clock = log.clock.max(ts);
+        if log.file.kind.is_empty() {
+            log.file.kind = match &log.syntax {
+                Some(Syntax::Eve) => "suricata".to_owned(),
+                _ => format!("zeek {kind}"),
+            };
+        }
+        *self.kinds.entry(kind).or_default() += 1;
+        self.health.first = [self.health.first, Some(ts)].into_iter().flatten().min();
+        self.health.last = self.health.last.max(Some(ts));
+        self.told(told);
     }
 
     fn told(&mut self, told: Told) {
@@ -402,6 +517,7 @@ impl LogSet {
 
     fn push(&mut self, known: Timestamp, what: What) {
         self.turn += 1;
+        self.bytes = self.bytes.saturating_add(what.weight());
         self.waiting.push(Reverse(Waiting { known, turn: self.turn, what }));
     }
 
@@ -413,13 +529,13 @@ impl LogSet {
             Transport::Udp => udp,
             _ => other,
         } += 1;
-        let packets: u64 = c.packets.iter().sum();
-        health.packets += packets;
-        health.accounts.followed += packets;
-        health.bytes += c.frame_bytes.iter().sum::<u64>();
+        let packets = c.packets[0].saturating_add(c.packets[1]);
+        health.packets = health.packets.saturating_add(packets);
+        health.accounts.followed = health.accounts.followed.saturating_add(packets);
+        health.bytes = health.bytes.saturating_add(c.frame_bytes[0]).saturating_add(c.frame_bytes[1]);
         health.midstream_tcp += u64::from(!c.start_seen);
         health.one_sided_tcp += u64::from(c.is_one_sided());
-        health.missed_bytes += c.missed_bytes.iter().sum::<u64>();
+        health.missed_bytes = health.missed_bytes.saturating_add(c.missed_bytes[1]);
         health.last = health.last.max(Some(c.last));
     }
 
@@ -429,10 +545,11 @@ impl LogSet {
         let path = log.file.path.display();
         if let Some((line, why)) = log.first_bad {
             let what = if log.bad == 1 { "line" } else { "lines" };
-            self.notices.push(format!(
-                "{path}: {} {what} could not be read, the first is line {line}: {why}",
-                log.bad
-            ));
+            let told =
+                format!("{path}: {} {what} could not be read, the first is line {line}: {why}", log.bad);
+            // A file of which nothing could be read was not read.
+            let of = if log.rows == 0 { &mut self.failures } else { &mut self.notices };
+            of.push(told);
         }
         if let Some(seal) = log.seal.take() {
             match seal.whole(&log.file.path) {
@@ -478,7 +595,7 @@ impl LogSet {
         ));
         let has = |names: &[&str]| names.iter().any(|n| self.kinds.contains_key(*n));
         let lacking: Vec<&str> = [
-            (&["conn", "flow", "netflow"][..], "flows"),
+            (&["conn", "flow"][..], "flows"),
             (&["dns"], "DNS"),
             (&["http"], "HTTP"),
             (&["ssl", "tls"], "TLS"),
@@ -554,7 +671,7 @@ mod tests {
         for (path, (_, content)) in paths.iter().zip(files) {
             std::fs::write(path, content).unwrap();
         }
-        let set = LogSet::open(paths, &Opening::default(), 0);
+        let set = LogSet::open(paths, &Opening::default(), 0, 64 << 20);
         (dir, set)
     }
 
@@ -691,6 +808,93 @@ not json
         assert_eq!(alert.head.tuple.orig.port, 1000, "who opened the flow comes first");
         assert_eq!(alert.head.flow, records[4].head().flow);
         assert!(set.notices().iter().any(|n| n.contains("1 line could not be read")));
+    }
+
+    #[test]
+    fn a_row_out_of_time_is_left_out_and_a_pause_is_not() {
+        const DAY: i64 = 86_400;
+        let row = |ts: i64| {
+            format!("{ts}.0\tC{ts}\t10.0.0.5\t1001\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n")
+        };
+        let read = |times: &[i64]| {
+            let (_dir, mut set) = logs(&[(
+                "conn.log",
+                format!("{CONN}{}", times.iter().map(|t| row(*t)).collect::<String>()).as_bytes(),
+            )]);
+            let n = all(&mut set).len();
+            (
+                n,
+                set.health().last.map(|t| t.0 / 1_000_000_000),
+                set.notices().iter().any(|n| n.contains(OUT_OF_TIME)),
+            )
+        };
+        assert_eq!(read(&[100, 101, 80 * DAY, 102, 103]), (4, Some(104), true));
+        assert_eq!(read(&[100, 101, 80 * DAY, 80 * DAY + 1]), (4, Some(80 * DAY + 2), false), "a pause");
+        assert_eq!(read(&[100, 101, 80 * DAY]), (2, Some(102), true), "nobody else says so");
+    }
+
+    #[test]
+    fn a_log_is_what_its_name_or_its_columns_say() {
+        let of = |name: &str, line: &str| {
+            let (_dir, mut set) = logs(&[(name, line.as_bytes())]);
+            all(&mut set);
+            set.kinds().keys().next().cloned()
+        };
+        let ends = r#""ts":1.0,"uid":"C","id.orig_h":"10.0.0.5","id.orig_p":1,"id.resp_h":"198.51.100.7","id.resp_p":25"#;
+        // A session of mail that went on under TLS has no sender.
+        let mail = format!("{{{ends},\"trans_depth\":1,\"tls\":true}}");
+        assert_eq!(of("smtp.00:00:00-01:00:00.log", &mail).as_deref(), Some("smtp"));
+        assert_eq!(of("network__smtp.log.labeled", &mail).as_deref(), Some("smtp"));
+        let sip = format!(
+            "{{{ends},\"proto\":\"udp\",\"call_id\":\"a\",\"status_code\":200,\"request_body_len\":0}}"
+        );
+        assert_eq!(of("x.log", &sip), None);
+        assert_eq!(
+            of("x.log", &format!("{{{ends},\"nick\":\"a\",\"command\":\"JOIN\"}}")).as_deref(),
+            Some("irc")
+        );
+        let long = CONN.replace("#path\tconn\n", "#path\tconn_long\n")
+            + "1.0\tC\t10.0.0.5\t1\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n";
+        assert_eq!(of("conn_long.log", &long), None, "its flows stand in conn.log too");
+    }
+
+    #[test]
+    fn the_same_file_is_read_once_and_one_without_a_line_is_a_failure() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("conn.log"), dir.path().join("current.log"));
+        std::fs::write(
+            &path,
+            format!("{CONN}1.0\tC\t10.0.0.5\t1\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n"),
+        )
+        .unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let mut set = LogSet::open(vec![path, link], &Opening::default(), 0, 64 << 20);
+        assert_eq!(all(&mut set).len(), 1);
+        assert!(set.notices()[0].contains("read once"));
+        let (_dir, mut set) = logs(&[("conn.log", format!("{CONN}nonsense\n").as_bytes())]);
+        assert!(all(&mut set).is_empty());
+        assert!(set.failures()[0].contains("line 4: fewer columns"), "{:?}", set.failures());
+    }
+
+    #[test]
+    fn what_waits_takes_no_more_than_it_may() {
+        let row = |i: u32| {
+            format!(
+                "{}.0\tC{i}\t10.0.0.5\t1001\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n",
+                i / 1000
+            )
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("conn.log");
+        std::fs::write(&path, format!("{CONN}{}", (0..20_000).map(row).collect::<String>())).unwrap();
+        let mut set = LogSet::open(vec![path], &Opening::default(), 0, 1 << 20);
+        let mut most = 0;
+        let mut n = 0;
+        while set.next(None).is_some() {
+            (n, most) = (n + 1, most.max(set.bytes));
+        }
+        assert_eq!(n, 20_000);
+        assert!(most <= (1 << 20) + AT_ONCE * 2 * RECORD, "{most}");
     }
 
     #[test]

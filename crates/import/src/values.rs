@@ -6,13 +6,22 @@ use std::time::Duration;
 
 use record::{Endpoint, FlowId, Mac, Service, Timestamp, Transport};
 
+/// Seconds that lie three thousand years ahead are milliseconds.
+const MILLIS: u64 = 100_000_000_000;
+
 /// A moment: seconds since the epoch with a fraction, or a date and time with its zone.
 pub fn time(text: &str) -> Option<Timestamp> {
     if text.contains('T') {
         return date(text);
     }
+    if text.contains(':') {
+        return date(&text.replacen(' ', "T", 1));
+    }
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let secs: i64 = whole.parse().ok()?;
+    if secs.unsigned_abs() >= MILLIS {
+        return Some(Timestamp(secs.checked_mul(1_000_000)?));
+    }
     let nanos = nanos(fraction)?;
     let part = if whole.starts_with('-') { -nanos } else { nanos };
     Some(Timestamp(secs.checked_mul(1_000_000_000)?.checked_add(part)?))
@@ -28,7 +37,7 @@ fn nanos(fraction: &str) -> Option<i64> {
 
 /// `2013-02-04T01:30:00.381490+0000`, also with a colon in the zone, with `Z`, or without a zone, which is then UTC.
 fn date(text: &str) -> Option<Timestamp> {
-    let (date, rest) = text.split_once('T')?;
+    let (date, rest) = text.split_once('T').filter(|(date, _)| date.len() <= "2013-02-04".len())?;
     let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
     let (clock, zone) = rest.split_at(zone_at);
     let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
@@ -81,22 +90,44 @@ pub fn transport(name: &str) -> Option<Transport> {
     })
 }
 
-/// What a flow carries, by the name that Zeek or Suricata has for it; of several the innermost that is known.
+/// What a flow carries, by the name that Zeek or Suricata has for it; of several the first that is known.
 pub fn service(name: &str) -> Option<Service> {
-    let known = |one: &str| {
-        Some(match one {
-            "tls" => Service::Tls,
-            "http2" => Service::Http2,
-            "krb5" | "krb_tcp" => Service::Kerberos,
-            "smb" | "gssapi,smb" => Service::Smb,
-            "bittorrent-dht" => Service::Dht,
-            "ikev2" | "ike" => Service::Ipsec,
-            "dcerpc" => Service::DceRpc,
-            "enip" | "dnp3" | "modbus" => Service::Unrecognised,
-            one => *Service::ALL.iter().find(|s| s.name() == one)?,
-        })
-    };
-    name.to_ascii_lowercase().split(',').find_map(known)
+    name.to_ascii_lowercase().split(',').find_map(one_service)
+}
+
+fn one_service(name: &str) -> Option<Service> {
+    let bare = name.strip_prefix("spicy_").unwrap_or(name);
+    let bare = bare.strip_suffix("_tcp").or_else(|| bare.strip_suffix("_udp")).unwrap_or(bare);
+    Some(match bare {
+        "tls" => Service::Tls,
+        "krb5" | "krb" => Service::Kerberos,
+        "bittorrent-dht" => Service::Dht,
+        "bittorrenttracker" => Service::BitTorrent,
+        "ikev2" | "ike" | "ipsec" => Service::Ipsec,
+        "dcerpc" => Service::DceRpc,
+        "pgsql" | "postgresql" | "postgres" => Service::Postgres,
+        "doh2" => Service::Http2,
+        "websocket" => Service::Http,
+        "irc-data" => Service::Irc,
+        "ftp-data" => Service::Ftp,
+        known => *Service::ALL.iter().find(|s| s.name() == known)?,
+    })
+}
+
+/// What UDP on a port is that nobody else uses so, where the sensor names nothing: IANA's registry, and WireGuard's and OpenVPN's own.
+pub fn usual(port: u16) -> Option<Service> {
+    Some(match port {
+        123 => Service::Ntp,
+        137 | 138 => Service::Netbios,
+        443 => Service::Quic,
+        500 | 4500 => Service::Ipsec,
+        1194 => Service::OpenVpn,
+        3478..=3481 | 19302..=19309 => Service::Stun,
+        5353 => Service::Mdns,
+        5355 => Service::Llmnr,
+        51820 => Service::WireGuard,
+        _ => return None,
+    })
 }
 
 /// A flow, by the name that its sensor gave it: the same name in another log of the sensor is the same flow.
@@ -155,7 +186,18 @@ mod tests {
             assert_eq!(at(same), Some(1_359_941_400_381_490_000), "{same}");
         }
         assert_eq!(at("2026-11-26T13:32:07"), at("2026-11-26T13:32:07Z"));
-        for none in ["", "-", "yesterday", "2013-02-04T", "1e99", "99999999999999999999"] {
+        assert_eq!(at("1359941400381"), Some(1_359_941_400_381_000_000));
+        assert_eq!(at("2013-02-04 01:30:00"), Some(1_359_941_400_000_000_000));
+        for none in [
+            "",
+            "-",
+            "yesterday",
+            "2013-02-04T",
+            "1e99",
+            "99999999999999999999",
+            "-9223372036854775808",
+            "9999999-01-01T00:00:00Z",
+        ] {
             assert_eq!(at(none), None, "{none}");
         }
     }

@@ -60,16 +60,31 @@ impl Kind {
         Self::NAMED.iter().find(|(_, k)| *k == self).map_or("other", |(n, _)| n)
     }
 
+    /// By how a file is called: `conn.log`, `smtp.00:00:00-01:00:00.log.gz`, `network__dns.log.labeled`.
+    pub fn of_file(name: &str) -> Option<Self> {
+        let own = name.rsplit("__").next().unwrap_or(name);
+        let word = own.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        Some(Self::named(word)).filter(|k| *k != Self::Other)
+    }
+
     /// By the columns that only it has; JSON as it is written to files does not say.
     pub fn of_columns(has: impl Fn(&str) -> bool) -> Self {
-        const OWN: [(&str, Kind); 12] = [
+        const OWN: [(&str, Kind); 19] = [
+            // SIP has much of what HTTP has.
+            ("call_id", Kind::Other),
+            ("request_path", Kind::Other),
             ("conn_state", Kind::Conn),
-            ("trans_id", Kind::Dns),
             ("qtype_name", Kind::Dns),
+            ("rejected", Kind::Dns),
+            ("helo", Kind::Smtp),
+            ("last_reply", Kind::Smtp),
+            ("nick", Kind::Irc),
+            ("auth_success", Kind::Ssh),
+            ("auth_attempts", Kind::Ssh),
+            ("client_initial_dcid", Kind::Quic),
             ("request_body_len", Kind::Http),
             ("status_code", Kind::Http),
             ("certificate.subject", Kind::X509),
-            ("mailfrom", Kind::Smtp),
             ("cert_chain_fps", Kind::Ssl),
             ("cert_chain_fuids", Kind::Ssl),
             ("established", Kind::Ssl),
@@ -118,6 +133,7 @@ columns! {
     Client "client" Server "server"
     Note "note" Msg "msg" Sub "sub" Src "src" Dst "dst" P "p"
     Name "name"
+    CallId "call_id" RequestPath "request_path" Rejected "rejected" QuicId "client_initial_dcid" AuthSuccess "auth_success" AuthAttempts "auth_attempts"
 }
 
 /// A row's values by column; nothing where it is unset.
@@ -125,6 +141,8 @@ columns! {
 struct Row<'a> {
     values: Vec<(Column, Cow<'a, str>)>,
     line: PacketId,
+    /// What stands between the members of a list.
+    between: char,
 }
 
 impl Row<'_> {
@@ -133,7 +151,7 @@ impl Row<'_> {
     }
 
     fn text(&self, column: Column) -> Option<String> {
-        self.get(column).map(|v| unescaped(v).into_owned()).filter(|v| !v.is_empty())
+        self.get(column).map(|v| crate::cut(unescaped(v).into_owned())).filter(|v| !v.is_empty())
     }
 
     fn number<T: std::str::FromStr>(&self, column: Column) -> Option<T> {
@@ -142,8 +160,9 @@ impl Row<'_> {
         text.parse().ok().or_else(|| text.strip_suffix(".0")?.parse().ok())
     }
 
+    /// A count; what nothing on a network reaches is taken for that much, so that sums stay numbers.
     fn count(&self, column: Column) -> u64 {
-        self.number(column).unwrap_or(0)
+        self.number(column).unwrap_or(0).min(crate::MOST)
     }
 
     fn flag(&self, column: Column) -> bool {
@@ -151,7 +170,7 @@ impl Row<'_> {
     }
 
     fn list(&self, column: Column) -> impl Iterator<Item = Cow<'_, str>> {
-        let all = self.get(column).into_iter().flat_map(|v| v.split(','));
+        let all = self.get(column).into_iter().flat_map(|v| v.split(self.between));
         all.filter(|v| !v.is_empty() && *v != "-").take(MOST).map(unescaped)
     }
 
@@ -192,7 +211,14 @@ pub enum Told {
 /// How a file's rows are written.
 pub enum Form {
     /// Columns between separators, under a header.
-    Columns { separator: u8, unset: Vec<u8>, empty: Vec<u8>, columns: Vec<Option<Column>>, kind: Kind },
+    Columns {
+        separator: u8,
+        between: char,
+        unset: Vec<u8>,
+        empty: Vec<u8>,
+        columns: Vec<Option<Column>>,
+        kind: Option<Kind>,
+    },
     /// An object a line; which log it is may stand in each.
     Json { kind: Option<Kind> },
 }
@@ -201,7 +227,7 @@ impl Form {
     /// Before the first line.
     pub fn columns() -> Self {
         let (unset, empty) = (b"-".to_vec(), b"(empty)".to_vec());
-        Self::Columns { separator: b'\t', unset, empty, columns: Vec::new(), kind: Kind::Other }
+        Self::Columns { separator: b'\t', between: ',', unset, empty, columns: Vec::new(), kind: None }
     }
 
     /// Takes a line: what it tells, and when that was.
@@ -221,14 +247,13 @@ impl Form {
                 self.header(line);
                 Ok(None)
             }
-            Self::Columns { separator, unset, empty, columns, kind } => {
+            Self::Columns { separator, between, unset, empty, columns, kind } => {
                 if columns.is_empty() {
                     return Err("no header (#fields) stands before it");
                 }
-                if *kind == Kind::Other {
-                    return Ok(None);
-                }
-                let mut row = Row { values: Vec::with_capacity(columns.len()), line: number };
+                let Some(kind) = kind.filter(|k| *k != Kind::Other) else { return Ok(None) };
+                let mut row =
+                    Row { values: Vec::with_capacity(columns.len()), line: number, between: *between };
                 let mut fields = line.split(|b| b == separator);
                 for column in columns.iter() {
                     let Some(value) = fields.next() else {
@@ -241,11 +266,11 @@ impl Form {
                         row.values.push((*column, String::from_utf8_lossy(value)));
                     }
                 }
-                let told = told(*kind, &row)?;
-                Ok(row.ts().map(|ts| (ts, *kind, told)))
+                let told = told(kind, &row)?;
+                Ok(row.ts().map(|ts| (ts, kind, told)))
             }
             Self::Json { kind } => {
-                let mut row = Row { values: Vec::with_capacity(24), line: number };
+                let mut row = Row { values: Vec::with_capacity(24), line: number, between: ',' };
                 let mut reader = serde_json::Deserializer::from_slice(line);
                 Fields { row: &mut row, prefix: "" }
                     .deserialize(&mut reader)
@@ -264,7 +289,7 @@ impl Form {
     }
 
     fn header(&mut self, line: &[u8]) {
-        let Self::Columns { separator, unset, empty, columns, kind } = self else { return };
+        let Self::Columns { separator, between, unset, empty, columns, kind } = self else { return };
         let line = String::from_utf8_lossy(line);
         if let Some(escaped) = line.strip_prefix("#separator ") {
             let one = unescaped(escaped);
@@ -277,11 +302,13 @@ impl Form {
             "#fields" => {
                 let names: Vec<&str> = values.collect();
                 *columns = names.iter().map(|n| Column::named(n)).collect();
-                if *kind == Kind::Other {
-                    *kind = Kind::of_columns(|name| names.contains(&name));
-                }
+                // Logs that name themselves are what they say, and nothing else.
+                kind.get_or_insert_with(|| Kind::of_columns(|name| names.contains(&name)));
             }
-            "#path" => *kind = values.next_back().map_or(Kind::Other, Kind::named),
+            "#set_separator" => {
+                *between = values.next_back().and_then(|v| unescaped(v).chars().next()).unwrap_or(',');
+            }
+            "#path" => *kind = values.next_back().map(Kind::named),
             "#unset_field" => *unset = values.next_back().unwrap_or("-").as_bytes().to_vec(),
             "#empty_field" => *empty = values.next_back().unwrap_or("").as_bytes().to_vec(),
             _ => {}
@@ -370,8 +397,9 @@ impl<'de> Visitor<'de> for Member<'_, 'de> {
     }
 
     fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-        // Microseconds are what Zeek writes, and what a double of today holds.
-        Ok(Some(Cow::Owned(format!("{v:.6}"))))
+        // Microseconds are what Zeek writes, and what a double of today holds; counts may have passed through a database.
+        let text = if v.fract() == 0.0 { format!("{v:.0}") } else { format!("{v:.6}") };
+        Ok(Some(Cow::Owned(text)))
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -439,20 +467,28 @@ fn conn(row: &Row<'_>) -> Result<Vec<Record>, &'static str> {
     let head = row.head(None)?;
     let last = head.ts.plus(row.get(Column::Duration).and_then(values::duration).unwrap_or_default());
     let bytes = [row.count(Column::OrigBytes), row.count(Column::RespBytes)];
-    let packets = [row.count(Column::OrigPkts), row.count(Column::RespPkts)];
+    let told_packets = row.get(Column::OrigPkts).is_some() || row.get(Column::RespPkts).is_some();
+    let mut packets = [row.count(Column::OrigPkts), row.count(Column::RespPkts)];
     let written = row.get(Column::History).unwrap_or_default();
     let mut history = History::default();
     // A caret says that Zeek has turned the flow round.
     written.bytes().filter(u8::is_ascii_alphabetic).for_each(|b| history.push(b));
     let tcp = head.tuple.transport == Transport::Tcp;
-    let answered = packets[1] > 0 || bytes[1] > 0;
     let told = row.get(Column::ConnState).and_then(state);
+    if !told_packets {
+        // Whoever left the columns out may have left the state.
+        let answered = bytes[1] > 0 || told.is_some_and(|s| !s.is_failure() && s != ConnState::Oth);
+        packets = [1, u64::from(answered)];
+    }
+    let answered = packets[1] > 0 || bytes[1] > 0;
     let state = told.unwrap_or(if answered { ConnState::SF } else { ConnState::S0 });
     let begun = !matches!(state, ConnState::Oth | ConnState::ShR | ConnState::RstRH);
+    let named = row.get(Column::Service).is_some_and(|s| !s.is_empty());
     let service = match row.get(Column::Service).and_then(values::service) {
         Some(service) => service,
         // Zeek looked at what was said and recognised nothing in it; of UDP it knows few.
-        None if tcp && bytes != [0, 0] => Service::Unrecognised,
+        None if tcp && bytes != [0, 0] && !named => Service::Unrecognised,
+        None if !tcp && bytes != [0, 0] => values::usual(head.tuple.resp.port).unwrap_or_default(),
         None => Service::Unknown,
     };
     let speaker = written.bytes().find(|b| matches!(b, b'D' | b'd'));
@@ -572,15 +608,22 @@ fn headers(row: &Row<'_>) -> RequestHeaders {
     if row.get(Column::HttpVersion) == Some("1.0") {
         headers.add(RequestHeaders::HTTP_1_0);
     }
-    headers
+    // Their names alone.
+    headers.untyped()
 }
 
 fn http(row: &Row<'_>) -> Result<Http, &'static str> {
     let head = row.head(Some(Transport::Tcp))?;
-    let body = |len, mime| BodyFacts {
-        len: row.count(len),
-        magic: row.list(mime).next().map_or(Magic::None, |m| magic(&m)),
-        ..BodyFacts::default()
+    let body = |len, mime| {
+        let found = row.list(mime).next();
+        // Zeek finds certificates' business by what is declared, everything else by what is there.
+        let declared = found.as_ref().filter(|m| m.contains("ocsp") || m.contains("pkix"));
+        BodyFacts {
+            len: row.count(len),
+            declared: declared.map(ToString::to_string),
+            magic: found.as_ref().map_or(Magic::None, |m| magic(m)),
+            ..BodyFacts::default()
+        }
     };
     let host = row.get(Column::Host).map(unescaped);
     let bare = host.as_ref().map(|h| match h.rsplit_once(':') {
@@ -663,7 +706,11 @@ fn ssl(row: &Row<'_>) -> Result<Told, &'static str> {
         alpn: row.text(Column::NextProtocol),
         ja4: row.text(Column::Ja4),
         cipher: None,
-        certificate: named.map(|(s, i)| Box::new(certificate(&s, &i, valid, Vec::new()))),
+        // The names that it stands for are in another log: of those nobody knows that there are none.
+        certificate: named.map(|(s, i)| {
+            let names = vec![name(&owner(&s))];
+            Box::new(certificate(&s, &i, valid, names))
+        }),
         packets: row.proof(),
     };
     let chain = row.list(Column::ChainFps).next().or_else(|| row.list(Column::ChainFuids).next());
@@ -679,7 +726,8 @@ fn x509(row: &Row<'_>) -> Option<(String, Certificate)> {
     let (subject, issuer) = (row.text(Column::CertSubject)?, row.text(Column::CertIssuer)?);
     let at = |c| row.get(c).and_then(values::time);
     let valid = (at(Column::NotBefore)?, at(Column::NotAfter)?);
-    let names = row.list(Column::SanDns).map(|n| name(&n)).collect();
+    let told: Vec<String> = row.list(Column::SanDns).map(|n| name(&n)).collect();
+    let names = if told.is_empty() { vec![name(&owner(&subject))] } else { told };
     Some((id, certificate(&subject, &issuer, valid, names)))
 }
 

@@ -21,6 +21,8 @@ use crate::state::{self, Past, StateError};
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
 
+/// The part of the memory that rows of logs may take while they wait.
+const LOGS_PART: usize = 8;
 /// Rows of logs between two words of progress.
 const TOLD_EVERY: u64 = 16_384;
 
@@ -195,7 +197,8 @@ pub fn sense(
     let (captures, logs) = divide(&options.inputs, &options.opening)?;
     let mut set = CaptureSet::open(&captures, &options.opening)?;
     let first = options.opening.earlier + set.files().len() as u32;
-    let mut logs = LogSet::open(logs, &options.opening, first);
+    // What waits for earlier rows is a part of the memory, as it is for packets.
+    let mut logs = LogSet::open(logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut interrupted = false;

@@ -258,6 +258,12 @@ impl Conn {
         self.first_lengths[0] != 0 || (self.payload_packets[0] == 0 && self.payload_packets[1] == 0)
     }
 
+    /// Whether its payload was seen, or it had none; logs of other sensors hold none.
+    pub const fn tells_payload(&self) -> bool {
+        let none = self.payload_packets[0] == 0 && self.payload_packets[1] == 0;
+        none || self.first_payload[0].is_some() || self.first_payload[1].is_some()
+    }
+
     /// Time from first to last packet.
     pub fn duration(&self) -> Duration {
         self.last.since(self.head.ts)

@@ -96,6 +96,11 @@ impl FlowId {
     pub const fn of_name(hash: u64) -> Self {
         Self { packet: PacketId(hash), layer: Self::NAMED }
     }
+
+    /// Whether another sensor saw the flow, and named it.
+    pub const fn is_named(self) -> bool {
+        self.layer == Self::NAMED
+    }
 }
 
 impl fmt::Display for FlowId {

@@ -505,9 +505,23 @@ impl RequestHeaders {
     /// No header: whoever saw the request did not tell its headers.
     const UNTOLD: u16 = 1 << 15;
 
-    /// Headers that nobody told.
+    /// No header: nor was told of which type the bodies are said to be.
+    const UNTYPED: u16 = 1 << 14;
+
+    /// Headers that nobody told, nor the types of bodies.
     pub const fn untold() -> Self {
-        Self { bits: Self::UNTOLD, count: 0 }
+        Self { bits: Self::UNTOLD | Self::UNTYPED, count: 0 }
+    }
+
+    /// The same headers, of a request of which nobody told the types of bodies.
+    #[must_use]
+    pub const fn untyped(self) -> Self {
+        Self { bits: self.bits | Self::UNTYPED, count: self.count }
+    }
+
+    /// Whether a body without a declared type was declared to be none.
+    pub const fn types_are_known(self) -> bool {
+        self.bits & Self::UNTYPED == 0
     }
 
     /// Whether it is known which there were.

@@ -10,7 +10,8 @@
 //! the same day.
 //!
 //! ## What else looks like this
-//! Rules that are wrong: ET Open's malware classes alert on 0.4 % of clean captures, anything at all on 9.6 % (measured on 491); so an alert alone makes no host suspicious.
+//! Rules that are wrong: ET Open's malware classes alert on 0.4 % of clean captures, anything at all on 9.6 % (measured on 491); so an alert alone makes no host suspicious. Resolvers, proxies and mail servers pass on what others
+//! are to answer for (role).
 //!
 //! ## Blind spots
 //! What no rule is written for; sensors whose categories the mapping does not know.
@@ -21,10 +22,10 @@
 //! ## References
 //! Suricata's EVE output and `classification.config`; Zeek's Notice framework. ATT&CK T1046, T1498.
 
-use record::{Evidence, Record, Stage};
+use record::{Evidence, Record, Role, Stage};
 
 use crate::alerts::{self, Host, Speaks};
-use crate::{About, Alike, Behaviour, Context, GradeWorth, Honest, States, Traffic, Wants};
+use crate::{About, Alike, Behaviour, Context, Excuse, GradeWorth, Honest, MAIL, States, Traffic, Wants};
 
 pub use crate::alerts::Settings;
 
@@ -45,6 +46,7 @@ impl Behaviour for Watcher {
     const ABOUT: About = About {
         alike: &[Alike::to(Honest::Inventory), Alike::to(Honest::Monitor), Alike::to(Honest::FileSharing)],
         needs: &[Traffic::Alerts],
+        excuses: &[Excuse::Role(&[Role::Resolver, Role::Nat], 0.3), Excuse::Role(MAIL, 0.3)],
         ..About::new(
             Stage::Act,
             &["T1046"],

@@ -145,7 +145,9 @@ impl Behaviour for Watcher {
         }
         let s = &self.settings;
         let secs = c.duration().as_secs_f64().max(1e-3);
-        let stream = c.service.is_vpn()
+        // What nobody has looked into may be anything.
+        let stream = !c.tells_payload()
+            || c.service.is_vpn()
             || c.service.is_p2p()
             || matches!(c.service, Service::Rtp | Service::Quic | Service::Tls | Service::Dtls);
         if c.packets[0] >= s.packets

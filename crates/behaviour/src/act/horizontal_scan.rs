@@ -9,7 +9,8 @@
 //! A threshold random walk per host and destination port over first contacts by TCP: an answered one speaks for an honest host (it succeeds
 //! with probability 0.8, a scanner's with 0.2), an unanswered or refused one against it; so does one that is answered, ends without a word from either side, and whose remote was never resolved by DNS. *scan* when the walk ends at
 //! a false-positive probability of 0.01 and at least 10 first contacts failed; *wide* at 50 failed, *very_wide* at 150. A connection that
-//! somebody went on with although its answer was not captured is not counted: the capture cannot tell. A walk begins with a failure, and is forgotten after 30 min. Who calls each host twice and
+//! somebody went on with although its answer was not captured is not counted: the capture cannot tell; nor is an IPv6 address that a name
+//! led to, since where IPv6 is broken every name does. A walk begins with a failure, and is forgotten after 30 min. Who calls each host twice and
 //! more on average has a list of peers that is old, and walks nowhere.
 //!
 //! ## What else looks like this
@@ -214,9 +215,18 @@ impl Behaviour for Watcher {
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some((host, c, failed)) = context.attempt(record) else { return };
-        let silent =
-            c.bytes == [0, 0] && context.network.name_of(c.head.tuple.resp.ip, context.now).is_none();
-        self.contact(states, host, c, failed || (silent && c.missed_bytes == [0, 0]), context);
+        // Other sensors' logs may lack the questions.
+        let asked = !c.head.flow.is_named() || context.network.hears(host);
+        let silent = asked
+            && c.bytes == [0, 0]
+            && context.network.name_of(c.head.tuple.resp.ip, context.now).is_none();
+        let failed = failed || (silent && c.missed_bytes == [0, 0]);
+        // A host whose IPv6 leads nowhere fails at every name that it asks for, by IPv4, and goes on by that.
+        let remote = c.head.tuple.resp.ip;
+        if failed && remote.is_ipv6() && context.network.name_of(remote, context.now).is_some() {
+            return;
+        }
+        self.contact(states, host, c, failed, context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -275,6 +285,23 @@ mod tests {
                 with(bytes, knock(1.0 + i as f64, &format!("198.51.{}.{}", i / 250, i % 250 + 1), 23, state))
             })
             .collect()
+    }
+
+    #[test]
+    fn who_fails_by_ipv6_at_every_name_scans_nothing() {
+        let run = |named: bool| {
+            let mut b = Bench::new("horizontal_scan", Watcher::new(Settings::default()));
+            for i in 1..20 {
+                let (ip, t) = (format!("2001:db8::{i}"), f64::from(i));
+                if named {
+                    b.feed(dns(t, &format!("www{i}.example"), record::Dns::AAAA, 0, Some(&ip)), t);
+                }
+                b.feed(record(knock(t + 0.5, &ip, 443, ConnState::S0)), t + 0.6);
+            }
+            b.grades()
+        };
+        assert!(!run(false).is_empty());
+        assert!(run(true).is_empty());
     }
 
     #[test]

@@ -282,10 +282,17 @@ fn learn(state: &mut Host, s: &Smtp) {
     }
 }
 
+/// Bytes that a client says at least to deliver a message: hello, sender, recipient, data, a dot (RFC 5321).
+const SHORTEST: u64 = 60;
+
 fn session(state: &mut Host, c: &Conn) {
     let remote = c.head.tuple.resp.ip;
     let outcome = state.pending.remove(&c.head.flow);
     if outcome.is_some_and(|o| o.probe) {
+        return;
+    }
+    // Of a flow in a log without words: who said less than the shortest message delivered none.
+    if outcome.is_none() && c.head.flow.is_named() && (1..SHORTEST).contains(&c.bytes[0]) {
         return;
     }
     let failed = outcome.map_or_else(|| c.failed(), |o| o.failed);

@@ -156,7 +156,7 @@ impl Watcher {
         let remote = state.remotes.entry(name.clone()).or_default();
         let machine = matches!(made, Maker::FalseBrowser | Maker::Nameless);
         // Whoever saw it may not have told the types either.
-        let untold = !h.headers.are_known();
+        let untold = !h.headers.types_are_known();
         let has_body = h.request.len >= self.settings.body;
         let mut counts = false;
         if h.method == "POST" && unled(h, remote.fetched) {
