@@ -160,7 +160,7 @@ impl Watcher {
     }
 
     fn datagram(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
-        if !c.tells_payload() && c.service == Service::Unknown {
+        if !c.tells_lengths() {
             return;
         }
         let port = c.head.tuple.resp.port;
