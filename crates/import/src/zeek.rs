@@ -648,8 +648,8 @@ fn http(row: &Row<'_>) -> Result<Http, &'static str> {
     })
 }
 
-/// The number of a version of TLS.
-fn version(text: &str) -> u16 {
+/// The number of a version of TLS, by any sensor's word.
+pub fn tls_version(text: &str) -> u16 {
     match text.replace(' ', "").as_str() {
         "SSLv2" => 0x0002,
         "SSLv3" => 0x0300,
@@ -658,11 +658,6 @@ fn version(text: &str) -> u16 {
         "TLSv13" | "TLSv1.3" | "TLS1.3" => 0x0304,
         _ => 0x0303,
     }
-}
-
-/// The number of a version of TLS, by any sensor's word.
-pub fn tls_version(text: &str) -> u16 {
-    version(text)
 }
 
 /// What a distinguished name calls its owner: the common name, or else the organisation.
@@ -701,7 +696,7 @@ fn ssl(row: &Row<'_>) -> Result<Told, &'static str> {
     let valid = (head.ts, head.ts);
     let tls = Tls {
         head,
-        version: row.get(Column::HttpVersion).map_or(0x0303, version),
+        version: row.get(Column::HttpVersion).map_or(0x0303, tls_version),
         sni: row.get(Column::ServerName).map(name),
         alpn: row.text(Column::NextProtocol),
         ja4: row.text(Column::Ja4),
