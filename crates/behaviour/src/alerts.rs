@@ -161,6 +161,62 @@ pub fn sentence(e: &Evidence) -> String {
     )
 }
 
+/// The detector of alerts that speak of one thing: its file is its manual page and this.
+macro_rules! alerts {
+    ($stage:ident, $speaks:ident, $technique:literal, [$($honest:ident),*]) => {
+        use record::{Evidence, Record, Role, Stage};
+
+        pub use $crate::alerts::Settings;
+        use $crate::alerts::{self, Host, Speaks};
+        use $crate::{About, Alike, Behaviour, Context, Excuse, GradeWorth, Honest, MAIL, States, Traffic, Wants};
+
+        /// The detector.
+        pub struct Watcher {
+            settings: Settings,
+        }
+
+        impl Watcher {
+            /// Watches every host.
+            pub fn new(settings: Settings) -> Self {
+                Self { settings }
+            }
+        }
+
+        impl Behaviour for Watcher {
+            type State = Host;
+            const ABOUT: About = About {
+                alike: &[$(Alike::to(Honest::$honest)),*],
+                needs: &[Traffic::Alerts],
+                excuses: &[Excuse::Role(&[Role::Resolver, Role::Nat], 0.3), Excuse::Role(MAIL, 0.3)],
+                ..About::new(
+                    Stage::$stage,
+                    &[$technique],
+                    &[
+                        GradeWorth::base("alert", 8.0).key("alert"),
+                        GradeWorth::base("doubtful", 3.0).key("alert").weak(),
+                        GradeWorth::add("several_rules", 3.0),
+                    ],
+                )
+            };
+
+            fn wants(&self) -> Wants {
+                Wants::OTHER
+            }
+
+            fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+                if let Record::Alert(alert) = record {
+                    alerts::observe(alert, Speaks::$speaks, &self.settings, states, context);
+                }
+            }
+
+            fn sentence(e: &Evidence) -> String {
+                alerts::sentence(e)
+            }
+        }
+    };
+}
+pub(crate) use alerts;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use record::{
-    Alert, BodyFacts, Conn, ConnPhase, ConnState, Dhcp, Dns, DnsAnswer, FlowId, Head, History, Http,
-    PacketId, Quic, Record, RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
+    Alert, BodyFacts, ConnState, Dhcp, Dns, DnsAnswer, FlowId, Head, History, Http, PacketId, Quic, Record,
+    RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -132,7 +132,7 @@ fn text(value: &Value, key: &str) -> Option<String> {
 }
 
 fn number(value: &Value, key: &str) -> Option<u64> {
-    whole(value.get(key)?)
+    Some(whole(value.get(key)?)?.min(crate::MOST))
 }
 
 /// Takes a line: what kind it says it is, when that was, and what it tells.
@@ -282,40 +282,22 @@ impl Event<'_> {
                     .or_else(|| ether.get(format!("{key}s"))?.get(0)?.as_str().map(str::to_owned))?,
             )
         };
-        let closed = Conn {
-            phase: ConnPhase::Closed,
-            head: Head { known: last, ..head },
+        Ok(crate::Flow {
+            head,
             last,
-            via: None,
             service,
             state,
             history,
             packets,
             bytes,
             frame_bytes,
-            missed_bytes: [0, 0],
+            missed: 0,
             start_seen: !tcp || self.tcp.as_ref().is_none_or(|t| t.syn),
-            syn_retransmits: if state == ConnState::S0 && tcp {
-                u16::try_from(packets[0].saturating_sub(1)).unwrap_or(u16::MAX)
-            } else {
-                0
-            },
-            first_payload: [None, None],
             first_speaker: None,
-            first_lengths: crate::only_length(packets, bytes),
-            beats: Vec::new(),
-            payload_packets: [u64::from(bytes[0] > 0), u64::from(bytes[1] > 0)],
-            turns: 0,
             mac: [mac("src_mac"), mac("dest_mac")],
-            tunnel_depth: 0,
-            orig_ttl: 0,
-            key_packets: std::iter::once(line).collect(),
-        };
-        if matches!(closed.service, Service::Unknown | Service::Dns) {
-            return Ok(vec![Record::Conn(closed)]);
+            line,
         }
-        let begun = Conn { phase: ConnPhase::Classified, head, last: head.ts, ..closed.clone() };
-        Ok(vec![Record::Conn(begun), Record::Conn(closed)])
+        .told())
     }
 
     /// Questions and answers of versions 1 to 3 of the format.

@@ -11,7 +11,10 @@ mod merge;
 mod values;
 mod zeek;
 
-use record::{Head, PacketId, Smtp, SmtpCommandForm};
+use record::{
+    Conn, ConnPhase, ConnState, Direction, Head, History, Mac, PacketId, Record, Service, Smtp,
+    SmtpCommandForm, Timestamp, Transport,
+};
 
 pub use merge::{LogFile, LogSet, is_log};
 
@@ -90,13 +93,66 @@ impl Mail {
     }
 }
 
-/// The lengths of a flow's first messages, where all that was said is one.
-fn only_length(packets: [u64; 2], bytes: [u64; 2]) -> [i32; 8] {
-    let mut lengths = [0; 8];
-    if packets == [1, 0] || (packets == [1, 1] && bytes[0] > 0) {
-        lengths[0] = i32::try_from(bytes[0]).unwrap_or(i32::MAX);
+/// What a log tells of a flow.
+struct Flow {
+    head: Head,
+    last: Timestamp,
+    service: Service,
+    state: ConnState,
+    history: History,
+    packets: [u64; 2],
+    bytes: [u64; 2],
+    frame_bytes: [u64; 2],
+    /// Bytes of the responder's stream that the sensor lacks.
+    missed: u64,
+    start_seen: bool,
+    first_speaker: Option<Direction>,
+    mac: [Option<Mac>; 2],
+    line: PacketId,
+}
+
+impl Flow {
+    /// Twice where its protocol is known: when it began, so that what is told of it later is about a known flow, and at its end.
+    fn told(self) -> Vec<Record> {
+        let Self { head, packets, bytes, .. } = self;
+        let unanswered = head.tuple.transport == Transport::Tcp && self.state == ConnState::S0;
+        let syns = if unanswered { packets[0].saturating_sub(1) } else { 0 };
+        // Where all that was said is one message, its length is told.
+        let mut first_lengths = [0; 8];
+        if packets == [1, 0] || (packets == [1, 1] && bytes[0] > 0) {
+            first_lengths[0] = i32::try_from(bytes[0]).unwrap_or(i32::MAX);
+        }
+        let closed = Conn {
+            phase: ConnPhase::Closed,
+            head: Head { known: self.last, ..head },
+            last: self.last,
+            via: None,
+            service: self.service,
+            state: self.state,
+            history: self.history,
+            packets,
+            bytes,
+            frame_bytes: self.frame_bytes,
+            missed_bytes: [0, self.missed],
+            start_seen: self.start_seen,
+            syn_retransmits: u16::try_from(syns).unwrap_or(u16::MAX),
+            first_payload: [None, None],
+            first_speaker: self.first_speaker,
+            first_lengths,
+            beats: Vec::new(),
+            payload_packets: bytes.map(|b| u64::from(b > 0)),
+            turns: 0,
+            mac: self.mac,
+            tunnel_depth: 0,
+            orig_ttl: 0,
+            key_packets: std::iter::once(self.line).collect(),
+        };
+        if matches!(closed.service, Service::Unknown | Service::Dns) {
+            return vec![Record::Conn(closed)];
+        }
+        let begun = Conn { phase: ConnPhase::Classified, head, last: head.ts, ..closed.clone() };
+        vec![Record::Conn(begun), Record::Conn(closed)]
     }
-    lengths
 }
 
 /// The number of a DNS response code.

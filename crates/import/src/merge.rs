@@ -29,6 +29,8 @@ const MOST_HELD: usize = 65_536;
 const ANSWERED: Duration = Duration::from_secs(30);
 /// Bytes that are looked at to tell what a file is.
 const LOOKED_AT: usize = 1 << 20;
+/// Bytes of a capture's header, of which some are zero: its version or its zone.
+const HEADER: usize = 24;
 /// What some programs put before text in UTF-8.
 const BYTE_ORDER: &[u8] = b"\xef\xbb\xbf";
 /// A row whose time lies further than this from that of those before it is believed when the next one agrees.
@@ -55,10 +57,10 @@ enum Syntax {
 
 /// What a file is, by its first lines; nothing if it is no log that is read.
 fn recognise(head: &[u8], name: &str) -> Option<Syntax> {
-    const HEADER: [&[u8]; 7] =
+    const COLUMNS: [&[u8]; 7] =
         [b"#separator ", b"#set_separator", b"#empty_field", b"#unset_field", b"#path", b"#open", b"#fields"];
     let head = head.strip_prefix(BYTE_ORDER).unwrap_or(head);
-    if HEADER.iter().any(|h| head.starts_with(h)) {
+    if COLUMNS.iter().any(|h| head.starts_with(h)) {
         return Some(Syntax::Zeek(Form::columns()));
     }
     // One line may be cut, or somebody else's.
@@ -94,6 +96,11 @@ fn nested(object: &serde_json::Map<String, serde_json::Value>, column: &str) -> 
 /// Whether a file is a log that is read here.
 pub fn is_log(path: &Path, opening: &Opening) -> bool {
     let Ok(mut window) = capture::open(path, opening, None) else { return false };
+    // Most files are captures, whose headers hold zeros: they need not be unpacked so far.
+    window.ensure(HEADER);
+    if window.rest().iter().take(HEADER).any(|b| *b == 0) {
+        return false;
+    }
     window.ensure(LOOKED_AT);
     recognise(window.rest(), &called(path)).is_some()
 }
@@ -386,9 +393,7 @@ impl LogSet {
             match row {
                 Ok(Some((ts, kind, told))) => self.taken_in(log, ts, kind, told),
                 Ok(None) => {}
-                Err(why) => {
-                    log.spoil(number, why);
-                }
+                Err(why) => log.spoil(number, why),
             }
         }
     }
@@ -406,9 +411,7 @@ impl LogSet {
         let before = log.clock;
         if let Some((line, then, what, held)) = log.odd.take() {
             if far(ts, then) {
-                log.bad += 1;
-                log.first_bad
-                    .get_or_insert((line, "its time lies a day or more from that of those around it"));
+                log.spoil(line, OUT_OF_TIME);
             } else {
                 self.taken_in(log, then, what, held);
                 return Some((ts, kind, told));

@@ -3,9 +3,8 @@
 use std::borrow::Cow;
 
 use record::{
-    Alert, BodyFacts, Certificate, Conn, ConnPhase, ConnState, Dhcp, Direction, Dns, DnsAnswer, FlowId, Head,
-    History, Http, Irc, Magic, PacketId, Quic, Record, RequestHeaders, Service, Smtp, Ssh, Timestamp, Tls,
-    Transport, Tuple,
+    Alert, BodyFacts, Certificate, ConnState, Dhcp, Direction, Dns, DnsAnswer, FlowId, Head, History, Http,
+    Irc, Magic, PacketId, Quic, Record, RequestHeaders, Service, Smtp, Ssh, Timestamp, Tls, Transport, Tuple,
 };
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -122,16 +121,16 @@ columns! {
     TransDepth "trans_depth" Method "method" Host "host" Uri "uri" Referrer "referrer" HttpVersion "version" UserAgent "user_agent"
     RequestLen "request_body_len" ResponseLen "response_body_len" StatusCode "status_code" OrigMime "orig_mime_types" RespMime "resp_mime_types"
     HeaderNames "client_header_names"
-    Cipher "cipher" ServerName "server_name" NextProtocol "next_protocol" Ja4 "ja4" Established "established" Subject "subject" Issuer "issuer"
+    ServerName "server_name" NextProtocol "next_protocol" Ja4 "ja4" Established "established" Subject "subject" Issuer "issuer"
     ChainFuids "cert_chain_fuids" ChainFps "cert_chain_fps"
     Id "id" Fuid "fuid" Fingerprint "fingerprint" CertSubject "certificate.subject" CertIssuer "certificate.issuer"
     NotBefore "certificate.not_valid_before" NotAfter "certificate.not_valid_after" SanDns "san.dns"
     Helo "helo" MailFrom "mailfrom" RcptTo "rcptto" LastReply "last_reply" TlsUsed "tls"
-    Nick "nick" User "user" Command "command" Value "value" Addl "addl"
+    Nick "nick" Command "command" Value "value" Addl "addl"
     Mac "mac" AssignedIp "assigned_ip" AssignedAddr "assigned_addr" ClientAddr "client_addr" RequestedAddr "requested_addr" ServerAddr "server_addr"
     HostName "host_name" LeaseTime "lease_time" MsgTypes "msg_types"
     Client "client" Server "server"
-    Note "note" Msg "msg" Sub "sub" Src "src" Dst "dst" P "p"
+    Note "note" Msg "msg" Src "src" Dst "dst" P "p"
     Name "name"
     CallId "call_id" RequestPath "request_path" Rejected "rejected" QuicId "client_initial_dcid" AuthSuccess "auth_success" AuthAttempts "auth_attempts"
 }
@@ -497,37 +496,22 @@ fn conn(row: &Row<'_>) -> Result<Vec<Record>, &'static str> {
         Some(_) => Some(Direction::Resp),
         None => None,
     };
-    let syns = if tcp && state == ConnState::S0 { packets[0].saturating_sub(1) } else { 0 };
-    let closed = Conn {
-        phase: ConnPhase::Closed,
-        head: Head { known: last, ..head },
+    Ok(crate::Flow {
+        head,
         last,
-        via: None,
         service,
         state,
         history,
         packets,
         bytes,
         frame_bytes: [row.count(Column::OrigIpBytes), row.count(Column::RespIpBytes)],
-        missed_bytes: [0, row.count(Column::MissedBytes)],
+        missed: row.count(Column::MissedBytes),
         start_seen: !tcp || begun || written.contains('S'),
-        syn_retransmits: u16::try_from(syns).unwrap_or(u16::MAX),
-        first_payload: [None, None],
         first_speaker,
-        first_lengths: crate::only_length(packets, bytes),
-        beats: Vec::new(),
-        payload_packets: [u64::from(bytes[0] > 0), u64::from(bytes[1] > 0)],
-        turns: 0,
         mac: [Column::OrigMac, Column::RespMac].map(|c| row.get(c).and_then(values::mac)),
-        tunnel_depth: 0,
-        orig_ttl: 0,
-        key_packets: row.proof().into_iter().collect(),
-    };
-    if closed.service == Service::Unknown || closed.service == Service::Dns {
-        return Ok(vec![Record::Conn(closed)]);
+        line: row.line,
     }
-    let begun = Conn { phase: ConnPhase::Classified, head, last: head.ts, ..closed.clone() };
-    Ok(vec![Record::Conn(begun), Record::Conn(closed)])
+    .told())
 }
 
 fn dns(row: &Row<'_>) -> Result<Option<Dns>, &'static str> {
