@@ -122,10 +122,8 @@ pub enum Told {
     Nothing,
 }
 
-/// Bytes of Ethernet, IP and TCP or UDP headers, which Suricata counts with a flow's: without options, so at least these.
-const fn headers(v6: bool, tcp: bool) -> u64 {
-    14 + if v6 { 40 } else { 20 } + if tcp { 20 } else { 8 }
-}
+/// Bytes of an Ethernet header, which Suricata counts with a packet's.
+const ETHERNET: u64 = 14;
 
 fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(|t| crate::cut(t.to_owned())).filter(|t| !t.is_empty())
@@ -243,12 +241,11 @@ impl Event<'_> {
         let tcp = head.tuple.transport == Transport::Tcp;
         let packets = [flow.pkts_toserver, flow.pkts_toclient].map(|n| n.min(crate::MOST));
         let frame_bytes = [flow.bytes_toserver, flow.bytes_toclient].map(|n| n.min(crate::MOST));
-        let each = headers(head.tuple.orig.ip.is_ipv6(), tcp);
-        let said = |i: usize| frame_bytes[i].saturating_sub(packets[i].saturating_mul(each));
-        // Options are counted with the payload: twenty bytes of a SYN, twelve of every other segment, where a host uses them.
-        let options = |i: usize| if tcp { packets[i].saturating_mul(12).saturating_add(8) } else { 0 };
+        let (v6, transport) = (head.tuple.orig.ip.is_ipv6(), head.tuple.transport);
+        let octets = |i: usize| frame_bytes[i].saturating_sub(packets[i].saturating_mul(ETHERNET));
         let unanswered = tcp && packets[1] == 0;
-        let bytes = [0, 1].map(|i| if unanswered { 0 } else { said(i).saturating_sub(options(i)) });
+        let bytes =
+            [0, 1].map(|i| if unanswered { 0 } else { crate::payload(octets(i), packets[i], v6, transport) });
         let state = match &self.tcp {
             Some(tcp) if tcp_says_nothing(tcp) => ConnState::Oth,
             Some(tcp) => tcp_state(tcp, packets),
@@ -295,7 +292,7 @@ impl Event<'_> {
             start_seen: !tcp || self.tcp.as_ref().is_none_or(|t| t.syn),
             first_speaker: None,
             mac: [mac("src_mac"), mac("dest_mac")],
-            line,
+            rows: std::iter::once(line).collect(),
         }
         .told())
     }

@@ -1,21 +1,23 @@
 //! What did other people's sensors see?
 //!
-//! Logs of Zeek (columns or JSON) and of Suricata (EVE) become records, in the order of time, as the packets of a capture would. What a log does not
-//! tell is unknown, and no "no": payloads, most headers of requests, who spoke first.
+//! Logs of Zeek (columns or JSON) and of Suricata (EVE) and flows that routers export (NetFlow, IPFIX) become records, in the order of time, as the packets
+//! of a capture would. What they do not tell is unknown, and no "no": payloads, most headers of requests, who spoke first.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod eve;
+mod exports;
 mod lines;
 mod merge;
 mod values;
 mod zeek;
 
 use record::{
-    Conn, ConnPhase, ConnState, Direction, Head, History, Mac, PacketId, Record, Service, Smtp,
-    SmtpCommandForm, Timestamp, Transport,
+    Conn, ConnPhase, ConnState, Direction, Head, Health, History, KeyPackets, Mac, PacketId, Record, Service,
+    Smtp, SmtpCommandForm, Timestamp, Transport,
 };
 
+pub use exports::Exports;
 pub use merge::{LogFile, LogSet, is_log};
 
 /// The most that a count of one row may be: 4 TiB of a flow.
@@ -93,6 +95,41 @@ impl Mail {
     }
 }
 
+/// Bytes of IP and TCP or UDP headers: without options, so at least these.
+const fn headers(v6: bool, transport: Transport) -> u64 {
+    let ip = if v6 { 40 } else { 20 };
+    ip + match transport {
+        Transport::Tcp => 20,
+        _ => 8,
+    }
+}
+
+/// About how many bytes so many packets carried that have so many `octets` with their IP headers. Options are counted with the headers: twenty bytes of a
+/// SYN, twelve of every other segment, where a host uses them.
+fn payload(octets: u64, packets: u64, v6: bool, transport: Transport) -> u64 {
+    let options = if transport == Transport::Tcp { packets.saturating_mul(12).saturating_add(8) } else { 0 };
+    octets.saturating_sub(packets.saturating_mul(headers(v6, transport))).saturating_sub(options)
+}
+
+/// Counts a flow that is over.
+fn count(health: &mut Health, c: &Conn) {
+    let (tcp, udp, other) = &mut health.flows;
+    *match c.head.tuple.transport {
+        Transport::Tcp => tcp,
+        Transport::Udp => udp,
+        _ => other,
+    } += 1;
+    let packets = c.packets[0].saturating_add(c.packets[1]);
+    health.packets = health.packets.saturating_add(packets);
+    health.accounts.followed = health.accounts.followed.saturating_add(packets);
+    health.bytes = health.bytes.saturating_add(c.frame_bytes[0]).saturating_add(c.frame_bytes[1]);
+    health.midstream_tcp += u64::from(!c.start_seen);
+    health.one_sided_tcp += u64::from(c.is_one_sided());
+    health.missed_bytes = health.missed_bytes.saturating_add(c.missed_bytes[1]);
+    health.first = [health.first, Some(c.head.ts)].into_iter().flatten().min();
+    health.last = health.last.max(Some(c.last));
+}
+
 /// What a log tells of a flow.
 struct Flow {
     head: Head,
@@ -108,7 +145,8 @@ struct Flow {
     start_seen: bool,
     first_speaker: Option<Direction>,
     mac: [Option<Mac>; 2],
-    line: PacketId,
+    /// Where it is told: lines, or packets of exports.
+    rows: KeyPackets,
 }
 
 impl Flow {
@@ -145,7 +183,7 @@ impl Flow {
             mac: self.mac,
             tunnel_depth: 0,
             orig_ttl: 0,
-            key_packets: std::iter::once(self.line).collect(),
+            key_packets: self.rows,
         };
         if matches!(closed.service, Service::Unknown | Service::Dns) {
             return vec![Record::Conn(closed)];

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use capture::{CaptureError, Opening, Seal};
-use record::{Certificate, Conn, ConnPhase, Dns, Health, PacketId, Record, Timestamp, Tls, Transport};
+use record::{Certificate, ConnPhase, Dns, Health, PacketId, Record, Timestamp, Tls};
 
 use crate::eve;
 use crate::lines::Lines;
@@ -512,7 +512,7 @@ impl LogSet {
         if let Record::Conn(c) = &record
             && c.phase == ConnPhase::Closed
         {
-            self.count(c);
+            crate::count(&mut self.health, c);
         }
         let known = record.head().known;
         self.push(known, What::Record(Box::new(record)));
@@ -522,24 +522,6 @@ impl LogSet {
         self.turn += 1;
         self.bytes = self.bytes.saturating_add(what.weight());
         self.waiting.push(Reverse(Waiting { known, turn: self.turn, what }));
-    }
-
-    fn count(&mut self, c: &Conn) {
-        let health = &mut self.health;
-        let (tcp, udp, other) = &mut health.flows;
-        *match c.head.tuple.transport {
-            Transport::Tcp => tcp,
-            Transport::Udp => udp,
-            _ => other,
-        } += 1;
-        let packets = c.packets[0].saturating_add(c.packets[1]);
-        health.packets = health.packets.saturating_add(packets);
-        health.accounts.followed = health.accounts.followed.saturating_add(packets);
-        health.bytes = health.bytes.saturating_add(c.frame_bytes[0]).saturating_add(c.frame_bytes[1]);
-        health.midstream_tcp += u64::from(!c.start_seen);
-        health.one_sided_tcp += u64::from(c.is_one_sided());
-        health.missed_bytes = health.missed_bytes.saturating_add(c.missed_bytes[1]);
-        health.last = health.last.max(Some(c.last));
     }
 
     /// A file is read to its end.

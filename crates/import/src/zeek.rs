@@ -509,7 +509,7 @@ fn conn(row: &Row<'_>) -> Result<Vec<Record>, &'static str> {
         start_seen: !tcp || begun || written.contains('S'),
         first_speaker,
         mac: [Column::OrigMac, Column::RespMac].map(|c| row.get(c).and_then(values::mac)),
-        line: row.line,
+        rows: std::iter::once(row.line).collect(),
     }
     .told())
 }

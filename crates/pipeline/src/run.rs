@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
 use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source};
-use import::LogSet;
+use import::{Exports, LogSet};
 use ipnet::IpNet;
-use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
+use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
 use serde::{Deserialize, Serialize};
 use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside};
 
@@ -199,6 +199,7 @@ pub fn sense(
     let first = options.opening.earlier + set.files().len() as u32;
     // What waits for earlier rows is a part of the memory, as it is for packets.
     let mut logs = LogSet::open(logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
+    let mut exports = Exports::new(options.memory.0 as usize / LOGS_PART);
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut interrupted = false;
@@ -213,16 +214,42 @@ pub fn sense(
         true
     };
     let stopped = || options.opening.stop.load(Ordering::Relaxed);
+    // What was given last: what exporters tell may lie before it, and is known then.
+    let mut given = Timestamp::MIN;
+    let late = |mut record: Record, given: Timestamp| {
+        let head = record.head_mut();
+        head.known = head.known.max(given);
+        record
+    };
     let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |key, record| {
         while !logs.is_empty()
             && !stopped()
             && let Some(earlier) = logs.next(Some(key.known))
         {
+            given = given.max(earlier.head().known);
             sink(RecordKey::of_row(&earlier), &earlier);
         }
-        sink(key, record);
+        while let Some(earlier) = exports.next(Some(key.known)) {
+            let earlier = late(earlier, given);
+            given = earlier.head().known;
+            sink(RecordKey::of_row(&earlier), &earlier);
+        }
+        match record {
+            Record::Export(export) => exports.take(export),
+            Record::Conn(c) if c.service == Service::NetFlow => exports.hold(record.clone()),
+            _ => {
+                given = given.max(key.known);
+                sink(key, record);
+            }
+        }
     });
     health.merge(&set.health());
+    while let Some(record) = exports.next(None) {
+        let record = late(record, given);
+        given = record.head().known;
+        sink(RecordKey::of_row(&record), &record);
+    }
+    health.merge(exports.health());
     // What is left of the logs when the captures are over.
     let mut rows = 0u64;
     while !stopped()
@@ -238,6 +265,7 @@ pub fn sense(
     interrupted |= stopped();
     health.merge(logs.health());
     let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
+    notices.extend(exports.notices());
     for notice in set.notices() {
         match notice {
             Notice::Failed(e) if e.path() == "-" && matches!(e, CaptureError::Unsupported { .. }) => {

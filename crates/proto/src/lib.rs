@@ -11,6 +11,7 @@
 mod cursor;
 mod dhcp;
 mod dns;
+mod exports;
 mod http;
 mod irc;
 mod lines;

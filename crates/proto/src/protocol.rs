@@ -4,6 +4,7 @@ use record::{Direction, Endpoint, Service, Transport};
 
 use crate::dhcp::DhcpSession;
 use crate::dns::DnsSession;
+use crate::exports::ExportSession;
 use crate::http::HttpSession;
 use crate::irc::IrcSession;
 use crate::outbox::ParseContext;
@@ -81,6 +82,7 @@ pub const READERS: &[Reader] = &[
     Reader(Service::Irc, Tcp, 6667, |_| Box::<IrcSession>::default()),
     Reader(Service::Ssh, Tcp, 22, |_| Box::<SshSession>::default()),
     Reader(Service::Dhcp, Udp, 67, |_| Box::new(DhcpSession)),
+    Reader(Service::NetFlow, Udp, 2055, |_| Box::new(ExportSession)),
     Reader(Service::Socks, Tcp, 1080, |_| Box::<SocksSession>::default()),
     Reader(Service::Imap, Tcp, 143, upgradable),
     Reader(Service::Pop3, Tcp, 110, upgradable),

@@ -30,8 +30,8 @@ pub use payload::{PayloadFacts, Plainness};
 pub use plain::{clean, defang, human_bytes, human_count, human_duration, names, tally};
 pub use role::Role;
 pub use rows::{
-    Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, FrameCandidate, Head, Http, Irc, KeyProof, Magic,
-    Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
+    Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Export, FrameCandidate, Head, Http, Irc, KeyProof,
+    Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
 };
 pub use service::Service;
 pub use stream::{Chunk, FlowFacts, Progress};

@@ -73,6 +73,8 @@ pub enum Record {
     Relay(Box<Relay>),
     /// Another sensor's rule was met.
     Alert(Box<Alert>),
+    /// A datagram in which an exporter tells of flows.
+    Export(Box<Export>),
 }
 
 impl Record {
@@ -91,6 +93,7 @@ impl Record {
             Self::Frame(r) => &r.head,
             Self::Relay(r) => &r.head,
             Self::Alert(r) => &r.head,
+            Self::Export(r) => &r.head,
         }
     }
 
@@ -109,6 +112,7 @@ impl Record {
             Self::Frame(r) => &mut r.head,
             Self::Relay(r) => &mut r.head,
             Self::Alert(r) => &mut r.head,
+            Self::Export(r) => &mut r.head,
         }
     }
 
@@ -754,6 +758,19 @@ pub struct Alert {
     /// From 1 (worst) on; 0 where it does not say.
     pub severity: u8,
     /// The log's row.
+    pub packets: Vec<PacketId>,
+}
+
+/// A datagram of NetFlow or IPFIX, as it is: what is in it needs templates that other datagrams bring.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Export {
+    /// `ts` is when it was sent.
+    pub head: Head,
+    /// Who exports.
+    pub exporter: Endpoint,
+    /// Its bytes, as far as they were captured.
+    pub datagram: Vec<u8>,
+    /// The packet.
     pub packets: Vec<PacketId>,
 }
 

@@ -214,7 +214,7 @@ impl Behaviour for Watcher {
         let (exchangers, networks) = (n("exchangers"), n("networks"));
         if e.count("messages") == 0 {
             return format!(
-                "tried {exchangers} mail servers in {networks} networks and handed over no message in clear"
+                "tried {exchangers} mail servers in {networks} networks, and no message was seen in clear"
             );
         }
         let odd = match e.list("oddities") {

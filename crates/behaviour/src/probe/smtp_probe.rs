@@ -44,6 +44,9 @@ use crate::{
     domains,
 };
 
+/// Packets of a client that greets and takes its leave: SYN, ACK, HELO, ACK, QUIT, FIN, ACK (RFC 5321 asks for a reply to each word).
+const GREETING: u64 = 7;
+
 /// Attempts remembered of one host.
 const MAX_ATTEMPTS: usize = 64;
 const STUDY: &str = "field study 2008: three tries";
@@ -156,6 +159,10 @@ impl Behaviour for Watcher {
                 }
                 let state = states.of(host, context.now);
                 if state.delivered.remove(&c.head.flow) || c.bytes[0] > self.settings.client_bytes {
+                    return;
+                }
+                // Where its words are not told, who sends more packets than a greeting takes may have been refused a message.
+                if c.head.flow.is_named() && c.packets[0] > GREETING {
                     return;
                 }
                 let remote = c.head.tuple.resp.ip;

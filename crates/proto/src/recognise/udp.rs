@@ -3,7 +3,7 @@
 use record::{Direction, FlowFacts, Service};
 
 use super::{Probe, on_port};
-use crate::{dhcp, dns, quic};
+use crate::{dhcp, dns, exports, quic};
 
 /// Datagrams of both sides after which nothing new is expected.
 const ENOUGH: u8 = 4;
@@ -108,15 +108,7 @@ fn alone(flow: &FlowFacts, b: &[u8], wire_len: u32) -> Option<Service> {
         _ if has(b.get(..48).unwrap_or(b), &RAKNET) => Service::RakNet,
         _ if starts(b, &["M-SEARCH *", "NOTIFY *", "HTTP/1.1 200 OK"]) => Service::Ssdp,
         _ if on_port(flow, 3702) && starts(b, &["<?xml", "<soap", "<s:Env"]) => Service::WsDiscovery,
-        [0, 5, 0, n @ 1..=30, ..] if len == usize::from(*n).saturating_mul(48).saturating_add(24) => {
-            Service::NetFlow
-        }
-        [0, 10, l0, l1, ..] if usize::from(u16::from_be_bytes([*l0, *l1])) == len && len >= 20 => {
-            Service::NetFlow
-        }
-        [0, 9, 0, 1..=60, ..] if on_port(flow, 2055) || on_port(flow, 9995) || on_port(flow, 9996) => {
-            Service::NetFlow
-        }
+        _ if exports::is_export(b, len) => Service::NetFlow,
         [first, _, _, _, ..]
             if (on_port(flow, 5683) || on_port(flow, 5684)) && first >> 6 == 1 && first & 0x0f <= 8 =>
         {
