@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use pipeline::ByteSize;
+use record::Timestamp;
 use verdict::Verdict;
 
 /// Which of my hosts is a bot, and how do you know?
@@ -25,6 +26,8 @@ pub struct Args {
 pub enum Command {
     /// Read captures and judge every local host (the main job)
     Read(Read),
+    /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
+    Find(Find),
     /// Say why, and why not: the complete arithmetic of one host of a case
     Explain(Explain),
     /// Look into a case with a browser: hosts, stories, flows, packets
@@ -129,6 +132,21 @@ pub struct Read {
     /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
+    /// Keep every record in this store as well, a folder that is made where there is none: `read STORE` and `find STORE` ask it again
+    #[arg(long, value_name = "STORE", conflicts_with = "state")]
+    pub store: Option<PathBuf>,
+    /// Of stores, leave out what became known before, for example 2026-11-01 or 2026-11-01T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Of stores, leave out what became known then or later
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Timestamp>,
+    /// Of stores, take this site alone (again for more)
+    #[arg(long, value_name = "N")]
+    pub site: Vec<u16>,
+    /// Say which verdicts differ from those of this case, and why: what another version, threshold, list or expectation changes
+    #[arg(long, value_name = "CASE", conflicts_with_all = ["json", "markdown"])]
+    pub against: Option<PathBuf>,
     /// What is expected of hosts (TOML); what fulfils it counts for nothing, and is counted (see docs/manual.md)
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
@@ -164,6 +182,42 @@ pub enum Colour {
     Always,
     /// Never
     Never,
+}
+
+/// Say who met an indicator.
+#[derive(Debug, clap::Args)]
+pub struct Find {
+    /// The store: a folder made by `read --store`
+    pub store: PathBuf,
+    /// Addresses, networks, names (*.example.com for all below), URLs, JA4, SHA-256 of certificates, Community IDs, ua:USER-AGENT
+    #[arg(required_unless_present = "intel", value_name = "INDICATOR")]
+    pub indicators: Vec<String>,
+    /// Lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)
+    #[arg(long, value_name = "PATH")]
+    pub intel: Vec<PathBuf>,
+    /// Leave out what became known before, for example 2026-11-01 or 2026-11-01T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Leave out what became known then or later
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Timestamp>,
+    /// Take this site alone (again for more)
+    #[arg(long, value_name = "N")]
+    pub site: Vec<u16>,
+    /// Print a JSON object per host and indicator
+    #[arg(long)]
+    pub json: bool,
+    /// Say how much of the store had to be looked at
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// A moment, or the beginning of a day.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = format!("{text}T00:00:00Z");
+    Timestamp::parse(text)
+        .or_else(|| Timestamp::parse(&day))
+        .ok_or_else(|| format!("{text:?} is no time: write 2026-11-01 or 2026-11-01T08:00:00Z"))
 }
 
 /// Look into a case with a browser.

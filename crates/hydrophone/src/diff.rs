@@ -70,14 +70,14 @@ fn named<T: ToString>(all: impl Iterator<Item = T>) -> String {
 /// An address, and its segment of the network where these are apart.
 type HostInSegment = (IpAddr, Option<Segment>);
 
-fn by_host(case: &Case) -> BTreeMap<HostInSegment, &HostStory> {
-    case.stories.iter().map(|s| ((s.host, s.segment), s)).collect()
+fn by_host(stories: &[HostStory]) -> BTreeMap<HostInSegment, &HostStory> {
+    stories.iter().map(|s| ((s.host, s.segment), s)).collect()
 }
 
 /// Hosts whose verdict, stages, peers, ports or cadence changed, strongest first; peers and ports only where both cases have flows.
 fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Failure> {
-    let old = by_host(a);
-    let new = by_host(b);
+    let old = by_host(&a.stories);
+    let new = by_host(&b.stories);
     let mut hosts: Vec<HostInSegment> = old.keys().chain(new.keys()).copied().collect();
     let level = |h: &HostInSegment| {
         let of = |m: &BTreeMap<HostInSegment, &HostStory>| m.get(h).map_or(f64::MIN, |s| s.level_db);
@@ -185,4 +185,67 @@ fn changed(lines: &mut Vec<String>, was: &HostStory, is: &HostStory) {
     if !fresh.is_empty() {
         lines.push(format!("new in evidence: {}", named(fresh.into_iter())));
     }
+}
+
+/// What the same records say today, beside what a case said of them: verdicts that differ, and why.
+pub fn against(case: &Path, stories: &[HostStory]) -> Result<String, Failure> {
+    let before = Case::read(case).map_err(Failure::input)?;
+    let (old, new) = (by_host(&before.stories), by_host(stories));
+    let mut hosts: Vec<HostInSegment> = old.keys().chain(new.keys()).copied().collect();
+    hosts.sort();
+    hosts.dedup();
+    let (mut out, mut differ) = (String::new(), 0usize);
+    for host in &hosts {
+        let verdict = |of: Option<&&HostStory>| of.map_or(Verdict::Quiet, |s| s.verdict);
+        let (was, is) = (old.get(host), new.get(host));
+        if verdict(was) == verdict(is) {
+            continue;
+        }
+        differ += 1;
+        let said = |of: Option<&&HostStory>| match of {
+            Some(s) => format!("{} {:+.1} dB", s.verdict, s.level_db),
+            None => "not there".to_owned(),
+        };
+        let segment = host.1.map(|s| format!("@{s}")).unwrap_or_default();
+        out.push_str(&format!("{}{segment}  {} → {}\n", host.0, said(was), said(is)));
+        for line in because(was.copied(), is.copied()) {
+            out.push_str(&format!("  {line}\n"));
+        }
+    }
+    let of = hosts.len();
+    Ok(format!("against {}: {differ} of {of} verdicts differ\n{out}", case.display()))
+}
+
+/// Why two verdicts of one host differ: behaviours that fire now, or no more, and those that count for more or less.
+fn because(was: Option<&HostStory>, is: Option<&HostStory>) -> Vec<String> {
+    let (a, b) = (strongest(was), strongest(is));
+    let mut lines = Vec::new();
+    for (name, db) in &b {
+        match a.get(name) {
+            None => lines.push(format!("new: {name} {db:+.1} dB")),
+            Some(before) if (before - db).abs() >= 0.05 => {
+                lines.push(format!("counts otherwise: {name} {before:+.1} → {db:+.1} dB"));
+            }
+            Some(_) => {}
+        }
+    }
+    lines.extend(
+        a.iter().filter(|(n, _)| !b.contains_key(*n)).map(|(n, db)| format!("no more: {n} {db:+.1} dB")),
+    );
+    let expected = |of: Option<&HostStory>| of.map_or(0, |s| s.suppressed.len());
+    let (before, now) = (expected(was), expected(is));
+    if before != now {
+        lines.push(format!("counts for nothing because it is expected: {before} → {now} pieces of evidence"));
+    }
+    lines
+}
+
+/// What the strongest evidence of each behaviour brings, in decibans.
+fn strongest(story: Option<&HostStory>) -> BTreeMap<&str, f64> {
+    let mut all = BTreeMap::new();
+    for e in story.iter().flat_map(|s| &s.evidence) {
+        let best: &mut f64 = all.entry(e.evidence.behaviour.as_ref()).or_insert(0.0);
+        *best = best.max(e.db);
+    }
+    all
 }

@@ -5,6 +5,7 @@ mod config;
 mod diff;
 mod evidence;
 mod explain;
+mod find;
 mod knowledge;
 mod manual;
 mod read;
@@ -74,6 +75,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
         Command::Read(read) => read::run(&read),
+        Command::Find(find) => find::run(&find),
         Command::Explain(explain) => explain::run(&explain),
         Command::Serve(serve) => serve::run(&serve),
         Command::Carve(carve) => evidence::carve(&carve),

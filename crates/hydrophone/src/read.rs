@@ -8,16 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
+use behaviour::Home;
 use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunOptions, run_with};
 use report::{CaptureLine, Detail, InputLine, Line, OutsideFlows, terminal};
+use store::{Span, StoredInput};
 use verdict::Calibration;
 
 use crate::args::{Colour, Read};
 use crate::config::Config;
-use crate::{Exit, Failure, knowledge};
+use crate::{Exit, Failure, diff, find, knowledge};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -53,11 +55,12 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         opening: Opening {
             stop,
             passwords: args.zip_password.clone(),
-            hashed: args.output.is_some(),
+            hashed: args.output.is_some() || args.store.is_some(),
             ..Opening::default()
         },
         shares: config.shares,
         segments_apart: config.separate_segments,
+        span: Span { since: args.since, until: args.until, sites: args.site.clone() },
         state: args.state.clone(),
     };
     if let Some(path) = &args.html {
@@ -78,17 +81,33 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         }
         None => None,
     };
+    let mut keeper = match &args.store {
+        Some(dir) => Some(keeper(dir, args, &config)?),
+        None => None,
+    };
     let bar = bar(args);
     let progress = |p| show(&bar, p);
-    let ran = match &mut writer {
-        Some(writer) => run_with(&options, progress, |record| writer.record(record)),
-        None => pipeline::run(&options, progress),
+    let ran = if writer.is_none() && keeper.is_none() {
+        pipeline::run(&options, progress)
+    } else {
+        run_with(&options, progress, |record| {
+            if let Some(writer) = &mut writer {
+                writer.record(record);
+            }
+            if let Some(keeper) = &mut keeper {
+                keeper.record(record);
+            }
+        })
     };
     let mut outcome = ran.map_err(|e| match e {
         pipeline::RunError::Input(e) => Failure::input(e),
         pipeline::RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
         pipeline::RunError::State(e) => Failure::input(e),
+        pipeline::RunError::Store(e) => find::failure(e),
     })?;
+    if let Some(keeper) = keeper {
+        keep(keeper, &mut outcome)?;
+    }
     bar.finish_and_clear();
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&expectations, &outcome));
@@ -111,11 +130,51 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             .with_context(|| format!("cannot write {}", path.display()))
             .map_err(Failure::input)?;
     }
-    print(args, &capture, &outcome)?;
+    match &args.against {
+        Some(before) => {
+            let told = diff::against(before, &outcome.stories)?;
+            anstream::stdout().lock().write_all(told.as_bytes())?;
+        }
+        None => print(args, &capture, &outcome)?,
+    }
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }
     Ok(exit(args, &config, &capture, &outcome))
+}
+
+/// Begins to keep records in a store.
+fn keeper(dir: &Path, args: &Read, config: &Config) -> Result<store::Writer, Failure> {
+    let absolute = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
+    if args.inputs.iter().any(|i| absolute(i) == absolute(dir)) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} is read: name another store to write into",
+            dir.display()
+        )));
+    }
+    let home = if config.home.is_empty() { Home::private() } else { Home::of(config.home.clone()) };
+    store::Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)
+}
+
+/// Ends what is kept with what was read.
+fn keep(keeper: store::Writer, outcome: &mut Outcome) -> Result<(), Failure> {
+    let settled = keeper.notices().to_vec();
+    let path = |i: &pipeline::Input| match std::path::absolute(&i.path) {
+        Ok(path) if i.size.is_some() => path.display().to_string(),
+        _ => i.path.clone(),
+    };
+    let stored = |i: &pipeline::Input| StoredInput {
+        path: path(i),
+        size: i.size,
+        sha256: i.sha256.clone(),
+        log: i.log.clone(),
+    };
+    let inputs = outcome.inputs.iter().map(stored).collect();
+    let notices = outcome.notices.iter().take(outcome.of_inputs).cloned().collect();
+    let (complete, failures) = (outcome.is_complete(), outcome.failures.clone());
+    keeper.finish(inputs, complete, notices, failures, outcome.health.clone()).map_err(find::failure)?;
+    outcome.notices.extend(settled);
+    Ok(())
 }
 
 fn print(args: &Read, capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {

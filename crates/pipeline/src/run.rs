@@ -10,6 +10,7 @@ use import::{Exports, LogSet};
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
 use serde::{Deserialize, Serialize};
+use store::{Reader, Span, StoreError};
 use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
@@ -54,6 +55,8 @@ pub struct RunOptions {
     pub shares: u32,
     /// Whether addresses repeat in the segments of the network (VLANs, overlays), so that each has hosts of its own.
     pub segments_apart: bool,
+    /// Which part of stores is wanted; of captures and logs everything is.
+    pub span: Span,
     /// Where what is remembered rests between runs, if it does: read first where there is such a file, written at the end.
     pub state: Option<PathBuf>,
 }
@@ -91,8 +94,10 @@ pub struct Outcome {
     pub stories: Vec<HostStory>,
     /// Counters.
     pub health: Health,
-    /// What must be told about the inputs.
+    /// What must be told, of the inputs first.
     pub notices: Vec<String>,
+    /// How many of these are of the inputs, and not of what was judged.
+    pub of_inputs: usize,
     /// Inputs that failed or ended early, each with its reason.
     pub failures: Vec<String>,
     /// The local networks.
@@ -130,6 +135,9 @@ pub enum RunError {
     /// What is remembered could not be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A store could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// What the sensor half counted, and what must be told of its inputs.
@@ -194,11 +202,12 @@ pub fn sense(
     mut sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
-    let (captures, logs) = divide(&options.inputs, &options.opening)?;
+    let Divided { captures, logs, stores } = divide(&options.inputs, &options.opening)?;
     let mut set = CaptureSet::open(&captures, &options.opening)?;
     let first = options.opening.earlier + set.files().len() as u32;
     // What waits for earlier rows is a part of the memory, as it is for packets.
-    let mut logs = LogSet::open(logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
+    let logs = LogSet::open(logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
+    let mut told = Told::of(logs, &stores, first, &options.span)?;
     let mut exports = Exports::new(options.memory.0 as usize / LOGS_PART);
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
@@ -222,9 +231,9 @@ pub fn sense(
         record
     };
     let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |key, record| {
-        while !logs.is_empty()
+        while !told.is_empty()
             && !stopped()
-            && let Some(earlier) = logs.next(Some(key.known))
+            && let Some(earlier) = told.next(Some(key.known))
         {
             given = given.max(earlier.head().known);
             sink(RecordKey::of_row(&earlier), &earlier);
@@ -250,18 +259,20 @@ pub fn sense(
         sink(RecordKey::of_row(&record), &record);
     }
     health.merge(exports.health());
-    // What is left of the logs when the captures are over.
+    // What is left of logs and stores when the captures are over.
     let mut rows = 0u64;
     while !stopped()
-        && let Some(record) = logs.next(None)
+        && let Some(record) = told.next(None)
     {
         sink(RecordKey::of_row(&record), &record);
         rows += 1;
         if rows.is_multiple_of(TOLD_EVERY) {
-            let (packets, bytes) = (health.packets + logs.health().packets, set.offset() + logs.offset());
+            let (packets, bytes) =
+                (health.packets + told.logs.health().packets, set.offset() + told.logs.offset());
             progress(Progress { packets, bytes, clock: Some(record.head().known) });
         }
     }
+    let Told { logs, stores, .. } = told;
     interrupted |= stopped();
     health.merge(logs.health());
     let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
@@ -294,6 +305,17 @@ pub fn sense(
         sha256: log.sha256,
         log: Some(log.kind),
     }));
+    for store in &stores {
+        health.merge(&store.health());
+        notices.extend(store.notices());
+        failures.extend(store.failures().iter().cloned());
+        inputs.extend(store.inputs().iter().map(|i| Input {
+            path: i.path.clone(),
+            size: i.size,
+            sha256: i.sha256.clone(),
+            log: i.log.clone(),
+        }));
+    }
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
@@ -305,25 +327,86 @@ pub fn sense(
     Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false })
 }
 
-/// Captures, and the logs of other sensors among them: what a file is, it says itself.
-fn divide(inputs: &[Source], opening: &Opening) -> Result<(Vec<Source>, Vec<PathBuf>), CaptureError> {
-    let (mut captures, mut logs) = (Vec::new(), Vec::new());
+/// What was told of before: by logs of other sensors, and by stores.
+struct Told {
+    logs: LogSet,
+    /// The row that comes next, taken out to look at it.
+    row: Option<Record>,
+    stores: Vec<Reader>,
+    /// The record that each store gives next.
+    next: Vec<Option<Record>>,
+}
+
+impl Told {
+    /// Opens stores; the first input of the first is called by this number and so many as there are logs.
+    fn of(logs: LogSet, stores: &[PathBuf], first: u32, span: &Span) -> Result<Self, StoreError> {
+        let mut first = first + logs.files().len() as u32;
+        let mut opened = Vec::new();
+        for path in stores {
+            let reader = Reader::open(path, span.clone(), first)?;
+            first += reader.inputs().len() as u32;
+            opened.push(reader);
+        }
+        let next = opened.iter_mut().map(|r| r.next(None)).collect();
+        Ok(Self { logs, row: None, stores: opened, next })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.stores.is_empty()
+    }
+
+    /// The next record that was known until then.
+    fn next(&mut self, until: Option<Timestamp>) -> Option<Record> {
+        let known = |r: &Option<Record>| r.as_ref().map(|r| r.head().known);
+        let earliest = (0..self.next.len()).filter_map(|n| Some((known(&self.next[n])?, n))).min();
+        if self.row.is_none() && !self.logs.is_empty() {
+            let until = [until, earliest.map(|(at, _)| at)].into_iter().flatten().min();
+            self.row = self.logs.next(until);
+        }
+        match (known(&self.row), earliest) {
+            (Some(row), first) if first.is_none_or(|(at, _)| row <= at) => self.row.take(),
+            (_, Some((at, n))) if until.is_none_or(|until| at <= until) => {
+                let following = self.stores[n].next(None);
+                std::mem::replace(&mut self.next[n], following)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a run reads: what a file or folder is, it says itself.
+#[derive(Default)]
+struct Divided {
+    captures: Vec<Source>,
+    /// Logs of other sensors.
+    logs: Vec<PathBuf>,
+    stores: Vec<PathBuf>,
+}
+
+fn divide(inputs: &[Source], opening: &Opening) -> Result<Divided, CaptureError> {
+    let mut all = Divided::default();
     for input in inputs {
         match input {
             Source::Path(dir) if dir.as_os_str() != "-" && dir.is_dir() => {
+                if store::is_store(dir) {
+                    all.stores.push(dir.clone());
+                    continue;
+                }
                 for path in capture::files_in(dir)? {
                     if import::is_log(&path, opening) {
-                        logs.push(path);
+                        all.logs.push(path);
                     } else {
-                        captures.push(Source::Found(path));
+                        all.captures.push(Source::Found(path));
                     }
                 }
             }
-            Source::Path(path) if path.is_file() && import::is_log(path, opening) => logs.push(path.clone()),
-            other => captures.push(other.clone()),
+            Source::Path(path) if path.is_file() && import::is_log(path, opening) => {
+                all.logs.push(path.clone());
+            }
+            other => all.captures.push(other.clone()),
         }
     }
-    Ok((captures, logs))
+    Ok(all)
 }
 
 impl RunOptions {
@@ -346,6 +429,7 @@ impl RunOptions {
             opening: Opening::default(),
             shares: 1,
             segments_apart: false,
+            span: Span::default(),
             state: None,
         }
     }
@@ -419,6 +503,7 @@ pub fn run_with(
     analysts.settle(facts.last);
     let (home, home_chosen) = analysts.home();
     let mut notices = sensed.notices;
+    let of_inputs = notices.len();
     for (proxy, through, web) in analysts.proxies().into_iter().take(SHOWN_PROXIES) {
         let percent = 100.0 * through as f64 / web.max(1) as f64;
         notices.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
@@ -436,6 +521,7 @@ pub fn run_with(
         inputs: if options.state.is_some() { past.inputs } else { sensed.inputs },
         health: sensed.health,
         notices,
+        of_inputs,
         failures: sensed.failures,
         home,
         home_chosen,

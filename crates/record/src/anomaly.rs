@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 /// Defines the anomalies with their names in one place.
 macro_rules! anomalies {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
@@ -89,8 +91,28 @@ anomalies! {
 }
 
 /// How often each anomaly was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Vec<(String, u64)>", from = "Vec<(String, u64)>")]
 pub struct AnomalyCounts([u64; Anomaly::ALL.len()]);
+
+/// By name, so that another version's counts can be read: one that it does not know is left out.
+impl From<AnomalyCounts> for Vec<(String, u64)> {
+    fn from(counts: AnomalyCounts) -> Self {
+        counts.seen().map(|(a, n)| (a.name().to_owned(), n)).collect()
+    }
+}
+
+impl From<Vec<(String, u64)>> for AnomalyCounts {
+    fn from(named: Vec<(String, u64)>) -> Self {
+        let mut counts = Self::default();
+        for (name, n) in named {
+            if let Some(anomaly) = Anomaly::ALL.iter().find(|a| a.name() == name) {
+                counts.add_many(*anomaly, n);
+            }
+        }
+        counts
+    }
+}
 
 impl Default for AnomalyCounts {
     fn default() -> Self {

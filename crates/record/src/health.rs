@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Accounts, AnomalyCounts, Timestamp};
 
 /// What the capture itself says about how far it can be trusted, and what was lost on the way through.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
     /// Packets read.
     pub packets: u64,

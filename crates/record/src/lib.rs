@@ -25,7 +25,9 @@ pub use community_id::CommunityId;
 pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use health::Health;
-pub use net::{Direction, Endpoint, FlowId, Mac, PacketId, Segment, Transport, Tuple, fnv1a};
+pub use net::{
+    BUCKETS, Direction, Endpoint, FlowId, Mac, PacketId, Segment, Transport, Tuple, bucket, fnv1a,
+};
 pub use payload::{PayloadFacts, Plainness};
 pub use plain::{clean, defang, human_bytes, human_count, human_duration, names, tally};
 pub use role::Role;

@@ -27,6 +27,11 @@ impl PacketId {
     pub const fn number(self) -> u64 {
         self.0 & ((1 << Self::NUMBER_BITS) - 1)
     }
+
+    /// The same packet where so many files more come before its own.
+    pub const fn behind(self, files: u32) -> Self {
+        Self::new(self.file() + files, self.number())
+    }
 }
 
 impl fmt::Display for PacketId {
@@ -95,6 +100,11 @@ impl FlowId {
     /// A flow that another sensor names, by a hash of that name.
     pub const fn of_name(hash: u64) -> Self {
         Self { packet: PacketId(hash), layer: Self::NAMED }
+    }
+
+    /// The same flow where so many files more come before its own.
+    pub const fn behind(self, files: u32) -> Self {
+        if self.is_named() { self } else { Self { packet: self.packet.behind(files), layer: self.layer } }
     }
 
     /// Whether another sensor saw the flow, and named it.
@@ -393,6 +403,18 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325, step);
     (hash >> 32) ^ hash
+}
+
+/// Buckets that hosts are spread over, and so the most shares of a network.
+pub const BUCKETS: u32 = 64;
+
+/// The bucket of a host, 0–63: [`fnv1a`] of its 16 bytes (RFC 4291 §2.5.5.2 for IPv4), the same on every machine and in every version.
+pub fn bucket(host: IpAddr) -> u32 {
+    let ip = match host {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    fnv1a(&ip.octets()) as u32 % BUCKETS
 }
 
 #[cfg(test)]

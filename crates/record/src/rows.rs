@@ -97,6 +97,33 @@ impl Record {
         }
     }
 
+    /// Tells of the same packets where so many files more come before their own.
+    pub fn renumber(&mut self, files: u32) {
+        let head = self.head_mut();
+        head.flow = head.flow.behind(files);
+        let packets = match self {
+            Self::Conn(r) => {
+                r.key_packets = r.key_packets.iter().map(|p| p.behind(files)).collect();
+                return;
+            }
+            Self::Dns(r) => &mut r.packets,
+            Self::Smtp(r) => &mut r.packets,
+            Self::Http(r) => &mut r.packets,
+            Self::Tls(r) => &mut r.packets,
+            Self::Quic(r) => &mut r.packets,
+            Self::Irc(r) => &mut r.packets,
+            Self::Ssh(r) => &mut r.packets,
+            Self::Dhcp(r) => &mut r.packets,
+            Self::Frame(r) => &mut r.packets,
+            Self::Relay(r) => &mut r.packets,
+            Self::Alert(r) => &mut r.packets,
+            Self::Export(r) => &mut r.packets,
+        };
+        for packet in packets {
+            *packet = packet.behind(files);
+        }
+    }
+
     /// The same, to be changed.
     pub const fn head_mut(&mut self) -> &mut Head {
         match self {

@@ -1,8 +1,12 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Why what a packet carries was not read: the layer where decoding had to stop.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(into = "Rested")]
 pub enum Unread {
     /// A protocol over IP.
     IpProtocol(u8),
@@ -20,6 +24,77 @@ pub enum Unread {
     Ppp(u16),
     /// Reasons beyond the [`Accounts::MAX_REASONS`] that are told apart.
     Further,
+}
+
+/// A reason as it rests in a file.
+#[derive(Serialize, Deserialize)]
+enum Rested {
+    IpProtocol(u8),
+    Encrypted(String),
+    Llc(u8),
+    Link(u32),
+    Tunnel(String, u16),
+    EtherType(u16),
+    Ppp(u16),
+    Further,
+}
+
+impl From<Unread> for Rested {
+    fn from(why: Unread) -> Self {
+        match why {
+            Unread::IpProtocol(n) => Self::IpProtocol(n),
+            Unread::Encrypted(what) => Self::Encrypted(what.to_owned()),
+            Unread::Llc(n) => Self::Llc(n),
+            Unread::Link(n) => Self::Link(n),
+            Unread::Tunnel(what, n) => Self::Tunnel(what.to_owned(), n),
+            Unread::EtherType(n) => Self::EtherType(n),
+            Unread::Ppp(n) => Self::Ppp(n),
+            Unread::Further => Self::Further,
+        }
+    }
+}
+
+impl From<Rested> for Unread {
+    fn from(why: Rested) -> Self {
+        match why {
+            Rested::IpProtocol(n) => Self::IpProtocol(n),
+            Rested::Encrypted(what) => Self::Encrypted(named(what)),
+            Rested::Llc(n) => Self::Llc(n),
+            Rested::Link(n) => Self::Link(n),
+            Rested::Tunnel(what, n) => Self::Tunnel(named(what), n),
+            Rested::EtherType(n) => Self::EtherType(n),
+            Rested::Ppp(n) => Self::Ppp(n),
+            Rested::Further => Self::Further,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Unread {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Rested::deserialize(from).map(Self::from)
+    }
+}
+
+/// Names of protocols that were read back, each kept once for as long as the program runs; a file that holds more than any version knows gets one name
+/// for the rest.
+fn named(name: String) -> &'static str {
+    const MOST: usize = 512;
+    static NAMES: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    match names.get(name.as_str()) {
+        Some(known) => known,
+        None if names.len() >= MOST => "other",
+        None => {
+            let kept: &'static str = Box::leak(name.into_boxed_str());
+            names.insert(kept);
+            kept
+        }
+    }
+}
+
+fn by_name<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<&'static str, u64>, D::Error> {
+    let read = BTreeMap::<String, u64>::deserialize(from)?;
+    Ok(read.into_iter().map(|(name, n)| (named(name), n)).collect())
 }
 
 impl Unread {
@@ -66,13 +141,14 @@ impl fmt::Display for Unread {
 }
 
 /// What became of the packets: each is counted once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accounts {
     /// Packets that belong to a flow, down to their innermost header.
     pub followed: u64,
     /// Pieces of IP datagrams that wait, or waited, for the others; the piece that completes a datagram is counted as what that is.
     pub fragments: u64,
     /// Packets that are understood and are not IP, by protocol (`arp`, `stp`, `lldp` …).
+    #[serde(deserialize_with = "by_name")]
     pub not_ip: BTreeMap<&'static str, u64>,
     /// Packets that the capture cut before the headers ended.
     pub cut: u64,

@@ -22,7 +22,7 @@ pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_D
 pub use identity::{ChangedHands, SameHost};
 pub use record::Role;
 pub use roles::RoleSeen;
-pub use shares::{Analysts, Share, bucket};
+pub use shares::{Analysts, Share};
 pub use story::{
     CaptureFacts, Discount, Finding, HostStory, Item, Machine, Names, Note, ScoredEvidence, StageScore,
     Verdict, WouldChange,

@@ -5,22 +5,10 @@ use std::io::{Read, Write};
 use std::net::IpAddr;
 
 use behaviour::{read_back, write_down};
-use record::{Record, Segment, Timestamp};
+use record::{BUCKETS, Record, Segment, Timestamp, bucket};
 
 use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, by_strength, stories};
 use crate::story::{CaptureFacts, HostStory};
-
-/// Buckets that hosts are spread over, and so the most shares.
-const BUCKETS: u32 = 64;
-
-/// The bucket of a host, 0–63: [`record::fnv1a`] of its 16 bytes (RFC 4291 §2.5.5.2 for IPv4), the same on every machine and in every version.
-pub fn bucket(host: IpAddr) -> u32 {
-    let ip = match host {
-        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-        IpAddr::V6(ip) => ip,
-    };
-    record::fnv1a(&ip.octets()) as u32 % BUCKETS
-}
 
 /// Divides a whole among parts that hold so much each: what is free falls to all of them equally; where they hold more than the whole, each has its part of it.
 fn parts(whole: usize, held: &[usize]) -> Vec<usize> {

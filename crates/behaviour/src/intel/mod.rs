@@ -116,6 +116,15 @@ impl Intel {
         self.exact.len() + self.networks.len() + self.addresses.values().map(of_address).sum::<usize>()
     }
 
+    /// All of them in words, in order: addresses and networks without their ports.
+    pub fn indicators(&self) -> Vec<(Kind, String)> {
+        let mut all: Vec<(Kind, String)> = self.exact.keys().cloned().collect();
+        all.extend(self.addresses.keys().map(|ip| (Kind::Address, ip.to_string())));
+        all.extend(self.networks.keys().map(|net| (Kind::Address, net.to_string())));
+        all.sort();
+        all
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.addresses.is_empty() && self.networks.is_empty()

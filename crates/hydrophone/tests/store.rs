@@ -1,0 +1,131 @@
+//! Records that rest are asked again: the same stories, and who met what.
+
+mod common;
+
+use std::path::Path;
+
+use common::{hydrophone, read_json, run, sample};
+use serde_json::Value;
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+/// The hosts' lines alone: the capture's own names files and hashes.
+fn hosts(lines: &[Value]) -> Vec<&Value> {
+    lines.iter().filter(|l| l["type"] == "host").collect()
+}
+
+#[test]
+fn a_store_tells_the_stories_that_the_captures_told() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for name in ["kraken-new", "kraken-old", "kraken-mutated", "clean-mail-server", "clean-bittorrent-vpn"] {
+        let store = dir.path().join(name);
+        let capture = sample(&format!("{name}.pcapng"));
+        let direct = read_json(&[utf8(&capture)]);
+        let kept = read_json(&[utf8(&capture), "--store", utf8(&store)]);
+        let again = read_json(&[utf8(&store)]);
+        assert_eq!(hosts(&direct), hosts(&kept), "{name}");
+        assert_eq!(hosts(&direct), hosts(&again), "{name}");
+        // And what the capture was worth.
+        for key in ["packets", "bytes", "flows", "first", "last", "home", "complete", "anomalies"] {
+            assert_eq!(direct[0][key], again[0][key], "{name} {key}");
+        }
+        assert!(again[0]["inputs"][0]["sha256"].is_string(), "{}", again[0]["inputs"]);
+    }
+}
+
+#[test]
+fn several_runs_and_a_capture_are_one_story() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, days) = (dir.path().join("store"), ["kraken-new", "clean-browser-news"]);
+    let captures: Vec<_> = days.iter().map(|d| sample(&format!("{d}.pcapng"))).collect();
+    let together = read_json(&[utf8(&captures[0]), utf8(&captures[1])]);
+    for capture in &captures {
+        read_json(&[utf8(capture), "--store", utf8(&store)]);
+    }
+    let verdict = |l: &&Value| (l["host"].clone(), l["verdict"].clone(), l["level_db"].clone());
+    let of = |lines: &[Value]| hosts(lines).iter().map(verdict).collect::<Vec<_>>();
+    assert_eq!(of(&together), of(&read_json(&[utf8(&store)])));
+    // A store beside a capture that is not in it.
+    let half = dir.path().join("half");
+    read_json(&[utf8(&captures[0]), "--store", utf8(&half)]);
+    assert_eq!(of(&together), of(&read_json(&[utf8(&half), utf8(&captures[1])])));
+    // Packets are those of the right file.
+    let again = read_json(&[utf8(&captures[1]), utf8(&half)]);
+    let bot = common::host(&again, testkit::BOT);
+    let packet = bot["evidence"][0]["packets"][0].as_str().expect("a packet").to_owned();
+    assert!(packet.starts_with("1:"), "{packet}");
+    assert!(again[0]["inputs"][1]["path"].as_str().is_some_and(|p| p.ends_with("kraken-new.pcapng")));
+}
+
+#[test]
+fn who_met_what_is_told_with_its_proof() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    let capture = sample("kraken-new.pcapng");
+    read_json(&[utf8(&capture), "--store", utf8(&store)]);
+    let lines = read_json(&[utf8(&capture)]);
+    let remote = common::host(&lines, testkit::BOT)["evidence"][0]["remotes"][0]
+        .as_str()
+        .expect("a remote")
+        .to_owned();
+    let (code, out, err) = run(&["find", utf8(&store), &remote, "203.0.113.99", "--explain"]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains("met by 1 host") && out.contains(testkit::BOT), "{out}");
+    assert!(out.contains("met by nobody: 203.0.113.99") && out.contains("looked at:"), "{out}");
+    let json = hydrophone().args(["find", utf8(&store), &remote, "--json"]).output().expect("it runs");
+    let found: Value = serde_json::from_slice(&json.stdout).expect("one line of JSON");
+    assert_eq!((&found["type"], &found["host"]), (&"found".into(), &testkit::BOT.into()));
+    assert!(found["input"].as_str().is_some_and(|p| p.ends_with("kraken-new.pcapng")), "{found}");
+    // A list of indicators.
+    let list = dir.path().join("list.txt");
+    std::fs::write(&list, format!("# mine\n{remote}\nno.such.example\n")).expect("written");
+    let (_, out, _) = run(&["find", utf8(&store), "--intel", utf8(&list)]);
+    assert!(out.contains("met by 1 host") && out.contains("no.such[.]example"), "{out}");
+    // Before it happened.
+    let (_, out, _) = run(&["find", utf8(&store), &remote, "--until", "2008-04-08"]);
+    assert!(out.contains("met by nobody"), "{out}");
+}
+
+#[test]
+fn what_another_threshold_would_change_is_told_with_its_reason() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, case) = (dir.path().join("store"), dir.path().join("case"));
+    let capture = sample("kraken-new.pcapng");
+    run(&["read", utf8(&capture), "--store", utf8(&store), "-o", utf8(&case), "--quiet"]);
+    let (_, out, err) = run(&["read", utf8(&store), "--against", utf8(&case), "--quiet"]);
+    assert!(out.contains(": 0 of ") && out.contains("verdicts differ"), "{out}{err}");
+    let expect = dir.path().join("expect.toml");
+    let text = format!(
+        "[[expect]]\nname = \"test\"\nwho = [\"{}\"]\nbehaviours = []\nwhy = \"a test\"\nowner = \"us\"\nuntil = \"2099-01-01\"\n",
+        testkit::BOT
+    );
+    std::fs::write(&expect, text).expect("written");
+    let (code, out, err) =
+        run(&["read", utf8(&store), "--against", utf8(&case), "--expect", utf8(&expect), "--quiet"]);
+    assert!(out.contains(testkit::BOT) && out.contains("→ quiet"), "{code:?} {out}{err}");
+    assert!(out.contains("no more: spam_run") && out.contains("because it is expected"), "{out}");
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = sample("kraken-blocked.pcapng");
+    let photos = dir.path().join("photos");
+    std::fs::create_dir(&photos).expect("made");
+    std::fs::write(photos.join("cat.jpg"), "x").expect("written");
+    let (code, _, err) = run(&["read", utf8(&capture), "--store", utf8(&photos)]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("is no store that hydrophone wrote: name an empty or a new folder"), "{err}");
+    let (code, _, err) = run(&["find", utf8(&photos), "1.2.3.4"]);
+    assert_eq!((code, err.contains("is no store")), (Some(2), true), "{err}");
+    let store = dir.path().join("store");
+    run(&["read", utf8(&capture), "--store", utf8(&store), "--quiet"]);
+    let (code, _, err) = run(&["read", utf8(&store), "--store", utf8(&store)]);
+    assert_eq!((code, err.contains("is read: name another store")), (Some(2), true), "{err}");
+    let (code, _, err) = run(&["find", utf8(&store), "1.2.3.4", "--since", "yesterday"]);
+    assert_eq!((code, err.contains("is no time: write 2026-11-01")), (Some(2), true), "{err}");
+    let (code, _, err) = run(&["find", utf8(&store)]);
+    assert_eq!((code, err.contains("<INDICATOR>")), (Some(2), true), "{err}");
+}

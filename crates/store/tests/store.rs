@@ -1,0 +1,209 @@
+//! What is written is read: whole, in order, once; and found.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{START, is_local, read, record, write};
+use record::{Record, Timestamp};
+use store::{Indicator, Span, StoreError, Writer, find};
+
+fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_written_is_read_in_its_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    write(&root, 0..5_300);
+    let (all, reader) = read(&root, Span::default());
+    assert_eq!(all, (0..5_300).map(record).collect::<Vec<Record>>());
+    assert_eq!((reader.inputs().len(), reader.health().packets), (3, 7));
+    assert!(reader.failures().is_empty() && reader.notices() == ["said"]);
+    assert!(files(&root.join("hot"), "arrows").is_empty());
+}
+
+#[test]
+fn runs_are_put_in_one_order_of_time_and_their_packets_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    // The later one first, and they overlap.
+    write(&root, 2_000..4_000);
+    write(&root, 0..2_500);
+    let (all, reader) = read(&root, Span::default());
+    assert_eq!(all.len(), 4_500);
+    assert!(all.is_sorted_by_key(|r| r.head().known));
+    assert_eq!(reader.inputs().len(), 6);
+    let files: std::collections::BTreeSet<u32> = all.iter().map(|r| r.head().flow.packet.file()).collect();
+    assert_eq!(files.into_iter().collect::<Vec<_>>(), [0, 3]);
+}
+
+#[test]
+fn a_span_leaves_out_what_lies_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    write(&root, 0..4_000);
+    let span = Span {
+        since: Some(Timestamp::from_secs(START + 100)),
+        until: Some(Timestamp::from_secs(START + 200)),
+        sites: Vec::new(),
+    };
+    let (all, reader) = read(&root, span.clone());
+    let expected: Vec<Record> = (0..4_000).map(record).filter(|r| span.has(r.head().known)).collect();
+    assert_eq!((all.len(), &all), (400, &expected));
+    assert!(reader.notices().iter().any(|n| n.contains("400 records")), "{:?}", reader.notices());
+    let elsewhere = Span { sites: vec![4], ..Span::default() };
+    assert!(read(&root, elsewhere).0.is_empty());
+}
+
+#[test]
+fn who_met_what_is_found_wherever_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    write(&root, 0..20_000);
+    let all: Vec<Record> = (0..20_000).map(record).collect();
+    let at = |text: &str| {
+        let sought = find(&root, &[Indicator::of(text)], &Span::default()).unwrap();
+        assert!(sought.failures.is_empty(), "{:?}", sought.failures);
+        sought
+    };
+    // An address that was asked for and called.
+    let ip = "198.18.3.21";
+    let met = |r: &&Record| {
+        let asked =
+            matches!(r, Record::Dns(d) if d.answers.iter().any(|a| a.addr == Some(ip.parse().unwrap())));
+        asked || r.tuple().resp.ip.to_string() == ip
+    };
+    let hosts: std::collections::BTreeSet<String> =
+        all.iter().filter(met).map(|r| r.tuple().orig.ip.to_string()).collect();
+    let sought = at(ip);
+    let found: std::collections::BTreeSet<String> = sought.found.iter().map(|f| f.host.clone()).collect();
+    assert!(!hosts.is_empty() && found == hosts, "{found:?} {hosts:?}");
+    assert_eq!(sought.found[0].first, all.iter().find(met).unwrap().head().known);
+    // Between two local ends a record counts once, for who began.
+    let asked = at("WWW5.example.");
+    let of: usize = all.iter().filter(|r| matches!(r, Record::Dns(d) if d.query == "www5.example")).count();
+    assert_eq!(asked.found.iter().map(|f| f.records["dns"]).sum::<u64>(), of as u64);
+    assert!(at("*.example").found.len() > asked.found.len());
+    // A fifth of the hosts only ask.
+    assert_eq!(at("198.18.0.0/16").found.len(), 80);
+    let id = record::CommunityId::of(all[2].tuple()).to_string();
+    assert!(at(&id).found.iter().any(|f| f.host == all[2].tuple().orig.ip.to_string()));
+    // What is not there costs no rows.
+    let nothing = at("203.0.113.77");
+    assert!(nothing.found.is_empty() && nothing.search.groups > 20);
+    let nothing = at("no.such.name");
+    assert!(nothing.found.is_empty());
+    assert!(nothing.search.read * 10 <= nothing.search.groups, "{:?}", nothing.search);
+}
+
+#[test]
+fn an_indicator_is_what_it_looks_like() {
+    let of = Indicator::of;
+    assert_eq!(of("198.51.100[.]7"), Indicator::Address("198.51.100.7".parse().unwrap()));
+    assert_eq!(of("2001:db8::/32"), Indicator::Network("2001:db8::/32".parse().unwrap()));
+    assert_eq!(of("Evil[.]Example."), Indicator::Name("evil.example".into()));
+    assert_eq!(of("*.evil.example"), Indicator::Below("evil.example".into()));
+    let url = Indicator::Url { name: "evil.example".into(), uri: "/a/b?c=d".into() };
+    assert_eq!(of("hxxp://Evil.example/a/b?c=d"), url);
+    assert_eq!(
+        of("t13d1516h2_8daaf6152771_b186095e22b6"),
+        Indicator::Ja4("t13d1516h2_8daaf6152771_b186095e22b6".into())
+    );
+    assert_eq!(
+        of("1:wCb3OG7yAFWelaUydu0D+125CLM="),
+        Indicator::CommunityId("1:wCb3OG7yAFWelaUydu0D+125CLM=".into())
+    );
+    assert_eq!(of("ua:curl/8.0"), Indicator::UserAgent("curl/8.0".into()));
+    assert_eq!(of(&"AB".repeat(32)), Indicator::Certificate("ab".repeat(32)));
+}
+
+#[test]
+fn a_damaged_file_is_named_and_everything_else_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    write(&root, 0..3_000);
+    let broken = files(&root, "r000001-00001.parquet")
+        .into_iter()
+        .find(|p| p.to_string_lossy().contains("dns"))
+        .unwrap();
+    let mut bytes = std::fs::read(&broken).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[4..middle].fill(0xa5);
+    std::fs::write(&broken, &bytes).unwrap();
+    let (all, reader) = read(&root, Span::default());
+    let told = reader.failures().join("\n");
+    assert!(told.contains("is damaged") && told.contains(broken.to_str().unwrap()), "{told}");
+    let lost = 3_000 - all.len();
+    assert!(lost > 100 && lost < 1_000, "{lost}");
+    let sought = find(&root, &[Indicator::of("*.example")], &Span::default()).unwrap();
+    assert_eq!(sought.failures.len(), 1);
+}
+
+#[test]
+fn a_run_that_was_killed_gives_what_was_on_the_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(100, 1000);
+    (0..1_234).for_each(|n| writer.record(&record(n)));
+    writer.flush().unwrap();
+    // Gone without a word; the last batch is torn.
+    drop(writer);
+    let hot = files(&root.join("hot"), ".arrows").pop().unwrap();
+    let bytes = std::fs::read(&hot).unwrap();
+    std::fs::write(&hot, &bytes[..bytes.len() - 100]).unwrap();
+    let (all, reader) = read(&root, Span::default());
+    assert!((1_000..1_234).contains(&all.len()), "{}", all.len());
+    assert_eq!(all, (0..all.len() as u64).map(record).collect::<Vec<Record>>());
+    let told = reader.notices().join("\n");
+    assert!(told.contains("was killed") && told.contains("torn"), "{told}");
+    assert!(reader.inputs()[0].path.contains("r000001"));
+    // And again, when it is in order.
+    assert_eq!(read(&root, Span::default()).0.len(), all.len());
+}
+
+#[test]
+fn files_that_no_segment_names_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    write(&root, 0..2_000);
+    let some = files(&root, "r000001-00000.parquet").pop().unwrap();
+    let orphan = some.with_file_name("r000009-00000.parquet");
+    std::fs::copy(&some, &orphan).unwrap();
+    assert_eq!(read(&root, Span::default()).0.len(), 2_000);
+    assert!(!orphan.exists() && some.exists());
+}
+
+#[test]
+fn one_writes_at_a_time_and_only_into_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let writer = Writer::begin(&root, is_local).unwrap();
+    assert!(matches!(Writer::begin(&root, is_local), Err(StoreError::Busy(_))));
+    let (_, reader) = read(&root, Span::default());
+    assert!(reader.notices()[0].contains("is being written"), "{:?}", reader.notices());
+    drop(writer);
+    assert!(Writer::begin(&root, is_local).is_ok());
+    let other = dir.path().join("photos");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("cat.jpg"), b"x").unwrap();
+    assert!(matches!(Writer::begin(&other, is_local), Err(StoreError::Other(_))));
+    assert!(matches!(find(&other, &[], &Span::default()), Err(StoreError::Other(_))));
+    std::fs::write(root.join("store.json"), r#"{"hydrophone_store":9}"#).unwrap();
+    let Err(e) = Writer::begin(&root, is_local) else { panic!() };
+    assert!(e.to_string().contains("of form 9, and this version knows form 1"), "{e}");
+}
