@@ -25,9 +25,9 @@ const PARTITIONS: [&str; 2] = ["kind", "site"];
 /// Columns that a filter says of which values are not in a group of rows, and about how many different ones a group has (*assumed*: more make it wrong
 /// more often, which costs time and nothing else).
 const FILTERED: [(&str, u64); 8] = [
-    ("host", 4_096),
-    ("remote", 8_192),
-    ("community_id", 16_384),
+    ("host", 8_192),
+    ("remote", 32_768),
+    ("community_id", 32_768),
     ("name", 8_192),
     ("user_agent", 1_024),
     ("ja4", 512),
