@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
 use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -107,9 +106,9 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     }
     if let Some(path) = &args.html {
         let page = report::html::html(&capture, &outcome.stories);
-        std::fs::write(path, page)
-            .with_context(|| format!("cannot write {}", path.display()))
-            .map_err(Failure::input)?;
+        let mut file = case::WholeFile::begin(path).map_err(Failure::input)?;
+        file.write_all(page.as_bytes())?;
+        file.finish().map_err(Failure::input)?;
     }
     print(args, &capture, &outcome)?;
     for failure in &outcome.failures {
