@@ -5,6 +5,7 @@ mod config;
 mod diff;
 mod evidence;
 mod explain;
+mod formats;
 mod knowledge;
 mod manual;
 mod read;

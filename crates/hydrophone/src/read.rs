@@ -16,6 +16,7 @@ use verdict::Calibration;
 
 use crate::args::{Colour, Read};
 use crate::config::Config;
+use crate::formats::{Formats, Printed};
 use crate::{Exit, Failure, knowledge};
 
 /// A bar is worth showing from this many bytes on.
@@ -77,11 +78,18 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         }
         None => None,
     };
+    let mut formats = Formats::begin(args, options.memory)?;
     let bar = bar(args);
     let progress = |p| show(&bar, p);
-    let ran = match &mut writer {
-        Some(writer) => run_with(&options, progress, |record| writer.record(record)),
-        None => pipeline::run(&options, progress),
+    let ran = if writer.is_some() || formats.takes_records() {
+        run_with(&options, progress, |record| {
+            if let Some(writer) = &mut writer {
+                writer.record(record);
+            }
+            formats.record(record);
+        })
+    } else {
+        pipeline::run(&options, progress)
     };
     let mut outcome = ran.map_err(|e| match e {
         pipeline::RunError::Input(e) => Failure::input(e),
@@ -110,14 +118,26 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         file.write_all(page.as_bytes())?;
         file.finish().map_err(Failure::input)?;
     }
-    print(args, &capture, &outcome)?;
+    let printed = formats.finish(&capture, &outcome)?;
+    print(args, &capture, &outcome, printed.as_ref())?;
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }
     Ok(exit(args, &config, &capture, &outcome))
 }
 
-fn print(args: &Read, capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
+fn print(
+    args: &Read,
+    capture: &CaptureLine,
+    outcome: &Outcome,
+    printed: Option<&Printed>,
+) -> Result<(), Failure> {
+    if let Some(printed) = printed {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        printed.write(capture, outcome, &mut out)?;
+        out.flush()?;
+        return Ok(());
+    }
     if args.json {
         // No colours, so nothing to strip.
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
