@@ -72,9 +72,10 @@ fn is_ours(name: &str) -> bool {
 pub fn refuse_inputs(path: &Path, inputs: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
     let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
     for input in inputs {
-        let same = fs::canonicalize(capture::file_of(&input))
-            .is_ok_and(|i| i.starts_with(&target) || (i.is_dir() && target.starts_with(&i)));
+        let Ok(input) = fs::canonicalize(capture::file_of(&input)) else { continue };
+        let same = input == target || (input.is_dir() && target.starts_with(&input));
         ensure!(!same, "{} is what is read: choose another name", path.display());
+        ensure!(!input.starts_with(&target), "{} holds what is read: choose another name", path.display());
     }
     Ok(())
 }

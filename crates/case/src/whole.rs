@@ -51,6 +51,11 @@ impl WholeFile {
         Ok(made)
     }
 
+    /// Where it will be.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
     /// Puts it in its place.
     ///
     /// # Errors
@@ -113,7 +118,7 @@ impl WholeFolder {
         &self.fresh
     }
 
-    /// Where a folder was begun for, and will be.
+    /// Where it will be.
     pub fn place(&self) -> &Path {
         &self.place
     }

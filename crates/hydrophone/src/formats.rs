@@ -36,6 +36,7 @@ impl Formats {
         let mut made = Self { files: Vec::new(), zeek: None, printed, ends: None, all: args.all };
         for (_, path) in &placed {
             case::refuse_inputs(path, args.inputs.iter().cloned()).map_err(Failure::usage)?;
+            refuse_within(path, &args.inputs).map_err(Failure::usage)?;
         }
         for (format, path) in placed {
             if format == Format::Zeek {
@@ -75,7 +76,9 @@ impl Formats {
             tell_forgotten(told);
         }
         for (format, mut file) in self.files {
-            write(format, told, outcome, &mut file).map_err(Failure::input)?;
+            let place = file.place().to_owned();
+            let cannot = || format!("cannot write {}", place.display());
+            write(format, told, outcome, &mut file).with_context(cannot).map_err(Failure::input)?;
             file.finish().map_err(Failure::input)?;
         }
         if let Some((logs, folder)) = self.zeek {
@@ -160,13 +163,28 @@ fn divide(args: &Read) -> anyhow::Result<(Option<Format>, Vec<Placed>)> {
     Ok((printed.pop(), placed))
 }
 
-/// Whether two paths are one place; of what does not exist yet by how it is written.
+/// Where a path leads; of one that does not exist yet by the folder that it will lie in.
+fn place(path: &Path) -> PathBuf {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let beside = || Some(fs::canonicalize(parent).ok()?.join(path.file_name()?));
+    fs::canonicalize(path).ok().or_else(beside).unwrap_or_else(|| path.to_owned())
+}
+
 fn same(a: &Path, b: &Path) -> bool {
-    let place = |p: &Path| {
-        let written = std::path::absolute(p).unwrap_or_else(|_| p.to_owned());
-        fs::canonicalize(p).unwrap_or(written)
-    };
     place(a) == place(b)
+}
+
+/// Makes sure that what is begun before reading does not lie where captures are looked for.
+fn refuse_within(path: &Path, inputs: &[PathBuf]) -> anyhow::Result<()> {
+    let target = place(path);
+    for input in inputs.iter().filter_map(|i| fs::canonicalize(i).ok()).filter(|i| i.is_dir()) {
+        ensure!(
+            !target.starts_with(&input),
+            "{} lies in a folder that is read: choose another place",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Makes sure that a folder for Zeek's logs is a new one, or holds logs that were written here and nothing else.
