@@ -70,9 +70,10 @@ impl Formats {
 
     /// Writes the files; gives what is printed, if something is.
     pub fn finish(self, capture: &CaptureLine, outcome: &Outcome) -> Result<Option<Printed>, Failure> {
+        let takes_records = self.takes_records();
         let ends = self.ends.unwrap_or_else(|| Ends::within(0));
         let told = Told { capture, stories: &outcome.stories, ends: &ends, all: self.all };
-        if ends.forgotten() > 0 {
+        if takes_records {
             tell_forgotten(told);
         }
         for (format, mut file) in self.files {
@@ -210,13 +211,18 @@ fn check(dir: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// Tells of evidence whose flows are not remembered. Those of earlier runs (`--state`) never are.
 fn tell_forgotten(told: Told<'_>) {
     let without = told.without_ends();
-    if without > 0 {
-        let _ = writeln!(
-            anstream::stderr().lock(),
-            "hydrophone: {} flows were too many to remember their ends: {without} pieces of evidence are written without ports; give more --memory",
-            report::human_count(told.ends.forgotten())
-        );
+    if without == 0 {
+        return;
     }
+    let why = match told.ends.forgotten() {
+        0 => "an earlier run saw its flows".to_owned(),
+        n => {
+            format!("there was no room for the ends of {} flows (give more --memory)", report::human_count(n))
+        }
+    };
+    let mut err = anstream::stderr().lock();
+    let _ = writeln!(err, "hydrophone: {without} pieces of evidence are written without ports: {why}");
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use common::{hydrophone, read_json, run, sample};
 use serde_json::Value;
+use testkit::{bots, scenarios};
 
 const SAMPLES: [&str; 8] = [
     "kraken-new.pcapng",
@@ -225,5 +226,31 @@ fn zeeks_logs_have_their_types_and_tell_the_same_verdict() {
         let again = read_json(&[&place.path("logs")]);
         assert_eq!(verdicts(&packets), verdicts(&again), "{name}");
         assert_eq!(name.starts_with("kraken"), !verdicts(&packets).is_empty());
+    }
+}
+
+#[test]
+fn whatever_bots_do_is_written_well() {
+    for (name, make) in scenarios::ALL.iter().chain(bots::ALL) {
+        let place = Place::new();
+        let capture = place.path("x.pcapng");
+        std::fs::write(&capture, make().pcapng()).expect("written");
+        let to = |format: &str| format!("{format}={}", place.path(format));
+        let formats: Vec<String> = ["eve", "ecs", "ocsf", "csv", "zeek"].into_iter().map(to).collect();
+        let mut args = vec!["read", "-q", &capture, "--all"];
+        args.extend(formats.iter().flat_map(|f| ["--format", f.as_str()]));
+        let (code, _, err) = run(&args);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{name}");
+        for log in std::fs::read_dir(place.path("zeek")).expect("a folder") {
+            check_log(&log.expect("an entry").path());
+        }
+        for format in ["eve", "ecs", "ocsf"] {
+            let text = std::fs::read_to_string(place.path(format)).expect("written");
+            for line in text.lines().map(serde_json::from_str::<Value>) {
+                let line = line.expect("JSON");
+                // What only stands for a name is no address of anybody.
+                assert!(!line.to_string().contains("\"100::"), "{name}: {line}");
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use record::{Timestamp, Transport, fnv1a};
+use record::{Timestamp, Transport, clean, fnv1a};
 use serde::Serialize;
 use verdict::Verdict;
 
@@ -88,13 +88,13 @@ impl<'a> Line<'a> {
 }
 
 fn alert(event: &Event<'_>) -> Alert {
-    let own = event.own();
+    let e = event.evidence;
     Alert {
         action: "allowed",
         gid: GENERATOR,
-        signature_id: rule(&event.evidence.behaviour),
+        signature_id: rule(&e.behaviour),
         rev: 1,
-        signature: format!("HYDROPHONE {} {}", own.stage.to_uppercase(), own.behaviour),
+        signature: format!("HYDROPHONE {} {}", e.stage.name().to_uppercase(), clean(&e.behaviour)),
         category: category(event),
         severity: priority(event.story.verdict),
         metadata: metadata(event),
