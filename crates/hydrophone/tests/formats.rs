@@ -162,6 +162,15 @@ fn nothing_is_written_over_that_is_read_or_somebody_elses() {
     assert_eq!(place.names().len(), 3);
 }
 
+#[test]
+fn what_was_written_is_no_other_sensors_word() {
+    let (bot, place) = (path("kraken-new.pcapng"), Place::new());
+    assert_eq!(run(&["read", "-q", &bot, "--format", &format!("eve={}", place.path("eve.json"))]).0, Some(0));
+    let lines = read_json(&[&place.path("eve.json")]);
+    assert_eq!(lines[0]["inputs"][0]["log"], "suricata");
+    assert!(lines.iter().all(|l| l["type"] != "host"), "{lines:?}");
+}
+
 /// Whether a value is one of its type, in Zeek's way of writing.
 fn is_of_type(value: &str, kind: &str) -> bool {
     if value == "-" {

@@ -8,8 +8,6 @@ use verdict::Verdict;
 
 use super::{Event, Own, category, priority, rule};
 
-/// The generator of our alerts: not 1, which is that of rules, so that our numbers are nobody's rules.
-const GENERATOR: u32 = 4470;
 /// Suricata keeps the numbers of flows within what JavaScript can tell apart; so do we.
 const FLOW_ID: u64 = (1 << 51) - 1;
 
@@ -34,6 +32,8 @@ pub(super) struct Line<'a> {
     icmp_code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     community_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
     alert: Alert,
     hydrophone: Own<'a>,
 }
@@ -81,6 +81,8 @@ impl<'a> Line<'a> {
             icmp_type: icmp.map(|t| t.orig.port),
             icmp_code: icmp.map(|t| t.resp.port),
             community_id: event.community_id(),
+            // The source is who opened the flow.
+            direction: event.flow.map(|_| "to_server"),
             alert: alert(event),
             hydrophone: event.own(),
         }
@@ -91,7 +93,7 @@ fn alert(event: &Event<'_>) -> Alert {
     let e = event.evidence;
     Alert {
         action: "allowed",
-        gid: GENERATOR,
+        gid: record::Alert::OWN_GENERATOR,
         signature_id: rule(&e.behaviour),
         rev: 1,
         signature: format!("HYDROPHONE {} {}", e.stage.name().to_uppercase(), clean(&e.behaviour)),
