@@ -253,6 +253,9 @@ fn whatever_bots_do_is_written_well() {
         for log in std::fs::read_dir(place.path("zeek")).expect("a folder") {
             check_log(&log.expect("an entry").path());
         }
+        // What was written can be read, all of it.
+        let (code, _, err) = run(&["read", "-q", &place.path("zeek")]);
+        assert_eq!((code, err.as_str()), (Some(0), ""), "{name}");
         for format in ["eve", "ecs", "ocsf"] {
             let text = std::fs::read_to_string(place.path(format)).expect("written");
             for line in text.lines().map(serde_json::from_str::<Value>) {

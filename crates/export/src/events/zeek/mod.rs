@@ -65,7 +65,7 @@ impl ZeekLogs {
         match record {
             Record::Conn(c) if c.phase == ConnPhase::Closed => {
                 self.proxies.remove(&head.flow);
-                let row = rows::conn(c);
+                let Some(row) = rows::conn(c) else { return Ok(()) };
                 self.log("conn", &rows::CONN)?.row(&row)
             }
             Record::Dns(d) => self.log("dns", &rows::DNS)?.row(&rows::dns(d, &ends)),

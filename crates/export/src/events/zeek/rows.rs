@@ -111,13 +111,13 @@ fn begin(head: &Head, ends: &Tuple) -> Vec<Value> {
     ]
 }
 
-/// Zeek knows three protocols, and all others as unknown.
-const fn proto(transport: Transport) -> &'static str {
+/// What Zeek calls the three protocols whose connections it logs.
+const fn proto(transport: Transport) -> Option<&'static str> {
     match transport {
-        Transport::Tcp => "tcp",
-        Transport::Udp => "udp",
-        Transport::Icmp | Transport::Icmp6 => "icmp",
-        Transport::Sctp | Transport::Other(_) => "unknown_transport",
+        Transport::Tcp => Some("tcp"),
+        Transport::Udp => Some("udp"),
+        Transport::Icmp | Transport::Icmp6 => Some("icmp"),
+        Transport::Sctp | Transport::Other(_) => None,
     }
 }
 
@@ -125,13 +125,15 @@ fn word(word: &str) -> Value {
     Plain(word.to_owned())
 }
 
-pub(super) fn conn(c: &Conn) -> Vec<Value> {
+/// A flow; none of a protocol that Zeek has no connections of.
+pub(super) fn conn(c: &Conn) -> Option<Vec<Value>> {
     let ends = c.wire_tuple();
+    let proto = proto(ends.transport)?;
     let known = !matches!(c.service, Service::Unknown | Service::Opaque | Service::Unrecognised);
     let count = |n: u64| Plain(n.to_string());
     let mut row = begin(&c.head, &ends);
     row.extend([
-        word(proto(ends.transport)),
+        word(proto),
         if known { word(c.service.name()) } else { Unset },
         Value::interval(Some(c.duration())),
         count(c.bytes[0]),
@@ -151,7 +153,7 @@ pub(super) fn conn(c: &Conn) -> Vec<Value> {
         Value::plain(c.mac[1]),
         word(&record::CommunityId::of(&ends).to_string()),
     ]);
-    row
+    Some(row)
 }
 
 /// What Zeek calls a type of DNS (`base/protocols/dns/consts.zeek`), the usual ones.
@@ -203,7 +205,7 @@ pub(super) fn dns(d: &Dns, ends: &Tuple) -> Vec<Value> {
     }
     let mut row = begin(&d.head, ends);
     row.extend([
-        word(proto(ends.transport)),
+        Value::plain(proto(ends.transport)),
         Plain(d.id.to_string()),
         Value::interval(d.rtt),
         Text(d.query.clone()),
@@ -356,7 +358,7 @@ pub(super) fn notice(event: &Event<'_>) -> Vec<Value> {
     }
     row.extend([Unset, Unset, Unset]);
     row.extend([
-        event.transport().map_or(Unset, |t| word(proto(t))),
+        Value::plain(event.transport().and_then(proto)),
         Text(note(&own.behaviour)),
         Text(own.sentence.clone()),
         Text(format!("{} {:+.1} dB, {} {:+.1} dB", own.verdict, own.level_db, own.stage, own.db)),
