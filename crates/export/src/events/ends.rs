@@ -129,6 +129,8 @@ mod tests {
             ends.learn(&alert(n));
         }
         assert_eq!((ends.flows.len(), ends.forgotten()), (5, 25));
+        // What docs/formats.md says of a sixteenth of 1 GiB.
+        assert!((250_000..350_000).contains(&Ends::within(1 << 26).most));
         assert!(ends.of(FlowId { packet: PacketId::new(0, 4), layer: 0 }).is_some());
         assert!(ends.of(FlowId { packet: PacketId::new(0, 29), layer: 0 }).is_none());
     }
