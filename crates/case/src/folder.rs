@@ -15,6 +15,7 @@ use verdict::HostStory;
 
 use crate::flows::{FlowWriter, Flows, Local};
 use crate::triage;
+use crate::whole::WholeFolder;
 
 /// The lines of `--json`.
 const LINES: &str = "case.jsonl";
@@ -64,25 +65,24 @@ fn is_ours(name: &str) -> bool {
     OURS.contains(&name) || name.strip_prefix('.').is_some_and(|n| n.starts_with(triage::FILE))
 }
 
-/// Makes sure that a file to be written is none of those that are read.
+/// Makes sure that a file or folder to be written is none of those that are read, nor holds one.
 ///
 /// # Errors
-/// It is one of them.
+/// It is or does.
 pub fn refuse_inputs(path: &Path, inputs: impl IntoIterator<Item = PathBuf>) -> anyhow::Result<()> {
     let Ok(target) = fs::canonicalize(path) else { return Ok(()) };
     for input in inputs {
-        let same = fs::canonicalize(capture::file_of(&input))
-            .is_ok_and(|i| i == target || (i.is_dir() && target.starts_with(&i)));
+        let Ok(input) = fs::canonicalize(capture::file_of(&input)) else { continue };
+        let same = input == target || (input.is_dir() && target.starts_with(&input));
         ensure!(!same, "{} is what is read: choose another name", path.display());
+        ensure!(!input.starts_with(&target), "{} holds what is read: choose another name", path.display());
     }
     Ok(())
 }
 
 /// Writes a case beside its place, and moves it there as a whole when it is finished. What is dropped before leaves nothing.
 pub struct CaseWriter {
-    dir: PathBuf,
-    fresh: PathBuf,
-    old: PathBuf,
+    folder: WholeFolder,
     flows: Option<FlowWriter>,
 }
 
@@ -93,20 +93,10 @@ impl CaseWriter {
     /// `dir` cannot become a case, or nothing can be written beside it.
     pub fn begin(dir: &Path) -> anyhow::Result<Self> {
         check(dir)?;
-        let beside = |what: &str| -> PathBuf {
-            let mut name = dir.file_name().unwrap_or_default().to_os_string();
-            name.push(format!(".{what}-{}", std::process::id()));
-            dir.with_file_name(name)
-        };
-        let (fresh, old) = (beside("new"), beside("old"));
-        if let Some(parent) = dir.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
-        }
-        let _ = fs::remove_dir_all(&fresh);
-        fs::create_dir_all(&fresh).with_context(|| format!("cannot make {}", fresh.display()))?;
-        let path = fresh.join(FLOWS);
+        let folder = WholeFolder::begin(dir)?;
+        let path = folder.path().join(FLOWS);
         let flows = FlowWriter::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { dir: dir.to_owned(), fresh, old, flows: Some(flows) })
+        Ok(Self { folder, flows: Some(flows) })
     }
 
     /// Takes a record of the run.
@@ -123,11 +113,11 @@ impl CaseWriter {
     /// Something could not be written.
     pub fn finish(mut self, capture: &CaptureLine, stories: &[HostStory]) -> anyhow::Result<Vec<String>> {
         if let Some(flows) = self.flows.take() {
-            let path = self.fresh.join(FLOWS);
+            let path = self.folder.path().join(FLOWS);
             flows.finish().with_context(|| format!("cannot write {}", path.display()))?;
         }
         let put = |name: &str, text: &str| -> anyhow::Result<()> {
-            let path = self.fresh.join(name);
+            let path = self.folder.path().join(name);
             let mut file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
             file.write_all(text.as_bytes())
                 .and_then(|()| file.sync_all())
@@ -151,46 +141,14 @@ impl CaseWriter {
         }
         hashes.dedup();
         put(HASHES, &hashes.concat())?;
-        let replaced = match Case::read(&self.dir) {
+        let replaced = match Case::read(self.folder.place()) {
             Ok(old) if !old.is_of(capture) => old.capture.inputs.into_iter().map(|i| i.path).collect(),
             _ => Vec::new(),
         };
-        triage::keep(&self.dir, &self.fresh, replaced.is_empty())?;
-        put_in_place(&self.fresh, &self.dir, &self.old)?;
+        triage::keep(self.folder.place(), self.folder.path(), replaced.is_empty())?;
+        self.folder.finish()?;
         Ok(replaced)
     }
-}
-
-impl Drop for CaseWriter {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.fresh);
-    }
-}
-
-/// Moves the finished folder to its place. Where a case is there already, the two change places in one step, so that at
-/// every moment either the old case or the new one is there, whole.
-fn put_in_place(fresh: &Path, dir: &Path, old: &Path) -> anyhow::Result<()> {
-    if !dir.exists() {
-        return fs::rename(fresh, dir).with_context(|| format!("cannot make {}", dir.display()));
-    }
-    if exchange(fresh, dir).is_ok() {
-        return fs::remove_dir_all(fresh).with_context(|| format!("cannot remove {}", fresh.display()));
-    }
-    // A file system that cannot exchange: the old one steps aside first.
-    fs::rename(dir, old).with_context(|| format!("cannot replace {}", dir.display()))?;
-    fs::rename(fresh, dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    fs::remove_dir_all(old).with_context(|| format!("cannot remove {}", old.display()))
-}
-
-#[cfg(target_os = "linux")]
-fn exchange(a: &Path, b: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE).map_err(io::Error::from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn exchange(_: &Path, _: &Path) -> io::Result<()> {
-    Err(io::Error::from(io::ErrorKind::Unsupported))
 }
 
 /// Which host is meant: `10.0.0.5`; where segments of the network are apart, `10.0.0.5@vlan12`; and where the address was several machines',

@@ -8,7 +8,9 @@
 mod flows;
 mod folder;
 mod triage;
+mod whole;
 
 pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Local, Page, Peer, Query, Span};
 pub use folder::{Case, CaseWriter, Which, check, refuse_inputs};
 pub use triage::{Triage, TriageEntry, TriageState};
+pub use whole::{WholeFile, WholeFolder};

@@ -1,16 +1,19 @@
 //! How does a machine, or another desk, see it?
 //!
 //! STIX 2.1, XARF and ARF for abuse desks, indicators as CSV, and the bundle that holds all of them with the packets. All
-//! ids are derived from content, and all times are the packets': the same case gives the same bytes.
+//! ids are derived from content, and all times are the packets': the same case gives the same bytes. Evidence for the programs of others: Suricata's
+//! EVE, ECS, OCSF, CSV, Zeek's logs.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 mod bundle;
+mod events;
 mod pseudonym;
 mod stix;
 mod xarf;
 
 pub use bundle::{Checked, bundle, verify};
+pub use events::{Ended, Ends, EventForm, Told, ZeekLogs};
 pub use pseudonym::{Pseudonyms, Rewritten};
 pub use stix::stix;
 pub use xarf::{Reporter, arf, xarf};

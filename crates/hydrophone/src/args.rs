@@ -1,6 +1,7 @@
 //! What the user typed. What it means is decided in `config`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -89,6 +90,57 @@ impl Level {
     }
 }
 
+/// A form in which a run is written for other programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// The program's own lines
+    Jsonl,
+    /// Suricata's EVE
+    Eve,
+    /// The Elastic Common Schema
+    Ecs,
+    /// OCSF
+    Ocsf,
+    /// A table
+    Csv,
+    /// Zeek's logs
+    Zeek,
+}
+
+impl Format {
+    /// Its name on the command line.
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|v| v.get_name().to_owned()).unwrap_or_default()
+    }
+}
+
+/// A form, and where it is written: `eve=alerts.json`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct To {
+    /// The form.
+    pub format: Format,
+    /// The file, or for Zeek the folder; none for standard output.
+    pub path: Option<PathBuf>,
+}
+
+impl FromStr for To {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, path) = text.split_once('=').map_or((text, None), |(name, path)| (name, Some(path)));
+        let format = Format::from_str(name, false).map_err(|_| {
+            let all: Vec<String> = Format::value_variants().iter().map(|f| f.name()).collect();
+            format!("{name:?} is no format [possible values: {}]", all.join(", "))
+        })?;
+        let path = match path {
+            Some("") => return Err(format!("no file is named behind {name}=")),
+            Some("-") | None => None,
+            Some(path) => Some(PathBuf::from(path)),
+        };
+        Ok(Self { format, path })
+    }
+}
+
 /// Read captures and judge every local host.
 #[derive(Debug, clap::Args)]
 pub struct Read {
@@ -105,6 +157,10 @@ pub struct Read {
     /// Print JSON lines instead of the story: the capture first, then one object per host
     #[arg(long)]
     pub json: bool,
+    /// Write for other programs: jsonl (as --json), eve, ecs, ocsf, csv, zeek (a folder); to FILE, or one of them instead of the story
+    /// (again for more; see docs/formats.md)
+    #[arg(long, value_name = "FORMAT[=FILE]")]
+    pub format: Vec<To>,
     /// Keep everything in this folder: the JSON lines, the report as HTML, the flows, and the hashes of the inputs
     #[arg(short = 'o', long = "output", value_name = "CASE")]
     pub output: Option<PathBuf>,

@@ -6,6 +6,8 @@ mod diff;
 mod evidence;
 mod explain;
 mod find;
+mod formats;
+mod keep;
 mod knowledge;
 mod manual;
 mod read;

@@ -7,19 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Context;
-use behaviour::Home;
 use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunOptions, run_with};
 use report::{CaptureLine, Detail, InputLine, Line, OutsideFlows, terminal};
-use store::{Span, StoredInput};
+use store::Span;
 use verdict::Calibration;
 
 use crate::args::{Colour, Read};
 use crate::config::Config;
-use crate::{Exit, Failure, diff, find, knowledge};
+use crate::formats::{Formats, Printed};
+use crate::{Exit, Failure, diff, find, keep, knowledge};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -82,14 +81,13 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         None => None,
     };
     let mut keeper = match &args.store {
-        Some(dir) => Some(keeper(dir, args, &config)?),
+        Some(dir) => Some(keep::begin(dir, &args.inputs, &config)?),
         None => None,
     };
+    let mut formats = Formats::begin(args, options.memory)?;
     let bar = bar(args);
     let progress = |p| show(&bar, p);
-    let ran = if writer.is_none() && keeper.is_none() {
-        pipeline::run(&options, progress)
-    } else {
+    let ran = if writer.is_some() || keeper.is_some() || formats.takes_records() {
         run_with(&options, progress, |record| {
             if let Some(writer) = &mut writer {
                 writer.record(record);
@@ -97,7 +95,10 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             if let Some(keeper) = &mut keeper {
                 keeper.record(record);
             }
+            formats.record(record);
         })
+    } else {
+        pipeline::run(&options, progress)
     };
     let mut outcome = ran.map_err(|e| match e {
         pipeline::RunError::Input(e) => Failure::input(e),
@@ -106,7 +107,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         pipeline::RunError::Store(e) => find::failure(e),
     })?;
     if let Some(keeper) = keeper {
-        keep(keeper, &mut outcome)?;
+        keep::finish(keeper, &mut outcome)?;
     }
     bar.finish_and_clear();
     outcome.notices.extend(passed_over);
@@ -126,16 +127,17 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     }
     if let Some(path) = &args.html {
         let page = report::html::html(&capture, &outcome.stories);
-        std::fs::write(path, page)
-            .with_context(|| format!("cannot write {}", path.display()))
-            .map_err(Failure::input)?;
+        let mut file = case::WholeFile::begin(path).map_err(Failure::input)?;
+        file.write_all(page.as_bytes())?;
+        file.finish().map_err(Failure::input)?;
     }
+    let printed = formats.finish(&capture, &outcome)?;
     match &args.against {
         Some(before) => {
             let told = diff::against(before, &outcome.stories)?;
             anstream::stdout().lock().write_all(told.as_bytes())?;
         }
-        None => print(args, &capture, &outcome)?,
+        None => print(args, &capture, &outcome, printed.as_ref())?,
     }
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
@@ -143,41 +145,18 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     Ok(exit(args, &config, &capture, &outcome))
 }
 
-/// Begins to keep records in a store.
-fn keeper(dir: &Path, args: &Read, config: &Config) -> Result<store::Writer, Failure> {
-    let absolute = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
-    if args.inputs.iter().any(|i| absolute(i) == absolute(dir)) {
-        return Err(Failure::usage(anyhow::anyhow!(
-            "{} is read: name another store to write into",
-            dir.display()
-        )));
+fn print(
+    args: &Read,
+    capture: &CaptureLine,
+    outcome: &Outcome,
+    printed: Option<&Printed>,
+) -> Result<(), Failure> {
+    if let Some(printed) = printed {
+        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+        printed.write(capture, outcome, &mut out)?;
+        out.flush()?;
+        return Ok(());
     }
-    let home = if config.home.is_empty() { Home::private() } else { Home::of(config.home.clone()) };
-    store::Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)
-}
-
-/// Ends what is kept with what was read.
-fn keep(keeper: store::Writer, outcome: &mut Outcome) -> Result<(), Failure> {
-    let settled = keeper.notices().to_vec();
-    let path = |i: &pipeline::Input| match std::path::absolute(&i.path) {
-        Ok(path) if i.size.is_some() => path.display().to_string(),
-        _ => i.path.clone(),
-    };
-    let stored = |i: &pipeline::Input| StoredInput {
-        path: path(i),
-        size: i.size,
-        sha256: i.sha256.clone(),
-        log: i.log.clone(),
-    };
-    let inputs = outcome.inputs.iter().map(stored).collect();
-    let notices = outcome.notices.iter().take(outcome.of_inputs).cloned().collect();
-    let (complete, failures) = (outcome.is_complete(), outcome.failures.clone());
-    keeper.finish(inputs, complete, notices, failures, outcome.health.clone()).map_err(find::failure)?;
-    outcome.notices.extend(settled);
-    Ok(())
-}
-
-fn print(args: &Read, capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
     if args.json {
         // No colours, so nothing to strip.
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());

@@ -3,158 +3,16 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use capture::Source;
 use common::{host, read_json, run, skipped};
-use pipeline::RunOptions;
-use record::{Conn, ConnPhase, Dns, Http, Record, Service, Smtp, Timestamp, Tls, Transport};
 use serde_json::Value;
 use testkit::{BOT, bots, scenarios};
 
-/// Zeek's logs of what our own sensor saw.
-#[derive(Default)]
-struct Zeek {
-    logs: BTreeMap<&'static str, Vec<(Timestamp, String)>>,
-}
-
-const ENDS: &str = "ts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p";
-
-impl Zeek {
-    fn of(capture: &Path) -> Self {
-        let mut made = Self::default();
-        let options = RunOptions::of(vec![Source::Path(capture.to_owned())]);
-        pipeline::run_with(&options, |_| (), |record| made.take(record)).expect("it is read");
-        made
-    }
-
-    fn row(&mut self, log: &'static str, record: &Record, written: Timestamp, rest: &str) {
-        let (head, secs) = (record.head(), |t: Timestamp| {
-            format!("{}.{:06}", t.0 / 1_000_000_000, t.0 % 1_000_000_000 / 1000)
-        });
-        let (a, b) = (head.tuple.orig, head.tuple.resp);
-        let uid = format!("C{}", head.flow);
-        let row = format!("{}\t{uid}\t{}\t{}\t{}\t{}\t{rest}\n", secs(head.ts), a.ip, a.port, b.ip, b.port);
-        self.logs.entry(log).or_default().push((written, row));
-    }
-
-    fn take(&mut self, record: &Record) {
-        match record {
-            Record::Conn(c) if c.phase == ConnPhase::Closed => self.conn(record, c),
-            Record::Dns(d) => self.dns(record, d),
-            Record::Http(h) => self.http(record, h),
-            Record::Tls(t) => self.tls(record, t),
-            Record::Smtp(s) => self.smtp(record, s),
-            _ => {}
-        }
-    }
-
-    fn conn(&mut self, record: &Record, c: &Conn) {
-        let proto = match c.head.tuple.transport {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-            _ => "icmp",
-        };
-        let known = !matches!(c.service, Service::Unknown | Service::Opaque | Service::Unrecognised);
-        let service = if known { c.service.name() } else { "-" };
-        let ([out, back], [sent, got]) = (c.bytes, c.packets);
-        let (took, state) = (c.duration().as_secs_f64(), c.state.name());
-        let rest =
-            format!("{proto}\t{service}\t{took:.6}\t{out}\t{back}\t{state}\t{}\t{sent}\t{got}", c.history);
-        self.row("conn", record, c.last, &rest);
-    }
-
-    fn dns(&mut self, record: &Record, d: &Dns) {
-        let of = |a: &record::DnsAnswer| {
-            a.addr.map_or_else(|| a.name.clone().unwrap_or_default(), |ip| ip.to_string())
-        };
-        let answers: Vec<String> = d.answers.iter().map(of).collect();
-        let ttls: Vec<String> = d.answers.iter().map(|a| format!("{}.0", a.ttl)).collect();
-        let or_unset = |v: Vec<String>| if v.is_empty() { "-".to_owned() } else { v.join(",") };
-        let rcode = d.rcode.map_or_else(|| "-".to_owned(), |r| r.to_string());
-        let rtt = d.rtt.map_or_else(|| "-".to_owned(), |r| format!("{:.6}", r.as_secs_f64()));
-        let asked = if d.recursion_desired { "T" } else { "F" };
-        let rest = format!(
-            "udp\t{}\t{rtt}\t{}\t{}\t{rcode}\t{asked}\t{}\t{}",
-            d.id,
-            d.query,
-            d.qtype,
-            or_unset(answers),
-            or_unset(ttls)
-        );
-        self.row("dns", record, d.head.known, &rest);
-    }
-
-    fn http(&mut self, record: &Record, h: &Http) {
-        let text = |t: &Option<String>| t.clone().unwrap_or_else(|| "-".to_owned());
-        let status = h.status.map_or_else(|| "-".to_owned(), |s| s.to_string());
-        let rest = format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{status}",
-            h.depth + 1,
-            h.method,
-            text(&h.host),
-            h.path,
-            text(&h.referer),
-            text(&h.user_agent),
-            h.request.len,
-            h.response.len
-        );
-        self.row("http", record, h.head.known, &rest);
-    }
-
-    fn tls(&mut self, record: &Record, t: &Tls) {
-        let of = |c: &Option<Box<record::Certificate>>, subject: bool| {
-            c.as_ref().map_or_else(
-                || "-".to_owned(),
-                |c| format!("CN={}", if subject { &c.subject } else { &c.issuer }),
-            )
-        };
-        let rest = format!(
-            "TLSv12\t{}\t{}\t{}",
-            t.sni.clone().unwrap_or_else(|| "-".to_owned()),
-            of(&t.certificate, true),
-            of(&t.certificate, false)
-        );
-        self.row("ssl", record, t.head.known, &rest);
-    }
-
-    fn smtp(&mut self, record: &Record, s: &Smtp) {
-        let code = s.last_code.map_or_else(|| "-".to_owned(), |c| format!("{c} told"));
-        let rest = format!(
-            "{}\t{}\t{}\t{code}",
-            s.helo.clone().unwrap_or_else(|| "-".to_owned()),
-            s.sender_domains.first().map_or_else(|| "-".to_owned(), |d| format!("somebody@{d}")),
-            s.recipient_domains.iter().map(|d| format!("somebody@{d}")).collect::<Vec<_>>().join(",")
-        );
-        self.row("smtp", record, s.head.known, &rest);
-    }
-
-    fn write(mut self, dir: &Path) {
-        let columns = [
-            (
-                "conn",
-                "proto\tservice\tduration\torig_bytes\tresp_bytes\tconn_state\thistory\torig_pkts\tresp_pkts",
-            ),
-            ("dns", "proto\ttrans_id\trtt\tquery\tqtype\trcode\tRD\tanswers\tTTLs"),
-            (
-                "http",
-                "trans_depth\tmethod\thost\turi\treferrer\tuser_agent\trequest_body_len\tresponse_body_len\tstatus_code",
-            ),
-            ("ssl", "version\tserver_name\tsubject\tissuer"),
-            ("smtp", "helo\tmailfrom\trcptto\tlast_reply"),
-        ];
-        std::fs::create_dir_all(dir).expect("a folder");
-        for (log, rest) in columns {
-            let Some(mut rows) = self.logs.remove(log) else { continue };
-            rows.sort();
-            let mut text = String::new();
-            let _ =
-                writeln!(text, "#separator \\x09\n#set_separator\t,\n#path\t{log}\n#fields\t{ENDS}\t{rest}");
-            text.extend(rows.into_iter().map(|(_, row)| row));
-            std::fs::write(dir.join(format!("{log}.log")), text).expect("written");
-        }
-    }
+/// Writes Zeek's logs of a capture.
+fn zeek(capture: &str, dir: &str) {
+    let (code, _, err) = run(&["read", "--quiet", capture, "--format", &format!("zeek={dir}")]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
 }
 
 fn scenario(name: &str) -> testkit::Script {
@@ -169,14 +27,11 @@ fn behaviours(host: &Value) -> BTreeSet<String> {
 /// A capture's host, by its packets and by Zeek's logs of them; none of a capture that is about others.
 fn both(script: testkit::Script) -> Option<(Value, Value)> {
     let dir = tempfile::tempdir().expect("a folder");
-    let capture = dir.path().join("x.pcapng");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (capture, logs) = (path("x.pcapng"), path("zeek"));
     std::fs::write(&capture, script.pcapng()).expect("written");
-    let logs = dir.path().join("zeek");
-    Zeek::of(&capture).write(&logs);
-    let of = |path: &Path| {
-        let lines = read_json(&[path.to_str().expect("UTF-8")]);
-        lines.into_iter().find(|l| l["host"] == BOT)
-    };
+    zeek(&capture, &logs);
+    let of = |path: &str| read_json(&[path]).into_iter().find(|l| l["host"] == BOT);
     of(&capture).zip(of(&logs))
 }
 
@@ -223,7 +78,7 @@ fn a_row_is_a_proof_that_can_be_looked_at() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
     std::fs::write(path("x.pcapng"), scenario("kraken-new").pcapng()).expect("written");
-    Zeek::of(Path::new(&path("x.pcapng"))).write(Path::new(&path("zeek")));
+    zeek(&path("x.pcapng"), &path("zeek"));
     let (code, told, _) = run(&["read", "--quiet", &path("zeek"), "-o", &path("case")]);
     assert_eq!(code, Some(0));
     assert!(told.contains("INFECTED") && told.contains("  lines "), "{told}");
@@ -240,7 +95,7 @@ fn a_log_that_breaks_off_gives_what_it_holds() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
     std::fs::write(path("x.pcapng"), scenario("kraken-new").pcapng()).expect("written");
-    Zeek::of(Path::new(&path("x.pcapng"))).write(Path::new(&path("zeek")));
+    zeek(&path("x.pcapng"), &path("zeek"));
     let text = std::fs::read(path("zeek/conn.log")).expect("read");
     // Several blocks, of which the first are whole.
     let packed = zstd::encode_all(&text.repeat(80)[..], 3).expect("packed");

@@ -788,6 +788,12 @@ pub struct Alert {
     pub packets: Vec<PacketId>,
 }
 
+impl Alert {
+    /// The generator (`gid`) of alerts that this program writes in Suricata's form: not 1, which is that of rules, so that its numbers are no rule's.
+    /// Read again, they tell nothing that was not known.
+    pub const OWN_GENERATOR: u32 = 4470;
+}
+
 /// A datagram of NetFlow or IPFIX, as it is: what is in it needs templates that other datagrams bring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Export {

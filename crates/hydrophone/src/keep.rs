@@ -1,0 +1,43 @@
+//! `read --store`: what is read is kept.
+
+use std::path::{Path, PathBuf};
+
+use behaviour::Home;
+use pipeline::{Input, Outcome};
+use store::{StoredInput, Writer};
+
+use crate::config::Config;
+use crate::{Failure, find};
+
+/// Begins to keep records in a store.
+pub fn begin(dir: &Path, inputs: &[PathBuf], config: &Config) -> Result<Writer, Failure> {
+    let absolute = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
+    if inputs.iter().any(|i| absolute(i) == absolute(dir)) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} is read: name another store to write into",
+            dir.display()
+        )));
+    }
+    let home = if config.home.is_empty() { Home::private() } else { Home::of(config.home.clone()) };
+    Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)
+}
+
+/// Ends what is kept with what was read.
+pub fn finish(keeper: Writer, outcome: &mut Outcome) -> Result<(), Failure> {
+    let settled = keeper.notices().to_vec();
+    let inputs = outcome.inputs.iter().map(stored).collect();
+    let notices = outcome.notices.iter().take(outcome.of_inputs).cloned().collect();
+    let (complete, failures) = (outcome.is_complete(), outcome.failures.clone());
+    keeper.finish(inputs, complete, notices, failures, outcome.health.clone()).map_err(find::failure)?;
+    outcome.notices.extend(settled);
+    Ok(())
+}
+
+/// An input as a store has it: it may be read again from another folder.
+fn stored(input: &Input) -> StoredInput {
+    let path = match std::path::absolute(&input.path) {
+        Ok(path) if input.size.is_some() => path.display().to_string(),
+        _ => input.path.clone(),
+    };
+    StoredInput { path, size: input.size, sha256: input.sha256.clone(), log: input.log.clone() }
+}
