@@ -273,7 +273,11 @@ fn flows(path: &Path) -> ([Volume; 2], record::Accounts) {
     let mut volumes = [Volume::default(), Volume::default()];
     let mut udp = BTreeSet::new();
     let take = |_, record: &Record| {
+        // What an exporter in the capture tells of is not in its packets.
         let Record::Conn(c) = record else { return };
+        if c.head.flow.is_named() {
+            return;
+        }
         if c.phase != ConnPhase::Closed {
             return;
         }

@@ -247,6 +247,7 @@ pub fn sense(
             Record::Export(export) => exports.take(export),
             Record::Conn(c) if c.service == Service::NetFlow => exports.hold(record.clone()),
             _ => {
+                exports.saw(record.tuple().orig.ip);
                 given = given.max(key.known);
                 sink(key, record);
             }

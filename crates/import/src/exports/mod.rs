@@ -8,7 +8,7 @@ mod parts;
 mod tests;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const WAITS: Duration = Duration::from_mins(2);
 const TOLD_AGAIN: Duration = Duration::from_mins(5);
 /// What an open flow takes, in bytes (*assumed*).
 const OPEN: usize = 512;
+/// Originators of the capture's own that are kept.
+const ORIGINATORS: usize = 65_536;
 /// Exporters whose templates are kept.
 const EXPORTERS: usize = 256;
 /// Kinds of sets that wait for their template, and their bytes, of one exporter's domain.
@@ -174,6 +176,9 @@ pub struct Exports {
     lost: u64,
     unknown: u64,
     crowded: u64,
+    /// Who began flows whose packets are in the capture itself, since there were exports in it.
+    seen: HashSet<IpAddr>,
+    told_by_packets: u64,
     bad: u64,
     first_bad: Option<(PacketId, String)>,
     health: Health,
@@ -206,6 +211,8 @@ impl Exports {
             lost: 0,
             unknown: 0,
             crowded: 0,
+            seen: HashSet::new(),
+            told_by_packets: 0,
             bad: 0,
             first_bad: None,
             health: Health::default(),
@@ -354,7 +361,9 @@ impl Exports {
             if let Record::Conn(c) = &record
                 && c.phase == ConnPhase::Closed
             {
-                crate::count(&mut self.health, c);
+                let health = &mut self.health;
+                health.first = [health.first, Some(c.head.ts)].into_iter().flatten().min();
+                health.last = health.last.max(Some(c.last));
             }
             self.hold(record);
         }
@@ -382,16 +391,33 @@ impl Exports {
                 }
             }
         }
-        let Reverse(first) = self.ready.peek()?;
-        let ripe =
-            now.is_none() || self.clock.since(first.came) >= WAITS || self.ready.len() > self.most_open;
-        if !ripe {
-            return None;
+        loop {
+            let Reverse(first) = self.ready.peek()?;
+            let ripe =
+                now.is_none() || self.clock.since(first.came) >= WAITS || self.ready.len() > self.most_open;
+            if !ripe {
+                return None;
+            }
+            let Reverse(ready) = self.ready.pop()?;
+            let head = ready.record.head();
+            // Whose packets are here is judged by them.
+            if head.flow.is_named() && self.seen.contains(&head.tuple.orig.ip) {
+                let over = matches!(&*ready.record, Record::Conn(c) if c.phase == ConnPhase::Closed);
+                self.told_by_packets += u64::from(over);
+                continue;
+            }
+            return Some(*ready.record);
         }
-        self.ready.pop().map(|Reverse(ready)| *ready.record)
     }
 
-    /// What was counted: flows, packets and bytes as the exporters have them.
+    /// Takes note of who begins flows in the capture itself: what an exporter tells of the same hosts would be told twice.
+    pub fn saw(&mut self, originator: IpAddr) {
+        if self.datagrams > 0 && self.seen.len() < ORIGINATORS {
+            self.seen.insert(originator);
+        }
+    }
+
+    /// From when to when what was told lies. Packets and bytes are those of the exports themselves, which whoever reads packets has counted.
     pub const fn health(&self) -> &Health {
         &self.health
     }
@@ -450,6 +476,12 @@ impl Exports {
             told.push(format!(
                 "{} datagrams of further exporters were not read: {EXPORTERS} are told apart",
                 self.beyond
+            ));
+        }
+        if self.told_by_packets > 0 {
+            told.push(format!(
+                "{} of these flows are of hosts whose packets are in the capture itself, and were left out",
+                self.told_by_packets
             ));
         }
         if self.crowded > 0 {
