@@ -176,7 +176,7 @@ pub struct Exports {
     lost: u64,
     unknown: u64,
     crowded: u64,
-    /// Who began flows whose packets are in the capture itself, since there were exports in it.
+    /// Who began flows whose packets are in the capture itself.
     seen: HashSet<IpAddr>,
     told_by_packets: u64,
     bad: u64,
@@ -412,7 +412,7 @@ impl Exports {
 
     /// Takes note of who begins flows in the capture itself: what an exporter tells of the same hosts would be told twice.
     pub fn saw(&mut self, originator: IpAddr) {
-        if self.datagrams > 0 && self.seen.len() < ORIGINATORS {
+        if self.seen.len() < ORIGINATORS {
             self.seen.insert(originator);
         }
     }
