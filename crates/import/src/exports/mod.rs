@@ -401,7 +401,8 @@ impl Exports {
             let Reverse(ready) = self.ready.pop()?;
             let head = ready.record.head();
             // Whose packets are here is judged by them.
-            if head.flow.is_named() && self.seen.contains(&head.tuple.orig.ip) {
+            let ends = [head.tuple.orig.ip, head.tuple.resp.ip];
+            if head.flow.is_named() && ends.iter().any(|ip| self.seen.contains(ip)) {
                 let over = matches!(&*ready.record, Record::Conn(c) if c.phase == ConnPhase::Closed);
                 self.told_by_packets += u64::from(over);
                 continue;
