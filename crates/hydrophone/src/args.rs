@@ -144,7 +144,7 @@ impl FromStr for To {
 /// Read captures and judge every local host.
 #[derive(Debug, clap::Args)]
 pub struct Read {
-    /// Captures: pcap or pcapng, plain or .gz .zst .lz4 .xz .bz2, also in .zip; directories are searched; - is standard input
+    /// Captures (pcap, pcapng; plain or .gz .zst .lz4 .xz .bz2, also in .zip), logs of Zeek and Suricata, stores; directories are searched; - is standard input
     #[arg(required_unless_present = "print_config", value_name = "CAPTURE")]
     pub inputs: Vec<PathBuf>,
     /// Password of zip archives, where it is not `infected` (again for more)

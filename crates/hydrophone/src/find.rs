@@ -37,7 +37,7 @@ pub fn run(args: &Find) -> Result<Exit, Failure> {
         text(&words, &sought, args.explain)?;
     }
     let mut err = anstream::stderr().lock();
-    for told in &passed_over {
+    for told in passed_over.iter().chain(&sought.notices) {
         let _ = writeln!(err, "hydrophone: {told}");
     }
     for told in &sought.failures {

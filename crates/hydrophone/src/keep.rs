@@ -1,25 +1,37 @@
 //! `read --store`: what is read is kept.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use behaviour::Home;
-use pipeline::{Input, Outcome};
+use pipeline::{ByteSize, Input, Outcome};
 use store::{StoredInput, Writer};
 
+use crate::args::Read;
 use crate::config::Config;
 use crate::{Failure, find};
 
+/// The part of the memory budget that a segment may take while it is written.
+const PART: u64 = 8;
+/// What a row takes, in bytes (*assumed*: most are flows).
+const ROW: u64 = 1_200;
+/// Rows that are put on the disk at a time.
+const BATCH: usize = 8_192;
+/// The most rows of a segment.
+const MOST: usize = 131_072;
+
 /// Begins to keep records in a store.
-pub fn begin(dir: &Path, inputs: &[PathBuf], config: &Config) -> Result<Writer, Failure> {
+pub fn begin(dir: &Path, args: &Read, config: &Config, memory: ByteSize) -> Result<Writer, Failure> {
     let absolute = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
-    if inputs.iter().any(|i| absolute(i) == absolute(dir)) {
+    if args.inputs.iter().any(|i| absolute(i) == absolute(dir)) {
         return Err(Failure::usage(anyhow::anyhow!(
             "{} is read: name another store to write into",
             dir.display()
         )));
     }
     let home = if config.home.is_empty() { Home::private() } else { Home::of(config.home.clone()) };
-    Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)
+    let writer = Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)?;
+    let segment = (memory.0 / PART / ROW) as usize;
+    Ok(writer.in_pieces_of(BATCH, segment.clamp(BATCH, MOST)))
 }
 
 /// Ends what is kept with what was read.

@@ -35,6 +35,11 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
         }
     }
+    let part = args.since.is_some() || args.until.is_some() || !args.site.is_empty();
+    if part && !args.inputs.iter().any(|p| store::is_store(p)) {
+        let why = "--since, --until and --site leave out parts of stores (read --store), and none is read";
+        return Err(Failure::usage(anyhow::anyhow!(why)));
+    }
     knowledge::payoffs(args.payoffs.as_deref())?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
@@ -81,7 +86,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         None => None,
     };
     let mut keeper = match &args.store {
-        Some(dir) => Some(keep::begin(dir, &args.inputs, &config)?),
+        Some(dir) => Some(keep::begin(dir, args, &config, options.memory)?),
         None => None,
     };
     let mut formats = Formats::begin(args, options.memory)?;

@@ -16,7 +16,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::statistics::Statistics;
 use record::{PacketId, Timestamp};
 
-use crate::read::Past;
+use crate::read::{Past, settled};
 use crate::{Span, StoreError, StoredInput, check, segments};
 
 /// Hosts that one search tells of; further ones are counted.
@@ -254,6 +254,8 @@ pub struct Sought {
     pub search: Search,
     /// What was read into the store, in the order of packet ids.
     pub inputs: Vec<StoredInput>,
+    /// What has to be told of the store.
+    pub notices: Vec<String>,
     /// Files that could not be read.
     pub failures: Vec<String>,
 }
@@ -273,8 +275,10 @@ struct Table<'a> {
 pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought, StoreError> {
     check(root)?;
     let wanted = Wanted::of(indicators);
+    let notices = settled(root);
     let (all, bad) = segments(root)?;
-    let mut sought = Sought { failures: bad.iter().map(ToString::to_string).collect(), ..Sought::default() };
+    let failures = bad.iter().map(ToString::to_string).collect();
+    let mut sought = Sought { notices, failures, ..Sought::default() };
     let mut found: BTreeMap<(usize, String), Found> = BTreeMap::new();
     let past = Past::of(root, &all, 0)?;
     sought.failures.extend(past.failures);

@@ -73,17 +73,7 @@ impl Reader {
     /// It is no store, or another version's.
     pub fn open(root: &Path, span: Span, first_input: u32) -> Result<Self, StoreError> {
         check(root)?;
-        let notices = match settle(root) {
-            Ok(told) => told,
-            Err(StoreError::Busy(_)) => {
-                vec![format!(
-                    "{} is being written: what its last segment holds is not read yet",
-                    root.display()
-                )]
-            }
-            // It may lie where nobody can write.
-            Err(e) => vec![format!("what killed runs left was not looked at: {e}")],
-        };
+        let notices = settled(root);
         let (all, bad) = segments(root)?;
         let mut failures: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let past = Past::of(root, &all, first_input)?;
@@ -220,6 +210,18 @@ impl Past {
             past.first_inputs.insert(name, first_input + before as u32);
         }
         Ok(past)
+    }
+}
+
+/// Brings in order what killed runs left, if that can be done: what has to be told.
+pub fn settled(root: &Path) -> Vec<String> {
+    match settle(root) {
+        Ok(told) => told,
+        Err(StoreError::Busy(_)) => {
+            vec![format!("{} is being written: what its last segment holds is not read yet", root.display())]
+        }
+        // It may lie where only reading is allowed.
+        Err(e) => vec![format!("what killed runs left was not looked at: {e}")],
     }
 }
 

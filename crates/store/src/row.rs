@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use record::{CommunityId, Direction, FlowId, PacketId, Record, Timestamp, bucket};
+use record::{CommunityId, Direction, PacketId, Record, Timestamp, bucket};
 use serde::{Deserialize, Serialize};
 use serde_arrow::schema::{SchemaLike, SerdeArrowSchema, TracingOptions};
 use serde_bytes::ByteBuf;
@@ -165,7 +165,7 @@ impl Row {
             ts: head.ts.0,
             last: None,
             segment: head.segment.map(|s| s.to_string()),
-            uid: uid(head.flow),
+            uid: head.flow.to_string(),
             community_id: CommunityId::of(&tuple).to_string(),
             proto: tuple.transport.to_string(),
             orig_h: tuple.orig.ip.to_string(),
@@ -270,7 +270,6 @@ impl Row {
             }
             Record::Alert(a) => {
                 self.info = Some(a.signature.clone());
-                self.qtype = None;
                 self.proof = proof(&a.packets);
             }
             Record::Export(e) => self.proof = proof(&e.packets),
@@ -296,8 +295,4 @@ pub fn day_name(day: i64) -> String {
     let mut text = Timestamp(day.saturating_mul(DAY)).to_string();
     text.truncate("2008-04-08".len());
     text
-}
-
-fn uid(flow: FlowId) -> String {
-    flow.to_string()
 }
