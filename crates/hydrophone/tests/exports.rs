@@ -18,6 +18,8 @@ use testkit::{BOT, End, Script};
 /// Who exports and who collects.
 const EXPORTER: &str = "192.0.2.1";
 const COLLECTOR: &str = "192.0.2.2";
+/// Reads of a fifth of a second without a word after which softflowd hangs.
+const PATIENCE: u32 = 300;
 /// A router writes down what has been silent for so long.
 const INACTIVE: Duration = Duration::from_secs(15);
 
@@ -129,7 +131,7 @@ fn softflowd(capture: &Path, version: &[&str]) -> Option<Script> {
         .spawn()
         .ok()?;
     let mut script = Script::new(1_700_000_000, 1);
-    let (mut buffer, mut n) = (vec![0; 65_536], 0u32);
+    let (mut buffer, mut n, mut silent) = (vec![0; 65_536], 0u32, 0u32);
     loop {
         match collector.recv(&mut buffer) {
             Ok(len) => {
@@ -138,7 +140,11 @@ fn softflowd(capture: &Path, version: &[&str]) -> Option<Script> {
                 n += 1;
             }
             Err(_) if daemon.try_wait().expect("its state").is_some() => break,
-            Err(_) => {}
+            Err(_) if silent >= PATIENCE => {
+                daemon.kill().expect("it ends");
+                panic!("softflowd hangs");
+            }
+            Err(_) => silent += 1,
         }
     }
     Some(script)
