@@ -12,12 +12,6 @@ use crate::{Failure, find};
 
 /// The part of the memory budget that a segment may take while it is written.
 const PART: u64 = 8;
-/// What a row takes, in bytes (*assumed*: most are flows).
-const ROW: u64 = 1_200;
-/// Rows that are put on the disk at a time.
-const BATCH: usize = 8_192;
-/// The most rows of a segment.
-const MOST: usize = 131_072;
 
 /// Begins to keep records in a store.
 pub fn begin(dir: &Path, args: &Read, config: &Config, memory: ByteSize) -> Result<Writer, Failure> {
@@ -30,19 +24,19 @@ pub fn begin(dir: &Path, args: &Read, config: &Config, memory: ByteSize) -> Resu
     }
     let home = if config.home.is_empty() { Home::private() } else { Home::of(config.home.clone()) };
     let writer = Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)?;
-    let segment = (memory.0 / PART / ROW) as usize;
-    Ok(writer.in_pieces_of(BATCH, segment.clamp(BATCH, MOST)))
+    Ok(writer.within((memory.0 / PART) as usize))
 }
 
-/// Ends what is kept with what was read.
-pub fn finish(keeper: Writer, outcome: &mut Outcome) -> Result<(), Failure> {
+/// Ends what is kept with what was read. What could not be kept is a failure of the run, and takes nothing from its story.
+pub fn finish(keeper: Writer, outcome: &mut Outcome) {
     let settled = keeper.notices().to_vec();
     let inputs = outcome.inputs.iter().map(stored).collect();
     let notices = outcome.notices.iter().take(outcome.of_inputs).cloned().collect();
     let (complete, failures) = (outcome.is_complete(), outcome.failures.clone());
-    keeper.finish(inputs, complete, notices, failures, outcome.health.clone()).map_err(find::failure)?;
+    if let Err(e) = keeper.finish(inputs, complete, notices, failures, outcome.health.clone()) {
+        outcome.failures.push(format!("not all of it was kept: {e}"));
+    }
     outcome.notices.extend(settled);
-    Ok(())
 }
 
 /// An input as a store has it: it may be read again from another folder.

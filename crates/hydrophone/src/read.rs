@@ -112,7 +112,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         pipeline::RunError::Store(e) => find::failure(e),
     })?;
     if let Some(keeper) = keeper {
-        keep::finish(keeper, &mut outcome)?;
+        keep::finish(keeper, &mut outcome);
     }
     bar.finish_and_clear();
     outcome.notices.extend(passed_over);

@@ -131,3 +131,17 @@ fn what_cannot_be_is_said() {
     let (code, _, err) = run(&["find", utf8(&store)]);
     assert_eq!((code, err.contains("<INDICATOR>")), (Some(2), true), "{err}");
 }
+
+#[test]
+fn a_store_that_cannot_be_written_takes_nothing_from_the_story() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    std::fs::create_dir_all(store.join("kind=conn")).expect("made");
+    std::fs::write(store.join("store.json"), r#"{"hydrophone_store":1}"#).expect("written");
+    // A file where a folder has to be.
+    std::fs::write(store.join("kind=conn/day=2008-04-08"), "x").expect("written");
+    let capture = sample("kraken-new.pcapng");
+    let (code, out, err) = run(&["read", utf8(&capture), "--store", utf8(&store), "--quiet"]);
+    assert_eq!(code, Some(3), "{err}");
+    assert!(out.contains("INFECTED  10.20.0.13") && out.contains("not all of it was kept"), "{out}");
+}

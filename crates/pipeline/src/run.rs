@@ -256,6 +256,9 @@ pub fn sense(
     health.merge(&set.health());
     while let Some(record) = exports.next(None) {
         let record = late(record, given);
+        while let Some(earlier) = told.next(Some(record.head().known)) {
+            sink(RecordKey::of_row(&earlier), &earlier);
+        }
         given = record.head().known;
         sink(RecordKey::of_row(&record), &record);
     }

@@ -15,8 +15,10 @@ use crate::{
 
 /// Rows that are written at a time: so many are lost when the machine stops at once.
 const BATCH: usize = 8_192;
-/// Rows of a segment: what closing it holds in memory.
+/// The most rows of a segment.
 const SEGMENT: usize = 131_072;
+/// What a row takes in memory until its segment is closed, in bytes (*assumed*: most are flows).
+const ROW: usize = 1_200;
 
 /// Which addresses are local.
 type IsLocal = Box<dyn Fn(IpAddr) -> bool + Send>;
@@ -91,6 +93,12 @@ impl Writer {
             notices,
             _lock: lock,
         })
+    }
+
+    /// Closes a segment before its rows take more than so many bytes; a batch is the least.
+    #[must_use]
+    pub fn within(self, bytes: usize) -> Self {
+        self.in_pieces_of(BATCH, (bytes / ROW).clamp(BATCH, SEGMENT))
     }
 
     /// Writes so many rows at a time, and closes a segment after so many: less is held in memory and lost when the machine stops, and more files are made.

@@ -31,8 +31,8 @@ const RECENT: Duration = Duration::from_secs(10);
 const WAITS: Duration = Duration::from_mins(2);
 /// An open flow is told again after so long, as one in a capture is.
 const TOLD_AGAIN: Duration = Duration::from_mins(5);
-/// What an open flow takes, in bytes (*assumed*).
-const OPEN: usize = 512;
+/// What an open flow takes, in bytes, and what is told of one while it waits (*assumed*).
+const OPEN: usize = 512 + 768;
 /// Originators of the capture's own that are kept.
 const ORIGINATORS: usize = 65_536;
 /// Exporters whose templates are kept.

@@ -95,6 +95,18 @@ pub fn domain(packet: &NetflowPacket) -> (u16, u32) {
     }
 }
 
+/// Takes the rows of a version that knows no templates: their fields have the same names, and types of their own.
+macro_rules! take_old {
+    ($rows:ident, $clock:expr, $sets:expr) => {
+        for f in $sets {
+            let there =
+                Said { packets: f.d_pkts.into(), octets: f.d_octets.into(), flags: Some(f.tcp_flags) };
+            let ends = ((f.src_addr.into(), f.src_port), (f.dst_addr.into(), f.dst_port));
+            $rows.add($clock, Fields::old(ends.0, ends.1, f.protocol_number, (f.first, f.last), there));
+        }
+    };
+}
+
 impl Rows {
     /// Takes a datagram's content; `started` is when the exporter began, if it said so before.
     pub fn of(packet: &NetflowPacket, started: Option<u64>) -> Self {
@@ -118,18 +130,7 @@ impl Rows {
             sampling: (interval > 1).then_some(interval),
             ..Self::default()
         };
-        for f in &p.flowsets {
-            rows.add(
-                &clock,
-                Fields::old(
-                    (f.src_addr.into(), f.src_port),
-                    (f.dst_addr.into(), f.dst_port),
-                    f.protocol_number,
-                    (f.first, f.last),
-                    Said { packets: f.d_pkts.into(), octets: f.d_octets.into(), flags: Some(f.tcp_flags) },
-                ),
-            );
-        }
+        take_old!(rows, &clock, &p.flowsets);
         rows
     }
 
@@ -137,18 +138,7 @@ impl Rows {
         let h = &p.header;
         let clock = Clock::new(h.unix_secs, h.unix_nsecs, Some(h.sys_up_time));
         let mut rows = Self { sequence: h.flow_sequence, counted: u32::from(h.count), ..Self::default() };
-        for f in &p.flowsets {
-            rows.add(
-                &clock,
-                Fields::old(
-                    (f.src_addr.into(), f.src_port),
-                    (f.dst_addr.into(), f.dst_port),
-                    f.protocol_number,
-                    (f.first, f.last),
-                    Said { packets: f.d_pkts.into(), octets: f.d_octets.into(), flags: Some(f.tcp_flags) },
-                ),
-            );
-        }
+        take_old!(rows, &clock, &p.flowsets);
         rows
     }
 
