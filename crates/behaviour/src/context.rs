@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::collections::hash_map;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,7 +10,8 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::expectations::{CALLED, OWN_WORD, own_word};
-use crate::files::{HostFiles, HostState, States};
+use crate::files::{Card, HostFiles, HostState, States};
+use crate::network::KnownHost;
 use crate::table::{SeededMap, SeededSet};
 use crate::words::Word;
 use crate::{About, Application, Entry, Home, Network, domains};
@@ -132,16 +132,19 @@ impl<D: Behaviour> AtWork for D {
     fn observe(&self, record: &Record, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::observe(self, record, &mut states, context);
+        context.settle(files);
     }
 
     fn tick(&self, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::tick(self, &mut states, context);
+        context.settle(files);
     }
 
     fn stirred(&self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>) {
         let mut states = files.states(context.index);
         Behaviour::stirred(self, host, &mut states, context);
+        context.settle(files);
     }
 }
 
@@ -174,19 +177,6 @@ pub struct Fire {
     pub facts: Vec<(&'static str, FactValue)>,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct HostFired {
-    /// Times of each behaviour: first packet and completion.
-    #[serde(with = "crate::words")]
-    events: BTreeMap<Word, VecDeque<(Timestamp, Timestamp)>>,
-    /// First time of each stage in a day, and those that were ever seen.
-    stages: BTreeMap<Stage, Began>,
-    ever: BTreeSet<Stage>,
-    commanders: SeededSet<IpAddr>,
-    /// Remotes of what tells of control: since when, and when it was last told.
-    controllers: SeededMap<IpAddr, (Timestamp, Timestamp)>,
-}
-
 /// Stages that began longer ago are of another story (DETECTION §4.12).
 const STAGE_MEMORY: Duration = Duration::from_hours(24);
 
@@ -202,6 +192,8 @@ pub struct Began {
     flows: Vec<FlowId>,
 }
 
+crate::held!(Began: flows);
+
 impl Began {
     /// Whether both were seen in the same packet or flow: then they happened once.
     fn is_one_with(&self, other: &Self) -> bool {
@@ -209,41 +201,44 @@ impl Began {
     }
 }
 
-/// What has fired so far, for behaviours that build on others.
+/// What has fired so far for one host, for behaviours that build on others.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Fired {
-    hosts: SeededMap<IpAddr, HostFired>,
-    /// Hosts of which a stage was first seen, or seen earlier than known.
-    stirred: BTreeSet<IpAddr>,
+    /// Times of each behaviour: first packet and completion.
+    #[serde(with = "crate::words")]
+    events: BTreeMap<Word, VecDeque<(Timestamp, Timestamp)>>,
+    /// First time of each stage in a day, and those that were ever seen.
+    stages: BTreeMap<Stage, Began>,
+    ever: BTreeSet<Stage>,
+    commanders: SeededSet<IpAddr>,
+    /// Remotes of what tells of control: since when, and when it was last told.
+    controllers: SeededMap<IpAddr, (Timestamp, Timestamp)>,
 }
+
+crate::held!(Fired: events, stages, ever, commanders, controllers);
 
 impl Fired {
     /// The name under which [`Self::events`] keeps what tells of control, whichever behaviour saw it.
     pub const CONTROL: &str = "control";
 
-    /// The times at which `behaviour` fired for `host`: first packet and completion, oldest first.
-    pub fn events(&self, host: IpAddr, behaviour: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
-        self.hosts.get(&host).and_then(|h| h.events.get(behaviour)).into_iter().flatten().copied()
+    /// The times at which `behaviour` fired: first packet and completion, oldest first.
+    pub fn events(&self, behaviour: &str) -> impl Iterator<Item = (Timestamp, Timestamp)> + '_ {
+        self.events.get(behaviour).into_iter().flatten().copied()
     }
 
-    /// Whether `behaviour` fired for `host` within `span` of `ts`, before or after.
-    pub fn near(&self, host: IpAddr, behaviour: &str, ts: Timestamp, span: Duration) -> bool {
-        self.events(host, behaviour).any(|(start, end)| start.minus(span) <= ts && ts <= end.plus(span))
+    /// Whether `behaviour` fired within `span` of `ts`, before or after.
+    pub fn near(&self, behaviour: &str, ts: Timestamp, span: Duration) -> bool {
+        self.events(behaviour).any(|(start, end)| start.minus(span) <= ts && ts <= end.plus(span))
     }
 
-    /// Stages that ever fired for `host`.
-    pub fn ever(&self, host: IpAddr) -> impl Iterator<Item = Stage> + '_ {
-        self.hosts.get(&host).into_iter().flat_map(|h| h.ever.iter().copied())
+    /// Stages that ever fired.
+    pub fn ever(&self) -> impl Iterator<Item = Stage> + '_ {
+        self.ever.iter().copied()
     }
 
-    /// When each stage first fired for `host` within a day, by the stages' order in the story.
-    pub fn stages(&self, host: IpAddr) -> Vec<&Began> {
-        self.hosts.get(&host).map(|h| h.stages.values().collect()).unwrap_or_default()
-    }
-
-    /// The same by time, without those that were seen in the packets or flows of an earlier one.
-    pub fn story(&self, host: IpAddr) -> Vec<&Began> {
-        let mut all = self.stages(host);
+    /// When each stage first fired within a day, by time, without those that were seen in the packets or flows of an earlier one.
+    pub fn story(&self) -> Vec<&Began> {
+        let mut all: Vec<&Began> = self.stages.values().collect();
         all.sort_by_key(|b| b.ts);
         let mut kept: Vec<&Began> = Vec::new();
         for began in all {
@@ -254,39 +249,28 @@ impl Fired {
         kept
     }
 
-    /// Whether `remote` is part of what fired as `host`'s command channel or update.
-    pub fn commands(&self, host: IpAddr, remote: IpAddr) -> bool {
-        self.hosts.get(&host).is_some_and(|h| h.commanders.contains(&remote))
+    /// Whether `remote` is part of what fired as the host's command channel or update.
+    pub fn commands(&self, remote: IpAddr) -> bool {
+        self.commanders.contains(&remote)
     }
 
     /// Whether `remote` was part of what tells of control (see [`Self::CONTROL`]) within `span` before `ts`.
-    pub fn controls(&self, host: IpAddr, remote: IpAddr, ts: Timestamp, span: Duration) -> bool {
-        let told = self.hosts.get(&host).and_then(|h| h.controllers.get(&remote));
+    pub fn controls(&self, remote: IpAddr, ts: Timestamp, span: Duration) -> bool {
+        let told = self.controllers.get(&remote);
         told.is_some_and(|(since, last)| *since <= ts && ts.since(*last) <= span)
     }
 
-    /// Hosts whose stages have changed since this was asked last.
-    pub fn take_stirred(&mut self) -> BTreeSet<IpAddr> {
-        std::mem::take(&mut self.stirred)
-    }
-
-    /// Forgets what fired for a host.
-    pub fn forget(&mut self, host: IpAddr) {
-        self.hosts.remove(&host);
-    }
-
-    /// Notes what fired, with remotes as packets or proxies have them.
-    fn note(&mut self, entry: &Entry, evidence: &Evidence, remotes: &[IpAddr]) {
-        let host = self.hosts.entry(evidence.host).or_default();
+    /// Notes what fired, with remotes as packets or proxies have them. Gives whether a stage was first seen, or seen earlier than known.
+    fn note(&mut self, entry: &Entry, evidence: &Evidence, remotes: &[IpAddr]) -> bool {
         let (about, stage) = (&entry.about, entry.about.stage);
         let weak = evidence.grades.first().is_none_or(|g| about.grade(&g.name).is_some_and(|g| g.weak));
         let control = about.control && !weak;
         // What is weak is told and bet on; nothing is built on it.
         if weak {
-            return;
+            return false;
         }
         for kept in std::iter::once(entry.name).chain(control.then_some(Self::CONTROL)) {
-            let events = host.events.entry(kept).or_default();
+            let events = self.events.entry(kept).or_default();
             if events.back().is_none_or(|last| *last != (evidence.started, evidence.ts)) {
                 events.push_back((evidence.started, evidence.ts));
             }
@@ -294,25 +278,62 @@ impl Fired {
                 events.pop_front();
             }
         }
-        if control && host.controllers.len() < MAX_COMMANDERS {
+        if control && self.controllers.len() < MAX_COMMANDERS {
             for remote in remotes {
-                let told = host.controllers.entry(*remote).or_insert((evidence.started, evidence.ts));
+                let told = self.controllers.entry(*remote).or_insert((evidence.started, evidence.ts));
                 *told = (evidence.started.min(told.0), evidence.ts.max(told.1));
             }
         }
-        if Stage::STORY.contains(&stage) {
-            host.ever.insert(stage);
-            host.stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
-            if host.stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
-                let (ts, flows) = (evidence.started, evidence.flows.clone());
-                host.stages.insert(stage, Began { stage, ts, follows: Cow::Borrowed(about.follows), flows });
-                self.stirred.insert(evidence.host);
+        if matches!(stage, Stage::Command | Stage::Update) && self.commanders.len() < MAX_COMMANDERS {
+            self.commanders.extend(remotes);
+        }
+        if !Stage::STORY.contains(&stage) {
+            return false;
+        }
+        self.ever.insert(stage);
+        self.stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
+        let earlier = self.stages.get(&stage).is_none_or(|began| began.ts > evidence.started);
+        if earlier {
+            let (ts, flows) = (evidence.started, evidence.flows.clone());
+            self.stages.insert(stage, Began { stage, ts, follows: Cow::Borrowed(about.follows), flows });
+        }
+        earlier
+    }
+}
+
+/// How near a host came to each behaviour that did not fire.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct NearMisses(Vec<(u8, NearMiss)>);
+
+crate::held!(NearMiss: behaviour, unit);
+crate::held!(NearMisses: 0);
+
+impl NearMisses {
+    /// The nearest by the same measure is kept; another measure means that another condition is the one that fails now.
+    fn learn(&mut self, behaviour: u8, made: NearMiss) {
+        let closeness = |n: &NearMiss| n.value / n.threshold.max(f64::MIN_POSITIVE);
+        match self.0.binary_search_by_key(&behaviour, |known| known.0) {
+            Err(at) => self.0.insert(at, (behaviour, made)),
+            Ok(at) => {
+                let known = &mut self.0[at].1;
+                if made.unit != known.unit || closeness(&made) > closeness(known) {
+                    *known = made;
+                }
             }
         }
-        if matches!(stage, Stage::Command | Stage::Update) && host.commanders.len() < MAX_COMMANDERS {
-            host.commanders.extend(remotes);
-        }
     }
+
+    /// All, by the places of their behaviours in the catalogue.
+    pub fn iter(&self) -> impl Iterator<Item = &NearMiss> {
+        self.0.iter().map(|(_, near)| near)
+    }
+}
+
+/// What a detector has to tell, until it gives the hosts' files back: then it becomes evidence.
+#[derive(Debug, Default)]
+pub struct Raised {
+    fires: Vec<Fire>,
+    near: Vec<(IpAddr, NearMiss)>,
 }
 
 /// What a detector sees while it looks: the time, what is known, and where to put what it finds.
@@ -321,12 +342,12 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// What is known of hosts, names and applications.
     pub network: &'a Network,
-    /// What has fired so far.
-    pub fired: &'a mut Fired,
-    /// What fires now.
+    /// What fired or came near since the detector began to look.
+    pub raised: &'a mut Raised,
+    /// What fired.
     pub evidence: &'a mut Vec<Evidence>,
-    /// What came near.
-    pub near: &'a mut NearMisses,
+    /// Hosts of which a stage was first seen, or seen earlier than known.
+    pub stirred: &'a mut BTreeSet<IpAddr>,
     /// The local host of the record's flow, if it opened it to somewhere else (see [`outbound`]).
     pub outbound: Option<IpAddr>,
     /// The behaviour at work: its place in the catalogue.
@@ -336,8 +357,23 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Writes down what fired.
-    pub fn fire(&mut self, mut fire: Fire) {
+    /// Tells what fired.
+    pub fn fire(&mut self, fire: Fire) {
+        self.raised.fires.push(fire);
+    }
+
+    /// Writes down what the detector at work has told, in the files of its hosts and as evidence.
+    pub fn settle(&mut self, files: &mut HostFiles) {
+        for (host, near) in self.raised.near.drain(..) {
+            files.card_mut(host, self.now).near.learn(self.index, near);
+        }
+        for fire in std::mem::take(&mut self.raised.fires) {
+            self.write_down(fire, files);
+        }
+    }
+
+    fn write_down(&mut self, mut fire: Fire, files: &mut HostFiles) {
+        let card = files.card_mut(fire.host, self.now);
         fire.packets.sort_unstable();
         fire.packets.dedup();
         fire.packets.truncate(MAX_PROOF);
@@ -366,25 +402,25 @@ impl Context<'_> {
             facts: fire.facts.into_iter().map(|(k, v)| (Cow::Borrowed(k), v)).collect(),
             expected: None,
         };
-        self.tell_claims(&mut evidence);
-        let called = &self.network.called(evidence.host, evidence.ts).names;
-        if !called.is_empty() {
-            evidence.facts.insert(Cow::Borrowed(CALLED), called.clone().into());
+        self.tell_claims(&mut evidence, &card.known);
+        let called = card.known.called(evidence.ts);
+        if !called.names.is_empty() {
+            evidence.facts.insert(Cow::Borrowed(CALLED), called.names.clone().into());
         }
         // What is told is what an expectation is compared with, now and whenever the story is judged again.
         let remotes = evidence.remotes.clone();
         self.name_stand_ins(&mut evidence);
-        evidence.expected = self.network.expected(&evidence);
+        evidence.expected = self.network.expected(&evidence, &called);
         // What is expected leads to nothing.
-        if evidence.expected.is_none() {
-            self.fired.note(self.entry, &evidence, &remotes);
+        if evidence.expected.is_none() && card.fired.note(self.entry, &evidence, &remotes) {
+            self.stirred.insert(evidence.host);
         }
         self.evidence.push(evidence);
     }
 
     /// Where the name that would have excused a remote is only the host's own word, that is told, with what DNS says.
-    fn tell_claims(&self, evidence: &mut Evidence) {
-        let vouches = |ip, name: &str| self.network.vouches(evidence.host, ip, name, self.now);
+    fn tell_claims(&self, evidence: &mut Evidence, known: &KnownHost) {
+        let vouches = |ip, name: &str| self.network.vouches(evidence.host, Some(known), ip, name, self.now);
         let mut own = own_word(evidence, vouches);
         // Of whom a proxy was asked for the name will be told.
         for ip in evidence.remotes.iter().filter(|ip| Endpoint::is_stand_in(**ip)) {
@@ -404,7 +440,7 @@ impl Context<'_> {
         });
         let listed = |n: &String| domains::is_software_update(n) || domains::is_connectivity_check(n);
         let (Some(name), Some(remote)) = (named.filter(listed), evidence.remotes.first()) else { return };
-        if self.network.vouches(evidence.host, *remote, &name, self.now) {
+        if self.network.vouches(evidence.host, Some(known), *remote, &name, self.now) {
             return;
         }
         let dns = self.network.names_of(*remote, self.now).last().copied().unwrap_or_default().to_owned();
@@ -456,7 +492,7 @@ impl Context<'_> {
             unit: Cow::Borrowed(unit),
             ts: self.now,
         };
-        self.near.learn(host, self.index, made);
+        self.raised.near.push((host, made));
     }
 
     /// Whether a remote is used by at least 5 % of the local hosts, and by 3 of at least 20 (DETECTION §4.6): too few hosts
@@ -466,9 +502,14 @@ impl Context<'_> {
         hosts >= 20 && users >= 3 && users * 20 >= hosts
     }
 
+    /// Whether anybody but a host itself says that `remote` is called `name` (see [`Network::vouches`]).
+    pub fn vouches(&self, card: Option<&Card>, host: IpAddr, remote: IpAddr, name: &str) -> bool {
+        self.network.vouches(host, card.map(|card| &card.known), remote, name, self.now)
+    }
+
     /// Whether a host was seen with an application within the hour (DETECTION §4.5).
-    pub fn runs(&self, host: IpAddr, application: Application) -> bool {
-        let used = self.network.last_used(host, application);
+    pub fn runs(&self, card: &Card, application: Application) -> bool {
+        let used = card.known.last_used(application);
         used.is_some_and(|t| self.now.since(t) <= Duration::from_hours(1))
     }
 
@@ -489,53 +530,4 @@ impl Context<'_> {
 /// The local host of a flow that it opened to somewhere else.
 pub fn outbound(home: &Home, tuple: &Tuple) -> Option<IpAddr> {
     (home.contains(tuple.orig.ip) && home.is_external(tuple.resp.ip)).then_some(tuple.orig.ip)
-}
-
-/// How near each host came to each behaviour that did not fire.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct NearMisses(SeededMap<(IpAddr, u8), NearMiss>);
-
-impl NearMisses {
-    /// The nearest by the same measure is kept; another measure means that another condition is the one that fails now.
-    fn learn(&mut self, host: IpAddr, behaviour: u8, made: NearMiss) {
-        let closeness = |n: &NearMiss| n.value / n.threshold.max(f64::MIN_POSITIVE);
-        match self.0.entry((host, behaviour)) {
-            hash_map::Entry::Vacant(slot) => {
-                slot.insert(made);
-            }
-            hash_map::Entry::Occupied(mut slot) => {
-                if made.unit != slot.get().unit || closeness(&made) > closeness(slot.get()) {
-                    slot.insert(made);
-                }
-            }
-        }
-    }
-
-    /// Forgets a host.
-    pub fn forget(&mut self, host: IpAddr) {
-        for behaviour in 0..HostFiles::BESIDE {
-            self.0.remove(&(host, behaviour));
-        }
-    }
-
-    /// How near `host` came to a behaviour, by its place in the catalogue.
-    pub fn of(&self, host: IpAddr, behaviour: u8) -> Option<&NearMiss> {
-        self.0.get(&(host, behaviour))
-    }
-
-    /// All, in no order.
-    #[cfg(test)]
-    pub fn values(&self) -> impl Iterator<Item = &NearMiss> {
-        self.0.values()
-    }
-
-    /// How many are known.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }

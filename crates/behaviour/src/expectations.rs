@@ -118,6 +118,8 @@ pub struct Called {
     pub names: Vec<String>,
 }
 
+crate::held!(Called: macs, names);
+
 /// Facts of evidence that name remotes, and the one that holds a request's path. Each is compared with its own kind alone.
 const NAMES: &[&str] = &[
     "name",

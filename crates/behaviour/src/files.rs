@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
 use crate::CATALOGUE;
+use crate::context::{Fired, NearMisses};
 use crate::held::Held;
+use crate::network::KnownHost;
 use crate::table::{HostKey, SeededMap};
 
 /// What a file costs besides what stands in it: its places in the tables, near misses, what fired, names (*assumed*).
@@ -116,6 +118,7 @@ impl StateKind {
 #[derive(Serialize, Deserialize)]
 pub struct SavedFile<'a> {
     host: IpAddr,
+    card: ByteBuf,
     seen: Timestamp,
     day_ends: Timestamp,
     evidence: Option<i32>,
@@ -133,9 +136,23 @@ const SLOTS: usize = 64;
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LAST: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
 
+/// What anybody may ask of a host: it stands in front of what each behaviour remembers.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Card {
+    /// What fired so far.
+    pub fired: Fired,
+    /// How near it came to what did not.
+    pub near: NearMisses,
+    /// What it is called, asks for and runs.
+    pub known: KnownHost,
+}
+
+crate::held!(Card: fired, near, known);
+
 /// What is known of one host.
 struct HostFile {
     host: IpAddr,
+    card: Card,
     seen: Timestamp,
     /// When its day ends.
     day_ends: Timestamp,
@@ -172,8 +189,6 @@ pub struct HostFiles {
     forgotten: u64,
     /// The host that was asked for last, and its place: a record asks for one host many times.
     last: Option<(IpAddr, u32)>,
-    /// Hosts that were forgotten and of which others may still know something.
-    gone: Vec<IpAddr>,
     forgotten_with_evidence: u64,
     /// Hosts of which a behaviour has something to decide when time has passed.
     waiting: BTreeSet<(u8, IpAddr)>,
@@ -202,7 +217,6 @@ impl HostFiles {
             bytes: 0,
             forgotten: 0,
             last: None,
-            gone: Vec::new(),
             forgotten_with_evidence: 0,
             waiting: BTreeSet::new(),
         }
@@ -240,6 +254,7 @@ impl HostFiles {
         self.places.insert(HostKey(host), place);
         self.files.push(HostFile {
             host,
+            card: Card::default(),
             seen: now,
             day_ends: now.plus(DAY),
             evidence: None,
@@ -258,7 +273,7 @@ impl HostFiles {
     #[cold]
     fn weigh(&mut self, place: u32) -> u32 {
         let file = &mut self.files[place as usize];
-        let held: usize = file.states.iter().map(|s| s.held()).sum();
+        let held = file.card.held() + file.states.iter().map(|s| s.held()).sum::<usize>();
         file.weighed_at = file.opened.saturating_add((file.opened / 8 + 1).min(WEIGHED));
         let old = std::mem::replace(&mut file.weight, BASE + held / 4 * 5);
         self.bytes = self.bytes - old + file.weight;
@@ -276,8 +291,19 @@ impl HostFiles {
         }
     }
 
-    /// Something fired for a host, against which so much speaks now (tenths of decibans).
-    pub fn fired(&mut self, host: IpAddr, now: Timestamp, strength: i32) {
+    /// What anybody may ask of a host, if there is a file of it.
+    pub fn card(&self, host: IpAddr) -> Option<&Card> {
+        Some(&self.files[self.place(host)? as usize].card)
+    }
+
+    /// The same, made if it was not there, to be changed.
+    #[inline]
+    pub fn card_mut(&mut self, host: IpAddr, now: Timestamp) -> &mut Card {
+        &mut self.open(host, now).card
+    }
+
+    /// Evidence was told of a host, against which so much speaks now (tenths of decibans).
+    pub fn accuse(&mut self, host: IpAddr, now: Timestamp, strength: i32) {
         let file = self.open(host, now);
         file.evidence = file.evidence.max(Some(strength));
     }
@@ -295,11 +321,6 @@ impl HostFiles {
     /// Those of them of which something had fired.
     pub const fn forgotten_with_evidence(&self) -> u64 {
         self.forgotten_with_evidence
-    }
-
-    /// Hosts that were forgotten since this was asked last.
-    pub fn gone(&mut self) -> Vec<IpAddr> {
-        std::mem::take(&mut self.gone)
     }
 
     /// Hosts with a file.
@@ -345,7 +366,6 @@ impl HostFiles {
             self.bytes -= file.weight;
             self.forgotten += 1;
             self.forgotten_with_evidence += u64::from(file.evidence.is_some());
-            self.gone.push(file.host);
         }
         self.last = None;
         self.places.clear();
@@ -373,6 +393,7 @@ impl HostFiles {
             let waits = places.filter(|place| self.waiting.contains(&(*place, file.host)));
             Ok(SavedFile {
                 host: file.host,
+                card: ByteBuf::from(postcard::to_stdvec(&file.card)?),
                 seen: file.seen,
                 day_ends: file.day_ends,
                 evidence: file.evidence,
@@ -393,6 +414,7 @@ impl HostFiles {
         let place = |name: &str| (0..SLOTS).find(|at| kind(beside, *at).is_some_and(|k| k.name == name));
         let at = self.begin(saved.host, saved.seen) as usize;
         let file = &mut self.files[at];
+        file.card = postcard::from_bytes(&saved.card)?;
         (file.day_ends, file.evidence) = (saved.day_ends, saved.evidence);
         (file.opened, file.weighed_at) = (saved.opened, saved.weighed_at);
         self.bytes = self.bytes - file.weight + saved.weight;
@@ -443,6 +465,14 @@ impl<T: HostState> States<'_, T> {
     /// # Panics
     /// Never: a place holds the state of one behaviour, which has one type.
     pub fn of(&mut self, host: IpAddr, now: Timestamp) -> &mut T {
+        self.open(host, now).0
+    }
+
+    /// The same, with what anybody may ask of the host.
+    ///
+    /// # Panics
+    /// Never: a place holds the state of one behaviour, which has one type.
+    pub fn open(&mut self, host: IpAddr, now: Timestamp) -> (&mut T, &Card) {
         let file = self.files.open(host, now);
         let place = &mut file.places[usize::from(self.behaviour)];
         if *place == 0 {
@@ -451,9 +481,14 @@ impl<T: HostState> States<'_, T> {
         }
         let state: &mut dyn Any = file.states[usize::from(*place) - 1].as_mut();
         match state.downcast_mut() {
-            Some(state) => state,
+            Some(state) => (state, &file.card),
             None => unreachable!("a place holds the state of one behaviour"),
         }
+    }
+
+    /// What anybody may ask of a host, if there is a file of it.
+    pub fn card(&self, host: IpAddr) -> Option<&Card> {
+        self.files.card(host)
     }
 
     /// The state of a host, if it is there.
@@ -467,11 +502,11 @@ impl<T: HostState> States<'_, T> {
     }
 
     /// Shows every host that waits, in the order of addresses; those go on to wait of which `waits` says so.
-    pub fn decide(&mut self, mut waits: impl FnMut(IpAddr, &mut T) -> bool) {
+    pub fn decide(&mut self, mut waits: impl FnMut(IpAddr, &mut T, &Card) -> bool) {
         let mine = (self.behaviour, FIRST)..=(self.behaviour, LAST);
         let hosts: Vec<IpAddr> = self.files.waiting.range(mine).map(|(_, host)| *host).collect();
         for host in hosts {
-            if !self.get_mut(host).is_some_and(|state| waits(host, state)) {
+            if !self.open_mut(host).is_some_and(|(state, card)| waits(host, state, card)) {
                 self.files.waiting.remove(&(self.behaviour, host));
             }
         }
@@ -479,11 +514,15 @@ impl<T: HostState> States<'_, T> {
 
     /// The state of a host, if it is there, to be changed.
     pub fn get_mut(&mut self, host: IpAddr) -> Option<&mut T> {
+        self.open_mut(host).map(|(state, _)| state)
+    }
+
+    fn open_mut(&mut self, host: IpAddr) -> Option<(&mut T, &Card)> {
         let place = self.files.place(host)?;
         let file = &mut self.files.files[place as usize];
         let at = usize::from(file.places[usize::from(self.behaviour)]).checked_sub(1)?;
         let state: &mut dyn Any = file.states[at].as_mut();
-        state.downcast_mut()
+        Some((state.downcast_mut()?, &file.card))
     }
 }
 
@@ -526,7 +565,7 @@ mod tests {
         for i in 0..100 {
             *files.states::<u32>(1).of(host(i), at(i)) += u32::from(i);
             if i == 3 {
-                files.fired(host(3), at(3), 0);
+                files.accuse(host(3), at(3), 0);
             }
             assert!(files.bytes <= 17 * BASE);
         }
@@ -540,14 +579,12 @@ mod tests {
     fn hosts_with_evidence_are_forgotten_too_where_there_are_only_such() {
         let mut files = HostFiles::new(16 * BASE);
         for i in 0..40 {
-            files.fired(host(i), at(i), if i == 5 { 900 } else { 10 });
+            files.accuse(host(i), at(i), if i == 5 { 900 } else { 10 });
             assert!(files.bytes <= 17 * BASE);
         }
         assert!(files.place(host(39)).is_some() && files.place(host(0)).is_none());
         assert!(files.place(host(5)).is_some(), "the strongest stays");
         assert_eq!(files.forgotten_with_evidence(), files.forgotten());
-        assert_eq!(files.gone().len() as u64, files.forgotten());
-        assert!(files.gone().is_empty());
     }
 
     #[test]
@@ -564,6 +601,28 @@ mod tests {
         assert_eq!(*files.states::<u32>(1).of(host(1), hour(52)), 1, "the same day");
         assert_eq!(*files.states::<u32>(1).of(host(1), hour(200)), 0, "days later");
         assert_eq!(files.files[0].day_ends, hour(221));
+    }
+
+    #[test]
+    fn what_anybody_may_ask_of_a_host_is_weighed_kept_and_forgotten_with_it() {
+        let mut files = HostFiles::new(1 << 20);
+        let mut network = crate::Network::new(crate::Home::private(), 16);
+        for i in 0..300 {
+            let question = crate::testing::dns(1.0, &format!("n{i}.example"), 15, 0, None);
+            network.learn(&question, &mut files, at(1));
+        }
+        let asked = |files: &HostFiles| {
+            let card = files.card(crate::testing::HOST.parse().unwrap());
+            card.is_some_and(|card| card.known.asked_mx(at(9), DAY))
+        };
+        assert!(asked(&files) && files.bytes > BASE + 300 * 24, "{}", files.bytes);
+        let mut again = HostFiles::new(1 << 20);
+        for saved in files.save(&[]) {
+            again.restore(&saved.unwrap(), &[]).unwrap();
+        }
+        assert!(asked(&again) && again.bytes == files.bytes);
+        files.close(crate::testing::HOST.parse().unwrap());
+        assert!(!asked(&files) && files.bytes == 0);
     }
 
     #[test]

@@ -89,17 +89,17 @@ pub mod order {
 pub use about::{About, Excuse, GradeWorth, MAIL, Shows, Traffic};
 pub use alerts::Speaks;
 pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
-pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Wants, outbound};
+pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Raised, Wants, outbound};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{
-    HostFiles, HostState, SavedFile, StateKind, States, WriteDownError, form, read_back, write_down,
+    Card, HostFiles, HostState, SavedFile, StateKind, States, WriteDownError, form, read_back, write_down,
 };
 pub use held::Held;
 pub use home::{Home, HomeGuess, parse_network};
 pub use honest::{Alike, Honest};
 pub use intel::{Intel, Kind, Origin, PassedOver, host_name};
 pub use leases::Lease;
-pub use network::{Application, Network};
+pub use network::{Application, KnownHost, Network};
 pub use table::{HostTable, SeededMap, SeededSet};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::chains::Checks;
 use crate::context::outbound;
 use crate::domains;
 use crate::expectations::{Called, Declaration, Expectation, Expectations, Way};
+use crate::files::HostFiles;
 use crate::intel::Intel;
 use crate::leases::{Lease, Leases};
 use crate::table::{HostKey, HostTable, SeededMap, SeededSet};
@@ -50,8 +51,9 @@ pub enum Application {
     Vpn,
 }
 
+/// What is known of a local host, beside what it did.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct KnownHost {
+pub struct KnownHost {
     mx: VecDeque<(Timestamp, String)>,
     applications: BTreeMap<Application, Timestamp>,
     called: Called,
@@ -67,6 +69,57 @@ struct KnownHost {
     /// With whom a proxy talks for it that nobody else uses: what it says of names is the host's own word.
     strayed: SeededSet<IpAddr>,
     lease_mac: Option<Mac>,
+}
+
+crate::held!(Application);
+crate::held!(KnownHost: mx, applications, called, asks, partners, strayed);
+
+impl KnownHost {
+    /// What it is called at a time: its Ethernet addresses, and for the lease the name that a DHCP server took.
+    pub fn called(&self, at: Timestamp) -> Cow<'_, Called> {
+        if at < self.lease_ends {
+            return Cow::Borrowed(&self.called);
+        }
+        Cow::Owned(Called { names: Vec::new(), ..self.called.clone() })
+    }
+
+    /// Whether it was to this Ethernet address that a server last gave the host's address.
+    pub fn is_leased_to(&self, mac: Mac) -> bool {
+        self.lease_mac == Some(mac)
+    }
+
+    /// Whether a question of its was seen with its answer: what nobody was seen to answer may have been answered elsewhere.
+    pub const fn hears(&self) -> bool {
+        self.heard
+    }
+
+    /// Whether with most of those that it speaks with one side or most of what was said is not in the capture: what they answered it, and
+    /// what it is for, is unknown. Each counts once, so that repetition blinds nobody.
+    pub fn is_blind(&self) -> bool {
+        2 * self.partial > self.partners.len()
+    }
+
+    /// Whether it asked for mail exchangers within `span` before `ts`.
+    pub fn asked_mx(&self, ts: Timestamp, span: Duration) -> bool {
+        self.mx.iter().any(|(t, _)| *t <= ts && ts.since(*t) <= span)
+    }
+
+    /// When it was last seen to use an application.
+    pub fn last_used(&self, application: Application) -> Option<Timestamp> {
+        self.applications.get(&application).copied()
+    }
+
+    fn learn_lease(&mut self, lease: &Lease) {
+        self.called.mac(lease.mac);
+        // Who held the address before is no longer called by it; who renews its lease is.
+        if self.lease_mac.replace(lease.mac) != Some(lease.mac) || lease.name.is_some() {
+            self.called.names.clear();
+        }
+        self.lease_ends = lease.until;
+        if let Some(name) = &lease.name {
+            self.called.name(name);
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -100,11 +153,15 @@ impl KnownRemote {
     }
 }
 
-/// What is known of hosts, names and applications, for every behaviour.
+/// What a host is called at a time.
+fn called(known: Option<&KnownHost>, at: Timestamp) -> Cow<'_, Called> {
+    known.map_or_else(|| Cow::Owned(Called::default()), |known| known.called(at))
+}
+
+/// What is known across hosts: names of addresses and who vouches for them, who uses which remote, fingerprints, resolvers, lists.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Network {
     home: Home,
-    hosts: HostTable<KnownHost>,
     remotes: HostTable<KnownRemote>,
     /// Local hosts, and when the first flow of each began.
     locals: SeededMap<HostKey, Timestamp>,
@@ -131,7 +188,6 @@ impl Network {
     pub fn new(home: Home, hosts: usize) -> Self {
         Self {
             home,
-            hosts: HostTable::new(hosts),
             remotes: HostTable::new(hosts.saturating_mul(8)),
             locals: SeededMap::default(),
             most_locals: hosts,
@@ -148,14 +204,13 @@ impl Network {
         }
     }
 
-    /// Local hosts whose names and partners are known.
+    /// Local hosts for whom it has places, by the eight remotes that each has room for.
     pub fn known(&self) -> usize {
-        self.hosts.len().max(self.remotes.len().div_ceil(8))
+        self.locals.len().max(self.remotes.len().div_ceil(8))
     }
 
     /// Keeps at most so many local hosts from now on, and eight times as many remotes.
     pub fn limit(&mut self, hosts: usize) {
-        self.hosts.limit(hosts);
         self.remotes.limit(hosts.saturating_mul(8));
         self.most_locals = hosts;
     }
@@ -176,11 +231,11 @@ impl Network {
     }
 
     /// The name of the expectation that evidence fulfils, if it does.
-    pub fn expected(&self, evidence: &Evidence) -> Option<String> {
+    pub fn expected(&self, evidence: &Evidence, called: &Called) -> Option<String> {
         if self.expectations.is_empty() {
             return None;
         }
-        self.expectations.of(evidence, &self.called(evidence.host, evidence.ts)).map(Expectation::told)
+        self.expectations.of(evidence, called).map(Expectation::told)
     }
 
     /// Whether anything is declared of any host.
@@ -188,34 +243,25 @@ impl Network {
         !self.expectations.roles.is_empty()
     }
 
-    /// What a host is called at a time: its Ethernet addresses, and for the lease the name that a DHCP server took.
-    pub fn called(&self, host: IpAddr, at: Timestamp) -> Cow<'_, Called> {
-        match self.hosts.get(host) {
-            None => Cow::Owned(Called::default()),
-            Some(h) if at < h.lease_ends => Cow::Borrowed(&h.called),
-            Some(h) => Cow::Owned(Called { names: Vec::new(), ..h.called.clone() }),
-        }
-    }
-
     /// What is declared of a host at a time.
-    pub fn declared(&self, host: IpAddr, at: Timestamp) -> Vec<&Declaration> {
+    pub fn declared(&self, host: IpAddr, known: Option<&KnownHost>, at: Timestamp) -> Vec<&Declaration> {
         if !self.declares() {
             return Vec::new();
         }
-        self.expectations.declared(host, &self.called(host, at), at).collect()
+        self.expectations.declared(host, &called(known, at), at).collect()
     }
 
     /// The name of the declaration that does not allow a flow of `host` with a remote, by the responder's port.
     pub fn forbids(
         &self,
-        host: IpAddr,
+        (host, known): (IpAddr, Option<&KnownHost>),
         way: Way,
         remote: IpAddr,
         port: u16,
         at: Timestamp,
     ) -> Option<String> {
         let names = self.names_of(remote, at);
-        let called = self.called(host, at);
+        let called = called(known, at);
         let by = self.expectations.forbids(host, &called, way, (remote, &names), port, at)?;
         Some(by.name.clone())
     }
@@ -225,19 +271,19 @@ impl Network {
         &self.home
     }
 
-    /// Learns from a record.
-    pub fn learn(&mut self, record: &Record, now: Timestamp) {
+    /// Learns from a record, of hosts into their files.
+    pub fn learn(&mut self, record: &Record, files: &mut HostFiles, now: Timestamp) {
         self.first_contact = false;
         self.leased = None;
         self.checks.record();
         match record {
-            Record::Dns(dns) => self.learn_dns(dns, now),
-            Record::Conn(conn) => self.learn_conn(conn, now),
-            Record::Relay(r) => self.learn_relay(r, now),
-            Record::Dhcp(d) => self.learn_dhcp(d, now),
+            Record::Dns(dns) => self.learn_dns(dns, files, now),
+            Record::Conn(conn) => self.learn_conn(conn, files, now),
+            Record::Relay(r) => self.learn_relay(r, files, now),
+            Record::Dhcp(d) => self.learn_dhcp(d, files, now),
             Record::Tls(t) => {
                 self.learn_fingerprint(t);
-                self.learn_certificate(t, now);
+                self.learn_certificate(t, files, now);
             }
             _ => {}
         }
@@ -245,14 +291,14 @@ impl Network {
 
     /// Whom a proxy is asked for by name stands under an address that means that name alone. A proxy of the network, or one that others use
     /// too, talks with whom it says; one that a host has found for itself may be its master, and say anything.
-    fn learn_relay(&mut self, r: &Relay, now: Timestamp) {
+    fn learn_relay(&mut self, r: &Relay, files: &mut HostFiles, now: Timestamp) {
         let (host, proxy) = (r.head.tuple.orig.ip, r.head.tuple.resp.ip);
         if let Some(name) = &r.name {
             self.learn_name(r.destination.ip, name, (host, None), r.head.ts, now);
         }
         let others = self.remotes.get(proxy).map_or(0, |p| p.answered.iter().filter(|u| **u != host).count());
         if !self.home.contains(proxy) && others < OTHERS && self.home.contains(host) {
-            let strayed = &mut self.hosts.of(host, now).strayed;
+            let strayed = &mut files.card_mut(host, now).known.strayed;
             if strayed.len() < MAX_STRAYED {
                 strayed.insert(r.destination.ip);
             }
@@ -280,17 +326,17 @@ impl Network {
     }
 
     /// Where a name would excuse its remote, or is expected, a certificate for it that chains to a public root says that it is the remote's.
-    fn learn_certificate(&mut self, t: &Tls, now: Timestamp) {
+    fn learn_certificate(&mut self, t: &Tls, files: &HostFiles, now: Timestamp) {
         let (Some(name), Some(certificate)) = (&t.sni, &t.certificate) else { return };
         let matters = certificate.proof.is_some() && self.matters(name);
-        let remote = t.head.tuple.resp.ip;
+        let (host, remote) = (t.head.tuple.orig.ip, t.head.tuple.resp.ip);
         let known = |r: &KnownRemote| {
             r.proven.iter().any(|(ts, n, _)| n == name && t.head.ts.since(*ts) <= NAME_MEMORY)
         };
         // A signature costs as much as many packets: it is asked where nobody else has said it.
         if !matters
             || self.remotes.get(remote).is_some_and(known)
-            || self.vouches(t.head.tuple.orig.ip, remote, name, now)
+            || self.vouches(host, files.card(host).map(|card| &card.known), remote, name, now)
         {
             return;
         }
@@ -303,7 +349,7 @@ impl Network {
         }
     }
 
-    fn learn_dhcp(&mut self, d: &Dhcp, now: Timestamp) {
+    fn learn_dhcp(&mut self, d: &Dhcp, files: &mut HostFiles, now: Timestamp) {
         if d.server.is_some() {
             for resolver in &d.resolvers {
                 if self.given.len() < MAX_RESOLVERS {
@@ -312,30 +358,15 @@ impl Network {
             }
         }
         if let Some(lease) = self.leases.learn(d) {
-            self.learn_lease(&lease, now);
+            files.card_mut(lease.ip, now).known.learn_lease(&lease);
             self.leased = Some(lease);
         }
     }
 
-    fn learn_lease(&mut self, lease: &Lease, now: Timestamp) {
-        let host = self.hosts.of(lease.ip, now);
-        host.called.mac(lease.mac);
-        // Who held the address before is no longer called by it; who renews its lease is.
-        if host.lease_mac.replace(lease.mac) != Some(lease.mac) || lease.name.is_some() {
-            host.called.names.clear();
-        }
-        host.lease_ends = lease.until;
-        if let Some(name) = &lease.name {
-            host.called.name(name);
-        }
-    }
-
-    /// An address is another machine's now: what was known of the one before is forgotten, but for the lease that says so.
-    pub fn pass_on(&mut self, host: IpAddr, now: Timestamp) {
-        self.hosts.remove(host);
-        if let Some(lease) = self.leased.take_if(|l| l.ip == host) {
-            self.learn_lease(&lease, now);
-            self.leased = Some(lease);
+    /// An address is another machine's now, whose file was just begun: of the one before nothing is known but the lease that says so.
+    pub fn pass_on(&self, host: IpAddr, files: &mut HostFiles, now: Timestamp) {
+        if let Some(lease) = self.leased.as_ref().filter(|l| l.ip == host) {
+            files.card_mut(host, now).known.learn_lease(lease);
         }
     }
 
@@ -344,17 +375,8 @@ impl Network {
         self.leased.as_ref()
     }
 
-    /// Whether it was to this Ethernet address that a server last gave an address.
-    pub fn is_leased_to(&self, host: IpAddr, mac: Mac) -> bool {
-        self.hosts.get(host).is_some_and(|h| h.lease_mac == Some(mac))
-    }
-
     /// Who answers a host's questions.
-    fn learn_resolver(&mut self, host: IpAddr, resolver: IpAddr, now: Timestamp) {
-        if !self.home.contains(host) {
-            return;
-        }
-        let asks = &mut self.hosts.of(host, now).asks;
+    fn learn_resolver(&mut self, host: IpAddr, resolver: IpAddr, asks: &mut Vec<IpAddr>) {
         // Two are enough to say that there is not only one.
         if asks.len() < 2 && !asks.contains(&resolver) {
             asks.push(resolver);
@@ -367,33 +389,29 @@ impl Network {
         }
     }
 
-    /// Whether a host's questions were seen with their answers: what nobody was seen to answer may have been answered elsewhere.
-    pub fn hears(&self, host: IpAddr) -> bool {
-        self.hosts.get(host).is_some_and(|h| h.heard)
-    }
-
-    /// Whether with most of those that a host speaks with one side or most of what was said is not in the capture: what they answered it, and
-    /// what it is for, is unknown. Each counts once, so that repetition blinds nobody.
-    pub fn is_blind(&self, host: IpAddr) -> bool {
-        self.hosts.get(host).is_some_and(|h| 2 * h.partial > h.partners.len())
-    }
-
     /// Whether a resolver is the network's, for a host: handed out by DHCP, used by others too, or the only one that the host asks.
-    fn is_networks(&self, resolver: IpAddr, host: IpAddr) -> bool {
+    fn is_networks(&self, resolver: IpAddr, host: Option<&KnownHost>) -> bool {
         self.given.contains(&resolver)
             || self.resolvers.get(&resolver).is_some_and(|users| users.len() > 1)
-            || self.hosts.get(host).is_some_and(|h| h.asks == [resolver])
+            || host.is_some_and(|h| h.asks == [resolver])
     }
 
     /// Whether anybody but the host itself says that `remote` is called `name`: a certificate that chains to a public root, an answer of the
     /// network's resolver, or where none was seen for that address, other hosts that use it. A host that says so alone may say what it likes.
-    pub fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
+    pub fn vouches(
+        &self,
+        host: IpAddr,
+        of_host: Option<&KnownHost>,
+        remote: IpAddr,
+        name: &str,
+        now: Timestamp,
+    ) -> bool {
         let Some(known) = self.remotes.get(remote) else { return false };
         let strays = |h: &KnownHost| {
             let full = h.strayed.len() >= MAX_STRAYED && Endpoint::is_stand_in(remote);
             full || h.strayed.contains(&remote)
         };
-        if self.hosts.get(host).is_some_and(strays) {
+        if of_host.is_some_and(strays) {
             return false;
         }
         if known.proven.iter().any(|(ts, n, holds)| *holds && n == name && now.since(*ts) <= NAME_MEMORY) {
@@ -405,28 +423,28 @@ impl Network {
         if answers.peek().is_none() {
             return known.answered.iter().filter(|user| **user != host).count() >= OTHERS;
         }
-        answers.any(|n| same(n) && n.resolver.is_none_or(|r| self.is_networks(r, host)))
+        answers.any(|n| same(n) && n.resolver.is_none_or(|r| self.is_networks(r, of_host)))
     }
 
-    fn learn_dns(&mut self, dns: &Dns, now: Timestamp) {
+    fn learn_dns(&mut self, dns: &Dns, files: &mut HostFiles, now: Timestamp) {
+        let (host, resolver) = (dns.head.tuple.orig.ip, dns.head.tuple.resp.ip);
         let spoke = [true, dns.rcode.is_some()];
-        self.learn_ends(dns.head.ts, dns.head.tuple.orig.ip, dns.head.tuple.resp.ip, spoke, now);
-        if dns.rtt.is_some() && self.home.contains(dns.head.tuple.orig.ip) {
-            self.hosts.of(dns.head.tuple.orig.ip, now).heard = true;
-        }
-        if dns.rcode.is_some() {
-            self.learn_resolver(dns.head.tuple.orig.ip, dns.head.tuple.resp.ip, now);
+        self.learn_ends(dns.head.ts, host, resolver, spoke, now);
+        if self.home.contains(host) {
+            let known = &mut files.card_mut(host, now).known;
+            known.heard |= dns.rtt.is_some();
+            if dns.rcode.is_some() {
+                self.learn_resolver(host, resolver, &mut known.asks);
+            }
+            if dns.qtype == Dns::MX {
+                known.mx.push_back((dns.head.ts, dns.query.clone()));
+                if known.mx.len() > MAX_MX {
+                    known.mx.pop_front();
+                }
+            }
         }
         for ip in dns.answers.iter().filter_map(|answer| answer.addr) {
-            let resolver = Some(dns.head.tuple.resp.ip);
-            self.learn_name(ip, &dns.query, (dns.head.tuple.orig.ip, resolver), dns.head.ts, now);
-        }
-        if dns.qtype == Dns::MX && self.home.contains(dns.head.tuple.orig.ip) {
-            let mx = &mut self.hosts.of(dns.head.tuple.orig.ip, now).mx;
-            mx.push_back((dns.head.ts, dns.query.clone()));
-            if mx.len() > MAX_MX {
-                mx.pop_front();
-            }
+            self.learn_name(ip, &dns.query, (host, Some(resolver)), dns.head.ts, now);
         }
     }
 
@@ -478,7 +496,7 @@ impl Network {
             || self.expectations.names_remote(name)
     }
 
-    fn learn_conn(&mut self, conn: &Conn, now: Timestamp) {
+    fn learn_conn(&mut self, conn: &Conn, files: &mut HostFiles, now: Timestamp) {
         let (orig, resp) = (conn.head.tuple.orig.ip, conn.head.tuple.resp.ip);
         if conn.may_be_new() && conn.head.tuple.transport != Transport::Icmp {
             self.learn_ends(conn.head.ts, orig, resp, conn.packets.map(|n| n > 0), now);
@@ -495,7 +513,7 @@ impl Network {
             && self.home.contains(orig)
             && let Some(mac) = conn.mac[0]
         {
-            self.hosts.of(orig, now).called.mac(mac);
+            files.card_mut(orig, now).known.called.mac(mac);
         }
         if conn.phase == ConnPhase::Closed && conn.head.tuple.transport == Transport::Tcp {
             let [said, missed] = [conn.bytes, conn.missed_bytes].map(|b| b[0].saturating_add(b[1]));
@@ -503,7 +521,7 @@ impl Network {
             let whole = !partial && conn.packets[0] > 0 && conn.packets[1] > 0;
             for (ip, other) in [(orig, resp), (resp, orig)] {
                 if (partial || whole) && self.home.contains(ip) {
-                    let host = self.hosts.of(ip, now);
+                    let host = &mut files.card_mut(ip, now).known;
                     if host.partners.len() < MAX_PARTNERS && host.partners.insert(HostKey(other)) {
                         host.partial += usize::from(partial);
                     }
@@ -522,7 +540,7 @@ impl Network {
         };
         for ip in [orig, resp] {
             if self.home.contains(ip) {
-                self.hosts.of(ip, now).applications.insert(application, now);
+                files.card_mut(ip, now).known.applications.insert(application, now);
             }
         }
     }
@@ -587,16 +605,6 @@ impl Network {
             .collect()
     }
 
-    /// Whether `host` asked for mail exchangers within `span` before `ts`.
-    pub fn asked_mx(&self, host: IpAddr, ts: Timestamp, span: Duration) -> bool {
-        self.hosts.get(host).is_some_and(|h| h.mx.iter().any(|(t, _)| *t <= ts && ts.since(*t) <= span))
-    }
-
-    /// When `host` was last seen to use an application.
-    pub fn last_used(&self, host: IpAddr, application: Application) -> Option<Timestamp> {
-        self.hosts.get(host)?.applications.get(&application).copied()
-    }
-
     /// Local hosts that used `remote`, and local hosts in all.
     pub fn prevalence(&self, remote: IpAddr) -> (usize, usize) {
         (self.remotes.get(remote).map_or(0, |r| r.users.len()), self.locals.len())
@@ -609,8 +617,25 @@ mod tests {
     use crate::testing::*;
     use record::{Head, RelayKind, Tuple};
 
-    fn network() -> Network {
-        Network::new(Home::of(vec!["10.0.0.0/8".parse().unwrap()]), 100)
+    /// A network, and the files of its hosts.
+    struct Known(Network, HostFiles);
+
+    impl Known {
+        fn learn(&mut self, record: &Record, now: Timestamp) {
+            self.0.learn(record, &mut self.1, now);
+        }
+
+        fn vouches(&self, host: IpAddr, remote: IpAddr, name: &str, now: Timestamp) -> bool {
+            self.0.vouches(host, self.1.card(host).map(|card| &card.known), remote, name, now)
+        }
+
+        fn host(&self) -> &KnownHost {
+            &self.1.card(ip(HOST)).unwrap().known
+        }
+    }
+
+    fn network() -> Known {
+        Known(Network::new(Home::of(vec!["10.0.0.0/8".parse().unwrap()]), 100), HostFiles::new(1 << 20))
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -636,7 +661,7 @@ mod tests {
         }))
     }
 
-    fn uses(network: &mut Network, host: &str, remote: &str) {
+    fn uses(network: &mut Known, host: &str, remote: &str) {
         let mut c = conn(1.0, Transport::Tcp, remote, 3128);
         c.head.tuple.orig.ip = ip(host);
         network.learn(&record(c), at(1.0));
@@ -677,7 +702,7 @@ mod tests {
             network.learn(&dns(2.0, &format!("n{i}.site{i}.example"), 1, 0, Some(REMOTE)), at(2.0));
         }
         assert!(network.vouches(ip(HOST), ip(REMOTE), "update.microsoft.com", at(3.0)));
-        assert_eq!(network.names_of(ip(REMOTE), at(3.0)).len(), MAX_NAMES);
+        assert_eq!(network.0.names_of(ip(REMOTE), at(3.0)).len(), MAX_NAMES);
     }
 
     #[test]
@@ -688,7 +713,7 @@ mod tests {
         uses(&mut network, HOST, REMOTE);
         network.learn(&relay(HOST, REMOTE, name), at(2.0));
         assert!(!network.vouches(ip(HOST), remote, name, at(3.0)), "its own");
-        assert_eq!(network.name_of(remote, at(3.0)), Some(name), "and still it is told what it said");
+        assert_eq!(network.0.name_of(remote, at(3.0)), Some(name), "and still it is told what it said");
         network.learn(&relay("10.0.0.6", "10.0.0.3", name), at(3.0));
         assert!(network.vouches(ip("10.0.0.6"), remote, name, at(4.0)), "the network's");
         assert!(!network.vouches(ip(HOST), remote, name, at(4.0)), "whoever else reached it otherwise");
@@ -703,7 +728,7 @@ mod tests {
     #[test]
     fn blindness_counts_whom_one_speaks_with_and_not_how_often() {
         let mut network = network();
-        let speaks = |network: &mut Network, remote: &str, one_sided: bool| {
+        let speaks = |network: &mut Known, remote: &str, one_sided: bool| {
             let mut c = conn(1.0, Transport::Tcp, remote, 25);
             if one_sided {
                 c.packets = [3, 0];
@@ -715,9 +740,9 @@ mod tests {
         for _ in 0..50 {
             speaks(&mut network, "198.51.100.3", true);
         }
-        assert!(!network.is_blind(ip(HOST)), "the same again and again");
+        assert!(!network.host().is_blind(), "the same again and again");
         speaks(&mut network, "198.51.100.5", true);
-        assert!(network.is_blind(ip(HOST)));
+        assert!(network.host().is_blind());
     }
 
     #[test]
@@ -725,7 +750,7 @@ mod tests {
         let mut network = network();
         let file =
             "[[expect]]\nname = \"x\"\nwho = [\"scanner\"]\nwhy = \"\"\nowner = \"\"\nuntil = \"2030-01-01\"";
-        network.expect(Expectations::parse(file).unwrap());
+        network.0.expect(Expectations::parse(file).unwrap());
         let mut says = |t: f64, mac: u8, name: Option<&str>, server: Option<&str>| {
             let end = |text, port| Endpoint { ip: ip(text), port };
             let tuple = Tuple {
@@ -745,7 +770,8 @@ mod tests {
                 packets: vec![],
             };
             network.learn(&Record::Dhcp(Box::new(message)), at(t));
-            network.called(ip(HOST), at(t)).names.clone()
+            let known = network.1.card(ip(HOST)).map(|card| &card.known);
+            called(known, at(t)).names.clone()
         };
         says(1.0, 1, Some("scanner"), None);
         assert_eq!(says(2.0, 1, None, Some("10.0.0.1")), ["scanner"]);

@@ -3,7 +3,7 @@
 use record::{Http, Magic, RequestHeaders};
 use serde::{Deserialize, Serialize};
 
-use crate::{Context, domains};
+use crate::{Card, Context, domains};
 
 /// Who made a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -160,11 +160,11 @@ pub fn bare_path(path: &str) -> &str {
 
 /// Whether what a request is for belongs to an operating system's or large publisher's own business. What the host says of the server counts
 /// only where somebody else says so too, and a certificate check by what it carries.
-pub fn is_housekeeping(request: &Http, context: &Context<'_>) -> bool {
+pub fn is_housekeeping(request: &Http, card: Option<&Card>, context: &Context<'_>) -> bool {
     let host = request.host.as_deref().unwrap_or_default();
     let listed = domains::is_software_update(host) || domains::is_connectivity_check(host);
     let (from, remote) = (request.head.tuple.orig.ip, request.head.tuple.resp.ip);
-    (listed && context.network.vouches(from, remote, host, context.now)) || is_certificate_check(request)
+    (listed && context.vouches(card, from, remote, host)) || is_certificate_check(request)
 }
 
 /// Whether a request or its answer is declared to be about certificates (RFC 6960, 5280), and its body is as short as these are and begins

@@ -1,17 +1,17 @@
 //! Makes records for the tests of behaviours.
 #![allow(clippy::needless_pass_by_value, clippy::unnecessary_wraps)]
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
     BodyFacts, Conn, ConnPhase, ConnState, Direction, Dns, DnsAnswer, Endpoint, Evidence, FlowId,
-    FrameCandidate, Head, Http, PacketId, PayloadFacts, Record, RequestHeaders, Service, Smtp,
+    FrameCandidate, Head, Http, NearMiss, PacketId, PayloadFacts, Record, RequestHeaders, Service, Smtp,
     SmtpCommandForm, Stage, Timestamp, Tls, Transport, Tuple,
 };
 
-use crate::{
-    AtWork, Behaviour, Context, Entry, Fired, Home, HostFiles, NearMisses, Network, Wants, outbound,
-};
+use crate::{AtWork, Behaviour, Context, Entry, Home, HostFiles, Network, Raised, Wants, outbound};
 
 pub const HOST: &str = "10.0.0.5";
 pub const REMOTE: &str = "198.51.100.7";
@@ -23,10 +23,10 @@ pub fn at(secs: f64) -> Timestamp {
 /// Runs one detector over records.
 pub struct Bench {
     pub network: Network,
-    pub fired: Fired,
     pub evidence: Vec<Evidence>,
-    pub near: NearMisses,
-    files: HostFiles,
+    pub files: HostFiles,
+    raised: Raised,
+    stirred: BTreeSet<IpAddr>,
     detector: Box<dyn AtWork>,
     entry: &'static Entry,
     ticked: Timestamp,
@@ -37,10 +37,10 @@ impl Bench {
         let entry = crate::entry(behaviour).unwrap();
         Self {
             network: Network::new(Home::private(), 1000),
-            fired: Fired::default(),
             evidence: Vec::new(),
-            near: NearMisses::default(),
             files: HostFiles::new(64 << 20),
+            raised: Raised::default(),
+            stirred: BTreeSet::new(),
             detector: Box::new(detector),
             entry,
             ticked: Timestamp::MIN,
@@ -66,9 +66,9 @@ impl Bench {
         let mut context = Context {
             now: at(ended),
             network: &self.network,
-            fired: &mut self.fired,
+            raised: &mut self.raised,
             evidence: &mut dropped,
-            near: &mut self.near,
+            stirred: &mut self.stirred,
             outbound: None,
             index: 0,
             entry: &entry,
@@ -87,17 +87,18 @@ impl Bench {
             remotes: remotes.iter().map(|r| r.parse().unwrap()).collect(),
             facts: vec![],
         });
+        context.settle(&mut self.files);
     }
 
     pub fn feed(&mut self, record: Record, now: f64) {
         let now = at(now);
-        self.network.learn(&record, now);
+        self.network.learn(&record, &mut self.files, now);
         let mut context = Context {
             now,
             network: &self.network,
-            fired: &mut self.fired,
+            raised: &mut self.raised,
             evidence: &mut self.evidence,
-            near: &mut self.near,
+            stirred: &mut self.stirred,
             outbound: outbound(self.network.home(), record.tuple()),
             index: 0,
             entry: self.entry,
@@ -117,17 +118,23 @@ impl Bench {
         let mut context = Context {
             now: at(now),
             network: &self.network,
-            fired: &mut self.fired,
+            raised: &mut self.raised,
             evidence: &mut self.evidence,
-            near: &mut self.near,
+            stirred: &mut self.stirred,
             outbound: None,
             index: 0,
             entry: self.entry,
         };
         self.detector.tick(&mut self.files, &mut context);
-        for host in context.fired.take_stirred() {
+        for host in std::mem::take(context.stirred) {
             self.detector.stirred(host, &mut self.files, &mut context);
         }
+    }
+
+    /// How near the host came to what did not fire.
+    pub fn near(&self) -> Vec<NearMiss> {
+        let card = self.files.card(HOST.parse().unwrap());
+        card.into_iter().flat_map(|card| card.near.iter().cloned()).collect()
     }
 
     /// The grades of the last evidence, as text.

@@ -420,7 +420,7 @@ pub struct Local {
     pub segment: Option<String>,
 }
 
-/// Which rows, in which order.
+/// HostId rows, in which order.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// Of what.

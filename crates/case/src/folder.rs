@@ -3,13 +3,11 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
 use capture::{Captures, Opening, Seal};
-use record::{Record, Segment, Timestamp};
+use record::{HostId, Record, Segment};
 use report::{CaptureLine, Line, parse_lines};
 use verdict::HostStory;
 
@@ -151,46 +149,6 @@ impl CaseWriter {
     }
 }
 
-/// Which host is meant: `10.0.0.5`; where segments of the network are apart, `10.0.0.5@vlan12`; and where the address was several machines',
-/// `10.0.0.5@2008-04-08T09:00:00Z`, the one that had it then. Both at once are parted by a comma.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Which {
-    /// The address.
-    pub host: IpAddr,
-    /// The segment that it is in.
-    pub segment: Option<Segment>,
-    /// A time at which it was this machine's.
-    pub at: Option<Timestamp>,
-}
-
-impl From<IpAddr> for Which {
-    fn from(host: IpAddr) -> Self {
-        Self { host, segment: None, at: None }
-    }
-}
-
-impl FromStr for Which {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (host, rest) = text.split_once('@').map_or((text, None), |(host, rest)| (host, Some(rest)));
-        let host: IpAddr = host.parse().map_err(|e| format!("{host:?}: {e}"))?;
-        let mut which = Self::from(host);
-        for part in rest.into_iter().flat_map(|r| r.split(',')) {
-            if let Ok(segment) = part.parse() {
-                which.segment = Some(segment);
-            } else if let Some(at) = Timestamp::parse(part) {
-                which.at = Some(at);
-            } else {
-                return Err(format!(
-                    "{part:?} is neither a time nor a segment of the network: write 2008-04-08T09:00:00Z, vlan12 or vni5001"
-                ));
-            }
-        }
-        Ok(which)
-    }
-}
-
 /// A case, read back.
 pub struct Case {
     /// Its folder.
@@ -262,20 +220,20 @@ impl Case {
     ///
     /// # Errors
     /// The case has none; tells which it has.
-    pub fn story(&self, which: Which) -> anyhow::Result<&HostStory> {
-        let host = which.host;
+    pub fn story(&self, which: HostId) -> anyhow::Result<&HostStory> {
+        let host = which.address;
         let known = |s: &&HostStory| s.host == host;
         let in_segment = |s: &&HostStory| which.segment.is_none_or(|wanted| s.segment == Some(wanted));
         let mut of_host = self.stories.iter().filter(known).filter(in_segment).peekable();
         if of_host.peek().is_none() && self.stories.iter().any(|s| known(&s)) {
-            let all: Vec<String> = self.stories.iter().filter(known).map(HostStory::handle).collect();
+            let all: Vec<String> = self.stories.iter().filter(known).map(|s| s.id().to_string()).collect();
             let segment = which.segment.map(|s| s.to_string()).unwrap_or_default();
             bail!("{host} was not seen in {segment}: ask for {}", all.join(" or "));
         }
         if let Some(at) = which.at
             && of_host.peek().is_some()
         {
-            let known: Vec<String> = of_host.clone().map(HostStory::handle).collect();
+            let known: Vec<String> = of_host.clone().map(|s| s.id().to_string()).collect();
             return of_host.find(|s| s.is_of(at)).with_context(|| {
                 format!("nobody is known to have had {host} at {at}: ask for {}", known.join(" or "))
             });

@@ -8,9 +8,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use case::{Case, Triage, TriageEntry, TriageState, Which, check};
+use case::{Case, Triage, TriageEntry, TriageState, check};
 use common::{Run, sample};
-use record::{Segment, Timestamp};
+use record::{HostId, Segment, Timestamp};
 use verdict::HostStory;
 
 static BLOCKED: LazyLock<Run> = LazyLock::new(|| Run::of(&sample("kraken-blocked.pcapng")));
@@ -272,13 +272,17 @@ fn a_host_is_asked_for_by_address_segment_and_time() {
         (Ok(0), Ok(1))
     );
     for (n, story) in case.stories.iter().enumerate() {
-        assert_eq!(asked(story.handle().strip_prefix(&ip.to_string()).unwrap()), Ok(n), "by its own handle");
+        assert_eq!(
+            asked(story.id().to_string().strip_prefix(&ip.to_string()).unwrap()),
+            Ok(n),
+            "by its own id"
+        );
     }
     assert!(asked("@vlan13").unwrap_err().contains("was not seen in vlan13: ask for "));
     let told = case.story("10.9.9.9".parse().unwrap()).unwrap_err().to_string();
     assert!(told.contains("it has 3 hosts"), "{told}");
     for wrong in ["", "10.0.0", "10.0.0.5@", "10.0.0.5@noon", "10.0.0.5@vlan4096"] {
-        assert!(wrong.parse::<Which>().is_err(), "{wrong}");
+        assert!(wrong.parse::<HostId>().is_err(), "{wrong}");
     }
     let local = |n: usize| case.local(&case.stories[n]).segment;
     assert_eq!((local(0).as_deref(), local(2).as_deref()), (Some("vlan12"), Some("")));

@@ -260,7 +260,7 @@ impl Console {
 }
 
 fn file_name(s: &HostStory) -> String {
-    format!("hydrophone-{}", s.handle().replace([':', '.', '@', ','], "-"))
+    format!("hydrophone-{}", s.id().to_string().replace([':', '.', '@', ','], "-"))
 }
 
 async fn handle(

@@ -205,7 +205,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
                         tr data-row {
                             td { (chip(s.verdict)) }
                             td.n { (format!("{:+.1}", s.level_db)) }
-                            td.mono { a href={ "/host/" (s.handle()) } { (s.label()) } (other_addresses(m, &|o| Some(format!("/host/{}", o.handle())))) }
+                            td.mono { a href={ "/host/" (s.id()) } { (s.label()) } (other_addresses(m, &|o| Some(format!("/host/{}", o.id())))) }
                             td { (called(s)) }
                             td.t { (stage_dots(s)) }
                             td.also { (also(s)) }
@@ -256,7 +256,7 @@ pub fn only(s: &HostStory, view: &str, ask: &Ask) -> Markup {
     let (from, to, on) = span(ask);
     html! {
         @if !on.is_empty() {
-            p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ". " a href={ "/host/" (s.handle()) "/" (view) } { "Everything" } }
+            p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ". " a href={ "/host/" (s.id()) "/" (view) } { "Everything" } }
         }
     }
 }
@@ -264,11 +264,7 @@ pub fn only(s: &HostStory, view: &str, ask: &Ask) -> Markup {
 /// The views of a host.
 pub fn tabs(s: &HostStory, here: &str, on: &str) -> Markup {
     let to = |name: &str| {
-        if name.is_empty() {
-            format!("/host/{}{on}", s.handle())
-        } else {
-            format!("/host/{}/{name}{on}", s.handle())
-        }
+        if name.is_empty() { format!("/host/{}{on}", s.id()) } else { format!("/host/{}/{name}{on}", s.id()) }
     };
     html! {
         nav.tabs aria-label="Views of the host" {
@@ -276,8 +272,8 @@ pub fn tabs(s: &HostStory, here: &str, on: &str) -> Markup {
                 a href=(to(name)) aria-current=[(name == here).then_some("page")] { (label) }
             }
             @if !s.evidence.is_empty() {
-                a href={ "/host/" (s.handle()) "/slice.pcapng" } download { "slice" }
-                a href={ "/host/" (s.handle()) "/bundle.zip" } download { "bundle" }
+                a href={ "/host/" (s.id()) "/slice.pcapng" } download { "slice" }
+                a href={ "/host/" (s.id()) "/bundle.zip" } download { "bundle" }
             }
         }
     }
@@ -292,17 +288,17 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
             from.is_none_or(|t| e.evidence.ts >= t) && to.is_none_or(|t| e.evidence.started <= t)
         });
     }
-    let part = |o: &&HostStory| o.part_of.as_ref() == Some(&s.handle());
+    let part = |o: &&HostStory| o.part_of.as_ref() == Some(&s.id());
     let machine = Machine { strongest: &story, others: console.case.stories.iter().filter(part).collect() };
     let days = report::covers_days(&console.case.capture);
-    let link = |e: &Evidence| Some(format!("/host/{}/evidence/{}", s.handle(), e.id()));
+    let link = |e: &Evidence| Some(format!("/host/{}/evidence/{}", s.id(), e.id()));
     let body = html! {
         (tabs(s, "", &on))
         @if !on.is_empty() {
             p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ": " (story.evidence.len()) " of " (s.evidence.len()) " pieces of evidence; verdict and sums are of the whole. "
-                a href={ "/host/" (s.handle()) } { "Everything" } }
+                a href={ "/host/" (s.id()) } { "Everything" } }
         }
-        div.brush data-brush={ "/host/" (s.handle()) } { (told(&console.case.capture, &machine, days, &link)) }
+        div.brush data-brush={ "/host/" (s.id()) } { (told(&console.case.capture, &machine, days, &link)) }
         (triaged(console, s))
     };
     page(console, &s.label(), &body)
@@ -315,7 +311,7 @@ fn triaged(console: &Console, s: &HostStory) -> Markup {
             h3 { "What people said" }
             @if entries.is_empty() { p.soft { "Nobody has said anything yet." } }
             ul.plain { @for e in &entries { li { strong { (e.state.name()) } " by " (clean(&e.who)) ", " time datetime=(e.when) data-form="full" { (e.when) } @if !e.note.is_empty() { ": " (e.note.lines().map(clean).collect::<Vec<_>>().join(" / ")) } } } }
-            form.triage method="post" action={ "/host/" (s.handle()) "/triage" } {
+            form.triage method="post" action={ "/host/" (s.id()) "/triage" } {
                 label { "who " input name="who" required maxlength="100" autocomplete="username"; }
                 label { "what " select name="state" { @for state in TriageState::ALL { option value=(state.name()) { (state.name()) } } } }
                 label.wide { "note " textarea name="note" rows="2" maxlength="4000" {} }
@@ -343,7 +339,7 @@ pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>)
             if let Ok(mut known) = console.triage.lock() {
                 *known = all;
             }
-            Reply::To(format!("/host/{}#triage", s.handle()))
+            Reply::To(format!("/host/{}#triage", s.id()))
         }
         Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
     }
@@ -362,7 +358,7 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
     let body = html! {
         (tabs(s, "evidence", ""))
         h1 { span class={ "stage " (e.stage.name()) } { (e.stage) } ": " (describe(e)) }
-        p { (chip(s.verdict)) " " a href={ "/host/" (s.handle()) } { (s.label()) } ", " (moment(e.started, days)) " to " (moment(e.ts, days)) }
+        p { (chip(s.verdict)) " " a href={ "/host/" (s.id()) } { (s.label()) } ", " (moment(e.started, days)) " to " (moment(e.ts, days)) }
         dl.facts {
             dt { "behaviour" } dd { code { (e.behaviour) "/" (clean(&e.key)) } }
             dt { "value" } dd { (report::number(e.value)) " " (clean(&e.unit)) ", threshold " (report::number(e.threshold)) " (" (clean(&e.source)) ")" }
@@ -370,9 +366,9 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
                 dt { "worth" } dd { @for (name, db) in &i.parts { (name.replace('_', " ")) " " (format!("{db:+.1}")) " · " } "= " (format!("{:+.1} dB", i.db)) @for d in &i.discounts { " × " (d.factor) " because " (clean(&d.because)) } }
                 dt { "a clean host" } dd { "does this in a day with P0 = " (format!("{:.1e}", i.p0)) " (" (clean(&i.p0_source)) ")" }
             }
-            dt { "id" } dd { code { (id) } " " a href={ "/host/" (s.handle()) "/slice.pcapng?evidence=" (id) } download { "its packets" } }
+            dt { "id" } dd { code { (id) } " " a href={ "/host/" (s.id()) "/slice.pcapng?evidence=" (id) } download { "its packets" } }
             @for (name, value) in &e.facts { dt { (name.replace('_', " ")) } dd { (report::fact(value)) } }
-            @if !e.remotes.is_empty() { dt { "remotes" } dd { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.handle()) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " " } } }
+            @if !e.remotes.is_empty() { dt { "remotes" } dd { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " " } } }
         }
         h3 { "Flows" }
         ul.plain { @for e in &all { @for f in &e.flows { li { a data-row href={ "/flow/" (f) } { "flow " (f) } } } } }

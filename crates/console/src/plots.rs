@@ -150,7 +150,7 @@ pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
         (tabs(s, "mail-volume", &on))
         (only(s, "mail-volume", ask))
         h1 { "Mail of " (s.label()) }
-        p { (human_count(sum(|m| m.1))) " sessions, " (human_count(sum(|m| m.2))) " messages, " (human_count(sum(|m| m.3))) " refusals. " a href={ "/host/" (s.handle()) "/mail" } { "Every session" } }
+        p { (human_count(sum(|m| m.1))) " sessions, " (human_count(sum(|m| m.2))) " messages, " (human_count(sum(|m| m.3))) " refusals. " a href={ "/host/" (s.id()) "/mail" } { "Every session" } }
         (points("Sessions a minute", "sessions", &of(|m| m.1)))
         (points("Messages a minute", "messages", &of(|m| m.2)))
         (points("Refusals a minute (4xx and 5xx)", "refusals", &of(|m| m.3)))
@@ -179,7 +179,7 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
                 tbody {
                     @for p in &peers {
                         tr data-row class=[marks.contains_key(&p.remote).then_some("marked")] {
-                            td.mono { a href={ "/host/" (s.handle()) "/flow?q=" (encoded(&format!("resp:{}", p.remote))) } { (p.remote) } }
+                            td.mono { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{}", p.remote))) } { (p.remote) } }
                             td { (p.name.as_deref().map(defang).unwrap_or_default()) }
                             td.n { (p.flows) } td.n { (human_bytes(p.out.unsigned_abs())) } td.n { (human_bytes(p.back.unsigned_abs())) }
                             td.t { (full(Timestamp(p.first))) } td.t { (full(Timestamp(p.last))) }

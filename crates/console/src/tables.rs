@@ -91,10 +91,8 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         ips.peek()?;
         Some(ips.take(8).any(|ip| flows.contacts(&local, ip, Span::ALL).is_ok_and(|c| !c.is_empty())))
     };
-    let base = s.map_or_else(
-        || format!("/table/{}", kind.name()),
-        |s| format!("/host/{}/{}", s.handle(), kind.name()),
-    );
+    let base =
+        s.map_or_else(|| format!("/table/{}", kind.name()), |s| format!("/host/{}/{}", s.id(), kind.name()));
     let stay = format!(
         "{base}?q={}&from={}&to={}",
         encoded(&query.search),

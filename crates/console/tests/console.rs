@@ -191,7 +191,7 @@ fn every_link_leads_to_a_page_and_no_host_is_made_up() {
     let mut targets: Vec<String> =
         ["/", "/help", "/table/flow", "/table/dns", "/table/web", "/table/mail"].map(str::to_owned).into();
     for story in &KRAKEN.stories {
-        targets.extend(views.iter().map(|v| format!("/host/{}{v}", story.handle())));
+        targets.extend(views.iter().map(|v| format!("/host/{}{v}", story.id())));
     }
     let evidence: Vec<String> = links(&served.get(&format!("/host/{BOT}")).text());
     let evidence = evidence.into_iter().filter(|l| l.contains("/evidence/"));

@@ -298,7 +298,7 @@ pub struct Carve {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
     /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
-    pub host: case::Which,
+    pub host: record::HostId,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -322,7 +322,7 @@ pub struct Bundle {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
     /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
-    pub host: case::Which,
+    pub host: record::HostId,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -349,7 +349,7 @@ pub struct Explain {
     /// The case: a folder made by `read -o`
     pub case: PathBuf,
     /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
-    pub host: case::Which,
+    pub host: record::HostId,
     /// Judge anew under these expectations (TOML), without reading the capture again
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,

@@ -3,7 +3,6 @@
 use std::io::Write;
 
 use case::Case;
-use verdict::HostStory;
 
 use crate::args::Explain;
 use crate::{Exit, Failure, knowledge};
@@ -19,8 +18,8 @@ pub fn run(args: &Explain) -> Result<Exit, Failure> {
     let others: Vec<String> = case
         .stories
         .iter()
-        .filter(|s| s.host == story.host && s.handle() != story.handle())
-        .map(HostStory::handle)
+        .filter(|s| s.host == story.host && s.id() != story.id())
+        .map(|s| s.id().to_string())
         .collect();
     if !others.is_empty() {
         writeln!(out, "\nOther machines had this address: ask for {}", others.join(" or "))?;

@@ -6,6 +6,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::time::Timestamp;
+
 /// The place of a packet in the input: which file of the run (from 0) and its number there (from 1, as in Wireshark).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(u64);
@@ -221,6 +223,70 @@ impl FromStr for Segment {
     }
 }
 
+/// A host as people and files name it: `10.0.0.5`; where segments of the network are apart, `10.0.0.5@vlan12`; and where the address was several
+/// machines', `10.0.0.5@2008-04-08T09:00:00Z`, the one that had it then. Both at once are parted by a comma.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId {
+    /// The address.
+    pub address: IpAddr,
+    /// The segment that it is in.
+    pub segment: Option<Segment>,
+    /// A time at which it was this machine's.
+    pub at: Option<Timestamp>,
+}
+
+impl From<IpAddr> for HostId {
+    fn from(address: IpAddr) -> Self {
+        Self { address, segment: None, at: None }
+    }
+}
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match (self.segment, self.at) {
+            (None, None) => Ok(()),
+            (Some(segment), None) => write!(f, "@{segment}"),
+            (None, Some(at)) => write!(f, "@{at}"),
+            (Some(segment), Some(at)) => write!(f, "@{segment},{at}"),
+        }
+    }
+}
+
+impl FromStr for HostId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (address, rest) = text.split_once('@').map_or((text, None), |(host, rest)| (host, Some(rest)));
+        let address: IpAddr = address.parse().map_err(|e| format!("{address:?}: {e}"))?;
+        let mut id = Self::from(address);
+        for part in rest.into_iter().flat_map(|r| r.split(',')) {
+            if let Ok(segment) = part.parse() {
+                id.segment = Some(segment);
+            } else if let Some(at) = Timestamp::parse(part) {
+                id.at = Some(at);
+            } else {
+                return Err(format!(
+                    "{part:?} is neither a time nor a segment of the network: write 2008-04-08T09:00:00Z, vlan12 or vni5001"
+                ));
+            }
+        }
+        Ok(id)
+    }
+}
+
+impl Serialize for HostId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for HostId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// The protocol over IP that carries a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Transport {
@@ -430,6 +496,27 @@ mod tests {
         assert_eq!(PacketId::parse("3:1000000"), Some(id));
         for none in ["", "x", "1:", "1099511627777", "16777216:1"] {
             assert_eq!(PacketId::parse(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_called_by_address_segment_and_time() {
+        for text in [
+            "10.0.0.5",
+            "10.0.0.5@vlan12",
+            "10.0.0.5@2008-04-08T09:00:00Z",
+            "fd00::5@vni5001,2008-04-08T09:00:00Z",
+        ] {
+            let id: HostId = text.parse().unwrap();
+            assert_eq!(id.to_string().parse::<HostId>(), Ok(id), "{text}");
+            assert_eq!(
+                (id.segment.is_some(), id.at.is_some()),
+                (text.contains('v'), text.contains("2008")),
+                "{text}"
+            );
+        }
+        for wrong in ["10.0.0", "10.0.0.5@", "10.0.0.5@monday", "10.0.0.5@vlan4096"] {
+            assert!(wrong.parse::<HostId>().is_err(), "{wrong}");
         }
     }
 }

@@ -78,7 +78,7 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
             let _ = writeln!(
                 out,
                 "As {}, {} {:+.1} dB:\n",
-                plain(&other.handle()),
+                plain(&other.id().to_string()),
                 other.verdict,
                 other.level_db
             );

@@ -422,7 +422,7 @@ fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: bo
         let _ = writeln!(
             out,
             "  as {}, {} {:+.1} dB:",
-            other.handle(),
+            other.id(),
             paint.verdict(other.verdict, other.verdict.name()),
             other.level_db
         );
@@ -582,7 +582,7 @@ pub(crate) fn identity(s: &HostStory, others: &[&HostStory], days: bool) -> Vec<
     let why = |o: &HostStory| s.same_as.iter().find(|same| (same.host, same.since) == (o.host, o.since));
     let sure = others.iter().map(|o| {
         let because = why(o).map_or_else(|| "by way of another address".to_owned(), |w| clean(&w.because));
-        format!("the same machine: {}, {} ({because})", o.handle(), o.verdict)
+        format!("the same machine: {}, {} ({because})", o.id(), o.verdict)
     });
     let same = s.same_as.iter().filter(|o| !is_other(o)).map(|o| {
         let worse = if o.verdict > s.verdict { ", which the machine then is" } else { "" };
@@ -602,10 +602,7 @@ pub(crate) fn identity(s: &HostStory, others: &[&HostStory], days: bool) -> Vec<
         (from, to) => {
             let from = from.map(|t| format!(" from {}", clock(t, days))).unwrap_or_default();
             let to = to.map(|t| format!(" until {}", clock(t, days))).unwrap_or_default();
-            Some(format!(
-                "what is told here is of the machine that had the address{from}{to} ({})",
-                s.handle()
-            ))
+            Some(format!("what is told here is of the machine that had the address{from}{to} ({})", s.id()))
         }
     };
     sure.chain(same).chain(changed).chain(span).collect()

@@ -1,17 +1,17 @@
 use std::borrow::Cow;
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{
-    AtWork, CATALOGUE, Context, Expectations, Fired, Held, Home, HomeGuess, HostFiles, Intel, NearMisses,
-    Network, SavedFile, SeededMap, Settings, StateKind, Wants, WriteDownError, detectors, form, outbound,
-    read_back, write_down,
+    AtWork, CATALOGUE, Context, Expectations, Held, Home, HomeGuess, HostFiles, Intel, Network, Raised,
+    SavedFile, SeededMap, Settings, StateKind, Wants, WriteDownError, detectors, form, outbound, read_back,
+    write_down,
 };
 use record::{
-    CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Segment, Service, Stage,
+    CommunityId, Conn, ConnPhase, Evidence, FlowId, HostId, NearMiss, Record, Role, Segment, Service, Stage,
     Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,6 @@ impl FlowMemory {
 struct Analysis {
     how: String,
     network: Network,
-    fired: Fired,
     #[serde(skip)]
     detectors: Vec<Box<dyn AtWork>>,
     /// Kept one by one, behind all else.
@@ -188,7 +187,8 @@ struct Analysis {
     /// Which detectors want what: by kind of record, and whether a local host opened its flow to somewhere else.
     #[serde(skip)]
     plan: [[Vec<u8>; 2]; Wants::KINDS],
-    near: NearMisses,
+    /// Hosts of which a stage was first seen, or seen earlier than known, since time passed last.
+    stirred: BTreeSet<IpAddr>,
     /// Machines that had an address before the one that has it now.
     before: Vec<Machine>,
     /// Bytes that they hold, and may hold.
@@ -200,6 +200,8 @@ struct Analysis {
     share: Share,
     forgotten_before: u64,
     neighbours: Neighbours,
+    #[serde(skip)]
+    raised: Raised,
     #[serde(skip)]
     fresh: Vec<Evidence>,
     flows: FlowMemory,
@@ -320,17 +322,17 @@ impl Analyst {
         let mut analysis = Analysis {
             how,
             network,
-            fired: Fired::default(),
             plan: Default::default(),
             detectors: Vec::new(),
             files: HostFiles::default(),
-            near: NearMisses::default(),
+            stirred: BTreeSet::new(),
             before: Vec::new(),
             before_bytes: 0,
             most_before: 0,
             share: self.share,
             forgotten_before: 0,
             neighbours: Neighbours::default(),
+            raised: Raised::default(),
             fresh: Vec::new(),
             flows: FlowMemory::default(),
             first: None,
@@ -500,7 +502,8 @@ pub fn stories(analysts: &[Analyst], segment: Option<Segment>, capture: &Capture
     let pages: Vec<(IpAddr, &HostPage)> = machines.iter().map(|m| (m.host, &m.page)).collect();
     let all = || analysts.iter().filter_map(|a| a.seen.analysis.as_ref());
     let routes = |mac| all().any(|a| a.neighbours.routes(mac));
-    let leased = |host, mac| all().any(|a| a.network.is_leased_to(host, mac));
+    let card = |a: &Analysis, host, mac| a.files.card(host).is_some_and(|c| c.known.is_leased_to(mac));
+    let leased = |host, mac| all().any(|a| card(a, host, mac));
     let same = identities(&pages, routes, leased);
     tell_machines(&mut stories, same);
     by_strength(&mut stories);
@@ -517,12 +520,12 @@ fn tell_machines(stories: &mut [HostStory], same: Vec<Vec<(usize, SameHost)>>) {
             *best = story;
         }
     }
-    let handles: Vec<(Verdict, String)> = stories.iter().map(|s| (s.verdict, s.handle())).collect();
+    let ids: Vec<(Verdict, HostId)> = stories.iter().map(|s| (s.verdict, s.id())).collect();
     for (i, (story, same)) in stories.iter_mut().zip(same).enumerate() {
-        let told = |(other, same): (usize, SameHost)| SameHost { verdict: handles[other].0, ..same };
+        let told = |(other, same): (usize, SameHost)| SameHost { verdict: ids[other].0, ..same };
         story.same_as = same.into_iter().map(told).collect();
         let best = strongest.get(&machine[i]).filter(|best| **best != i);
-        story.part_of = best.map(|best| handles[*best].1.clone());
+        story.part_of = best.map(|best| ids[*best].1);
     }
 }
 
@@ -574,7 +577,7 @@ impl Analysis {
         if !self.share.is_whole() && !self.concerns(record) {
             return;
         }
-        self.network.learn(record, at);
+        self.network.learn(record, &mut self.files, at);
         let mut pages = self.files.states(PAGE);
         let (lease, home) = (self.network.leased(), self.network.home());
         for (host, change) in host_book::hands(&mut pages, &mut self.neighbours, record, lease, home) {
@@ -594,7 +597,6 @@ impl Analysis {
             _ => None,
         };
         self.bank(conn);
-        self.let_go();
     }
 
     /// Whether a record tells of a host of a share: one of its ends, or whoever it is that leases are given to.
@@ -628,7 +630,7 @@ impl Analysis {
     fn tick(&mut self, at: Timestamp) {
         self.ticked = at;
         self.each(at, None, None, |detector, files, context| detector.tick(files, context));
-        let stirred = self.fired.take_stirred();
+        let stirred = std::mem::take(&mut self.stirred);
         let who = Some((Wants::STIRRED, true));
         self.each(at, None, who, |detector, files, context| {
             for host in &stirred {
@@ -636,7 +638,6 @@ impl Analysis {
             }
         });
         self.bank(None);
-        self.let_go();
     }
 
     /// Shows the context as it is now to the detectors that want such a record, or to all of them.
@@ -650,9 +651,9 @@ impl Analysis {
         let mut context = Context {
             now,
             network: &self.network,
-            fired: &mut self.fired,
+            raised: &mut self.raised,
             evidence: &mut self.fresh,
-            near: &mut self.near,
+            stirred: &mut self.stirred,
             outbound,
             index: 0,
             entry: &CATALOGUE[0],
@@ -688,24 +689,12 @@ impl Analysis {
                 continue;
             }
             let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
-            let roles = roles(&self.files, &self.network, &self.fired, host, (first, at));
+            let roles = roles(&self.files, &self.network, host, (first, at));
             let mut ledgers = self.files.states::<Ledger>(LEDGER);
             let ledger = ledgers.of(host, at);
             ledger.add(evidence, first, &roles);
             let strength = (ledger.highest() * 10.0) as i32;
-            self.files.fired(host, at, strength);
-        }
-    }
-
-    /// Lets go of what others know of hosts whose files were forgotten.
-    fn let_go(&mut self) {
-        for host in self.files.gone() {
-            // It may have come again at once.
-            if self.files.knows(host) {
-                continue;
-            }
-            self.fired.forget(host);
-            self.near.forget(host);
+            self.files.accuse(host, at, strength);
         }
     }
 
@@ -714,12 +703,11 @@ impl Analysis {
         let page = self.files.get::<HostPage>(PAGE, host).cloned().unwrap_or_default();
         let now = page.last.unwrap_or(Timestamp::MIN);
         let first = page.first.unwrap_or(now);
-        let behaviours = 0..CATALOGUE.len() as u8;
         Machine {
             host,
-            roles: roles(&self.files, &self.network, &self.fired, host, (first, now)),
+            roles: roles(&self.files, &self.network, host, (first, now)),
             ledger: self.files.get::<Ledger>(LEDGER, host).cloned().unwrap_or_default(),
-            near: behaviours.filter_map(|behaviour| self.near.of(host, behaviour)).cloned().collect(),
+            near: self.files.card(host).into_iter().flat_map(|card| card.near.iter().cloned()).collect(),
             page,
         }
     }
@@ -732,14 +720,12 @@ impl Analysis {
         before.ledger = old;
         let page = before.page.pass_on(change);
         self.files.close(host);
-        self.fired.forget(host);
-        self.near.forget(host);
-        self.network.pass_on(host, now);
+        self.network.pass_on(host, &mut self.files, now);
         *self.files.states(PAGE).of(host, now) = page;
         if !new.is_empty() {
             let strength = (new.highest() * 10.0) as i32;
             *self.files.states(LEDGER).of(host, now) = new;
-            self.files.fired(host, now, strength);
+            self.files.accuse(host, now, strength);
         }
         // Flows of it that are still open may tell of it yet.
         self.before_bytes += before.held() + size_of::<Machine>();
@@ -854,15 +840,16 @@ impl Machine {
 fn roles(
     files: &HostFiles,
     network: &Network,
-    fired: &Fired,
     host: IpAddr,
     (first, at): (Timestamp, Timestamp),
 ) -> Vec<RoleSeen> {
     let mut roles = roles::roles(files, host);
-    if fired.ever(host).any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
+    let card = files.card(host);
+    let ever = card.into_iter().flat_map(|card| card.fired.ever());
+    if ever.into_iter().any(|s| matches!(s, Stage::Rendezvous | Stage::Command | Stage::Update)) {
         roles.retain(|r| r.role != Role::MailSender);
     }
-    for declaration in network.declared(host, at) {
+    for declaration in network.declared(host, card.map(|card| &card.known), at) {
         if let Some(role) = declaration.role.as_deref().and_then(Role::named) {
             roles.retain(|r| r.role != role);
             roles.push(RoleSeen { role, since: first, because: declaration.told() });

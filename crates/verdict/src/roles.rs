@@ -182,13 +182,12 @@ impl HostRoles {
     /// One host sends with one time-to-live; what a router passes on has as many as there are kinds of hosts and paths behind it.
     fn stack(&mut self, ttl: u8, now: Timestamp) {
         *self.hops.entry(ttl).or_default() += 1;
-        let kinds: Vec<String> =
-            self.hops.iter().filter(|(_, n)| **n >= STACK_FLOWS).map(|(ttl, _)| ttl.to_string()).collect();
-        if kinds.len() >= STACKS {
-            self.gain(Role::Nat, now, || {
-                format!("opens connections with times to live of {}", kinds.join(", "))
-            });
+        let kinds = || self.hops.iter().filter(|(_, n)| **n >= STACK_FLOWS).map(|(ttl, _)| ttl);
+        if self.seen.contains_key(&Role::Nat) || kinds().count() < STACKS {
+            return;
         }
+        let kinds: Vec<String> = kinds().map(ToString::to_string).collect();
+        self.gain(Role::Nat, now, || format!("opens connections with times to live of {}", kinds.join(", ")));
     }
 
     fn period(&mut self, service: (IpAddr, u16), ts: Timestamp, now: Timestamp) {

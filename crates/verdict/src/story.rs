@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use behaviour::{CATALOGUE, Called, Expectation, Expectations, Traffic};
-use record::{Evidence, NearMiss, Segment, Stage, Timestamp};
+use record::{Evidence, HostId, NearMiss, Segment, Stage, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::RoleSeen;
@@ -251,10 +251,10 @@ pub struct HostStory {
     /// Other addresses of what is probably the same host.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub same_as: Vec<SameHost>,
-    /// Of the addresses that are surely one machine's all but the strongest name that one, by its [`handle`](Self::handle): the machine is what
+    /// Of the addresses that are surely one machine's all but the strongest name that one, by its [`id`](Self::id): the machine is what
     /// that one is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub part_of: Option<String>,
+    pub part_of: Option<HostId>,
     /// When the address went from one host to another.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed_hands: Vec<ChangedHands>,
@@ -340,18 +340,16 @@ pub(crate) fn second_story(
 }
 
 impl HostStory {
-    /// What it is asked for by: its address, its segment where these are apart, and where that was several machines' a time at which it was
-    /// this one's: `10.0.0.5`, `10.0.0.5@vlan12`, `10.0.0.5@vlan12,2008-04-08T09:00:00Z`.
-    pub fn handle(&self) -> String {
+    /// What it is asked for by: its address, its segment where these are apart, and where the address was several machines' a time at which it
+    /// was this one's.
+    pub fn id(&self) -> HostId {
         let at = self.since.or(self.first).filter(|_| self.since.is_some() || self.until.is_some());
-        let segment = self.segment.map(|s| s.to_string());
-        let which: Vec<String> = segment.into_iter().chain(at.map(|at| at.to_string())).collect();
-        if which.is_empty() { self.host.to_string() } else { format!("{}@{}", self.host, which.join(",")) }
+        HostId { address: self.host, segment: self.segment, at }
     }
 
     /// How it is called where everybody can see it: its address, and its segment where these are apart.
     pub fn label(&self) -> String {
-        self.segment.map_or_else(|| self.host.to_string(), |s| format!("{}@{s}", self.host))
+        HostId { at: None, ..self.id() }.to_string()
     }
 
     /// Whether it is of the machine that had the address at a time.
@@ -434,8 +432,8 @@ impl<'a> Machine<'a> {
         if parts.is_empty() {
             return machines;
         }
-        let handles = machines.iter().map(|m| m.strongest.handle()).zip(0..);
-        let places: BTreeMap<String, usize> = handles.collect();
+        let ids = machines.iter().map(|m| m.strongest.id()).zip(0..);
+        let places: BTreeMap<HostId, usize> = ids.collect();
         for part in parts {
             match part.part_of.as_ref().and_then(|of| places.get(of)) {
                 Some(place) => machines[*place].others.push(part),

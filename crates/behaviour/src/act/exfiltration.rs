@@ -112,17 +112,16 @@ impl Watcher {
 
     fn fire(&self, states: &mut States<'_, Host>, sent: Sent<'_>, context: &mut Context<'_>) {
         let window = self.settings.window;
-        let echo = context
-            .fired
-            .events(sent.host, "address_echo")
-            .any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
+        let (state, card) = states.open(sent.host, context.now);
+        let mut echoes = card.fired.events("address_echo");
+        let echo = echoes.any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
         let mut grades = vec![(sent.grade, 1)];
         let control = self.settings.control;
-        if sent.grade == "upload" && context.fired.controls(sent.host, sent.remote, sent.ts, control) {
+        if sent.grade == "upload" && card.fired.controls(sent.remote, sent.ts, control) {
             grades.push(("to_controller", 1));
             let name = context.network.name_of(sent.remote, context.now).and_then(domains::registrable);
             let name = name.map_or_else(|| sent.remote.to_string(), str::to_owned);
-            let controllers = &mut states.of(sent.host, context.now).controllers;
+            let controllers = &mut state.controllers;
             if controllers.len() < MAX_SERVERS {
                 controllers.insert(name);
             }
@@ -178,11 +177,14 @@ impl Watcher {
 
     fn upload(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let machine = matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless);
-        let commanded =
-            || context.fired.controls(host, h.head.tuple.resp.ip, h.head.ts, self.settings.control);
+        let card = states.card(host);
+        let commanded = || {
+            let (remote, ts) = (h.head.tuple.resp.ip, h.head.ts);
+            card.is_some_and(|c| c.fired.controls(remote, ts, self.settings.control))
+        };
         if h.method == "POST"
             && (machine || commanded())
-            && !requests::is_housekeeping(h, context)
+            && !requests::is_housekeeping(h, card, context)
             && h.request.len >= self.settings.upload
             && h.response.len * 4 < h.request.len
         {
@@ -206,7 +208,9 @@ impl Watcher {
         let remote = c.head.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
-            || !context.fired.controls(host, remote, c.head.ts, self.settings.control)
+            || !states
+                .card(host)
+                .is_some_and(|of| of.fired.controls(remote, c.head.ts, self.settings.control))
         {
             return;
         }

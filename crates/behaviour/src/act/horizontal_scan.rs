@@ -119,7 +119,7 @@ impl Watcher {
         if !failed && !states.get(host).is_some_and(|s| s.ports.contains_key(&port)) {
             return;
         }
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         if state.ports.len() >= MAX_PORTS && !state.ports.contains_key(&port) {
             let oldest = state.ports.iter().min_by_key(|(_, w)| w.last).map(|(p, _)| *p);
             oldest.map(|p| state.ports.remove(&p));
@@ -162,7 +162,7 @@ impl Watcher {
             return;
         }
         walk.reported = Some(grade);
-        let p2p = context.runs(host, Application::P2p);
+        let p2p = context.runs(card, Application::P2p);
         let (failed, answered) = (walk.failed as u64, walk.answered as u64);
         context.fire(Fire {
             host,
@@ -216,7 +216,7 @@ impl Behaviour for Watcher {
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let Some((host, c, failed)) = context.attempt(record) else { return };
         // Other sensors' logs may lack the questions.
-        let asked = !c.head.flow.is_named() || context.network.hears(host);
+        let asked = !c.head.flow.is_named() || states.card(host).is_some_and(|card| card.known.hears());
         let silent = asked
             && c.bytes == [0, 0]
             && context.network.name_of(c.head.tuple.resp.ip, context.now).is_none();

@@ -113,7 +113,8 @@ impl Behaviour for Watcher {
             return;
         }
         // Where no question was seen with its answer, the capture has one side, and what the host is for cannot be seen either.
-        if !context.network.hears(host) || context.network.is_blind(host) {
+        let (state, card) = states.open(host, context.now);
+        if !card.known.hears() || card.known.is_blind() {
             return;
         }
         // Mail has its domains near the root; what is far below carries data (`dns_tunnel`).
@@ -122,7 +123,6 @@ impl Behaviour for Watcher {
             return;
         }
         let settings = &self.settings;
-        let state = states.of(host, context.now);
         let packet = dns.packets.first().copied().unwrap_or_default();
         state.questions.push_back((dns.head.ts, dns.query.clone(), dns.head.flow, packet));
         state.questions.retain(|q| dns.head.ts.since(q.0) <= settings.window);

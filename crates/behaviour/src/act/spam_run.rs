@@ -193,10 +193,10 @@ impl Behaviour for Watcher {
                 // Of what one side alone was seen nobody knows whether it was refused.
                 let known = mail && c.start_seen && !c.is_one_sided();
                 let Some(host) = context.outbound().filter(|_| known) else { return };
-                let state = states.of(host, context.now);
+                let (state, card) = states.open(host, context.now);
                 session(state, c);
                 // What the host is for is not known where most of what is said to it is not seen.
-                if context.network.is_blind(host) {
+                if card.known.is_blind() {
                     return;
                 }
                 judge(&self.settings, host, state, c.head.ts, context);
@@ -470,7 +470,7 @@ mod tests {
             deliver(&mut b, i % 9, 10.0 * f64::from(i), |_| ());
         }
         assert!(b.evidence.is_empty());
-        assert!(b.near.values().any(|n| n.value == 9.0));
+        assert!(b.near().iter().any(|n| n.value == 9.0));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Watcher {
             packet: c.key_packets.first().copied().unwrap_or_default(),
             flow: c.head.flow,
         };
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         // Most ports are of one address alone.
         if !state.ports.contains_key(&port) {
             let place = usize::from(port) % FIRSTS;
@@ -219,7 +219,7 @@ impl Watcher {
         if sweep.burst {
             grades.push(("burst", 1));
         }
-        let p2p = context.runs(host, Application::P2p);
+        let p2p = context.runs(card, Application::P2p);
         context.fire(Fire {
             host,
             key: "sweep".into(),

@@ -250,7 +250,7 @@ impl Watcher {
 
     fn contact(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let end = c.head.tuple.resp;
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         let name = context
             .network
             .name_of(end.ip, context.now)
@@ -272,7 +272,7 @@ impl Watcher {
                 ..Remote::default()
             }
         });
-        if remote.listed && context.network.vouches(host, end.ip, &remote.name, context.now) {
+        if remote.listed && context.vouches(Some(card), host, end.ip, &remote.name) {
             return;
         }
         remote.contacts.push_back(Contact {

@@ -124,7 +124,7 @@ impl Behaviour for Watcher {
         let run = |(start, _): &(Timestamp, Timestamp)| {
             c.head.ts >= *start && c.head.ts.since(*start) <= self.settings.window
         };
-        if !context.fired.events(host, "generated_names").any(|e| run(&e)) {
+        if !states.card(host).is_some_and(|card| card.fired.events("generated_names").any(|e| run(&e))) {
             return;
         }
         let remote: IpAddr = c.head.tuple.resp.ip;

@@ -155,14 +155,14 @@ impl Watcher {
         add(dynamic, "dynamic_name");
         add(found.replies.is_some(), "both_fixed");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         if state.reported.len() > MAX_LINES {
             state.reported.clear();
         }
         if state.reported.insert(end, names.clone()).is_some_and(|reported| reported == names) {
             return;
         }
-        let p2p = context.runs(host, Application::P2p);
+        let p2p = context.runs(card, Application::P2p);
         let name = name.unwrap_or_default().to_owned();
         let by_host = (found.from == Direction::Orig) == (c.head.tuple.orig.ip == host);
         let replies: Vec<String> = found.replies.iter().flatten().map(ToString::to_string).collect();

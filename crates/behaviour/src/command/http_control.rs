@@ -398,7 +398,7 @@ impl Behaviour for Watcher {
         if agent.starts_with("Microsoft-CryptoAPI/") {
             states.of(host, context.now).system = requests::system_of(agent);
         }
-        if requests::is_housekeeping(h, context) {
+        if requests::is_housekeeping(h, states.card(host), context) {
             return;
         }
         let Some(name) = self.count(states, host, h, context.now) else { return };

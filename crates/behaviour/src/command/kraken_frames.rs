@@ -326,7 +326,7 @@ mod tests {
     fn two_frames_fire_and_one_does_not() {
         let mut b = bench();
         send(&mut b, 1.0, Direction::Orig, REMOTE);
-        assert!(b.evidence.is_empty() && b.near.len() == 1);
+        assert!(b.evidence.is_empty() && b.near().len() == 1);
         send(&mut b, 361.0, Direction::Orig, REMOTE);
         assert_eq!(b.grades(), ["outbound"], "360 s apart");
         send(&mut b, 361.0, Direction::Resp, REMOTE);

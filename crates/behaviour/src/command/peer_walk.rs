@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::kraken_names::generator_of;
 use crate::table::{HostKey, SeededMap, hash_of};
 use crate::{
-    About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
+    About, Alike, Application, Behaviour, Card, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
     Traffic, Wants,
 };
 
@@ -249,7 +249,7 @@ impl Behaviour for Watcher {
         }
         let Some(host) = context.outbound() else { return };
         let remote = c.head.tuple.resp.ip;
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         if c.service.is_recognised() {
             // A walk that turns out to be an application is none.
             state.peers.remove(remote);
@@ -265,7 +265,7 @@ impl Behaviour for Watcher {
         if let Some(known) = known.filter(|p| c.head.ts.since(p.ts) <= self.settings.window) {
             if answered && !known.answered {
                 state.peers.answer(remote);
-                judge(&self.settings, host, state, context);
+                judge(&self.settings, host, (state, card), context);
             }
             return;
         }
@@ -284,7 +284,7 @@ impl Behaviour for Watcher {
         };
         state.peers.add(remote, peer);
         state.peers.forget(self.settings.window);
-        judge(&self.settings, host, state, context);
+        judge(&self.settings, host, (state, card), context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -305,7 +305,7 @@ impl Behaviour for Watcher {
     }
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) {
+fn judge(settings: &Settings, host: IpAddr, (state, card): (&mut Host, &Card), context: &mut Context<'_>) {
     let p = state.peers.len();
     if p < settings.peers {
         context.near(host, p as f64, settings.peers as f64, "opaque UDP peers");
@@ -346,7 +346,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
     let of = |(_, ip): &(Timestamp, IpAddr)| Some((*ip, state.peers.by_address.get(&HostKey(*ip))?));
     let order: Vec<(IpAddr, &Peer)> = state.peers.by_time.iter().filter_map(of).collect();
     let recurring = state.peers.recurring_length();
-    let explained = context.runs(host, Application::P2p) || context.runs(host, Application::Voip);
+    let explained = context.runs(card, Application::P2p) || context.runs(card, Application::Voip);
     let fire = Fire {
         host,
         key: "walk".into(),
@@ -402,7 +402,7 @@ mod tests {
             b.feed(record(peer(i, 40 + i as usize)), 10.0 + i as f64);
         }
         assert!(b.evidence.is_empty());
-        assert_eq!(b.near.values().next().unwrap().value, 4.0);
+        assert_eq!(b.near().iter().next().unwrap().value, 4.0);
         b.feed(record(peer(4, 50)), 20.0);
         assert_eq!(b.grades(), ["walk"]);
     }

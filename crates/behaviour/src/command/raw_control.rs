@@ -135,7 +135,7 @@ impl Watcher {
     fn call(&self, states: &mut States<'_, Host>, host: IpAddr, c: &Conn, context: &mut Context<'_>) {
         let end = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         let window = self.settings.window;
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
             state.remotes.pop_first();
         }
@@ -191,7 +191,7 @@ impl Watcher {
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         add(!once && state.fired.iter().any(|e| *e != end), "several_remotes");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
-        let p2p = context.runs(host, Application::P2p);
+        let p2p = context.runs(card, Application::P2p);
         let started = same.iter().map(|k| k.ts).min().unwrap_or(c.head.ts);
         let facts = vec![
             ("port", u64::from(end.1).into()),

@@ -84,7 +84,8 @@ impl Watcher {
         if !context.network.home().contains(host) {
             return;
         }
-        let Some(role) = context.network.forbids(host, way, remote, port, c.head.ts) else { return };
+        let known = states.card(host).map(|card| &card.known);
+        let Some(role) = context.network.forbids((host, known), way, remote, port, c.head.ts) else { return };
         let kind = match way {
             Way::In => "offers",
             Way::Out if context.network.home().is_external(remote) => "elsewhere",

@@ -84,8 +84,9 @@ impl Behaviour for Watcher {
     fn observe(&self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
 
     fn stirred(&self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let (state, card) = states.open(host, context.now);
         let stages: Vec<(Stage, Timestamp)> =
-            context.fired.story(host).into_iter().map(|b| (b.stage, b.ts)).collect();
+            card.fired.story().into_iter().map(|b| (b.stage, b.ts)).collect();
         // The most stages that begin within one window.
         let within = |from: usize| {
             stages[from..].iter().take_while(|s| s.1.since(stages[from].1) <= self.settings.window).count()
@@ -101,7 +102,6 @@ impl Behaviour for Watcher {
             }
             return;
         }
-        let state = states.of(host, context.now);
         if state.reported >= count {
             return;
         }

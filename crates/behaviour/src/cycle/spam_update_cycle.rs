@@ -28,8 +28,8 @@ use record::{Evidence, FlowId, PacketId, Record, Stage, Timestamp, tally};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States, Traffic,
-    Wants,
+    About, Alike, Behaviour, Card, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States,
+    Traffic, Wants,
 };
 
 /// Batches remembered of one host.
@@ -107,7 +107,7 @@ impl Behaviour for Watcher {
         };
         // What STARTTLS hides counts as one message.
         let messages = s.data_count.max(1);
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         let near = |b: &&mut Batch| s.head.ts.0.abs_diff(b.last.0) < self.settings.pause.as_nanos() as u64;
         if let Some(batch) = state.batches.iter_mut().rev().find(near) {
             batch.last = batch.last.max(s.head.ts);
@@ -126,7 +126,7 @@ impl Behaviour for Watcher {
                 state.batches.remove(0);
             }
         }
-        judge(&self.settings, host, state, context);
+        judge(&self.settings, host, (state, card), context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -134,10 +134,10 @@ impl Behaviour for Watcher {
     }
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) {
+fn judge(settings: &Settings, host: IpAddr, (state, card): (&mut Host, &Card), context: &mut Context<'_>) {
     let mut updates: Vec<Timestamp> = ["same_remote_chain", "module_download"]
         .iter()
-        .flat_map(|b| context.fired.events(host, b))
+        .flat_map(|b| card.fired.events(b))
         .map(|(start, _)| start)
         .collect();
     updates.sort_unstable();

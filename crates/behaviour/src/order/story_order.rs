@@ -110,7 +110,8 @@ impl Behaviour for Watcher {
     fn observe(&self, _: &Record, _: &mut States<'_, Host>, _: &mut Context<'_>) {}
 
     fn stirred(&self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let mut story: Vec<&Began> = context.fired.story(host);
+        let (state, card) = states.open(host, context.now);
+        let mut story: Vec<&Began> = card.fired.story();
         let Some(newest) = story.last().map(|b| b.ts) else { return };
         story.retain(|b| newest.since(b.ts) <= self.settings.window);
         story.sort_by_key(|b| b.stage);
@@ -129,7 +130,6 @@ impl Behaviour for Watcher {
         else {
             return;
         };
-        let state = states.of(host, context.now);
         if stages.len() == state.reported {
             return;
         }

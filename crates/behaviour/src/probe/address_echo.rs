@@ -163,10 +163,10 @@ impl Behaviour for Watcher {
 
     fn tick(&self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (window, before) = (self.settings.report, self.settings.called);
-        states.decide(|host, state| {
+        states.decide(|_, state, card| {
             let Some(asked) = &mut state.0 else { return false };
             let soon = |start: Timestamp| start.since(asked.ts) <= window && asked.ts.since(start) <= before;
-            let reported = context.fired.events(host, Fired::CONTROL).any(|(start, _)| soon(start));
+            let reported = card.fired.events(Fired::CONTROL).any(|(start, _)| soon(start));
             if reported {
                 asked.grades.push(("then_reported", 1));
                 fire(asked, context);

@@ -32,8 +32,8 @@ use record::{Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, names};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
-    domains,
+    About, Alike, Behaviour, Card, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic,
+    Wants, domains,
 };
 
 /// Fetches remembered of one host.
@@ -209,7 +209,7 @@ impl Behaviour for Watcher {
     }
 
     fn tick(&self, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        states.decide(|host, state| judge(&self.settings, host, state, context));
+        states.decide(|host, state, card| judge(&self.settings, host, (state, card), context));
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -219,7 +219,12 @@ impl Behaviour for Watcher {
 }
 
 /// Judges what has settled; `true` while something may still change.
-fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Context<'_>) -> bool {
+fn judge(
+    settings: &Settings,
+    host: IpAddr,
+    (state, card): (&mut Host, &Card),
+    context: &mut Context<'_>,
+) -> bool {
     let mut open = false;
     for fetch in &mut state.fetches {
         if fetch.judged.is_none() {
@@ -253,8 +258,8 @@ fn judge(settings: &Settings, host: IpAddr, state: &mut Host, context: &mut Cont
     let mut pages: Vec<&Fetch> = by_domain.into_values().collect();
     pages.sort_by_key(|f| f.ts);
     let (started, ended) = (pages[0].ts, pages[pages.len() - 1].ts);
-    let probed = context.fired.near(host, "smtp_probe", started, settings.window)
-        || context.fired.near(host, "smtp_probe", ended, settings.window);
+    let probed = card.fired.near("smtp_probe", started, settings.window)
+        || card.fired.near("smtp_probe", ended, settings.window);
     let at_start = context.network.since(host).is_some_and(|s| ended.since(s) <= settings.start);
     let waiting = !probed && context.now.since(ended) <= settings.window;
     if (!probed && !at_start) || state.fired.is_some_and(|(t, p)| t == started && (p || !probed)) {
@@ -320,7 +325,7 @@ mod tests {
         visit(&mut b, 10.0, SITES[0], 0, "/");
         visit(&mut b, 30.0, SITES[1], 2, "/");
         b.tick(60.0);
-        assert!(b.evidence.is_empty() && b.near.len() == 1);
+        assert!(b.evidence.is_empty() && b.near().len() == 1);
         visit(&mut b, 70.0, SITES[2], 0, "/");
         b.tick(90.0);
         assert_eq!(b.grades(), ["pages"]);
@@ -388,6 +393,6 @@ mod tests {
             b.feed(tls(10.0 + 20.0 * i as f64, "198.51.100.9", name), 10.0 + 20.0 * i as f64);
         }
         b.tick(100.0);
-        assert!(b.evidence.is_empty() && b.near.is_empty());
+        assert!(b.evidence.is_empty() && b.near().is_empty());
     }
 }

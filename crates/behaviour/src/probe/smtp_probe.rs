@@ -40,8 +40,8 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States, Traffic,
-    domains,
+    About, Alike, Behaviour, Card, Context, Excuse, Fire, GradeWorth, Honest, HostState, MAIL, States,
+    Traffic, domains,
 };
 
 /// Packets of a client that greets and takes its leave: SYN, ACK, HELO, ACK, QUIT, FIN, ACK (RFC 5321 asks for a reply to each word).
@@ -154,10 +154,10 @@ impl Behaviour for Watcher {
             {
                 let Some(host) = context.outbound() else { return };
                 // What servers answered this host is not in the capture: nobody can tell a try from a delivery.
-                if context.network.is_blind(host) {
+                let (state, card) = states.open(host, context.now);
+                if card.known.is_blind() {
                     return;
                 }
-                let state = states.of(host, context.now);
                 if state.delivered.remove(&c.head.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;
                 }
@@ -184,7 +184,7 @@ impl Behaviour for Watcher {
                 }
                 // Flows close out of order; attempts are judged by when they began.
                 state.attempts.make_contiguous().sort_by_key(|a| a.ts);
-                judge(&self.settings, host, state, remote, context);
+                judge(&self.settings, host, (state, card), remote, context);
             }
             _ => {}
         }
@@ -225,7 +225,13 @@ fn three_syns(host: IpAddr, c: &record::Conn, context: &mut Context<'_>) {
     });
 }
 
-fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, context: &mut Context<'_>) {
+fn judge(
+    settings: &Settings,
+    host: IpAddr,
+    (state, card): (&Host, &Card),
+    remote: IpAddr,
+    context: &mut Context<'_>,
+) {
     let name = state.attempts.iter().rev().find(|a| a.remote == remote).and_then(|a| a.name.clone());
     let same = |a: &&Attempt| a.remote == remote || (name.is_some() && a.name == name);
     // The latest run of attempts that are close enough together.
@@ -246,7 +252,7 @@ fn judge(settings: &Settings, host: IpAddr, state: &Host, remote: IpAddr, contex
     let started = run[0].ts;
     let enough = run.len() >= settings.attempts;
     let mut grades = vec![(if enough { "attempts" } else { "hung_up" }, 1)];
-    if name.is_some() && !context.network.asked_mx(host, started, settings.window) {
+    if name.is_some() && !card.known.asked_mx(started, settings.window) {
         grades.push(("no_mx_question", 1));
     }
     if name.as_deref().is_some_and(domains::is_probe_target) {
@@ -304,7 +310,7 @@ mod tests {
         attempt(&mut b, 10.0, 6);
         attempt(&mut b, 30.0, 200);
         assert!(b.evidence.is_empty());
-        assert_eq!(b.near.values().next().unwrap().value, 2.0);
+        assert_eq!(b.near().iter().next().unwrap().value, 2.0);
         attempt(&mut b, 50.0, 0);
         assert_eq!(b.grades(), ["attempts"]);
     }

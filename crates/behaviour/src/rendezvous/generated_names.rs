@@ -364,7 +364,7 @@ mod tests {
             b.feed(dns(i as f64, &format!("{}.com", drawn(i)), Dns::A, 3, None), i as f64);
         }
         assert!(b.evidence.is_empty());
-        assert!(b.near.values().any(|n| n.value == 9.0 && n.threshold == 10.0));
+        assert!(b.near().iter().any(|n| n.value == 9.0 && n.threshold == 10.0));
         b.feed(dns(9.0, &format!("{}.com", drawn(9)), Dns::A, 3, None), 9.0);
         assert_eq!(b.grades(), ["generic_names"]);
     }

@@ -81,7 +81,7 @@ impl Watcher {
         context: &mut Context<'_>,
     ) {
         let needed = self.settings.transfers;
-        let state = states.of(host, context.now);
+        let (state, card) = states.open(host, context.now);
         let list = state.transfers.entry(remote).or_default();
         if list.len() < 64 {
             list.push(made);
@@ -90,7 +90,7 @@ impl Watcher {
         if state.transfers.len() > MAX_REMOTES {
             state.transfers.pop_first();
         }
-        if !context.fired.commands(host, remote) {
+        if !card.fired.commands(remote) {
             return;
         }
         if count < needed {
@@ -217,7 +217,7 @@ mod tests {
     fn two_parts_fire_and_one_does_not() {
         let mut b = bench(true);
         b.feed(part(10.0, 20_000), 11.0);
-        assert!(b.evidence.is_empty() && b.near.len() == 1);
+        assert!(b.evidence.is_empty() && b.near().len() == 1);
         b.feed(part(20.0, 2_000_000), 21.0);
         assert_eq!(b.grades(), ["modules"]);
     }

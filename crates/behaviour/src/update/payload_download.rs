@@ -246,7 +246,7 @@ impl Watcher {
         let remote = c.head.tuple.resp.ip;
         let name = context.network.name_of(remote, context.now);
         let listed = |n: &&str| domains::is_software_update(n) || domains::is_connectivity_check(n);
-        if name.filter(listed).is_some_and(|n| context.network.vouches(host, remote, n, context.now)) {
+        if name.filter(listed).is_some_and(|n| context.vouches(states.card(host), host, remote, n)) {
             return;
         }
         let domain = name.and_then(domains::registrable);
@@ -460,7 +460,7 @@ impl Behaviour for Watcher {
             _ => return,
         };
         let Some(host) = context.outbound() else { return };
-        if requests::is_housekeeping(h, context) {
+        if requests::is_housekeeping(h, states.card(host), context) {
             return;
         }
         if let Some(what) = kind(h, self.settings.opaque) {

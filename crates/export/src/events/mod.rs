@@ -120,7 +120,8 @@ impl<'a> Event<'a> {
     /// A name for it alone: the same on every run over the same traffic.
     fn id(&self) -> String {
         let e = self.evidence;
-        let named = [&self.story.handle(), e.behaviour.as_ref(), e.key.as_ref(), &e.ts.to_string()].join("|");
+        let named =
+            [&self.story.id().to_string(), e.behaviour.as_ref(), e.key.as_ref(), &e.ts.to_string()].join("|");
         own(&format!("event|{named}")).to_string()
     }
 

@@ -233,7 +233,7 @@ pub(super) fn write(told: Told<'_>, out: &mut dyn Write) -> io::Result<()> {
     for story in told.hosts() {
         let kept = story.evidence.iter().take(MOST);
         let events: Vec<Event<'_>> = kept.map(|e| Event::of(told, story, &e.evidence, e.db)).collect();
-        let uid = own(&format!("finding|{}|{:?}", story.handle(), story.first)).to_string();
+        let uid = own(&format!("finding|{}|{:?}", story.id(), story.first)).to_string();
         line(out, &finding(told, story, &events, &uid))?;
         for flow in flows(told, &events) {
             line(out, &traffic(told, story, &events, flow, &uid))?;
@@ -301,7 +301,7 @@ fn finding<'a>(told: Told<'a>, story: &'a HostStory, events: &[Event<'a>], uid: 
             attacks: attacks(events),
         },
         resources: [Resource {
-            uid: story.handle(),
+            uid: story.id().to_string(),
             name: story.names.host_names.first().map_or_else(|| story.host.to_string(), |n| clean(n)),
             r#type: "host",
         }],

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use base64::Engine;
 use behaviour::{ATTACK_VERSION, CATALOGUE};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
-use record::{Evidence, PacketId, Stage, Timestamp};
+use record::{Evidence, HostId, PacketId, Stage, Timestamp};
 use sha2::{Digest, Sha256};
 use verdict::{HostStory, Machine, Note, Verdict};
 
@@ -47,7 +47,7 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
     let machines = Machine::all(stories);
     let told = machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious);
     let told: Vec<&Machine<'_>> = told.collect();
-    let in_full: BTreeSet<String> = told.iter().take(IN_FULL).map(|m| m.strongest.handle()).collect();
+    let in_full: BTreeSet<HostId> = told.iter().take(IN_FULL).map(|m| m.strongest.id()).collect();
     let policy = format!(
         "default-src 'none'; style-src {}; img-src data:; base-uri 'none'; form-action 'none'",
         style_source(STYLE)
@@ -69,7 +69,7 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
                 main {
                     p.lead { (summary(capture, &machines)) }
                     (health(capture))
-                    (board(&machines, &|s| in_full.contains(&s.handle()).then(|| format!("#{}", anchor(s)))))
+                    (board(&machines, &|s| in_full.contains(&s.id()).then(|| format!("#{}", anchor(s)))))
                     @for (n, m) in told.iter().take(IN_FULL).enumerate() {
                         @let s = m.strongest;
                         @if n < UNFOLDED { (host(capture, m, days, &none)) }
