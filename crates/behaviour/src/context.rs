@@ -363,7 +363,16 @@ impl Context<'_> {
     }
 
     /// Writes down what the detector at work has told, in the files of its hosts and as evidence.
+    #[inline]
     pub fn settle(&mut self, files: &mut HostFiles) {
+        // Nearly always it has told nothing.
+        if !self.raised.fires.is_empty() || !self.raised.near.is_empty() {
+            self.write_all_down(files);
+        }
+    }
+
+    #[cold]
+    fn write_all_down(&mut self, files: &mut HostFiles) {
         for (host, near) in self.raised.near.drain(..) {
             files.card_mut(host, self.now).near.learn(self.index, near);
         }

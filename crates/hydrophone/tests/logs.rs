@@ -74,6 +74,26 @@ fn what_logs_tell_is_seen_in_them_and_nothing_that_packets_do_not_show() {
 }
 
 #[test]
+fn where_logs_tell_of_flows_alone_nobody_is_quiet() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let logs = dir.path().join("zeek");
+    let path = logs.to_str().expect("UTF-8");
+    zeek(concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/clean-browser-news.pcapng"), path);
+    let of_browser = || read_json(&[path]).into_iter().find(|l| l["host"] == "10.20.0.60").expect("a host");
+    assert_eq!(of_browser()["verdict"], "quiet", "{}", of_browser()["unseen"]);
+    std::fs::remove_file(logs.join("dns.log")).expect("a log of DNS");
+    let unseen = |host: &Value| host["unseen"][0].as_str().unwrap_or_default().to_owned();
+    assert_eq!(of_browser()["verdict"], "inconclusive");
+    assert_eq!(
+        unseen(&of_browser()),
+        "not looked at: DNS questions; what was read tells of these flows and not what they carry"
+    );
+    std::fs::remove_file(logs.join("ssl.log")).expect("a log of TLS");
+    let told = unseen(&of_browser());
+    assert!(told.starts_with("not looked at: DNS questions, TLS handshakes;"), "{told}");
+}
+
+#[test]
 fn a_row_is_a_proof_that_can_be_looked_at() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();

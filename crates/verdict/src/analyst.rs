@@ -17,7 +17,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::hands::Neighbours;
-use crate::host_book::{self, HostPage, PAGE};
+use crate::host_book::{self, Content, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities, machines};
 use crate::ledger::Ledger;
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
@@ -929,6 +929,17 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     }
     if share(page.missed, page.bytes + page.missed) > MISSING_SHARE {
         reasons.push(format!("{} bytes of its TCP streams are missing from the capture", page.missed));
+    }
+    let untold = |c: &Content| {
+        let told = page.content[*c as usize];
+        told.flows > told.records && share(told.flows - told.records, told.flows) > BLIND_SHARE
+    };
+    let untold: Vec<&str> = Content::ALL.into_iter().filter(untold).map(Content::name).collect();
+    if !untold.is_empty() {
+        reasons.push(format!(
+            "not looked at: {}; what was read tells of these flows and not what they carry",
+            untold.join(", ")
+        ));
     }
     if share(page.cut, page.with_payload) > BLIND_SHARE {
         reasons.push(format!(
