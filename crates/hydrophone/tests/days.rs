@@ -112,13 +112,22 @@ fn by_another_machine(script: Script) -> Script {
     })
 }
 
+/// A connection that the first machine leaves open, and that is given up only when the other one has the address.
+fn left_open() -> Script {
+    let mut script = Script::new(1_207_645_200, 9);
+    let host = script.client(BOT);
+    let _ = script.tcp(86_340.0, host, End::new("198.18.60.26", 443)).open().client(b"hello").server(b"you");
+    script
+}
+
 #[test]
 fn two_machines_that_had_one_address_are_not_added_up() {
-    let (gate, shell) = (scenario("http_control"), || scenario("payload_download"));
+    let (gate, shell) = (scenario("http_control").and(left_open()), || scenario("payload_download"));
     let (_, alone, _) = judged(shell());
     let (_, both, one) = judged(gate.and(shell().on_days(&[1])));
     assert!(one["changed_hands"].is_null());
-    let lines = analyse_script(scenario("http_control").and(by_another_machine(shell()).on_days(&[1])));
+    let first = scenario("http_control").and(left_open());
+    let lines = analyse_script(first.and(by_another_machine(shell()).on_days(&[1])));
     let told: Vec<&Value> = lines.iter().filter(|l| l["host"] == BOT).collect();
     assert_eq!(told.len(), 2, "each machine has its own story");
     let level = |l: &Value| l["level_db"].as_f64().expect("a level");
@@ -131,6 +140,8 @@ fn two_machines_that_had_one_address_are_not_added_up() {
     let before = told.iter().find(|l| l["until"].is_string()).expect("the one before");
     assert!((level(later) - alone).abs() < 0.05, "as if the other had never been: {alone}");
     assert_eq!(later["since"], before["until"]);
+    let flows = |l: &Value| l["flows"].as_u64().expect("a count");
+    assert_eq!(flows(later) + flows(before), flows(&one), "each flow is one machine's");
     assert_eq!(later["changed_hands"][0]["to"], "02:00:aa:bb:cc:01");
     let behaviours = |l: &Value, name: &str| {
         l["evidence"].as_array().expect("evidence").iter().any(|e| e["behaviour"] == name)

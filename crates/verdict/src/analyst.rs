@@ -584,7 +584,12 @@ impl Analysis {
             self.change_hands(host, &change, at);
         }
         roles::learn(&mut self.files.states(ROLES), record, self.network.home(), at);
-        host_book::learn(&mut self.files.states(PAGE), record, self.network.home());
+        let former = host_book::learn(&mut self.files.states(PAGE), record, self.network.home());
+        if let Record::Conn(c) = record
+            && former != [false; 2]
+        {
+            self.count_before(c, former);
+        }
         if let Some(lease) = self.network.leased() {
             host_book::lease(&mut self.files.states(PAGE), lease, self.network.home());
         }
@@ -732,6 +737,20 @@ impl Analysis {
         self.before.push(before);
         if self.before_bytes > self.most_before {
             self.forget_before();
+        }
+    }
+
+    /// Counts a flow for the machines that had its ends when it began.
+    #[cold]
+    fn count_before(&mut self, c: &Conn, sides: [bool; 2]) {
+        let ends = c.wire_tuple();
+        for (side, ip) in
+            [ends.orig.ip, ends.resp.ip].into_iter().enumerate().filter(|(side, _)| sides[*side])
+        {
+            let then = |m: &&mut Machine| m.host == ip && m.page.since <= Some(c.head.ts);
+            if let Some(machine) = self.before.iter_mut().rev().find(then) {
+                machine.page.count(c, side);
+            }
         }
     }
 

@@ -107,10 +107,10 @@ impl HostState for HostPage {}
 /// Where a host's page stands in its file.
 pub const PAGE: u8 = HostFiles::BESIDE;
 
-/// Learns from a record.
-pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) {
+/// Learns from a record. Gives the ends of a flow that was another machine's, which had the address before.
+pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) -> [bool; 2] {
     match record {
-        Record::Conn(c) if c.phase == ConnPhase::Closed => learn_conn(pages, c, home),
+        Record::Conn(c) if c.phase == ConnPhase::Closed => return learn_conn(pages, c, home),
         Record::Smtp(s)
             if home.contains(s.head.tuple.orig.ip) && home.is_external(s.head.tuple.resp.ip) && !s.auth =>
         {
@@ -125,6 +125,7 @@ pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) {
         Record::Quic(q) => learn_content(pages, &q.head, Content::Tls, home),
         _ => {}
     }
+    [false; 2]
 }
 
 /// Another sensor told what a flow carried.
@@ -180,60 +181,67 @@ pub fn hands(
     found
 }
 
-fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) {
+fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) -> [bool; 2] {
     let ends = c.wire_tuple();
+    let mut before = [false; 2];
     for (side, ip) in [ends.orig.ip, ends.resp.ip].into_iter().enumerate() {
         // Being called by somebody makes no host: it must have said something.
         if !home.contains(ip) || c.packets[side] == 0 {
             continue;
         }
         let page = pages.of(ip, c.head.known);
-        // It was another machine's then.
         if page.since.is_some_and(|since| c.head.ts < since) {
-            continue;
+            before[side] = true;
+        } else {
+            page.count(c, side);
         }
-        page.first = Some(page.first.map_or(c.head.ts, |t| t.min(c.head.ts)));
-        page.last = page.last.max(Some(c.last));
-        page.flows += 1;
-        let day = c.head.ts.since(page.first.unwrap_or(c.head.ts)).as_secs() / DAY_SECS;
-        if page.days == 0 || day > page.day {
-            (page.days, page.day) = (page.days + 1, day);
+    }
+    before
+}
+
+impl HostPage {
+    /// Counts a flow that closed, of which it was that side.
+    pub fn count(&mut self, c: &Conn, side: usize) {
+        self.first = Some(self.first.map_or(c.head.ts, |t| t.min(c.head.ts)));
+        self.last = self.last.max(Some(c.last));
+        self.flows += 1;
+        let day = c.head.ts.since(self.first.unwrap_or(c.head.ts)).as_secs() / DAY_SECS;
+        if self.days == 0 || day > self.day {
+            (self.days, self.day) = (self.days + 1, day);
         }
         if side == 0 {
             if let Some(content) = Content::of(c).filter(|_| c.head.flow.is_named() && c.answered()) {
-                page.content[content as usize].flows += 1;
+                self.content[content as usize].flows += 1;
             }
             for kind in Traffic::of(c) {
-                let (days, last) = &mut page.exposed[kind as usize];
+                let (days, last) = &mut self.exposed[kind as usize];
                 if *last <= day {
                     (*days, *last) = (*days + 1, day + 1);
                 }
             }
         }
-        page.bytes += c.bytes.iter().sum::<u64>();
+        self.bytes += c.bytes.iter().sum::<u64>();
         let packets = c.packets.iter().sum::<u64>();
-        page.packets += packets;
-        page.hidden += if c.head.tuple.transport.is_read() { 0 } else { packets };
-        page.missed += c.missed_bytes.iter().sum::<u64>();
+        self.packets += packets;
+        self.hidden += if c.head.tuple.transport.is_read() { 0 } else { packets };
+        self.missed += c.missed_bytes.iter().sum::<u64>();
         if c.head.tuple.transport == Transport::Tcp {
-            page.tcp += 1;
-            page.midstream += u64::from(!c.start_seen);
-            page.one_sided += u64::from(c.is_one_sided());
+            self.tcp += 1;
+            self.midstream += u64::from(!c.start_seen);
+            self.one_sided += u64::from(c.is_one_sided());
         }
         let firsts = c.first_payload.iter().flatten();
-        page.with_payload += u64::from(c.bytes != [0, 0]);
-        page.cut += u64::from(firsts.clone().any(record::PayloadFacts::is_cut));
+        self.with_payload += u64::from(c.bytes != [0, 0]);
+        self.cut += u64::from(firsts.clone().any(record::PayloadFacts::is_cut));
         if let Some(mac) = c.mac[side]
-            && (page.macs.len() < MAX_NAMES || page.macs.contains_key(&mac))
+            && (self.macs.len() < MAX_NAMES || self.macs.contains_key(&mac))
         {
-            let seen = page.macs.entry(mac).or_insert((c.head.ts, c.last));
+            let seen = self.macs.entry(mac).or_insert((c.head.ts, c.last));
             seen.0 = seen.0.min(c.head.ts);
             seen.1 = seen.1.max(c.last);
         }
     }
-}
 
-impl HostPage {
     /// The page of the machine that has the address from now on; this one is its predecessor's.
     pub fn pass_on(&mut self, change: &ChangedHands) -> Self {
         // An address may change hands for ever.
