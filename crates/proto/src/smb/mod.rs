@@ -3,6 +3,8 @@
 
 mod smb1;
 mod smb2;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
