@@ -407,7 +407,7 @@ impl Behaviour for Watcher {
             Alike::to(Honest::Inventory).unless(&["passed_on", "broke_on", "call_back"]),
         ],
         needs: &[Traffic::Tcp],
-        finding: Some(Shows::all("lateral movement")),
+        finding: Some(Shows::all("spreader")),
         ..About::new(
             Stage::Act,
             &["T1021.002", "T1210", "T1569.002"],
