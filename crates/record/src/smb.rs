@@ -50,7 +50,7 @@ pub enum SmbOddity {
     /// A header whose fixed fields are not what they must be: a structure size that is not 64 (MS-SMB2 §2.2.1), or compressed data that
     /// begins behind the message's end (§2.2.42.1).
     BrokenHeader,
-    /// Bytes of the client where a message has to begin, and that begin none.
+    /// Bytes of the client where a message has to begin, and that begin none, in a stream that was seen whole from its start.
     Foreign,
 }
 

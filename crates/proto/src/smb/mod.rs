@@ -303,7 +303,7 @@ impl Book {
 
     /// No message begins where one has to.
     fn foreign(&mut self, from: Direction, context: &mut ParseContext<'_>) {
-        if from == Direction::Orig && !self.missing {
+        if from == Direction::Orig && !self.missing && context.flow.start_seen {
             self.odd(SmbOddity::Foreign, None, context);
         }
         // It is not known what is said from here on.
