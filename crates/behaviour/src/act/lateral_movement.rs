@@ -8,15 +8,15 @@
 //! ## How it decides
 //! Both ends local. Key *push*: within `window` a program (by its first bytes) was written to any share of a neighbour, and a service, a task or a process was asked for there and not refused (svcctl, atsvc, the task scheduler,
 //! `IWbemServices`): *pushed*; *pushed_to_several* at 3 neighbours within `memory`, *pushed_to_many* at 10. A program on a share by itself is nothing, nor is a service by itself. Key *exploit*:
-//! *broken_in* when the host says to a neighbour what no client says: a transaction that goes on as another kind, a reserved function, a header whose fixed fields are wrong, a path to be put in order
-//! (`NetprPathCanonicalize`, `NetprPathCompare`) by nobody by name; *several_broken_in* at 3 neighbours. *looked_for*: a look into a pipe that was not opened, or bytes on the
+//! *attacked* when a transaction goes on as another kind than it began as, which only what overruns a server's buffer says; *broken_in* when the host says else what no client says: a reserved function, a header whose fixed fields are wrong, a path to be put in order
+//! (`NetprPathCanonicalize`, `NetprPathCompare`) by nobody by name, as scanners for vulnerabilities do too; *several_broken_in* at 3 neighbours. *looked_for*: a look into a pipe that was not opened, or bytes on the
 //! ports of SMB and RPC that are neither, to at least 3 neighbours. To these is added, but for *looked_for*: *call_back* when within a minute after it a neighbour that was broken into opens a connection to the host that is no file
 //! sharing and no remote call, or the host one to it in which nobody knows the protocol and the neighbour speaks first; *agent_calls* when one that was pushed to opens a connection whose protocol nobody knows; *passed_on* when the host had been pushed
-//! a program of the same size within `memory` before, by a host that is not among these, and *broke_on* when something had been run on it, or it had been broken into, then.
+//! a program of the same size within `memory` before, by a host that is not among these, and *broke_on* when it had been pushed to, or broken into, then.
 //!
 //! ## What else looks like this
-//! Administrators with PsExec, PDQ or WMI, consoles of antivirus and inventory, which push to many and whose agents call home (by HTTP or TLS): declare them. Scanners for vulnerabilities say the same
-//! as exploits do, to many, and nobody calls them back. File servers, domain controllers, printers and people who copy installers to a share ask for no service. None of them
+//! Administrators with PsExec, PDQ or WMI, consoles of antivirus and inventory, which push to many and whose agents call home (by HTTP or TLS): declare them. Scanners for vulnerabilities say some of what
+//! exploits do, to many, and nobody calls them back. File servers, domain controllers, printers and people who copy installers to a share ask for no service. None of them
 //! was pushed to an hour before.
 //!
 //! ## Blind spots
@@ -106,6 +106,8 @@ struct Neighbour {
     wrote: Option<Step>,
     ran: Option<Step>,
     broke: Option<Step>,
+    /// It was not only looked whether it can be broken into.
+    attacked: bool,
     looked: Option<Step>,
     called: Option<Step>,
 }
@@ -131,13 +133,15 @@ impl Neighbour {
     }
 }
 
-/// How a host was itself pushed to, had something run on it, or was broken into.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// How a host was itself pushed to, or broken into.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Taken {
     ts: Timestamp,
     by: IpAddr,
     /// Bytes of the program that was brought, where one was.
     bytes: Option<u64>,
+    /// What proves it.
+    proof: Vec<(PacketId, FlowId)>,
 }
 
 /// What is remembered of one host.
@@ -185,13 +189,14 @@ impl Watcher {
         }
         let of = state.neighbours.entry(neighbour).or_default();
         note(of);
-        let ran = of.ran.as_ref().map(|r| r.ts);
-        if let Some(ts) = of.pushed(self.settings.window).max(of.broke()).max(ran) {
+        if let Some(ts) = of.pushed(self.settings.window).max(of.broke()) {
             let pushed = of.pushed(self.settings.window).is_some();
             let bytes = of.wrote.as_ref().filter(|_| pushed).map(|w| w.bytes);
-            let (made, other) = (Taken { ts, by: host, bytes }, states.of(neighbour, context.now));
-            if other.taken.is_none_or(|before| ts.since(before.ts) > self.settings.memory) {
-                other.taken = Some(made);
+            let steps = [&of.wrote, &of.ran, &of.broke].into_iter().flatten();
+            let proof = steps.map(|s| (s.packet, s.flow)).collect();
+            let (made, other) = (Taken { ts, by: host, bytes, proof }, states.of(neighbour, context.now));
+            if other.taken.as_ref().is_none_or(|before| ts.since(before.ts) > self.settings.memory) {
+                other.taken = Some(made.clone());
             }
             if bytes.is_some() {
                 other.given = Some(made);
@@ -218,6 +223,7 @@ impl Watcher {
             (Key::Push, n) if n >= s.many => Some("pushed_to_many"),
             (Key::Push, n) if n >= s.several => Some("pushed_to_several"),
             (Key::Push, _) => Some("pushed"),
+            (Key::Exploit, _) if hit.iter().any(|(_, n)| n.attacked) => Some("attacked"),
             (Key::Exploit, n) if n >= s.several => Some("several_broken_in"),
             (Key::Exploit, _) => Some("broken_in"),
         };
@@ -235,13 +241,15 @@ impl Watcher {
         let same = |t: &Taken, n: &Neighbour| {
             key == Key::Exploit || n.wrote.as_ref().is_some_and(|w| Some(w.bytes) == t.bytes)
         };
-        let before = if key == Key::Push { state.given } else { state.taken };
-        let passed = before.filter(|t| after(t.ts) && hit.iter().any(|(ip, n)| **ip != t.by && same(t, n)));
+        let before = if key == Key::Push { &state.given } else { &state.taken };
+        let passed =
+            before.as_ref().filter(|t| after(t.ts) && hit.iter().any(|(ip, n)| **ip != t.by && same(t, n)));
         let adds = base != "looked_for";
+        let passed = passed.filter(|_| adds).cloned();
         let called = adds && hit.iter().any(|(_, n)| n.called.is_some());
         let mut grades = vec![(base, 1)];
         grades.extend(called.then_some((word(key, true), 1)));
-        grades.extend(passed.filter(|_| adds).map(|_| (word(key, false), 1)));
+        grades.extend(passed.as_ref().map(|_| (word(key, false), 1)));
         if grades.iter().all(|(g, _)| state.reported.contains(g)) {
             return;
         }
@@ -265,10 +273,13 @@ impl Watcher {
             ("neighbours", (neighbours as u64).into()),
             ("what", what.into_iter().take(8).collect::<Vec<_>>().into()),
         ];
-        if let Some(taken) = passed.filter(|_| adds) {
+        let mut remotes: Vec<IpAddr> = hit.iter().map(|(ip, _)| **ip).collect();
+        let mut proved: Vec<(PacketId, FlowId)> = proofs.iter().map(|p| (p.packet, p.flow)).collect();
+        if let Some(taken) = passed {
+            proved.splice(0..0, taken.proof);
+            remotes.push(taken.by);
             facts.push(("taken_by", taken.by.to_string().into()));
         }
-        let remotes = hit.iter().map(|(ip, _)| **ip).collect();
         context.fire(Fire {
             host,
             key: if key == Key::Push { "push".into() } else { "exploit".into() },
@@ -278,8 +289,8 @@ impl Watcher {
             threshold: needed as f64,
             unit: "neighbours",
             source: "assumed",
-            packets: proofs.iter().map(|p| p.packet).collect(),
-            flows: proofs.iter().map(|p| p.flow).collect(),
+            packets: proved.iter().map(|p| p.0).collect(),
+            flows: proved.iter().map(|p| p.1).collect(),
             remotes,
             facts,
         });
@@ -300,7 +311,11 @@ impl Watcher {
             }
             SmbAct::Odd(_) => {
                 let step = step(s.act.name());
-                self.note(states, ends, context, |n| n.broke = Some(step));
+                let attacks = s.act == SmbAct::Odd(SmbOddity::MixedTransaction);
+                self.note(states, ends, context, |n| {
+                    n.broke = Some(step);
+                    n.attacked |= attacks;
+                });
             }
             _ => {}
         }
@@ -402,9 +417,10 @@ impl Behaviour for Watcher {
                 "passed_on",
                 "broken_in",
                 "several_broken_in",
+                "attacked",
                 "looked_for",
             ]),
-            Alike::to(Honest::Inventory).unless(&["passed_on", "broke_on", "call_back"]),
+            Alike::to(Honest::Inventory).unless(&["passed_on", "broke_on", "call_back", "attacked"]),
         ],
         needs: &[Traffic::Tcp],
         finding: Some(Shows::all("spreader")),
@@ -420,6 +436,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("looked_for", 4.0).key("exploit"),
                 GradeWorth::base("broken_in", 9.0).key("exploit"),
                 GradeWorth::base("several_broken_in", 12.0).key("exploit"),
+                GradeWorth::base("attacked", 17.0).key("exploit"),
                 GradeWorth::add("call_back", 8.0).key("exploit"),
                 GradeWorth::add("broke_on", 8.0).key("exploit"),
             ],
@@ -466,7 +483,8 @@ impl Behaviour for Watcher {
 
 crate::held!(Step: what);
 crate::held!(Neighbour: wrote, ran, broke, looked, called);
-crate::held!(Host: neighbours, reported);
+crate::held!(Taken: proof);
+crate::held!(Host: neighbours, taken, given, reported);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
@@ -602,7 +620,7 @@ mod tests {
     #[test]
     fn what_breaks_in_and_calls_back() {
         let mut b = bench();
-        b.feed(odd(10.0, HOST, "10.0.0.6", SmbOddity::MixedTransaction), 10.0);
+        b.feed(odd(10.0, HOST, "10.0.0.6", SmbOddity::UnaskedAnswer), 10.0);
         assert_eq!(b.grades(), ["broken_in"]);
         b.feed(flow(71.0, "10.0.0.6", HOST, 4444, Service::Opaque, Direction::Orig), 72.0);
         b.feed(flow(20.0, "10.0.0.6", HOST, 445, Service::Smb, Direction::Orig), 72.0);
@@ -626,13 +644,17 @@ mod tests {
             b.feed(odd(t, HOST, to, SmbOddity::PeekUnopened), t);
         }
         assert_eq!(b.grades(), ["looked_for"]);
-        // Something was run on it by .9, and it breaks into others.
+        // It was broken into by .9, and attacks others; a service by itself would be no word of that.
         let mut b = bench();
         b.feed(Record::DceRpc(Box::new(service(5.0, "10.0.0.9", HOST, 0))), 5.0);
+        b.feed(odd(10.0, HOST, "10.0.0.6", SmbOddity::MixedTransaction), 10.0);
+        assert_eq!(b.grades(), ["attacked"]);
+        let mut b = bench();
+        b.feed(odd(5.0, "10.0.0.9", HOST, SmbOddity::MixedTransaction), 5.0);
         b.feed(odd(10.0, HOST, "10.0.0.9", SmbOddity::MixedTransaction), 10.0);
-        assert_eq!(b.grades(), ["broken_in"]);
+        assert_eq!(b.grades(), ["attacked"], "back at whom it came from");
         b.feed(odd(20.0, HOST, "10.0.0.6", SmbOddity::MixedTransaction), 20.0);
-        assert_eq!(b.grades(), ["broken_in", "broke_on"]);
+        assert_eq!(b.grades(), ["attacked", "broke_on"]);
     }
 
     #[test]
