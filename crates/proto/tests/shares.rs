@@ -30,6 +30,9 @@ const CAPTURES: &[&str] = &[
     "parse/zeek__smb__smb2readwrite.pcap",
 ];
 
+/// Operations that tshark does not show: it does not put together a call that stands in writes of ten bytes (packets 72 and 74).
+const IN_PIECES: &[(&str, u16)] = &[("bots/ms08-067.pcap", 34)];
+
 /// Shares, names of files and pipes, users, and operations.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Told {
@@ -150,7 +153,7 @@ fn shares_names_users_and_operations_are_those_of_tshark() {
     if Command::new("tshark").arg("--version").output().is_err() {
         return skipped("no tshark");
     }
-    let mut compared = 0;
+    let (mut compared, mut differ) = (0, Vec::new());
     for name in CAPTURES {
         let path = dir.join(name);
         if !path.is_file() {
@@ -160,9 +163,13 @@ fn shares_names_users_and_operations_are_those_of_tshark() {
         let (got, mut want) = (ours(&path), theirs(&path));
         // Older clients name themselves without NTLM, which tshark calls otherwise.
         want.users.extend(got.users.iter().filter(|u| *u == "guest" || *u == "user").cloned());
-        assert_eq!(got, want, "{name}");
+        want.operations.extend(IN_PIECES.iter().filter(|(file, _)| file == name).map(|(_, n)| *n));
+        if got != want {
+            differ.push(format!("{name}: ours {got:?}, tshark's {want:?}"));
+        }
         compared += got.shares.len() + got.names.len() + got.users.len() + got.operations.len();
     }
+    assert!(differ.is_empty(), "{differ:#?}");
     eprintln!("{compared} shares, names, users and operations are tshark's");
     assert!(compared > 50, "{compared}");
 }
