@@ -32,6 +32,17 @@ struct Call {
     packet: PacketId,
 }
 
+/// How a call was answered.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    /// Not that anybody saw.
+    Unseen,
+    /// With a result, where it is whole and in clear.
+    Said(Option<u32>),
+    /// With a fault.
+    Fault(u32),
+}
+
 /// How a call went: what, and whether with a fault or another result than 0.
 type Kind = (Option<Uuid>, u16, bool, bool);
 
@@ -205,27 +216,25 @@ impl Conversation {
     /// An answer (C706 §12.6.4.10) or a fault (§12.6.4.7).
     fn answer(&mut self, f: &Fragment<'_>, fault: Option<u32>, context: &mut ParseContext<'_>) -> Option<()> {
         let call = self.asked.remove(&f.u32(12)?)?;
-        let result = if fault.is_none() { f.result() } else { None };
+        let answer = fault.map_or_else(|| Answer::Said(f.result()), Answer::Fault);
         let private = call.private || f.auth().is_some_and(|(_, level)| level >= PRIVACY);
-        self.tell(Call { private, ..call }, Some(fault), result, context);
+        self.tell(&Call { private, ..call }, answer, context);
         Some(())
     }
 
-    fn tell(
-        &mut self,
-        call: Call,
-        answer: Option<Option<u32>>,
-        result: Option<u32>,
-        context: &mut ParseContext<'_>,
-    ) {
-        let fault = answer.flatten();
+    fn tell(&mut self, call: &Call, answer: Answer, context: &mut ParseContext<'_>) {
+        let (answered, fault, result) = match answer {
+            Answer::Unseen => (false, None, None),
+            Answer::Said(result) => (true, None, result),
+            Answer::Fault(status) => (true, Some(status), None),
+        };
         let kind = (call.interface, call.operation, fault.is_some(), result.is_some_and(|r| r != 0));
         if self.told.len() >= MAX_TOLD || !self.told.insert(kind) {
             return;
         }
         let mut packets = Packets::default();
         packets.add(call.packet);
-        if answer.is_some() {
+        if answered {
             packets.add(context.packet);
         }
         context.out.records.push(Record::DceRpc(Box::new(DceRpc {
@@ -234,7 +243,7 @@ impl Conversation {
             user: self.user.clone(),
             interface: call.interface,
             operation: call.operation,
-            answered: answer.is_some(),
+            answered,
             fault,
             result,
             private: call.private,
@@ -245,7 +254,7 @@ impl Conversation {
     /// What was never answered is told.
     pub fn end(&mut self, context: &mut ParseContext<'_>) {
         for call in std::mem::take(&mut self.asked).into_values() {
-            self.tell(call, None, None, context);
+            self.tell(&call, Answer::Unseen, context);
         }
     }
 

@@ -52,9 +52,9 @@ fn corpus() -> Option<PathBuf> {
 fn tshark(path: &Path, filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
     let mut command = Command::new("tshark");
     command.arg("-r").arg(path).args(["-Y", filter, "-T", "fields", "-E", "aggregator=|"]);
-    fields.iter().for_each(|f| {
+    for f in fields {
         command.args(["-e", f]);
-    });
+    }
     let out = command.output().expect("tshark runs");
     let text = String::from_utf8_lossy(&out.stdout).into_owned();
     text.lines().map(|l| l.split('\t').map(str::to_owned).collect()).collect()

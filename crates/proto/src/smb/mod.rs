@@ -153,13 +153,13 @@ impl Book {
     /// The server opened it under a handle, or did not.
     fn created(
         &mut self,
-        file: Box<File>,
+        file: File,
         closes: bool,
         handle: Option<u128>,
         status: u32,
         context: &mut ParseContext<'_>,
     ) {
-        let file = File { status: Some(status), ..*file };
+        let file = File { status: Some(status), ..file };
         let Some(handle) = handle.filter(|_| !closes && status >> 30 != 3) else {
             self.tell_file(file, context);
             return;

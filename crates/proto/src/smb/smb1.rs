@@ -261,10 +261,10 @@ fn answer(
         (SESSION_SETUP_ANDX, what) => book.logged_on(Asked { what, ..asked }, h.status, context),
         (TREE_CONNECT_ANDX, what) => book.connected(Asked { what, ..asked }, h.tree, h.status, context),
         (NT_CREATE_ANDX, What::Create(file, closes)) => {
-            book.created(file, closes, b.u16(5).map(u128::from), h.status, context);
+            book.created(*file, closes, b.u16(5).map(u128::from), h.status, context);
         }
         (OPEN_ANDX, What::Create(file, closes)) => {
-            book.created(file, closes, b.u16(4).map(u128::from), h.status, context);
+            book.created(*file, closes, b.u16(4).map(u128::from), h.status, context);
         }
         (READ_ANDX, What::Read(handle, at)) if !refused => {
             let length = u32::from(b.u16(14)?) << 16 | u32::from(b.u16(10)?);

@@ -168,7 +168,7 @@ fn answer(book: &mut Book, command: u16, c: &Command<'_>, context: &mut ParseCon
         (3, what @ What::Tree(_)) => {
             book.connected(super::Asked { what, ..asked }, c.tree?, c.status, context);
         }
-        (5, What::Create(file, closes)) => book.created(file, closes, c.handle(64), c.status, context),
+        (5, What::Create(file, closes)) => book.created(*file, closes, c.handle(64), c.status, context),
         (8, What::Read(handle, at)) if !refused => {
             let (offset, length) = (*c.bytes.get(HEADER.checked_add(2)?)?, c.u32(4)?);
             book.passes(Direction::Resp, handle, at, c.at(offset.into(), length), length.into(), context);
