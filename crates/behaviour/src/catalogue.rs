@@ -106,6 +106,7 @@ catalogue! {
     act::click_run: 0.045;
     act::exfiltration: 0.045;
     act::attack_alert: 0.05;
+    act::lateral_movement: 0.005;
     cycle::spam_update_cycle: 0.45;
     cycle::quick_succession: 0.45;
     order::story_order: 1.0;

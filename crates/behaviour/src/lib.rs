@@ -69,6 +69,7 @@ pub mod act {
     pub mod exfiltration;
     pub mod flood;
     pub mod horizontal_scan;
+    pub mod lateral_movement;
     pub mod login_guessing;
     pub mod mail_exchanger_lookups;
     pub mod mining;

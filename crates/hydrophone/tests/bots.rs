@@ -3,7 +3,7 @@
 mod common;
 
 use common::{analyse_script, host};
-use testkit::{BOT, adversary, bots};
+use testkit::{BOT, adversary, bots, shares};
 
 #[test]
 fn every_scenario_shows_its_behaviour_and_not_another_familys() {
@@ -66,4 +66,23 @@ fn the_weakest_strength_of_each_mutation_is_still_found() {
         let verdict = host(&lines, BOT)["verdict"].as_str().expect("a verdict").to_owned();
         assert!(!matches!(verdict.as_str(), "quiet" | "inconclusive"), "{}: {verdict}", m.name);
     }
+}
+
+#[test]
+fn who_administers_and_who_copies_is_no_bot() {
+    let fired = |script: testkit::Script| {
+        let lines = analyse_script(script);
+        let console = host(&lines, shares::CONSOLE);
+        let verdict = console["verdict"].as_str().expect("a verdict").to_owned();
+        assert!(matches!(verdict.as_str(), "quiet" | "inconclusive"), "{console}");
+        let evidence = console["evidence"].as_array().expect("evidence").iter();
+        let lateral = evidence.filter(|e| e["behaviour"] == "lateral_movement");
+        lateral.map(|e| e["grades"].to_string()).collect::<Vec<_>>().join(" ")
+    };
+    let console = fired(shares::console());
+    assert!(console.contains("pushed_to_many") && !console.contains("passed_on"), "{console}");
+    let [copies, checks] = shares::copies_and_checks();
+    assert!(fired(copies).is_empty(), "a program on a share is nothing by itself");
+    let checks = fired(checks);
+    assert!(checks.contains("several_broken_in") && !checks.contains("call_back"), "{checks}");
 }

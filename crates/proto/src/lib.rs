@@ -9,18 +9,22 @@
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 
 mod cursor;
+mod cutter;
+mod dcerpc;
 mod dhcp;
 mod dns;
 mod exports;
 mod http;
 mod irc;
 mod lines;
+mod ntlm;
 mod outbox;
 mod protocol;
 mod quic;
 mod recognise;
 mod relay;
 mod session;
+mod smb;
 mod smtp;
 mod ssh;
 mod starttls;

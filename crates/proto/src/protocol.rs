@@ -2,6 +2,7 @@
 
 use record::{Direction, Endpoint, Service, Transport};
 
+use crate::dcerpc::RpcSession;
 use crate::dhcp::DhcpSession;
 use crate::dns::DnsSession;
 use crate::exports::ExportSession;
@@ -10,6 +11,7 @@ use crate::irc::IrcSession;
 use crate::outbox::ParseContext;
 use crate::quic::QuicSession;
 use crate::relay::{Relayed, SocksSession};
+use crate::smb::SmbSession;
 use crate::smtp::SmtpSession;
 use crate::ssh::SshSession;
 use crate::starttls::Upgradable;
@@ -93,6 +95,8 @@ pub const READERS: &[Reader] = &[
     Reader(Service::Rdp, Tcp, 3389, upgradable),
     Reader(Service::MySql, Tcp, 3306, upgradable),
     Reader(Service::Postgres, Tcp, 5432, upgradable),
+    Reader(Service::Smb, Tcp, 445, |_| Box::<SmbSession>::default()),
+    Reader(Service::DceRpc, Tcp, 135, |_| Box::<RpcSession>::default()),
 ];
 
 fn upgradable(_: &ParseContext<'_>) -> Box<dyn Protocol> {

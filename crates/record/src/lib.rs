@@ -16,6 +16,7 @@ mod plain;
 mod role;
 mod rows;
 mod service;
+mod smb;
 mod stream;
 mod time;
 mod unread;
@@ -36,6 +37,7 @@ pub use rows::{
     Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
 };
 pub use service::Service;
+pub use smb::{DceRpc, Smb, SmbAct, SmbOddity, Uuid};
 pub use stream::{Chunk, FlowFacts, Progress};
 pub use time::Timestamp;
 pub use unread::{Accounts, Fate, Unread};

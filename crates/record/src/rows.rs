@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use sha2::Digest;
 
-use crate::{Conn, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Segment, Timestamp, Tuple};
+use crate::{
+    Conn, DceRpc, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Segment, Smb, Timestamp, Tuple,
+};
 use serde::{Deserialize, Serialize};
 
 /// What every record begins with: when, where and between whom.
@@ -75,6 +77,10 @@ pub enum Record {
     Alert(Box<Alert>),
     /// A datagram in which an exporter tells of flows.
     Export(Box<Export>),
+    /// Something that was done in an SMB session.
+    Smb(Box<Smb>),
+    /// A remote call.
+    DceRpc(Box<DceRpc>),
 }
 
 impl Record {
@@ -94,6 +100,8 @@ impl Record {
             Self::Relay(r) => &r.head,
             Self::Alert(r) => &r.head,
             Self::Export(r) => &r.head,
+            Self::Smb(r) => &r.head,
+            Self::DceRpc(r) => &r.head,
         }
     }
 
@@ -118,6 +126,8 @@ impl Record {
             Self::Relay(r) => &mut r.packets,
             Self::Alert(r) => &mut r.packets,
             Self::Export(r) => &mut r.packets,
+            Self::Smb(r) => &mut r.packets,
+            Self::DceRpc(r) => &mut r.packets,
         };
         for packet in packets {
             *packet = packet.behind(files);
@@ -140,6 +150,8 @@ impl Record {
             Self::Relay(r) => &mut r.head,
             Self::Alert(r) => &mut r.head,
             Self::Export(r) => &mut r.head,
+            Self::Smb(r) => &mut r.head,
+            Self::DceRpc(r) => &mut r.head,
         }
     }
 

@@ -102,6 +102,8 @@ const fn kind(record: &Record) -> &'static str {
         Record::Relay(_) => "relay",
         Record::Alert(_) => "alert",
         Record::Export(_) => "export",
+        Record::Smb(_) => "smb",
+        Record::DceRpc(_) => "dce_rpc",
     }
 }
 
@@ -273,6 +275,22 @@ impl Row {
                 self.proof = proof(&a.packets);
             }
             Record::Export(e) => self.proof = proof(&e.packets),
+            Record::Smb(s) => {
+                self.method = Some(s.act.name().to_owned());
+                self.name.clone_from(&s.share);
+                self.uri.clone_from(&s.name);
+                self.info.clone_from(&s.user);
+                self.proof = proof(&s.packets);
+            }
+            Record::DceRpc(r) => {
+                let operation = r.operation_name().map_or_else(|| r.operation.to_string(), str::to_owned);
+                self.method = Some(operation);
+                let uuid = || r.interface.map(|i| i.to_string());
+                self.name = r.interface_name().map(str::to_owned).or_else(uuid);
+                self.uri.clone_from(&r.pipe);
+                self.info.clone_from(&r.user);
+                self.proof = proof(&r.packets);
+            }
         }
     }
 

@@ -6,7 +6,7 @@
 use crate::protocols::{Answer, dns, http_get, tls};
 use crate::scenarios::MakeScript;
 use crate::script::{End, Script};
-use crate::{BOT, Tcp};
+use crate::{BOT, Tcp, shares};
 
 const START: i64 = 1_600_000_000;
 const CONTROLLER: &str = "198.18.77.7";
@@ -35,6 +35,7 @@ pub const ALL: &[(&str, MakeScript)] = &[
     ("mining", mining),
     ("click_run", click_run),
     ("exfiltration", exfiltration),
+    ("lateral_movement", lateral_movement),
 ];
 
 /// Names drawn at random are asked for one after the other, until one is there and is called.
@@ -424,5 +425,21 @@ fn exfiltration() -> Script {
         .client(b"Subject: PW_user-pc\r\n\r\nA message of a test scenario, sent nowhere.\r\n.\r\n")
         .server(b"250 queued\r\n")
         .close();
+    s
+}
+
+/// A neighbour pushes a program to the host, which pushes the same to four others; two of them call it back.
+fn lateral_movement() -> Script {
+    let mut s = begin(119);
+    let worm = shares::program(&mut s, 50_000);
+    shares::push(&mut s, 60.0, ("10.20.0.40", BOT), &worm, true);
+    for i in 0..4u32 {
+        let neighbour = format!("10.20.0.{}", 41 + i);
+        let done = shares::push(&mut s, 200.0 + 60.0 * f64::from(i), (BOT, &neighbour), &worm, true);
+        if i % 2 == 0 {
+            let (hello, order, from) = (s.random(60), s.random(90), s.client(&neighbour));
+            s.tcp(done + 3.0, from, End::new(BOT, 9_443)).open().client(&hello).server(&order).close();
+        }
+    }
     s
 }

@@ -17,6 +17,7 @@ pub mod office;
 pub mod protocols;
 pub mod scenarios;
 mod script;
+pub mod shares;
 pub mod wrappings;
 
 pub use conversation::Tcp;
