@@ -10,7 +10,7 @@ use import::{Exports, LogSet};
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Reader, Span, StoreError};
+use store::{Analysed, Reader, Span, StoreError};
 use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
@@ -155,6 +155,8 @@ pub struct Sensed {
     pub interrupted: bool,
     /// Whether something was read a second time that is remembered from before.
     pub(crate) repeated: bool,
+    /// Days of stores that were read as a whole.
+    pub(crate) stored: Vec<Analysed>,
 }
 
 impl Sensed {
@@ -320,6 +322,7 @@ pub fn sense(
             log: i.log.clone(),
         }));
     }
+    let stored = stores.iter().map(|s| s.analysed().clone()).collect();
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
@@ -328,7 +331,7 @@ pub fn sense(
         let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
         failures.push(format!("{}: there is no capture and no log in it", names.join(", ")));
     }
-    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false })
+    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false, stored })
 }
 
 /// What was told of before: by logs of other sensors, and by stores.
@@ -505,6 +508,13 @@ pub fn run_with(
         }
     }
     analysts.settle(facts.last);
+    if sensed.failures.is_empty() {
+        for stored in &sensed.stored {
+            if let Err(e) = stored.note() {
+                sensed.notices.push(format!("that these days were analysed could not be noted: {e}"));
+            }
+        }
+    }
     let (home, home_chosen) = analysts.home();
     let mut notices = sensed.notices;
     let of_inputs = notices.len();
