@@ -29,7 +29,10 @@ fn main() -> anyhow::Result<()> {
     let told = begun.elapsed().as_secs_f64();
     if let Some(store) = store {
         store.finish(Vec::new(), true, Vec::new(), Vec::new(), record::Health::default())?;
-        println!("all were told after {told:.2} s, and on the disk after {:.2} s", begun.elapsed().as_secs_f64());
+        println!(
+            "all were told after {told:.2} s, and on the disk after {:.2} s",
+            begun.elapsed().as_secs_f64()
+        );
     }
     let took = begun.elapsed().as_secs_f64();
     let rows: u64 = set.kinds().values().sum();

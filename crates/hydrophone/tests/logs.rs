@@ -221,7 +221,10 @@ fn logs_come_by_any_door_and_tell_the_same() {
             .map(|l| serde_json::from_str(l).expect("JSON"))
             .collect();
         assert_eq!(told_of_hosts(&lines), told_of_hosts(&read_json(&[&path("zeek/conn.log")])));
-        assert_eq!((&lines[0]["inputs"][0]["path"], &lines[0]["inputs"][0]["log"]), (&"-".into(), &"zeek conn".into()));
+        assert_eq!(
+            (&lines[0]["inputs"][0]["path"], &lines[0]["inputs"][0]["log"]),
+            (&"-".into(), &"zeek conn".into())
+        );
     }
     // And beside it a capture is one still.
     let capture = std::fs::read(path("x.pcapng")).expect("read");
@@ -235,7 +238,10 @@ fn logs_come_by_any_door_and_tell_the_same() {
         .args(["read", &path("x.pcapng"), "--json", "--quiet"])
         .output()
         .expect("it runs");
-    assert_eq!(from_input, std::str::from_utf8(&from_file.stdout).expect("UTF-8").lines().skip(1).collect::<Vec<_>>());
+    assert_eq!(
+        from_input,
+        std::str::from_utf8(&from_file.stdout).expect("UTF-8").lines().skip(1).collect::<Vec<_>>()
+    );
 }
 
 #[test]

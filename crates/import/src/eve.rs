@@ -209,10 +209,8 @@ impl Way {
             (bytes[1] > 0, b'd'),
         ];
         letters.into_iter().filter(|(is, _)| *is).for_each(|(_, letter)| history.push(letter));
-        let head = Head {
-            ts: back.as_ref().map_or(self.head.ts, |b| b.head.ts.min(self.head.ts)),
-            ..self.head
-        };
+        let head =
+            Head { ts: back.as_ref().map_or(self.head.ts, |b| b.head.ts.min(self.head.ts)), ..self.head };
         crate::Flow {
             head: Head { known: head.ts, ..head },
             last: back.as_ref().map_or(self.last, |b| b.last.max(self.last)),

@@ -232,7 +232,10 @@ mod tests {
         assert_eq!(odd.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
         assert_eq!((&odd[1].1, &odd[3].1), (&all[0].1, &all[1].1));
         assert!(read_as(b"[]", true).is_empty() && read_as(b"[", true).is_empty());
-        assert_eq!(objects(format!("[\n{a},{b}, {{").as_bytes()).collect::<Vec<_>>(), [a.as_bytes(), b.as_bytes()]);
+        assert_eq!(
+            objects(format!("[\n{a},{b}, {{").as_bytes()).collect::<Vec<_>>(),
+            [a.as_bytes(), b.as_bytes()]
+        );
     }
 
     #[test]

@@ -1147,7 +1147,10 @@ not json
         assert_eq!(flow.head.tuple.orig.port, 1000);
         assert_eq!(flow.last, Timestamp::parse("2020-01-01T00:00:03.100000Z").unwrap());
         assert_eq!(flow.key_packets.iter().map(|p| p.number()).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!((lonely.failed(), lonely.packets, lonely.state), (Some(true), [3, 0], record::ConnState::S0));
+        assert_eq!(
+            (lonely.failed(), lonely.packets, lonely.state),
+            (Some(true), [3, 0], record::ConnState::S0)
+        );
         assert_eq!(set.health().flows, (2, 0, 0));
         // The same with its whole, before or behind: it is told once.
         for text in [format!("{FLOW}{WAYS}"), format!("{WAYS}{FLOW}"), format!("{WAY}{FLOW}{WAYS}")] {
@@ -1174,7 +1177,8 @@ not json
             let [Record::Http(h)] = &records[..] else { panic!("{records:?}") };
             (h.response.magic, h.request.magic, h.packets.len(), set.notices().join("\n"))
         };
-        let (response, request, lines, _) = of(format!("{http}{}", file(1, "PE32 executable (GUI) Intel 80386")));
+        let (response, request, lines, _) =
+            of(format!("{http}{}", file(1, "PE32 executable (GUI) Intel 80386")));
         assert_eq!((response, request, lines), (Magic::Pe, Magic::None, 2));
         // Of another request, or without a word that says what it is.
         assert_eq!(of(format!("{}{http}", file(0, "PE32 executable"))).0, Magic::None);
@@ -1200,12 +1204,17 @@ not json
         assert_eq!((expected.len(), kind.as_str(), bad), (3, "suricata", None));
         let each = |f: &dyn Fn(&str) -> String| plain.iter().map(|l| f(l)).collect::<Vec<_>>();
         let said = |l: &str| serde_json::to_string(l).unwrap();
-        let in_message = each(&|l| format!(r#"{{"@timestamp":"2026-01-01T00:00:00Z","message":{}}}"#, said(l)));
+        let in_message =
+            each(&|l| format!(r#"{{"@timestamp":"2026-01-01T00:00:00Z","message":{}}}"#, said(l)));
         let by_syslog = each(&|l| format!("<13>Nov  2 10:00:00 sensor suricata[1]: {l}"));
         for lines in [&in_message, &by_syslog] {
             assert_eq!(of(lines.join("\n")), (expected.clone(), "suricata".to_owned(), None), "{}", lines[0]);
             // A line of somebody else costs itself.
-            let other = if lines == &in_message { r#"{"message":"hello"}"# } else { "Nov  2 10:00:01 sensor sshd[2]: hello" };
+            let other = if lines == &in_message {
+                r#"{"message":"hello"}"#
+            } else {
+                "Nov  2 10:00:01 sensor sshd[2]: hello"
+            };
             let (records, _, bad) = of([lines[0].as_str(), other, lines[1].as_str()].join("\n"));
             assert_eq!(records, expected);
             assert!(bad.is_some_and(|b| b.contains("1 line") && b.contains("is line 2")), "{other}");
@@ -1238,7 +1247,8 @@ not json
 
     #[test]
     fn standard_input_is_read_once() {
-        let text = format!("{CONN}1.0\tC\t10.0.0.5\t1\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n");
+        let text =
+            format!("{CONN}1.0\tC\t10.0.0.5\t1\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n");
         let mut window = Window::memory(text.into_bytes());
         assert!(holds_log(&mut window, "-"));
         let opening = Opening { hashed: true, ..Opening::default() };

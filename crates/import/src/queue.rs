@@ -115,7 +115,8 @@ mod tests {
         for n in 0..20_000u64 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             // Within some seconds, also before 1970, with many of one moment.
-            let known = Timestamp((state >> 33) as i64 % 40 * 250_000_000 - 3_000_000_000 + n as i64 * 400_000);
+            let known =
+                Timestamp((state >> 33) as i64 % 40 * 250_000_000 - 3_000_000_000 + n as i64 * 400_000);
             queue.push(known, n);
             expected.push((known, n));
             if state.is_multiple_of(3) {

@@ -59,7 +59,9 @@ impl Wrap {
         }
         match self {
             Self::Nothing => Ok(Some(Cow::Borrowed(line))),
-            Self::Prefix => behind_prefix(line).map(|l| Some(Cow::Borrowed(l))).ok_or("no object stands in it"),
+            Self::Prefix => {
+                behind_prefix(line).map(|l| Some(Cow::Borrowed(l))).ok_or("no object stands in it")
+            }
             Self::Envelope => within(line).map(Some).ok_or("no event stands in it"),
         }
     }
@@ -115,12 +117,17 @@ mod tests {
         }
         let text = serde_json::to_string(&format!("{eve}\n")).unwrap();
         for line in [
-            format!(r#"{{"@timestamp":"2026-11-02T10:00:00Z","log":{{"offset":1}},"message":{text},"agent":{{"type":"filebeat"}}}}"#),
+            format!(
+                r#"{{"@timestamp":"2026-11-02T10:00:00Z","log":{{"offset":1}},"message":{text},"agent":{{"type":"filebeat"}}}}"#
+            ),
             format!(r#"{{"event":{{"original":{text},"kind":"event"}},"message":"a sentence"}}"#),
             format!(r#"{{"log":{text},"stream":"stdout","time":"2026-11-02T10:00:00Z"}}"#),
             format!(r#"{{"@timestamp":"2026-11-02T10:00:00Z","json":{eve}}}"#),
             format!(r#"{{"suricata":{{"eve":{eve}}},"event":{{"kind":"event"}}}}"#),
-            format!(r#"{{"message":{}}}"#, serde_json::to_string(&format!("<13>Nov  2 10:00:00 s x: {eve}")).unwrap()),
+            format!(
+                r#"{{"message":{}}}"#,
+                serde_json::to_string(&format!("<13>Nov  2 10:00:00 s x: {eve}")).unwrap()
+            ),
         ] {
             is(Wrap::Envelope, &line);
         }

@@ -349,7 +349,9 @@ impl Form {
     }
 
     fn header(&mut self, line: &[u8]) {
-        let Self::Columns { separator, between, unset, empty, columns, kind, path, .. } = self else { return };
+        let Self::Columns { separator, between, unset, empty, columns, kind, path, .. } = self else {
+            return;
+        };
         let line = String::from_utf8_lossy(line);
         if let Some(escaped) = line.strip_prefix("#separator ") {
             let one = unescaped(escaped);

@@ -210,7 +210,8 @@ pub fn sense(
     let mut set = CaptureSet::with_input(&captures, of_captures, &options.opening)?;
     let first = options.opening.earlier + set.files().len() as u32;
     // What waits for earlier rows is a part of the memory, as it is for packets.
-    let logs = LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
+    let logs =
+        LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
     let mut told = Told::of(logs, &stores, first, &options.span)?;
     let mut exports = Exports::new(options.memory.0 as usize / LOGS_PART);
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();

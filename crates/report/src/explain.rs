@@ -187,8 +187,10 @@ pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
                 None => format!("tshark -r '{quoted}' -Y 'frame.number in {{{}}}'", numbers.join(",")),
                 Some(log) => {
                     let shows = if log.ends_with(IN_ARRAY) {
-                        let of: Vec<String> =
-                            numbers.iter().filter_map(|n| Some(format!(".[{}]", n.parse::<u64>().ok()?.checked_sub(1)?))).collect();
+                        let of: Vec<String> = numbers
+                            .iter()
+                            .filter_map(|n| Some(format!(".[{}]", n.parse::<u64>().ok()?.checked_sub(1)?)))
+                            .collect();
                         format!("jq -c '{}'", of.join(","))
                     } else {
                         format!("sed -n '{}p'", numbers.join("p;"))

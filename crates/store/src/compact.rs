@@ -14,9 +14,7 @@ use crate::row::{Row, day};
 use crate::segment::{batch, close};
 use crate::settle::{lock, repair, sweep};
 use crate::write::{BATCH, SEGMENT};
-use crate::{
-    Run, Segment, Span, StoreError, all_segments, check, run_number, run_path, segments, write_run,
-};
+use crate::{Run, Segment, Span, StoreError, all_segments, check, run_number, run_path, segments, write_run};
 
 /// Rows that may be in memory at a time, where all runs that are joined are of one time.
 const MOST_OPEN: u64 = 4 * SEGMENT as u64;
@@ -162,18 +160,22 @@ fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), Store
     };
     let mut streams: Vec<(u32, VecDeque<Segment>)> = Vec::new();
     for name in names {
-        let run = past.runs.get(name).ok_or_else(|| StoreError::damaged(&run_path(root, name), &"it is gone"))?;
+        let run =
+            past.runs.get(name).ok_or_else(|| StoreError::damaged(&run_path(root, name), &"it is gone"))?;
         let first = joined.inputs.len() as u32;
         joined.inputs.extend(past.inputs_of(name).iter().cloned());
         joined.notices.extend(run.notices.iter().cloned());
-        joined.notices.extend(run.was_killed().then(|| format!("a run that wrote it was killed: {}", Run::KILLED)));
+        joined
+            .notices
+            .extend(run.was_killed().then(|| format!("a run that wrote it was killed: {}", Run::KILLED)));
         joined.complete &= run.complete || run.was_killed();
         joined.failures.extend(run.failures.iter().cloned());
         joined.health.merge(&run.health);
         streams.push((first, of.iter().filter(|s| s.run == *name).cloned().collect()));
     }
     let mut merge = Merge::of(root, &Span::default(), streams).rows();
-    let mut to = Joined { root, name: joined_name(last), number: 0, rows: Vec::new(), batches: Vec::new(), held: 0 };
+    let mut to =
+        Joined { root, name: joined_name(last), number: 0, rows: Vec::new(), batches: Vec::new(), held: 0 };
     let mut today = None;
     while let Some(held) = merge.next(None) {
         if let Some(failed) = merge.failures.pop() {
@@ -183,7 +185,8 @@ fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), Store
         joined.rows += u64::from(is_primary);
         let known = held.record.head().known.0;
         // Both rows of a record are of one segment, and what is forgotten by days is whole segments.
-        if is_primary && (today.replace(day(known)) != Some(day(known)) || to.held + to.rows.len() >= SEGMENT) {
+        if is_primary && (today.replace(day(known)) != Some(day(known)) || to.held + to.rows.len() >= SEGMENT)
+        {
             to.close()?;
         }
         let seq = joined.rows.saturating_sub(1);

@@ -98,11 +98,16 @@ pub enum StoreError {
 
 /// What can be done with a store of another form.
 fn advice(found: u32, by: Option<&str>) -> String {
-    let wrote = by.map_or_else(|| "the version that wrote it".to_owned(), |by| format!("hydrophone {by}, which made it"));
+    let wrote = by.map_or_else(
+        || "the version that wrote it".to_owned(),
+        |by| format!("hydrophone {by}, which made it"),
+    );
     if found > VERSION {
         format!("read it with {wrote}, or a newer one")
     } else {
-        format!("read it with {wrote}, or read what it was made of (runs/*.json name the captures and logs) into a new one")
+        format!(
+            "read it with {wrote}, or read what it was made of (runs/*.json name the captures and logs) into a new one"
+        )
     }
 }
 
@@ -271,7 +276,10 @@ fn all_runs(root: &Path) -> Result<Vec<Known>, StoreError> {
 
 /// The runs that others have taken the place of.
 fn replaced(runs: &[Known]) -> BTreeSet<String> {
-    runs.iter().filter_map(|(_, run)| run.as_ref().ok()).flat_map(|run| run.replaces.iter().cloned()).collect()
+    runs.iter()
+        .filter_map(|(_, run)| run.as_ref().ok())
+        .flat_map(|run| run.replaces.iter().cloned())
+        .collect()
 }
 
 /// The runs that count, in the order of their names.

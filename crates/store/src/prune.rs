@@ -8,8 +8,7 @@ use record::Timestamp;
 use crate::row::{DAY, day};
 use crate::settle::{lock, repair, sweep};
 use crate::{
-    late,
-    Rested, Segment, StoreError, check, run_path, runs, segment_path, segments, write_json, write_run,
+    Rested, Segment, StoreError, check, late, run_path, runs, segment_path, segments, write_json, write_run,
 };
 
 /// What is kept.

@@ -10,7 +10,7 @@ use record::{Health, Record, Timestamp};
 use crate::late::{self, Analysed};
 use crate::merge::Merge;
 use crate::settle::settle;
-use crate::{Run, Segment, StoreError, StoredInput, check, Rested, reading, runs, segments};
+use crate::{Rested, Run, Segment, StoreError, StoredInput, check, reading, runs, segments};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -124,10 +124,7 @@ impl Reader {
         told.extend(self.notices.iter().cloned());
         let killed = self.runs.values().filter(|r| r.was_killed()).count();
         if killed > 0 {
-            told.push(format!(
-                "{killed} runs that wrote it were killed: {}",
-                Run::KILLED
-            ));
+            told.push(format!("{killed} runs that wrote it were killed: {}", Run::KILLED));
         }
         if !self.late.is_empty() {
             told.push(format!(

@@ -44,7 +44,10 @@ pub struct Writer {
 /// The thread is there from the first record on.
 enum State {
     Idle(Box<Pen>),
-    Writing { orders: SyncSender<Order>, thread: JoinHandle<Option<Result<Written, StoreError>>> },
+    Writing {
+        orders: SyncSender<Order>,
+        thread: JoinHandle<Option<Result<Written, StoreError>>>,
+    },
     /// There could be no thread.
     Failed(Option<StoreError>),
 }

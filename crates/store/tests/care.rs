@@ -22,7 +22,8 @@ fn met(root: &Path, what: &str) -> Vec<(String, String, Vec<String>, BTreeMap<St
     let sought = find(root, &[Indicator::of(what)], &Span::default()).unwrap();
     assert!(sought.failures.is_empty(), "{:?}", sought.failures);
     let of = |f: store::Found| {
-        let proof = f.proof.iter().map(|p| format!("{} {}", sought.inputs[p.file() as usize].path, p.number()));
+        let proof =
+            f.proof.iter().map(|p| format!("{} {}", sought.inputs[p.file() as usize].path, p.number()));
         (f.host, f.first.to_string(), proof.collect(), f.records)
     };
     sought.found.clone().into_iter().map(of).collect()

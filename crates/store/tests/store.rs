@@ -192,7 +192,13 @@ fn one_writes_at_a_time_and_only_into_a_store() {
         let Err(e) = Writer::begin(&root, is_local) else { panic!() };
         e.to_string()
     };
-    assert!(said().contains("of form 9, and this version knows form 1: read it with the version that wrote it, or a newer one"), "{}", said());
+    assert!(
+        said().contains(
+            "of form 9, and this version knows form 1: read it with the version that wrote it, or a newer one"
+        ),
+        "{}",
+        said()
+    );
     // An older one says who made it, and what it was made of can be read again.
     std::fs::write(root.join("store.json"), r#"{"hydrophone_store":0,"made_by":"0.0.9"}"#).unwrap();
     let told = said();
@@ -220,7 +226,8 @@ fn files_are_the_same_however_their_rows_came() {
         } else {
             writer.finish(common::inputs(), true, Vec::new(), Vec::new(), record::Health::default()).unwrap();
         }
-        let of = |p: std::path::PathBuf| (p.strip_prefix(&root).unwrap().to_owned(), std::fs::read(&p).unwrap());
+        let of =
+            |p: std::path::PathBuf| (p.strip_prefix(&root).unwrap().to_owned(), std::fs::read(&p).unwrap());
         files(&root, ".parquet").into_iter().map(of).collect::<Vec<_>>()
     };
     let whole = written("whole", 2_000, false);
