@@ -1,5 +1,5 @@
 //! What reading a log costs, without judging: rows a second of one file on one processor.
-//! `cargo run --release -p hydrophone-benches --bin rows -- LOG`, with a log from `testkit logs FORM FLOWS`.
+//! `cargo run --release -p hydrophone-benches --bin rows -- LOG [STORE]`, with a log from `testkit logs FORM FLOWS`; with a STORE what keeping it costs as well.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // This measures the clock and prints what it measured.
 
 use std::path::PathBuf;
@@ -8,15 +8,31 @@ use std::time::Instant;
 use anyhow::Context;
 use capture::Opening;
 use import::LogSet;
+use store::Writer;
 
 fn main() -> anyhow::Result<()> {
-    let path = PathBuf::from(std::env::args().nth(1).context("name a log")?);
+    let mut args = std::env::args().skip(1).map(PathBuf::from);
+    let path = args.next().context("name a log")?;
+    // The generator's hosts.
+    let is_local = |ip| matches!(ip, std::net::IpAddr::V4(ip) if ip.octets()[0] == 10);
+    let mut store = args.next().map(|root| Writer::begin(&root, is_local)).transpose()?;
     let size = std::fs::metadata(&path)?.len();
     let begun = Instant::now();
     let mut set = LogSet::open(vec![path], &Opening::default(), 0, 256 << 20);
     let mut records = 0u64;
-    while set.next(None).is_some() {
+    while let Some(record) = set.next(None) {
         records += 1;
+        if let Some(store) = &mut store {
+            store.record(&record);
+        }
+    }
+    let told = begun.elapsed().as_secs_f64();
+    if let Some(store) = store {
+        store.finish(Vec::new(), true, Vec::new(), Vec::new(), record::Health::default())?;
+        println!(
+            "all were told after {told:.2} s, and on the disk after {:.2} s",
+            begun.elapsed().as_secs_f64()
+        );
     }
     let took = begun.elapsed().as_secs_f64();
     let rows: u64 = set.kinds().values().sum();

@@ -17,7 +17,7 @@ use crate::{CaptureError, unpack};
 
 /// The password that researchers share samples with.
 const CUSTOMARY: &str = "infected";
-/// Bytes of a file that say whether it is a capture, and what else it is.
+/// Bytes of a file that say whether it may be a capture or a log, and what else it is.
 const HEAD: u64 = 64;
 /// Files of an archive that are looked at.
 const MAX_MEMBERS: usize = 4096;
@@ -143,9 +143,14 @@ fn may_be_password(e: &io::Error) -> bool {
     matches!(e.kind(), InvalidData | InvalidInput | Other | UnexpectedEof)
 }
 
-/// Whether first bytes are those of a capture, packed or not.
-fn is_capture(head: &[u8]) -> bool {
-    Magic::of(head).is_some() || Packing::of(head).is_some()
+/// Whether first bytes are those of a capture, packed or not, or of text that may be a log: what begins with a tag is none, and syslog's priority
+/// is a number.
+fn is_wanted(head: &[u8]) -> bool {
+    let may_be_log = match head {
+        [b'<', then, ..] => then.is_ascii_digit(),
+        _ => !head.iter().any(|b| *b < b'\t'),
+    };
+    Magic::of(head).is_some() || Packing::of(head).is_some() || may_be_log
 }
 
 fn unpack_with(
@@ -158,11 +163,11 @@ fn unpack_with(
     let mut from = archive.by_index_with_options(index, options).map_err(io::Error::from)?;
     let mut file = tempfile::tempfile()?;
     let (mut block, mut given) = (vec![0; 256 << 10], 0u64);
-    // What is no capture is not unpacked for its own sake; of an encrypted one only the whole tells whether the password fits.
+    // What is neither a capture nor text is not unpacked for its own sake; of an encrypted one only the whole tells whether the password fits.
     let mut head = Vec::new();
     from.by_ref().take(HEAD).read_to_end(&mut head)?;
     file.write_all(&head)?;
-    if password.is_none() && !is_capture(&head) {
+    if password.is_none() && !is_wanted(&head) {
         file.rewind()?;
         return Ok(file);
     }

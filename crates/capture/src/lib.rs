@@ -16,7 +16,9 @@ mod write;
 
 pub use archive::file_of;
 pub use error::CaptureError;
-pub use merge::{Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in};
+pub use merge::{
+    Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, members_of,
+};
 pub use source::{Block, Captures, Opening, Seal, Window, open};
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};
 

@@ -162,6 +162,18 @@ impl CaptureSet {
     /// # Errors
     /// A named input does not exist or cannot be listed. Inputs that are no captures become notices.
     pub fn open(sources: &[Source], opening: &Opening) -> Result<Self, CaptureError> {
+        Self::with_input(sources, None, opening)
+    }
+
+    /// The same, with standard input (`-`) as it was opened, where it is one of them: nothing of it was taken.
+    ///
+    /// # Errors
+    /// As [`CaptureSet::open`].
+    pub fn with_input(
+        sources: &[Source],
+        mut input: Option<source::Window>,
+        opening: &Opening,
+    ) -> Result<Self, CaptureError> {
         let mut found: Vec<(PathBuf, bool)> = Vec::new();
         let mut memory: Vec<(&'static str, &'static [u8])> = Vec::new();
         for source in sources {
@@ -207,7 +219,8 @@ impl CaptureSet {
             let within = file != path;
             let size = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
             let seal = set.seal(&path);
-            let window = source::open(&path, opening, seal.as_ref());
+            let opened = input.take_if(|_| path.as_os_str() == "-");
+            let window = opened.map_or_else(|| source::open(&path, opening, seal.as_ref()), Ok);
             let keep = only || (within && set.begun.len() < MAX_HELD);
             set.look_at(path, size, window, listed, keep, seal);
         }
@@ -233,7 +246,7 @@ impl CaptureSet {
         let passes = |e: &CaptureError| {
             listed
                 && matches!(e, CaptureError::Unsupported { .. })
-                && (!is_named_capture(&path) || size == Some(0))
+                && (!is_called_capture(&path) || size == Some(0))
         };
         let mut reader = match window {
             Ok(window) => Reader::new(window, path.display().to_string()),
@@ -474,11 +487,19 @@ impl CaptureSet {
 }
 
 /// Whether a file's name says that it is a capture, packed or not.
-fn is_named_capture(path: &Path) -> bool {
+pub fn is_called_capture(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let bare =
         [".gz", ".zst", ".lz4", ".xz", ".bz2"].iter().find_map(|e| name.strip_suffix(e)).unwrap_or(&name);
     [".pcap", ".pcapng", ".cap"].iter().any(|e| bare.ends_with(e))
+}
+
+/// The files of a zip archive, named as if it were a folder; none of any other file, and of one that cannot be listed.
+pub fn members_of(path: &Path) -> Vec<PathBuf> {
+    if !archive::is_archive(path) {
+        return Vec::new();
+    }
+    archive::members(path).unwrap_or_default().into_iter().map(|name| path.join(name)).collect()
 }
 
 /// Whether a file is called what archives of captures are called.

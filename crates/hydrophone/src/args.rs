@@ -29,6 +29,12 @@ pub enum Command {
     Read(Read),
     /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
     Find(Find),
+    /// Look after a store: join its small files, forget its old days
+    Store {
+        /// What to do
+        #[command(subcommand)]
+        what: Store,
+    },
     /// Say why, and why not: the complete arithmetic of one host of a case
     Explain(Explain),
     /// Look into a case with a browser: hosts, stories, flows, packets
@@ -266,6 +272,35 @@ pub struct Find {
     /// Say how much of the store had to be looked at
     #[arg(long)]
     pub explain: bool,
+}
+
+/// Look after a store.
+#[derive(Debug, Subcommand)]
+pub enum Store {
+    /// Join what many small runs left into fewer and larger files: the same records in the same order
+    Compact {
+        /// The store: a folder made by `read --store`
+        store: PathBuf,
+    },
+    /// Forget old days, by the time of packets: the last day that is there is the last that counts
+    Prune(Prune),
+}
+
+/// Forget old days.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("keep").required(true))]
+pub struct Prune {
+    /// The store: a folder made by `read --store`
+    pub store: PathBuf,
+    /// Keep so many days, of which the last is the last that the store has
+    #[arg(long, value_name = "N", group = "keep", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep_days: Option<u32>,
+    /// Keep the last days whose tables take no more than this together, for example 50GiB; the very last always stays
+    #[arg(long, value_name = "SIZE", group = "keep")]
+    pub keep_bytes: Option<ByteSize>,
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// A moment, or the beginning of a day.

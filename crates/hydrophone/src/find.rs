@@ -54,7 +54,9 @@ fn shown(word: &str) -> String {
 /// Whose fault it is.
 pub fn failure(error: StoreError) -> Failure {
     match error {
-        StoreError::Other(_) | StoreError::Version { .. } | StoreError::Busy(_) => Failure::usage(error),
+        StoreError::Other(_) | StoreError::Version { .. } | StoreError::Busy(_) | StoreError::Read(_) => {
+            Failure::usage(error)
+        }
         _ => Failure::input(error),
     }
 }

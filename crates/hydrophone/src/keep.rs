@@ -33,8 +33,9 @@ pub fn finish(keeper: Writer, outcome: &mut Outcome) {
     let inputs = outcome.inputs.iter().map(stored).collect();
     let notices = outcome.notices.iter().take(outcome.of_inputs).cloned().collect();
     let (complete, failures) = (outcome.is_complete(), outcome.failures.clone());
-    if let Err(e) = keeper.finish(inputs, complete, notices, failures, outcome.health.clone()) {
-        outcome.failures.push(format!("not all of it was kept: {e}"));
+    match keeper.finish(inputs, complete, notices, failures, outcome.health.clone()) {
+        Ok(written) => outcome.notices.extend(written.notice),
+        Err(e) => outcome.failures.push(format!("not all of it was kept: {e}")),
     }
     outcome.notices.extend(settled);
 }

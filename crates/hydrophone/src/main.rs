@@ -13,6 +13,7 @@ mod manual;
 mod read;
 mod selftest;
 mod serve;
+mod store_care;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Read(read) => read::run(&read),
         Command::Find(find) => find::run(&find),
+        Command::Store { what } => store_care::run(&what),
         Command::Explain(explain) => explain::run(&explain),
         Command::Serve(serve) => serve::run(&serve),
         Command::Carve(carve) => evidence::carve(&carve),

@@ -105,6 +105,11 @@ pub fn man() -> Result<Exit, Failure> {
     clap_mangen::Man::new(Args::command()).render(&mut text)?;
     for sub in Args::command().get_subcommands() {
         clap_mangen::Man::new(sub.clone().disable_help_subcommand(true)).render(&mut text)?;
+        for below in sub.get_subcommands() {
+            let name = format!("{}-{}", sub.get_name(), below.get_name());
+            let page = below.clone().display_name(name).disable_help_subcommand(true);
+            clap_mangen::Man::new(page).render(&mut text)?;
+        }
     }
     std::io::stdout().lock().write_all(&text)?;
     Ok(Exit::Done)

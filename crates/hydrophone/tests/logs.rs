@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use common::{host, read_json, run, skipped};
@@ -175,6 +176,108 @@ fn alerts_are_bet_on_by_what_they_speak_of_once_a_day() {
     let alone = read(&story[1..2]).expect("the host");
     assert!(alone["level_db"].as_f64() < Some(10.0) && alone["verdict"] != "suspicious");
     assert!(read(&story[4..]).is_none_or(|h| h["evidence"].as_array().is_some_and(Vec::is_empty)));
+}
+
+/// What is said of the hosts, but for the numbers of lines.
+fn told_of_hosts(lines: &[Value]) -> Vec<(Value, Value, Value)> {
+    let hosts = lines.iter().filter(|l| l["type"] == "host");
+    hosts.map(|h| (h["host"].clone(), h["verdict"].clone(), h["level_db"].clone())).collect()
+}
+
+#[test]
+fn logs_come_by_any_door_and_tell_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    std::fs::write(path("x.pcapng"), scenario("kraken-new").pcapng()).expect("written");
+    zeek(&path("x.pcapng"), &path("zeek"));
+    let direct = read_json(&[&path("zeek")]);
+    let expected = told_of_hosts(&direct);
+    assert!(expected.iter().any(|(host, verdict, _)| host == BOT && verdict == "infected"), "{expected:?}");
+
+    // A zip archive, with a password too, and packed within; what else lies in it takes nothing away.
+    let names = ["conn.log", "dns.log", "smtp.log"];
+    for password in [None, Some("infected")] {
+        let file = std::fs::File::create(path("logs.zip")).expect("made");
+        let mut archive = zip::ZipWriter::new(file);
+        let mut options = zip::write::SimpleFileOptions::default();
+        if let Some(password) = password {
+            options = options.with_aes_encryption(zip::AesMode::Aes256, password);
+        }
+        for entry in std::fs::read_dir(path("zeek")).expect("listed") {
+            let entry = entry.expect("an entry");
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let content = std::fs::read(entry.path()).expect("read");
+            if name == "conn.log" {
+                archive.start_file("a/conn.log.zst", options).expect("begun");
+                archive.write_all(&zstd::encode_all(&content[..], 3).expect("packed")).expect("written");
+            } else {
+                archive.start_file(format!("a/{name}"), options).expect("begun");
+                archive.write_all(&content).expect("written");
+            }
+        }
+        archive.start_file("a/README", options).expect("begun");
+        archive.write_all(b"logs of a bot").expect("written");
+        archive.finish().expect("written");
+        let zipped = read_json(&[&path("logs.zip")]);
+        assert_eq!(told_of_hosts(&zipped), expected, "{password:?}");
+        assert_eq!(zipped[0]["complete"], true, "{}", zipped[0]["failures"]);
+    }
+    let (code, _, err) = run(&["read", "--quiet", &path("logs.zip"), "-o", &path("case")]);
+    assert_eq!(code, Some(0), "{err}");
+    let (_, why, _) = run(&["explain", &path("case"), BOT]);
+    let checks: Vec<&str> = why.lines().filter_map(|l| l.trim().strip_prefix("check: ")).collect();
+    assert!(checks.iter().any(|c| c.starts_with("unzip -p '") && c.contains("' 'a/")), "{checks:?}");
+    assert!(names.iter().any(|n| checks.iter().any(|c| c.contains(n))), "{checks:?}");
+
+    // Standard input.
+    for (name, packed) in [("conn.log", false), ("conn.log", true)] {
+        let content = std::fs::read(path(&format!("zeek/{name}"))).expect("read");
+        let content = if packed { zstd::encode_all(&content[..], 3).expect("packed") } else { content };
+        let out = common::hydrophone().args(["read", "-", "--json", "--quiet"]).write_stdin(content).output();
+        let out = out.expect("it runs");
+        let lines: Vec<Value> = String::from_utf8(out.stdout)
+            .expect("UTF-8")
+            .lines()
+            .map(|l| serde_json::from_str(l).expect("JSON"))
+            .collect();
+        assert_eq!(told_of_hosts(&lines), told_of_hosts(&read_json(&[&path("zeek/conn.log")])));
+        assert_eq!(
+            (&lines[0]["inputs"][0]["path"], &lines[0]["inputs"][0]["log"]),
+            (&"-".into(), &"zeek conn".into())
+        );
+    }
+    // And beside it a capture is one still.
+    let capture = std::fs::read(path("x.pcapng")).expect("read");
+    let out = common::hydrophone()
+        .args(["read", "-", "--json", "--quiet"])
+        .write_stdin(capture)
+        .output()
+        .expect("it runs");
+    let from_input: Vec<&str> = std::str::from_utf8(&out.stdout).expect("UTF-8").lines().skip(1).collect();
+    let from_file = common::hydrophone()
+        .args(["read", &path("x.pcapng"), "--json", "--quiet"])
+        .output()
+        .expect("it runs");
+    assert_eq!(
+        from_input,
+        std::str::from_utf8(&from_file.stdout).expect("UTF-8").lines().skip(1).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn the_proof_in_an_array_can_be_looked_at() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let lines = [
+        alert(10, "198.51.100.7", "ET EXPLOIT_KIT RIG", "Exploit Kit Activity Detected"),
+        alert(60, "198.51.100.8", "ET MALWARE Ramnit Checkin", "A Network Trojan was detected"),
+    ];
+    let events: Vec<&str> = lines.iter().map(|l| l.trim()).collect();
+    std::fs::write(path("eve.json"), format!("[{}]", events.join(","))).expect("written");
+    let (code, told, err) = run(&["read", "--quiet", &path("eve.json"), "-o", &path("case")]);
+    assert_eq!((code, told.contains("SUSPICIOUS") || told.contains(BOT)), (Some(0), true), "{told}{err}");
+    let (_, why, _) = run(&["explain", &path("case"), BOT]);
+    assert!(why.lines().any(|l| l.contains("eve.json' | jq -c '.[1]'")), "{why}");
 }
 
 fn corpus() -> Option<PathBuf> {

@@ -145,3 +145,63 @@ fn a_store_that_cannot_be_written_takes_nothing_from_the_story() {
     assert_eq!(code, Some(3), "{err}");
     assert!(out.contains("INFECTED  10.20.0.13") && out.contains("not all of it was kept"), "{out}");
 }
+
+#[test]
+fn a_store_is_looked_after_and_tells_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    for name in ["kraken-new", "clean-browser-news", "clean-mail-server", "kraken-blocked"] {
+        run(&["read", utf8(&sample(&format!("{name}.pcapng"))), "--store", utf8(&store), "--quiet"]);
+    }
+    let before = read_json(&[utf8(&store)]);
+    let (code, out, err) = run(&["store", "compact", utf8(&store)]);
+    assert!(code == Some(0) && out.starts_with("joined: ") && out.contains("4 runs are now"), "{out}{err}");
+    let (_, out, _) = run(&["store", "compact", utf8(&store)]);
+    assert!(out.starts_with("nothing to join: "), "{out}");
+    let after = read_json(&[utf8(&store)]);
+    assert_eq!((hosts(&before), &before[0]["inputs"]), (hosts(&after), &after[0]["inputs"]));
+    // The bot's is a story of two days.
+    let (code, out, _) = run(&["store", "prune", utf8(&store), "--keep-days", "1", "--dry-run"]);
+    assert!(code == Some(0) && out.starts_with("would remove 2008-04-08: "), "{out}");
+    assert_eq!(hosts(&read_json(&[utf8(&store)])), hosts(&before));
+    let (_, out, _) = run(&["store", "prune", utf8(&store), "--keep-days", "1"]);
+    assert!(out.starts_with("removed 2008-04-08: ") && out.contains("\nkept 2008-04-09: 1 day, "), "{out}");
+    let left = read_json(&[utf8(&store)]);
+    let notices = left[0]["notices"].to_string();
+    assert!(notices.contains("before 2008-04-09 was removed from the store"), "{notices}");
+    assert!(left[0]["first"].as_str() >= Some("2008-04-09"), "{}", left[0]["first"]);
+    let (_, out, _) = run(&["store", "prune", utf8(&store), "--keep-bytes", "1B"]);
+    assert!(out.contains("nothing to remove") && out.contains("the last day alone takes more"), "{out}");
+}
+
+#[test]
+fn looking_after_what_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    run(&["read", utf8(&sample("kraken-blocked.pcapng")), "--store", utf8(&store), "--quiet"]);
+    for args in [
+        &["store"][..],
+        &["store", "prune", utf8(&store)],
+        &["store", "prune", utf8(&store), "--keep-days", "0"],
+        &["store", "prune", utf8(&store), "--keep-days", "1", "--keep-bytes", "1GiB"],
+        &["store", "compact", utf8(dir.path())],
+    ] {
+        assert_eq!(run(args).0, Some(2), "{args:?}");
+    }
+    let (_, page, _) = run(&["man"]);
+    assert!(page.contains("store\\-prune") && page.contains("keep\\-days"), "the manual page has them");
+}
+
+#[test]
+fn a_day_that_rows_came_to_later_is_marked() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    let notices = |lines: &[Value]| lines[0]["notices"].to_string();
+    read_json(&[utf8(&sample("kraken-new.pcapng")), "--store", utf8(&store)]);
+    assert!(!notices(&read_json(&[utf8(&store)])).contains("rows came to days"));
+    let late = read_json(&[utf8(&sample("clean-mail-server.pcapng")), "--store", utf8(&store)]);
+    assert!(notices(&late).contains("that were analysed before: 2008-04-0"), "{}", notices(&late));
+    let marked = notices(&read_json(&[utf8(&store)]));
+    assert!(marked.contains("rows came to days after these were analysed: 2008-04-0"), "{marked}");
+    assert!(!notices(&read_json(&[utf8(&store)])).contains("rows came to days"), "it was analysed since");
+}

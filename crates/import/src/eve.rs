@@ -1,13 +1,15 @@
 //! Suricata's EVE: an object a line, of which several may tell of one flow.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use record::{
-    Alert, BodyFacts, ConnState, Dhcp, Dns, DnsAnswer, FlowId, Head, History, Http, PacketId, Quic, Record,
-    RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
+    Alert, BodyFacts, ConnState, Dhcp, Dns, DnsAnswer, FlowId, Head, History, Http, Magic, PacketId, Quic,
+    Record, RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
 };
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::Mail;
 use crate::values::{self, domain, name};
@@ -16,32 +18,33 @@ use crate::zeek::{certificate, owner, tls_version};
 /// What of a line is read; the rest is passed over.
 #[derive(Deserialize)]
 struct Event<'a> {
+    #[serde(borrow)]
     timestamp: Cow<'a, str>,
-    #[serde(default)]
-    flow_id: Option<Value>,
-    #[serde(rename = "event_type")]
+    #[serde(borrow, default)]
+    flow_id: Option<&'a RawValue>,
+    #[serde(borrow, rename = "event_type")]
     kind: Cow<'a, str>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     src_ip: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "port")]
     src_port: u16,
-    #[serde(default)]
+    #[serde(borrow, default)]
     dest_ip: Option<Cow<'a, str>>,
     #[serde(default, deserialize_with = "port")]
     dest_port: u16,
-    #[serde(default)]
+    #[serde(borrow, default)]
     proto: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     app_proto: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     direction: Option<Cow<'a, str>>,
     #[serde(default)]
     vlan: Option<Value>,
     #[serde(default)]
     ether: Option<Value>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     flow: Option<Flow<'a>>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     tcp: Option<Tcp<'a>>,
     #[serde(default)]
     dns: Option<Value>,
@@ -61,6 +64,26 @@ struct Event<'a> {
     alert: Option<Value>,
     #[serde(default)]
     anomaly: Option<Value>,
+    #[serde(borrow, default)]
+    netflow: Option<NetFlow<'a>>,
+    #[serde(default)]
+    fileinfo: Option<Value>,
+    /// Which of the flow's transactions it is about.
+    #[serde(default)]
+    tx_id: u64,
+}
+
+/// One way of a flow.
+#[derive(Deserialize)]
+struct NetFlow<'a> {
+    #[serde(default)]
+    pkts: u64,
+    #[serde(default)]
+    bytes: u64,
+    #[serde(borrow, default)]
+    start: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    end: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -73,12 +96,12 @@ struct Flow<'a> {
     bytes_toserver: u64,
     #[serde(default)]
     bytes_toclient: u64,
-    #[serde(default)]
+    #[serde(borrow, default)]
     start: Option<Cow<'a, str>>,
-    #[serde(default)]
+    #[serde(borrow, default)]
     end: Option<Cow<'a, str>>,
     /// Who began the flow, where the event itself is of a packet of the other side.
-    #[serde(default)]
+    #[serde(borrow, default)]
     src_ip: Option<Cow<'a, str>>,
 }
 
@@ -92,7 +115,7 @@ struct Tcp<'a> {
     rst: bool,
     #[serde(default)]
     ack: bool,
-    #[serde(default)]
+    #[serde(borrow, default)]
     state: Option<Cow<'a, str>>,
 }
 
@@ -116,12 +139,102 @@ pub enum Told {
     Asked(u64, Box<Dns>),
     /// The answer.
     Answered(u64, Box<Dns>),
+    /// A flow as a whole, by the sensor's name for it: what was told of its ways is told with it.
+    Whole(u64, Vec<Record>),
+    /// One way of a flow, by the sensor's name for it.
+    Way(u64, Box<Way>),
+    /// A request, and what its bodies are called in other lines.
+    Request(u64, Box<Http>),
+    /// What a body is: what it is called, who sent it, and the line.
+    Body(u64, IpAddr, Magic, PacketId),
     /// Something strange, by name.
     Strange(String),
     /// Nothing that is taken.
     Nothing,
 }
 
+/// One way of a flow: Suricata's `netflow` events tell each by itself, that of who began first.
+pub struct Way {
+    /// Of this way: who sends is the originator.
+    head: Head,
+    last: Timestamp,
+    service: Service,
+    packets: u64,
+    frame_bytes: u64,
+    /// Flags of TCP, of all its packets.
+    flags: u8,
+    /// When it was written.
+    at: Timestamp,
+    line: PacketId,
+}
+
+impl Way {
+    /// When it was written.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Whether another is its way back.
+    pub fn is_answered_by(&self, other: &Self) -> bool {
+        let (a, b) = (self.head.tuple, other.head.tuple);
+        a.orig == b.resp && a.resp == b.orig && a.transport == b.transport
+    }
+
+    /// The flow, with its way back if that was told.
+    pub fn told(self, back: Option<Self>) -> Vec<Record> {
+        let (v6, transport) = (self.head.tuple.orig.ip.is_ipv6(), self.head.tuple.transport);
+        let tcp = transport == Transport::Tcp;
+        let ways = [Some(&self), back.as_ref()];
+        let packets = ways.map(|w| w.map_or(0, |w| w.packets));
+        let frame_bytes = ways.map(|w| w.map_or(0, |w| w.frame_bytes));
+        let flags = ways.map(|w| w.map_or(0, |w| w.flags));
+        let told_flags = flags != [0, 0];
+        let started = !tcp || !told_flags || flags[0] & SYN != 0;
+        let octets = |i: usize| frame_bytes[i].saturating_sub(packets[i].saturating_mul(ETHERNET));
+        let unanswered = tcp && packets[1] == 0;
+        let bytes =
+            [0, 1].map(|i| if unanswered { 0 } else { crate::payload(octets(i), packets[i], v6, transport) });
+        let state = if tcp {
+            crate::exports::state(flags, packets, started, told_flags)
+        } else if packets[1] > 0 {
+            ConnState::SF
+        } else {
+            ConnState::S0
+        };
+        let mut history = History::default();
+        let letters = [
+            (tcp && flags[0] & SYN != 0, b'S'),
+            (tcp && flags[1] & SYN != 0, b'h'),
+            (bytes[0] > 0, b'D'),
+            (bytes[1] > 0, b'd'),
+        ];
+        letters.into_iter().filter(|(is, _)| *is).for_each(|(_, letter)| history.push(letter));
+        let head =
+            Head { ts: back.as_ref().map_or(self.head.ts, |b| b.head.ts.min(self.head.ts)), ..self.head };
+        crate::Flow {
+            head: Head { known: head.ts, ..head },
+            last: back.as_ref().map_or(self.last, |b| b.last.max(self.last)),
+            service: if tcp && bytes == [0, 0] { Service::Unknown } else { self.service },
+            state,
+            history,
+            packets,
+            bytes,
+            frame_bytes,
+            missed: 0,
+            start_seen: started,
+            first_speaker: None,
+            mac: [None, None],
+            rows: std::iter::once(self.line).chain(back.map(|b| b.line)).collect(),
+        }
+        .told()
+    }
+}
+
+/// Flags of TCP (RFC 9293).
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+const ACK: u8 = 16;
 /// Bytes of an Ethernet header, which Suricata counts with a packet's.
 const ETHERNET: u64 = 14;
 
@@ -137,23 +250,53 @@ fn number(value: &Value, key: &str) -> Option<u64> {
 ///
 /// # Errors
 /// It cannot be read; why.
-pub fn take(line: &[u8], number: PacketId) -> Result<Option<(Timestamp, String, Told)>, &'static str> {
+pub fn take(
+    line: &[u8],
+    number: PacketId,
+) -> Result<Option<(Timestamp, Cow<'static, str>, Told)>, &'static str> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     let event: Event<'_> = serde_json::from_slice(line).map_err(|_| "it is no event of Suricata's")?;
     let ts = values::time(&event.timestamp).ok_or("no time")?;
     let told = event.told(ts, number)?;
-    Ok(Some((ts, event.kind.into_owned(), told)))
+    Ok(Some((ts, kind(event.kind), told)))
+}
+
+/// A kind of event, which is nearly always one of these.
+fn kind(kind: Cow<'_, str>) -> Cow<'static, str> {
+    const USUAL: [&str; 8] = ["flow", "dns", "tls", "http", "fileinfo", "alert", "quic", "netflow"];
+    match USUAL.iter().find(|u| **u == kind) {
+        Some(usual) => Cow::Borrowed(usual),
+        None => Cow::Owned(kind.into_owned()),
+    }
 }
 
 impl Event<'_> {
     fn told(&self, ts: Timestamp, line: PacketId) -> Result<Told, &'static str> {
         let one = |record| Told::Records(vec![record]);
         Ok(match self.kind.as_ref() {
-            "flow" => Told::Records(self.conn(ts, line)?),
+            "flow" => match self.named() {
+                Some(name) => Told::Whole(name, self.conn(ts, line)?),
+                None => Told::Records(self.conn(ts, line)?),
+            },
+            "netflow" => {
+                let way = self.way(ts, line)?;
+                // Without a name nothing says which belong together.
+                match self.named() {
+                    Some(name) => Told::Way(name, Box::new(way)),
+                    None => Told::Records(way.told(None)),
+                }
+            }
+            "fileinfo" => self.body(line).unwrap_or(Told::Nothing),
             "dns" => self.dns(ts, line)?,
-            "http" => one(Record::Http(Box::new(self.http(ts, line)?))),
+            "http" => {
+                let http = Box::new(self.http(ts, line)?);
+                match self.transaction() {
+                    Some(called) => Told::Request(called, http),
+                    None => one(Record::Http(http)),
+                }
+            }
             "tls" => {
                 let tls = Record::Tls(Box::new(self.tls(ts, line)?));
                 let from = self.tls.as_ref().and_then(|t| text(t, "from_proto"));
@@ -204,6 +347,55 @@ impl Event<'_> {
         })
     }
 
+    /// The sensor's name for the flow.
+    fn named(&self) -> Option<u64> {
+        self.flow_id.map(|id| record::fnv1a(id.get().as_bytes()))
+    }
+
+    /// What a transaction of a flow is called.
+    fn transaction(&self) -> Option<u64> {
+        let flow = self.flow_id?.get();
+        Some(record::fnv1a(format!("{flow} {}", self.tx_id).as_bytes()))
+    }
+
+    fn way(&self, ts: Timestamp, line: PacketId) -> Result<Way, &'static str> {
+        let way = self.netflow.as_ref().ok_or("no netflow in it")?;
+        let at = |t: &Option<Cow<'_, str>>| t.as_deref().and_then(values::time);
+        let start = at(&way.start).unwrap_or(ts);
+        let head = Head { ts: start, known: start, ..self.head(start, line)? };
+        let flags = self.tcp.as_ref().map_or(0, |tcp| {
+            [(tcp.syn, SYN), (tcp.fin, FIN), (tcp.rst, RST), (tcp.ack, ACK)]
+                .into_iter()
+                .filter(|(is, _)| *is)
+                .fold(0, |all, (_, flag)| all | flag)
+        });
+        let is_tcp = head.tuple.transport == Transport::Tcp;
+        let service = match self.app_proto.as_deref() {
+            Some("failed") if is_tcp => Service::Unrecognised,
+            Some("failed") | None if !is_tcp => values::usual(head.tuple.resp.port).unwrap_or_default(),
+            Some(known) => values::service(known).unwrap_or_default(),
+            None => Service::Unknown,
+        };
+        Ok(Way {
+            head,
+            last: at(&way.end).unwrap_or(ts).max(start),
+            service,
+            packets: way.pkts.min(crate::MOST),
+            frame_bytes: way.bytes.min(crate::MOST),
+            flags,
+            at: ts,
+            line,
+        })
+    }
+
+    /// What a file of HTTP is, where the sensor has libmagic look at it.
+    fn body(&self, line: PacketId) -> Option<Told> {
+        let magic = magic(&text(self.fileinfo.as_ref()?, "magic")?);
+        let from = self.src_ip.as_ref()?.parse().ok()?;
+        let is_http = self.app_proto.as_deref() == Some("http") || self.http.is_some();
+        (is_http && magic != Magic::None).then_some(Told::Body(self.transaction()?, from, magic, line))
+    }
+
     /// Who is who: an event may be of the server's packet, which then is its source.
     fn turned(&self) -> bool {
         let began = self.flow.as_ref().and_then(|f| f.src_ip.as_deref());
@@ -227,7 +419,7 @@ impl Event<'_> {
     }
 
     fn head(&self, ts: Timestamp, line: PacketId) -> Result<Head, &'static str> {
-        let named = self.flow_id.as_ref().map(|id| values::flow(&id.to_string()));
+        let named = self.flow_id.map(|id| values::flow(id.get()));
         let flow = named.unwrap_or(FlowId { packet: line, layer: 0 });
         let vlan = self.vlan.as_ref().and_then(|v| whole(v.get(0).unwrap_or(v)));
         let segment = vlan.map(|v| record::Segment::Vlan(v as u16 & 0xfff));
@@ -340,7 +532,7 @@ impl Event<'_> {
             packets: vec![line],
         });
         // Without a name of the flow its ends are one.
-        let key = match &self.flow_id {
+        let key = match self.flow_id {
             Some(flow) => format!("{flow} {id}"),
             None => format!("{} {} {id}", told.head.tuple.orig, told.head.tuple.resp),
         };
@@ -476,6 +668,40 @@ impl Event<'_> {
             severity: number(alert, "severity").unwrap_or(0) as u8,
             packets: vec![line],
         })
+    }
+}
+
+/// What a body is, by libmagic's words for it (the descriptions of file 5.44's magic files).
+fn magic(words: &str) -> Magic {
+    const WORDS: [(&str, Magic); 21] = [
+        ("PE32", Magic::Pe),
+        ("MS-DOS executable", Magic::Pe),
+        ("ELF ", Magic::Elf),
+        ("Mach-O ", Magic::MachO),
+        ("Zip archive", Magic::Zip),
+        ("Java archive", Magic::Zip),
+        ("Microsoft OOXML", Magic::Zip),
+        ("gzip compressed", Magic::Gzip),
+        ("RAR archive", Magic::Rar),
+        ("7-zip archive", Magic::SevenZip),
+        ("Microsoft Cabinet", Magic::Cab),
+        ("PDF document", Magic::Pdf),
+        ("Macromedia Flash", Magic::Flash),
+        ("compiled Java class", Magic::JavaClass),
+        ("HTML document", Magic::Markup),
+        ("XML ", Magic::Markup),
+        ("JSON ", Magic::Json),
+        ("PNG image", Magic::Image),
+        ("JPEG image", Magic::Image),
+        ("GIF image", Magic::Image),
+        ("Composite Document File", Magic::Ole),
+    ];
+    let begins = |(word, _): &&(&str, Magic)| words.starts_with(word);
+    match WORDS.iter().find(begins) {
+        Some((_, magic)) => *magic,
+        None if words.contains("script") && words.contains("text executable") => Magic::Script,
+        None if words.contains(" text") => Magic::Text,
+        None => Magic::None,
     }
 }
 

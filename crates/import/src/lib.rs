@@ -9,7 +9,9 @@ mod eve;
 mod exports;
 mod lines;
 mod merge;
+mod queue;
 mod values;
+mod wrap;
 mod zeek;
 
 use record::{
@@ -18,7 +20,7 @@ use record::{
 };
 
 pub use exports::Exports;
-pub use merge::{LogFile, LogSet, is_log};
+pub use merge::{ARRAY, LogFile, LogSet, holds_log, is_log};
 
 /// The most that a count of one row may be: 4 TiB of a flow.
 const MOST: u64 = 1 << 42;

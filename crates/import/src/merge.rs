@@ -3,17 +3,21 @@
 //! A sensor writes a flow when it is over, and other logs as things happen, so that rows of one moment lie far apart. What a row tells becomes known at its
 //! own time; a row waits until no file can tell of anything earlier, or until too many wait.
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use capture::{CaptureError, Opening, Seal};
-use record::{Certificate, ConnPhase, Dns, Health, PacketId, Record, Timestamp, Tls};
+use capture::{CaptureError, Opening, Seal, Window};
+use record::{Certificate, ConnPhase, Dns, Health, Http, Magic, PacketId, Record, Timestamp, Tls};
 
 use crate::eve;
-use crate::lines::Lines;
-use crate::zeek::{self, Form, Kind};
+use crate::lines::{Lines, objects};
+use crate::queue::Queue;
+use crate::wrap::Wrap;
+use crate::zeek::{self, Form, Kind, Names};
 
 /// How much later than what it tells of a row may be written: Zeek and Suricata hold a silent flow for five to ten minutes.
 const LATE: Duration = Duration::from_mins(10);
@@ -25,6 +29,8 @@ const RECORD: usize = 640;
 const AT_ONCE: usize = 256;
 /// Certificates and questions that wait for what belongs to them.
 const MOST_HELD: usize = 65_536;
+/// Flows of which it is remembered that they were told as a whole: Suricata writes all lines of a flow that is over behind one another.
+const MOST_WHOLE: usize = 64;
 /// A question whose answer did not come within this time was not answered: resolvers give up earlier.
 const ANSWERED: Duration = Duration::from_secs(30);
 /// Bytes that are looked at to tell what a file is.
@@ -36,6 +42,9 @@ const BYTE_ORDER: &[u8] = b"\xef\xbb\xbf";
 /// A row whose time lies further than this from that of those before it is believed when the next one agrees.
 const JUMP: Duration = Duration::from_hours(24);
 const OUT_OF_TIME: &str = "its time lies a day or more from that of those around it";
+
+/// What is said of a log whose numbers are those of an array's members, and no lines.
+pub const ARRAY: &str = " in an array";
 
 /// A log of the run.
 #[derive(Clone, Debug)]
@@ -55,20 +64,41 @@ enum Syntax {
     Eve,
 }
 
+/// How a file is read.
+struct Reading {
+    syntax: Syntax,
+    wrap: Wrap,
+    /// Whether its events are members of a JSON array, and no lines.
+    array: bool,
+}
+
+/// Lines that are looked at to tell what a file is.
+const LOOKED_LINES: usize = 20;
+
 /// What a file is, by its first lines; nothing if it is no log that is read.
-fn recognise(head: &[u8], name: &str) -> Option<Syntax> {
+fn recognise(head: &[u8], name: &str) -> Option<Reading> {
     const COLUMNS: [&[u8]; 7] =
         [b"#separator ", b"#set_separator", b"#empty_field", b"#unset_field", b"#path", b"#open", b"#fields"];
     let head = head.strip_prefix(BYTE_ORDER).unwrap_or(head);
     if COLUMNS.iter().any(|h| head.starts_with(h)) {
-        return Some(Syntax::Zeek(Form::columns()));
+        return Some(Reading { syntax: Syntax::Zeek(Form::columns()), wrap: Wrap::Nothing, array: false });
     }
+    let array = head.trim_ascii_start().starts_with(b"[");
+    let wrapped = |event: &[u8]| {
+        [Wrap::Nothing, Wrap::Envelope, Wrap::Prefix].into_iter().find_map(|wrap| {
+            let syntax = object(&wrap.event(event).ok()??, name)?;
+            Some(Reading { syntax, wrap, array })
+        })
+    };
     // One line may be cut, or somebody else's.
+    if array {
+        return objects(head).take(LOOKED_LINES).find_map(wrapped);
+    }
     head.split(|b| *b == b'\n')
         .map(<[u8]>::trim_ascii)
         .filter(|l| !l.is_empty())
-        .take(20)
-        .find_map(|l| object(l, name))
+        .take(LOOKED_LINES)
+        .find_map(wrapped)
 }
 
 fn object(line: &[u8], name: &str) -> Option<Syntax> {
@@ -84,7 +114,7 @@ fn object(line: &[u8], name: &str) -> Option<Syntax> {
     let called = Kind::of_file(name).filter(|_| !has("_path"));
     let known = called.or_else(|| Some(Kind::of_columns(|c| has(c) || nested(&object, c))));
     let zeek = has("_path") || (has("ts") && known.is_some_and(|k| k != Kind::Other));
-    zeek.then_some(Syntax::Zeek(Form::Json { kind: called }))
+    zeek.then(|| Syntax::Zeek(Form::Json { kind: called, names: Names::default() }))
 }
 
 fn nested(object: &serde_json::Map<String, serde_json::Value>, column: &str) -> bool {
@@ -96,13 +126,18 @@ fn nested(object: &serde_json::Map<String, serde_json::Value>, column: &str) -> 
 /// Whether a file is a log that is read here.
 pub fn is_log(path: &Path, opening: &Opening) -> bool {
     let Ok(mut window) = capture::open(path, opening, None) else { return false };
+    holds_log(&mut window, &called(path))
+}
+
+/// Whether what was opened, and of which nothing was taken, is a log that is read here.
+pub fn holds_log(window: &mut Window, name: &str) -> bool {
     // Most files are captures, whose headers hold zeros: they need not be unpacked so far.
     window.ensure(HEADER);
     if window.rest().iter().take(HEADER).any(|b| *b == 0) {
         return false;
     }
     window.ensure(LOOKED_AT);
-    recognise(window.rest(), &called(path)).is_some()
+    recognise(window.rest(), name).is_some()
 }
 
 fn called(path: &Path) -> String {
@@ -113,15 +148,17 @@ fn called(path: &Path) -> String {
 struct Log {
     file: LogFile,
     number: u32,
-    syntax: Option<Syntax>,
-    lines: Option<Lines>,
+    /// How it is read, while it is open.
+    reading: Option<(Reading, Lines)>,
+    /// Whether its numbers are those of an array's members.
+    array: bool,
     seal: Option<Seal>,
     /// The latest time that its rows tell; before it was begun that of its first.
     clock: Timestamp,
     over: bool,
     rows: u64,
     /// A row far from the time of those before it, which waits for the next one's word: its line, its time, and what it tells.
-    odd: Option<(u64, Timestamp, String, Told)>,
+    odd: Option<(u64, Timestamp, Cow<'static, str>, Told)>,
     /// Lines that could not be read, and the first of them with why.
     bad: u64,
     first_bad: Option<(u64, &'static str)>,
@@ -136,26 +173,24 @@ impl Log {
 }
 
 /// What waits for its turn.
-struct Waiting {
-    known: Timestamp,
-    turn: u64,
-    what: What,
-}
-
 enum What {
     Record(Box<Record>),
     /// A handshake, and what its certificate is called.
     Handshake(Box<Tls>, String),
+    /// A request, and what its bodies are called.
+    Request(Box<Http>, u64),
 }
 
 impl What {
     /// About how many bytes it takes.
     fn weight(&self) -> usize {
         let text = |t: &Option<String>| t.as_ref().map_or(0, String::len);
+        let request = |h: &Http| h.path.len() + text(&h.host) + text(&h.user_agent) + text(&h.referer);
         RECORD
             + match self {
+                Self::Request(h, _) => request(h),
                 Self::Record(r) => match r.as_ref() {
-                    Record::Http(h) => h.path.len() + text(&h.host) + text(&h.user_agent) + text(&h.referer),
+                    Record::Http(h) => request(h),
                     Record::Dns(d) => d.query.len() + 64 * d.answers.len(),
                     Record::Smtp(s) => 64 * (s.recipient_domains.len() + 4),
                     Record::Irc(i) => i.params.len(),
@@ -167,36 +202,29 @@ impl What {
     }
 }
 
-impl PartialEq for Waiting {
-    fn eq(&self, other: &Self) -> bool {
-        (self.known, self.turn) == (other.known, other.turn)
-    }
-}
-impl Eq for Waiting {}
-impl PartialOrd for Waiting {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Waiting {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.known, self.turn).cmp(&(other.known, other.turn))
-    }
-}
-
 /// Logs that are read together.
 #[derive(Default)]
 pub struct LogSet {
     logs: Vec<Log>,
-    waiting: BinaryHeap<Reverse<Waiting>>,
+    waiting: Queue<What>,
+    /// The file whose turn it is, and its clock, if any is left; and whether that was looked for since one was read.
+    first: Option<(usize, Timestamp)>,
+    is_first_known: bool,
     /// Questions without an answer so far, by flow and transaction, oldest first.
     asked: HashMap<u64, Box<Dns>>,
     asked_in_order: VecDeque<(Timestamp, u64)>,
+    /// Flows of which ways were told, while a line that tells the whole may come; and the order in which they came.
+    ways: HashMap<u64, (Box<eve::Way>, Option<Box<eve::Way>>)>,
+    ways_in_order: VecDeque<(Timestamp, u64)>,
+    /// Flows that were told as a whole last.
+    whole: VecDeque<u64>,
+    /// What bodies are, by request: who sent each, and the line that says so.
+    bodies: HashMap<u64, Vec<(IpAddr, Magic, PacketId)>>,
+    bodies_in_order: VecDeque<u64>,
     certificates: HashMap<String, Box<Certificate>>,
     certificates_in_order: VecDeque<String>,
     /// What was given last.
     given: Timestamp,
-    turn: u64,
     late: u64,
     /// Bytes that what waits may take, and takes.
     most_bytes: usize,
@@ -204,6 +232,12 @@ pub struct LogSet {
     health: Health,
     kinds: BTreeMap<String, u64>,
     strange: BTreeMap<String, u64>,
+    /// Rows of which nothing was taken, by kind.
+    unused: BTreeMap<String, u64>,
+    /// Tunnels that the sensor saw, by kind.
+    tunnels: BTreeMap<String, u64>,
+    /// Hashes of archives that logs lie in.
+    archives: BTreeMap<PathBuf, Option<String>>,
     notices: Vec<String>,
     failures: Vec<String>,
     opening: Opening,
@@ -212,17 +246,29 @@ pub struct LogSet {
 impl LogSet {
     /// Plans the reading of these files; the first is called by this number in proofs. What waits may take so many `bytes`.
     pub fn open(paths: Vec<PathBuf>, opening: &Opening, first: u32, bytes: usize) -> Self {
+        Self::with_input(paths, None, opening, first, bytes)
+    }
+
+    /// The same, with standard input (`-`) as it was opened, where it is one of them.
+    pub fn with_input(
+        paths: Vec<PathBuf>,
+        mut input: Option<Window>,
+        opening: &Opening,
+        first: u32,
+        bytes: usize,
+    ) -> Self {
         let mut set =
             Self { opening: opening.clone(), given: Timestamp::MIN, most_bytes: bytes, ..Self::default() };
         let paths = set.once(paths);
         for (path, number) in paths.into_iter().zip(first..) {
-            let size = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+            let lies = std::fs::metadata(capture::file_of(&path));
+            let size = lies.ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
             let file = LogFile { path, size, sha256: None, kind: String::new() };
             let mut log = Log {
                 file,
                 number,
-                syntax: None,
-                lines: None,
+                reading: None,
+                array: false,
                 seal: None,
                 clock: Timestamp::MIN,
                 over: false,
@@ -231,12 +277,15 @@ impl LogSet {
                 bad: 0,
                 first_bad: None,
             };
-            // Its first time tells when it is its turn; it is opened again then.
-            if let Err(e) = set.begin(&mut log) {
-                set.failures.push(e.to_string());
-                log.over = true;
-            } else {
-                Self::look_at_first(&mut log);
+            // Its first time tells when it is its turn; it is opened again then, if it can be.
+            let is_input = is_input(&log.file.path);
+            match set.begin(&mut log, input.take_if(|_| is_input)) {
+                Err(e) => {
+                    set.failures.push(e.to_string());
+                    log.over = true;
+                }
+                Ok(()) if !is_input => Self::look_at_first(&mut log),
+                Ok(()) => {}
             }
             set.logs.push(log);
         }
@@ -260,45 +309,50 @@ impl LogSet {
         kept
     }
 
-    fn begin(&self, log: &mut Log) -> Result<(), CaptureError> {
+    fn begin(&self, log: &mut Log, input: Option<Window>) -> Result<(), CaptureError> {
         let path = &log.file.path;
-        let mut window = capture::open(path, &self.opening, None)?;
+        // What stands in an archive is hashed with it, and what is no file not at all.
+        let is_plain = !is_input(path) && log.file.size.is_some() && capture::file_of(path) == *path;
+        log.seal = (self.opening.hashed && is_plain).then(Seal::default);
+        let mut window = match input {
+            Some(window) => window,
+            None => capture::open(path, &self.opening, log.seal.as_ref())?,
+        };
         window.ensure(LOOKED_AT);
-        log.syntax = recognise(window.rest(), &called(path));
-        log.seal = self.opening.hashed.then(Seal::default);
-        log.lines = Some(Lines::open(path, &self.opening, log.seal.as_ref())?);
+        log.reading = recognise(window.rest(), &called(path)).map(|reading| {
+            let array = reading.array;
+            log.array = array;
+            (reading, Lines::of(window, array))
+        });
         Ok(())
     }
 
     /// Reads until the first time that a file tells, and closes it again.
     fn look_at_first(log: &mut Log) {
         const FEW: usize = 64;
-        let number = log.number;
-        let (Some(lines), Some(syntax)) = (&mut log.lines, &mut log.syntax) else { return };
+        let Some((mut reading, mut lines)) = log.reading.take() else { return };
         for _ in 0..FEW {
             let Ok(Some((n, line))) = lines.next() else { break };
             if let Some(line) = line
-                && let Ok(Some((ts, ..))) = taken(syntax, line, PacketId::new(number, n))
+                && let Ok(Some((ts, ..))) = taken(&mut reading, line, PacketId::new(log.number, n))
             {
                 log.clock = ts;
                 break;
             }
         }
-        (log.lines, log.syntax) = (None, None);
     }
 
     /// The next record that is known until then; none when there is none any more, or only later ones.
     pub fn next(&mut self, until: Option<Timestamp>) -> Option<Record> {
         loop {
-            let first = self.logs.iter().enumerate().filter(|(_, l)| !l.over).min_by_key(|(_, l)| l.clock);
-            let first = first.map(|(at, log)| (at, log.clock));
-            if first.is_none() {
-                self.give_up(Timestamp::MAX);
+            if !self.is_first_known {
+                self.look_for_first();
             }
+            let first = self.first;
             let ripe = |known: Timestamp| first.is_none_or(|(_, clock)| known.plus(LATE) <= clock);
-            match self.waiting.peek() {
-                Some(Reverse(next)) if ripe(next.known) || self.crowded() => {
-                    if until.is_some_and(|until| next.known > until) {
+            match self.waiting.earliest() {
+                Some(next) if ripe(next) || self.crowded() => {
+                    if until.is_some_and(|until| next > until) {
                         return None;
                     }
                     return self.give();
@@ -314,6 +368,15 @@ impl LogSet {
         }
     }
 
+    /// The file that is to be read next, and its clock: it changes when one is read.
+    fn look_for_first(&mut self) {
+        let first = self.logs.iter().enumerate().filter(|(_, l)| !l.over).min_by_key(|(_, l)| l.clock);
+        (self.first, self.is_first_known) = (first.map(|(at, log)| (at, log.clock)), true);
+        if self.first.is_none() {
+            self.give_up(Timestamp::MAX);
+        }
+    }
+
     /// Whether too much waits.
     fn crowded(&self) -> bool {
         self.waiting.len() > MOST_WAITING || self.bytes > self.most_bytes
@@ -321,7 +384,7 @@ impl LogSet {
 
     /// Takes the earliest that waits.
     fn give(&mut self) -> Option<Record> {
-        let Reverse(Waiting { known, what, .. }) = self.waiting.pop()?;
+        let (known, what) = self.waiting.pop()?;
         self.bytes = self.bytes.saturating_sub(what.weight());
         let mut record = match what {
             What::Record(record) => *record,
@@ -330,6 +393,15 @@ impl LogSet {
                     tls.certificate = Some(certificate.clone());
                 }
                 Record::Tls(tls)
+            }
+            What::Request(mut http, called) => {
+                for (from, magic, line) in self.bodies.remove(&called).unwrap_or_default() {
+                    let is_request = from == http.head.tuple.orig.ip;
+                    let body = if is_request { &mut http.request } else { &mut http.response };
+                    body.magic = magic;
+                    http.packets.push(line);
+                }
+                Record::Http(http)
             }
         };
         // What comes too late is known when it comes.
@@ -341,16 +413,20 @@ impl LogSet {
 
     /// Reads some rows of a file.
     fn read(&mut self, at: usize) {
+        self.is_first_known = false;
         let mut log = self.logs.swap_remove(at);
-        if log.lines.is_none()
-            && let Err(e) = self.begin(&mut log)
+        if log.reading.is_none()
+            && let Err(e) = self.begin(&mut log, None)
         {
             self.failures.push(e.to_string());
             log.over = true;
         }
-        if let Some(mut lines) = log.lines.take() {
-            self.read_lines(&mut log, &mut lines);
-            log.lines = Some(lines);
+        match log.reading.take() {
+            Some((mut reading, mut lines)) => {
+                self.read_lines(&mut log, &mut reading, &mut lines);
+                log.reading = Some((reading, lines));
+            }
+            None => log.over = true,
         }
         if log.over {
             self.close(&mut log);
@@ -361,7 +437,7 @@ impl LogSet {
         self.logs.swap(at, last);
     }
 
-    fn read_lines(&mut self, log: &mut Log, lines: &mut Lines) {
+    fn read_lines(&mut self, log: &mut Log, reading: &mut Reading, lines: &mut Lines) {
         for _ in 0..AT_ONCE {
             let (number, line) = match lines.next() {
                 Ok(Some(line)) => line,
@@ -381,9 +457,11 @@ impl LogSet {
                 }
             };
             let proof = PacketId::new(log.number, number);
-            let Some(syntax) = &mut log.syntax else { return };
+            if log.file.kind.is_empty() {
+                log.file.kind = reading.kind();
+            }
             let row = match line {
-                Some(line) => taken(syntax, line.strip_prefix(BYTE_ORDER).unwrap_or(line), proof),
+                Some(line) => taken(reading, line.strip_prefix(BYTE_ORDER).unwrap_or(line), proof),
                 None => Err("it is longer than 8 MiB"),
             };
             let row = match row {
@@ -404,9 +482,9 @@ impl LogSet {
         log: &mut Log,
         number: u64,
         ts: Timestamp,
-        kind: String,
+        kind: Cow<'static, str>,
         told: Told,
-    ) -> Option<(Timestamp, String, Told)> {
+    ) -> Option<(Timestamp, Cow<'static, str>, Told)> {
         let far = |a: Timestamp, b: Timestamp| a.since(b) > JUMP || b.since(a) > JUMP;
         let before = log.clock;
         if let Some((line, then, what, held)) = log.odd.take() {
@@ -426,16 +504,20 @@ impl LogSet {
     }
 
     /// Takes a row in.
-    fn taken_in(&mut self, log: &mut Log, ts: Timestamp, kind: String, told: Told) {
+    fn taken_in(&mut self, log: &mut Log, ts: Timestamp, kind: Cow<'static, str>, told: Told) {
         log.rows += 1;
         log.clock = log.clock.max(ts);
         if log.file.kind.is_empty() {
-            log.file.kind = match &log.syntax {
-                Some(Syntax::Eve) => "suricata".to_owned(),
-                _ => format!("zeek {kind}"),
-            };
+            log.file.kind = format!("zeek {kind}{}", if log.array { ARRAY } else { "" });
         }
-        *self.kinds.entry(kind).or_default() += 1;
+        if matches!(told, Told::Zeek(zeek::Told::Nothing) | Told::Eve(eve::Told::Nothing)) {
+            *self.unused.entry(kind.clone().into_owned()).or_default() += 1;
+        }
+        if let Some(n) = self.kinds.get_mut(kind.as_ref()) {
+            *n += 1;
+        } else {
+            self.kinds.insert(kind.into_owned(), 1);
+        }
         self.health.first = [self.health.first, Some(ts)].into_iter().flatten().min();
         self.health.last = self.health.last.max(Some(ts));
         self.told(told);
@@ -483,6 +565,39 @@ impl LogSet {
                 }
                 self.wait(Record::Dns(answer));
             }
+            Told::Eve(eve::Told::Request(called, http)) => {
+                let known = http.head.known;
+                self.push(known, What::Request(http, called));
+            }
+            Told::Eve(eve::Told::Body(called, from, magic, line)) => {
+                let of = self.bodies.entry(called).or_default();
+                // A request has a body each way.
+                if of.len() < 2 {
+                    of.push((from, magic, line));
+                }
+                self.bodies_in_order.push_back(called);
+                if self.bodies_in_order.len() > MOST_HELD
+                    && let Some(old) = self.bodies_in_order.pop_front()
+                {
+                    self.bodies.remove(&old);
+                }
+            }
+            Told::Eve(eve::Told::Whole(flow, records)) => {
+                // Its ways are told with it, whichever line comes first.
+                self.ways.remove(&flow);
+                self.whole.push_back(flow);
+                if self.whole.len() > MOST_WHOLE {
+                    self.whole.pop_front();
+                }
+                records.into_iter().for_each(|r| self.wait(r));
+            }
+            Told::Eve(eve::Told::Way(flow, way)) => self.way(flow, way),
+            Told::Zeek(zeek::Told::Tunnel(kind)) => {
+                const KINDS: usize = 64;
+                if self.tunnels.len() < KINDS || self.tunnels.contains_key(&kind) {
+                    *self.tunnels.entry(kind).or_default() += 1;
+                }
+            }
             Told::Zeek(zeek::Told::Strange(name)) | Told::Eve(eve::Told::Strange(name)) => {
                 const KINDS: usize = 256;
                 if self.strange.len() < KINDS || self.strange.contains_key(&name) {
@@ -493,8 +608,46 @@ impl LogSet {
         }
     }
 
-    /// Questions asked until then were not answered.
+    /// One way of a flow: it is a flow with the way back, which comes next where there is one. A line of the whole may come as well.
+    fn way(&mut self, flow: u64, way: Box<eve::Way>) {
+        if self.whole.contains(&flow) {
+            return;
+        }
+        if let Some((there, back)) = self.ways.get_mut(&flow)
+            && back.is_none()
+            && there.is_answered_by(&way)
+        {
+            *back = Some(way);
+            return;
+        }
+        // The same name again, or a part of the same way.
+        self.told_by_ways(flow);
+        self.ways_in_order.push_back((way.at(), flow));
+        self.ways.insert(flow, (way, None));
+        if self.ways_in_order.len() > MOST_HELD
+            && let Some((_, old)) = self.ways_in_order.pop_front()
+        {
+            self.told_by_ways(old);
+        }
+    }
+
+    /// Tells a flow of which everything was said that will be.
+    fn told_by_ways(&mut self, flow: u64) {
+        if let Some((there, back)) = self.ways.remove(&flow) {
+            there.told(back.map(|b| *b)).into_iter().for_each(|r| self.wait(r));
+        }
+    }
+
+    /// Questions asked until then were not answered, and of flows whose ways were told by then no more is told.
     fn give_up(&mut self, until: Timestamp) {
+        while let Some((at, flow)) = self.ways_in_order.front().copied()
+            && at <= until
+        {
+            self.ways_in_order.pop_front();
+            if self.ways.get(&flow).is_some_and(|(there, _)| there.at() == at) {
+                self.told_by_ways(flow);
+            }
+        }
         while let Some((asked, flow)) = self.asked_in_order.front().copied()
             && asked <= until
         {
@@ -519,14 +672,17 @@ impl LogSet {
     }
 
     fn push(&mut self, known: Timestamp, what: What) {
-        self.turn += 1;
         self.bytes = self.bytes.saturating_add(what.weight());
-        self.waiting.push(Reverse(Waiting { known, turn: self.turn, what }));
+        self.waiting.push(known, what);
     }
 
     /// A file is read to its end.
     fn close(&mut self, log: &mut Log) {
-        log.lines = None;
+        if let Some((reading, _)) = log.reading.take() {
+            if let Some((kind, n)) = reading.unused() {
+                *self.unused.entry(kind).or_default() += n;
+            }
+        }
         let path = log.file.path.display();
         if let Some((line, why)) = log.first_bad {
             let what = if log.bad == 1 { "line" } else { "lines" };
@@ -536,12 +692,26 @@ impl LogSet {
             let of = if log.rows == 0 { &mut self.failures } else { &mut self.notices };
             of.push(told);
         }
+        let archive = capture::file_of(&log.file.path);
+        if self.opening.hashed && archive != log.file.path {
+            log.file.sha256 = self.hash_of(&archive);
+        }
         if let Some(seal) = log.seal.take() {
             match seal.whole(&log.file.path) {
                 Ok(hash) => log.file.sha256 = Some(hash),
                 Err(e) => self.notices.push(format!("{path}: cannot be hashed: {e}")),
             }
         }
+    }
+
+    /// The hash of an archive, taken once for all of its members.
+    fn hash_of(&mut self, archive: &Path) -> Option<String> {
+        if let Some(hash) = self.archives.get(archive) {
+            return hash.clone();
+        }
+        let hash = Seal::default().whole(archive).ok();
+        self.archives.insert(archive.to_owned(), hash.clone());
+        hash
     }
 
     /// Whether there is anything to read.
@@ -602,6 +772,17 @@ impl LogSet {
                 self.late
             ));
         }
+        if !self.unused.is_empty() {
+            let rows: Vec<String> = self.unused.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            told.push(format!("rows of which nothing is taken: {}", rows.join(", ")));
+        }
+        if !self.tunnels.is_empty() {
+            let all: Vec<String> = self.tunnels.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            told.push(format!(
+                "the sensor saw tunnels ({}): flows in them are told as far as conn.log has them, and of flows through proxies whom they reached is not told",
+                all.join(", ")
+            ));
+        }
         if !self.strange.is_empty() {
             let mut all: Vec<(&String, &u64)> = self.strange.iter().collect();
             all.sort_by_key(|(name, n)| (Reverse(**n), *name));
@@ -619,7 +800,7 @@ impl LogSet {
 
     /// Bytes of content read so far.
     pub fn offset(&self) -> u64 {
-        self.logs.iter().filter_map(|l| l.lines.as_ref()).map(Lines::offset).sum()
+        self.logs.iter().filter_map(|l| l.reading.as_ref()).map(|(_, lines)| lines.offset()).sum()
     }
 }
 
@@ -630,17 +811,50 @@ enum Told {
 }
 
 fn taken(
-    syntax: &mut Syntax,
+    reading: &mut Reading,
     line: &[u8],
     proof: PacketId,
-) -> Result<Option<(Timestamp, String, Told)>, &'static str> {
-    match syntax {
+) -> Result<Option<(Timestamp, Cow<'static, str>, Told)>, &'static str> {
+    let event;
+    let line = match reading.wrap {
+        Wrap::Nothing => line,
+        wrap => {
+            event = wrap.event(line)?;
+            let Some(event) = &event else { return Ok(None) };
+            event
+        }
+    };
+    match &mut reading.syntax {
         Syntax::Zeek(form) => {
             let row = form.take(line, proof)?;
-            Ok(row.map(|(ts, kind, told)| (ts, kind.name().to_owned(), Told::Zeek(told))))
+            Ok(row.map(|(ts, kind, told)| (ts, Cow::Borrowed(kind.name()), Told::Zeek(told))))
         }
         Syntax::Eve => Ok(eve::take(line, proof)?.map(|(ts, kind, told)| (ts, kind, Told::Eve(told)))),
     }
+}
+
+impl Reading {
+    /// What a log is called where it says so itself, and not each of its rows.
+    fn kind(&self) -> String {
+        match (&self.syntax, self.array) {
+            (Syntax::Eve, false) => "suricata".to_owned(),
+            (Syntax::Eve, true) => format!("suricata{ARRAY}"),
+            (Syntax::Zeek(_), _) => String::new(),
+        }
+    }
+
+    /// Rows of a kind of which nothing is taken.
+    fn unused(&self) -> Option<(String, u64)> {
+        match &self.syntax {
+            Syntax::Zeek(form) => form.unused(),
+            Syntax::Eve => None,
+        }
+    }
+}
+
+/// Whether it is standard input.
+fn is_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
 }
 
 #[cfg(test)]
@@ -899,5 +1113,149 @@ not json
         {
             assert!(!of(other), "{}", String::from_utf8_lossy(other));
         }
+    }
+
+    /// Events of Suricata 7's `netflow` logger: a way each, that of who began first.
+    const WAYS: &str = r#"{"timestamp":"2020-01-01T00:02:00.000000+0000","flow_id":9,"event_type":"netflow","src_ip":"10.0.0.5","src_port":1000,"dest_ip":"198.51.100.7","dest_port":80,"proto":"TCP","app_proto":"http","netflow":{"pkts":5,"bytes":700,"start":"2020-01-01T00:00:01.900000+0000","end":"2020-01-01T00:00:03.000000+0000","age":2,"min_ttl":64,"max_ttl":64},"tcp":{"tcp_flags":"1b","syn":true,"fin":true,"psh":true,"ack":true}}
+{"timestamp":"2020-01-01T00:02:00.000000+0000","flow_id":9,"event_type":"netflow","src_ip":"198.51.100.7","src_port":80,"dest_ip":"10.0.0.5","dest_port":1000,"proto":"TCP","app_proto":"http","netflow":{"pkts":4,"bytes":900,"start":"2020-01-01T00:00:01.950000+0000","end":"2020-01-01T00:00:03.100000+0000","age":2,"min_ttl":50,"max_ttl":50},"tcp":{"tcp_flags":"1b","syn":true,"fin":true,"psh":true,"ack":true}}
+"#;
+    /// One that nobody answered.
+    const WAY: &str = r#"{"timestamp":"2020-01-01T00:02:30.000000+0000","flow_id":10,"event_type":"netflow","src_ip":"10.0.0.5","src_port":1001,"dest_ip":"198.51.100.8","dest_port":25,"proto":"TCP","netflow":{"pkts":3,"bytes":222,"start":"2020-01-01T00:00:05.000000+0000","end":"2020-01-01T00:00:12.000000+0000","age":7},"tcp":{"tcp_flags":"02","syn":true}}
+"#;
+    const FLOW: &str = r#"{"timestamp":"2020-01-01T00:02:00.000000+0000","flow_id":9,"event_type":"flow","src_ip":"10.0.0.5","src_port":1000,"dest_ip":"198.51.100.7","dest_port":80,"proto":"TCP","app_proto":"http","flow":{"pkts_toserver":5,"pkts_toclient":4,"bytes_toserver":700,"bytes_toclient":900,"start":"2020-01-01T00:00:01.900000+0000","end":"2020-01-01T00:00:03.100000+0000"},"tcp":{"syn":true,"ack":true,"fin":true,"state":"closed"}}
+"#;
+
+    fn conns(records: &[Record]) -> Vec<&record::Conn> {
+        let mut found = Vec::new();
+        for record in records {
+            if let Record::Conn(c) = record
+                && c.phase == ConnPhase::Closed
+            {
+                found.push(c);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn both_ways_of_a_flow_are_one_flow() {
+        let (_dir, mut set) = logs(&[("eve.json", format!("{WAYS}{WAY}").as_bytes())]);
+        let records = all(&mut set);
+        let [flow, lonely] = conns(&records)[..] else { panic!("{records:?}") };
+        assert_eq!((flow.packets, flow.frame_bytes), ([5, 4], [700, 900]));
+        assert_eq!((flow.state, flow.service), (record::ConnState::SF, record::Service::Http));
+        assert_eq!(flow.head.tuple.orig.port, 1000);
+        assert_eq!(flow.last, Timestamp::parse("2020-01-01T00:00:03.100000Z").unwrap());
+        assert_eq!(flow.key_packets.iter().map(|p| p.number()).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(
+            (lonely.failed(), lonely.packets, lonely.state),
+            (Some(true), [3, 0], record::ConnState::S0)
+        );
+        assert_eq!(set.health().flows, (2, 0, 0));
+        // The same with its whole, before or behind: it is told once.
+        for text in [format!("{FLOW}{WAYS}"), format!("{WAYS}{FLOW}"), format!("{WAY}{FLOW}{WAYS}")] {
+            let (_dir, mut set) = logs(&[("eve.json", text.as_bytes())]);
+            let records = all(&mut set);
+            let of_nine = conns(&records).into_iter().filter(|c| c.head.tuple.orig.port == 1000).count();
+            assert_eq!(of_nine, 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_body_is_comes_from_another_line() {
+        let http = r#"{"timestamp":"2020-01-01T00:00:02.000000+0000","flow_id":9,"event_type":"http","src_ip":"10.0.0.5","src_port":1000,"dest_ip":"198.51.100.7","dest_port":80,"proto":"TCP","tx_id":1,"http":{"hostname":"a.example","url":"/x","http_method":"GET","status":200,"length":4096}}
+"#;
+        let file = |tx: u32, magic: &str| {
+            format!(
+                r#"{{"timestamp":"2020-01-01T00:00:02.500000+0000","flow_id":9,"event_type":"fileinfo","src_ip":"198.51.100.7","src_port":80,"dest_ip":"10.0.0.5","dest_port":1000,"proto":"TCP","app_proto":"http","tx_id":{tx},"fileinfo":{{"filename":"/x","magic":"{magic}","gaps":false,"state":"CLOSED","stored":false,"size":4096}}}}
+"#
+            )
+        };
+        let of = |text: String| {
+            let (_dir, mut set) = logs(&[("eve.json", text.as_bytes())]);
+            let records = all(&mut set);
+            let [Record::Http(h)] = &records[..] else { panic!("{records:?}") };
+            (h.response.magic, h.request.magic, h.packets.len(), set.notices().join("\n"))
+        };
+        let (response, request, lines, _) =
+            of(format!("{http}{}", file(1, "PE32 executable (GUI) Intel 80386")));
+        assert_eq!((response, request, lines), (Magic::Pe, Magic::None, 2));
+        // Of another request, or without a word that says what it is.
+        assert_eq!(of(format!("{}{http}", file(0, "PE32 executable"))).0, Magic::None);
+        let (response, .., told) = of(format!("{http}{}", file(1, "data")));
+        assert_eq!(response, Magic::None);
+        assert!(told.contains("rows of which nothing is taken: 1 fileinfo"), "{told}");
+    }
+
+    #[test]
+    fn what_shippers_make_of_lines_is_read() {
+        let plain: Vec<&str> = FLOW.lines().chain(WAY.lines()).collect();
+        let of = |content: String| {
+            let (_dir, mut set) = logs(&[("x.json", content.as_bytes())]);
+            let mut records = all(&mut set);
+            for record in &mut records {
+                let Record::Conn(c) = record else { panic!() };
+                c.key_packets = record::KeyPackets::default();
+            }
+            let bad = set.notices().into_iter().find(|n| n.contains("could not be read"));
+            (records, set.files().remove(0).kind, bad)
+        };
+        let (expected, kind, bad) = of(plain.join("\n"));
+        assert_eq!((expected.len(), kind.as_str(), bad), (3, "suricata", None));
+        let each = |f: &dyn Fn(&str) -> String| plain.iter().map(|l| f(l)).collect::<Vec<_>>();
+        let said = |l: &str| serde_json::to_string(l).unwrap();
+        let in_message =
+            each(&|l| format!(r#"{{"@timestamp":"2026-01-01T00:00:00Z","message":{}}}"#, said(l)));
+        let by_syslog = each(&|l| format!("<13>Nov  2 10:00:00 sensor suricata[1]: {l}"));
+        for lines in [&in_message, &by_syslog] {
+            assert_eq!(of(lines.join("\n")), (expected.clone(), "suricata".to_owned(), None), "{}", lines[0]);
+            // A line of somebody else costs itself.
+            let other = if lines == &in_message {
+                r#"{"message":"hello"}"#
+            } else {
+                "Nov  2 10:00:01 sensor sshd[2]: hello"
+            };
+            let (records, _, bad) = of([lines[0].as_str(), other, lines[1].as_str()].join("\n"));
+            assert_eq!(records, expected);
+            assert!(bad.is_some_and(|b| b.contains("1 line") && b.contains("is line 2")), "{other}");
+        }
+        let array = ("suricata in an array".to_owned(), None);
+        for text in [format!("[{}]", plain.join(",")), format!("[\n{}\n]\n", plain.join(",\n"))] {
+            let (records, kind, bad) = of(text);
+            assert_eq!((records, (kind, bad)), (expected.clone(), array.clone()));
+        }
+        let array = format!("[{}]", in_message.join(","));
+        assert_eq!(of(array).0, expected);
+    }
+
+    #[test]
+    fn what_is_read_and_not_used_is_said() {
+        let ftp = "#separator \\x09\n#path\tftp\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tuser\n1.0\tC\t10.0.0.5\t1\t198.51.100.7\t21\tx\n";
+        let files = "#separator \\x09\n#path\tfiles\n#fields\tts\tfuid\tmime_type\tseen_bytes\tsha256\n1.0\tF1\tapplication/pdf\t5\t-\n";
+        let tunnel = "#separator \\x09\n#path\ttunnel\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\ttunnel_type\taction\n\
+            1.0\tC\t10.0.0.5\t3544\t198.51.100.7\t3544\tTunnel::TEREDO\tTunnel::DISCOVER\n2.0\tC\t10.0.0.5\t3544\t198.51.100.7\t3544\tTunnel::TEREDO\tTunnel::CLOSE\n";
+        let (_dir, mut set) = logs(&[
+            ("ftp.log", ftp.as_bytes()),
+            ("files.log", files.as_bytes()),
+            ("tunnel.log", tunnel.as_bytes()),
+        ]);
+        assert!(all(&mut set).is_empty() && set.failures().is_empty(), "{:?}", set.failures());
+        let told = set.notices().join("\n");
+        assert!(told.contains("rows of which nothing is taken: 1 files, 1 ftp"), "{told}");
+        assert!(told.contains("the sensor saw tunnels (1 Tunnel::TEREDO)"), "{told}");
+    }
+
+    #[test]
+    fn standard_input_is_read_once() {
+        let text =
+            format!("{CONN}1.0\tC\t10.0.0.5\t1\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\tx\n");
+        let mut window = Window::memory(text.into_bytes());
+        assert!(holds_log(&mut window, "-"));
+        let opening = Opening { hashed: true, ..Opening::default() };
+        let mut set = LogSet::with_input(vec!["-".into()], Some(window), &opening, 0, 64 << 20);
+        assert_eq!(all(&mut set).len(), 1);
+        let file = set.files().remove(0);
+        assert_eq!((file.size, file.sha256, file.kind.as_str()), (None, None, "zeek conn"));
+        assert!(!holds_log(&mut Window::memory(b"\xd4\xc3\xb2\xa1\x02\0\x04\0".to_vec()), "-"));
     }
 }

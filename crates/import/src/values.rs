@@ -77,6 +77,12 @@ pub fn end(ip: &str, port: &str) -> Option<Endpoint> {
 
 /// What carries a flow, by name.
 pub fn transport(name: &str) -> Option<Transport> {
+    // What nearly all rows say, as Zeek and as Suricata write it.
+    match name {
+        "tcp" | "TCP" => return Some(Transport::Tcp),
+        "udp" | "UDP" => return Some(Transport::Udp),
+        _ => {}
+    }
     Some(match name.to_ascii_lowercase().as_str() {
         "tcp" => Transport::Tcp,
         "udp" => Transport::Udp,
@@ -92,7 +98,12 @@ pub fn transport(name: &str) -> Option<Transport> {
 
 /// What a flow carries, by the name that Zeek or Suricata has for it; of several the first that is known.
 pub fn service(name: &str) -> Option<Service> {
-    name.to_ascii_lowercase().split(',').find_map(one_service)
+    match name {
+        "ssl" | "tls" => Some(Service::Tls),
+        "dns" => Some(Service::Dns),
+        "http" => Some(Service::Http),
+        _ => name.to_ascii_lowercase().split(',').find_map(one_service),
+    }
 }
 
 fn one_service(name: &str) -> Option<Service> {

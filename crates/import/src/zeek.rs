@@ -6,7 +6,8 @@ use record::{
     Alert, BodyFacts, Certificate, ConnState, Dhcp, Direction, Dns, DnsAnswer, FlowId, Head, History, Http,
     Irc, Magic, PacketId, Quic, Record, RequestHeaders, Service, Smtp, Ssh, Timestamp, Tls, Transport, Tuple,
 };
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::Mail;
 use crate::values::{self, domain, end, name, unescaped};
@@ -29,12 +30,14 @@ pub enum Kind {
     Quic,
     Notice,
     Weird,
+    Tunnel,
+    Files,
     /// One of which nothing is taken.
     Other,
 }
 
 impl Kind {
-    const NAMED: [(&'static str, Self); 12] = [
+    const NAMED: [(&'static str, Self); 14] = [
         ("conn", Self::Conn),
         ("dns", Self::Dns),
         ("http", Self::Http),
@@ -47,6 +50,8 @@ impl Kind {
         ("quic", Self::Quic),
         ("notice", Self::Notice),
         ("weird", Self::Weird),
+        ("tunnel", Self::Tunnel),
+        ("files", Self::Files),
     ];
 
     /// By the name that Zeek has for it.
@@ -68,7 +73,9 @@ impl Kind {
 
     /// By the columns that only it has; JSON as it is written to files does not say.
     pub fn of_columns(has: impl Fn(&str) -> bool) -> Self {
-        const OWN: [(&str, Kind); 19] = [
+        const OWN: [(&str, Kind); 21] = [
+            ("tunnel_type", Kind::Tunnel),
+            ("seen_bytes", Kind::Files),
             // SIP has much of what HTTP has.
             ("call_id", Kind::Other),
             ("request_path", Kind::Other),
@@ -99,6 +106,9 @@ macro_rules! columns {
         /// A column that something is taken of.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Column { $($field),* }
+
+        /// How many there are.
+        const COLUMNS: usize = [$($name),*].len();
 
         impl Column {
             /// By its name in the header.
@@ -132,21 +142,38 @@ columns! {
     Client "client" Server "server"
     Note "note" Msg "msg" Src "src" Dst "dst" P "p"
     Name "name"
+    TunnelType "tunnel_type" Action "action" SeenBytes "seen_bytes"
     CallId "call_id" RequestPath "request_path" Rejected "rejected" QuicId "client_initial_dcid" AuthSuccess "auth_success" AuthAttempts "auth_attempts"
 }
 
 /// A row's values by column; nothing where it is unset.
-#[derive(Default)]
 struct Row<'a> {
-    values: Vec<(Column, Cow<'a, str>)>,
+    values: Vec<Cow<'a, str>>,
+    /// Where each column's value stands, from 1; 0 where it has none.
+    at: [u8; COLUMNS],
     line: PacketId,
     /// What stands between the members of a list.
     between: char,
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
+    fn new(line: PacketId, between: char, values: usize) -> Self {
+        Self { values: Vec::with_capacity(values), at: [0; COLUMNS], line, between }
+    }
+
+    /// Takes a column's value; of several the first.
+    fn take(&mut self, column: Column, value: Cow<'a, str>) {
+        if self.at[column as usize] == 0
+            && let Ok(at) = u8::try_from(self.values.len() + 1)
+        {
+            self.values.push(value);
+            self.at[column as usize] = at;
+        }
+    }
+
     fn get(&self, column: Column) -> Option<&str> {
-        self.values.iter().find(|(c, _)| *c == column).map(|(_, v)| v.as_ref())
+        let at = usize::from(self.at[column as usize]).checked_sub(1)?;
+        self.values.get(at).map(AsRef::as_ref)
     }
 
     fn text(&self, column: Column) -> Option<String> {
@@ -203,6 +230,8 @@ pub enum Told {
     Handshake(Box<Tls>, String),
     /// Something strange, by name.
     Strange(String),
+    /// A tunnel of this kind.
+    Tunnel(String),
     /// Nothing that is taken.
     Nothing,
 }
@@ -217,16 +246,35 @@ pub enum Form {
         empty: Vec<u8>,
         columns: Vec<Option<Column>>,
         kind: Option<Kind>,
+        /// What it says of itself, and rows of it of which nothing is taken.
+        path: String,
+        unused: u64,
     },
     /// An object a line; which log it is may stand in each.
-    Json { kind: Option<Kind> },
+    Json { kind: Option<Kind>, names: Names },
 }
 
 impl Form {
     /// Before the first line.
     pub fn columns() -> Self {
         let (unset, empty) = (b"-".to_vec(), b"(empty)".to_vec());
-        Self::Columns { separator: b'\t', between: ',', unset, empty, columns: Vec::new(), kind: None }
+        Self::Columns {
+            separator: b'\t',
+            between: ',',
+            unset,
+            empty,
+            columns: Vec::new(),
+            kind: None,
+            path: String::new(),
+            unused: 0,
+        }
+    }
+
+    /// Rows of a log of which nothing is taken, under its name.
+    pub fn unused(&self) -> Option<(String, u64)> {
+        let Self::Columns { path, unused, .. } = self else { return None };
+        let name = if path.is_empty() { "other" } else { path };
+        (*unused > 0).then(|| (name.to_owned(), *unused))
     }
 
     /// Takes a line: what it tells, and when that was.
@@ -246,32 +294,45 @@ impl Form {
                 self.header(line);
                 Ok(None)
             }
-            Self::Columns { separator, between, unset, empty, columns, kind } => {
+            Self::Columns { separator, between, unset, empty, columns, kind, unused, .. } => {
                 if columns.is_empty() {
                     return Err("no header (#fields) stands before it");
                 }
-                let Some(kind) = kind.filter(|k| *k != Kind::Other) else { return Ok(None) };
-                let mut row =
-                    Row { values: Vec::with_capacity(columns.len()), line: number, between: *between };
-                let mut fields = line.split(|b| b == separator);
+                let Some(kind) = kind.filter(|k| *k != Kind::Other) else {
+                    *unused += 1;
+                    return Ok(None);
+                };
+                let mut row = Row::new(number, *between, columns.len());
+                // Most lines are text as a whole, of which each field then is.
+                let text = std::str::from_utf8(line).ok();
+                let mut ends = memchr::memchr_iter(*separator, line).chain([line.len()]);
+                let mut from = 0;
                 for column in columns.iter() {
-                    let Some(value) = fields.next() else {
+                    let Some(end) = ends.next() else {
                         return Err("fewer columns than its header names");
                     };
+                    let (begins, value) = (from, &line[from..end]);
+                    from = end + 1;
                     if let Some(column) = column
                         && value != unset.as_slice()
                     {
-                        let value = if value == empty.as_slice() { &[][..] } else { value };
-                        row.values.push((*column, String::from_utf8_lossy(value)));
+                        let whole = text.and_then(|t| t.get(begins..end)).map(Cow::Borrowed);
+                        let value = if value == empty.as_slice() {
+                            Cow::Borrowed("")
+                        } else {
+                            whole.unwrap_or_else(|| String::from_utf8_lossy(value))
+                        };
+                        row.take(*column, value);
                     }
                 }
                 let told = told(kind, &row)?;
                 Ok(row.ts().map(|ts| (ts, kind, told)))
             }
-            Self::Json { kind } => {
-                let mut row = Row { values: Vec::with_capacity(24), line: number, between: ',' };
+            Self::Json { kind, names } => {
+                let mut row = Row::new(number, ',', 24);
                 let mut reader = serde_json::Deserializer::from_slice(line);
-                Fields { row: &mut row, prefix: "" }
+                names.at = 0;
+                Fields { row: &mut row, names, prefix: "" }
                     .deserialize(&mut reader)
                     .map_err(|_| "it is no JSON object")?;
                 let own = row.get(Column::Path).map(Kind::named);
@@ -288,7 +349,9 @@ impl Form {
     }
 
     fn header(&mut self, line: &[u8]) {
-        let Self::Columns { separator, between, unset, empty, columns, kind } = self else { return };
+        let Self::Columns { separator, between, unset, empty, columns, kind, path, .. } = self else {
+            return;
+        };
         let line = String::from_utf8_lossy(line);
         if let Some(escaped) = line.strip_prefix("#separator ") {
             let one = unescaped(escaped);
@@ -307,7 +370,11 @@ impl Form {
             "#set_separator" => {
                 *between = values.next_back().and_then(|v| unescaped(v).chars().next()).unwrap_or(',');
             }
-            "#path" => *kind = values.next_back().map(Kind::named),
+            "#path" => {
+                let name = values.next_back();
+                *kind = name.map(Kind::named);
+                *path = name.unwrap_or_default().chars().take(64).collect();
+            }
             "#unset_field" => *unset = values.next_back().unwrap_or("-").as_bytes().to_vec(),
             "#empty_field" => *empty = values.next_back().unwrap_or("").as_bytes().to_vec(),
             _ => {}
@@ -315,10 +382,64 @@ impl Form {
     }
 }
 
+/// The names of a log's members, in the order in which the last lines had them: most lines have the same ones in the same order.
+#[derive(Default)]
+pub struct Names {
+    seen: Vec<(String, Option<Column>)>,
+    at: usize,
+}
+
+impl Names {
+    /// Names that are remembered.
+    const MOST: usize = 96;
+    /// How many may be missing of a line in one place, before a name is looked up.
+    const AHEAD: usize = 8;
+
+    /// The column that a name is, in an object that stands under `prefix`.
+    fn column(&mut self, prefix: &str, key: &str) -> Option<Column> {
+        let is = |name: &str| match prefix {
+            "" => name == key,
+            prefix => name.strip_prefix(prefix).and_then(|n| n.strip_prefix('.')) == Some(key),
+        };
+        let next = self.seen.iter().enumerate().skip(self.at).take(Self::AHEAD);
+        if let Some((at, (_, column))) = next.into_iter().find(|(_, (name, _))| is(name)) {
+            self.at = at + 1;
+            return *column;
+        }
+        let name = if prefix.is_empty() { key.to_owned() } else { format!("{prefix}.{key}") };
+        let column = Column::named(&name);
+        if self.seen.len() < Self::MOST && !self.seen.iter().any(|(seen, _)| *seen == name) {
+            let at = self.at.min(self.seen.len());
+            self.seen.insert(at, (name, column));
+            self.at = at + 1;
+        }
+        column
+    }
+}
+
 /// Takes a JSON object's members into a row: those of nested objects under both names, those of lists between commas.
 struct Fields<'r, 'a> {
     row: &'r mut Row<'a>,
+    names: &'r mut Names,
     prefix: &'r str,
+}
+
+impl<'de> Fields<'_, 'de> {
+    fn member(&mut self, key: &str, column: Option<Column>, raw: &'de str) -> Result<(), serde_json::Error> {
+        if raw.starts_with('{') {
+            // Zeek nests nothing deeper.
+            if self.prefix.is_empty() && matches!(key, "id" | "certificate" | "san") {
+                let mut reader = serde_json::Deserializer::from_str(raw);
+                let within = Fields { row: self.row, names: self.names, prefix: key };
+                within.deserialize(&mut reader)?;
+            }
+            return Ok(());
+        }
+        if let (Some(column), Some(value)) = (column, plain(raw)?) {
+            self.row.take(column, value);
+        }
+        Ok(())
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Fields<'_, 'de> {
@@ -336,92 +457,79 @@ impl<'de> Visitor<'de> for Fields<'_, 'de> {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
-            let name: Cow<'_, str> =
-                if self.prefix.is_empty() { key } else { Cow::Owned(format!("{}.{key}", self.prefix)) };
-            let column = Column::named(&name);
-            if column.is_none() && !matches!(name.as_ref(), "id" | "certificate" | "san") {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key_seed(Name)? {
+            let column = self.names.column(self.prefix, &key);
+            if column.is_none() && !matches!(key.as_ref(), "id" | "certificate" | "san") {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             }
-            let told = map.next_value_seed(Member { row: self.row, name: &name })?;
-            if let (Some(column), Some(value)) = (column, told) {
-                self.row.values.push((column, value));
-            }
+            let raw = map.next_value::<&'de RawValue>()?.get();
+            self.member(&key, column, raw).map_err(A::Error::custom)?;
         }
         Ok(())
     }
 }
 
-/// A member's value as text; an object's members go to the row.
-struct Member<'r, 'a> {
-    row: &'r mut Row<'a>,
-    name: &'r str,
-}
+/// A member's name, as it stands in the line where it has no escapes.
+struct Name;
 
-impl<'de> DeserializeSeed<'de> for Member<'_, 'de> {
-    type Value = Option<Cow<'de, str>>;
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
+        deserializer.deserialize_str(self)
     }
 }
 
-impl<'de> Visitor<'de> for Member<'_, 'de> {
-    type Value = Option<Cow<'de, str>>;
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a value")
+        f.write_str("a name")
     }
 
     fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Borrowed(v)))
+        Ok(Cow::Borrowed(v))
     }
 
     fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(v.to_owned())))
+        Ok(Cow::Owned(v.to_owned()))
     }
+}
 
-    fn visit_bool<E>(self, v: bool) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Borrowed(if v { "T" } else { "F" })))
-    }
-
-    fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(v.to_string())))
-    }
-
-    fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
-        Ok(Some(Cow::Owned(v.to_string())))
-    }
-
-    fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-        // Microseconds are what Zeek writes, and what a double of today holds; counts may have passed through a database.
-        let text = if v.fract() == 0.0 { format!("{v:.0}") } else { format!("{v:.6}") };
-        Ok(Some(Cow::Owned(text)))
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(None)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut all = String::new();
-        while let Some(one) = seq.next_element_seed(Member { row: self.row, name: self.name })? {
-            if let Some(one) = one {
-                if !all.is_empty() {
-                    all.push(',');
+/// A value as columns have it; none of `null` and of objects.
+fn plain(raw: &str) -> Result<Option<Cow<'_, str>>, serde_json::Error> {
+    Ok(match raw.as_bytes().first() {
+        Some(b'"') => Some(match raw.get(1..raw.len() - 1) {
+            Some(text) if !text.contains('\\') => Cow::Borrowed(text),
+            _ => Cow::Owned(serde_json::from_str(raw)?),
+        }),
+        Some(b't') => Some(Cow::Borrowed("T")),
+        Some(b'f') => Some(Cow::Borrowed("F")),
+        Some(b'[') => {
+            let members: Vec<&RawValue> = serde_json::from_str(raw)?;
+            let mut all = String::new();
+            // Lists of lists are none of Zeek's.
+            for member in members.iter().filter(|m| !m.get().starts_with('[')) {
+                if let Some(one) = plain(member.get())? {
+                    if !all.is_empty() {
+                        all.push(',');
+                    }
+                    all.push_str(&one.replace(',', "\\x2c"));
                 }
-                all.push_str(&one.replace(',', "\\x2c"));
             }
+            Some(Cow::Owned(all))
         }
-        Ok(Some(Cow::Owned(all)))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Fields { row: self.row, prefix: self.name }.visit_map(map)?;
-        Ok(None)
-    }
+        Some(b'n' | b'{') | None => None,
+        // Counts may have passed through a database; microseconds are what Zeek writes.
+        Some(_) if raw.contains(['e', 'E']) => {
+            let number: f64 = serde_json::from_str(raw)?;
+            let text = if number.fract() == 0.0 { format!("{number:.0}") } else { format!("{number:.6}") };
+            Some(Cow::Owned(text))
+        }
+        Some(_) => Some(Cow::Borrowed(raw)),
+    })
 }
 
 fn told(kind: Kind, row: &Row<'_>) -> Result<Told, &'static str> {
@@ -451,7 +559,11 @@ fn told(kind: Kind, row: &Row<'_>) -> Result<Told, &'static str> {
         }))),
         Kind::Notice => notice(row)?.map_or(Told::Nothing, |a| one(Record::Alert(Box::new(a)))),
         Kind::Weird => Told::Strange(row.text(Column::Name).unwrap_or_default()),
-        Kind::Other => Told::Nothing,
+        Kind::Tunnel if row.get(Column::Action).is_none_or(|a| a == "Tunnel::DISCOVER") => {
+            Told::Tunnel(row.text(Column::TunnelType).unwrap_or_default())
+        }
+        // That it ended was told when it began; types and hashes of files stand in http.log where a request brought them.
+        Kind::Tunnel | Kind::Files | Kind::Other => Told::Nothing,
     })
 }
 

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
-use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source};
+use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source, Window};
 use import::{Exports, LogSet};
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Reader, Span, StoreError};
+use store::{Analysed, Reader, Span, StoreError};
 use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside};
 
 use crate::budget::{Budget, ByteSize};
@@ -155,6 +155,8 @@ pub struct Sensed {
     pub interrupted: bool,
     /// Whether something was read a second time that is remembered from before.
     pub(crate) repeated: bool,
+    /// Days of stores that were read as a whole.
+    pub(crate) stored: Vec<Analysed>,
 }
 
 impl Sensed {
@@ -202,11 +204,14 @@ pub fn sense(
     mut sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     let budget = options.budget()?;
-    let Divided { captures, logs, stores } = divide(&options.inputs, &options.opening)?;
-    let mut set = CaptureSet::open(&captures, &options.opening)?;
+    let divided = divide(&options.inputs, &options.opening)?;
+    let Divided { captures, logs, stores, standard, standard_is_log } = divided;
+    let (of_logs, of_captures) = if standard_is_log { (standard, None) } else { (None, standard) };
+    let mut set = CaptureSet::with_input(&captures, of_captures, &options.opening)?;
     let first = options.opening.earlier + set.files().len() as u32;
     // What waits for earlier rows is a part of the memory, as it is for packets.
-    let logs = LogSet::open(logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
+    let logs =
+        LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
     let mut told = Told::of(logs, &stores, first, &options.span)?;
     let mut exports = Exports::new(options.memory.0 as usize / LOGS_PART);
     let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
@@ -283,9 +288,6 @@ pub fn sense(
     notices.extend(exports.notices());
     for notice in set.notices() {
         match notice {
-            Notice::Failed(e) if e.path() == "-" && matches!(e, CaptureError::Unsupported { .. }) => {
-                failures.push(format!("{e}; logs of other sensors are read from files"));
-            }
             Notice::Failed(e) => failures.push(e.to_string()),
             Notice::PassedOver(e) => notices.push(format!("passed over: {e}")),
             Notice::Overlap { earlier, later, at } => {
@@ -320,6 +322,7 @@ pub fn sense(
             log: i.log.clone(),
         }));
     }
+    let stored = stores.iter().map(|s| s.analysed().clone()).collect();
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
@@ -328,7 +331,7 @@ pub fn sense(
         let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
         failures.push(format!("{}: there is no capture and no log in it", names.join(", ")));
     }
-    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false })
+    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false, stored })
 }
 
 /// What was told of before: by logs of other sensors, and by stores.
@@ -385,32 +388,57 @@ struct Divided {
     /// Logs of other sensors.
     logs: Vec<PathBuf>,
     stores: Vec<PathBuf>,
+    /// Standard input, which was opened to see what it is.
+    standard: Option<Window>,
+    /// Whether that is a log.
+    standard_is_log: bool,
 }
 
 fn divide(inputs: &[Source], opening: &Opening) -> Result<Divided, CaptureError> {
     let mut all = Divided::default();
     for input in inputs {
         match input {
-            Source::Path(dir) if dir.as_os_str() != "-" && dir.is_dir() => {
+            Source::Path(path) if path.as_os_str() == "-" => {
+                let mut standard = capture::open(path, opening, None)?;
+                all.standard_is_log = import::holds_log(&mut standard, "-");
+                all.standard = Some(standard);
+                if all.standard_is_log {
+                    all.logs.push(path.clone());
+                } else {
+                    all.captures.push(input.clone());
+                }
+            }
+            Source::Path(dir) if dir.is_dir() => {
                 if store::is_store(dir) {
                     all.stores.push(dir.clone());
                     continue;
                 }
                 for path in capture::files_in(dir)? {
-                    if import::is_log(&path, opening) {
-                        all.logs.push(path);
-                    } else {
-                        all.captures.push(Source::Found(path));
-                    }
+                    all.file(Source::Found(path.clone()), path, opening);
                 }
             }
-            Source::Path(path) if path.is_file() && import::is_log(path, opening) => {
-                all.logs.push(path.clone());
-            }
+            Source::Path(path) if path.is_file() => all.file(input.clone(), path.clone(), opening),
             other => all.captures.push(other.clone()),
         }
     }
     Ok(all)
+}
+
+impl Divided {
+    /// A file is a log, a capture, or an archive of both.
+    fn file(&mut self, source: Source, path: PathBuf, opening: &Opening) {
+        let members = capture::members_of(&path);
+        let is_log = |p: &PathBuf| !capture::is_called_capture(p) && import::is_log(p, opening);
+        let (logs, others): (Vec<PathBuf>, Vec<PathBuf>) = members.into_iter().partition(is_log);
+        if !logs.is_empty() {
+            self.logs.extend(logs);
+            self.captures.extend(others.into_iter().map(Source::Found));
+        } else if import::is_log(&path, opening) {
+            self.logs.push(path);
+        } else {
+            self.captures.push(source);
+        }
+    }
 }
 
 impl RunOptions {
@@ -505,6 +533,13 @@ pub fn run_with(
         }
     }
     analysts.settle(facts.last);
+    if sensed.failures.is_empty() {
+        for stored in &sensed.stored {
+            if let Err(e) = stored.note() {
+                sensed.notices.push(format!("that these days were analysed could not be noted: {e}"));
+            }
+        }
+    }
     let (home, home_chosen) = analysts.home();
     let mut notices = sensed.notices;
     let of_inputs = notices.len();

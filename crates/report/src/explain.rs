@@ -185,13 +185,41 @@ pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
             let quoted = clean(path).replace('\'', "'\\''");
             Some(match &input.log {
                 None => format!("tshark -r '{quoted}' -Y 'frame.number in {{{}}}'", numbers.join(",")),
-                Some(_) => format!("{} '{quoted}' | sed -n '{}p'", unpacker(path), numbers.join("p;")),
+                Some(log) => {
+                    let shows = if log.ends_with(IN_ARRAY) {
+                        let of: Vec<String> = numbers
+                            .iter()
+                            .filter_map(|n| Some(format!(".[{}]", n.parse::<u64>().ok()?.checked_sub(1)?)))
+                            .collect();
+                        format!("jq -c '{}'", of.join(","))
+                    } else {
+                        format!("sed -n '{}p'", numbers.join("p;"))
+                    };
+                    format!("{} | {shows}", unpacked(&quoted))
+                }
             })
         })
         .collect()
 }
 
-/// The command that shows what is in a file, by how it is called.
+/// The end of what a log is called whose numbers are those of an array's members.
+const IN_ARRAY: &str = " in an array";
+
+/// The command that shows what is in a file; what lies in a zip archive is named as if that were a folder.
+fn unpacked(quoted: &str) -> String {
+    let lower = quoted.to_ascii_lowercase();
+    match lower.find(".zip/") {
+        Some(at) => {
+            let (archive, member) = (&quoted[..at + 4], &quoted[at + 5..]);
+            let then = unpacker(member);
+            let then = if then == "cat" { String::new() } else { format!(" | {then}") };
+            format!("unzip -p '{archive}' '{member}'{then}")
+        }
+        None => format!("{} '{quoted}'", unpacker(quoted)),
+    }
+}
+
+/// The command that unpacks a file, by how it is called.
 fn unpacker(path: &str) -> &'static str {
     let ending = path.rsplit('.').next().unwrap_or_default();
     match ending.to_ascii_lowercase().as_str() {

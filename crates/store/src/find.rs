@@ -17,7 +17,7 @@ use parquet::file::statistics::Statistics;
 use record::{PacketId, Timestamp};
 
 use crate::read::{Past, settled};
-use crate::{Span, StoreError, StoredInput, check, segments};
+use crate::{Span, StoreError, StoredInput, check, reading, segments};
 
 /// Hosts that one search tells of; further ones are counted.
 const MOST_HOSTS: usize = 10_000;
@@ -276,6 +276,7 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
     check(root)?;
     let wanted = Wanted::of(indicators);
     let notices = settled(root);
+    let _reading = reading(root);
     let (all, bad) = segments(root)?;
     let failures = bad.iter().map(ToString::to_string).collect();
     let mut sought = Sought { notices, failures, ..Sought::default() };

@@ -9,12 +9,19 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod compact;
 mod find;
+mod late;
+mod merge;
+mod prune;
 mod read;
 mod row;
 mod segment;
+mod settle;
 mod write;
 
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,9 +29,12 @@ use record::{Health, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use compact::{Compacted, compact};
 pub use find::{Found, Indicator, Search, Sought, find};
+pub use late::Analysed;
+pub use prune::{Keep, Pruned, PrunedDay, prune};
 pub use read::{Reader, Span};
-pub use write::Writer;
+pub use write::{Writer, Written};
 
 /// The form that is written and read. Another one is refused by name.
 pub const VERSION: u32 = 1;
@@ -38,6 +48,8 @@ const SEGMENTS: &str = "segments";
 const HOT: &str = "hot";
 /// Who writes holds this.
 const LOCK: &str = "writer.lock";
+/// Who reads holds this together with others; who removes files holds it alone.
+const READERS: &str = "readers.lock";
 
 /// Why a store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -56,16 +68,24 @@ pub enum StoreError {
     #[error("{} is no store that hydrophone wrote: name an empty or a new folder", .0.display())]
     Other(PathBuf),
     /// Another version wrote it.
-    #[error("{} is a store of form {found}, and this version knows form {VERSION}: use the version that wrote it", path.display())]
+    #[error("{} is a store of form {found}, and this version knows form {VERSION}: {}", path.display(), advice(*found, by.as_deref()))]
     Version {
         /// The store.
         path: PathBuf,
         /// Its form.
         found: u32,
+        /// The version of the program that made it, where it says so.
+        by: Option<String>,
     },
     /// Somebody else writes into it.
     #[error("{} is being written by another run: wait for it, or name another store", .0.display())]
     Busy(PathBuf),
+    /// Somebody reads what would have to be removed.
+    #[error("{} is being read by another run: wait for it", .0.display())]
+    Read(PathBuf),
+    /// What writes has ended by a fault of the program's own, or has failed before.
+    #[error("nothing more is written into the store, because writing failed before")]
+    Stopped,
     /// What stands in a file is not what was written.
     #[error("{} is damaged ({why}); everything else of the store is there", path.display())]
     Damaged {
@@ -74,6 +94,21 @@ pub enum StoreError {
         /// What does not fit.
         why: String,
     },
+}
+
+/// What can be done with a store of another form.
+fn advice(found: u32, by: Option<&str>) -> String {
+    let wrote = by.map_or_else(
+        || "the version that wrote it".to_owned(),
+        |by| format!("hydrophone {by}, which made it"),
+    );
+    if found > VERSION {
+        format!("read it with {wrote}, or a newer one")
+    } else {
+        format!(
+            "read it with {wrote}, or read what it was made of (runs/*.json name the captures and logs) into a new one"
+        )
+    }
 }
 
 impl StoreError {
@@ -91,6 +126,9 @@ impl StoreError {
 #[derive(Serialize, Deserialize)]
 struct Mark {
     hydrophone_store: u32,
+    /// The version of the program that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made_by: Option<String>,
 }
 
 /// An input of a run, of which the order is that of its packet ids.
@@ -123,6 +161,16 @@ pub struct Run {
     pub health: Health,
 }
 
+impl Run {
+    /// What is to be said of one that was killed.
+    const KILLED: &str = "what was not on the disk by then is missing";
+
+    /// Whether it ended without a word.
+    const fn was_killed(&self) -> bool {
+        !self.complete && self.failures.is_empty()
+    }
+}
+
 /// A run as it rests: health is no JSON, for its keys are no words.
 #[derive(Serialize, Deserialize)]
 struct RestedRun {
@@ -133,6 +181,15 @@ struct RestedRun {
     failures: Vec<String>,
     /// Postcard, in hexadecimal digits.
     health: String,
+    /// Runs that this one is made of: from the moment that this file is there, they do not count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    replaces: Vec<String>,
+}
+
+/// A run, and the runs that it takes the place of.
+struct Rested {
+    run: Run,
+    replaces: Vec<String>,
 }
 
 /// Whether a folder is a store.
@@ -146,9 +203,9 @@ fn check(path: &Path) -> Result<(), StoreError> {
     if !mark.is_file() {
         return Err(StoreError::Other(path.to_owned()));
     }
-    let Mark { hydrophone_store: found } = read_json(&mark)?;
+    let Mark { hydrophone_store: found, made_by: by } = read_json(&mark)?;
     if found != VERSION {
-        return Err(StoreError::Version { path: path.to_owned(), found });
+        return Err(StoreError::Version { path: path.to_owned(), found, by });
     }
     Ok(())
 }
@@ -162,7 +219,7 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
 fn write_whole(path: &Path, content: &[u8]) -> Result<(), StoreError> {
     let fresh = path.with_extension("part");
     let io = StoreError::io("write", path);
-    let mut file = std::fs::File::create(&fresh).map_err(&io)?;
+    let mut file = File::create(&fresh).map_err(&io)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(&io)?;
     publish(&fresh, path)
 }
@@ -172,7 +229,7 @@ fn publish(fresh: &Path, path: &Path) -> Result<(), StoreError> {
     let io = StoreError::io("write", path);
     std::fs::rename(fresh, path).map_err(&io)?;
     if let Some(folder) = path.parent() {
-        std::fs::File::open(folder).and_then(|f| f.sync_all()).map_err(&io)?;
+        File::open(folder).and_then(|f| f.sync_all()).map_err(&io)?;
     }
     Ok(())
 }
@@ -182,23 +239,80 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
     write_whole(path, &text)
 }
 
-fn write_run(root: &Path, id: &str, run: &Run) -> Result<(), StoreError> {
-    let path = root.join(RUNS).join(format!("{id}.json"));
-    let health = postcard::to_stdvec(&run.health).map_err(|e| StoreError::damaged(&path, &e))?;
-    let Run { inputs, complete, rows, notices, failures, health: _ } = run.clone();
-    let health = record::hex(&health);
-    write_json(&path, &RestedRun { inputs, complete, rows, notices, failures, health })
+fn run_path(root: &Path, id: &str) -> PathBuf {
+    root.join(RUNS).join(format!("{id}.json"))
 }
 
-fn read_run(path: &Path) -> Result<Run, StoreError> {
+fn write_run(root: &Path, id: &str, run: &Run, replaces: &[String]) -> Result<(), StoreError> {
+    let path = run_path(root, id);
+    let health = postcard::to_stdvec(&run.health).map_err(|e| StoreError::damaged(&path, &e))?;
+    let Run { inputs, complete, rows, notices, failures, health: _ } = run.clone();
+    let (health, replaces) = (record::hex(&health), replaces.to_vec());
+    write_json(&path, &RestedRun { inputs, complete, rows, notices, failures, health, replaces })
+}
+
+fn read_run(path: &Path) -> Result<Rested, StoreError> {
     let rested: RestedRun = read_json(path)?;
     let digits = rested.health.as_bytes().chunks(2);
     let bytes: Option<Vec<u8>> =
         digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()).collect();
     let bytes = bytes.ok_or_else(|| StoreError::damaged(path, &"its health is no number"))?;
     let health = postcard::from_bytes(&bytes).map_err(|e| StoreError::damaged(path, &e))?;
-    let RestedRun { inputs, complete, rows, notices, failures, health: _ } = rested;
-    Ok(Run { inputs, complete, rows, notices, failures, health })
+    let RestedRun { inputs, complete, rows, notices, failures, health: _, replaces } = rested;
+    Ok(Rested { run: Run { inputs, complete, rows, notices, failures, health }, replaces })
+}
+
+/// A run by its name, or why it cannot be read.
+type Known = (String, Result<Rested, StoreError>);
+
+/// All runs in the order of their names, also those that others have taken the place of.
+fn all_runs(root: &Path) -> Result<Vec<Known>, StoreError> {
+    let read = |name: String| {
+        let run = read_run(&run_path(root, &name));
+        (name, run)
+    };
+    Ok(names(&root.join(RUNS), ".json")?.into_iter().map(read).collect())
+}
+
+/// The runs that others have taken the place of.
+fn replaced(runs: &[Known]) -> BTreeSet<String> {
+    runs.iter()
+        .filter_map(|(_, run)| run.as_ref().ok())
+        .flat_map(|run| run.replaces.iter().cloned())
+        .collect()
+}
+
+/// The runs that count, in the order of their names.
+fn runs(root: &Path) -> Result<Vec<Known>, StoreError> {
+    let mut all = all_runs(root)?;
+    let gone = replaced(&all);
+    all.retain(|(name, _)| !gone.contains(name));
+    Ok(all)
+}
+
+/// The number that a run was given; of one that was joined that of the last of them.
+fn run_number(run: &str) -> Option<u32> {
+    run.strip_prefix('r')?.split('c').next()?.parse().ok()
+}
+
+/// Whether a run was joined of others: it counts only when its own file is there.
+fn is_joined(run: &str) -> bool {
+    run.contains('c')
+}
+
+/// Keeps files where they are while they are read; nothing where that cannot be said.
+fn reading(root: &Path) -> Option<File> {
+    let file = File::options().create(true).append(true).open(root.join(READERS)).ok()?;
+    // Who removes files is done soon.
+    file.lock_shared().ok()?;
+    Some(file)
+}
+
+/// Makes sure that nobody reads, for as long as it is held; nothing where somebody does.
+fn nobody_reads(root: &Path) -> Option<File> {
+    let file = File::options().create(true).append(true).open(root.join(READERS)).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
 }
 
 /// A file of a closed segment.
@@ -220,6 +334,7 @@ struct Part {
 struct Segment {
     run: String,
     number: u32,
+    /// Records, when it was closed.
     rows: u64,
     /// The highest number of an input that its packets are of.
     last_input: u32,
@@ -243,8 +358,17 @@ fn names(folder: &Path, ending: &str) -> Result<Vec<String>, StoreError> {
     Ok(names)
 }
 
-/// All closed segments, in the order of their runs and numbers, and those that cannot be read.
-fn segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
+/// A segment's name.
+fn segment_name(run: &str, number: u32) -> String {
+    format!("{run}-{number:05}")
+}
+
+fn segment_path(root: &Path, run: &str, number: u32) -> PathBuf {
+    root.join(SEGMENTS).join(format!("{}.json", segment_name(run, number)))
+}
+
+/// All segments that are there, in the order of their runs and numbers, and those that cannot be read.
+fn all_segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
     let folder = root.join(SEGMENTS);
     let (mut all, mut bad) = (Vec::new(), Vec::new());
     for name in names(&folder, ".json")? {
@@ -255,4 +379,18 @@ fn segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> 
     }
     all.sort_by(|a, b| (&a.run, a.number).cmp(&(&b.run, b.number)));
     Ok((all, bad))
+}
+
+/// The segments that count.
+fn segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
+    let (mut all, bad) = all_segments(root)?;
+    let runs = all_runs(root)?;
+    let gone = replaced(&runs);
+    all.retain(|s| counts(&s.run, &runs, &gone));
+    Ok((all, bad))
+}
+
+/// Whether a run's segments count.
+fn counts(run: &str, runs: &[Known], gone: &BTreeSet<String>) -> bool {
+    !gone.contains(run) && (!is_joined(run) || runs.iter().any(|(name, _)| name == run))
 }

@@ -1,17 +1,16 @@
 //! Reading records back, in the order in which they were seen.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{TimestampNanosecondType, UInt64Type};
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use record::{Health, Record, Timestamp};
 
-use crate::write::settle;
-use crate::{RUNS, Run, Segment, StoreError, StoredInput, check, names, read_run, segments};
+use crate::late::{self, Analysed};
+use crate::merge::Merge;
+use crate::settle::settle;
+use crate::{Rested, Run, Segment, StoreError, StoredInput, check, reading, runs, segments};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -43,27 +42,22 @@ impl Span {
     }
 }
 
-/// One run's records, segment by segment.
-struct Stream {
-    /// The number that its first input has in the whole store.
-    first_input: u32,
-    segments: VecDeque<Segment>,
-    /// Those of the segment that is read, in order.
-    ready: VecDeque<(u64, Record)>,
-}
-
 /// Reads a store.
 pub struct Reader {
-    root: PathBuf,
     span: Span,
-    runs: Vec<Run>,
+    runs: BTreeMap<String, Run>,
     inputs: Vec<StoredInput>,
-    streams: Vec<Stream>,
+    records: Merge,
     notices: Vec<String>,
     failures: Vec<String>,
     rows: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
+    /// Rows that came to days after these were analysed.
+    late: Vec<(String, u64)>,
+    analysed: Analysed,
+    /// Files that are read stay until it is gone.
+    _reading: Option<File>,
 }
 
 impl Reader {
@@ -74,62 +68,39 @@ impl Reader {
     pub fn open(root: &Path, span: Span, first_input: u32) -> Result<Self, StoreError> {
         check(root)?;
         let notices = settled(root);
+        let reading = reading(root);
         let (all, bad) = segments(root)?;
         let mut failures: Vec<String> = bad.iter().map(ToString::to_string).collect();
         let past = Past::of(root, &all, first_input)?;
         failures.extend(past.failures);
         let of = |name: &String| all.iter().filter(|s| s.run == *name).cloned().collect();
-        let streams = past
-            .first_inputs
-            .iter()
-            .map(|(name, first)| Stream { first_input: *first, segments: of(name), ready: VecDeque::new() })
-            .collect();
-        let (runs, inputs) = (past.runs, past.inputs);
-        let (root, rows) = (root.to_owned(), 0);
-        Ok(Self { root, span, runs, inputs, streams, notices, failures, rows, first: None, last: None })
+        let streams = past.first_inputs.iter().map(|(name, first)| (*first, of(name))).collect();
+        Ok(Self {
+            records: Merge::of(root, &span, streams),
+            late: late::late(root, &all, &span),
+            analysed: Analysed::of(root, &all, &span),
+            span,
+            runs: past.runs,
+            inputs: past.inputs,
+            notices,
+            failures,
+            rows: 0,
+            first: None,
+            last: None,
+            _reading: reading,
+        })
     }
 
     /// The next record that became known until then, and when; nothing where all of them became known later, or none is left.
     pub fn next(&mut self, until: Option<Timestamp>) -> Option<Record> {
-        let mut first: Option<(Timestamp, usize)> = None;
-        for n in 0..self.streams.len() {
-            self.fill(n);
-            if let Some((_, record)) = self.streams[n].ready.front() {
-                let known = record.head().known;
-                if first.is_none_or(|(earliest, _)| known < earliest) {
-                    first = Some((known, n));
-                }
-            }
-        }
-        let (known, n) = first?;
-        if until.is_some_and(|until| known > until) {
-            return None;
-        }
-        let (_, mut record) = self.streams[n].ready.pop_front()?;
-        record.renumber(self.streams[n].first_input);
+        let next = self.records.next(until);
+        self.failures.extend(self.records.failures.drain(..).map(|e| e.to_string()));
+        let record = next?.record;
+        let known = record.head().known;
         self.rows += 1;
         self.first.get_or_insert(known);
         self.last = self.last.max(Some(known));
         Some(record)
-    }
-
-    /// Reads a run's next segment, if what was read of it is used up.
-    fn fill(&mut self, n: usize) {
-        while self.streams[n].ready.is_empty()
-            && let Some(segment) = self.streams[n].segments.pop_front()
-        {
-            let mut records = Vec::new();
-            for part in &segment.parts {
-                if !self.span.meets(part.site, part.first, part.last) {
-                    continue;
-                }
-                if let Err(e) = read_part(&self.root.join(&part.path), &self.span, &mut records) {
-                    self.failures.push(e.to_string());
-                }
-            }
-            records.sort_by_key(|(seq, _)| *seq);
-            self.streams[n].ready = records.into();
-        }
     }
 
     /// What was read into it, in the order of packet ids.
@@ -140,7 +111,7 @@ impl Reader {
     /// What the captures were worth.
     pub fn health(&self) -> Health {
         let mut sum = Health::default();
-        self.runs.iter().for_each(|r| sum.merge(&r.health));
+        self.runs.values().for_each(|r| sum.merge(&r.health));
         if !self.span.is_whole() {
             (sum.first, sum.last) = (self.first, self.last);
         }
@@ -149,18 +120,27 @@ impl Reader {
 
     /// What has to be told: of the runs, and of reading them.
     pub fn notices(&self) -> Vec<String> {
-        let mut told: Vec<String> = self.runs.iter().flat_map(|r| r.notices.iter().cloned()).collect();
+        let mut told: Vec<String> = self.runs.values().flat_map(|r| r.notices.iter().cloned()).collect();
         told.extend(self.notices.iter().cloned());
-        let killed = self.runs.iter().filter(|r| !r.complete && r.failures.is_empty()).count();
+        let killed = self.runs.values().filter(|r| r.was_killed()).count();
         if killed > 0 {
+            told.push(format!("{killed} runs that wrote it were killed: {}", Run::KILLED));
+        }
+        if !self.late.is_empty() {
             told.push(format!(
-                "{killed} runs that wrote it were killed: what they had not put on the disk is missing"
+                "rows came to days after these were analysed: {}; what was told of them before was without these",
+                late::said(&self.late)
             ));
         }
         if !self.span.is_whole() {
             told.push(format!("{} records of the store were in the span that was asked for", self.rows));
         }
         told
+    }
+
+    /// What is to be noted when all of it was judged.
+    pub const fn analysed(&self) -> &Analysed {
+        &self.analysed
     }
 
     /// What could not be read, then or now.
@@ -176,10 +156,13 @@ impl Reader {
 
 /// What the runs of a store read, and how their inputs are numbered.
 pub struct Past {
-    pub runs: Vec<Run>,
+    /// Those that can be read.
+    pub runs: BTreeMap<String, Run>,
     pub inputs: Vec<StoredInput>,
     /// The number of each run's first input.
     pub first_inputs: BTreeMap<String, u32>,
+    /// Which of the inputs are a run's.
+    of: BTreeMap<String, Range<usize>>,
     pub failures: Vec<String>,
 }
 
@@ -187,18 +170,19 @@ impl Past {
     /// Reads what the runs say of themselves; the first input of all is called by this number.
     pub fn of(root: &Path, segments: &[Segment], first_input: u32) -> Result<Self, StoreError> {
         let mut past = Self {
-            runs: Vec::new(),
+            runs: BTreeMap::new(),
             inputs: Vec::new(),
             first_inputs: BTreeMap::new(),
+            of: BTreeMap::new(),
             failures: Vec::new(),
         };
-        for name in names(&root.join(RUNS), ".json")? {
+        for (name, run) in runs(root)? {
             let before = past.inputs.len();
-            match read_run(&root.join(RUNS).join(format!("{name}.json"))) {
-                Ok(run) => {
+            match run {
+                Ok(Rested { run, .. }) => {
                     past.failures.extend(run.failures.iter().cloned());
                     past.inputs.extend(run.inputs.iter().cloned());
-                    past.runs.push(run);
+                    past.runs.insert(name.clone(), run);
                 }
                 Err(e) => past.failures.push(e.to_string()),
             }
@@ -207,9 +191,15 @@ impl Past {
             while past.inputs.len() < before + many.unwrap_or(0) {
                 past.inputs.push(unknown(&name));
             }
-            past.first_inputs.insert(name, first_input + before as u32);
+            past.first_inputs.insert(name.clone(), first_input + before as u32);
+            past.of.insert(name, before..past.inputs.len());
         }
         Ok(past)
+    }
+
+    /// A run's inputs.
+    pub fn inputs_of(&self, run: &str) -> &[StoredInput] {
+        self.of.get(run).and_then(|of| self.inputs.get(of.clone())).unwrap_or_default()
     }
 }
 
@@ -228,50 +218,4 @@ pub fn settled(root: &Path) -> Vec<String> {
 fn unknown(run: &str) -> StoredInput {
     let path = format!("an input of the run {run}, which was killed");
     StoredInput { path, size: None, sha256: None, log: None }
-}
-
-/// Reads the records of a file that are wanted, each once.
-fn read_part(path: &Path, span: &Span, into: &mut Vec<(u64, Record)>) -> Result<(), StoreError> {
-    let damaged = |e: &dyn std::fmt::Display| StoreError::damaged(path, &e);
-    let file = File::open(path).map_err(StoreError::io("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
-    let wanted = ["known", "seq", "is_primary", "record"];
-    let mask = ProjectionMask::columns(builder.parquet_schema(), wanted);
-    let reader = builder.with_projection(mask).build().map_err(|e| damaged(&e))?;
-    let before = into.len();
-    let done = take(path, reader, span, into);
-    if done.is_err() {
-        // Of a file that is damaged nothing is believed.
-        into.truncate(before);
-    }
-    done
-}
-
-fn take(
-    path: &Path,
-    reader: ParquetRecordBatchReader,
-    span: &Span,
-    into: &mut Vec<(u64, Record)>,
-) -> Result<(), StoreError> {
-    let damaged = |e: &dyn std::fmt::Display| StoreError::damaged(path, &e);
-    for batch in reader {
-        let batch = batch.map_err(|e| damaged(&e))?;
-        let column = |name: &str| {
-            batch.column_by_name(name).ok_or_else(|| damaged(&format!("it has no column {name}")))
-        };
-        let known = column("known")?.as_primitive_opt::<TimestampNanosecondType>();
-        let seq = column("seq")?.as_primitive_opt::<UInt64Type>();
-        let (primary, record) =
-            (column("is_primary")?.as_boolean_opt(), column("record")?.as_binary_opt::<i64>());
-        let (Some(known), Some(seq), Some(primary), Some(record)) = (known, seq, primary, record) else {
-            return Err(damaged(&"its columns are of other types"));
-        };
-        for i in 0..batch.num_rows() {
-            if primary.value(i) && span.has(Timestamp(known.value(i))) {
-                let told = postcard::from_bytes(record.value(i)).map_err(|e| damaged(&e))?;
-                into.push((seq.value(i), told));
-            }
-        }
-    }
-    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use record::{CommunityId, Direction, PacketId, Record, Timestamp, bucket};
+use record::{CommunityId, Direction, PacketId, Record, Timestamp, Tuple, bucket};
 use serde::{Deserialize, Serialize};
 use serde_arrow::schema::{SchemaLike, SerdeArrowSchema, TracingOptions};
 use serde_bytes::ByteBuf;
@@ -129,27 +129,36 @@ impl Row {
     ) -> Result<(), postcard::Error> {
         let tuple = record.tuple();
         let (orig, resp) = (tuple.orig.ip, tuple.resp.ip);
-        let mut row = Self::told(record, seq)?;
-        let (host, remote, twice) = match (is_local(orig), is_local(resp)) {
-            (true, true) => (orig, resp, orig != resp),
-            (false, true) => (resp, orig, false),
-            _ => (orig, resp, false),
-        };
-        let stand = |row: &mut Self, host: IpAddr, remote: IpAddr| {
-            let text = |ip: IpAddr| if ip == orig { row.orig_h.clone() } else { row.resp_h.clone() };
-            (row.host, row.remote) = (text(host), text(remote));
-            row.bucket = bucket(host) as u8;
-        };
-        stand(&mut row, host, remote);
-        if twice {
-            let mut other = row.clone();
-            stand(&mut other, remote, host);
-            other.is_primary = false;
-            rows.extend([row, other]);
-        } else {
-            rows.push(row);
+        let row = Self::told(record, seq)?;
+        match (is_local(orig), is_local(resp)) {
+            (true, true) if orig != resp => {
+                let other = row.clone().standing(false, tuple, false);
+                rows.extend([row.standing(true, tuple, true), other]);
+            }
+            (false, true) => rows.push(row.standing(false, tuple, true)),
+            _ => rows.push(row.standing(true, tuple, true)),
         }
         Ok(())
+    }
+
+    /// A row as it was added before: of the end that is called so.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub fn again(record: &Record, seq: u64, host: &str, is_primary: bool) -> Result<Self, postcard::Error> {
+        let row = Self::told(record, seq)?;
+        let is_orig = row.orig_h == host;
+        Ok(row.standing(is_orig, record.tuple(), is_primary))
+    }
+
+    /// The row of who began, or of the other end.
+    fn standing(mut self, is_orig: bool, tuple: &Tuple, is_primary: bool) -> Self {
+        let (host, remote) =
+            if is_orig { (&self.orig_h, &self.resp_h) } else { (&self.resp_h, &self.orig_h) };
+        (self.host, self.remote) = (host.clone(), remote.clone());
+        self.bucket = bucket(if is_orig { tuple.orig.ip } else { tuple.resp.ip }) as u8;
+        self.is_primary = is_primary;
+        self
     }
 
     fn told(record: &Record, seq: u64) -> Result<Self, postcard::Error> {
@@ -293,20 +302,20 @@ impl Row {
             }
         }
     }
+}
 
-    /// The highest number of an input that it is proved by.
-    pub fn last_input(&self) -> u32 {
-        self.proof.split(' ').filter_map(PacketId::parse).map(PacketId::file).max().unwrap_or(0)
-    }
+/// The highest number of an input that packets or lines, as the column `proof` has them, are of.
+pub fn last_input(proof: &str) -> u32 {
+    proof.split(' ').filter_map(PacketId::parse).map(PacketId::file).max().unwrap_or(0)
+}
 
-    /// The day of `known`, in days since 1970.
-    pub const fn day(&self) -> i64 {
-        self.known.div_euclid(DAY)
-    }
+/// The day of a moment (nanoseconds), in days since 1970.
+pub const fn day(known: i64) -> i64 {
+    known.div_euclid(DAY)
 }
 
 /// A day in nanoseconds.
-const DAY: i64 = 86_400_000_000_000;
+pub const DAY: i64 = 86_400_000_000_000;
 
 /// A day as partitions have it.
 pub fn day_name(day: i64) -> String {

@@ -4,19 +4,21 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{TimestampNanosecondType, UInt8Type, UInt16Type, UInt64Type};
+use arrow_array::{BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
-use arrow_schema::{Field, FieldRef, Schema};
+use arrow_schema::{FieldRef, Schema};
+use arrow_select::interleave::interleave_record_batch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use record::Timestamp;
 
-use crate::row::{Row, day_name, schema};
-use crate::{Part, SEGMENTS, Segment, StoreError, publish, write_json};
+use crate::row::{self, Row, day, day_name, schema};
+use crate::{Part, Segment, StoreError, publish, segment_name, segment_path, write_json};
 
 /// Rows that are looked at, or passed over, together.
 const ROW_GROUP: usize = 32_768;
@@ -43,7 +45,7 @@ fn fields() -> Vec<FieldRef> {
 }
 
 /// Rows as a batch.
-pub fn batch(rows: &[&Row]) -> Result<RecordBatch, serde_arrow::Error> {
+pub fn batch(rows: &[Row]) -> Result<RecordBatch, serde_arrow::Error> {
     serde_arrow::to_record_batch(&fields(), &rows)
 }
 
@@ -63,46 +65,83 @@ impl Hot {
     }
 
     /// Writes rows; when this returns they are on the disk.
-    pub fn append(&mut self, path: &Path, rows: &[Row]) -> Result<(), StoreError> {
-        let rows: Vec<&Row> = rows.iter().collect();
-        let batch = batch(&rows).map_err(|e| StoreError::damaged(path, &e))?;
-        self.to.write(&batch).and_then(|()| self.to.flush()).map_err(|e| StoreError::damaged(path, &e))?;
+    pub fn append(&mut self, path: &Path, rows: &RecordBatch) -> Result<(), StoreError> {
+        self.to.write(rows).and_then(|()| self.to.flush()).map_err(|e| StoreError::damaged(path, &e))?;
         self.to.get_ref().get_ref().sync_data().map_err(StoreError::io("write", path))
     }
 }
 
 /// The rows of a hot segment whose writer is gone: all whole batches, and whether something behind them was torn.
-pub fn recovered(path: &Path) -> Result<(Vec<Row>, bool), StoreError> {
+pub fn recovered(path: &Path) -> Result<(Vec<RecordBatch>, bool), StoreError> {
     let file = File::open(path).map_err(StoreError::io("read", path))?;
-    let mut rows = Vec::new();
     // A stream that was never finished has no end, which is no fault.
-    let Ok(reader) = StreamReader::try_new(BufReader::new(file), None) else { return Ok((rows, true)) };
+    let Ok(reader) = StreamReader::try_new(BufReader::new(file), None) else { return Ok((Vec::new(), true)) };
+    let mut batches = Vec::new();
     for batch in reader {
-        let Ok(batch) = batch else { return Ok((rows, true)) };
-        let more: Vec<Row> =
-            serde_arrow::from_record_batch(&batch).map_err(|e| StoreError::damaged(path, &e))?;
-        rows.extend(more);
+        let Ok(batch) = batch else { return Ok((batches, true)) };
+        batches.push(batch);
     }
-    Ok((rows, false))
+    Ok((batches, false))
+}
+
+/// The columns of a batch by which its rows are divided and put in order.
+struct Keys<'a> {
+    kind: &'a LargeStringArray,
+    site: &'a PrimitiveArray<UInt16Type>,
+    bucket: &'a PrimitiveArray<UInt8Type>,
+    host: &'a LargeStringArray,
+    known: &'a PrimitiveArray<TimestampNanosecondType>,
+    seq: &'a PrimitiveArray<UInt64Type>,
+    primary: &'a BooleanArray,
+    proof: &'a LargeStringArray,
+}
+
+impl<'a> Keys<'a> {
+    /// None where they are of other types.
+    fn of(batch: &'a RecordBatch) -> Option<Self> {
+        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i64>();
+        Some(Self {
+            kind: text("kind")?,
+            site: batch.column_by_name("site")?.as_primitive_opt()?,
+            bucket: batch.column_by_name("bucket")?.as_primitive_opt()?,
+            host: text("host")?,
+            known: batch.column_by_name("known")?.as_primitive_opt()?,
+            seq: batch.column_by_name("seq")?.as_primitive_opt()?,
+            primary: batch.column_by_name("is_primary")?.as_boolean_opt()?,
+            proof: text("proof")?,
+        })
+    }
 }
 
 /// Closes a segment: its rows become Parquet, and it counts when the last of its files is there.
-pub fn close(root: &Path, run: &str, number: u32, rows: &[Row]) -> Result<Segment, StoreError> {
-    let mut tables: BTreeMap<(&str, i64, u16), Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        tables.entry((&row.kind, row.day(), row.site)).or_default().push(row);
+pub fn close(root: &Path, run: &str, number: u32, batches: &[RecordBatch]) -> Result<Segment, StoreError> {
+    let name = segment_path(root, run, number);
+    let keys: Option<Vec<Keys<'_>>> = batches.iter().map(Keys::of).collect();
+    let keys = keys.ok_or_else(|| StoreError::damaged(&name, &"its columns are of other types"))?;
+    // Where each table's rows stand: the batch, and the row of it.
+    let mut tables: BTreeMap<(&str, i64, u16), Vec<(usize, usize)>> = BTreeMap::new();
+    let (mut count, mut last_input) = (0u64, 0);
+    for (b, of) in keys.iter().enumerate() {
+        for i in 0..of.seq.len() {
+            let table = (of.kind.value(i), day(of.known.value(i)), of.site.value(i));
+            tables.entry(table).or_default().push((b, i));
+            count += u64::from(of.primary.value(i));
+            last_input = last_input.max(row::last_input(of.proof.value(i)));
+        }
     }
     let mut parts = Vec::new();
     for ((kind, day, site), mut rows) in tables {
-        rows.sort_unstable_by(|a, b| {
-            (a.bucket, &a.host, a.known, a.seq).cmp(&(b.bucket, &b.host, b.known, b.seq))
-        });
+        let key = |(b, i): (usize, usize)| {
+            let of = &keys[b];
+            (of.bucket.value(i), of.host.value(i), of.known.value(i), of.seq.value(i))
+        };
+        rows.sort_unstable_by(|a, b| key(*a).cmp(&key(*b)));
         let day = day_name(day);
         let folder = format!("kind={kind}/day={day}/site={site}");
-        let path = format!("{folder}/{run}-{number:05}.parquet");
+        let path = format!("{folder}/{}.parquet", segment_name(run, number));
         std::fs::create_dir_all(root.join(&folder)).map_err(StoreError::io("make", &root.join(&folder)))?;
-        let bytes = parquet(&root.join(&path), &rows)?;
-        let times = || rows.iter().map(|r| r.known);
+        let bytes = parquet(&root.join(&path), batches, &rows)?;
+        let times = || rows.iter().map(|(b, i)| keys[*b].known.value(*i));
         parts.push(Part {
             path,
             kind: kind.to_owned(),
@@ -114,10 +153,8 @@ pub fn close(root: &Path, run: &str, number: u32, rows: &[Row]) -> Result<Segmen
             last: Timestamp(times().max().unwrap_or(0)),
         });
     }
-    let count = rows.iter().filter(|r| r.is_primary).count() as u64;
-    let last_input = rows.iter().map(Row::last_input).max().unwrap_or(0);
     let segment = Segment { run: run.to_owned(), number, rows: count, last_input, parts };
-    write_json(&root.join(SEGMENTS).join(format!("{run}-{number:05}.json")), &segment)?;
+    write_json(&name, &segment)?;
     Ok(segment)
 }
 
@@ -137,15 +174,18 @@ fn properties() -> WriterProperties {
     properties.build()
 }
 
-/// Writes rows of one table, and says how many bytes they take.
-fn parquet(path: &Path, rows: &[&Row]) -> Result<u64, StoreError> {
-    let whole = batch(rows).map_err(|e| StoreError::damaged(path, &e))?;
+/// Writes these rows of the batches as one table, and says how many bytes they take.
+fn parquet(path: &Path, batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<u64, StoreError> {
+    let all = fields();
     let kept: Vec<usize> = (0..)
-        .zip(whole.schema().fields())
-        .filter(|(_, f): &(usize, &Arc<Field>)| !PARTITIONS.contains(&f.name().as_str()))
+        .zip(&all)
+        .filter(|(_, f): &(usize, &FieldRef)| !PARTITIONS.contains(&f.name().as_str()))
         .map(|(i, _)| i)
         .collect();
-    let batch = whole.project(&kept).map_err(|e| StoreError::damaged(path, &e))?;
+    let narrow: Result<Vec<RecordBatch>, _> = batches.iter().map(|b| b.project(&kept)).collect();
+    let narrow = narrow.map_err(|e| StoreError::damaged(path, &e))?;
+    let narrow: Vec<&RecordBatch> = narrow.iter().collect();
+    let batch = interleave_record_batch(&narrow, rows).map_err(|e| StoreError::damaged(path, &e))?;
     let fresh = path.with_extension("part");
     let io = StoreError::io("write", path);
     let file = File::create(&fresh).map_err(&io)?;

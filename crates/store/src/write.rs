@@ -1,45 +1,81 @@
 //! Writing a run's records down.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
+use arrow_array::RecordBatch;
 use record::{Health, Record};
 
+use crate::late;
 use crate::row::Row;
-use crate::segment::{Hot, close, recovered};
+use crate::segment::{Hot, batch, close};
+use crate::settle::{lock, repair};
 use crate::{
-    HOT, LOCK, MARK, Mark, RUNS, Run, SEGMENTS, StoreError, StoredInput, VERSION, check, is_store, names,
-    segments, write_json, write_run,
+    HOT, MARK, Mark, RUNS, Run, SEGMENTS, StoreError, StoredInput, VERSION, check, is_store, names,
+    run_number, segment_name, write_json, write_run,
 };
 
 /// Rows that are written at a time: so many are lost when the machine stops at once.
-const BATCH: usize = 8_192;
+pub const BATCH: usize = 8_192;
 /// The most rows of a segment.
-const SEGMENT: usize = 131_072;
-/// What a row takes in memory until its segment is closed, in bytes (*assumed*: most are flows).
+pub const SEGMENT: usize = 131_072;
+/// What a row takes in memory until its segment is closed, in bytes, while it waits and while it is written (*assumed*: most are flows).
 const ROW: usize = 1_200;
+/// Records that go to the thread together.
+const PIECE: usize = 1_024;
+/// The part of a segment's rows that may wait for the thread besides. Closing a segment takes longest, and whoever tells records should go on meanwhile.
+const WAITING: usize = 4;
 
 /// Which addresses are local.
 type IsLocal = Box<dyn Fn(IpAddr) -> bool + Send>;
 
-/// Writes one run into a store.
+/// Writes one run into a store: on a thread of its own, so that whoever tells records waits for the disk only where that cannot keep up.
 pub struct Writer {
-    root: PathBuf,
-    run: String,
-    number: u32,
-    is_local: IsLocal,
-    hot: Option<Hot>,
-    /// The rows of the segment.
-    rows: Vec<Row>,
-    /// How many of them are on the disk.
-    written: usize,
-    seq: u64,
-    failed: Option<StoreError>,
-    /// Rows of a batch, and of a segment.
-    sizes: (usize, usize),
+    state: State,
+    /// Records that go to the thread together with the next ones.
+    piece: Vec<Record>,
     notices: Vec<String>,
-    _lock: File,
+}
+
+/// The thread is there from the first record on.
+enum State {
+    Idle(Box<Pen>),
+    Writing {
+        orders: SyncSender<Order>,
+        thread: JoinHandle<Option<Result<Written, StoreError>>>,
+    },
+    /// There could be no thread.
+    Failed(Option<StoreError>),
+}
+
+/// What the thread is told.
+enum Order {
+    Take(Vec<Record>),
+    /// Puts what it has on the disk, and says when it is there.
+    Flush(SyncSender<Result<(), StoreError>>),
+    Finish(Box<Ending>),
+}
+
+/// What a run has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Records, each once.
+    pub records: u64,
+    /// What has to be told of it, if anything has.
+    pub notice: Option<String>,
+}
+
+/// What is written down of a run at its end.
+struct Ending {
+    inputs: Vec<StoredInput>,
+    complete: bool,
+    notices: Vec<String>,
+    failures: Vec<String>,
+    health: Health,
 }
 
 impl Writer {
@@ -58,7 +94,8 @@ impl Writer {
                 return Err(StoreError::Other(root.to_owned()));
             }
             make(root)?;
-            write_json(&root.join(MARK), &Mark { hydrophone_store: VERSION })?;
+            let made_by = Some(env!("CARGO_PKG_VERSION").to_owned());
+            write_json(&root.join(MARK), &Mark { hydrophone_store: VERSION, made_by })?;
         }
         check(root)?;
         for folder in [RUNS, SEGMENTS, HOT] {
@@ -67,7 +104,7 @@ impl Writer {
         let lock = lock(root)?;
         let notices = repair(root)?;
         let runs = names(&root.join(RUNS), ".json")?;
-        let last = runs.iter().filter_map(|r| r.strip_prefix('r')?.parse::<u32>().ok()).max().unwrap_or(0);
+        let last = runs.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
         let run = format!("r{:06}", last + 1);
         // Its number is taken, whatever becomes of it.
         let begun = Run {
@@ -78,21 +115,23 @@ impl Writer {
             failures: Vec::new(),
             health: Health::default(),
         };
-        write_run(root, &run, &begun)?;
-        Ok(Self {
+        write_run(root, &run, &begun, &[])?;
+        let pen = Pen {
             root: root.to_owned(),
             run,
             number: 0,
             is_local: Box::new(is_local),
             hot: None,
             rows: Vec::new(),
-            written: 0,
+            batches: Vec::new(),
+            held: 0,
             seq: 0,
+            days: BTreeMap::new(),
             failed: None,
             sizes: (BATCH, SEGMENT),
-            notices,
             _lock: lock,
-        })
+        };
+        Ok(Self { state: State::Idle(Box::new(pen)), piece: Vec::new(), notices })
     }
 
     /// Closes a segment before its rows take more than so many bytes; a batch is the least.
@@ -102,9 +141,12 @@ impl Writer {
     }
 
     /// Writes so many rows at a time, and closes a segment after so many: less is held in memory and lost when the machine stops, and more files are made.
+    /// It is said before the first record.
     #[must_use]
-    pub const fn in_pieces_of(mut self, batch: usize, segment: usize) -> Self {
-        self.sizes = (batch, segment);
+    pub fn in_pieces_of(mut self, batch: usize, segment: usize) -> Self {
+        if let State::Idle(pen) = &mut self.state {
+            pen.sizes = (batch, segment);
+        }
         self
     }
 
@@ -113,24 +155,37 @@ impl Writer {
         &self.notices
     }
 
-    /// Takes a record. What fails is told at the end.
+    /// Takes a record; waits where the disk cannot keep up. What fails is told at the end.
     pub fn record(&mut self, record: &Record) {
-        if self.failed.is_some() {
-            return;
+        self.piece.push(record.clone());
+        if self.piece.len() >= PIECE {
+            self.hand_over();
         }
-        let added = Row::add(record, self.seq, &self.is_local, &mut self.rows);
-        self.seq += 1;
-        let taken = match added {
-            Ok(()) if self.rows.len() - self.written >= self.sizes.0 => self.flush(),
-            Ok(()) => Ok(()),
-            Err(e) => Err(StoreError::damaged(&self.hot_path(), &e)),
-        };
-        let done = taken.and_then(|()| if self.rows.len() >= self.sizes.1 { self.close() } else { Ok(()) });
-        self.failed = done.err();
     }
 
-    fn hot_path(&self) -> PathBuf {
-        self.root.join(HOT).join(format!("{}-{:05}.arrows", self.run, self.number))
+    /// Gives the thread what was taken.
+    fn hand_over(&mut self) {
+        let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
+        if let Some(orders) = self.orders() {
+            // A thread that is gone says why at the end.
+            let _ = orders.send(Order::Take(piece));
+        }
+    }
+
+    /// The way to the thread, which begins with the first order.
+    fn orders(&mut self) -> Option<&SyncSender<Order>> {
+        if let State::Idle(_) = &self.state
+            && let State::Idle(pen) = std::mem::replace(&mut self.state, State::Failed(None))
+        {
+            let root = pen.root.clone();
+            let (orders, taken) = sync_channel((pen.sizes.1 / WAITING / PIECE).max(1));
+            let thread = std::thread::Builder::new().name("store".into()).spawn(move || pen.serve(&taken));
+            self.state = match thread {
+                Ok(thread) => State::Writing { orders, thread },
+                Err(e) => State::Failed(Some(StoreError::io("begin to write", &root)(e))),
+            };
+        }
+        if let State::Writing { orders, .. } = &self.state { Some(orders) } else { None }
     }
 
     /// Puts what was taken on the disk: when this returns, no kill of the process loses it.
@@ -138,35 +193,16 @@ impl Writer {
     /// # Errors
     /// It cannot be written.
     pub fn flush(&mut self) -> Result<(), StoreError> {
-        if self.written == self.rows.len() {
-            return Ok(());
+        self.hand_over();
+        let (done, said) = sync_channel(1);
+        let sent = self.orders().is_some_and(|orders| orders.send(Order::Flush(done)).is_ok());
+        match said.recv() {
+            Ok(said) if sent => said,
+            _ => Err(StoreError::Stopped),
         }
-        let path = self.hot_path();
-        if self.hot.is_none() {
-            self.hot = Some(Hot::begin(&path)?);
-        }
-        if let Some(hot) = &mut self.hot {
-            hot.append(&path, &self.rows[self.written..])?;
-        }
-        self.written = self.rows.len();
-        Ok(())
     }
 
-    fn close(&mut self) -> Result<(), StoreError> {
-        if self.rows.is_empty() {
-            return Ok(());
-        }
-        self.flush()?;
-        self.hot = None;
-        close(&self.root, &self.run, self.number, &self.rows)?;
-        self.rows.clear();
-        let path = self.hot_path();
-        std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-        (self.written, self.number) = (0, self.number + 1);
-        Ok(())
-    }
-
-    /// Ends the run with what it read; says how many records it wrote.
+    /// Ends the run with what it read; says what it wrote.
     ///
     /// # Errors
     /// Something could not be written, now or before.
@@ -177,96 +213,151 @@ impl Writer {
         notices: Vec<String>,
         failures: Vec<String>,
         health: Health,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Written, StoreError> {
+        self.hand_over();
+        let ending = Box::new(Ending { inputs, complete, notices, failures, health });
+        if let Some(orders) = self.orders() {
+            let _ = orders.send(Order::Finish(ending));
+        }
+        self.join().unwrap_or(Err(StoreError::Stopped))
+    }
+
+    /// Waits for the end of the thread, which ends when nothing more can be said to it.
+    fn join(&mut self) -> Option<Result<Written, StoreError>> {
+        match std::mem::replace(&mut self.state, State::Failed(None)) {
+            State::Idle(_) => None,
+            State::Failed(why) => why.map(Err),
+            State::Writing { orders, thread } => {
+                drop(orders);
+                // Its fault takes nothing from whoever told it records.
+                thread.join().ok().flatten()
+            }
+        }
+    }
+}
+
+/// Who is dropped without an end leaves what a kill would leave, and nobody writes into the store any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// What writes on its thread.
+struct Pen {
+    root: PathBuf,
+    run: String,
+    number: u32,
+    is_local: IsLocal,
+    hot: Option<Hot>,
+    /// Rows that are not on the disk yet.
+    rows: Vec<Row>,
+    /// The rows of the segment that are.
+    batches: Vec<RecordBatch>,
+    /// Rows in these.
+    held: usize,
+    seq: u64,
+    /// Rows of each day that were closed.
+    days: BTreeMap<String, u64>,
+    failed: Option<StoreError>,
+    /// Rows of a batch, and of a segment.
+    sizes: (usize, usize),
+    _lock: File,
+}
+
+impl Pen {
+    /// Does what it is told until the run is over: what came of it. None where nobody said that it is over.
+    fn serve(mut self, orders: &Receiver<Order>) -> Option<Result<Written, StoreError>> {
+        while let Ok(order) = orders.recv() {
+            match order {
+                Order::Take(records) => records.iter().for_each(|r| self.take(r)),
+                Order::Flush(done) => {
+                    if self.failed.is_none() {
+                        self.failed = self.flush().err();
+                    }
+                    // Whoever asks is told why; at the end it is told that it did.
+                    let said = self.failed.replace(StoreError::Stopped);
+                    if said.is_none() {
+                        self.failed = None;
+                    }
+                    let _ = done.send(said.map_or(Ok(()), Err));
+                }
+                Order::Finish(ending) => return Some(self.finish(*ending)),
+            }
+        }
+        None
+    }
+
+    /// Takes a record. What fails is told at the end.
+    fn take(&mut self, record: &Record) {
+        if self.failed.is_some() {
+            return;
+        }
+        let added = Row::add(record, self.seq, &self.is_local, &mut self.rows);
+        self.seq += 1;
+        let taken = match added {
+            Ok(()) if self.rows.len() >= self.sizes.0 => self.flush(),
+            Ok(()) => Ok(()),
+            Err(e) => Err(StoreError::damaged(&self.hot_path(), &e)),
+        };
+        let is_full = self.held + self.rows.len() >= self.sizes.1;
+        let done = taken.and_then(|()| if is_full { self.close() } else { Ok(()) });
+        self.failed = done.err();
+    }
+
+    fn hot_path(&self) -> PathBuf {
+        self.root.join(HOT).join(format!("{}.arrows", segment_name(&self.run, self.number)))
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let path = self.hot_path();
+        let batch = batch(&self.rows).map_err(|e| StoreError::damaged(&path, &e))?;
+        let mut hot = match self.hot.take() {
+            Some(hot) => hot,
+            None => Hot::begin(&path)?,
+        };
+        hot.append(&path, &batch)?;
+        self.hot = Some(hot);
+        self.held += self.rows.len();
+        self.batches.push(batch);
+        self.rows.clear();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        self.flush()?;
+        if self.batches.is_empty() {
+            return Ok(());
+        }
+        self.hot = None;
+        let closed = close(&self.root, &self.run, self.number, &self.batches)?;
+        for (day, rows) in late::rows([&closed]) {
+            *self.days.entry(day).or_default() += rows;
+        }
+        self.batches.clear();
+        let path = self.hot_path();
+        std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        (self.held, self.number) = (0, self.number + 1);
+        Ok(())
+    }
+
+    fn finish(mut self, ending: Ending) -> Result<Written, StoreError> {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
         self.close()?;
         let rows = self.seq;
+        let Ending { inputs, complete, notices, failures, health } = ending;
         let run = Run { inputs, complete, rows, notices, failures, health };
-        write_run(&self.root, &self.run, &run)?;
-        Ok(rows)
+        write_run(&self.root, &self.run, &run, &[])?;
+        let late = late::among(&self.root, &self.days);
+        let notice = (!late.is_empty()).then(|| {
+            let root = self.root.display();
+            format!("rows came to days of {root} that were analysed before: {}; `read` it to have them judged again", late::said(&late))
+        });
+        Ok(Written { records: rows, notice })
     }
-}
-
-/// Takes the store for oneself.
-fn lock(root: &Path) -> Result<File, StoreError> {
-    let path = root.join(LOCK);
-    let file =
-        File::options().create(true).append(true).open(&path).map_err(StoreError::io("write", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::Busy(root.to_owned())),
-        Err(std::fs::TryLockError::Error(e)) => Err(StoreError::io("lock", &path)(e)),
-    }
-}
-
-/// Closes what killed runs left hot, if nobody writes; says what was found.
-///
-/// # Errors
-/// The store cannot be written, or is being written.
-pub fn settle(root: &Path) -> Result<Vec<String>, StoreError> {
-    let _lock = lock(root)?;
-    repair(root)
-}
-
-/// Closes what killed runs left hot, and removes files that no segment names.
-fn repair(root: &Path) -> Result<Vec<String>, StoreError> {
-    let mut told = Vec::new();
-    let hot = root.join(HOT);
-    for name in names(&hot, ".arrows")? {
-        let path = hot.join(format!("{name}.arrows"));
-        let Some((run, number)) = name.rsplit_once('-').and_then(|(r, n)| Some((r, n.parse().ok()?))) else {
-            continue;
-        };
-        // It was closed, and the run was killed before it could remove this.
-        let closed = root.join(SEGMENTS).join(format!("{name}.json")).is_file();
-        if !closed {
-            let (rows, torn) = recovered(&path)?;
-            let end = if torn { ", and what came last was torn" } else { "" };
-            told.push(format!("{run} was killed: {} rows of it were on the disk{end}", rows.len()));
-            if !rows.is_empty() {
-                close(root, run, number, &rows)?;
-            }
-        }
-        std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
-    }
-    let (all, bad) = segments(root)?;
-    // What a damaged one named is not known: nothing is removed.
-    if !bad.is_empty() {
-        return Ok(told);
-    }
-    let named: std::collections::BTreeSet<&str> =
-        all.iter().flat_map(|s| &s.parts).map(|p| p.path.as_str()).collect();
-    for orphan in unnamed(root, &named)? {
-        std::fs::remove_file(&orphan).map_err(StoreError::io("remove", &orphan))?;
-    }
-    Ok(told)
-}
-
-/// Files of tables that no segment names: their run was killed before they counted.
-fn unnamed(root: &Path, named: &std::collections::BTreeSet<&str>) -> Result<Vec<PathBuf>, StoreError> {
-    let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for entry in root.read_dir().map_err(StoreError::io("read", root))? {
-        let entry = entry.map_err(StoreError::io("read", root))?;
-        if entry.file_name().to_string_lossy().starts_with("kind=") {
-            folders.push(entry.path());
-        }
-    }
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().map_err(StoreError::io("read", &folder))? {
-            let path = entry.map_err(StoreError::io("read", &folder))?.path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let below = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
-            let ours = path.extension().is_some_and(|e| e == "parquet" || e == "part");
-            if ours && !named.contains(below.as_str()) {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
 }

@@ -3,27 +3,11 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use common::{START, is_local, read, record, write};
+use common::{START, files, is_local, read, record, write};
 use record::{Record, Timestamp};
-use store::{Indicator, Span, StoreError, Writer, find};
-
-fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.to_string_lossy().ends_with(ending) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
+use store::{Indicator, Reader, Span, StoreError, Writer, find};
 
 #[test]
 fn what_is_written_is_read_in_its_order() {
@@ -204,8 +188,72 @@ fn one_writes_at_a_time_and_only_into_a_store() {
     assert!(matches!(Writer::begin(&other, is_local), Err(StoreError::Other(_))));
     assert!(matches!(find(&other, &[], &Span::default()), Err(StoreError::Other(_))));
     std::fs::write(root.join("store.json"), r#"{"hydrophone_store":9}"#).unwrap();
-    let Err(e) = Writer::begin(&root, is_local) else { panic!() };
-    assert!(e.to_string().contains("of form 9, and this version knows form 1"), "{e}");
+    let said = || {
+        let Err(e) = Writer::begin(&root, is_local) else { panic!() };
+        e.to_string()
+    };
+    assert!(
+        said().contains(
+            "of form 9, and this version knows form 1: read it with the version that wrote it, or a newer one"
+        ),
+        "{}",
+        said()
+    );
+    // An older one says who made it, and what it was made of can be read again.
+    std::fs::write(root.join("store.json"), r#"{"hydrophone_store":0,"made_by":"0.0.9"}"#).unwrap();
+    let told = said();
+    assert!(told.contains("of form 0") && told.contains("hydrophone 0.0.9, which made it"), "{told}");
+    assert!(told.contains("runs/*.json"), "{told}");
+    assert!(matches!(read_error(&root), StoreError::Version { found: 0, .. }));
+}
+
+fn read_error(root: &Path) -> StoreError {
+    let Err(e) = Reader::open(root, Span::default(), 0) else { panic!() };
+    e
+}
+
+#[test]
+fn files_are_the_same_however_their_rows_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let written = |name: &str, batch: usize, kill: bool| {
+        let root = dir.path().join(name);
+        let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(batch, 2_000);
+        (0..5_100).for_each(|n| writer.record(&record(n)));
+        if kill {
+            writer.flush().unwrap();
+            drop(writer);
+            read(&root, Span::default());
+        } else {
+            writer.finish(common::inputs(), true, Vec::new(), Vec::new(), record::Health::default()).unwrap();
+        }
+        let of =
+            |p: std::path::PathBuf| (p.strip_prefix(&root).unwrap().to_owned(), std::fs::read(&p).unwrap());
+        files(&root, ".parquet").into_iter().map(of).collect::<Vec<_>>()
+    };
+    let whole = written("whole", 2_000, false);
+    assert_eq!(whole.len(), 12);
+    assert!(whole == written("small", 64, false));
+    assert!(whole == written("killed", 500, true));
+}
+
+#[test]
+fn a_writer_that_fails_stops_nobody_and_says_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(100, 1_000);
+    std::fs::remove_dir(root.join("hot")).unwrap();
+    // More than may wait for it.
+    (0..50_000).for_each(|n| writer.record(&record(n)));
+    let said = writer.finish(common::inputs(), true, Vec::new(), Vec::new(), record::Health::default());
+    let said = said.unwrap_err().to_string();
+    assert!(said.contains("cannot write") && said.contains("hot"), "{said}");
+    // Who asks for the disk in between is told then.
+    std::fs::create_dir(root.join("hot")).unwrap();
+    let mut writer = Writer::begin(&root, is_local).unwrap();
+    std::fs::remove_dir(root.join("hot")).unwrap();
+    writer.record(&record(1));
+    assert!(matches!(writer.flush(), Err(StoreError::Io { .. })));
+    assert!(writer.flush().is_err());
 }
 
 #[test]

@@ -640,7 +640,7 @@ impl Open {
 }
 
 /// How a connection went, by the flags of each side.
-fn state(flags: [u8; 2], packets: [u64; 2], started: bool, told_flags: bool) -> ConnState {
+pub fn state(flags: [u8; 2], packets: [u64; 2], started: bool, told_flags: bool) -> ConnState {
     let [o, r] = flags;
     if !started {
         return ConnState::Oth;

@@ -2,14 +2,14 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use record::{
     Alert, Conn, ConnPhase, ConnState, Dns, DnsAnswer, Endpoint, FlowId, Head, Health, History, KeyPackets,
     PacketId, Record, Segment, Service, Timestamp, Transport, Tuple,
 };
-use store::{Reader, Span, StoredInput, Writer};
+use store::{Reader, Span, StoredInput, Writer, Written};
 
 pub const START: i64 = 1_700_000_000;
 
@@ -98,10 +98,32 @@ pub fn inputs() -> Vec<StoredInput> {
 
 /// Writes records into a store, in small pieces.
 pub fn write(root: &Path, numbers: std::ops::Range<u64>) {
+    written(root, numbers);
+}
+
+/// The same, and what comes of it.
+pub fn written(root: &Path, numbers: std::ops::Range<u64>) -> Written {
     let mut writer = Writer::begin(root, is_local).unwrap().in_pieces_of(100, 1000);
     numbers.for_each(|n| writer.record(&record(n)));
     let health = Health { packets: 7, ..Health::default() };
-    writer.finish(inputs(), true, vec!["said".into()], Vec::new(), health).unwrap();
+    writer.finish(inputs(), true, vec!["said".into()], Vec::new(), health).unwrap()
+}
+
+/// The files below a folder that end so.
+pub fn files(root: &Path, ending: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 pub fn read(root: &Path, span: Span) -> (Vec<Record>, Reader) {

@@ -1,0 +1,81 @@
+//! `hydrophone store`: fewer files, and no older days than are wanted.
+
+use std::io::Write;
+use std::path::Path;
+
+use record::{human_bytes, human_count};
+use store::{Keep, PrunedDay};
+
+use crate::args::{Prune, Store};
+use crate::find::failure;
+use crate::{Exit, Failure};
+
+pub fn run(what: &Store) -> Result<Exit, Failure> {
+    match what {
+        Store::Compact { store } => compact(store),
+        Store::Prune(args) => prune(args),
+    }
+}
+
+fn compact(root: &Path) -> Result<Exit, Failure> {
+    let done = store::compact(root).map_err(failure)?;
+    let mut out = anstream::stdout().lock();
+    let (runs, files, bytes) = (done.runs, done.files, done.bytes);
+    if (runs.0, files.0) == (runs.1, files.1) {
+        writeln!(out, "nothing to join: {} in {}", many(files.0, "file"), many(runs.0, "run"))?;
+        return Ok(Exit::Done);
+    }
+    writeln!(
+        out,
+        "joined: {} in {} are now {} in {}, {} instead of {}",
+        many(files.0, "file"),
+        many(runs.0, "run"),
+        many(files.1, "file"),
+        many(runs.1, "run"),
+        human_bytes(bytes.1),
+        human_bytes(bytes.0)
+    )?;
+    Ok(Exit::Done)
+}
+
+fn prune(args: &Prune) -> Result<Exit, Failure> {
+    let keep = match (args.keep_days, args.keep_bytes) {
+        (Some(days), _) => Keep::Days(days),
+        (None, Some(size)) => Keep::Bytes(size.0),
+        (None, None) => {
+            return Err(Failure::usage(anyhow::anyhow!("say what to keep: --keep-days or --keep-bytes")));
+        }
+    };
+    let done = store::prune(&args.store, keep, args.dry_run).map_err(failure)?;
+    let mut out = anstream::stdout().lock();
+    let what = if args.dry_run { "would remove" } else { "removed" };
+    for day in &done.days {
+        writeln!(out, "{what} {}", line(day))?;
+    }
+    if done.days.is_empty() {
+        writeln!(out, "nothing to remove")?;
+    }
+    if done.runs > 0 {
+        writeln!(out, "{what} {} of which nothing is left", many(done.runs, "run"))?;
+    }
+    if let (Some(first), Some(last)) = (done.left.first(), done.left.last()) {
+        let (rows, bytes) = done.left.iter().fold((0, 0), |(r, b), d| (r + d.rows, b + d.bytes));
+        let span = if first == last { first.day.clone() } else { format!("{} to {}", first.day, last.day) };
+        let days = many(done.left.len() as u64, "day");
+        writeln!(out, "kept {span}: {days}, {}, {}", many(rows, "row"), human_bytes(bytes))?;
+        if let Keep::Bytes(most) = keep
+            && bytes > most
+        {
+            writeln!(out, "the last day alone takes more than {}", human_bytes(most))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn line(day: &PrunedDay) -> String {
+    format!("{}: {}, {}", day.day, many(day.rows, "row"), human_bytes(day.bytes))
+}
+
+fn many(n: u64, what: &str) -> String {
+    format!("{} {what}{}", human_count(n), if n == 1 { "" } else { "s" })
+}

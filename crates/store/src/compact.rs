@@ -1,0 +1,241 @@
+//! Joining what many small runs left: fewer files, the same records in the same order.
+//!
+//! What is joined is written as a run of its own, which counts from the moment that its file says whose place it takes; only then are those removed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::Path;
+
+use arrow_array::RecordBatch;
+use record::Health;
+
+use crate::merge::Merge;
+use crate::read::Past;
+use crate::row::{Row, day};
+use crate::segment::{batch, close};
+use crate::settle::{lock, repair, sweep};
+use crate::write::{BATCH, SEGMENT};
+use crate::{Run, Segment, Span, StoreError, all_segments, check, run_number, run_path, segments, write_run};
+
+/// Rows that may be in memory at a time, where all runs that are joined are of one time.
+const MOST_OPEN: u64 = 4 * SEGMENT as u64;
+/// Rows of what is joined.
+const MOST_ROWS: u64 = 64 * SEGMENT as u64;
+
+/// What joining has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Runs before and after.
+    pub runs: (u64, u64),
+    /// Files of tables before and after.
+    pub files: (u64, u64),
+    /// Their bytes before and after.
+    pub bytes: (u64, u64),
+}
+
+/// What of a run decides whether it is joined with others.
+struct Candidate {
+    name: String,
+    rows: u64,
+    /// Those of its largest segment.
+    largest: u64,
+    files: u64,
+    /// Rows of each day, and the tables that they are of.
+    days: BTreeMap<String, (u64, BTreeSet<(String, u16)>)>,
+}
+
+impl Candidate {
+    fn of(name: String, segments: &[Segment]) -> Self {
+        let mut of = Self { name, rows: 0, largest: 0, files: 0, days: BTreeMap::new() };
+        for segment in segments.iter().filter(|s| s.run == of.name) {
+            let rows: u64 = segment.parts.iter().map(|p| p.rows).sum();
+            of.rows += rows;
+            of.largest = of.largest.max(rows);
+            of.files += segment.parts.len() as u64;
+            for part in &segment.parts {
+                let (rows, tables) = of.days.entry(part.day.clone()).or_default();
+                *rows += part.rows;
+                tables.insert((part.kind.clone(), part.site));
+            }
+        }
+        of
+    }
+}
+
+/// Whether joining these saves a quarter of their files or more.
+fn is_worth_it(group: &[Candidate]) -> bool {
+    let mut days: BTreeMap<&str, (u64, BTreeSet<&(String, u16)>)> = BTreeMap::new();
+    for (day, (rows, tables)) in group.iter().flat_map(|c| &c.days) {
+        let (sum, all) = days.entry(day).or_default();
+        *sum += rows;
+        all.extend(tables);
+    }
+    let of_day = |(rows, tables): &(u64, BTreeSet<_>)| tables.len() as u64 * rows.div_ceil(SEGMENT as u64);
+    let after: u64 = days.values().map(of_day).sum();
+    let before: u64 = group.iter().map(|c| c.files).sum();
+    after * 4 <= before * 3 && before > 0
+}
+
+/// Which runs are joined: those behind one another, none of which holds more than the others together, so that a row is not written again for
+/// every few that come.
+fn groups(mut all: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    let rows: u64 = all.iter().map(|c| c.rows).sum();
+    let most = all.iter().map(|c| c.rows).max().unwrap_or(0);
+    let fits = all.iter().map(|c| c.largest).sum::<u64>() <= MOST_OPEN && rows <= MOST_ROWS;
+    if all.len() == 1 || (fits && most <= rows - most) {
+        return if is_worth_it(&all) { vec![all] } else { Vec::new() };
+    }
+    // Without the largest, or where they are too many in two halves.
+    let at = if fits { all.iter().position(|c| c.rows == most).unwrap_or(0) } else { all.len() / 2 };
+    let mut behind = all.split_off(at);
+    let mut found = Vec::new();
+    if fits {
+        let alone = behind.remove(0);
+        found.extend(groups_of(vec![alone]));
+    }
+    found.extend(groups_of(all));
+    found.extend(groups_of(behind));
+    found
+}
+
+fn groups_of(all: Vec<Candidate>) -> Vec<Vec<Candidate>> {
+    if all.is_empty() { Vec::new() } else { groups(all) }
+}
+
+/// Joins small runs into larger ones: a table's rows of a day lie in as few files as there is need of.
+///
+/// # Errors
+/// It is no store, another version's, somebody else writes into it, or something in it cannot be read; then it is as it was.
+pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
+    check(root)?;
+    let _lock = lock(root)?;
+    repair(root)?;
+    let before = counted(root)?;
+    let (all, bad) = segments(root)?;
+    if let Some(bad) = bad.into_iter().next() {
+        return Err(bad);
+    }
+    if all_segments(root)?.0.len() > all.len() {
+        // What does not count could not be removed.
+        return Err(StoreError::Read(root.to_owned()));
+    }
+    let mut candidates = Vec::new();
+    for (name, run) in crate::runs(root)? {
+        run?;
+        candidates.push(Candidate::of(name, &all));
+    }
+    for group in groups_of(candidates) {
+        let names: Vec<String> = group.into_iter().map(|c| c.name).collect();
+        join(root, &names, &all)?;
+        sweep(root)?;
+    }
+    let after = counted(root)?;
+    Ok(Compacted { runs: (before.0, after.0), files: (before.1, after.1), bytes: (before.2, after.2) })
+}
+
+/// Runs, files and bytes that count.
+fn counted(root: &Path) -> Result<(u64, u64, u64), StoreError> {
+    let (all, _) = segments(root)?;
+    let parts = || all.iter().flat_map(|s| &s.parts);
+    Ok((crate::runs(root)?.len() as u64, parts().count() as u64, parts().map(|p| p.bytes).sum()))
+}
+
+/// The name of what is joined: it takes the place of the last of them, behind the same ones as before.
+fn joined_name(last: &str) -> String {
+    let times = last.split_once('c').and_then(|(_, n)| n.parse::<u32>().ok()).unwrap_or(0);
+    format!("r{:06}c{}", run_number(last).unwrap_or(0), times + 1)
+}
+
+/// Joins runs that stand behind one another.
+fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), StoreError> {
+    let Some(last) = names.last() else { return Ok(()) };
+    let of: Vec<Segment> = segments.iter().filter(|s| names.contains(&s.run)).cloned().collect();
+    let past = Past::of(root, &of, 0)?;
+    let mut joined = Run {
+        inputs: Vec::new(),
+        complete: true,
+        rows: 0,
+        notices: Vec::new(),
+        failures: Vec::new(),
+        health: Health::default(),
+    };
+    let mut streams: Vec<(u32, VecDeque<Segment>)> = Vec::new();
+    for name in names {
+        let run =
+            past.runs.get(name).ok_or_else(|| StoreError::damaged(&run_path(root, name), &"it is gone"))?;
+        let first = joined.inputs.len() as u32;
+        joined.inputs.extend(past.inputs_of(name).iter().cloned());
+        joined.notices.extend(run.notices.iter().cloned());
+        joined
+            .notices
+            .extend(run.was_killed().then(|| format!("a run that wrote it was killed: {}", Run::KILLED)));
+        joined.complete &= run.complete || run.was_killed();
+        joined.failures.extend(run.failures.iter().cloned());
+        joined.health.merge(&run.health);
+        streams.push((first, of.iter().filter(|s| s.run == *name).cloned().collect()));
+    }
+    let mut merge = Merge::of(root, &Span::default(), streams).rows();
+    let mut to =
+        Joined { root, name: joined_name(last), number: 0, rows: Vec::new(), batches: Vec::new(), held: 0 };
+    let mut today = None;
+    while let Some(held) = merge.next(None) {
+        if let Some(failed) = merge.failures.pop() {
+            return Err(failed);
+        }
+        let (host, is_primary) = held.stands.unwrap_or_default();
+        joined.rows += u64::from(is_primary);
+        let known = held.record.head().known.0;
+        // Both rows of a record are of one segment, and what is forgotten by days is whole segments.
+        if is_primary && (today.replace(day(known)) != Some(day(known)) || to.held + to.rows.len() >= SEGMENT)
+        {
+            to.close()?;
+        }
+        let seq = joined.rows.saturating_sub(1);
+        let row = Row::again(&held.record, seq, &host, is_primary);
+        to.take(row.map_err(|e| StoreError::damaged(&run_path(root, &to.name), &e))?)?;
+    }
+    if let Some(failed) = merge.failures.pop() {
+        return Err(failed);
+    }
+    to.close()?;
+    // From here on it counts, and those do not.
+    write_run(root, &to.name, &joined, names)
+}
+
+/// What is joined, on its way to the disk.
+struct Joined<'a> {
+    root: &'a Path,
+    name: String,
+    number: u32,
+    rows: Vec<Row>,
+    batches: Vec<RecordBatch>,
+    /// Rows in these.
+    held: usize,
+}
+
+impl Joined<'_> {
+    fn take(&mut self, row: Row) -> Result<(), StoreError> {
+        self.rows.push(row);
+        if self.rows.len() >= BATCH { self.convert() } else { Ok(()) }
+    }
+
+    fn convert(&mut self) -> Result<(), StoreError> {
+        let damaged = |e| StoreError::damaged(&run_path(self.root, &self.name), &e);
+        self.batches.push(batch(&self.rows).map_err(damaged)?);
+        self.held += self.rows.len();
+        self.rows.clear();
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), StoreError> {
+        if !self.rows.is_empty() {
+            self.convert()?;
+        }
+        if !self.batches.is_empty() {
+            close(self.root, &self.name, self.number, &self.batches)?;
+            self.number += 1;
+        }
+        self.batches.clear();
+        self.held = 0;
+        Ok(())
+    }
+}

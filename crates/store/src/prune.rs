@@ -1,0 +1,139 @@
+//! Forgetting old days.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use record::Timestamp;
+
+use crate::row::{DAY, day};
+use crate::settle::{lock, repair, sweep};
+use crate::{
+    Rested, Segment, StoreError, check, late, run_path, runs, segment_path, segments, write_json, write_run,
+};
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// So many days, of which the last is the last that the store has: packets are the only clock. At least one.
+    Days(u32),
+    /// The last days whose tables take no more than so many bytes together, and the very last whatever it takes.
+    Bytes(u64),
+}
+
+/// A day of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrunedDay {
+    /// As partitions have it.
+    pub day: String,
+    /// Rows of it.
+    pub rows: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+}
+
+/// What was forgotten, or would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The days that are gone, in their order.
+    pub days: Vec<PrunedDay>,
+    /// Those that are left.
+    pub left: Vec<PrunedDay>,
+    /// Runs of which nothing is left.
+    pub runs: u64,
+}
+
+/// What each run says from then on.
+fn notice(first: &str) -> String {
+    format!("what became known before {first} was removed from the store")
+}
+
+/// Removes the oldest days; with `dry` it only says which.
+///
+/// # Errors
+/// It is no store, another version's, somebody else writes into it, or it cannot be written.
+pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
+    check(root)?;
+    let _lock = lock(root)?;
+    if !dry {
+        repair(root)?;
+    }
+    let (all, bad) = segments(root)?;
+    if let Some(bad) = bad.into_iter().next() {
+        return Err(bad);
+    }
+    let mut days: BTreeMap<i64, PrunedDay> = BTreeMap::new();
+    for part in all.iter().flat_map(|s| &s.parts) {
+        let new = || PrunedDay { day: part.day.clone(), rows: 0, bytes: 0 };
+        let of = days.entry(day(part.first.0)).or_insert_with(new);
+        of.rows += part.rows;
+        of.bytes += part.bytes;
+    }
+    let Some(first) = first_kept(&days, keep) else { return Ok(Pruned::default()) };
+    let left = days.split_off(&first);
+    let mut pruned =
+        Pruned { days: days.into_values().collect(), left: left.into_values().collect(), runs: 0 };
+    if pruned.days.is_empty() {
+        return Ok(pruned);
+    }
+    let name = pruned.left.first().map(|d| d.day.clone()).unwrap_or_default();
+    let keeps = |s: &Segment| s.parts.iter().any(|p| day(p.first.0) >= first);
+    for (run, rested) in runs(root)? {
+        let Rested { run: mut facts, replaces } = rested?;
+        let of = || all.iter().filter(|s| s.run == run);
+        let is_touched = of().flat_map(|s| &s.parts).any(|p| day(p.first.0) < first);
+        if !is_touched {
+            continue;
+        }
+        let is_left = of().any(keeps);
+        pruned.runs += u64::from(!is_left);
+        if dry {
+            continue;
+        }
+        // What is missing is said before it is missing.
+        let told = notice(&name);
+        if is_left && !facts.notices.contains(&told) {
+            facts.notices.push(told);
+            let begins = Timestamp(first.saturating_mul(DAY));
+            facts.health.first = facts.health.first.map(|f| f.max(begins));
+            write_run(root, &run, &facts, &replaces)?;
+        }
+        for segment in of() {
+            let path = segment_path(root, &segment.run, segment.number);
+            let mut kept = segment.clone();
+            kept.parts.retain(|p| day(p.first.0) >= first);
+            if kept.parts.is_empty() {
+                std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            } else if kept.parts.len() < segment.parts.len() {
+                write_json(&path, &kept)?;
+            }
+        }
+        if !is_left {
+            let path = run_path(root, &run);
+            std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        }
+    }
+    if !dry {
+        late::forget(root, &name)?;
+        sweep(root)?;
+    }
+    Ok(pruned)
+}
+
+/// The first day that is kept; none where there is no day.
+fn first_kept(days: &BTreeMap<i64, PrunedDay>, keep: Keep) -> Option<i64> {
+    let (last, _) = days.last_key_value()?;
+    Some(match keep {
+        Keep::Days(n) => last.saturating_sub(i64::from(n.max(1)) - 1),
+        Keep::Bytes(most) => {
+            let (mut sum, mut first) = (0u64, *last);
+            for (day, of) in days.iter().rev() {
+                sum = sum.saturating_add(of.bytes);
+                if sum > most {
+                    break;
+                }
+                first = *day;
+            }
+            first
+        }
+    })
+}
