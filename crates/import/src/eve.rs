@@ -15,6 +15,9 @@ use crate::Mail;
 use crate::values::{self, domain, name};
 use crate::zeek::{certificate, owner, tls_version};
 
+/// A row that was understood: its time, what kind it is, and what it tells.
+pub type Row<T> = (Timestamp, Cow<'static, str>, T);
+
 /// What of a line is read; the rest is passed over.
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -250,10 +253,7 @@ fn number(value: &Value, key: &str) -> Option<u64> {
 ///
 /// # Errors
 /// It cannot be read; why.
-pub fn take(
-    line: &[u8],
-    number: PacketId,
-) -> Result<Option<(Timestamp, Cow<'static, str>, Told)>, &'static str> {
+pub fn take(line: &[u8], number: PacketId) -> Result<Option<Row<Told>>, &'static str> {
     if line.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use capture::{CaptureError, Opening, Seal, Window};
 use record::{Certificate, ConnPhase, Dns, Health, Http, Magic, PacketId, Record, Timestamp, Tls};
 
-use crate::eve;
+use crate::eve::{self, Row};
 use crate::lines::{Lines, objects};
 use crate::queue::Queue;
 use crate::wrap::Wrap;
@@ -589,7 +589,9 @@ impl LogSet {
                 if self.whole.len() > MOST_WHOLE {
                     self.whole.pop_front();
                 }
-                records.into_iter().for_each(|r| self.wait(r));
+                for record in records {
+                    self.wait(record);
+                }
             }
             Told::Eve(eve::Told::Way(flow, way)) => self.way(flow, way),
             Told::Zeek(zeek::Told::Tunnel(kind)) => {
@@ -678,10 +680,10 @@ impl LogSet {
 
     /// A file is read to its end.
     fn close(&mut self, log: &mut Log) {
-        if let Some((reading, _)) = log.reading.take() {
-            if let Some((kind, n)) = reading.unused() {
-                *self.unused.entry(kind).or_default() += n;
-            }
+        if let Some((reading, _)) = log.reading.take()
+            && let Some((kind, n)) = reading.unused()
+        {
+            *self.unused.entry(kind).or_default() += n;
         }
         let path = log.file.path.display();
         if let Some((line, why)) = log.first_bad {
@@ -810,11 +812,7 @@ enum Told {
     Eve(eve::Told),
 }
 
-fn taken(
-    reading: &mut Reading,
-    line: &[u8],
-    proof: PacketId,
-) -> Result<Option<(Timestamp, Cow<'static, str>, Told)>, &'static str> {
+fn taken(reading: &mut Reading, line: &[u8], proof: PacketId) -> Result<Option<Row<Told>>, &'static str> {
     let event;
     let line = match reading.wrap {
         Wrap::Nothing => line,

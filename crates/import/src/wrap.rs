@@ -79,7 +79,7 @@ fn within(line: &[u8]) -> Option<Cow<'_, [u8]>> {
     let envelope: Envelope<'_> = serde_json::from_slice(line).ok()?;
     let original = envelope.event.and_then(|e| serde_json::from_str::<Original<'_>>(e.get()).ok());
     let eve = envelope.suricata.and_then(|s| serde_json::from_str::<Suricata<'_>>(s.get()).ok());
-    let decoded = [envelope.json, eve.map(|s| s.eve)].into_iter().flatten().map(|raw| raw.get());
+    let decoded = [envelope.json, eve.map(|s| s.eve)].into_iter().flatten().map(RawValue::get);
     if let Some(object) = decoded.into_iter().find(|raw| raw.starts_with('{')) {
         return Some(Cow::Borrowed(object.as_bytes()));
     }

@@ -61,9 +61,12 @@ impl Candidate {
     }
 }
 
+/// Rows of a day, and its tables: kind and site.
+type Day<'a> = (u64, BTreeSet<&'a (String, u16)>);
+
 /// Whether joining these saves a quarter of their files or more.
 fn is_worth_it(group: &[Candidate]) -> bool {
-    let mut days: BTreeMap<&str, (u64, BTreeSet<&(String, u16)>)> = BTreeMap::new();
+    let mut days: BTreeMap<&str, Day<'_>> = BTreeMap::new();
     for (day, (rows, tables)) in group.iter().flat_map(|c| &c.days) {
         let (sum, all) = days.entry(day).or_default();
         *sum += rows;

@@ -113,13 +113,16 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// A table: kind, day and site.
+type Table<'a> = (&'a str, i64, u16);
+
 /// Closes a segment: its rows become Parquet, and it counts when the last of its files is there.
 pub fn close(root: &Path, run: &str, number: u32, batches: &[RecordBatch]) -> Result<Segment, StoreError> {
     let name = segment_path(root, run, number);
     let keys: Option<Vec<Keys<'_>>> = batches.iter().map(Keys::of).collect();
     let keys = keys.ok_or_else(|| StoreError::damaged(&name, &"its columns are of other types"))?;
     // Where each table's rows stand: the batch, and the row of it.
-    let mut tables: BTreeMap<(&str, i64, u16), Vec<(usize, usize)>> = BTreeMap::new();
+    let mut tables: BTreeMap<Table<'_>, Vec<(usize, usize)>> = BTreeMap::new();
     let (mut count, mut last_input) = (0u64, 0);
     for (b, of) in keys.iter().enumerate() {
         for i in 0..of.seq.len() {

@@ -17,8 +17,11 @@ fn parquet(root: &Path) -> Vec<PathBuf> {
     files(root, ".parquet")
 }
 
-/// Everything that a search tells, with its packets.
-fn met(root: &Path, what: &str) -> Vec<(String, String, Vec<String>, BTreeMap<String, u64>)> {
+/// What a search tells: the host, when it met it first, its packets, and how many records of each kind.
+type Met = (String, String, Vec<String>, BTreeMap<String, u64>);
+
+/// Everything that a search tells.
+fn met(root: &Path, what: &str) -> Vec<Met> {
     let sought = find(root, &[Indicator::of(what)], &Span::default()).unwrap();
     assert!(sought.failures.is_empty(), "{:?}", sought.failures);
     let of = |f: store::Found| {

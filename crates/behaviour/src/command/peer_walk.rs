@@ -402,7 +402,7 @@ mod tests {
             b.feed(record(peer(i, 40 + i as usize)), 10.0 + i as f64);
         }
         assert!(b.evidence.is_empty());
-        assert_eq!(b.near().iter().next().unwrap().value, 4.0);
+        assert_eq!(b.near().first().unwrap().value, 4.0);
         b.feed(record(peer(4, 50)), 20.0);
         assert_eq!(b.grades(), ["walk"]);
     }

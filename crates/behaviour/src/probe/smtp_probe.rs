@@ -310,7 +310,7 @@ mod tests {
         attempt(&mut b, 10.0, 6);
         attempt(&mut b, 30.0, 200);
         assert!(b.evidence.is_empty());
-        assert_eq!(b.near().iter().next().unwrap().value, 2.0);
+        assert_eq!(b.near().first().unwrap().value, 2.0);
         attempt(&mut b, 50.0, 0);
         assert_eq!(b.grades(), ["attempts"]);
     }
