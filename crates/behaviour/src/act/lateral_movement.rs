@@ -463,21 +463,37 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        let n = e.count("neighbours");
-        let whom = if n == 1 { "a neighbour".to_owned() } else { format!("{} neighbours", human_count(n)) };
-        let what = clean(&e.list("what").join(", "));
+        let whom = match e.remotes.as_slice() {
+            [one] => one.to_string(),
+            _ => format!("{} neighbours", human_count(e.count("neighbours"))),
+        };
+        let what = e.list("what").iter().map(|what| in_words(what)).collect::<Vec<_>>().join(", ");
+        let what = clean(&what);
         let mut said = match e.key.as_ref() {
-            "push" => format!("had {whom} run what it brought ({what})"),
-            _ if e.has("looked_for") => format!("looked for a hole in the file sharing of {whom} ({what})"),
-            _ => format!("said to {whom} what breaks into file sharing ({what})"),
+            "push" => format!("wrote a program to {whom} and had it run there ({what})"),
+            _ if e.has("looked_for") => format!("probed the file sharing of {whom} for a hole ({what})"),
+            _ => format!("sent {whom} what exploits of Windows file sharing send ({what})"),
         };
         if e.has("call_back") || e.has("agent_calls") {
-            said.push_str(", and a connection followed within a minute");
+            said.push_str(", and within a minute a connection between them followed");
         }
         if e.has("passed_on") || e.has("broke_on") {
-            said.push_str(&format!(", after {} had done the like to it", clean(e.text("taken_by"))));
+            said.push_str(&format!("; {} had done the same to it before", clean(e.text("taken_by"))));
         }
         said
+    }
+}
+
+/// What an oddity of SMB is to a person; anything else stays as it is.
+fn in_words(what: &str) -> &str {
+    match what {
+        "mixed_transaction" => "a transaction that goes on as another kind",
+        "reserved_function" => "a function that is reserved",
+        "unasked_answer" => "an answer that nobody asked for",
+        "peek_unopened" => "a look into a pipe that was not opened",
+        "broken_header" => "a header with wrong fixed fields",
+        "foreign" => "bytes that are no SMB",
+        other => other,
     }
 }
 
