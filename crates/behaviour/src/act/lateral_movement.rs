@@ -590,10 +590,9 @@ mod tests {
         assert_eq!(b.grades(), ["pushed_to_several"]);
         let e = b.evidence.last().unwrap();
         assert_eq!((e.value, e.remotes.len(), e.packets.len()), (3.0, 3, 2));
-        assert!(
-            Watcher::sentence(e)
-                .starts_with("had 3 neighbours run what it brought (\\\\10.0.0.6\\ADMIN$\\svc.exe")
-        );
+        assert!(Watcher::sentence(e).starts_with(
+            "wrote a program to 3 neighbours and had it run there (\\\\10.0.0.6\\ADMIN$\\svc.exe"
+        ));
     }
 
     #[test]
