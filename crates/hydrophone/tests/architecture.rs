@@ -47,6 +47,7 @@ const STREET: &[(&str, &[&str])] = &[
             "behaviour",
             "verdict",
             "pipeline",
+            "store",
             "testkit",
         ],
     ),
