@@ -150,9 +150,14 @@ fn a_store_that_cannot_be_written_takes_nothing_from_the_story() {
 fn a_store_is_looked_after_and_tells_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = dir.path().join("store");
-    for name in ["kraken-new", "clean-browser-news", "clean-mail-server", "kraken-blocked"] {
+    for name in ["kraken-new", "clean-browser-news", "clean-mail-server"] {
         run(&["read", utf8(&sample(&format!("{name}.pcapng"))), "--store", utf8(&store), "--quiet"]);
     }
+    let blocked =
+        testkit::scenarios::ALL.iter().find(|(name, _)| *name == "kraken-blocked").expect("a scenario").1;
+    let next_day = dir.path().join("next-day.pcapng");
+    std::fs::write(&next_day, blocked().on_days(&[1]).pcapng()).expect("written");
+    run(&["read", utf8(&next_day), "--store", utf8(&store), "--quiet"]);
     let before = read_json(&[utf8(&store)]);
     let (code, out, err) = run(&["store", "compact", utf8(&store)]);
     assert!(code == Some(0) && out.starts_with("joined: ") && out.contains("4 runs are now"), "{out}{err}");
