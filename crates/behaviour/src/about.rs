@@ -99,6 +99,16 @@ impl Traffic {
     /// Every kind.
     pub const ALL: [Self; 6] = [Self::Tcp, Self::Udp, Self::Dns, Self::Http, Self::Tls, Self::Alerts];
 
+    /// What flows of it carry that a sensor may leave out when it tells of them.
+    pub const fn content(self) -> Option<&'static str> {
+        match self {
+            Self::Dns => Some("DNS questions"),
+            Self::Http => Some("HTTP requests"),
+            Self::Tls => Some("TLS handshakes"),
+            Self::Tcp | Self::Udp | Self::Alerts => None,
+        }
+    }
+
     /// The kinds that a flow is of.
     pub fn of(c: &Conn) -> impl Iterator<Item = Self> {
         let transport = match c.head.tuple.transport {

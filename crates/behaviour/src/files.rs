@@ -20,7 +20,7 @@ use crate::held::Held;
 use crate::network::KnownHost;
 use crate::table::{HostKey, SeededMap};
 
-/// What a file costs besides what stands in it: its places in the tables, near misses, what fired, names (*assumed*).
+/// What a file costs besides what hangs on it: itself, its places in the tables, and its part of what the network knows (*assumed*).
 const BASE: usize = 2 << 10;
 /// A file is weighed again when it was opened an eighth as often as until then, at the latest after so many times.
 const WEIGHED: u32 = 1024;
@@ -439,8 +439,9 @@ impl HostFiles {
 
 /// What tells the form of states from that of other versions: the name and size of each, in order.
 pub fn form(beside: &[StateKind]) -> String {
-    let kinds = (0..SLOTS).filter_map(|place| kind(beside, place));
-    kinds.map(|k| format!("{} {}", k.name, k.size)).collect::<Vec<_>>().join(", ")
+    let kinds = (0..SLOTS).filter_map(|place| kind(beside, place)).map(|k| (k.name, k.size));
+    let all = std::iter::once(("card", size_of::<Card>())).chain(kinds);
+    all.map(|(name, size)| format!("{name} {size}")).collect::<Vec<_>>().join(", ")
 }
 
 /// What stands in a place.

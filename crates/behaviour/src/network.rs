@@ -204,7 +204,7 @@ impl Network {
         }
     }
 
-    /// Local hosts for whom it has places, by the eight remotes that each has room for.
+    /// Local hosts that it knows, or an eighth of the remotes, whichever is more.
     pub fn known(&self) -> usize {
         self.locals.len().max(self.remotes.len().div_ceil(8))
     }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use case::{Case, Flows, Local, Span};
-use record::{FactValue, Segment, Stage};
+use record::{FactValue, HostId, Stage};
 use verdict::{HostStory, Verdict};
 
 use crate::{Exit, Failure};
@@ -67,20 +67,18 @@ fn named<T: ToString>(all: impl Iterator<Item = T>) -> String {
     format!("{}{more}", all.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", "))
 }
 
-/// An address, and its segment of the network where these are apart.
-type HostInSegment = (IpAddr, Option<Segment>);
-
-fn by_host(stories: &[HostStory]) -> BTreeMap<HostInSegment, &HostStory> {
-    stories.iter().map(|s| ((s.host, s.segment), s)).collect()
+/// Stories by address and segment, whoever had the address when.
+fn by_host(stories: &[HostStory]) -> BTreeMap<HostId, &HostStory> {
+    stories.iter().map(|s| (HostId { at: None, ..s.id() }, s)).collect()
 }
 
 /// Hosts whose verdict, stages, peers, ports or cadence changed, strongest first; peers and ports only where both cases have flows.
 fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Failure> {
     let old = by_host(&a.stories);
     let new = by_host(&b.stories);
-    let mut hosts: Vec<HostInSegment> = old.keys().chain(new.keys()).copied().collect();
-    let level = |h: &HostInSegment| {
-        let of = |m: &BTreeMap<HostInSegment, &HostStory>| m.get(h).map_or(f64::MIN, |s| s.level_db);
+    let mut hosts: Vec<HostId> = old.keys().chain(new.keys()).copied().collect();
+    let level = |h: &HostId| {
+        let of = |m: &BTreeMap<HostId, &HostStory>| m.get(h).map_or(f64::MIN, |s| s.level_db);
         of(&old).max(of(&new))
     };
     hosts.sort_by(|x, y| level(y).total_cmp(&level(x)).then(x.cmp(y)));
@@ -134,8 +132,7 @@ fn diff(a: &Case, b: &Case, flows: Option<&(Flows, Flows)>) -> Result<String, Fa
             same += 1;
             continue;
         }
-        let segment = host.1.map(|s| format!("@{s}")).unwrap_or_default();
-        out.push_str(&format!("{}{segment}\n", host.0));
+        out.push_str(&format!("{host}\n"));
         for line in lines {
             out.push_str(&format!("  {line}\n"));
         }
@@ -191,7 +188,7 @@ fn changed(lines: &mut Vec<String>, was: &HostStory, is: &HostStory) {
 pub fn against(case: &Path, stories: &[HostStory]) -> Result<String, Failure> {
     let before = Case::read(case).map_err(Failure::input)?;
     let (old, new) = (by_host(&before.stories), by_host(stories));
-    let mut hosts: Vec<HostInSegment> = old.keys().chain(new.keys()).copied().collect();
+    let mut hosts: Vec<HostId> = old.keys().chain(new.keys()).copied().collect();
     hosts.sort();
     hosts.dedup();
     let (mut out, mut differ) = (String::new(), 0usize);
@@ -206,8 +203,7 @@ pub fn against(case: &Path, stories: &[HostStory]) -> Result<String, Failure> {
             Some(s) => format!("{} {:+.1} dB", s.verdict, s.level_db),
             None => "not there".to_owned(),
         };
-        let segment = host.1.map(|s| format!("@{s}")).unwrap_or_default();
-        out.push_str(&format!("{}{segment}  {} → {}\n", host.0, said(was), said(is)));
+        out.push_str(&format!("{host}  {} → {}\n", said(was), said(is)));
         for line in because(was.copied(), is.copied()) {
             out.push_str(&format!("  {line}\n"));
         }

@@ -117,7 +117,12 @@ fn what_cannot_be_is_said() {
     std::fs::write(photos.join("cat.jpg"), "x").expect("written");
     let (code, _, err) = run(&["read", utf8(&capture), "--store", utf8(&photos)]);
     assert_eq!(code, Some(2));
-    assert!(err.contains("is no store that hydrophone wrote: name an empty or a new folder"), "{err}");
+    assert!(
+        err.contains(
+            "is no store that hydrophone wrote: `read --store` makes one in an empty or a new folder"
+        ),
+        "{err}"
+    );
     let (code, _, err) = run(&["find", utf8(&photos), "1.2.3.4"]);
     assert_eq!((code, err.contains("is no store")), (Some(2), true), "{err}");
     let store = dir.path().join("store");

@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::Mail;
+use crate::exports::{ACK, FIN, RST, SYN};
 use crate::values::{self, domain, name};
 use crate::zeek::{certificate, owner, tls_version};
 
@@ -185,18 +186,14 @@ impl Way {
 
     /// The flow, with its way back if that was told.
     pub fn told(self, back: Option<Self>) -> Vec<Record> {
-        let (v6, transport) = (self.head.tuple.orig.ip.is_ipv6(), self.head.tuple.transport);
-        let tcp = transport == Transport::Tcp;
+        let tcp = self.head.tuple.transport == Transport::Tcp;
         let ways = [Some(&self), back.as_ref()];
         let packets = ways.map(|w| w.map_or(0, |w| w.packets));
         let frame_bytes = ways.map(|w| w.map_or(0, |w| w.frame_bytes));
         let flags = ways.map(|w| w.map_or(0, |w| w.flags));
         let told_flags = flags != [0, 0];
         let started = !tcp || !told_flags || flags[0] & SYN != 0;
-        let octets = |i: usize| frame_bytes[i].saturating_sub(packets[i].saturating_mul(ETHERNET));
-        let unanswered = tcp && packets[1] == 0;
-        let bytes =
-            [0, 1].map(|i| if unanswered { 0 } else { crate::payload(octets(i), packets[i], v6, transport) });
+        let bytes = payloads(frame_bytes, packets, &self.head.tuple);
         let state = if tcp {
             crate::exports::state(flags, packets, started, told_flags)
         } else if packets[1] > 0 {
@@ -233,13 +230,19 @@ impl Way {
     }
 }
 
-/// Flags of TCP (RFC 9293).
-const FIN: u8 = 1;
-const SYN: u8 = 2;
-const RST: u8 = 4;
-const ACK: u8 = 16;
 /// Bytes of an Ethernet header, which Suricata counts with a packet's.
 const ETHERNET: u64 = 14;
+
+/// Payload of each side. What is sent to who does not answer by TCP carries none.
+fn payloads(frame_bytes: [u64; 2], packets: [u64; 2], tuple: &Tuple) -> [u64; 2] {
+    if tuple.transport == Transport::Tcp && packets[1] == 0 {
+        return [0, 0];
+    }
+    [0, 1].map(|i| {
+        let octets = frame_bytes[i].saturating_sub(packets[i].saturating_mul(ETHERNET));
+        crate::payload(octets, packets[i], tuple.orig.ip.is_ipv6(), tuple.transport)
+    })
+}
 
 fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(|t| crate::cut(t.to_owned())).filter(|t| !t.is_empty())
@@ -358,6 +361,18 @@ impl Event<'_> {
         Some(record::fnv1a(format!("{flow} {}", self.tx_id).as_bytes()))
     }
 
+    /// What the sensor took the flow for; of UDP that it names nothing, what its port says.
+    fn service(&self, tuple: &Tuple) -> Service {
+        let tcp = tuple.transport == Transport::Tcp;
+        match self.app_proto.as_deref() {
+            Some("failed") if tcp => Service::Unrecognised,
+            Some("failed") | None if !tcp => values::usual(tuple.resp.port).unwrap_or_default(),
+            Some(known) => values::service(known).unwrap_or_default(),
+            // Suricata looks at what both sides say; where it gives no name it saw too little.
+            None => Service::Unknown,
+        }
+    }
+
     fn way(&self, ts: Timestamp, line: PacketId) -> Result<Way, &'static str> {
         let way = self.netflow.as_ref().ok_or("no netflow in it")?;
         let at = |t: &Option<Cow<'_, str>>| t.as_deref().and_then(values::time);
@@ -369,17 +384,10 @@ impl Event<'_> {
                 .filter(|(is, _)| *is)
                 .fold(0, |all, (_, flag)| all | flag)
         });
-        let is_tcp = head.tuple.transport == Transport::Tcp;
-        let service = match self.app_proto.as_deref() {
-            Some("failed") if is_tcp => Service::Unrecognised,
-            Some("failed") | None if !is_tcp => values::usual(head.tuple.resp.port).unwrap_or_default(),
-            Some(known) => values::service(known).unwrap_or_default(),
-            None => Service::Unknown,
-        };
         Ok(Way {
             head,
             last: at(&way.end).unwrap_or(ts).max(start),
-            service,
+            service: self.service(&head.tuple),
             packets: way.pkts.min(crate::MOST),
             frame_bytes: way.bytes.min(crate::MOST),
             flags,
@@ -435,23 +443,17 @@ impl Event<'_> {
         let tcp = head.tuple.transport == Transport::Tcp;
         let packets = [flow.pkts_toserver, flow.pkts_toclient].map(|n| n.min(crate::MOST));
         let frame_bytes = [flow.bytes_toserver, flow.bytes_toclient].map(|n| n.min(crate::MOST));
-        let (v6, transport) = (head.tuple.orig.ip.is_ipv6(), head.tuple.transport);
-        let octets = |i: usize| frame_bytes[i].saturating_sub(packets[i].saturating_mul(ETHERNET));
-        let unanswered = tcp && packets[1] == 0;
-        let bytes =
-            [0, 1].map(|i| if unanswered { 0 } else { crate::payload(octets(i), packets[i], v6, transport) });
+        let bytes = payloads(frame_bytes, packets, &head.tuple);
         let state = match &self.tcp {
             Some(tcp) if tcp_says_nothing(tcp) => ConnState::Oth,
             Some(tcp) => tcp_state(tcp, packets),
             None if packets[1] > 0 => ConnState::SF,
             None => ConnState::S0,
         };
-        let service = match self.app_proto.as_deref() {
-            Some("failed") if tcp && bytes != [0, 0] => Service::Unrecognised,
-            Some("failed") | None if !tcp => values::usual(head.tuple.resp.port).unwrap_or_default(),
-            Some(known) => values::service(known).unwrap_or_default(),
-            // Suricata looks at what both sides say; where it gives no name it saw too little.
-            None => Service::Unknown,
+        let service = match self.service(&head.tuple) {
+            // Who said nothing could not be known for anything.
+            Service::Unrecognised if bytes == [0, 0] => Service::Unknown,
+            service => service,
         };
         let mut history = History::default();
         let mut letters = Vec::new();

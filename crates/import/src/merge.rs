@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use capture::{CaptureError, Opening, Seal, Window};
-use record::{Certificate, ConnPhase, Dns, Health, Http, Magic, PacketId, Record, Timestamp, Tls};
+use record::{Certificate, ConnPhase, Dns, Health, Http, IN_ARRAY, Magic, PacketId, Record, Timestamp, Tls};
 
 use crate::eve::{self, Row};
 use crate::lines::{Lines, objects};
@@ -42,9 +42,6 @@ const BYTE_ORDER: &[u8] = b"\xef\xbb\xbf";
 /// A row whose time lies further than this from that of those before it is believed when the next one agrees.
 const JUMP: Duration = Duration::from_hours(24);
 const OUT_OF_TIME: &str = "its time lies a day or more from that of those around it";
-
-/// What is said of a log whose numbers are those of an array's members, and no lines.
-pub const ARRAY: &str = " in an array";
 
 /// A log of the run.
 #[derive(Clone, Debug)]
@@ -508,7 +505,7 @@ impl LogSet {
         log.rows += 1;
         log.clock = log.clock.max(ts);
         if log.file.kind.is_empty() {
-            log.file.kind = format!("zeek {kind}{}", if log.array { ARRAY } else { "" });
+            log.file.kind = format!("zeek {kind}{}", if log.array { IN_ARRAY } else { "" });
         }
         if matches!(told, Told::Zeek(zeek::Told::Nothing) | Told::Eve(eve::Told::Nothing)) {
             *self.unused.entry(kind.clone().into_owned()).or_default() += 1;
@@ -836,7 +833,7 @@ impl Reading {
     fn kind(&self) -> String {
         match (&self.syntax, self.array) {
             (Syntax::Eve, false) => "suricata".to_owned(),
-            (Syntax::Eve, true) => format!("suricata{ARRAY}"),
+            (Syntax::Eve, true) => format!("suricata{IN_ARRAY}"),
             (Syntax::Zeek(_), _) => String::new(),
         }
     }

@@ -27,7 +27,8 @@ pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use health::Health;
 pub use net::{
-    BUCKETS, Direction, Endpoint, FlowId, HostId, Mac, PacketId, Segment, Transport, Tuple, bucket, fnv1a,
+    BUCKETS, Direction, Endpoint, FlowId, HostId, IN_ARRAY, Mac, PacketId, Segment, Transport, Tuple, bucket,
+    fnv1a,
 };
 pub use payload::{PayloadFacts, Plainness};
 pub use plain::{clean, defang, human_bytes, human_count, human_duration, names, tally};

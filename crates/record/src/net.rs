@@ -12,6 +12,9 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PacketId(u64);
 
+/// The end of what a log is called in which a [`PacketId`] counts the members of a JSON array, and no lines.
+pub const IN_ARRAY: &str = " in an array";
+
 impl PacketId {
     const NUMBER_BITS: u32 = 40;
 

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::collections::BTreeMap;
 
 use behaviour::{CATALOGUE, entry};
-use record::{FactValue, PacketId};
+use record::{FactValue, IN_ARRAY, PacketId};
 use verdict::{HostStory, Verdict};
 
 use crate::lines::CaptureLine;
@@ -201,9 +201,6 @@ pub fn checks(capture: &CaptureLine, packets: &[PacketId]) -> Vec<String> {
         })
         .collect()
 }
-
-/// The end of what a log is called whose numbers are those of an array's members.
-const IN_ARRAY: &str = " in an array";
 
 /// The command that shows what is in a file; what lies in a zip archive is named as if that were a folder.
 fn unpacked(quoted: &str) -> String {

@@ -65,7 +65,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{} is no store that hydrophone wrote: name an empty or a new folder", .0.display())]
+    #[error("{} is no store that hydrophone wrote: `read --store` makes one in an empty or a new folder", .0.display())]
     Other(PathBuf),
     /// Another version wrote it.
     #[error("{} is a store of form {found}, and this version knows form {VERSION}: {}", path.display(), advice(*found, by.as_deref()))]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use behaviour::{
     AtWork, CATALOGUE, Context, Expectations, Held, Home, HomeGuess, HostFiles, Intel, Network, Raised,
-    SavedFile, SeededMap, Settings, StateKind, Wants, WriteDownError, detectors, form, outbound, read_back,
-    write_down,
+    SavedFile, SeededMap, Settings, StateKind, Traffic, Wants, WriteDownError, detectors, form, outbound,
+    read_back, write_down,
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FlowId, HostId, NearMiss, Record, Role, Segment, Service, Stage,
@@ -17,7 +17,7 @@ use record::{
 use serde::{Deserialize, Serialize};
 
 use crate::hands::Neighbours;
-use crate::host_book::{self, Content, HostPage, PAGE};
+use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities, machines};
 use crate::ledger::Ledger;
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
@@ -949,11 +949,11 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     if share(page.missed, page.bytes + page.missed) > MISSING_SHARE {
         reasons.push(format!("{} bytes of its TCP streams are missing from the capture", page.missed));
     }
-    let untold = |c: &Content| {
-        let told = page.content[*c as usize];
+    let untold = |kind: &Traffic| {
+        let told = page.told[*kind as usize];
         told.flows > told.records && share(told.flows - told.records, told.flows) > BLIND_SHARE
     };
-    let untold: Vec<&str> = Content::ALL.into_iter().filter(untold).map(Content::name).collect();
+    let untold: Vec<&str> = Traffic::ALL.into_iter().filter(untold).filter_map(Traffic::content).collect();
     if !untold.is_empty() {
         reasons.push(format!(
             "not looked at: {}; what was read tells of these flows and not what they carry",

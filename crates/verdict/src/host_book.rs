@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
-use record::{Conn, ConnPhase, Head, Mac, Record, Segment, Service, Timestamp, Transport};
+use record::{Conn, ConnPhase, Head, Mac, Record, Segment, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::hands::{Holder, Neighbours};
@@ -17,43 +17,17 @@ const MAX_NAMES: usize = 8;
 const MAX_HANDS: usize = 8;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
-/// What flows carry that other sensors may leave out: exporters tell of flows alone, and a folder may lack a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// Questions and answers of DNS.
-    Dns,
-    /// Requests of HTTP.
-    Http,
-    /// Handshakes of TLS and QUIC.
-    Tls,
-}
-
-impl Content {
-    /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Dns, Self::Http, Self::Tls];
-
-    /// What it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Dns => "DNS questions",
-            Self::Http => "HTTP requests",
-            Self::Tls => "TLS handshakes",
-        }
-    }
-
-    /// What a flow that somebody else saw carries, by its service, or by its port where the sensor knows none.
-    const fn of(c: &Conn) -> Option<Self> {
-        match (c.service, c.head.tuple.resp.port) {
-            (Service::Dns, _) => Some(Self::Dns),
-            (Service::Http, _) => Some(Self::Http),
-            (Service::Tls | Service::Quic, _) => Some(Self::Tls),
-            (service, _) if service.is_recognised() => None,
-            (_, 53) => Some(Self::Dns),
-            (_, 80) => Some(Self::Http),
-            (_, 443) => Some(Self::Tls),
-            _ => None,
-        }
-    }
+/// What a flow that another sensor saw carries and may be left out of what is told: exporters tell of flows alone, and a folder may lack a log. By its
+/// service, or by its port where the sensor knows none.
+fn content(c: &Conn) -> Option<Traffic> {
+    let by_service = Traffic::of(c).find(|t| t.content().is_some());
+    by_service.or(match c.head.tuple.resp.port {
+        _ if c.service.is_recognised() => None,
+        53 => Some(Traffic::Dns),
+        80 => Some(Traffic::Http),
+        443 => Some(Traffic::Tls),
+        _ => None,
+    })
 }
 
 /// Flows that other sensors told of, and records of what they carried.
@@ -86,8 +60,8 @@ pub struct HostPage {
     pub hidden: u64,
     pub cut: u64,
     pub with_payload: u64,
-    /// What other sensors told of flows that it opened, by [`Content`].
-    pub content: [Told; Content::ALL.len()],
+    /// What other sensors told of flows that it opened, by what these carry.
+    pub told: [Told; Traffic::ALL.len()],
     /// When text of a message that it sent first flowed.
     pub first_spam: Option<Timestamp>,
     /// Whose the address is, and the times at which it became another's.
@@ -119,20 +93,20 @@ pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) -> 
                 page.first_spam = Some(page.first_spam.map_or(t, |f| f.min(t)));
             }
         }
-        Record::Dns(d) => learn_content(pages, &d.head, Content::Dns, home),
-        Record::Http(h) => learn_content(pages, &h.head, Content::Http, home),
-        Record::Tls(t) => learn_content(pages, &t.head, Content::Tls, home),
-        Record::Quic(q) => learn_content(pages, &q.head, Content::Tls, home),
+        Record::Dns(d) => learn_content(pages, &d.head, Traffic::Dns, home),
+        Record::Http(h) => learn_content(pages, &h.head, Traffic::Http, home),
+        Record::Tls(t) => learn_content(pages, &t.head, Traffic::Tls, home),
+        Record::Quic(q) => learn_content(pages, &q.head, Traffic::Tls, home),
         _ => {}
     }
     [false; 2]
 }
 
 /// Another sensor told what a flow carried.
-fn learn_content(pages: &mut States<'_, HostPage>, head: &Head, content: Content, home: &Home) {
+fn learn_content(pages: &mut States<'_, HostPage>, head: &Head, content: Traffic, home: &Home) {
     let host = head.tuple.orig.ip;
     if head.flow.is_named() && home.contains(host) {
-        pages.of(host, head.known).content[content as usize].records += 1;
+        pages.of(host, head.known).told[content as usize].records += 1;
     }
 }
 
@@ -210,8 +184,8 @@ impl HostPage {
             (self.days, self.day) = (self.days + 1, day);
         }
         if side == 0 {
-            if let Some(content) = Content::of(c).filter(|_| c.head.flow.is_named() && c.answered()) {
-                self.content[content as usize].flows += 1;
+            if let Some(content) = content(c).filter(|_| c.head.flow.is_named() && c.answered()) {
+                self.told[content as usize].flows += 1;
             }
             for kind in Traffic::of(c) {
                 let (days, last) = &mut self.exposed[kind as usize];

@@ -43,10 +43,10 @@ const PENDING_BYTES: usize = 128 << 10;
 /// Templates that are kept of one exporter's domain (*assumed*: routers have a few).
 const TEMPLATES: usize = 256;
 
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const ACK: u8 = 0x10;
+pub const FIN: u8 = 0x01;
+pub const SYN: u8 = 0x02;
+pub const RST: u8 = 0x04;
+pub const ACK: u8 = 0x10;
 
 /// A flow, whoever of its ends comes first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
