@@ -624,7 +624,8 @@ mod tests {
         push(&mut b, 300.0, HOST, "10.0.0.7", 60_000);
         assert_eq!(b.grades(), ["pushed_to_several", "passed_on"]);
         assert!(
-            Watcher::sentence(b.evidence.last().unwrap()).ends_with("after 10.0.0.4 had done the like to it")
+            Watcher::sentence(b.evidence.last().unwrap())
+                .ends_with("; 10.0.0.4 had done the same to it before")
         );
         let mut late = bench();
         push(&mut late, 10.0, "10.0.0.4", HOST, 60_000);
