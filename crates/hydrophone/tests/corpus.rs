@@ -8,6 +8,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use capture::Source;
 use testkit::evaluate::{Labelled, analyse, corpus, manifest};
@@ -41,20 +42,43 @@ fn have(tool: &str) -> bool {
     found
 }
 
+/// What `work` makes of each capture, in their order; as many at once as there are processors.
+fn of_each<T: Send>(all: &[Labelled], work: impl Fn(&Labelled) -> T + Sync) -> Vec<T> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(of) = all.get(at) else { return done };
+            done.push((at, work(of)));
+        }
+    };
+    let mut done: Vec<(usize, T)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(take)).collect();
+        workers
+            .into_iter()
+            .flat_map(|w| w.join().unwrap_or_else(|why| std::panic::resume_unwind(why)))
+            .collect()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, made)| made).collect()
+}
+
 #[test]
 fn every_file_is_read_and_no_clean_capture_says_infected() {
     let Some((dir, all)) = captures() else { return };
-    let mut read = 0;
-    for of in &all {
+    let read = of_each(&all, |of| {
         let outcome =
             analyse(Source::Path(dir.join(&of.file)), 1).unwrap_or_else(|e| panic!("{}: {e}", of.file));
-        read += u64::from(outcome.health.packets > 0);
         if of.kind == "clean" {
             for story in &outcome.stories {
                 assert!(story.verdict < Verdict::Infected, "{}: {} is called infected", of.file, story.host);
             }
         }
-    }
+        outcome.health.packets > 0
+    });
+    let read = read.into_iter().filter(|holds| *holds).count();
     note!("{read} of {} captures hold packets", all.len());
     assert!(read > 800 || all.len() < 800);
 }
@@ -63,17 +87,18 @@ fn every_file_is_read_and_no_clean_capture_says_infected() {
 fn every_file_is_read_with_every_97th_byte_changed() {
     let Some((dir, all)) = captures() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let copy = folder.path().join("copy");
-    let mut packets = 0;
-    for of in &all {
+    let packets = of_each(&all, |of| {
+        let copy = folder.path().join(of.file.replace('/', "_"));
         let mut bytes = std::fs::read(dir.join(&of.file)).expect("a file");
         bytes.iter_mut().step_by(97).skip(1).for_each(|b| *b ^= 0xff);
         std::fs::write(&copy, bytes).expect("written");
         let mut options = options(&copy);
         options.memory = pipeline::ByteSize(64 << 20);
         let outcome = pipeline::run(&options, |_| ()).unwrap_or_else(|e| panic!("{}: {e}", of.file));
-        packets += outcome.health.packets;
-    }
+        std::fs::remove_file(&copy).expect("removed");
+        outcome.health.packets
+    });
+    let packets: u64 = packets.into_iter().sum();
     note!("{packets} packets of damaged captures");
     assert!(packets > 1000 || all.len() < 800);
 }
@@ -103,14 +128,15 @@ fn packets_and_bytes_are_those_of_capinfos() {
             }
         }
     }
-    let mut compared = 0;
-    for of in all.iter().filter(|l| !COUNTED_OTHERWISE.contains(&l.file.as_str())) {
+    let compared = of_each(&all, |of| {
         let path = dir.join(&of.file);
-        let Some(want) = theirs.get(&path.display().to_string()) else { continue };
+        let want = theirs.get(&path.display().to_string());
+        let Some(want) = want.filter(|_| !COUNTED_OTHERWISE.contains(&of.file.as_str())) else { return 0 };
         let outcome = analyse(Source::Path(path), 1).unwrap_or_else(|e| panic!("{}: {e}", of.file));
         assert_eq!((outcome.health.packets, outcome.health.bytes), *want, "{}", of.file);
-        compared += 1;
-    }
+        1
+    });
+    let compared: usize = compared.into_iter().sum();
     note!("{compared} captures count as capinfos counts");
     assert!(compared > 800 || all.len() < 800);
 }
@@ -226,7 +252,7 @@ struct Theirs {
 
 fn theirs(path: &Path) -> Theirs {
     let out = Command::new("tshark")
-        .arg("-r")
+        .args(["-n", "-r"])
         .arg(path)
         // An ICMP error quotes the packet that it is about; tshark would count it to that packet's stream.
         .args([
@@ -324,11 +350,12 @@ fn flows_and_volumes_are_those_of_tshark() {
         return;
     }
     let is_in = |list: &[(&str, &str)], file: &str| list.iter().any(|(f, _)| *f == file);
-    let (mut compared, mut differ) = (0, Vec::new());
-    for of in &all {
+    let both = of_each(&all, |of| {
         let path = dir.join(&of.file);
-        let want = theirs(&path);
-        let (got, accounts) = flows(&path);
+        (theirs(&path), flows(&path))
+    });
+    let (mut compared, mut differ) = (0, Vec::new());
+    for (of, (want, (got, accounts))) in all.iter().zip(both) {
         let followed = accounts.followed + accounts.fragments;
         if want.frames > followed && !is_in(FRAMES_DIFFER, &of.file) {
             differ.push(format!("{}: tshark follows {} frames, ours {accounts:?}", of.file, want.frames));
