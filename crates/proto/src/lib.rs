@@ -23,6 +23,7 @@ mod protocol;
 mod quic;
 mod recognise;
 mod relay;
+mod self_report;
 mod session;
 mod smb;
 mod smtp;

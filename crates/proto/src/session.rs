@@ -9,6 +9,7 @@ use crate::outbox::{Outbox, ParseContext};
 use crate::protocol::{Protocol, READERS, Reader, Step, begin};
 use crate::recognise::{self, Probe};
 use crate::relay::{self, Relayed};
+use crate::self_report;
 
 /// First bytes of each side that recognition looks at.
 const MAX_HEAD: usize = 2048;
@@ -16,6 +17,8 @@ const MAX_HEAD: usize = 2048;
 const MAX_PIECES: u8 = 12;
 /// Payloads of an unrecognised flow that are looked at as frames.
 const MAX_FRAMES: u8 = 16;
+/// A client's payloads in which it may tell of its machine: programs do so when they call (*assumed*).
+const MAX_REPORTS: u8 = 4;
 /// The length of a Kraken frame without body (KRAKEN §3).
 const FRAME_LEN: u32 = 24;
 
@@ -55,6 +58,8 @@ pub struct Session {
     remote: Option<Box<Endpoint>>,
     /// Proxies behind one another that were seen through.
     relays: u8,
+    /// Whether the client told of its machine.
+    reported: bool,
 }
 
 /// Proxies behind one another that are seen through; people chain two or three.
@@ -70,7 +75,7 @@ struct Fed {
 impl Session {
     /// A flow begins.
     pub fn new() -> Self {
-        Self { state: State::Fresh, payloads: [0; 2], remote: None, relays: 0 }
+        Self { state: State::Fresh, payloads: [0; 2], remote: None, relays: 0, reported: false }
     }
 
     /// Bytes came.
@@ -167,9 +172,11 @@ impl Session {
                 Some(found)
             }
             Probe::No => {
-                let service = match &self.state {
-                    State::Probing(probing) => probing.unrecognised(),
-                    _ => opaque_or_not(chunk.bytes),
+                let service = if matches!(self.state, State::Probing(_)) {
+                    self.give_up(flow, chunk.at, out)
+                } else {
+                    self.report(flow, chunk.from, chunk.bytes, (chunk.ts, chunk.at), chunk.packet, out);
+                    opaque_or_not(chunk.bytes)
                 };
                 self.state = State::Unknown;
                 Some(service)
@@ -209,7 +216,7 @@ impl Session {
         match &mut self.state {
             // What comes behind a hole is no beginning.
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
-                service = Some(probing.unrecognised());
+                service = Some(self.give_up(flow, at, out));
                 self.state = State::Unknown;
             }
             State::Read(protocol) => {
@@ -228,7 +235,7 @@ impl Session {
         let mut context = ParseContext { flow, ts: at, at, packet: flow.id.packet, out };
         match &mut self.state {
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
-                let service = probing.unrecognised();
+                let service = self.give_up(flow, at, out);
                 self.state = State::Done;
                 return Some(service);
             }
@@ -288,6 +295,35 @@ impl Session {
         None
     }
 
+    /// Nobody recognises what was kept: gives what is to be said of it, and tells what the client told of its machine.
+    fn give_up(&mut self, flow: &FlowFacts, at: Timestamp, out: &mut Outbox) -> Service {
+        let State::Probing(probing) = std::mem::replace(&mut self.state, State::Unknown) else {
+            return Service::Unrecognised;
+        };
+        if let Some(first) = probing.early.iter().find(|e| e.from == Direction::Orig) {
+            let [said, _] = &probing.heads;
+            self.report(flow, Direction::Orig, said, (first.ts, at), first.packet, out);
+        }
+        probing.unrecognised()
+    }
+
+    /// Tells what a message of the client's tells of its machine, once.
+    fn report(
+        &mut self,
+        flow: &FlowFacts,
+        from: Direction,
+        message: &[u8],
+        times: (Timestamp, Timestamp),
+        packet: PacketId,
+        out: &mut Outbox,
+    ) {
+        let whole = flow.start_seen && flow.tuple.transport == Transport::Tcp;
+        if self.reported || !whole || from == Direction::Resp {
+            return;
+        }
+        self.reported = self_report::report(flow, Service::Unknown, message, times, packet, out);
+    }
+
     /// Tells of a payload that has the length and the look of a frame, in a flow whose protocol is not known.
     fn frame(&mut self, flow: &FlowFacts, chunk: &Chunk<'_>, out: &mut Outbox) {
         if !matches!(self.state, State::Fresh | State::Probing(_) | State::Unknown) {
@@ -297,6 +333,9 @@ impl Session {
         let count = if chunk.from == Direction::Orig { orig } else { resp };
         let position = *count;
         *count = count.saturating_add(1);
+        if matches!(self.state, State::Unknown) && position < MAX_REPORTS {
+            self.report(flow, chunk.from, chunk.bytes, (chunk.ts, chunk.at), chunk.packet, out);
+        }
         if chunk.wire_len != FRAME_LEN || position >= MAX_FRAMES || !flow.start_seen {
             return;
         }

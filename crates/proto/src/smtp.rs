@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use record::{Direction, PacketId, Record, Smtp, SmtpCommandForm};
+use record::{Direction, PacketId, Record, Service, Smtp, SmtpCommandForm};
 
 use crate::lines::Lines;
 use crate::outbox::{Packets, ParseContext, text};
 use crate::protocol::{KEPT, Protocol, Step};
+use crate::self_report::{self, LOOKED_AT};
 use crate::starttls::Upgradable;
 
 /// Commands that wait for their replies; pipelining clients send a few dozen.
@@ -64,6 +65,8 @@ pub struct SmtpSession {
     refused: bool,
     /// The message in hand was accepted for somebody, so that it is counted once.
     counted: bool,
+    /// What the message in hand begins with, where somebody logged on in clear to hand it in; lines that are broken softly are whole again.
+    said: Vec<u8>,
     row: Smtp,
     packets: Packets,
     last_packet: PacketId,
@@ -81,6 +84,7 @@ impl SmtpSession {
             chunked: false,
             refused: false,
             counted: false,
+            said: Vec::new(),
             row: Smtp {
                 head: context.flow.head(context.flow.ts, context.at),
                 banner_code: None,
@@ -158,6 +162,7 @@ impl Protocol for SmtpSession {
     }
 
     fn end(&mut self, context: &mut ParseContext<'_>) {
+        self.report(context);
         self.packets.add(self.last_packet);
         let mut row = self.row.clone();
         row.head.known = context.at;
@@ -167,7 +172,11 @@ impl Protocol for SmtpSession {
 
     /// Lines in hand.
     fn weight(&self) -> usize {
-        self.lines.iter().map(Lines::held).fold(KEPT, usize::saturating_add)
+        self.lines
+            .iter()
+            .map(Lines::held)
+            .fold(KEPT, usize::saturating_add)
+            .saturating_add(self.said.capacity())
     }
 }
 
@@ -189,12 +198,12 @@ impl SmtpSession {
             let [lines, _] = &mut self.lines;
             let Some(line) = lines.next(&mut bytes, context.out) else { return };
             match self.mode {
-                Mode::Headers | Mode::Body => self.message_line(&line),
+                Mode::Headers | Mode::Body => self.message_line(&line, context),
                 // The server's word is lost: a message tells itself by being no command.
                 Mode::AwaitingData if self.row.missing[1] && !is_command(&line) => {
                     self.row.data_count = self.row.data_count.saturating_add(1);
                     self.message_begins(context);
-                    self.message_line(&line);
+                    self.message_line(&line, context);
                 }
                 // What the server says ends the login; where it is not seen, the next command does.
                 Mode::Auth if is_command(&line) => {
@@ -217,8 +226,18 @@ impl SmtpSession {
         self.mode = Mode::Headers;
     }
 
-    fn message_line(&mut self, line: &[u8]) {
+    /// Tells what the message in hand tells of the machine that it comes from, and of passwords.
+    fn report(&mut self, context: &mut ParseContext<'_>) {
+        let said = std::mem::take(&mut self.said);
+        if !said.is_empty() {
+            let times = (context.ts, context.at);
+            self_report::report(context.flow, Service::Smtp, &said, times, context.packet, context.out);
+        }
+    }
+
+    fn message_line(&mut self, line: &[u8], context: &mut ParseContext<'_>) {
         if line == b"." {
+            self.report(context);
             self.mode = Mode::Commands;
             self.counted = false;
             let replies = if self.lmtp { std::mem::take(&mut self.recipients).max(1) } else { 1 };
@@ -228,6 +247,13 @@ impl SmtpSession {
             return;
         }
         self.row.message_bytes = self.row.message_bytes.saturating_add(line.len() as u64).saturating_add(2);
+        let room = LOOKED_AT.saturating_sub(self.said.len());
+        if self.row.auth && room > 0 {
+            // RFC 2045 §6.7: the line goes on.
+            let (line, end): (_, &[u8]) = line.strip_suffix(b"=").map_or((line, b"\r\n"), |l| (l, b""));
+            self.said.extend_from_slice(line.get(..room).unwrap_or(line));
+            self.said.extend_from_slice(end);
+        }
         if self.mode == Mode::Headers {
             if line.is_empty() {
                 self.mode = Mode::Body;

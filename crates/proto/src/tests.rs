@@ -93,6 +93,11 @@ fn services_are_recognised_on_any_port() {
         (Service::Opaque, &[(Orig, &RANDOM)]),
         (Service::Unrecognised, &[(Orig, b"hello there\n"), (Resp, b"general greeting\n")]),
         (Service::Bitcoin, &[(Orig, b"\xf9\xbe\xb4\xd9version\0\0\0\0\0\x66\0\0\0")]),
+        (Service::Zabbix, &[(Orig, b"ZBXD\x01\x10\0\0\0\0\0\0\0{\"request\":")]),
+        (Service::Amqp, &[(Orig, b"AMQP\0\0\x09\x01")]),
+        (Service::MongoDb, &[(Orig, b"\x40\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0")]),
+        (Service::Fox, &[(Orig, b"fox a 1 -1 fox hello\n{\nfox.version=s:1.0\n")]),
+        (Service::Nats, &[(Resp, b"INFO {\"server_id\":\"N\",\"version\":\"2.10\"}\r\n")]),
         (Service::Levin, &[(Orig, b"\x01\x21\x01\x01\x01\x01\x01\x01\xe2\0\0\0\0\0\0\0")]),
     ];
     for (service, pieces) in cases {

@@ -15,6 +15,7 @@ mod payload;
 mod plain;
 mod role;
 mod rows;
+mod self_report;
 mod service;
 mod smb;
 mod stream;
@@ -37,6 +38,7 @@ pub use rows::{
     Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Export, FrameCandidate, Head, Http, Irc, KeyProof,
     Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
 };
+pub use self_report::SelfReport;
 pub use service::Service;
 pub use smb::{DceRpc, Smb, SmbAct, SmbOddity, Uuid};
 pub use stream::{Chunk, FlowFacts, Progress};

@@ -5,7 +5,8 @@ use std::time::Duration;
 use sha2::Digest;
 
 use crate::{
-    Conn, DceRpc, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Segment, Smb, Timestamp, Tuple,
+    Conn, DceRpc, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Segment, SelfReport, Smb,
+    Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,8 @@ pub enum Record {
     Smb(Box<Smb>),
     /// A remote call.
     DceRpc(Box<DceRpc>),
+    /// A client told what it runs on, or passwords.
+    SelfReport(Box<SelfReport>),
 }
 
 impl Record {
@@ -102,6 +105,7 @@ impl Record {
             Self::Export(r) => &r.head,
             Self::Smb(r) => &r.head,
             Self::DceRpc(r) => &r.head,
+            Self::SelfReport(r) => &r.head,
         }
     }
 
@@ -128,6 +132,7 @@ impl Record {
             Self::Export(r) => &mut r.packets,
             Self::Smb(r) => &mut r.packets,
             Self::DceRpc(r) => &mut r.packets,
+            Self::SelfReport(r) => &mut r.packets,
         };
         for packet in packets {
             *packet = packet.behind(files);
@@ -152,6 +157,7 @@ impl Record {
             Self::Export(r) => &mut r.head,
             Self::Smb(r) => &mut r.head,
             Self::DceRpc(r) => &mut r.head,
+            Self::SelfReport(r) => &mut r.head,
         }
     }
 

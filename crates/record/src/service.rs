@@ -184,6 +184,16 @@ services! {
     Bgp = "bgp",
     /// ICMP echo and errors.
     Icmp = "icmp",
+    /// Zabbix's agents, proxies and servers.
+    Zabbix = "zabbix",
+    /// AMQP, the message brokers' protocol.
+    Amqp = "amqp",
+    /// MongoDB.
+    MongoDb = "mongodb",
+    /// NATS.
+    Nats = "nats",
+    /// Fox, which Niagara's stations speak (building automation).
+    Fox = "fox",
 }
 
 impl Service {

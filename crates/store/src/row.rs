@@ -104,6 +104,7 @@ const fn kind(record: &Record) -> &'static str {
         Record::Export(_) => "export",
         Record::Smb(_) => "smb",
         Record::DceRpc(_) => "dce_rpc",
+        Record::SelfReport(_) => "self_report",
     }
 }
 
@@ -298,6 +299,10 @@ impl Row {
                 self.name = r.interface_name().map(str::to_owned).or_else(uuid);
                 self.uri.clone_from(&r.pipe);
                 self.info.clone_from(&r.user);
+                self.proof = proof(&r.packets);
+            }
+            Record::SelfReport(r) => {
+                self.info = Some(r.text.clone());
                 self.proof = proof(&r.packets);
             }
         }

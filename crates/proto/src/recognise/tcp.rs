@@ -71,6 +71,14 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         [_, _, _, _, b'v', b'e', b'r', b's', b'i', b'o', b'n', 0, 0, 0, 0, 0, ..] => Service::Bitcoin,
         // LEVIN_SIGNATURE, little-endian (Monero's levin_base.h).
         [1, 0x21, 1, 1, 1, 1, 1, 1, ..] => Service::Levin,
+        // Flags: Zabbix's protocol, packed, long (Zabbix manual, *Header*).
+        [b'Z', b'B', b'X', b'D', 1 | 3 | 5 | 7, ..] => Service::Zabbix,
+        // Protocol 0 (plain), 2 (TLS) or 3 (SASL), then its version.
+        [b'A', b'M', b'Q', b'P', 0 | 2 | 3, 0 | 1, ..] => Service::Amqp,
+        // Length, request, no answer to any, OP_QUERY or OP_MSG (MongoDB's wire protocol).
+        [_, _, 0, 0, _, _, _, _, 0, 0, 0, 0, 0xd4 | 0xdd, 7, 0, 0, ..] => Service::MongoDb,
+        _ if starts(b, &["fox a 0 -1 fox hello", "fox a 1 -1 fox hello"]) => Service::Fox,
+        _ if starts(b, &["INFO {\"server_id\""]) => Service::Nats,
         _ if starts(b, &["RTSP/1.0 "]) => Service::Rtsp,
         _ if starts(b, &["SIP/2.0 "]) => Service::Sip,
         _ if b.trim_ascii_start().first() == Some(&b'<')
