@@ -69,14 +69,14 @@ macro_rules! catalogue {
     };
 }
 
-// In the folder of its stage, with its share of the stage's bet. A tenth of each is kept for those to come; orders are bet on alone.
+// In the folder of its stage, with its share of the stage's bet. Who comes takes its share from what is left of one, or from the largest; orders are bet on alone.
 catalogue! {
     probe::smtp_probe: 0.45;
     probe::front_pages: 0.225;
     probe::address_echo: 0.225;
     rendezvous::generated_names: 0.9;
     rendezvous::hidden_service: 0.05;
-    command::kraken_frames: 0.09;
+    command::kraken_frames: 0.05;
     command::peer_walk: 0.09;
     command::port_imposter: 0.045;
     command::beacon: 0.09;
@@ -85,6 +85,7 @@ catalogue! {
     command::tls_control: 0.09;
     command::raw_control: 0.045;
     command::held_line: 0.045;
+    command::check_in: 0.045;
     command::dns_tunnel: 0.09;
     command::generated_contact: 0.045;
     command::proxying: 0.045;
@@ -95,8 +96,8 @@ catalogue! {
     update::module_download: 0.18;
     update::payload_download: 0.27;
     update::delivery_alert: 0.05;
-    act::mail_exchanger_lookups: 0.18;
-    act::spam_run: 0.27;
+    act::mail_exchanger_lookups: 0.135;
+    act::spam_run: 0.225;
     act::horizontal_scan: 0.09;
     act::vertical_scan: 0.045;
     act::udp_sweep: 0.045;
@@ -106,7 +107,7 @@ catalogue! {
     act::click_run: 0.045;
     act::exfiltration: 0.045;
     act::attack_alert: 0.05;
-    act::lateral_movement: 0.005;
+    act::lateral_movement: 0.09;
     cycle::spam_update_cycle: 0.45;
     cycle::quick_succession: 0.45;
     order::story_order: 1.0;

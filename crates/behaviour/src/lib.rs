@@ -40,6 +40,7 @@ pub mod rendezvous {
 /// Behaviours of the stage command.
 pub mod command {
     pub mod beacon;
+    pub mod check_in;
     pub mod dns_tunnel;
     pub mod generated_contact;
     pub mod held_line;

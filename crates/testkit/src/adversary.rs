@@ -73,6 +73,30 @@ pub const ALL: &[Mutation] = &[
         make: bots::beacon,
     },
     Mutation {
+        name: "held line, jitter of its heartbeat",
+        unit: "share of the interval",
+        strengths: &[0.0, 0.1, 0.2, 0.4],
+        make: bots::held_line,
+    },
+    Mutation {
+        name: "check-in, care to say less",
+        unit: "0 in words, 1 packed, 2 packed behind a longer header, 3 encrypted",
+        strengths: &[0.0, 1.0, 2.0, 3.0],
+        make: |n| bots::check_in(n as u32),
+    },
+    Mutation {
+        name: "UDP sweep, slower",
+        unit: "seconds between datagrams",
+        strengths: &[0.05, 1.0, 10.0, 60.0],
+        make: bots::udp_sweep,
+    },
+    Mutation {
+        name: "worm on file shares, copies that differ",
+        unit: "random bytes added to each copy, at most",
+        strengths: &[0.0, 8.0, 1000.0, 20000.0],
+        make: |n| bots::lateral_movement(n as u32),
+    },
+    Mutation {
         name: "HTTP controller, care to look like a browser",
         unit: "0 name, 1 headers, 2 page and referer, 3 name and form",
         strengths: &[0.0, 1.0, 2.0, 3.0],

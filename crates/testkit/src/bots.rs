@@ -23,19 +23,20 @@ pub const ALL: &[(&str, MakeScript)] = &[
     ("tls_control", tls_control),
     ("hidden_service", hidden_service),
     ("raw_control", raw_control),
-    ("held_line", held_line),
+    ("held_line", || held_line(0.0)),
+    ("check_in", || check_in(1)),
     ("dns_tunnel", dns_tunnel),
     ("proxying", proxying),
     ("payload_download", payload_download),
     ("horizontal_scan", horizontal_scan),
-    ("udp_sweep", udp_sweep),
+    ("udp_sweep", || udp_sweep(0.05)),
     ("vertical_scan", vertical_scan),
     ("login_guessing", login_guessing),
     ("flood", flood),
     ("mining", mining),
     ("click_run", click_run),
     ("exfiltration", exfiltration),
-    ("lateral_movement", lateral_movement),
+    ("lateral_movement", || lateral_movement(0)),
 ];
 
 /// Names drawn at random are asked for one after the other, until one is there and is called.
@@ -257,15 +258,38 @@ fn raw_control() -> Script {
     s
 }
 
-fn held_line() -> Script {
+/// A line whose heartbeat comes every 20 s, give or take that share of them.
+pub fn held_line(jitter: f64) -> Script {
     let mut s = begin(117);
     let (hello, welcome) = (s.random(95), s.random(27));
     let words: Vec<[Vec<u8>; 2]> = (0..12).map(|_| [s.random(32), s.random(54)]).collect();
+    let waits: Vec<f64> = words.iter().map(|_| 20.0 * (1.0 + (s.share() * 2.0 - 1.0) * jitter)).collect();
     let mut line = call(&mut s, 60.0, CONTROLLER, 2404).client(&hello).server(&welcome);
-    for [ask, answer] in &words {
-        line = line.wait(20.0).server(ask).client(answer);
+    for ([ask, answer], wait) in words.iter().zip(waits) {
+        line = line.wait(wait).server(ask).client(answer);
     }
     line.close();
+    s
+}
+
+/// Who calls tells its system: in words (0), packed (1), packed behind a longer header (2), or encrypted (3). What stands for a tool's words is made up, but for the
+/// structure in which any program has its version from Windows.
+pub fn check_in(care: u32) -> Script {
+    let mut s = begin(119);
+    crate::office::dhcp(&mut s, 1.0, BOT, "accounting-7");
+    let mut told: Vec<u8> = [156, 6, 1, 7601, 2u32].iter().flat_map(|w| w.to_le_bytes()).collect();
+    told.resize(156, 0);
+    told.extend_from_slice(b"accounting-7");
+    let header: &[u8] = if care == 2 { &[7; 40] } else { b"hello\0\0\0" };
+    let mut packer = flate2::write::ZlibEncoder::new(header.to_vec(), flate2::Compression::default());
+    std::io::Write::write_all(&mut packer, &told).expect("memory takes it");
+    let said = match care {
+        0 => b"hello|accounting-7|Windows 7 Professional|".to_vec(),
+        1 | 2 => packer.finish().expect("memory takes it"),
+        _ => s.random(120),
+    };
+    let answer = s.random(27);
+    call(&mut s, 60.0, CONTROLLER, 8004).client(&said).server(&answer).wait(30.0).close();
     s
 }
 
@@ -327,17 +351,18 @@ fn horizontal_scan() -> Script {
     s
 }
 
-fn udp_sweep() -> Script {
+/// The same word to 200 addresses, one every so many seconds.
+pub fn udp_sweep(every: f64) -> Script {
     let mut s = begin(116);
     let word = s.random(27);
     for i in 0..200u32 {
         let to = End::new(&format!("198.18.{}.{}", 64 + i / 250, 1 + i % 250), 6_892);
         let from = s.client(BOT);
-        s.udp(60.0 + 0.05 * f64::from(i), from, to, &word);
+        s.udp(60.0 + every * f64::from(i), from, to, &word);
     }
     // The last of them is over when something else is heard of.
     let from = s.client(BOT);
-    s.udp(300.0, from, End::new("10.20.0.1", 53), &[0]);
+    s.udp(300.0 + 200.0 * every, from, End::new("10.20.0.1", 53), &[0]);
     s
 }
 
@@ -429,12 +454,15 @@ fn exfiltration() -> Script {
 }
 
 /// A neighbour pushes a program to the host, which pushes the same to four others; two of them call it back.
-fn lateral_movement() -> Script {
+/// A worm that is pushed to a host, which pushes it on to four others, each copy longer by up to so many bytes.
+pub fn lateral_movement(padded: u32) -> Script {
     let mut s = begin(119);
     let worm = shares::program(&mut s, 50_000);
     shares::push(&mut s, 60.0, ("10.20.0.40", BOT), &worm, true);
     for i in 0..4u32 {
         let neighbour = format!("10.20.0.{}", 41 + i);
+        let padding = if padded == 0 { 0 } else { s.range(1, padded + 1) as usize };
+        let worm = [worm.clone(), s.random(padding)].concat();
         let done = shares::push(&mut s, 200.0 + 60.0 * f64::from(i), (BOT, &neighbour), &worm, true);
         if i % 2 == 0 {
             let (hello, order, from) = (s.random(60), s.random(90), s.client(&neighbour));

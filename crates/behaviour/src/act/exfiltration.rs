@@ -11,10 +11,10 @@
 //! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
 //! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
 //! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a drop box or
-//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *passwords* to a mail or a file that lists at least two pairs of a name and a password in its first 2 kB (`User: … Password: …`; in clear or in base 64), *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
 //!
 //! ## What else looks like this
-//! Mail programs and scripts, scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
+//! Mail programs and scripts (also those that report backups, and registrations, which send one password), scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
 //!
 //! ## Blind spots
 //! TLS to where nothing else is odd; services that people use as well; slow drips.
@@ -85,6 +85,8 @@ pub struct Host {
     controllers: BTreeSet<String>,
     /// Flows with drop services, and their names.
     drops: BTreeMap<FlowId, String>,
+    /// Flows in which lists of passwords went out.
+    lists: BTreeSet<FlowId>,
 }
 
 /// The detector.
@@ -131,6 +133,9 @@ impl Watcher {
         }
         if echo {
             grades.push(("after_echo", 1));
+        }
+        if state.lists.remove(&sent.flow) {
+            grades.push(("passwords", 1));
         }
         context.fire(Fire {
             host: sent.host,
@@ -338,6 +343,7 @@ impl Behaviour for Watcher {
                 GradeWorth::add("to_controller", 5.0),
                 GradeWorth::add("several_remotes", 3.0),
                 GradeWorth::add("after_echo", 7.0),
+                GradeWorth::add("passwords", 11.0),
             ],
         )
     };
@@ -351,6 +357,13 @@ impl Behaviour for Watcher {
         match record {
             Record::Smtp(s) => self.mail(states, host, s, context),
             Record::Http(h) => self.upload(states, host, h, context),
+            Record::SelfReport(r) if r.passwords > 1 => {
+                let lists = &mut states.of(host, context.now).lists;
+                if lists.len() >= MAX_SERVERS {
+                    lists.pop_first();
+                }
+                lists.insert(r.head.flow);
+            }
             Record::Tls(t) => {
                 let name = t.sni.as_deref().filter(|n| domains::is_drop_service(n));
                 if let Some(name) = name {
@@ -367,7 +380,8 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        let how = defang(e.text("how"));
+        let with = if e.has("passwords") { ", with a list of passwords" } else { "" };
+        let how = defang(e.text("how")) + with;
         if e.key == "drop" {
             return format!("handed data out: {how}");
         }
@@ -375,7 +389,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: servers, sent, controllers, drops);
+crate::held!(Host: servers, sent, controllers, drops, lists);
 
 impl HostState for Host {}
 
@@ -383,7 +397,7 @@ impl HostState for Host {}
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::{BodyFacts, Stage};
+    use record::{BodyFacts, SelfReport, Stage};
 
     fn bench(echo: bool) -> Bench {
         let mut b = Bench::new("exfiltration", Watcher::new(Settings::default()));
@@ -398,6 +412,29 @@ mod tests {
         s.head.tuple.resp.port = port;
         (s.auth, s.helo) = (true, Some("user-pc".into()));
         s
+    }
+
+    #[test]
+    fn lists_of_passwords() {
+        let run = |passwords: u32| {
+            let mut b = bench(false);
+            let s = mail(587);
+            let report = SelfReport {
+                head: s.head,
+                within: Service::Smtp,
+                system: None,
+                passwords,
+                own_address: false,
+                unpacked: false,
+                text: String::new(),
+                packets: vec![],
+            };
+            b.feed(Record::SelfReport(Box::new(report)), 11.0);
+            b.feed(Record::Smtp(Box::new(s)), 12.0);
+            b.grades()
+        };
+        assert_eq!(run(2), ["mail", "passwords"]);
+        assert_eq!(run(1), ["mail"]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ const TECHNIQUES: &[Technique] = &[
     technique("T1071.001", "Web Protocols", C2),
     technique("T1071.003", "Mail Protocols", C2),
     technique("T1071.004", "DNS", C2),
+    technique("T1082", "System Information Discovery", "TA0007"),
     technique("T1090", "Proxy", C2),
     technique("T1090.002", "External Proxy", C2),
     technique("T1090.003", "Multi-hop Proxy", C2),
