@@ -26,6 +26,8 @@ pub struct About {
     pub alone: Option<f64>,
     /// Whether it tells of control by what is said, not by when it is said.
     pub control: bool,
+    /// Whether it tells who brought a program.
+    pub brings: bool,
     /// What makes it count for less.
     pub excuses: &'static [Excuse],
     /// Honest kinds of host and program that it may be taken for.
@@ -52,6 +54,7 @@ impl About {
             exclusive: false,
             alone: None,
             control: false,
+            brings: false,
             excuses: &[],
             alike: &[],
             finding: None,

@@ -213,9 +213,11 @@ pub struct Fired {
     commanders: SeededSet<IpAddr>,
     /// Remotes of what tells of control: since when, and when it was last told.
     controllers: SeededMap<IpAddr, (Timestamp, Timestamp)>,
+    /// Remotes that brought a program, and when they did so last.
+    bringers: SeededMap<IpAddr, Timestamp>,
 }
 
-crate::held!(Fired: events, stages, ever, commanders, controllers);
+crate::held!(Fired: events, stages, ever, commanders, controllers, bringers);
 
 impl Fired {
     /// The name under which [`Self::events`] keeps what tells of control, whichever behaviour saw it.
@@ -260,11 +262,20 @@ impl Fired {
         told.is_some_and(|(since, last)| *since <= ts && ts.since(*last) <= span)
     }
 
+    /// Whether `remote` brought a program within `span` before `ts`.
+    pub fn brought(&self, remote: IpAddr, ts: Timestamp, span: Duration) -> bool {
+        self.bringers.get(&remote).is_some_and(|last| *last <= ts && ts.since(*last) <= span)
+    }
+
     /// Notes what fired, with remotes as packets or proxies have them. Gives whether a stage was first seen, or seen earlier than known.
     fn note(&mut self, entry: &Entry, evidence: &Evidence, remotes: &[IpAddr]) -> bool {
         let (about, stage) = (&entry.about, entry.about.stage);
         let weak = evidence.grades.first().is_none_or(|g| about.grade(&g.name).is_some_and(|g| g.weak));
         let control = about.control && !weak;
+        // Who brings a program by a tool that says who it is has not told anything; that the program then speaks with him would.
+        if about.brings && self.bringers.len() < MAX_COMMANDERS {
+            self.bringers.extend(remotes.iter().map(|remote| (*remote, evidence.started)));
+        }
         // What is weak is told and bet on; nothing is built on it.
         if weak {
             return false;

@@ -19,6 +19,8 @@ const LONGEST_HEADER: usize = 32;
 const UNPACKED: usize = 4096;
 /// A shorter run of letters of base 64 is a word.
 const SHORTEST_CODED: usize = 64;
+/// The shortest first line of what is longer; mail breaks it after 76 (RFC 2045 §6.8).
+const SHORTEST_LINE: usize = 40;
 /// Pairs of a name and a password from which on they are a list (*assumed*: who is sent one is sent a new one).
 const LIST: u32 = 2;
 /// The longest name of a system.
@@ -73,7 +75,9 @@ fn told(message: &[u8], own: IpAddr) -> Option<Told> {
 fn decoded(message: &[u8]) -> Option<Vec<u8>> {
     let is_code = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'\r' | b'\n');
     let run = message.split(|b| !is_code(b)).max_by_key(|run| run.len())?;
-    let mut code: Vec<u8> = run.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    // Words before it, such as the name of the code, stand in lines of their own.
+    let lines = run.split(|b| matches!(b, b'\r' | b'\n')).skip_while(|line| line.len() < SHORTEST_LINE);
+    let mut code: Vec<u8> = lines.flatten().copied().collect();
     if code.len() < SHORTEST_CODED {
         return None;
     }
@@ -90,7 +94,9 @@ fn of_plain(bytes: &[u8], own: IpAddr, unpacked: bool) -> Option<Told> {
     if system.is_none() && passwords < LIST {
         return None;
     }
-    Some(Told { system, passwords, own_address: tells_address(bytes, own), unpacked, text: readable(text) })
+    // Whose passwords they are is nobody's business; that they go out is.
+    let text = if passwords == 0 { readable(text) } else { String::new() };
+    Some(Told { system, passwords, own_address: tells_address(bytes, own), unpacked, text })
 }
 
 /// The zlib stream that begins within the first bytes, unpacked as far as is looked at.
@@ -286,6 +292,7 @@ mod tests {
         let list = b"<hr>Host: https://a.example/<br>Username: jo<br>Password: 1<br><hr>Host: b.example<br>Username: jo<br>Password: 2<br>";
         let passwords = |message: &[u8]| told(message, OWN).map(|t| t.passwords);
         assert_eq!(passwords(list), Some(2));
+        assert_eq!(told(list, OWN).map(|t| t.text), Some(String::new()), "they are not passed on");
         let code = STANDARD_NO_PAD.encode(list);
         let lines: Vec<&[u8]> = code.as_bytes().chunks(76).collect();
         let mail = [b"Content-Transfer-Encoding: base64\r\n\r\n", &*lines.join(&b"\r\n"[..])].concat();

@@ -97,6 +97,11 @@ fn services_are_recognised_on_any_port() {
         (Service::Amqp, &[(Orig, b"AMQP\0\0\x09\x01")]),
         (Service::MongoDb, &[(Orig, b"\x40\0\0\0\x01\0\0\0\0\0\0\0\xdd\x07\0\0\0\0\0\0")]),
         (Service::Fox, &[(Orig, b"fox a 1 -1 fox hello\n{\nfox.version=s:1.0\n")]),
+        (Service::Lumberjack, &[(Orig, b"2W\0\0\0\x01")]),
+        (Service::Lumberjack, &[(Orig, b"2W\0\0\0\x202C\0\0\x01\0\x78\x9c")]),
+        (Service::Splunk, &[(Orig, b"--splunk-cooked-mode-v3--\0\0\0\0")]),
+        (Service::Syslog, &[(Orig, b"<5>Jan  1 00:00:01 pc kernel: Linux version 5.10.0-8-amd64\n")]),
+        (Service::Syslog, &[(Orig, b"61 <34>1 2024-01-01T00:00:00Z pc app - - - Linux version 5.10.0-8\n")]),
         (Service::Nats, &[(Resp, b"INFO {\"server_id\":\"N\",\"version\":\"2.10\"}\r\n")]),
         (Service::Levin, &[(Orig, b"\x01\x21\x01\x01\x01\x01\x01\x01\xe2\0\0\0\0\0\0\0")]),
     ];

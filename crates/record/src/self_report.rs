@@ -19,7 +19,7 @@ pub struct SelfReport {
     pub own_address: bool,
     /// Whether it stood in what zlib had packed behind a header.
     pub unpacked: bool,
-    /// What can be read in the message, at most 256 characters.
+    /// What can be read in the message, at most 256 characters; nothing where it tells passwords.
     pub text: String,
     /// Its packet.
     pub packets: Vec<PacketId>,

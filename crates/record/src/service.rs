@@ -98,7 +98,7 @@ services! {
     Ntp = "ntp",
     /// SNMP.
     Snmp = "snmp",
-    /// Syslog over UDP.
+    /// Syslog.
     Syslog = "syslog",
     /// TFTP.
     Tftp = "tftp",
@@ -194,6 +194,10 @@ services! {
     Nats = "nats",
     /// Fox, which Niagara's stations speak (building automation).
     Fox = "fox",
+    /// Lumberjack, by which Beats ship logs to Logstash.
+    Lumberjack = "lumberjack",
+    /// What Splunk's forwarders send.
+    Splunk = "splunk",
 }
 
 impl Service {

@@ -73,15 +73,9 @@ pub const ALL: &[Mutation] = &[
         make: bots::beacon,
     },
     Mutation {
-        name: "held line, jitter of its heartbeat",
-        unit: "share of the interval",
-        strengths: &[0.0, 0.1, 0.2, 0.4],
-        make: bots::held_line,
-    },
-    Mutation {
-        name: "check-in, care to say less",
-        unit: "0 in words, 1 packed, 2 packed behind a longer header, 3 encrypted",
-        strengths: &[0.0, 1.0, 2.0, 3.0],
+        name: "packed check-in, care to say less",
+        unit: "0 packed, 1 behind a longer header, 2 encrypted",
+        strengths: &[0.0, 1.0, 2.0],
         make: |n| bots::check_in(n as u32),
     },
     Mutation {

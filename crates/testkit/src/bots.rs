@@ -23,8 +23,8 @@ pub const ALL: &[(&str, MakeScript)] = &[
     ("tls_control", tls_control),
     ("hidden_service", hidden_service),
     ("raw_control", raw_control),
-    ("held_line", || held_line(0.0)),
-    ("check_in", || check_in(1)),
+    ("held_line", held_line),
+    ("check_in", || check_in(0)),
     ("dns_tunnel", dns_tunnel),
     ("proxying", proxying),
     ("payload_download", payload_download),
@@ -258,21 +258,19 @@ fn raw_control() -> Script {
     s
 }
 
-/// A line whose heartbeat comes every 20 s, give or take that share of them.
-pub fn held_line(jitter: f64) -> Script {
+fn held_line() -> Script {
     let mut s = begin(117);
     let (hello, welcome) = (s.random(95), s.random(27));
     let words: Vec<[Vec<u8>; 2]> = (0..12).map(|_| [s.random(32), s.random(54)]).collect();
-    let waits: Vec<f64> = words.iter().map(|_| 20.0 * (1.0 + (s.share() * 2.0 - 1.0) * jitter)).collect();
     let mut line = call(&mut s, 60.0, CONTROLLER, 2404).client(&hello).server(&welcome);
-    for ([ask, answer], wait) in words.iter().zip(waits) {
-        line = line.wait(wait).server(ask).client(answer);
+    for [ask, answer] in &words {
+        line = line.wait(20.0).server(ask).client(answer);
     }
     line.close();
     s
 }
 
-/// Who calls tells its system: in words (0), packed (1), packed behind a longer header (2), or encrypted (3). What stands for a tool's words is made up, but for the
+/// Who calls tells its system: packed (0), packed behind a longer header (1), or encrypted (2). What stands for a tool's words is made up, but for the
 /// structure in which any program has its version from Windows.
 pub fn check_in(care: u32) -> Script {
     let mut s = begin(119);
@@ -280,12 +278,11 @@ pub fn check_in(care: u32) -> Script {
     let mut told: Vec<u8> = [156, 6, 1, 7601, 2u32].iter().flat_map(|w| w.to_le_bytes()).collect();
     told.resize(156, 0);
     told.extend_from_slice(b"accounting-7");
-    let header: &[u8] = if care == 2 { &[7; 40] } else { b"hello\0\0\0" };
+    let header: &[u8] = if care == 1 { &[7; 40] } else { b"hello\0\0\0" };
     let mut packer = flate2::write::ZlibEncoder::new(header.to_vec(), flate2::Compression::default());
     std::io::Write::write_all(&mut packer, &told).expect("memory takes it");
     let said = match care {
-        0 => b"hello|accounting-7|Windows 7 Professional|".to_vec(),
-        1 | 2 => packer.finish().expect("memory takes it"),
+        0 | 1 => packer.finish().expect("memory takes it"),
         _ => s.random(120),
     };
     let answer = s.random(27);

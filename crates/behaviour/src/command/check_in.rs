@@ -11,11 +11,11 @@
 //! (*own_address*); a name that it goes by (*own_name*, at least five letters); an address whose name was never asked for; a dynamic-DNS name.
 //!
 //! ## What else looks like this
-//! Agents of monitoring, inventory and support, and clients of databases and brokers, say the same to servers of their own: those whose protocols are known (Zabbix, AMQP, MongoDB, MySQL, SQL Server, NATS, RDP …) are not looked at, most others are
+//! Agents of monitoring, inventory and support, and clients of databases and brokers, say the same to servers of their own: those whose protocols are known (Zabbix, Beats, Splunk, syslog, AMQP, MongoDB, MySQL, SQL Server, NATS, RDP …) are not looked at, most others are
 //! called by name or are encrypted. What goes beside a connection of FTP with the same remote is a file, and no check-in (`exfiltration` asks for files).
 //!
 //! ## Blind spots
-//! What is encrypted, or coded otherwise than by zlib; UDP; known protocols around it (in a request of HTTP, `http_control` looks for names).
+//! What is encrypted, or coded otherwise than by zlib or in base 64; UDP; known protocols around it (in a request of HTTP, `http_control` looks for names).
 //!
 //! ## Options
 //! None.
@@ -26,7 +26,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use record::{Evidence, Record, SelfReport, Service, Stage, clean};
+use record::{Evidence, Record, SelfReport, Service, Stage, clean, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
@@ -93,6 +93,16 @@ impl Watcher {
         if state.reported.insert(end, names.clone()).is_some_and(|reported| reported == names) {
             return;
         }
+        let mut facts = vec![
+            ("port", u64::from(end.1).into()),
+            ("name", name.unwrap_or_default().into()),
+            ("system", system.into()),
+            ("text", r.text.clone().into()),
+            ("prevalent", context.prevalent(end.0).into()),
+        ];
+        if let Some(own) = own {
+            facts.push(("own_name", own.clone().into()));
+        }
         context.fire(Fire {
             host,
             key: "check_in".into(),
@@ -100,19 +110,12 @@ impl Watcher {
             started: r.head.ts,
             value: 1.0,
             threshold: 1.0,
-            unit: "messages that tell the host's system",
+            unit: "message that tells the host's system",
             source: "assumed",
             packets: r.packets.clone(),
             flows: vec![r.head.flow],
             remotes: vec![end.0],
-            facts: vec![
-                ("port", u64::from(end.1).into()),
-                ("name", name.unwrap_or_default().into()),
-                ("system", system.into()),
-                ("own_name", own.cloned().unwrap_or_default().into()),
-                ("text", r.text.clone().into()),
-                ("prevalent", context.prevalent(end.0).into()),
-            ],
+            facts,
         });
     }
 }
@@ -162,9 +165,12 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let how = if e.has("system_packed") { "packed and in" } else { "in" };
+        let whom = match e.text("name") {
+            "" => e.remote(),
+            name => format!("{} ({})", defang(name), e.remote()),
+        };
         let mut said = format!(
-            "told {} port {}, {how} an unknown protocol, that it runs {}",
-            e.remote(),
+            "told {whom} port {}, {how} an unknown protocol, that it runs {}",
             e.count("port"),
             clean(e.text("system"))
         );

@@ -9,9 +9,9 @@
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
 //! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
-//! answer, to a dynamic-DNS name that this host asked for. *shell*: the first payload of either side is the greeting of a Windows command
+//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
-//! them (none of these three for one call); a port of the web or mail, whose protocol this is not; more than one such remote.
+//! them (none of these three for a single call); a port of the web or mail, whose protocol this is not; more than one such remote.
 //!
 //! ## What else looks like this
 //! Games, file sharing, messengers, industrial protocols, databases: they are recognised by content where that is known,
@@ -163,9 +163,13 @@ impl Watcher {
         let name = context.network.name_of(end.0, context.now);
         let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
+        let brought = card.fired.brought(end.0, c.head.ts, window);
+        let few = !spoke || same.len() < self.settings.connections;
         let (count, base, needed, unit) = if dead {
             (same.len(), "dead_remote", self.settings.refused, "calls of one remote that does not answer")
-        } else if (!spoke || same.len() < self.settings.connections) && answered && dynamic {
+        } else if few && answered && brought {
+            (same.len(), "from_bringer", 1, "connections in no known protocol")
+        } else if few && answered && dynamic {
             (same.len(), "one_call", 1, "connections in no known protocol")
         } else if !spoke {
             return;
@@ -183,8 +187,8 @@ impl Watcher {
             }
         };
         add(name.is_none(), "unnamed");
-        // One call is weak, and its name is what it stands on already.
-        let once = base == "one_call";
+        // A single call stands on whom it goes to already.
+        let once = matches!(base, "one_call" | "from_bringer");
         add(!once && dynamic, "dynamic_name");
         add(!once && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
         add(!dead && same.iter().all(|k| !k.answered), "unanswered");
@@ -214,7 +218,7 @@ impl Watcher {
         context.fire(Fire {
             host,
             // What one call began, more of them go on with.
-            key: if dead { base } else { "same_words" }.into(),
+            key: if dead || base == "from_bringer" { base } else { "same_words" }.into(),
             grades,
             started,
             value: count as f64,
@@ -236,7 +240,7 @@ impl Behaviour for Watcher {
             Alike::to(Honest::Calls).unless(&["shell", "dead_remote"]),
             Alike::to(Honest::Tunnel).unless(&["shell", "dead_remote"]),
             Alike::to(Honest::Device).unless(&["shell"]),
-            Alike::to(Honest::FileSharing).unless(&["shell"]),
+            Alike::to(Honest::FileSharing).unless(&["shell", "from_bringer"]),
             Alike::to(Honest::Monitor).unless(&["shell", "opaque_words"]),
             Alike::to(Honest::Administration).unless(&["dynamic_name"]),
             Alike::to(Honest::Mining).unless(&["shell"]),
@@ -254,6 +258,7 @@ impl Behaviour for Watcher {
             &[
                 GradeWorth::base("same_words", 6.0).key("same_words"),
                 GradeWorth::base("one_call", 2.0).key("same_words").weak(),
+                GradeWorth::base("from_bringer", 7.0).key("from_bringer"),
                 GradeWorth::base("shell", 17.0).key("shell"),
                 GradeWorth::base("dead_remote", 6.0).key("dead_remote").weak(),
                 GradeWorth::add("known_port", 4.0),
@@ -292,6 +297,8 @@ impl Behaviour for Watcher {
             format!("ran a Windows command shell over a connection with {remote}")
         } else if e.flag("dead") {
             format!("called {remote} port {port} {} times without an answer", tally(e.value))
+        } else if e.has("from_bringer") {
+            format!("spoke an unknown protocol with {remote} port {port}, which had brought it a program")
         } else if e.has("one_call") {
             let name = defang(e.text("name"));
             format!("called {remote} ({name}) port {port} in an unknown protocol")
@@ -346,6 +353,20 @@ mod tests {
         assert!(run(calls(2, 10.0)).is_empty());
         assert_eq!(run(calls(3, 10.0)), ["same_words", "unnamed", "opaque_words"]);
         assert!(run(calls(3, 1801.0)).is_empty(), "not within the hour");
+    }
+
+    #[test]
+    fn a_call_of_who_brought_a_program() {
+        let call_after = |behaviour: &'static str, fetched: f64, answered: bool| {
+            let mut b = Bench::new("raw_control", Watcher::new(Settings::default()));
+            b.fired_with(Stage::Update, behaviour, fetched, fetched, &[REMOTE]);
+            b.feed(record(call(5000.0, b"a few words in clear", answered)), 5001.0);
+            b.grades()
+        };
+        assert_eq!(call_after("payload_download", 4900.0, true), ["from_bringer", "unnamed"]);
+        assert!(call_after("payload_download", 4900.0, false).is_empty(), "nobody spoke");
+        assert!(call_after("payload_download", 1300.0, true).is_empty(), "an hour before");
+        assert!(call_after("same_remote_chain", 4900.0, true).is_empty(), "that is no program");
     }
 
     #[test]

@@ -389,6 +389,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        brings: true,
         alike: &[
             Alike::to(Honest::Agent).unless(&[
                 "script",

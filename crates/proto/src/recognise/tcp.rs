@@ -2,7 +2,7 @@
 
 use record::{FlowFacts, Service};
 
-use super::{Probe, on_port};
+use super::{Probe, on_port, udp};
 use crate::{dns, http, irc, smtp};
 
 /// Bytes of both sides after which nothing new is expected.
@@ -77,6 +77,14 @@ fn either_side(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         [b'A', b'M', b'Q', b'P', 0 | 2 | 3, 0 | 1, ..] => Service::Amqp,
         // Length, request, no answer to any, OP_QUERY or OP_MSG (MongoDB's wire protocol).
         [_, _, 0, 0, _, _, _, _, 0, 0, 0, 0, 0xd4 | 0xdd, 7, 0, 0, ..] => Service::MongoDb,
+        // A window, then its messages (Lumberjack's protocol, versions 1 and 2).
+        [v @ (b'1' | b'2'), b'W', 0, 0, _, _, rest @ ..]
+            if rest.is_empty() || matches!(rest, [w, b'C' | b'D' | b'J', ..] if w == v) =>
+        {
+            Service::Lumberjack
+        }
+        _ if starts(b, &["--splunk-cooked-mode-v"]) => Service::Splunk,
+        _ if is_syslog(b) => Service::Syslog,
         _ if starts(b, &["fox a 0 -1 fox hello", "fox a 1 -1 fox hello"]) => Service::Fox,
         _ if starts(b, &["INFO {\"server_id\""]) => Service::Nats,
         _ if starts(b, &["RTSP/1.0 "]) => Service::Rtsp,
@@ -254,6 +262,16 @@ fn is_ldap(b: &[u8]) -> bool {
 fn sane_record(l0: u8, l1: u8) -> bool {
     let len = u16::from_be_bytes([l0, l1]);
     (1..=(1 << 14) + 2048).contains(&len)
+}
+
+/// A priority in brackets (RFC 5424 §6.2.1), behind the message's length where that is counted (RFC 6587 §3.4.1).
+fn is_syslog(b: &[u8]) -> bool {
+    let digits = b.iter().take_while(|c| c.is_ascii_digit()).count();
+    let message = match b.get(digits..) {
+        Some([b' ', rest @ ..]) if digits > 0 => rest,
+        _ => b,
+    };
+    message.first() == Some(&b'<') && udp::is_syslog(message)
 }
 
 fn starts(b: &[u8], words: &[&str]) -> bool {

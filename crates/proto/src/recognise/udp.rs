@@ -261,7 +261,7 @@ fn is_ntp(flow: &FlowFacts, b: &[u8], len: usize) -> bool {
     }
 }
 
-fn is_syslog(b: &[u8]) -> bool {
+pub fn is_syslog(b: &[u8]) -> bool {
     let end = b.iter().take(5).position(|c| *c == b'>');
     end.is_some_and(|e| e >= 2 && b.get(1..e).is_some_and(|d| d.iter().all(u8::is_ascii_digit)))
 }
