@@ -69,10 +69,12 @@ pub struct KnownHost {
     /// With whom a proxy talks for it that nobody else uses: what it says of names is the host's own word.
     strayed: SeededSet<IpAddr>,
     lease_mac: Option<Mac>,
+    /// With whom it speaks FTP: what goes beside is files.
+    file_servers: SeededSet<IpAddr>,
 }
 
 crate::held!(Application);
-crate::held!(KnownHost: mx, applications, called, asks, partners, strayed);
+crate::held!(KnownHost: mx, applications, called, asks, partners, strayed, file_servers);
 
 impl KnownHost {
     /// What it is called at a time: its Ethernet addresses, and for the lease the name that a DHCP server took.
@@ -81,6 +83,11 @@ impl KnownHost {
             return Cow::Borrowed(&self.called);
         }
         Cow::Owned(Called { names: Vec::new(), ..self.called.clone() })
+    }
+
+    /// Whether it speaks FTP with a remote.
+    pub fn exchanges_files_with(&self, remote: IpAddr) -> bool {
+        self.file_servers.contains(&remote)
     }
 
     /// Whether it was to this Ethernet address that a server last gave the host's address.
@@ -526,6 +533,12 @@ impl Network {
                         host.partial += usize::from(partial);
                     }
                 }
+            }
+        }
+        if conn.service == Service::Ftp && self.home.contains(orig) {
+            let servers = &mut files.card_mut(orig, now).known.file_servers;
+            if servers.len() < MAX_PARTNERS {
+                servers.insert(resp);
             }
         }
         // An application is verified when both sides speak it.

@@ -23,10 +23,10 @@
 //! ## References
 //! ATT&CK T1082, T1095, T1571; Microsoft, `OSVERSIONINFOEX`; Norman, "The many faces of Gh0st Rat", 2012 (a check-in that is packed).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use record::{Evidence, Record, SelfReport, Service, Stage, clean, defang};
+use record::{Evidence, Record, SelfReport, Stage, clean, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
@@ -44,10 +44,9 @@ const SHORTEST_NAME: usize = 5;
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {}
 
-/// What is remembered of one host: with whom it spoke FTP, and what was told of each remote.
+/// What is remembered of one host: what was told of each remote.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Host {
-    transfers: BTreeSet<IpAddr>,
     #[serde(with = "crate::words")]
     reported: BTreeMap<(IpAddr, u16), Vec<Word>>,
 }
@@ -67,7 +66,7 @@ impl Watcher {
         let name = context.network.name_of(end.0, context.now);
         let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
         let (state, card) = states.open(host, context.now);
-        if state.transfers.contains(&end.0) {
+        if card.known.exchanges_files_with(end.0) {
             return;
         }
         let text = r.text.to_lowercase();
@@ -146,21 +145,12 @@ impl Behaviour for Watcher {
     };
 
     fn wants(&self) -> Wants {
-        Wants::OTHER.and(Wants::OPEN).and(Wants::OUTBOUND)
+        Wants::OTHER.and(Wants::OUTBOUND)
     }
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let Some(host) = context.outbound() else { return };
-        match record {
-            Record::SelfReport(r) => Self::report(states, host, r, context),
-            Record::Conn(c) if c.service == Service::Ftp => {
-                let transfers = &mut states.of(host, context.now).transfers;
-                if transfers.len() < MAX_REMOTES {
-                    transfers.insert(c.head.tuple.resp.ip);
-                }
-            }
-            _ => {}
-        }
+        let (Some(host), Record::SelfReport(r)) = (context.outbound(), record) else { return };
+        Self::report(states, host, r, context);
     }
 
     fn sentence(e: &Evidence) -> String {
@@ -185,7 +175,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: transfers, reported);
+crate::held!(Host: reported);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
@@ -195,7 +185,7 @@ impl HostState for Host {
 
 #[cfg(test)]
 mod tests {
-    use record::{ConnPhase, Dhcp, Head, Mac, Transport};
+    use record::{ConnPhase, Dhcp, Head, Mac, Service, Transport};
 
     use super::*;
     use crate::testing::{Bench, HOST, REMOTE, at, conn};

@@ -488,6 +488,7 @@ impl Behaviour for Watcher {
         };
         let what = match e.key.as_ref() {
             "opaque" => "something opaque".to_owned(),
+            "by_a_tool" => format!("a program ({}, by a tool that says who it is)", clean(e.text("is"))),
             key => format!("{key} ({})", clean(e.text("is"))),
         };
         format!("fetched {} of {what} from {host}{declared}", human_bytes(e.value as u64))
