@@ -333,7 +333,8 @@ impl Session {
         let count = if chunk.from == Direction::Orig { orig } else { resp };
         let position = *count;
         *count = count.saturating_add(1);
-        if matches!(self.state, State::Unknown) && position < MAX_REPORTS {
+        let client = chunk.from == Direction::Orig && flow.tuple.transport == Transport::Tcp;
+        if client && position < MAX_REPORTS && matches!(self.state, State::Unknown) {
             self.report(flow, chunk.from, chunk.bytes, (chunk.ts, chunk.at), chunk.packet, out);
         }
         if chunk.wire_len != FRAME_LEN || position >= MAX_FRAMES || !flow.start_seen {

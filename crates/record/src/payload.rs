@@ -76,8 +76,14 @@ impl PayloadFacts {
         }
         let (mut run, mut longest, mut seen) = (0u16, 0u16, [0u64; 4]);
         for &b in counted {
-            run = if is_printable(b) { run + 1 } else { 0 };
-            longest = longest.max(run);
+            if is_printable(b) {
+                run += 1;
+                if run > longest {
+                    longest = run;
+                }
+            } else {
+                run = 0;
+            }
             seen[usize::from(b >> 6)] |= 1 << (b & 63);
         }
         facts.printable_run = longest;
