@@ -450,8 +450,7 @@ fn exfiltration() -> Script {
     s
 }
 
-/// A neighbour pushes a program to the host, which pushes the same to four others; two of them call it back.
-/// A worm that is pushed to a host, which pushes it on to four others, each copy longer by up to so many bytes.
+/// A neighbour pushes a program to the host, which pushes it on to four others, each copy longer by up to so many bytes; two of them call it back.
 pub fn lateral_movement(padded: u32) -> Script {
     let mut s = begin(119);
     let worm = shares::program(&mut s, 50_000);
