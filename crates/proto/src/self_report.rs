@@ -87,15 +87,22 @@ fn decoded(message: &[u8]) -> Option<Vec<u8>> {
 
 fn of_plain(bytes: &[u8], own: IpAddr, unpacked: bool) -> Option<Told> {
     // Letters of two bytes have a zero beside each.
-    let narrow: Vec<u8> = bytes.iter().copied().filter(|b| *b != 0).collect();
-    let text = if named(bytes).is_some() || narrow.len() == bytes.len() { bytes } else { &narrow };
-    let system = named(text).or_else(|| version_structure(bytes));
+    let narrow: Vec<u8>;
+    let (text, named) = match named(bytes) {
+        None if bytes.contains(&0) => {
+            narrow = bytes.iter().copied().filter(|b| *b != 0).collect();
+            (&*narrow, named(&narrow))
+        }
+        named => (bytes, named),
+    };
+    let system = named.or_else(|| version_structure(bytes));
     let passwords = passwords(text);
     if system.is_none() && passwords < LIST {
         return None;
     }
     // Whose passwords they are is nobody's business; that they go out is.
-    let text = if passwords == 0 { readable(text) } else { String::new() };
+    let secret = SECRETS.iter().any(|w| memmem::find(text, w.as_bytes()).is_some());
+    let text = if secret { String::new() } else { readable(text) };
     Some(Told { system, passwords, own_address: tells_address(bytes, own), unpacked, text })
 }
 
@@ -116,12 +123,15 @@ fn unpack(message: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
+/// What announces a password.
+const SECRETS: &[&str] = &["Password:", "password:", "Password :", "PASS:", "Pass:"];
+
 /// How often both a name and a password are announced.
 fn passwords(text: &[u8]) -> u32 {
     let count = |words: &[&str]| {
         words.iter().map(|w| memmem::find_iter(text, w).count()).fold(0usize, usize::saturating_add)
     };
-    let secrets = count(&["Password:", "password:", "Password :", "PASS:", "Pass:"]);
+    let secrets = count(SECRETS);
     if secrets == 0 {
         return 0;
     }
@@ -293,6 +303,12 @@ mod tests {
         let passwords = |message: &[u8]| told(message, OWN).map(|t| t.passwords);
         assert_eq!(passwords(list), Some(2));
         assert_eq!(told(list, OWN).map(|t| t.text), Some(String::new()), "they are not passed on");
+        let lone = told(b"Windows 7 Professional|Password: x", OWN);
+        assert_eq!(
+            lone.map(|t| (t.passwords, t.text)),
+            Some((0, String::new())),
+            "nor is one without a name"
+        );
         let code = STANDARD_NO_PAD.encode(list);
         let lines: Vec<&[u8]> = code.as_bytes().chunks(76).collect();
         let mail = [b"Content-Transfer-Encoding: base64\r\n\r\n", &*lines.join(&b"\r\n"[..])].concat();
