@@ -494,6 +494,9 @@ impl<S> FlowTable<S> {
         } else {
             hot.deadline = arrival.clock.plus(hot.patience());
             if hot.flags.has(Flags::WANTS_MORE) && p.payload_len > 0 {
+                let cold = &mut self.cold[slot as usize];
+                let facts = cold.facts(hot);
+                let spoken = cold.spoken.as_ref().filter(|_| first);
                 let chunk = Chunk {
                     from,
                     bytes: arrival.payload,
@@ -501,9 +504,8 @@ impl<S> FlowTable<S> {
                     ts: arrival.ts,
                     at: arrival.clock,
                     packet: arrival.id,
+                    facts: spoken.and_then(|s| s.facts[side].as_ref()),
                 };
-                let cold = &mut self.cold[slot as usize];
-                let facts = cold.facts(hot);
                 let progress = sessions.data(&facts, &mut cold.session, chunk);
                 settle(hot, cold, progress, arrival.clock, sessions);
                 self.charge(slot, sessions);

@@ -167,6 +167,7 @@ impl<H: Sessions> Pieces<'_, '_, H> {
             ts,
             at: self.arrival.clock,
             packet,
+            facts: None,
         };
         let progress = match *piece {
             Piece::Data(bytes) => {

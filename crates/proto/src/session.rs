@@ -98,7 +98,8 @@ impl Session {
                     // The client's part has led to a further proxy: the server's is about that.
                     inner.extend_from_slice(&bytes);
                 } else if !bytes.is_empty() {
-                    let rest = Chunk { from, bytes: &bytes, wire_len: bytes.len() as u32, ..*chunk };
+                    let rest =
+                        Chunk { from, bytes: &bytes, wire_len: bytes.len() as u32, facts: None, ..*chunk };
                     let fed = self.piece(flow, &rest, out);
                     service = fed.service.or(service);
                     relayed = fed.relayed;
@@ -176,7 +177,7 @@ impl Session {
                     self.give_up(flow, chunk.at, out)
                 } else {
                     self.report(flow, chunk.from, chunk.bytes, (chunk.ts, chunk.at), chunk.packet, out);
-                    opaque_or_not(chunk.bytes)
+                    opaque_or_not(&chunk.counted())
                 };
                 self.state = State::Unknown;
                 Some(service)
@@ -340,7 +341,7 @@ impl Session {
         if chunk.wire_len != FRAME_LEN || position >= MAX_FRAMES || !flow.start_seen {
             return;
         }
-        let facts = PayloadFacts::of(chunk.bytes, chunk.wire_len);
+        let facts = chunk.counted();
         if facts.is_opaque() {
             out.records.push(Record::Frame(Box::new(FrameCandidate {
                 head: flow.head(chunk.ts, chunk.at),
@@ -385,12 +386,8 @@ fn first_look(flow: &FlowFacts, chunk: &Chunk<'_>) -> Probe {
 }
 
 /// What a payload is that nobody recognises.
-fn opaque_or_not(bytes: &[u8]) -> Service {
-    if PayloadFacts::of(bytes, bytes.len() as u32).is_opaque() {
-        Service::Opaque
-    } else {
-        Service::Unrecognised
-    }
+fn opaque_or_not(payload: &PayloadFacts) -> Service {
+    if payload.is_opaque() { Service::Opaque } else { Service::Unrecognised }
 }
 
 impl Probing {
@@ -427,7 +424,8 @@ impl Probing {
         let first = self.early.first().map_or(Direction::Orig, |e| e.from);
         let [orig, resp] = &self.heads;
         let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
-        opaque_or_not(if mine.len() >= 8 { mine } else { other })
+        let said = if mine.len() >= 8 { mine } else { other };
+        opaque_or_not(&PayloadFacts::of(said, said.len() as u32))
     }
 }
 
@@ -473,7 +471,11 @@ fn fuzz_pieces(flow: &FlowFacts, mut session: Session, out: &mut Outbox, mut res
         let progress = if control == &0xfe {
             session.gap(flow, from, n as u64, at, packet, out)
         } else {
-            session.data(flow, &Chunk { from, bytes, wire_len: n as u32, ts: at, at, packet }, out)
+            session.data(
+                flow,
+                &Chunk { from, bytes, wire_len: n as u32, ts: at, at, packet, facts: None },
+                out,
+            )
         };
         wants = progress.wants_more;
         // The largest is a QUIC handshake or what recognition keeps.

@@ -38,6 +38,7 @@ fn run_on(flow: &FlowFacts, pieces: &[(Direction, &[u8])]) -> (Service, Vec<Reco
             ts,
             at: ts,
             packet: PacketId::new(0, i as u64 + 1),
+            facts: None,
         };
         let progress = session.data(flow, &chunk, &mut out);
         service = progress.service.unwrap_or(service);
@@ -291,6 +292,7 @@ fn a_gap_in_a_body_is_counted_and_the_next_message_is_found() {
             ts: Timestamp(0),
             at: Timestamp(0),
             packet: PacketId::new(0, 1),
+            facts: None,
         };
         session.data(&facts, &chunk, &mut out);
     };
@@ -306,6 +308,7 @@ fn a_gap_in_a_body_is_counted_and_the_next_message_is_found() {
             ts: Timestamp(0),
             at: Timestamp(0),
             packet: PacketId::new(0, 2),
+            facts: None,
         };
         session.data(&facts, &chunk, &mut later);
     };
@@ -571,8 +574,15 @@ fn after_lost_answers_the_last_question_gets_the_next() {
     let flow = flow(Transport::Tcp, 80);
     let at = Timestamp::from_secs(1);
     let mut say = |session: &mut Session, from, bytes: &[u8]| {
-        let chunk =
-            Chunk { from, bytes, wire_len: bytes.len() as u32, ts: at, at, packet: PacketId::default() };
+        let chunk = Chunk {
+            from,
+            bytes,
+            wire_len: bytes.len() as u32,
+            ts: at,
+            at,
+            packet: PacketId::default(),
+            facts: None,
+        };
         session.data(&flow, &chunk, &mut out);
     };
     say(&mut session, Orig, b"GET /1 HTTP/1.1\r\n\r\n");
@@ -860,6 +870,7 @@ fn updates_and_notices_of_dns_are_no_damage() {
             ts: Timestamp(0),
             at: Timestamp(0),
             packet: PacketId::default(),
+            facts: None,
         };
         assert_eq!(session.data(&flow, &chunk, &mut out).service, Some(Service::Dns));
         assert!(out.records.is_empty() && out.anomalies.seen().count() == 0);

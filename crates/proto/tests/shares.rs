@@ -118,6 +118,7 @@ fn ours(path: &Path) -> Told {
             ts: Timestamp(0),
             at: Timestamp(0),
             packet: PacketId::default(),
+            facts: None,
         };
         session.data(flow, &chunk, &mut out);
     }

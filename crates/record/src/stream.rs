@@ -1,4 +1,4 @@
-use crate::{Direction, Endpoint, FlowId, Head, PacketId, Segment, Service, Timestamp, Tuple};
+use crate::{Direction, Endpoint, FlowId, Head, PacketId, PayloadFacts, Segment, Service, Timestamp, Tuple};
 
 /// What sessions may know of their flow.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,15 @@ pub struct Chunk<'a> {
     pub at: Timestamp,
     /// The packet that brought them.
     pub packet: PacketId,
+    /// What the flow counted in them, where it did.
+    pub facts: Option<&'a PayloadFacts>,
+}
+
+impl Chunk<'_> {
+    /// What is counted in these bytes: by the flow, or now.
+    pub fn counted(&self) -> PayloadFacts {
+        self.facts.copied().unwrap_or_else(|| PayloadFacts::of(self.bytes, self.wire_len))
+    }
 }
 
 /// What a session made of it.

@@ -29,7 +29,15 @@ fn run(said: &[Said], piece: usize) -> Vec<Record> {
         let ts = Timestamp::from_secs(n as i64);
         for part in bytes.chunks(piece) {
             let packet = PacketId::new(0, n as u64 + 1);
-            let chunk = Chunk { from: *from, bytes: part, wire_len: part.len() as u32, ts, at: ts, packet };
+            let chunk = Chunk {
+                from: *from,
+                bytes: part,
+                wire_len: part.len() as u32,
+                ts,
+                at: ts,
+                packet,
+                facts: None,
+            };
             assert!(session.data(&flow, &chunk, &mut out).wants_more);
         }
     }
@@ -412,7 +420,11 @@ fn a_hole_in_a_transfer_and_one_in_a_header() {
             let (ts, packet) = (Timestamp::from_secs(n as i64), PacketId::new(0, n as u64 + 1));
             let mut say = |bytes: &[u8], session: &mut Session| {
                 let wire_len = bytes.len() as u32;
-                session.data(&flow, &Chunk { from: *from, bytes, wire_len, ts, at: ts, packet }, &mut out);
+                session.data(
+                    &flow,
+                    &Chunk { from: *from, bytes, wire_len, ts, at: ts, packet, facts: None },
+                    &mut out,
+                );
             };
             if n == 10 {
                 say(&bytes[..cut.start], &mut session);
