@@ -62,7 +62,8 @@ held!(
     PayloadFacts,
     Grade,
     [i32; 2],
-    [u64; 2]
+    [u64; 2],
+    [Timestamp; 2]
 );
 
 held!(crate::table::HostKey);

@@ -1,6 +1,7 @@
 //! The folder: written whole or not at all.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -196,10 +197,11 @@ impl Case {
         Ok(Self { dir, capture, stories })
     }
 
-    /// Whether it was made of the same captures. Of those without a hash, as streams are, that is not known.
+    /// Whether it was made of these captures, or of some of them: a store grows. Of those without a hash, as streams are, that is not known.
     fn is_of(&self, capture: &CaptureLine) -> bool {
-        let hashes = |c: &CaptureLine| c.inputs.iter().map(|i| i.sha256.clone()).collect::<Option<Vec<_>>>();
-        hashes(capture).is_some_and(|now| hashes(&self.capture) == Some(now))
+        let hashes =
+            |c: &CaptureLine| c.inputs.iter().map(|i| i.sha256.clone()).collect::<Option<BTreeSet<_>>>();
+        hashes(&self.capture).zip(hashes(capture)).is_some_and(|(before, now)| before.is_subset(&now))
     }
 
     /// Makes sure that a file may be written: it is none of the case's, and none of its captures.

@@ -125,6 +125,14 @@ fn notes_stay_with_the_captures_that_they_are_about() {
     note(&case, "of the first").unwrap();
     assert_eq!(BLOCKED.write(&case).unwrap(), [""; 0], "nothing is replaced");
     assert_eq!((notes(&case), aside()), (vec!["of the first".to_owned()], String::new()));
+    // What is read grows, as a store does: they are about hosts that are still there.
+    let mut grown = BLOCKED.clone();
+    grown.capture.inputs.extend(READER.capture.inputs.iter().cloned());
+    assert_eq!(grown.write(&case).unwrap(), [""; 0], "nothing is replaced");
+    assert_eq!((notes(&case), aside()), (vec!["of the first".to_owned()], String::new()));
+    fs::remove_dir_all(&case).unwrap();
+    BLOCKED.write(&case).unwrap();
+    note(&case, "of the first").unwrap();
     // Of other captures: aside, and there they stay, whatever is run next.
     assert_eq!(READER.write(&case).unwrap(), [sample("kraken-blocked.pcapng").display().to_string()]);
     assert!(notes(&case).is_empty() && aside().contains("of the first"));

@@ -173,6 +173,7 @@ impl Console {
                 Reply::Asset("text/javascript; charset=utf-8", include_str!("console.js"))
             }
             ["favicon.ico"] => Reply::Wrong(StatusCode::NO_CONTENT, String::new()),
+            ["calendar"] => Reply::Page(pages::calendar(self, ask)),
             ["help"] => Reply::Page(pages::help(self)),
             ["host", host, rest @ ..] => {
                 let story = host.parse().ok().and_then(|which| self.case.story(which).ok());

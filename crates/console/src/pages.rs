@@ -1,11 +1,13 @@
 //! The board of hosts, a host's story, its evidence, and what people say of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::http::StatusCode;
 use case::{Triage, TriageEntry, TriageState};
 use maud::{DOCTYPE, Markup, html};
 use record::{Evidence, Stage, Timestamp};
+use report::html::{COLUMNS, calendar as days_of_hosts, columns_until, date, days_of};
 use report::html::{also, called, chip, full, host as told, moment, other_addresses, stage_dots, summary};
 use report::{clean, defang, describe, human_count, indicators};
 use verdict::{HostStory, Machine, Verdict};
@@ -36,6 +38,7 @@ pub fn page(console: &Console, title: &str, body: &Markup) -> String {
                     span.soft { (inputs(console)) }
                     nav aria-label="Everything" {
                         a href="/table/flow" { "flows" } a href="/table/dns" { "DNS" } a href="/table/web" { "web" } a href="/table/mail" { "mail" }
+                        @if covers_several_days(console) { a href="/calendar" { "days" } }
                     }
                     label.zone { "times in " select id="zone" aria-label="Time zone" { option value="UTC" { "UTC" } } }
                     a href="/help" { "keys" }
@@ -153,18 +156,81 @@ fn state(console: &Console, s: &HostStory) -> Option<TriageEntry> {
     console.triage.lock().ok()?.of(&s.label()).last().cloned()
 }
 
-/// The board: ranked hosts.
-pub fn board(console: &Console, ask: &Ask) -> String {
-    let search = ask.text("q");
+/// The machines that fit a search, and what it does not understand.
+fn searched<'a>(
+    console: &Console,
+    machines: &'a [Machine<'a>],
+    search: &str,
+) -> (Vec<&'a Machine<'a>>, Option<String>) {
     let mut error = None;
-    let machines = Machine::all(&console.case.stories);
     let mut fits = |s: &HostStory| {
         found(console, s, search).unwrap_or_else(|e| {
             error = Some(e);
             false
         })
     };
-    let mut hosts: Vec<&Machine<'_>> = machines.iter().filter(|m| m.addresses().any(&mut fits)).collect();
+    let hosts = machines.iter().filter(|m| m.addresses().any(&mut fits)).collect();
+    (hosts, error)
+}
+
+fn search_form(to: &str, search: &str, error: Option<&String>) -> Markup {
+    html! {
+        form.search role="search" method="get" action=(to) {
+            input id="search" type="search" name="q" value=(search) placeholder="verdict:likely stage:act name:*mail*" aria-label="Search hosts";
+            button { "Search" }
+        }
+        @if let Some(e) = error { p.warn role="alert" { (e) } }
+    }
+}
+
+/// Whether anything was heard on more than one day of the calendar.
+fn covers_several_days(console: &Console) -> bool {
+    days_of(&console.case.stories).is_some_and(|[first, last]| first < last)
+}
+
+/// Hosts over days: those of which something was told, strongest first; each day leads to the host's story of that day.
+pub fn calendar(console: &Console, ask: &Ask) -> String {
+    const DAY: Duration = Duration::from_hours(24);
+    let machines = Machine::all(&console.case.stories);
+    let (mut hosts, error) = searched(console, &machines, ask.text("q"));
+    let found = hosts.len();
+    hosts.retain(|m| !m.strongest.calendar.is_empty());
+    let n: usize = ask.text("page").parse().unwrap_or(0);
+    let shown: Vec<&HostStory> =
+        hosts.iter().skip(n.saturating_mul(ON_PAGE)).take(ON_PAGE).map(|m| m.strongest).collect();
+    let span = days_of(&console.case.stories);
+    let until = ask.text("until").parse::<i64>().ok().map(Timestamp);
+    let link = |s: &HostStory, day: Option<Timestamp>| {
+        let of = |d: Timestamp| format!("?from={}&to={}", d.0, d.plus(DAY).0 - 1);
+        Some(format!("/host/{}{}", s.id(), day.map(of).unwrap_or_default()))
+    };
+    let to = |until: Timestamp| format!("/calendar?q={}&until={}", encoded(ask.text("q")), until.0);
+    let body = html! {
+        h1 { "Which hosts were bots, and on which days?" }
+        (search_form("/calendar", ask.text("q"), error.as_ref()))
+        @if let Some([first, last]) = span {
+            @let shown_last = until.unwrap_or(last).clamp(first, last);
+            @let [from, to_day] = columns_until(shown_last);
+            @let from = from.max(first);
+            p.soft { (human_count(hosts.len() as u64)) " of " (human_count(found as u64)) " hosts, of which something was told; " (date(from)) " to " (date(to_day)) ". Of the others nothing was." }
+            @if first < from || to_day < last {
+                nav.pager aria-label="Days" {
+                    @if first < from { a href=(to(from.minus(DAY))) rel="prev" { "earlier days" } }
+                    @if to_day < last { a href=(to(to_day.plus(DAY * COLUMNS as u32).min(last))) rel="next" { "later days" } }
+                }
+            }
+            (days_of_hosts(&shown, [from, to_day], &link))
+        } @else { p { "Nothing was heard on any day." } }
+        (pager(&format!("/calendar?q={}&until={}", encoded(ask.text("q")), ask.text("until")), n as u64, hosts.len() as u64, ON_PAGE as u64))
+    };
+    page(console, "Days", &body)
+}
+
+/// The board: ranked hosts.
+pub fn board(console: &Console, ask: &Ask) -> String {
+    let search = ask.text("q");
+    let machines = Machine::all(&console.case.stories);
+    let (mut hosts, error) = searched(console, &machines, search);
     let descending = ask.text("desc") != "0";
     let flows = |m: &Machine<'_>| m.addresses().map(|s| s.flows).sum::<u64>();
     let first = |m: &Machine<'_>| m.addresses().filter_map(|s| s.first).min();
@@ -190,11 +256,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
         p.lead { (summary(&console.case.capture, &machines)) }
         @for w in &console.warnings { p.warn { (clean(w)) } }
         @for f in console.case.capture.failures.iter().chain(&console.case.capture.notices).take(5) { p.warn { (clean(f)) } }
-        form.search role="search" method="get" action="/" {
-            input id="search" type="search" name="q" value=(search) placeholder="verdict:likely stage:act name:*mail*" aria-label="Search hosts";
-            button { "Search" }
-        }
-        @if let Some(e) = &error { p.warn role="alert" { (e) } }
+        (search_form("/", search, error.as_ref()))
         p.soft { (human_count(hosts.len() as u64)) (if hosts.len() == 1 { " host" } else { " hosts" }) }
         div.scroll tabindex="0" role="group" aria-label="Board of hosts" {
             table.rows {

@@ -12,7 +12,7 @@ use std::sync::LazyLock;
 use case::{Case, Triage, TriageState};
 use common::{Run, sample};
 use console::Console;
-use record::Record;
+use record::{Record, Timestamp};
 
 const BOT: &str = "10.20.0.13";
 
@@ -479,4 +479,35 @@ fn what_people_say_is_kept_and_shown_and_nothing_else_changes() {
     }
     assert_eq!(served.get(&format!("{to}?{body}")).status, 404, "asking changes nothing");
     assert_eq!(Triage::read(&served.case).unwrap(), kept);
+}
+
+#[test]
+fn days_of_more_than_a_window_are_leafed_through() {
+    let day = |d: i64| Timestamp::from_secs(1_199_145_600 + d * 86_400);
+    let told = |d, verdict, level_db| verdict::DayLevel { day: day(d), verdict, level_db, evidence: 1 };
+    let mut run = KRAKEN.clone();
+    let bot = run.stories.iter_mut().find(|s| s.host.to_string() == BOT).unwrap();
+    bot.heard = vec![[day(0), day(120)]];
+    bot.calendar = vec![
+        told(1, verdict::Verdict::Suspicious, 12.0),
+        told(98, verdict::Verdict::Infected, 139.5),
+        told(120, verdict::Verdict::Infected, 41.0),
+    ];
+    let served = Served::of(&run, |_| ());
+    assert!(links(&served.get("/").text()).contains(&"/calendar".to_owned()), "there are days to look at");
+    let last = served.get("/calendar").text();
+    assert!(last.contains("I +140") && last.contains("I +41") && !last.contains("S +12"), "{last}");
+    let leafed = links(&last);
+    let earlier = leafed.iter().find(|l| l.starts_with("/calendar?")).expect("earlier days");
+    assert!(!last.contains("later days"));
+    let day = leafed.iter().find(|l| l.contains("from=")).expect("a day leads to its story");
+    assert!(served.get(day).text().contains("Only from"));
+    let mut page = served.get(earlier).text();
+    assert!(page.contains("later days"));
+    for _ in 0..2 {
+        let before = links(&page).into_iter().find(|l| l.starts_with("/calendar?")).expect("earlier days");
+        page = served.get(&before).text();
+    }
+    assert!(page.contains("S +12") && !page.contains("earlier days"), "the first days: {page}");
+    assert_eq!(served.get("/calendar?until=nonsense").status, 200);
 }

@@ -1,5 +1,6 @@
 //! What the user typed. What it means is decided in `config`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -311,11 +312,18 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         .ok_or_else(|| format!("{text:?} is no time: write 2026-11-01 or 2026-11-01T08:00:00Z"))
 }
 
-/// Look into a case with a browser.
+/// Look into a case, or into a store, with a browser.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// The case: a folder made by `read -o`
+    /// The case: a folder made by `read -o`; or a store (`read --store`), which is analysed first
+    #[arg(value_name = "CASE|STORE")]
     pub case: PathBuf,
+    /// Where the case of a store is kept, with what people note in it [default: STORE/case]
+    #[arg(short = 'o', long = "output", value_name = "CASE")]
+    pub output: Option<PathBuf>,
+    /// How a store is analysed: options of `read`, for example -- --since 2026-11-01 --expect known.toml
+    #[arg(last = true, value_name = "OPTIONS OF READ")]
+    pub read: Vec<OsString>,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,

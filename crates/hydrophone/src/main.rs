@@ -17,6 +17,8 @@ mod store_care;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 
@@ -72,6 +74,19 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|e| {
         e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
     })
+}
+
+/// What is set when somebody interrupts or ends the program (SIGINT, SIGTERM): whoever works looks at it, and comes to an end.
+fn interrupted() -> Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    let listen = || {
+        let flag = Arc::<AtomicBool>::default();
+        let told = flag.clone();
+        // Without a handler an interrupt ends the program, which loses what was not written and nothing else.
+        let _ = ctrlc::set_handler(move || told.store(true, Ordering::Relaxed));
+        flag
+    };
+    FLAG.get_or_init(listen).clone()
 }
 
 fn main() -> ExitCode {

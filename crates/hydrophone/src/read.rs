@@ -3,8 +3,6 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use capture::{Opening, Source};
@@ -18,7 +16,7 @@ use verdict::Calibration;
 use crate::args::{Colour, Read};
 use crate::config::Config;
 use crate::formats::{Formats, Printed};
-use crate::{Exit, Failure, diff, find, keep, knowledge};
+use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -30,6 +28,29 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
     }
+    let Analysed { outcome, capture, printed } = analyse(args, &config)?;
+    match &args.against {
+        Some(before) => {
+            let told = diff::against(before, &outcome.stories)?;
+            anstream::stdout().lock().write_all(told.as_bytes())?;
+        }
+        None => print(args, &capture, &outcome, printed.as_ref())?,
+    }
+    for failure in &outcome.failures {
+        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
+    }
+    Ok(exit(args, &config, &capture, &outcome))
+}
+
+/// What was read, and what is to be printed of it in place of the story.
+pub struct Analysed {
+    pub outcome: Outcome,
+    capture: CaptureLine,
+    printed: Option<Printed>,
+}
+
+/// Reads everything and writes whatever files were asked for; prints nothing but the progress.
+pub fn analyse(args: &Read, config: &Config) -> Result<Analysed, Failure> {
     for path in &args.inputs {
         if path.as_os_str() != "-" && !path.exists() {
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
@@ -43,10 +64,6 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     knowledge::payoffs(args.payoffs.as_deref())?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = stop.clone();
-    // Only the first handler counts; without one an interrupt ends the program, which loses the report but nothing else.
-    let _ = ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed));
     let options = RunOptions {
         inputs: args.inputs.iter().cloned().map(Source::Path).collect(),
         home: (!config.home.is_empty()).then(|| config.home.clone()),
@@ -57,7 +74,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         expectations: expectations.clone(),
         intel,
         opening: Opening {
-            stop,
+            stop: interrupted(),
             passwords: args.zip_password.clone(),
             hashed: args.output.is_some() || args.store.is_some(),
             ..Opening::default()
@@ -86,7 +103,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         None => None,
     };
     let mut keeper = match &args.store {
-        Some(dir) => Some(keep::begin(dir, args, &config, options.memory)?),
+        Some(dir) => Some(keep::begin(dir, args, config, options.memory)?),
         None => None,
     };
     let mut formats = Formats::begin(args, options.memory)?;
@@ -137,17 +154,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         file.finish().map_err(Failure::input)?;
     }
     let printed = formats.finish(&capture, &outcome)?;
-    match &args.against {
-        Some(before) => {
-            let told = diff::against(before, &outcome.stories)?;
-            anstream::stdout().lock().write_all(told.as_bytes())?;
-        }
-        None => print(args, &capture, &outcome, printed.as_ref())?,
-    }
-    for failure in &outcome.failures {
-        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
-    }
-    Ok(exit(args, &config, &capture, &outcome))
+    Ok(Analysed { outcome, capture, printed })
 }
 
 fn print(

@@ -1,20 +1,59 @@
-//! `hydrophone serve CASE`.
+//! `hydrophone serve CASE|STORE`.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context;
 use case::Case;
+use clap::Parser;
 use console::Console;
 
-use crate::args::Serve;
-use crate::{Exit, Failure, evidence};
+use crate::args::{Args, Command, Serve};
+use crate::config::Config;
+use crate::{Exit, Failure, evidence, interrupted, read};
+
+/// How often it is looked whether the program was told to end.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The case of a store, made anew by today's detectors. What people noted in an older one of the same inputs is kept.
+fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
+    let place = args.output.clone().unwrap_or_else(|| args.case.join("case"));
+    let words =
+        ["hydrophone".into(), "read".into(), args.case.clone().into(), "-o".into(), place.clone().into()];
+    let words = words.into_iter().chain(args.read.iter().cloned());
+    let parsed = Args::try_parse_from(words.collect::<Vec<OsString>>());
+    let Command::Read(options) =
+        parsed.map_err(|e| Failure::usage(anyhow::anyhow!("behind --: {e}")))?.command
+    else {
+        unreachable!("the second word is read");
+    };
+    let done = read::analyse(&options, &Config::of(&options)?)?;
+    for failure in &done.outcome.failures {
+        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
+    }
+    Ok(place)
+}
 
 pub fn run(args: &Serve) -> Result<Exit, Failure> {
-    let case = Case::read(&args.case).map_err(Failure::input)?;
+    let stop = interrupted();
+    let is_store = store::is_store(&args.case);
+    if !is_store && (args.output.is_some() || !args.read.is_empty()) {
+        let why = format!("{} is no store: -o and what stands behind -- are for stores", args.case.display());
+        return Err(Failure::usage(anyhow::anyhow!(why)));
+    }
+    // A port that is taken is said before months are read.
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)))
         .with_context(|| format!("cannot listen at 127.0.0.1:{}: choose another --port, or 0", args.port))
         .map_err(Failure::usage)?;
+    let place = if is_store { analysed(args)? } else { args.case.clone() };
+    if stop.load(Ordering::Relaxed) {
+        return Ok(Exit::Partial);
+    }
+    let case = Case::read(&place).map_err(Failure::input)?;
     let address = listener.local_addr().map_err(Failure::input)?;
     let by = export::Reporter { org: "unnamed".into(), contact: "nobody@invalid.example".into() };
     let console = Console::new(
@@ -41,18 +80,10 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         .enable_all()
         .build()
         .map_err(Failure::input)?;
-    // SIGINT and SIGTERM end it alike.
-    let (told, asked) = tokio::sync::oneshot::channel();
-    let told = std::sync::Mutex::new(Some(told));
-    let _ = ctrlc::set_handler(move || {
-        if let Ok(mut told) = told.lock()
-            && let Some(told) = told.take()
-        {
-            let _ = told.send(());
+    let stop = async move {
+        while !stop.load(Ordering::Relaxed) {
+            tokio::time::sleep(LOOK).await;
         }
-    });
-    let stop = async {
-        let _ = asked.await;
     };
     runtime.block_on(console.serve(listener, stop)).map_err(Failure::input)?;
     Ok(Exit::Done)

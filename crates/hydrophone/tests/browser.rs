@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use common::{hydrophone, sample};
+use testkit::scenarios;
 
 /// The Python that has what the check needs: `./test` makes it.
 fn python() -> Option<PathBuf> {
@@ -32,6 +33,23 @@ impl Drop for Served {
     }
 }
 
+/// A console over a case or a store, and its address with the token.
+fn serve(what: &Path) -> (Served, String) {
+    let mut console = Command::new(assert_cmd::cargo::cargo_bin("hydrophone"));
+    let spawned = console.args(["serve", "--port", "0"]).arg(what).stdout(Stdio::piped()).spawn();
+    let mut served = Served(spawned.expect("it serves"));
+    let mut url = String::new();
+    let out = served.0.stdout.take().expect("its output");
+    BufReader::new(out).read_line(&mut url).expect("the address is printed");
+    (served, url.trim().to_owned())
+}
+
+/// Runs `hydrophone read` with these arguments.
+fn read(args: &[&Path]) {
+    let read = hydrophone().args(["read", "--quiet"]).args(args).output().expect("it runs");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+}
+
 #[test]
 fn people_find_their_way_from_the_host_to_the_bundle() {
     let (Some(python), Some(chromium)) = (python(), chromium()) else {
@@ -40,30 +58,22 @@ fn people_find_their_way_from_the_host_to_the_bundle() {
     };
     let dir = tempfile::tempdir().expect("a folder");
     let case = dir.path().join("case");
-    let read = hydrophone()
-        .args(["read", "--quiet", "-o"])
-        .arg(&case)
-        .arg(sample("office-day.pcapng.zst"))
-        .output()
-        .expect("it runs");
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let office = sample("office-day.pcapng.zst");
+    read(&["-o".as_ref(), &case, &office]);
+    let (_console, url) = serve(&case);
+    // A store of five days: the office's, and a bot that goes on.
+    let (_, kraken) = scenarios::ALL.iter().find(|(name, _)| *name == "kraken-new").expect("a scenario");
+    let bot = dir.path().join("bot.pcapng");
+    std::fs::write(&bot, kraken().on_days(&[0, 1, 2, 4]).pcapng()).expect("written");
+    let store = dir.path().join("store");
+    read(&["--store".as_ref(), &store, &office, &bot]);
+    let (_days, days_url) = serve(&store);
     let binary = assert_cmd::cargo::cargo_bin("hydrophone");
-    let mut console = Served(
-        Command::new(&binary)
-            .args(["serve", "--port", "0"])
-            .arg(&case)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("it serves"),
-    );
-    let mut url = String::new();
-    let out = console.0.stdout.take().expect("its output");
-    BufReader::new(out).read_line(&mut url).expect("the address is printed");
     let pictures = std::env::var_os("HYDROPHONE_PICTURES").map_or(dir.path().join("pictures"), PathBuf::from);
     let checked = Command::new(python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/check.py"))
         .args([binary, chromium, case])
-        .arg(url.trim())
+        .args([&url, &days_url])
         .arg(&pictures)
         .output()
         .expect("Python runs");

@@ -48,6 +48,18 @@ fn a_bot_of_six_days_is_told_on_each_and_does_not_climb() {
     for behaviour in ["spam_run", "same_remote_chain", "generated_names"] {
         assert_eq!(days_of(&host, behaviour).len(), 6, "{behaviour}: {:?}", days_of(&host, behaviour));
     }
+    // The calendar holds each day with the verdict that stood on it.
+    let calendar = host["calendar"].as_array().expect("a calendar");
+    let told: Vec<(&str, bool)> = calendar
+        .iter()
+        .map(|d| (&d["day"].as_str().expect("a day")[8..10], d["verdict"] == "infected"))
+        .collect();
+    assert_eq!(told, ["08", "09", "10", "11", "12", "13"].map(|d| (d, true)));
+    assert!(
+        (calendar[0]["level_db"].as_f64().expect("a level") - level).abs() < 0.05,
+        "the first is as if it were alone"
+    );
+    assert_eq!(host["heard"].as_array().map(Vec::len), Some(1), "one span of days: {}", host["heard"]);
     let until = host["reached"]["infected"].as_str().expect("a time")[..10].to_owned();
     assert_eq!(until, host["first"].as_str().expect("a time")[..10], "on the first day");
 }

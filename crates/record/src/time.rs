@@ -24,6 +24,11 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0).max(0).cast_unsigned())
     }
 
+    /// Returns when the calendar's day of this moment began, in UTC.
+    pub fn day(self) -> Self {
+        Self(self.0.saturating_sub(self.split_days().1))
+    }
+
     /// Returns the moment `after` this one, held at the end of time instead of wrapping.
     pub fn plus(self, after: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(after.as_nanos()).unwrap_or(i64::MAX)))

@@ -830,6 +830,8 @@ impl Machine {
             carried_db: best.carried_db,
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
             reached: ledger.reached().clone(),
+            calendar: ledger.calendar().to_vec(),
+            heard: page.heard.clone(),
             findings: findings(&evidence, roles),
             notes: notes(&evidence, ledger, page, now)
                 .into_iter()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
 use record::{Conn, ConnPhase, Head, Mac, Record, Segment, Timestamp, Transport};
@@ -15,6 +16,8 @@ use crate::story::Names;
 const MAX_NAMES: usize = 8;
 /// Changes of hands that are told of one address: the last.
 const MAX_HANDS: usize = 8;
+/// Spans of days on which a host was heard: of more the first are forgotten.
+const MAX_SPANS: usize = 64;
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// What a flow that another sensor saw carries and may be left out of what is told: exporters tell of flows alone, and a folder may lack a log. By its
@@ -48,6 +51,8 @@ pub struct HostPage {
     /// Days since its first packet on which it said something, and the last of them.
     pub days: u32,
     day: u64,
+    /// Days of the calendar on which its flows began, as spans, in time order.
+    pub heard: Vec<[Timestamp; 2]>,
     /// Days on which it showed each kind of traffic, and the last of them, counted from 1.
     exposed: [(u32, u64); Traffic::ALL.len()],
     pub tcp: u64,
@@ -75,7 +80,7 @@ pub struct HostPage {
 
 behaviour::held!(ChangedHands: from, to);
 behaviour::held!(Told);
-behaviour::held!(HostPage: macs, names, hands);
+behaviour::held!(HostPage: macs, names, hands, heard);
 impl HostState for HostPage {}
 
 /// Where a host's page stands in its file.
@@ -174,6 +179,27 @@ fn learn_conn(pages: &mut States<'_, HostPage>, c: &Conn, home: &Home) -> [bool;
 }
 
 impl HostPage {
+    /// Notes a day of the calendar on which a flow of it began.
+    fn hear(&mut self, day: Timestamp) {
+        const NEXT: Duration = Duration::from_secs(DAY_SECS);
+        // Flows are told when they end, so that a day can come after the one behind it.
+        let at = self.heard.partition_point(|[_, last]| last.plus(NEXT) < day);
+        match self.heard.get_mut(at) {
+            Some([first, last]) if *first <= day.plus(NEXT) => {
+                (*first, *last) = ((*first).min(day), (*last).max(day));
+                let (first, last) = (*first, *last);
+                if self.heard.get(at + 1).is_some_and(|[next, _]| *next <= last.plus(NEXT)) {
+                    let [_, end] = self.heard.remove(at + 1);
+                    self.heard[at] = [first, end];
+                }
+            }
+            _ => self.heard.insert(at, [day, day]),
+        }
+        if self.heard.len() > MAX_SPANS {
+            self.heard.remove(0);
+        }
+    }
+
     /// Counts a flow that closed, of which it was that side.
     pub fn count(&mut self, c: &Conn, side: usize) {
         self.first = Some(self.first.map_or(c.head.ts, |t| t.min(c.head.ts)));
@@ -183,6 +209,7 @@ impl HostPage {
         if self.days == 0 || day > self.day {
             (self.days, self.day) = (self.days + 1, day);
         }
+        self.hear(c.head.ts.day());
         if side == 0 {
             if let Some(content) = content(c).filter(|_| c.head.flow.is_named() && c.answered()) {
                 self.told[content as usize].flows += 1;
@@ -243,5 +270,29 @@ impl HostPage {
             macs: self.macs.keys().map(ToString::to_string).collect(),
             host_names: self.names.keys().cloned().collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(days: &[i64]) -> Vec<[i64; 2]> {
+        let mut page = HostPage::default();
+        for d in days {
+            page.hear(Timestamp::from_secs(d * DAY_SECS as i64));
+        }
+        let day = |t: Timestamp| t.0 / (DAY_SECS as i64 * 1_000_000_000);
+        page.heard.iter().map(|[a, b]| [day(*a), day(*b)]).collect()
+    }
+
+    #[test]
+    fn days_that_touch_are_one_span_in_whatever_order_they_come() {
+        assert_eq!(heard(&[1, 1, 2, 3, 7]), [[1, 3], [7, 7]]);
+        assert_eq!(heard(&[5, 1, 3, 2, 4, 9]), [[1, 5], [9, 9]]);
+        assert_eq!(heard(&[10, 8, 9]), [[8, 10]]);
+        let every_other: Vec<i64> = (0..200).map(|n| n * 2).collect();
+        assert_eq!(heard(&every_other).len(), MAX_SPANS, "the first are forgotten");
+        assert_eq!(heard(&every_other).last(), Some(&[398, 398]));
     }
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::calibration::{Calibration, STAKE, gain};
 use crate::roles::RoleSeen;
-use crate::story::{Discount, Item, ScoredEvidence, StageScore, Verdict, WouldChange};
+use crate::story::{DayLevel, Discount, Item, ScoredEvidence, StageScore, Verdict, WouldChange};
 
 const DAY: Duration = Duration::from_hours(24);
 /// A probe that nothing joins within this time is forgotten (DETECTION §2).
@@ -21,6 +21,8 @@ const NAME_MEMORY: Duration = Duration::from_hours(7 * 24);
 const HABIT_MEMORY: Duration = Duration::from_hours(7 * 24);
 /// Pieces of evidence kept of one host.
 const MAX_EVIDENCE: usize = 256;
+/// Days of the calendar of which the level is remembered: the last.
+const MAX_DAYS: usize = 400;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
 const TELLING_DB: f64 = 9.0;
 
@@ -72,6 +74,8 @@ pub struct Ledger {
     /// When the strongest state ended, if it did.
     ended: Option<(Verdict, Timestamp)>,
     reached: BTreeMap<Verdict, Timestamp>,
+    /// Where it stood on each day on which something was told of it, in time order.
+    calendar: Vec<DayLevel>,
 }
 
 /// One decimal: what is shown adds up.
@@ -109,8 +113,28 @@ impl Ledger {
         };
         self.keep(evidence);
         // What is no stronger than what stands can change no verdict.
-        if news {
-            self.settle(now, roles);
+        if news || !self.calendar.iter().rev().any(|d| d.day == now.day()) {
+            let level = self.settle(now, roles);
+            self.note_day(now, level);
+        }
+        if let Some(today) = self.calendar.iter_mut().rev().find(|d| d.day == now.day()) {
+            today.evidence = today.evidence.saturating_add(1);
+        }
+    }
+
+    /// Notes the level of the calendar's day, and the verdict that stands.
+    fn note_day(&mut self, now: Timestamp, level_db: f64) {
+        let verdict = self.best.as_ref().map_or(Verdict::Quiet, |b| b.verdict);
+        let at = self.calendar.partition_point(|d| d.day < now.day());
+        match self.calendar.get_mut(at).filter(|d| d.day == now.day()) {
+            Some(today) => {
+                today.verdict = today.verdict.max(verdict);
+                today.level_db = today.level_db.max(level_db);
+            }
+            None => self.calendar.insert(at, DayLevel { day: now.day(), verdict, level_db, evidence: 0 }),
+        }
+        if self.calendar.len() > MAX_DAYS {
+            self.calendar.remove(0);
         }
     }
 
@@ -226,8 +250,10 @@ impl Ledger {
         });
     }
 
-    fn settle(&mut self, now: Timestamp, roles: &[RoleSeen]) {
+    /// Settles the bets as they stand at `now`, and gives their level.
+    fn settle(&mut self, now: Timestamp, roles: &[RoleSeen]) -> f64 {
         let snapshot = self.snapshot(now, roles);
+        let level = snapshot.level_db;
         for verdict in [Verdict::Suspicious, Verdict::Likely, Verdict::Infected] {
             if snapshot.verdict >= verdict {
                 self.reached.entry(verdict).or_insert(now);
@@ -248,6 +274,7 @@ impl Ledger {
             self.recurred = now;
             self.best = Some(snapshot);
         }
+        level
     }
 
     /// The bets as they stand at `now`.
@@ -313,6 +340,11 @@ impl Ledger {
 
     pub fn reached(&self) -> &BTreeMap<Verdict, Timestamp> {
         &self.reached
+    }
+
+    /// Where it stood on each day on which something was told of it.
+    pub fn calendar(&self) -> &[DayLevel] {
+        &self.calendar
     }
 
     /// What was seen and is expected.
@@ -544,7 +576,8 @@ behaviour::held!(Item: behaviour, key, parts, p0_source, discounts);
 behaviour::held!(StageScore: items);
 behaviour::held!(Snapshot: stages, memory);
 behaviour::held!(Habit);
-behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached);
+behaviour::held!(DayLevel);
+behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached, calendar);
 impl HostState for Ledger {}
 
 #[cfg(test)]

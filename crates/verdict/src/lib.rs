@@ -24,6 +24,6 @@ pub use record::Role;
 pub use roles::RoleSeen;
 pub use shares::{Analysts, Share};
 pub use story::{
-    CaptureFacts, Discount, Finding, HostStory, Item, Machine, Names, Note, ScoredEvidence, StageScore,
-    Verdict, WouldChange,
+    CaptureFacts, DayLevel, Discount, Finding, HostStory, Item, Machine, Names, Note, ScoredEvidence,
+    StageScore, Verdict, WouldChange,
 };

@@ -238,6 +238,19 @@ pub struct Names {
     pub host_names: Vec<String>,
 }
 
+/// Where a host stood on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DayLevel {
+    /// When the day began, UTC.
+    pub day: Timestamp,
+    /// The verdict that stood: that of an earlier day too, while what it rests on is seen again.
+    pub verdict: Verdict,
+    /// The highest level of the day, in decibans: what was bet on that day, and what was carried.
+    pub level_db: f64,
+    /// How often something was told of it.
+    pub evidence: u32,
+}
+
 /// Everything that is said of a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostStory {
@@ -287,6 +300,12 @@ pub struct HostStory {
     pub posterior_db: f64,
     /// When each verdict was first reached.
     pub reached: BTreeMap<Verdict, Timestamp>,
+    /// The days of the calendar (UTC) on which something was seen of it that counts, with where it stood.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calendar: Vec<DayLevel>,
+    /// The days (UTC) on which flows of it were seen, as spans: the first and the last day of each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub heard: Vec<[Timestamp; 2]>,
     /// The bets.
     pub stages: BTreeMap<Stage, StageScore>,
     /// What was seen, in time order.

@@ -1,6 +1,6 @@
 """Opens report and console in Chromium, as people do, in light and dark, wide and narrow.
 
-Usage: check.py HYDROPHONE CHROMIUM CASE CONSOLE_URL PICTURES
+Usage: check.py HYDROPHONE CHROMIUM CASE CONSOLE_URL STORE_URL PICTURES
 Ends with 1 and says what is wrong if anything is.
 """
 
@@ -13,14 +13,15 @@ import zipfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-HYDROPHONE, CHROMIUM, CASE, URL, PICTURES = sys.argv[1:6]
+HYDROPHONE, CHROMIUM, CASE, URL, STORE_URL, PICTURES = sys.argv[1:7]
 BASE = URL.split("/?")[0]
+STORE = STORE_URL.split("/?")[0]
 HOST = "10.20.0.13"
 WRONG = []
 # What the manual shows; the others are not kept.
 SHOWN = {
     "story-1440-light", "host-1440-dark", "board-1440-light", "flow-1440-light", "packet-1440-light",
-    "mail-volume-1440-light", "peers-1440-dark", "host-380-light",
+    "calendar-1440-light", "mail-volume-1440-light", "peers-1440-dark", "host-380-light",
 }
 pictures = pathlib.Path(PICTURES)
 pictures.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def fits(page, where, width):
 def watch(page, where):
     """Nothing leaves the machine, and nothing is complained of."""
     def asked(request):
-        if not request.url.startswith((BASE, "file:", "data:", "blob:")):
+        if not request.url.startswith((BASE, STORE, "file:", "data:", "blob:")):
             wrong(f"{where}: asks for {request.url}")
 
     def said(message):
@@ -192,6 +193,28 @@ def console(page, name, width):
     path.unlink()
 
 
+def days(page, name, width):
+    """A store: hosts over days, and from a day to what the host did on it."""
+    page.goto(STORE_URL)
+    page.get_by_role("link", name="days", exact=True).click()
+    row = page.locator("tr", has=page.get_by_role("rowheader", name=HOST, exact=True))
+    texts = row.locator("td").all_text_contents()
+    check([t[:1] for t in texts] == ["I", "I", "I", "", "I"], f"calendar: the bot's days are {texts}")
+    check(page.locator("tbody td", has_text="·").count() == 0, "calendar: a host of which nothing was told")
+    fits(page, f"calendar {name}", width)
+    accessible(page, f"calendar {name}")
+    picture(page, f"calendar-{name}")
+    row.locator("td a").nth(1).click()
+    expect(page.locator("p.warn").first).to_contain_text("Only from 2008-04-09")
+    check(page.locator("table.days").count() == 1, "calendar: the host's own days")
+    page.fill("input[name=who]", "Ada")
+    page.get_by_role("button", name="Keep").click()
+    page.goto(f"{STORE}/calendar?q=verdict:quiet")
+    expect(page.locator("p.soft").first).to_contain_text("hosts, of which something was told")
+    page.goto(f"{STORE}/calendar?q=colour:red")
+    expect(page.get_by_role("alert")).to_contain_text("nothing to search for")
+
+
 def schemas(path):
     """STIX against its schema, XARF against its schema, the mail against the parts that RFC 5965 asks for."""
     import email
@@ -239,6 +262,7 @@ with sync_playwright() as p:
         watch(page, name)
         report(page, name, width)
         console(page, name, width)
+        days(page, name, width)
         context.close()
     browser.close()
 print(f"{len(WRONG)} things are wrong" if WRONG else "everything is as it should be")

@@ -1,5 +1,6 @@
 //! The story for people who would rather look: one self-contained page, without script, without network.
 
+mod calendar;
 mod swimlane;
 mod waterfall;
 
@@ -19,6 +20,7 @@ use crate::prose::{both_stories, describe};
 use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
 use record::{clean, defang, human_bytes, human_count, human_duration};
 
+pub use calendar::{COLUMNS, calendar, columns_until, date, days_of};
 pub use swimlane::{swimlane, window};
 pub use waterfall::waterfall;
 
@@ -317,6 +319,7 @@ pub fn host(
             h3 { "When" }
             (swimlane(capture, s, link))
             @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
+            (calendar::of_host(s))
             h3 { "What it did" }
             (story(capture, s, days, link))
             @for o in machine.others.iter().filter(|o| !o.evidence.is_empty()) {
