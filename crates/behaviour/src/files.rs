@@ -282,13 +282,19 @@ impl HostFiles {
 
     /// Takes out the file of a host: what stands in it is somebody else's from now on.
     pub fn close(&mut self, host: IpAddr) {
-        let Some(place) = self.places.remove(&HostKey(host)) else { return };
+        self.take_out(host);
+    }
+
+    /// Takes a file out; the last of them takes its place.
+    fn take_out(&mut self, host: IpAddr) -> Option<HostFile> {
+        let place = self.places.remove(&HostKey(host))?;
         let file = self.files.swap_remove(place as usize);
-        self.bytes -= file.weight;
-        self.last = None;
         if let Some(moved) = self.files.get(place as usize) {
             self.places.insert(HostKey(moved.host), place);
         }
+        self.bytes -= file.weight;
+        self.last = None;
+        Some(file)
     }
 
     /// What anybody may ask of a host, if there is a file of it.
@@ -358,19 +364,19 @@ impl HostFiles {
     /// least; of equals the longest silent first, and then by address, so that every run forgets the same.
     fn forget(&mut self, open: u32) -> u32 {
         let open = self.files[open as usize].host;
-        self.files.sort_unstable_by_key(|f| (f.host != open, Reverse((f.evidence, f.seen)), f.host));
-        while self.bytes > self.most - self.most / 8
-            && self.files.len() > 1
-            && let Some(file) = self.files.pop()
-        {
-            self.bytes -= file.weight;
-            self.forgotten += 1;
-            self.forgotten_with_evidence += u64::from(file.evidence.is_some());
+        let mut weakest: Vec<_> =
+            self.files.iter().filter(|f| f.host != open).map(|f| ((f.evidence, f.seen), f.host)).collect();
+        weakest.sort_unstable_by_key(|(strength, host)| (*strength, Reverse(*host)));
+        for (_, host) in weakest {
+            if self.bytes <= self.most - self.most / 8 {
+                break;
+            }
+            if let Some(file) = self.take_out(host) {
+                self.forgotten += 1;
+                self.forgotten_with_evidence += u64::from(file.evidence.is_some());
+            }
         }
-        self.last = None;
-        self.places.clear();
-        self.places.extend(self.files.iter().zip(0..).map(|(f, place)| (HostKey(f.host), place)));
-        0
+        self.places[&HostKey(open)]
     }
 
     /// Every file as it is kept, in no order. `beside` says what stands in the places behind the behaviours'.
