@@ -7,7 +7,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use behaviour::{bigrams, domains};
+use ipnet::IpNet;
 use record::{CommunityId, Conn, ConnPhase, Direction, Endpoint, Head, Record, Timestamp};
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Row, params, params_from_iter};
 use serde::Serialize;
@@ -402,6 +404,24 @@ impl Kind {
         }
     }
 
+    /// Columns of addresses.
+    const fn addresses(self) -> &'static [&'static str] {
+        match self {
+            Self::Flow => &["orig", "resp"],
+            Self::Dns => &["host", "server"],
+            Self::Web | Self::Mail => &["host", "remote"],
+        }
+    }
+
+    /// Columns of ports.
+    const fn ports(self) -> &'static [&'static str] {
+        match self {
+            Self::Flow => &["orig_p", "resp_p"],
+            Self::Web => &["port"],
+            Self::Dns | Self::Mail => &[],
+        }
+    }
+
     /// Columns that hold the host.
     const fn hosts(self) -> &'static [&'static str] {
         match self {
@@ -427,7 +447,8 @@ pub struct Query {
     pub kind: Kind,
     /// Of which host only.
     pub local: Option<Local>,
-    /// Words and `column:value` pairs, all of which must hold; `*` stands for anything, `column:>5` and `column:<5` compare.
+    /// Words and `column:value` pairs, all of which must hold: `*` stands for anything, `column:>5k` and `column:<5` compare, a network holds the
+    /// addresses in it, a number is a port where there are ports, and `-` before any of them means that it must not hold.
     pub search: String,
     /// From this moment on.
     pub from: Option<Timestamp>,
@@ -481,51 +502,102 @@ impl Query {
             return Err(format!("a search has at most {MOST_WORDS} words and {LONGEST_SEARCH} characters"));
         }
         for word in self.search.split_whitespace() {
-            let known = self.kind.columns();
-            match word.split_once(':') {
-                Some((column, value)) if known.contains(&column) && !value.is_empty() => {
-                    if let Some((op, number)) = comparison(value) {
-                        all.push(format!("{column} {op} ?"));
-                        values.push(Value::Real(number));
-                    } else if value.contains('*') {
-                        all.push(format!("{column} LIKE ? ESCAPE '\\'"));
-                        values.push(Value::Text(like(value)));
-                    } else {
-                        // Numbers and texts compare by the column's own kind.
-                        all.push(format!("{column} = ?"));
-                        values.push(Value::Text(value.to_owned()));
-                    }
-                }
-                Some((column, "")) if known.contains(&column) => {
-                    return Err(format!("{column}: says no value; write {column}:VALUE"));
-                }
-                // Addresses have colons too, and only hexadecimal digits before them.
-                Some((column, _))
-                    if column.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
-                        && !column.bytes().all(|b| b.is_ascii_hexdigit()) =>
-                {
-                    return Err(format!("{column:?} is no column here; these are: {}", known.join(", ")));
-                }
-                _ => {
-                    let any: Vec<String> =
-                        self.kind.texts().iter().map(|c| format!("{c} LIKE ? ESCAPE '\\'")).collect();
-                    values.extend(any.iter().map(|_| Value::Text(like(&format!("*{word}*")))));
-                    all.push(format!("({})", any.join(" OR ")));
-                }
-            }
+            let (wanted, word) = match word.strip_prefix('-') {
+                Some(rest) if !rest.is_empty() => (false, rest),
+                _ => (true, word),
+            };
+            let condition = self.kind.term(word, &mut values)?;
+            all.push(if wanted { condition } else { format!("NOT IFNULL(({condition}), 0)") });
         }
         let condition = if all.is_empty() { "1".to_owned() } else { all.join(" AND ") };
         Ok((condition, values))
     }
 }
 
-fn comparison(value: &str) -> Option<(&'static str, f64)> {
-    for (mark, op) in [(">=", ">="), ("<=", "<="), (">", ">"), ("<", "<")] {
-        if let Some(number) = value.strip_prefix(mark) {
-            return number.parse().ok().map(|n| (op, n));
+impl Kind {
+    /// The condition of one word of a search, whose values it adds; what it does not understand is told.
+    fn term(self, word: &str, values: &mut Vec<Value>) -> Result<String, String> {
+        let known = self.columns();
+        let any = |conditions: Vec<String>| format!("({})", conditions.join(" OR "));
+        match word.split_once(':') {
+            Some((column, "")) if known.contains(&column) => {
+                Err(format!("{column}: says no value; write {column}:VALUE"))
+            }
+            Some((column, value)) if known.contains(&column) => Self::holds(column, value, values),
+            // Addresses have colons too, and only hexadecimal digits before them.
+            Some((column, _))
+                if column.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+                    && !column.bytes().all(|b| b.is_ascii_hexdigit()) =>
+            {
+                Err(format!("{column:?} is no column here; these are: {}", known.join(", ")))
+            }
+            _ if word.parse::<IpNet>().is_ok() => {
+                let each = self.addresses().iter().map(|c| Self::holds(c, word, values));
+                Ok(any(each.collect::<Result<_, _>>()?))
+            }
+            // A number is a port where there are ports.
+            _ if !self.ports().is_empty() && word.parse::<u16>().is_ok() => {
+                let each = self.ports().iter().map(|c| Self::holds(c, word, values));
+                Ok(any(each.collect::<Result<_, _>>()?))
+            }
+            _ => {
+                values.extend(self.texts().iter().map(|_| Value::Text(like(&format!("*{word}*")))));
+                Ok(any(self.texts().iter().map(|c| format!("{c} LIKE ? ESCAPE '\\'")).collect()))
+            }
         }
     }
-    None
+
+    /// The condition that a column holds what is asked of it: a comparison, a network, a pattern or a value.
+    fn holds(column: &str, value: &str, values: &mut Vec<Value>) -> Result<String, String> {
+        if let Some((op, number)) = comparison(value).map_err(|why| format!("{column}:{value}: {why}"))? {
+            values.push(Value::Real(number));
+            return Ok(format!("{column} {op} ?"));
+        }
+        if value.parse::<IpNet>().is_ok() {
+            values.push(Value::Text(value.to_owned()));
+            return Ok(format!("{IN_NETWORK}({column}, ?)"));
+        }
+        if value.contains('*') {
+            values.push(Value::Text(like(value)));
+            return Ok(format!("{column} LIKE ? ESCAPE '\\'"));
+        }
+        // Numbers and texts compare by the column's own kind.
+        values.push(Value::Text(value.to_owned()));
+        Ok(format!("{column} = ?"))
+    }
+}
+
+/// The function that says whether an address lies in a network.
+const IN_NETWORK: &str = "in_network";
+
+/// Teaches a database [`IN_NETWORK`]. What is no address lies in none.
+fn teach_networks(db: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    db.create_scalar_function(IN_NETWORK, 2, flags, |ctx| {
+        let address = ctx.get_raw(0).as_str().ok().and_then(|a| a.parse::<IpAddr>().ok());
+        let network = ctx
+            .get_or_create_aux(1, |v| -> Result<IpNet, Box<dyn std::error::Error + Send + Sync>> {
+                Ok(v.as_str()?.parse()?)
+            })?;
+        Ok(address.is_some_and(|a| network.contains(&a)))
+    })
+}
+
+/// A comparison with a number, which may end in k, M or G (thousands, millions, thousands of millions); nothing for what is none.
+fn comparison(value: &str) -> Result<Option<(&'static str, f64)>, String> {
+    for (mark, op) in [(">=", ">="), ("<=", "<="), (">", ">"), ("<", "<")] {
+        if let Some(number) = value.strip_prefix(mark) {
+            let (digits, times) = match number.as_bytes().last() {
+                Some(b'k' | b'K') => (&number[..number.len() - 1], 1e3),
+                Some(b'M') => (&number[..number.len() - 1], 1e6),
+                Some(b'G') => (&number[..number.len() - 1], 1e9),
+                _ => (number, 1.0),
+            };
+            let parsed: f64 = digits.parse().map_err(|_| format!("{number:?} is no number"))?;
+            return Ok(Some((op, parsed * times)));
+        }
+    }
+    Ok(None)
 }
 
 /// `*` for anything, everything else as it stands.
@@ -648,6 +720,7 @@ impl Flows {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         db.execute_batch("PRAGMA query_only = 1; PRAGMA cache_size = -65536; PRAGMA temp_store = MEMORY;")?;
         db.set_prepared_statement_cache_capacity(64);
+        teach_networks(&db)?;
         let form: i64 = db.pragma_query_value(None, "user_version", |r| r.get(0))?;
         if form != FORM {
             let why =

@@ -103,7 +103,7 @@ fn a_search_finds_the_rows_that_it_describes_and_no_others() {
     let flows = flows(dir.path());
     let text = |c: &Cell| c.text().unwrap_or_default().to_lowercase();
     let whole = |c: Cell| c.whole().unwrap_or(-1);
-    let searches: [(Kind, &str, Fits); 11] = [
+    let searches: [(Kind, &str, Fits); 17] = [
         (Kind::Flow, "service:smtp", &|of| text(&of("service")) == "smtp"),
         (Kind::Flow, "resp_p:25 state:SF", &|of| whole(of("resp_p")) == 25 && text(&of("state")) == "sf"),
         (Kind::Flow, "resp_bytes:>5000", &|of| whole(of("resp_bytes")) > 5_000),
@@ -117,6 +117,22 @@ fn a_search_finds_the_rows_that_it_describes_and_no_others() {
         (Kind::Web, "kind:http POST", &|of| {
             let words = ["host", "remote", "name", "detail", "agent"];
             text(&of("kind")) == "http" && words.iter().any(|c| text(&of(c)).contains("post"))
+        }),
+        (Kind::Flow, "resp_bytes:>1k", &|of| whole(of("resp_bytes")) > 1_000),
+        (Kind::Flow, "25", &|of| whole(of("resp_p")) == 25 || whole(of("orig_p")) == 25),
+        (Kind::Flow, "-resp_p:25", &|of| whole(of("resp_p")) != 25),
+        (Kind::Flow, "198.18.0.0/16 -service:smtp", &|of| {
+            ["orig", "resp"].iter().any(|c| text(&of(c)).starts_with("198.18."))
+                && text(&of("service")) != "smtp"
+        }),
+        (Kind::Dns, "-example", &|of| {
+            ["host", "query", "answers"].iter().all(|c| !text(&of(c)).contains("example"))
+        }),
+        (Kind::Web, "remote:198.18.0.0/17", &|of| {
+            let third = text(&of("remote"))
+                .strip_prefix("198.18.")
+                .and_then(|r| r.split('.').next()?.parse::<u8>().ok());
+            third.is_some_and(|n| n < 128)
         }),
         (Kind::Mail, "messages:>0", &|of| whole(of("messages")) > 0),
         (Kind::Mail, "%", &|_| false),
@@ -141,6 +157,9 @@ fn a_search_that_is_not_understood_is_told() {
         ("resp_bytes:>5", "\"resp_bytes\" is no column here; these are: ts, host, server"),
         ("id:1", "\"id\" is no column"),
         ("host:", "host: says no value"),
+        ("-host:", "host: says no value"),
+        ("score:>abc", "score:>abc: \"abc\" is no number"),
+        ("rcode:<=", "\"\" is no number"),
         (&long, "at most 24 words and 500 characters"),
         (&many, "at most 24 words"),
     ] {

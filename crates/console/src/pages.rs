@@ -87,7 +87,7 @@ fn keys() -> Markup {
         p { "Drag over the lanes of a story to look at that time alone; everything below follows." }
         h2 { "Search" }
         p { "Words must all be found. On the board: " code { "verdict:likely" } ", " code { "stage:act" } ", " code { "name:*mail*" } ", " code { "finding:scanner" } ", " code { "behaviour:beacon" } ", " code { "state:closed" } ".
-             In tables " code { "column:value" } " with " code { "*" } " for anything, and " code { "column:>5" } " or " code { "column:<5" } " for numbers." }
+             In tables " code { "column:value" } " with " code { "*" } " for anything, " code { "column:>5" } " or " code { "column:<5k" } " for numbers, " code { "443" } " for a port, " code { "198.51.100.0/24" } " for a network, and " code { "-" } " before any of them for what must not hold." }
     }
 }
 
