@@ -35,6 +35,8 @@ struct Probing {
     early: Vec<Early>,
     heads: [Vec<u8>; 2],
     pieces: u8,
+    /// What the flow counted in the first of them, where that is a datagram.
+    facts: Option<PayloadFacts>,
 }
 
 enum State {
@@ -408,6 +410,9 @@ impl Probing {
 
     fn keep(&mut self, chunk: &Chunk<'_>, datagram: bool) {
         self.pieces = self.pieces.saturating_add(1);
+        if datagram && self.early.is_empty() {
+            self.facts = chunk.facts.copied();
+        }
         let [orig, resp] = &mut self.heads;
         let head = if chunk.from == Direction::Orig { orig } else { resp };
         // A stream's head grows; of datagrams the first alone is one.
@@ -425,7 +430,8 @@ impl Probing {
         let [orig, resp] = &self.heads;
         let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
         let said = if mine.len() >= 8 { mine } else { other };
-        opaque_or_not(&PayloadFacts::of(said, said.len() as u32))
+        let counted = self.facts.filter(|_| mine.len() >= 8);
+        opaque_or_not(&counted.unwrap_or_else(|| PayloadFacts::of(said, said.len() as u32)))
     }
 }
 
