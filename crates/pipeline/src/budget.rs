@@ -62,12 +62,14 @@ pub struct Budget {
 
 impl Budget {
     /// Divides `total` bytes: three fifths for flows and their streams, a tenth for fragments (16 MiB at most), the rest for hosts: two thirds for their files, one for names and remotes.
-    pub fn divide(total: ByteSize, shards: u32) -> Self {
+    ///
+    /// Where no capture is read, there are neither flows nor fragments: files of hosts have half, and what is left is for rows that wait to be read,
+    /// put in order and stored.
+    pub fn divide(total: ByteSize, shards: u32, captures: bool) -> Self {
         let room = total.0.max(SMALLEST.0) - FIXED;
-        let flows = room / 5 * 3 / u64::from(shards.max(1));
-        let fragments = (room / 10).min(16 << 20);
-        // What is known of hosts by name and of remotes takes a third of what the files of hosts may.
-        let bytes = room / 10 * 2;
+        let flows = if captures { room / 5 * 3 } else { room / 50 } / u64::from(shards.max(1));
+        let fragments = (room / if captures { 10 } else { 100 }).min(16 << 20);
+        let bytes = room / 10 * if captures { 2 } else { 5 };
         let hosts = room / 10 / NAMES_COST;
         Self {
             flows: Limits::of_budget(flows as usize),
@@ -96,8 +98,10 @@ mod tests {
 
     #[test]
     fn the_parts_stay_within_the_whole() {
-        for total in [64u64 << 20, 1 << 30] {
-            let b = Budget::divide(ByteSize(total), 16);
+        for (total, captures) in [64u64 << 20, 1 << 30].into_iter().flat_map(|t| [(t, true), (t, false)]) {
+            let b = Budget::divide(ByteSize(total), 16, captures);
+            // Rows of logs, rows of exporters and a store's segment take an eighth each.
+            let total = if captures { total } else { total / 8 * 5 + FIXED };
             let flows = 16 * (b.flows.flow_bytes + b.flows.waiting_bytes) as u64;
             let sum = flows
                 + b.fragments as u64

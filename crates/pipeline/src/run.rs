@@ -200,11 +200,20 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
 /// A directory cannot be listed, or the options contradict themselves. Inputs that fail are part of the outcome.
 pub fn sense(
     options: &RunOptions,
+    progress: impl FnMut(Progress) + Send,
+    sink: impl FnMut(RecordKey, &Record) + Send,
+) -> Result<Sensed, RunError> {
+    options.check()?;
+    sense_divided(options, divide(&options.inputs, &options.opening)?, progress, sink)
+}
+
+fn sense_divided(
+    options: &RunOptions,
+    divided: Divided,
     mut progress: impl FnMut(Progress) + Send,
     mut sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
-    let budget = options.budget()?;
-    let divided = divide(&options.inputs, &options.opening)?;
+    let budget = options.budget(&divided);
     let Divided { captures, logs, stores, standard, standard_is_log } = divided;
     let (of_logs, of_captures) = if standard_is_log { (standard, None) } else { (None, standard) };
     let mut set = CaptureSet::with_input(&captures, of_captures, &options.opening)?;
@@ -466,7 +475,8 @@ impl RunOptions {
         }
     }
 
-    fn budget(&self) -> Result<Budget, RunError> {
+    /// Makes sure that the options do not contradict themselves.
+    fn check(&self) -> Result<(), RunError> {
         if self.threads == 0 {
             return Err(RunError::Config("--threads must be at least 1".into()));
         }
@@ -477,7 +487,11 @@ impl RunOptions {
                 self.memory
             )));
         }
-        Ok(Budget::divide(self.memory, SHARDS))
+        Ok(())
+    }
+
+    fn budget(&self, inputs: &Divided) -> Budget {
+        Budget::divide(self.memory, SHARDS, !inputs.captures.is_empty())
     }
 }
 
@@ -498,7 +512,12 @@ pub fn run_with(
     progress: impl FnMut(Progress) + Send,
     mut tap: impl FnMut(&Record) + Send,
 ) -> Result<Outcome, RunError> {
-    let limits = options.budget()?.analyst;
+    options.check()?;
+    let mut options = options.clone();
+    // Whether a file was read before is told by its hash.
+    options.opening.hashed |= options.state.is_some();
+    let divided = divide(&options.inputs, &options.opening)?;
+    let limits = options.budget(&divided).analyst;
     let home = options.home.clone().map(Home::of);
     let (settings, prior) = (options.settings.clone(), options.prior_db);
     let (expectations, intel) = (options.expectations.clone(), options.intel.clone());
@@ -511,13 +530,10 @@ pub fn run_with(
     let mut past = Past { shares, segments_apart: apart, ..Past::default() };
     if let Some(path) = options.state.as_ref().filter(|p| p.exists()) {
         past = state::resume(path, &mut analysts)?;
-        past.refuse(path, options)?;
+        past.refuse(path, &options)?;
     }
-    let mut options = options.clone();
     options.opening.earlier = past.inputs.len() as u32;
-    // Whether a file was read before is told by its hash.
-    options.opening.hashed |= options.state.is_some();
-    let mut sensed = sense(&options, progress, |_, record| {
+    let mut sensed = sense_divided(&options, divided, progress, |_, record| {
         tap(record);
         analysts.observe(record);
     })?;
