@@ -83,6 +83,8 @@ pub fn refuse_inputs(path: &Path, inputs: impl IntoIterator<Item = PathBuf>) -> 
 pub struct CaseWriter {
     folder: WholeFolder,
     flows: Option<FlowWriter>,
+    /// Whether it is of a store in which it lies: what people said in it stays, whatever comes to the store and goes.
+    of_its_store: bool,
 }
 
 impl CaseWriter {
@@ -95,7 +97,14 @@ impl CaseWriter {
         let folder = WholeFolder::begin(dir)?;
         let path = folder.path().join(FLOWS);
         let flows = FlowWriter::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-        Ok(Self { folder, flows: Some(flows) })
+        Ok(Self { folder, flows: Some(flows), of_its_store: false })
+    }
+
+    /// The same of a store in which it lies: what people said in an older one stays, whatever came to the store and went.
+    #[must_use]
+    pub fn of_its_store(mut self) -> Self {
+        self.of_its_store = true;
+        self
     }
 
     /// Takes a record of the run.
@@ -141,7 +150,9 @@ impl CaseWriter {
         hashes.dedup();
         put(HASHES, &hashes.concat())?;
         let replaced = match Case::read(self.folder.place()) {
-            Ok(old) if !old.is_of(capture) => old.capture.inputs.into_iter().map(|i| i.path).collect(),
+            Ok(old) if !self.of_its_store && !old.is_of(capture) => {
+                old.capture.inputs.into_iter().map(|i| i.path).collect()
+            }
             _ => Vec::new(),
         };
         triage::keep(self.folder.place(), self.folder.path(), replaced.is_empty())?;

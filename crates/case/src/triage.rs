@@ -75,8 +75,11 @@ impl Triage {
     /// # Errors
     /// The file is there and cannot be read or is none of ours.
     pub fn read(case: &Path) -> anyhow::Result<Self> {
-        let path = case.join(FILE);
-        match fs::read_to_string(&path) {
+        Self::of_file(&case.join(FILE))
+    }
+
+    fn of_file(path: &Path) -> anyhow::Result<Self> {
+        match fs::read_to_string(path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(e) => Err(e).with_context(|| format!("cannot read {}", path.display())),
             Ok(text) => serde_json::from_str(&text)
@@ -114,22 +117,33 @@ impl Triage {
     }
 }
 
-/// Takes what was said over from an older run: as it is where that was of the same captures, or else aside. What was set aside before
-/// stays so, until something else is.
+/// Takes what was said over from an older run: as it is where that was of the same captures, or else aside, to what was set aside before.
 ///
 /// # Errors
-/// Something was said and cannot be copied.
+/// Something was said and cannot be kept.
 pub(crate) fn keep(from: &Path, to: &Path, same: bool) -> anyhow::Result<()> {
-    for (name, kept) in [(ASIDE, ASIDE), (FILE, if same { FILE } else { ASIDE })] {
+    let names = if same { &[FILE, ASIDE][..] } else { &[] };
+    for name in names {
         let path = from.join(name);
-        match fs::copy(&path, to.join(kept)) {
+        match fs::copy(&path, to.join(name)) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 return Err(e).with_context(|| format!("cannot keep {}", path.display()));
             }
             _ => {}
         }
     }
-    Ok(())
+    if same || !(from.join(FILE).exists() || from.join(ASIDE).exists()) {
+        return Ok(());
+    }
+    let mut aside = Triage::of_file(&from.join(ASIDE))?;
+    for (host, said) in Triage::of_file(&from.join(FILE))?.hosts {
+        let entries = aside.hosts.entry(host).or_default();
+        entries.extend(said);
+        entries.drain(..entries.len().saturating_sub(MOST));
+    }
+    let path = to.join(ASIDE);
+    fs::write(&path, serde_json::to_string_pretty(&aside)?)
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]

@@ -140,6 +140,11 @@ fn notes_stay_with_the_captures_that_they_are_about() {
     READER.write(&case).unwrap();
     assert_eq!(notes(&case), ["of the second"]);
     assert!(aside().contains("of the first"), "{}", aside());
+    // What is set aside later stands beside it.
+    BLOCKED.write(&case).unwrap();
+    assert!(aside().contains("of the first") && aside().contains("of the second"), "{}", aside());
+    READER.write(&case).unwrap();
+    note(&case, "of the second").unwrap();
     // A case of an older form is read again as it advises; nobody knows that it is of others.
     let lines = fs::read_to_string(case.join("case.jsonl")).unwrap();
     fs::write(case.join("case.jsonl"), lines.replacen("\"schema\":1", "\"schema\":0", 1)).unwrap();

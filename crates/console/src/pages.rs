@@ -1,6 +1,6 @@
 //! The board of hosts, a host's story, its evidence, and what people say of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -194,10 +194,13 @@ pub fn calendar(console: &Console, ask: &Ask) -> String {
     let machines = Machine::all(&console.case.stories);
     let (mut hosts, error) = searched(console, &machines, ask.text("q"));
     let found = hosts.len();
-    hosts.retain(|m| !m.strongest.calendar.is_empty());
+    hosts.retain(|m| m.addresses().any(|s| !s.calendar.is_empty()));
+    // Days on which something was told, which is what one looks for.
+    let told: BTreeSet<Timestamp> =
+        hosts.iter().flat_map(|m| m.addresses()).flat_map(|s| s.calendar.iter().map(|d| d.day)).collect();
     let n: usize = ask.text("page").parse().unwrap_or(0);
-    let shown: Vec<&HostStory> =
-        hosts.iter().skip(n.saturating_mul(ON_PAGE)).take(ON_PAGE).map(|m| m.strongest).collect();
+    let shown: Vec<&Machine<'_>> =
+        hosts.iter().skip(n.saturating_mul(ON_PAGE)).take(ON_PAGE).copied().collect();
     let span = days_of(&console.case.stories);
     let until = ask.text("until").parse::<i64>().ok().map(Timestamp);
     let link = |s: &HostStory, day: Option<Timestamp>| {
@@ -209,19 +212,21 @@ pub fn calendar(console: &Console, ask: &Ask) -> String {
         h1 { "Which hosts were bots, and on which days?" }
         (search_form("/calendar", ask.text("q"), error.as_ref()))
         @if let Some([first, last]) = span {
-            @let shown_last = until.unwrap_or(last).clamp(first, last);
+            @let shown_last = until.or(told.last().copied()).unwrap_or(last).clamp(first, last);
             @let [from, to_day] = columns_until(shown_last);
             @let from = from.max(first);
+            @let earlier = told.range(..from).next_back();
+            @let later = told.range(to_day.plus(DAY)..).next();
             p.soft { (human_count(hosts.len() as u64)) " of " (human_count(found as u64)) " hosts, of which something was told; " (date(from)) " to " (date(to_day)) ". Of the others nothing was." }
-            @if first < from || to_day < last {
+            @if earlier.is_some() || later.is_some() {
                 nav.pager aria-label="Days" {
-                    @if first < from { a href=(to(from.minus(DAY))) rel="prev" { "earlier days" } }
-                    @if to_day < last { a href=(to(to_day.plus(DAY * COLUMNS as u32).min(last))) rel="next" { "later days" } }
+                    @if let Some(day) = earlier { a href=(to(*day)) rel="prev" { "earlier days" } }
+                    @if let Some(day) = later { a href=(to(day.plus(DAY * (COLUMNS as u32 - 1)))) rel="next" { "later days" } }
                 }
             }
             (days_of_hosts(&shown, [from, to_day], &link))
         } @else { p { "Nothing was heard on any day." } }
-        (pager(&format!("/calendar?q={}&until={}", encoded(ask.text("q")), ask.text("until")), n as u64, hosts.len() as u64, ON_PAGE as u64))
+        (pager(&format!("/calendar?q={}&until={}", encoded(ask.text("q")), encoded(ask.text("until"))), n as u64, hosts.len() as u64, ON_PAGE as u64))
     };
     page(console, "Days", &body)
 }

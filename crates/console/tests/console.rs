@@ -502,12 +502,36 @@ fn days_of_more_than_a_window_are_leafed_through() {
     assert!(!last.contains("later days"));
     let day = leafed.iter().find(|l| l.contains("from=")).expect("a day leads to its story");
     assert!(served.get(day).text().contains("Only from"));
-    let mut page = served.get(earlier).text();
-    assert!(page.contains("later days"));
-    for _ in 0..2 {
-        let before = links(&page).into_iter().find(|l| l.starts_with("/calendar?")).expect("earlier days");
-        page = served.get(&before).text();
-    }
-    assert!(page.contains("S +12") && !page.contains("earlier days"), "the first days: {page}");
+    // The days between, on which nothing was told, are passed over.
+    let page = served.get(earlier).text();
+    assert!(
+        page.contains("S +12") && page.contains("later days") && !page.contains("earlier days"),
+        "{page}"
+    );
+    let later = links(&page).into_iter().find(|l| l.starts_with("/calendar?")).expect("later days");
+    assert!(served.get(&later).text().contains("I +140"));
     assert_eq!(served.get("/calendar?until=nonsense").status, 200);
+}
+
+#[test]
+fn a_machine_of_two_addresses_has_the_days_of_both() {
+    let day = |d: i64| Timestamp::from_secs(1_207_612_800 + d * 86_400);
+    let told = |d, level_db| verdict::DayLevel {
+        day: day(d),
+        verdict: verdict::Verdict::Infected,
+        level_db,
+        evidence: 1,
+    };
+    let mut run = KRAKEN.clone();
+    let mut bot = run.stories.iter().find(|s| s.host.to_string() == BOT).unwrap().clone();
+    bot.heard = vec![[day(0), day(3)]];
+    bot.calendar = vec![told(0, 90.0), told(1, 40.0)];
+    let mut other = bot.clone();
+    (other.host, other.part_of) = ("fd00::13".parse().unwrap(), Some(bot.id()));
+    other.calendar = vec![told(1, 50.0), told(2, 60.0)];
+    run.stories = vec![bot, other];
+    let page = Served::of(&run, |_| ()).get("/calendar").text();
+    let levels: Vec<&str> = page.split("I +").skip(1).filter_map(|t| t.get(..2)).collect();
+    assert_eq!(levels, ["90", "50", "60"], "{page}");
+    assert!(page.contains("/host/fd00::13?from="), "a day leads to the address that had it");
 }

@@ -76,14 +76,20 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
-/// What is set when somebody interrupts or ends the program (SIGINT, SIGTERM): whoever works looks at it, and comes to an end.
+/// What is set when somebody interrupts or ends the program (SIGINT, SIGTERM): whoever works looks at it, and comes to an end. The second time ends
+/// it at once.
+#[allow(clippy::exit)] // Nobody else hears the signal.
 fn interrupted() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let listen = || {
         let flag = Arc::<AtomicBool>::default();
         let told = flag.clone();
         // Without a handler an interrupt ends the program, which loses what was not written and nothing else.
-        let _ = ctrlc::set_handler(move || told.store(true, Ordering::Relaxed));
+        let _ = ctrlc::set_handler(move || {
+            if told.swap(true, Ordering::Relaxed) {
+                std::process::exit(Exit::Partial as i32);
+            }
+        });
         flag
     };
     FLAG.get_or_init(listen).clone()

@@ -28,7 +28,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
     }
-    let Analysed { outcome, capture, printed } = analyse(args, &config)?;
+    let Analysed { outcome, capture, printed } = analyse(args, &config, true)?;
     match &args.against {
         Some(before) => {
             let told = diff::against(before, &outcome.stories)?;
@@ -49,8 +49,9 @@ pub struct Analysed {
     printed: Option<Printed>,
 }
 
-/// Reads everything and writes whatever files were asked for; prints nothing but the progress.
-pub fn analyse(args: &Read, config: &Config) -> Result<Analysed, Failure> {
+/// Reads everything and writes whatever files were asked for; prints nothing but the progress. `partial` says whether a case is kept of what was read
+/// before an interruption.
+pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, Failure> {
     for path in &args.inputs {
         if path.as_os_str() != "-" && !path.exists() {
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
@@ -98,7 +99,9 @@ pub fn analyse(args: &Read, config: &Config) -> Result<Analysed, Failure> {
     let mut writer = match &args.output {
         Some(dir) => {
             case::check(dir).map_err(Failure::usage)?;
-            Some(CaseWriter::begin(dir).map_err(Failure::input)?)
+            let writer = CaseWriter::begin(dir).map_err(Failure::input)?;
+            let in_its_store = args.inputs.iter().any(|p| store::is_store(p) && dir.starts_with(p));
+            Some(if in_its_store { writer.of_its_store() } else { writer })
         }
         None => None,
     };
@@ -135,7 +138,7 @@ pub fn analyse(args: &Read, config: &Config) -> Result<Analysed, Failure> {
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&expectations, &outcome));
     let capture = capture_line(&outcome, args.output.is_some());
-    if let Some(writer) = writer {
+    if let Some(writer) = writer.filter(|_| partial || !outcome.interrupted) {
         let replaced = writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
         if !replaced.is_empty() {
             let of: Vec<String> = replaced.iter().map(|p| report::clean(p)).collect();

@@ -26,12 +26,28 @@ fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
         ["hydrophone".into(), "read".into(), args.case.clone().into(), "-o".into(), place.clone().into()];
     let words = words.into_iter().chain(args.read.iter().cloned());
     let parsed = Args::try_parse_from(words.collect::<Vec<OsString>>());
+    if let Some(e) = parsed.as_ref().err().filter(|e| !e.use_stderr()) {
+        e.exit();
+    }
     let Command::Read(options) =
         parsed.map_err(|e| Failure::usage(anyhow::anyhow!("behind --: {e}")))?.command
     else {
         unreachable!("the second word is read");
     };
-    let done = read::analyse(&options, &Config::of(&options)?)?;
+    let printing = [
+        (options.json, "--json"),
+        (options.markdown, "--markdown"),
+        (options.all, "--all"),
+        (options.against.is_some(), "--against"),
+        (options.fail_on.is_some(), "--fail-on"),
+        (options.print_config, "--print-config"),
+    ];
+    if let Some((_, name)) = printing.iter().find(|(given, _)| *given) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "behind --: {name} is for `read`: nothing is printed here"
+        )));
+    }
+    let done = read::analyse(&options, &Config::of(&options)?, false)?;
     for failure in &done.outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }
@@ -39,7 +55,6 @@ fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
 }
 
 pub fn run(args: &Serve) -> Result<Exit, Failure> {
-    let stop = interrupted();
     let is_store = store::is_store(&args.case);
     if !is_store && (args.output.is_some() || !args.read.is_empty()) {
         let why = format!("{} is no store: -o and what stands behind -- are for stores", args.case.display());
@@ -50,7 +65,7 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         .with_context(|| format!("cannot listen at 127.0.0.1:{}: choose another --port, or 0", args.port))
         .map_err(Failure::usage)?;
     let place = if is_store { analysed(args)? } else { args.case.clone() };
-    if stop.load(Ordering::Relaxed) {
+    if is_store && interrupted().load(Ordering::Relaxed) {
         return Ok(Exit::Partial);
     }
     let case = Case::read(&place).map_err(Failure::input)?;
@@ -68,6 +83,8 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         }),
     )
     .map_err(Failure::input)?;
+    // From here on the console is asked to end; until now an interrupt ends what hashes captures.
+    let stop = interrupted();
     for warning in console.warnings() {
         writeln!(anstream::stderr().lock(), "hydrophone: {}", report::clean(warning))?;
     }

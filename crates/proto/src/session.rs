@@ -430,7 +430,7 @@ impl Probing {
         let [orig, resp] = &self.heads;
         let (mine, other) = if first == Direction::Orig { (orig, resp) } else { (resp, orig) };
         let said = if mine.len() >= 8 { mine } else { other };
-        let counted = self.facts.filter(|_| mine.len() >= 8);
+        let counted = self.facts.filter(|f| mine.len() >= 8 && f.counted > 0);
         opaque_or_not(&counted.unwrap_or_else(|| PayloadFacts::of(said, said.len() as u32)))
     }
 }

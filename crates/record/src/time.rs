@@ -60,8 +60,12 @@ impl Timestamp {
         for part in clock.split(':') {
             secs = secs * 60 + part.parse::<i64>().ok()?;
         }
-        let nanos = (days * 86_400 + secs).checked_mul(1_000_000_000)?;
-        Some(Self(nanos.checked_add(micros.parse::<i64>().ok()?.checked_mul(1000)?)?))
+        let secs = i128::from(days.checked_mul(86_400)?.checked_add(secs)?);
+        let nanos = secs * 1_000_000_000 + i128::from(micros.parse::<i64>().ok()?) * 1000;
+        // The first moment of all is written without what lies below its microsecond: it is read back as itself.
+        let least = i128::from(i64::MIN);
+        let nanos = if (least - 1000..least).contains(&nanos) { least } else { nanos };
+        Some(Self(i64::try_from(nanos).ok()?))
     }
 
     /// Days since the epoch and nanoseconds within that day.
@@ -119,6 +123,15 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_ends_of_time_are_read_back() {
+        for t in [Timestamp::MIN, Timestamp::MAX, Timestamp::MIN.day(), Timestamp(i64::MIN + 5_000)] {
+            let again = Timestamp::parse(&t.to_string()).expect("it is read");
+            assert!(again.0.abs_diff(t.0) < 1000, "{t} {again}");
+        }
+        assert_eq!(Timestamp::parse("1677-09-21T00:12:43.145223Z"), None, "before all time");
+    }
 
     #[test]
     fn a_moment_reads_as_rfc_3339() {

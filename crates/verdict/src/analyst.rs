@@ -830,7 +830,7 @@ impl Machine {
             carried_db: best.carried_db,
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
             reached: ledger.reached().clone(),
-            calendar: ledger.calendar().to_vec(),
+            calendar: ledger.calendar(if unseen.is_empty() { Verdict::Quiet } else { Verdict::Inconclusive }),
             heard: page.heard.clone(),
             findings: findings(&evidence, roles),
             notes: notes(&evidence, ledger, page, now)

@@ -21,8 +21,8 @@ const NAME_MEMORY: Duration = Duration::from_hours(7 * 24);
 const HABIT_MEMORY: Duration = Duration::from_hours(7 * 24);
 /// Pieces of evidence kept of one host.
 const MAX_EVIDENCE: usize = 256;
-/// Days of the calendar of which the level is remembered: the last.
-const MAX_DAYS: usize = 400;
+/// Days of the calendar of which a host's level is remembered: the last.
+pub const CALENDAR_DAYS: usize = 400;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
 const TELLING_DB: f64 = 9.0;
 
@@ -114,7 +114,7 @@ impl Ledger {
         self.keep(evidence);
         // What is no stronger than what stands can change no verdict.
         if news || !self.calendar.iter().rev().any(|d| d.day == now.day()) {
-            let level = self.settle(now, roles);
+            let level = if news { self.settle(now, roles) } else { self.snapshot(now, roles).level_db };
             self.note_day(now, level);
         }
         if let Some(today) = self.calendar.iter_mut().rev().find(|d| d.day == now.day()) {
@@ -133,7 +133,7 @@ impl Ledger {
             }
             None => self.calendar.insert(at, DayLevel { day: now.day(), verdict, level_db, evidence: 0 }),
         }
-        if self.calendar.len() > MAX_DAYS {
+        if self.calendar.len() > CALENDAR_DAYS {
             self.calendar.remove(0);
         }
     }
@@ -192,6 +192,10 @@ impl Ledger {
         all.sort_by_key(|e| e.ts);
         for e in all {
             anew.add(e.clone(), first_seen, roles);
+        }
+        // Of what is told again and again the first and the last are kept: how often that was stays as it was counted.
+        for (day, before) in anew.calendar.iter_mut().zip(&self.calendar).filter(|(a, b)| a.day == b.day) {
+            day.evidence = before.evidence;
         }
         Some(anew)
     }
@@ -342,9 +346,10 @@ impl Ledger {
         &self.reached
     }
 
-    /// Where it stood on each day on which something was told of it.
-    pub fn calendar(&self) -> &[DayLevel] {
-        &self.calendar
+    /// Where it stood on each day on which something was told of it; `quiet` is what quiet is called.
+    pub fn calendar(&self, quiet: Verdict) -> Vec<DayLevel> {
+        let called = |v| if v == Verdict::Quiet { quiet } else { v };
+        self.calendar.iter().map(|d| DayLevel { verdict: called(d.verdict), ..*d }).collect()
     }
 
     /// What was seen and is expected.

@@ -20,6 +20,7 @@ pub use alternative::{Alternative, Left};
 pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stories};
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
+pub use ledger::CALENDAR_DAYS;
 pub use record::Role;
 pub use roles::RoleSeen;
 pub use shares::{Analysts, Share};

@@ -300,10 +300,10 @@ pub struct HostStory {
     pub posterior_db: f64,
     /// When each verdict was first reached.
     pub reached: BTreeMap<Verdict, Timestamp>,
-    /// The days of the calendar (UTC) on which something was seen of it that counts, with where it stood.
+    /// The days of the calendar (UTC) on which something was seen of it that counts, with where it stood: the last [`crate::CALENDAR_DAYS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calendar: Vec<DayLevel>,
-    /// The days (UTC) on which flows of it were seen, as spans: the first and the last day of each.
+    /// The days (UTC) on which flows of it began, as spans: the first and the last day of each; the last 64 spans.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub heard: Vec<[Timestamp; 2]>,
     /// The bets.
@@ -421,6 +421,11 @@ impl HostStory {
             carried_db: best.carried_db,
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
             reached: ledger.reached().clone(),
+            calendar: ledger.calendar(if self.unseen.is_empty() {
+                Verdict::Quiet
+            } else {
+                Verdict::Inconclusive
+            }),
             findings: findings(&evidence, &self.roles),
             would_change: Ledger::would_change(&best),
             alternatives: second_story(&best, &self.roles, &evidence),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 use record::Timestamp;
-use verdict::{DayLevel, HostStory, Verdict};
+use verdict::{CALENDAR_DAYS, DayLevel, HostStory, Machine, Verdict};
 
 use super::anchor;
 
@@ -31,9 +31,10 @@ pub fn columns_until(last: Timestamp) -> [Timestamp; 2] {
     [last.minus(DAY * (COLUMNS as u32 - 1)).day(), last.day()]
 }
 
-/// A table of hosts over the days of a span. `link` gives where a day of a host leads, and `None` for the host as a whole; nothing where it leads nowhere.
+/// A table of machines over the days of a span; where a machine has several addresses, a day is that of the one of which most was told. `link` gives
+/// where a day of a host leads, and `None` for the host as a whole; nothing where it leads nowhere.
 pub fn calendar(
-    hosts: &[&HostStory],
+    machines: &[&Machine<'_>],
     [first, last]: [Timestamp; 2],
     link: &dyn Fn(&HostStory, Option<Timestamp>) -> Option<String>,
 ) -> Markup {
@@ -46,27 +47,37 @@ pub fn calendar(
             table.days {
                 thead { tr { th scope="col" { "host" } @for d in &days { th scope="col" title=(date(*d)) { (date(*d).get(5..).unwrap_or_default()) } } } }
                 tbody {
-                    @for s in hosts {
+                    @for m in machines {
+                        @let s = m.strongest;
+                        @let name = if s.since.is_some() { s.id().to_string() } else { s.label() };
                         tr data-row {
-                            th scope="row" { @if let Some(to) = link(s, None) { a href=(to) { (s.label()) } } @else { (s.label()) } }
-                            @for d in &days { (cell(s, *d, link)) }
+                            th scope="row" { @if let Some(to) = link(s, None) { a href=(to) { (name) } } @else { (name) } }
+                            @for d in &days { (cell(m, *d, link)) }
                         }
                     }
                 }
             }
         }
-        p.soft { "I infected, L likely, S suspicious, with the highest level of the day in dB; a verdict stands on the days after while what it rests on is seen again. · heard, and nothing told. Empty: not heard. Days are UTC." }
+        p.soft { "I infected, L likely, S suspicious, with the highest level of the day in dB; a verdict stands on the days after while what it rests on is seen again. · heard, and nothing told. Empty: not heard, or longer ago than is kept. Days are UTC." }
     }
 }
 
-fn cell(
-    s: &HostStory,
+fn cell<'a>(
+    m: &Machine<'a>,
     day: Timestamp,
     link: &dyn Fn(&HostStory, Option<Timestamp>) -> Option<String>,
 ) -> Markup {
-    let Some(d) = s.calendar.iter().find(|d| d.day == day) else {
-        let heard = s.heard.iter().any(|[a, b]| (*a..=*b).contains(&day));
-        return html! { td { @if heard { span title={ (date(day)) ": heard, nothing told" } { "·" } } } };
+    let of = |s: &'a HostStory| s.calendar.iter().find(|d| d.day == day).map(|d| (d, s));
+    let mut told: Vec<(&DayLevel, &HostStory)> = m.addresses().filter_map(of).collect();
+    // Of equals the strongest address, which is the first.
+    told.sort_by(|(a, _), (b, _)| b.verdict.cmp(&a.verdict).then(b.level_db.total_cmp(&a.level_db)));
+    let Some((d, s)) = told.first().copied() else {
+        let kept = |s: &HostStory| {
+            s.calendar.len() < CALENDAR_DAYS || s.calendar.first().is_some_and(|d| d.day < day)
+        };
+        let heard = |s: &HostStory| s.heard.iter().any(|[a, b]| (*a..=*b).contains(&day));
+        let silent = m.addresses().any(heard) && m.addresses().all(kept);
+        return html! { td { @if silent { span title={ (date(day)) ": heard, nothing told" } { "·" } } } };
     };
     let text = format!("{}{:+.0}", letter(d), d.level_db);
     let title = format!(
@@ -88,14 +99,16 @@ const fn letter(d: &DayLevel) -> &'static str {
     }
 }
 
-/// A host's own days, the last of them, where it was heard on more than one.
-pub(super) fn of_host(s: &HostStory) -> Markup {
-    let Some([first, last]) = days_of([s]).filter(|[first, last]| first < last) else { return html! {} };
+/// A machine's own days, the last of them, where it was heard on more than one.
+pub(super) fn of_machine(m: &Machine<'_>) -> Markup {
+    let Some([first, last]) = days_of(m.addresses()).filter(|[first, last]| first < last) else {
+        return html! {};
+    };
     let [from, _] = columns_until(last);
     html! {
         h3 { "By day" }
         @if from > first { p.soft { "The last " (COLUMNS) " days; it was first heard on " (date(first)) "." } }
-        (calendar(&[s], [first.max(from), last], &|s, day| day.is_none().then(|| format!("#{}", anchor(s)))))
+        (calendar(&[m], [first.max(from), last], &|s, day| day.is_none().then(|| format!("#{}", anchor(s)))))
     }
 }
 

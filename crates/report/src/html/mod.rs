@@ -319,7 +319,7 @@ pub fn host(
             h3 { "When" }
             (swimlane(capture, s, link))
             @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
-            (calendar::of_host(s))
+            (calendar::of_machine(machine))
             h3 { "What it did" }
             (story(capture, s, days, link))
             @for o in machine.others.iter().filter(|o| !o.evidence.is_empty()) {
