@@ -63,13 +63,13 @@ pub struct Budget {
 impl Budget {
     /// Divides `total` bytes: three fifths for flows and their streams, a tenth for fragments (16 MiB at most), the rest for hosts: two thirds for their files, one for names and remotes.
     ///
-    /// Where no capture is read, there are neither flows nor fragments: files of hosts have half, and what is left is for rows that wait to be read,
-    /// put in order and stored.
+    /// Where no capture is read, there are neither flows nor fragments: files of hosts have two fifths, and what is left is for rows that wait to be read,
+    /// put in order and stored, and for the stories that are told of them.
     pub fn divide(total: ByteSize, shards: u32, captures: bool) -> Self {
         let room = total.0.max(SMALLEST.0) - FIXED;
         let flows = if captures { room / 5 * 3 } else { room / 50 } / u64::from(shards.max(1));
         let fragments = (room / if captures { 10 } else { 100 }).min(16 << 20);
-        let bytes = room / 10 * if captures { 2 } else { 5 };
+        let bytes = room / 10 * if captures { 2 } else { 4 };
         let hosts = room / 10 / NAMES_COST;
         Self {
             flows: Limits::of_budget(flows as usize),
