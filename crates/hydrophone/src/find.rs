@@ -54,9 +54,12 @@ fn shown(word: &str) -> String {
 /// Whose fault it is.
 pub fn failure(error: StoreError) -> Failure {
     match error {
-        StoreError::Other(_) | StoreError::Version { .. } | StoreError::Busy(_) | StoreError::Read(_) => {
-            Failure::usage(error)
-        }
+        StoreError::Other(_)
+        | StoreError::Named { .. }
+        | StoreError::Version { .. }
+        | StoreError::Busy(_)
+        | StoreError::Held { .. }
+        | StoreError::Read(_) => Failure::usage(error),
         _ => Failure::input(error),
     }
 }

@@ -9,12 +9,16 @@ use arrow_array::RecordBatch;
 use record::Health;
 
 use crate::merge::Merge;
+use crate::place::Place;
 use crate::read::Past;
 use crate::row::{Row, day};
 use crate::segment::{batch, close};
-use crate::settle::{lock, repair, sweep};
+use crate::settle::{repair, sweep};
 use crate::write::{BATCH, SEGMENT};
-use crate::{Run, Segment, Span, StoreError, all_segments, check, run_number, run_path, segments, write_run};
+use crate::{
+    Run, Segment, Span, StoreError, all_runs, all_segments, counts, open, replaced, run_key, run_number,
+    segments, write_run,
+};
 
 /// Rows that may be in memory at a time, where all runs that are joined are of one time.
 const MOST_OPEN: u64 = 4 * SEGMENT as u64;
@@ -109,37 +113,39 @@ fn groups_of(all: Vec<Candidate>) -> Vec<Vec<Candidate>> {
 /// # Errors
 /// It is no store, another version's, somebody else writes into it, or something in it cannot be read; then it is as it was.
 pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
-    check(root)?;
-    let _lock = lock(root)?;
-    repair(root)?;
-    let before = counted(root)?;
-    let (all, bad) = segments(root)?;
+    let place = &open(root)?;
+    let _lock = place.lock()?;
+    repair(place)?;
+    let before = counted(place)?;
+    let (all, bad) = segments(place)?;
     if let Some(bad) = bad.into_iter().next() {
         return Err(bad);
     }
-    if all_segments(root)?.0.len() > all.len() {
-        // What does not count could not be removed.
-        return Err(StoreError::Read(root.to_owned()));
+    let runs = all_runs(place)?;
+    let gone = replaced(&runs);
+    if all_segments(place)?.0.iter().any(|s| !counts(&s.run, &runs, &gone) && !gone.contains(&s.run)) {
+        // What a joining left that did not come to its end could not be removed: its names are given again.
+        return Err(StoreError::Read(place.name()));
     }
     let mut candidates = Vec::new();
-    for (name, run) in crate::runs(root)? {
+    for (name, run) in crate::runs(place)? {
         run?;
         candidates.push(Candidate::of(name, &all));
     }
     for group in groups_of(candidates) {
         let names: Vec<String> = group.into_iter().map(|c| c.name).collect();
-        join(root, &names, &all)?;
-        sweep(root)?;
+        join(place, &names, &all)?;
+        sweep(place)?;
     }
-    let after = counted(root)?;
+    let after = counted(place)?;
     Ok(Compacted { runs: (before.0, after.0), files: (before.1, after.1), bytes: (before.2, after.2) })
 }
 
 /// Runs, files and bytes that count.
-fn counted(root: &Path) -> Result<(u64, u64, u64), StoreError> {
-    let (all, _) = segments(root)?;
+fn counted(place: &Place) -> Result<(u64, u64, u64), StoreError> {
+    let (all, _) = segments(place)?;
     let parts = || all.iter().flat_map(|s| &s.parts);
-    Ok((crate::runs(root)?.len() as u64, parts().count() as u64, parts().map(|p| p.bytes).sum()))
+    Ok((crate::runs(place)?.len() as u64, parts().count() as u64, parts().map(|p| p.bytes).sum()))
 }
 
 /// The name of what is joined: it takes the place of the last of them, behind the same ones as before.
@@ -149,10 +155,10 @@ fn joined_name(last: &str) -> String {
 }
 
 /// Joins runs that stand behind one another.
-fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), StoreError> {
+fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), StoreError> {
     let Some(last) = names.last() else { return Ok(()) };
     let of: Vec<Segment> = segments.iter().filter(|s| names.contains(&s.run)).cloned().collect();
-    let past = Past::of(root, &of, 0)?;
+    let past = Past::of(place, &of, 0)?;
     let mut joined = Run {
         inputs: Vec::new(),
         complete: true,
@@ -163,8 +169,7 @@ fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), Store
     };
     let mut streams: Vec<(u32, VecDeque<Segment>)> = Vec::new();
     for name in names {
-        let run =
-            past.runs.get(name).ok_or_else(|| StoreError::damaged(&run_path(root, name), &"it is gone"))?;
+        let run = past.runs.get(name).ok_or_else(|| place.damaged(&run_key(name), &"it is gone"))?;
         let first = joined.inputs.len() as u32;
         joined.inputs.extend(past.inputs_of(name).iter().cloned());
         joined.notices.extend(run.notices.iter().cloned());
@@ -176,9 +181,9 @@ fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), Store
         joined.health.merge(&run.health);
         streams.push((first, of.iter().filter(|s| s.run == *name).cloned().collect()));
     }
-    let mut merge = Merge::of(root, &Span::default(), streams).rows();
+    let mut merge = Merge::of(place, &Span::default(), streams).rows();
     let mut to =
-        Joined { root, name: joined_name(last), number: 0, rows: Vec::new(), batches: Vec::new(), held: 0 };
+        Joined { place, name: joined_name(last), number: 0, rows: Vec::new(), batches: Vec::new(), held: 0 };
     let mut today = None;
     while let Some(held) = merge.next(None) {
         if let Some(failed) = merge.failures.pop() {
@@ -194,19 +199,19 @@ fn join(root: &Path, names: &[String], segments: &[Segment]) -> Result<(), Store
         }
         let seq = joined.rows.saturating_sub(1);
         let row = Row::again(&held.record, seq, &host, is_primary);
-        to.take(row.map_err(|e| StoreError::damaged(&run_path(root, &to.name), &e))?)?;
+        to.take(row.map_err(|e| place.damaged(&run_key(&to.name), &e))?)?;
     }
     if let Some(failed) = merge.failures.pop() {
         return Err(failed);
     }
     to.close()?;
     // From here on it counts, and those do not.
-    write_run(root, &to.name, &joined, names)
+    write_run(place, &to.name, &joined, names)
 }
 
 /// What is joined, on its way to the disk.
 struct Joined<'a> {
-    root: &'a Path,
+    place: &'a Place,
     name: String,
     number: u32,
     rows: Vec<Row>,
@@ -222,7 +227,7 @@ impl Joined<'_> {
     }
 
     fn convert(&mut self) -> Result<(), StoreError> {
-        let damaged = |e| StoreError::damaged(&run_path(self.root, &self.name), &e);
+        let damaged = |e| self.place.damaged(&run_key(&self.name), &e);
         self.batches.push(batch(&self.rows).map_err(damaged)?);
         self.held += self.rows.len();
         self.rows.clear();
@@ -234,7 +239,7 @@ impl Joined<'_> {
             self.convert()?;
         }
         if !self.batches.is_empty() {
-            close(self.root, &self.name, self.number, &self.batches)?;
+            close(self.place, &self.name, self.number, &self.batches)?;
             self.number += 1;
         }
         self.batches.clear();

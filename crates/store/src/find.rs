@@ -1,23 +1,24 @@
 //! Who met an address, a name, a certificate: asked of months, answered from the few groups of rows that can hold it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampNanosecondType;
-use arrow_array::{Array, LargeStringArray, RecordBatch};
+use arrow_array::{Array, BooleanArray, LargeStringArray, RecordBatch};
 use ipnet::IpNet;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
 };
 use parquet::file::statistics::Statistics;
 use record::{PacketId, Timestamp};
 
+use crate::place::{Blob, Place};
 use crate::read::{Past, settled};
-use crate::{Span, StoreError, StoredInput, check, reading, segments};
+use crate::{Part, Segment, Span, StoreError, StoredInput, open, segments};
 
 /// Hosts that one search tells of; further ones are counted.
 const MOST_HOSTS: usize = 10_000;
@@ -175,10 +176,27 @@ impl Wanted {
         wanted
     }
 
+    /// Which rows hold something of it; those of a batch whose columns are of other types all may.
+    fn hits(&self, batch: &RecordBatch) -> BooleanArray {
+        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i64>();
+        let columns: Option<Vec<(&str, &Column, &LargeStringArray)>> =
+            self.columns.iter().map(|(c, w)| Some((*c, w, text(c)?))).collect();
+        let Some(columns) = columns else { return vec![true; batch.num_rows()].into() };
+        let mut hits = Vec::new();
+        let mut is_hit = |row: usize| {
+            hits.clear();
+            for (name, column, values) in columns.iter().filter(|(.., values)| values.is_valid(row)) {
+                column.of(name, values.value(row), &mut hits);
+            }
+            !hits.is_empty()
+        };
+        (0..batch.num_rows()).map(|row| Some(is_hit(row))).collect()
+    }
+
     /// Whether a group of rows may hold something of it, by what its columns say of themselves.
     fn may_be_in(
         &self,
-        file: &ParquetRecordBatchReaderBuilder<File>,
+        file: &ParquetRecordBatchReaderBuilder<Blob>,
         group: usize,
     ) -> Result<bool, parquet::errors::ParquetError> {
         let metadata = file.metadata().row_group(group);
@@ -260,10 +278,11 @@ pub struct Sought {
     pub failures: Vec<String>,
 }
 
-/// What a file of the store is of.
+/// A file of the store.
 #[derive(Clone, Copy)]
 struct Table<'a> {
-    kind: &'a str,
+    place: &'a Place,
+    part: &'a Part,
     /// The number of its run's first input.
     first_input: u32,
 }
@@ -273,28 +292,34 @@ struct Table<'a> {
 /// # Errors
 /// It is no store, or another version's.
 pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought, StoreError> {
-    check(root)?;
-    let wanted = Wanted::of(indicators);
-    let notices = settled(root);
-    let _reading = reading(root);
-    let (all, bad) = segments(root)?;
+    let place = &open(root)?;
+    let wanted = Arc::new(Wanted::of(indicators));
+    let notices = settled(place);
+    let _reading = place.reading();
+    let (all, bad) = segments(place)?;
     let failures = bad.iter().map(ToString::to_string).collect();
     let mut sought = Sought { notices, failures, ..Sought::default() };
     let mut found: BTreeMap<(usize, String), Found> = BTreeMap::new();
-    let past = Past::of(root, &all, 0)?;
+    let past = Past::of(place, &all, 0)?;
     sought.failures.extend(past.failures);
     sought.inputs = past.inputs;
-    for (segment, part) in all.iter().flat_map(|s| s.parts.iter().map(move |p| (s, p))) {
-        sought.search.files += 1;
-        if !span.meets(part.site, part.first, part.last) {
-            continue;
-        }
-        sought.search.in_span += 1;
-        let path = root.join(&part.path);
-        let first_input = past.first_inputs.get(&segment.run).copied().unwrap_or(0);
-        let table = Table { kind: &part.kind, first_input };
-        if let Err(e) = search(&path, table, &wanted, span, &mut sought.search, &mut found) {
-            sought.failures.push(e.to_string());
+    let parts = || all.iter().flat_map(|s| s.parts.iter().map(move |p| (s, p)));
+    sought.search.files = parts().count() as u64;
+    let in_span: Vec<(&Segment, &Part)> =
+        parts().filter(|(_, p)| span.meets(p.site, p.first, p.last)).collect();
+    sought.search.in_span = in_span.len() as u64;
+    for some in in_span.chunks(place.at_a_time()) {
+        for ((segment, part), may_hold) in some.iter().zip(may_hold(place, &wanted, some)) {
+            let first_input = past.first_inputs.get(&segment.run).copied().unwrap_or(0);
+            let table = Table { place, part, first_input };
+            let searched = may_hold.and_then(|groups| {
+                sought.search.groups += groups.all;
+                sought.search.read += groups.wanted.len() as u64;
+                search(table, groups, &wanted, span, &mut sought.search, &mut found)
+            });
+            if let Err(e) = searched {
+                sought.failures.push(e.to_string());
+            }
         }
     }
     sought.found = found.into_values().collect();
@@ -302,30 +327,63 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
     Ok(sought)
 }
 
-fn search(
-    path: &Path,
-    table: Table<'_>,
-    sought: &Wanted,
-    span: &Span,
-    counts: &mut Search,
-    found: &mut BTreeMap<(usize, String), Found>,
-) -> Result<(), StoreError> {
-    let damaged = |e: &dyn std::fmt::Display| StoreError::damaged(path, &e);
-    let file = File::open(path).map_err(StoreError::io("read", path))?;
+/// The groups of rows of a file.
+struct Groups {
+    all: u64,
+    /// Those that may hold something.
+    wanted: Vec<usize>,
+    /// What the file says of itself.
+    metadata: ArrowReaderMetadata,
+}
+
+/// The groups that may hold something, of each of these files; where they lie far away, of all of them at a time.
+fn may_hold(
+    place: &Place,
+    wanted: &Arc<Wanted>,
+    files: &[(&Segment, &Part)],
+) -> Vec<Result<Groups, StoreError>> {
+    let groups = |part: &Part| groups(place, part, wanted);
+    if let [(_, part)] = files {
+        return vec![groups(part)];
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = files.iter().map(|(_, part)| scope.spawn(|| groups(part))).collect();
+        let stopped = |_| Err(StoreError::Stopped);
+        threads.into_iter().map(|t| t.join().unwrap_or_else(stopped)).collect()
+    })
+}
+
+fn groups(place: &Place, part: &Part, sought: &Wanted) -> Result<Groups, StoreError> {
+    let key = &part.path;
+    let damaged = |e: &dyn std::fmt::Display| place.damaged(key, &e);
+    let file = place.open(key, part.bytes)?;
     let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|e| damaged(&e))?;
-    let groups = metadata.metadata().num_row_groups();
-    counts.groups += groups as u64;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
+    let all = metadata.metadata().num_row_groups();
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
     let mut wanted = Vec::new();
-    for group in 0..groups {
+    for group in 0..all {
         if sought.may_be_in(&builder, group).map_err(|e| damaged(&e))? {
             wanted.push(group);
         }
     }
-    if wanted.is_empty() {
+    Ok(Groups { all: all as u64, wanted, metadata })
+}
+
+fn search(
+    table: Table<'_>,
+    groups: Groups,
+    sought: &Arc<Wanted>,
+    span: &Span,
+    counts: &mut Search,
+    found: &mut BTreeMap<(usize, String), Found>,
+) -> Result<(), StoreError> {
+    if groups.wanted.is_empty() {
         return Ok(());
     }
-    counts.read += wanted.len() as u64;
+    let key = &table.part.path;
+    let damaged = |e: &dyn std::fmt::Display| table.place.damaged(key, &e);
+    let file = table.place.open_whole(key)?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, groups.metadata);
     let columns = [
         "host",
         "remote",
@@ -342,13 +400,19 @@ fn search(
         "user_agent",
         "community_id",
     ];
-    let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
-    let reader = builder.with_projection(mask).with_row_groups(wanted).build().map_err(|e| damaged(&e))?;
-    for batch in reader {
+    let schema = builder.parquet_schema();
+    let mask = ProjectionMask::columns(schema, columns);
+    // The other columns of a row are read only where it is one that is looked for.
+    let asked = ProjectionMask::columns(schema, sought.columns.keys().copied());
+    let (wanted, groups) = (Arc::clone(sought), groups.wanted);
+    let is_hit = ArrowPredicateFn::new(asked, move |batch| Ok(wanted.hits(&batch)));
+    counts.rows += groups.iter().map(|g| builder.metadata().row_group(*g).num_rows() as u64).sum::<u64>();
+    let builder = builder.with_row_filter(RowFilter::new(vec![Box::new(is_hit)]));
+    let reader = builder.with_projection(mask).with_row_groups(groups).build();
+    for batch in reader.map_err(|e| damaged(&e))? {
         let batch = batch.map_err(|e| damaged(&e))?;
-        counts.rows += batch.num_rows() as u64;
         look(&batch, table, sought, span, counts, found)
-            .ok_or_else(|| StoreError::damaged(path, &"its columns are of other types"))?;
+            .ok_or_else(|| damaged(&"its columns are of other types"))?;
     }
     Ok(())
 }
@@ -356,7 +420,7 @@ fn search(
 fn look(
     batch: &RecordBatch,
     table: Table<'_>,
-    wanted: &Wanted,
+    wanted: &Arc<Wanted>,
     span: &Span,
     counts: &mut Search,
     found: &mut BTreeMap<(usize, String), Found>,
@@ -367,7 +431,7 @@ fn look(
     let known = batch.column_by_name("known")?.as_primitive_opt::<TimestampNanosecondType>()?;
     let (names, info) = (text("name")?, text("info")?);
     // A flow is told when it begins, while it goes on, and when it is over: it counts once.
-    let counts_once = |i: usize| table.kind != "conn" || info.value(i) == "closed";
+    let counts_once = |i: usize| table.part.kind != "conn" || info.value(i) == "closed";
     let columns: Vec<(&str, &Column, &LargeStringArray)> =
         wanted.columns.iter().map(|(c, w)| Some((*c, w, text(c)?))).collect::<Option<_>>()?;
     let mut hits = Vec::new();
@@ -410,7 +474,7 @@ fn look(
                 (entry.first, entry.remote, entry.uid, entry.proof) = (at, remote, uid, proof);
             }
             entry.last = entry.last.max(at);
-            *entry.records.entry(table.kind.to_owned()).or_default() += u64::from(counts_once(i));
+            *entry.records.entry(table.part.kind.clone()).or_default() += u64::from(counts_once(i));
         }
     }
     Some(())

@@ -1,17 +1,14 @@
 //! Which days were analysed, and with how many rows: what comes to them later marks them.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use record::{Timestamp, human_count};
 use serde::{Deserialize, Serialize};
 
+use crate::place::Place;
 use crate::row::{DAY, day};
-use crate::settle::lock;
-use crate::{Segment, Span, StoreError, read_json, write_json};
+use crate::{ANALYSED, Segment, Span, StoreError};
 
-/// What was analysed.
-const FILE: &str = "analysed.json";
 /// Days that are named; further ones are counted.
 const SHOWN: usize = 5;
 
@@ -24,14 +21,14 @@ struct Rested {
     days: Rows,
 }
 
-fn rested(root: &Path) -> Rested {
+fn rested(place: &Place) -> Rested {
     // It says something about the store and is none of what it holds: without it no day is marked.
-    read_json(&root.join(FILE)).unwrap_or_default()
+    place.read_json(ANALYSED).unwrap_or_default()
 }
 
 /// Rows that came to days after these were analysed.
-pub fn late(root: &Path, segments: &[Segment], span: &Span) -> Vec<(String, u64)> {
-    let analysed = rested(root).days;
+pub fn late(place: &Place, segments: &[Segment], span: &Span) -> Vec<(String, u64)> {
+    let analysed = rested(place).days;
     let now = rows(segments.iter().filter(|s| s.parts.iter().any(|p| span.meets(p.site, p.first, p.last))));
     let more = |(day, now): (String, u64)| {
         let then = analysed.get(&day)?;
@@ -43,8 +40,8 @@ pub fn late(root: &Path, segments: &[Segment], span: &Span) -> Vec<(String, u64)
 }
 
 /// Of what a run has written, the rows of days that were analysed before.
-pub fn among(root: &Path, written: &Rows) -> Vec<(String, u64)> {
-    let analysed = rested(root).days;
+pub fn among(place: &Place, written: &Rows) -> Vec<(String, u64)> {
+    let analysed = rested(place).days;
     written.iter().filter(|(day, _)| analysed.contains_key(*day)).map(|(d, n)| (d.clone(), *n)).collect()
 }
 
@@ -69,12 +66,12 @@ pub fn said(late: &[(String, u64)]) -> String {
 /// The days of a store that a run analyses as a whole, with their rows: to be noted when it has done so.
 #[derive(Clone, Debug)]
 pub struct Analysed {
-    root: PathBuf,
+    place: Place,
     days: Rows,
 }
 
 impl Analysed {
-    pub(crate) fn of(root: &Path, segments: &[Segment], span: &Span) -> Self {
+    pub(crate) fn of(place: &Place, segments: &[Segment], span: &Span) -> Self {
         let mut days = rows(segments);
         let starts: BTreeMap<&str, i64> =
             segments.iter().flat_map(|s| &s.parts).map(|p| (p.day.as_str(), day(p.first.0))).collect();
@@ -85,7 +82,7 @@ impl Analysed {
             })
         };
         days.retain(|name, _| span.sites.is_empty() && is_whole(name));
-        Self { root: root.to_owned(), days }
+        Self { place: place.clone(), days }
     }
 
     /// Notes that these days were analysed with these rows.
@@ -93,21 +90,21 @@ impl Analysed {
     /// # Errors
     /// The store cannot be written, or is being written.
     pub fn note(&self) -> Result<(), StoreError> {
-        let mut all = rested(&self.root);
+        let mut all = rested(&self.place);
         if self.days.iter().all(|(day, rows)| all.days.get(day) == Some(rows)) {
             return Ok(());
         }
-        let _lock = lock(&self.root)?;
-        all = rested(&self.root);
+        let _lock = self.place.lock()?;
+        all = rested(&self.place);
         all.days.extend(self.days.clone());
-        write_json(&self.root.join(FILE), &all)
+        self.place.write_json(ANALYSED, &all)
     }
 }
 
 /// Forgets that days before this one were analysed. Whoever calls it holds the lock.
-pub fn forget(root: &Path, first: &str) -> Result<(), StoreError> {
-    let mut all = rested(root);
+pub fn forget(place: &Place, first: &str) -> Result<(), StoreError> {
+    let mut all = rested(place);
     let before = all.days.len();
     all.days.retain(|day, _| day.as_str() >= first);
-    if all.days.len() < before { write_json(&root.join(FILE), &all) } else { Ok(()) }
+    if all.days.len() < before { place.write_json(ANALYSED, &all) } else { Ok(()) }
 }

@@ -1,6 +1,6 @@
 //! How do records rest?
 //!
-//! A store is a folder: what the sensor half told, so that it can be asked again by tomorrow's detectors, by `find`, and by any program that reads Parquet.
+//! A store is a folder, or a part of a bucket of S3: what the sensor half told, so that it can be asked again by tomorrow's detectors, by `find`, and by any program that reads Parquet.
 //!
 //! - `hot/RUN-N.arrows`: the segment that is being written, an Arrow IPC stream whose batches are on the disk before they count.
 //! - `kind=…/day=…/site=…/RUN-N.parquet`: closed segments, sorted by bucket, host, `known` and `seq`.
@@ -13,6 +13,7 @@ mod compact;
 mod find;
 mod late;
 mod merge;
+mod place;
 mod prune;
 mod read;
 mod row;
@@ -21,17 +22,18 @@ mod settle;
 mod write;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+use place::Place;
 use record::{Health, Timestamp};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use compact::{Compacted, compact};
 pub use find::{Found, Indicator, Search, Sought, find};
 pub use late::Analysed;
+pub use place::is_bucket;
 pub use prune::{Keep, Pruned, PrunedDay, prune};
 pub use read::{Reader, Span};
 pub use write::{Writer, Written};
@@ -48,6 +50,8 @@ const SEGMENTS: &str = "segments";
 const HOT: &str = "hot";
 /// Who writes holds this.
 const LOCK: &str = "writer.lock";
+/// What was analysed.
+const ANALYSED: &str = "analysed.json";
 /// Who reads holds this together with others; who removes files holds it alone.
 const READERS: &str = "readers.lock";
 
@@ -67,6 +71,24 @@ pub enum StoreError {
     /// It is something else.
     #[error("{} is no store that hydrophone wrote: `read --store` makes one in an empty or a new folder", .0.display())]
     Other(PathBuf),
+    /// The name of a place in a bucket, or what the environment says of it, is wrong.
+    #[error("cannot use {url}: {why}")]
+    Named {
+        /// The name.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// Another machine writes into it, or was killed while it did.
+    #[error("{url} is being written by {host}: wait for it, or, if nothing runs there any more, remove {}", lock.display())]
+    Held {
+        /// The store.
+        url: String,
+        /// The machine's name.
+        host: String,
+        /// What says so.
+        lock: PathBuf,
+    },
     /// Another version wrote it.
     #[error("{} is a store of form {found}, and this version knows form {VERSION}: {}", path.display(), advice(*found, by.as_deref()))]
     Version {
@@ -192,72 +214,49 @@ struct Rested {
     replaces: Vec<String>,
 }
 
-/// Whether a folder is a store.
+/// Whether a path is a store: a folder that is one, or the name of a place in a bucket, which only reading tells.
 pub fn is_store(path: &Path) -> bool {
-    path.join(MARK).is_file()
+    is_bucket(path) || path.join(MARK).is_file()
+}
+
+/// Finds a store, and makes sure that it is one of this form.
+fn open(path: &Path) -> Result<Place, StoreError> {
+    let place = Place::of(path)?;
+    check(&place)?;
+    Ok(place)
 }
 
 /// Makes sure that it is a store of this form.
-fn check(path: &Path) -> Result<(), StoreError> {
-    let mark = path.join(MARK);
-    if !mark.is_file() {
-        return Err(StoreError::Other(path.to_owned()));
+fn check(place: &Place) -> Result<(), StoreError> {
+    if !place.has(MARK)? {
+        return Err(StoreError::Other(place.name()));
     }
-    let Mark { hydrophone_store: found, made_by: by } = read_json(&mark)?;
+    let Mark { hydrophone_store: found, made_by: by } = place.read_json(MARK)?;
     if found != VERSION {
-        return Err(StoreError::Version { path: path.to_owned(), found, by });
+        return Err(StoreError::Version { path: place.name(), found, by });
     }
     Ok(())
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, StoreError> {
-    let text = std::fs::read(path).map_err(StoreError::io("read", path))?;
-    serde_json::from_slice(&text).map_err(|e| StoreError::damaged(path, &e))
+fn run_key(id: &str) -> String {
+    format!("{RUNS}/{id}.json")
 }
 
-/// Writes a file whole or not at all: what has its name is on the disk.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), StoreError> {
-    let fresh = path.with_extension("part");
-    let io = StoreError::io("write", path);
-    let mut file = File::create(&fresh).map_err(&io)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(&io)?;
-    publish(&fresh, path)
-}
-
-/// Gives a file that is on the disk its name, and makes sure that the name is there as well.
-fn publish(fresh: &Path, path: &Path) -> Result<(), StoreError> {
-    let io = StoreError::io("write", path);
-    std::fs::rename(fresh, path).map_err(&io)?;
-    if let Some(folder) = path.parent() {
-        File::open(folder).and_then(|f| f.sync_all()).map_err(&io)?;
-    }
-    Ok(())
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), StoreError> {
-    let text = serde_json::to_vec_pretty(value).map_err(|e| StoreError::damaged(path, &e))?;
-    write_whole(path, &text)
-}
-
-fn run_path(root: &Path, id: &str) -> PathBuf {
-    root.join(RUNS).join(format!("{id}.json"))
-}
-
-fn write_run(root: &Path, id: &str, run: &Run, replaces: &[String]) -> Result<(), StoreError> {
-    let path = run_path(root, id);
-    let health = postcard::to_stdvec(&run.health).map_err(|e| StoreError::damaged(&path, &e))?;
+fn write_run(place: &Place, id: &str, run: &Run, replaces: &[String]) -> Result<(), StoreError> {
+    let key = run_key(id);
+    let health = postcard::to_stdvec(&run.health).map_err(|e| place.damaged(&key, &e))?;
     let Run { inputs, complete, rows, notices, failures, health: _ } = run.clone();
     let (health, replaces) = (record::hex(&health), replaces.to_vec());
-    write_json(&path, &RestedRun { inputs, complete, rows, notices, failures, health, replaces })
+    place.write_json(&key, &RestedRun { inputs, complete, rows, notices, failures, health, replaces })
 }
 
-fn read_run(path: &Path) -> Result<Rested, StoreError> {
-    let rested: RestedRun = read_json(path)?;
+fn parse_run(place: &Place, key: &str, text: &[u8]) -> Result<Rested, StoreError> {
+    let rested: RestedRun = place.parse(key, text)?;
     let digits = rested.health.as_bytes().chunks(2);
     let bytes: Option<Vec<u8>> =
         digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()).collect();
-    let bytes = bytes.ok_or_else(|| StoreError::damaged(path, &"its health is no number"))?;
-    let health = postcard::from_bytes(&bytes).map_err(|e| StoreError::damaged(path, &e))?;
+    let bytes = bytes.ok_or_else(|| place.damaged(key, &"its health is no number"))?;
+    let health = postcard::from_bytes(&bytes).map_err(|e| place.damaged(key, &e))?;
     let RestedRun { inputs, complete, rows, notices, failures, health: _, replaces } = rested;
     Ok(Rested { run: Run { inputs, complete, rows, notices, failures, health }, replaces })
 }
@@ -266,12 +265,14 @@ fn read_run(path: &Path) -> Result<Rested, StoreError> {
 type Known = (String, Result<Rested, StoreError>);
 
 /// All runs in the order of their names, also those that others have taken the place of.
-fn all_runs(root: &Path) -> Result<Vec<Known>, StoreError> {
-    let read = |name: String| {
-        let run = read_run(&run_path(root, &name));
-        (name, run)
-    };
-    Ok(names(&root.join(RUNS), ".json")?.into_iter().map(read).collect())
+fn all_runs(place: &Place) -> Result<Vec<Known>, StoreError> {
+    let names = place.names(RUNS, ".json")?;
+    let keys: Vec<String> = names.iter().map(|name| run_key(name)).collect();
+    let texts = place.read_all(&keys);
+    let parse =
+        |(key, text): (&String, Result<_, _>)| text.and_then(|text: Bytes| parse_run(place, key, &text));
+    let runs = keys.iter().zip(texts).map(parse);
+    Ok(names.iter().cloned().zip(runs).collect())
 }
 
 /// The runs that others have taken the place of.
@@ -283,8 +284,8 @@ fn replaced(runs: &[Known]) -> BTreeSet<String> {
 }
 
 /// The runs that count, in the order of their names.
-fn runs(root: &Path) -> Result<Vec<Known>, StoreError> {
-    let mut all = all_runs(root)?;
+fn runs(place: &Place) -> Result<Vec<Known>, StoreError> {
+    let mut all = all_runs(place)?;
     let gone = replaced(&all);
     all.retain(|(name, _)| !gone.contains(name));
     Ok(all)
@@ -298,21 +299,6 @@ fn run_number(run: &str) -> Option<u32> {
 /// Whether a run was joined of others: it counts only when its own file is there.
 fn is_joined(run: &str) -> bool {
     run.contains('c')
-}
-
-/// Keeps files where they are while they are read; nothing where that cannot be said.
-fn reading(root: &Path) -> Option<File> {
-    let file = File::options().create(true).append(true).open(root.join(READERS)).ok()?;
-    // Who removes files is done soon.
-    file.lock_shared().ok()?;
-    Some(file)
-}
-
-/// Makes sure that nobody reads, for as long as it is held; nothing where somebody does.
-fn nobody_reads(root: &Path) -> Option<File> {
-    let file = File::options().create(true).append(true).open(root.join(READERS)).ok()?;
-    file.try_lock().ok()?;
-    Some(file)
 }
 
 /// A file of a closed segment.
@@ -341,38 +327,22 @@ struct Segment {
     parts: Vec<Part>,
 }
 
-/// The names of files in a folder that end so, in order; none where there is no such folder.
-fn names(folder: &Path, ending: &str) -> Result<Vec<String>, StoreError> {
-    let io = StoreError::io("read", folder);
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(io(e)),
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let name = entry.map_err(&io)?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_suffix(ending).map(str::to_owned));
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
 /// A segment's name.
 fn segment_name(run: &str, number: u32) -> String {
     format!("{run}-{number:05}")
 }
 
-fn segment_path(root: &Path, run: &str, number: u32) -> PathBuf {
-    root.join(SEGMENTS).join(format!("{}.json", segment_name(run, number)))
+fn segment_key(run: &str, number: u32) -> String {
+    format!("{SEGMENTS}/{}.json", segment_name(run, number))
 }
 
 /// All segments that are there, in the order of their runs and numbers, and those that cannot be read.
-fn all_segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
-    let folder = root.join(SEGMENTS);
+fn all_segments(place: &Place) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
+    let keys: Vec<String> =
+        place.names(SEGMENTS, ".json")?.iter().map(|name| format!("{SEGMENTS}/{name}.json")).collect();
     let (mut all, mut bad) = (Vec::new(), Vec::new());
-    for name in names(&folder, ".json")? {
-        match read_json::<Segment>(&folder.join(format!("{name}.json"))) {
+    for (key, text) in keys.iter().zip(place.read_all(&keys)) {
+        match text.and_then(|text| place.parse::<Segment>(key, &text)) {
             Ok(segment) => all.push(segment),
             Err(e) => bad.push(e),
         }
@@ -382,9 +352,9 @@ fn all_segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreErr
 }
 
 /// The segments that count.
-fn segments(root: &Path) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
-    let (mut all, bad) = all_segments(root)?;
-    let runs = all_runs(root)?;
+fn segments(place: &Place) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
+    let (mut all, bad) = all_segments(place)?;
+    let runs = all_runs(place)?;
     let gone = replaced(&runs);
     all.retain(|s| counts(&s.run, &runs, &gone));
     Ok((all, bad))

@@ -2,8 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::fs::File;
-use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampNanosecondType, UInt64Type};
@@ -11,6 +9,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use record::{Record, Timestamp};
 
+use crate::place::{Blob, Place};
 use crate::{Segment, Span, StoreError};
 
 /// A record as a segment holds it.
@@ -51,7 +50,7 @@ impl Stream {
 
 /// Several runs. Of each there is one segment in memory, and none before its turn comes.
 pub struct Merge {
-    root: PathBuf,
+    place: Place,
     span: Span,
     /// Whether every row is wanted, or every record once.
     rows: bool,
@@ -64,13 +63,13 @@ pub struct Merge {
 
 impl Merge {
     /// Of these runs: the number of the first input of each, and its segments.
-    pub fn of(root: &Path, span: &Span, runs: Vec<(u32, VecDeque<Segment>)>) -> Self {
+    pub fn of(place: &Place, span: &Span, runs: Vec<(u32, VecDeque<Segment>)>) -> Self {
         let stream = |(first_input, segments)| Stream { first_input, segments, ready: VecDeque::new() };
         let mut streams: Vec<Stream> = runs.into_iter().map(stream).collect();
         let turns = streams.iter_mut().enumerate().filter_map(|(n, s)| Some(Reverse((s.begins(span)?, n))));
         let turns = turns.collect();
-        let (root, span) = (root.to_owned(), span.clone());
-        Self { root, span, rows: false, streams, turns, failures: Vec::new() }
+        let (place, span) = (place.clone(), span.clone());
+        Self { place, span, rows: false, streams, turns, failures: Vec::new() }
     }
 
     /// Gives every row: of a record between two local ends there are two.
@@ -109,7 +108,7 @@ impl Merge {
             if !self.span.meets(part.site, part.first, part.last) {
                 continue;
             }
-            if let Err(e) = read_part(&self.root.join(&part.path), &self.span, self.rows, &mut held) {
+            if let Err(e) = read_part(&self.place, &part.path, &self.span, self.rows, &mut held) {
                 self.failures.push(e);
             }
         }
@@ -120,16 +119,22 @@ impl Merge {
 }
 
 /// Reads what is wanted of a file.
-fn read_part(path: &Path, span: &Span, rows: bool, into: &mut Vec<Held>) -> Result<(), StoreError> {
-    let damaged = |e: &dyn std::fmt::Display| StoreError::damaged(path, &e);
-    let file = File::open(path).map_err(StoreError::io("read", path))?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| damaged(&e))?;
+fn read_part(
+    place: &Place,
+    key: &str,
+    span: &Span,
+    rows: bool,
+    into: &mut Vec<Held>,
+) -> Result<(), StoreError> {
+    let damaged = |e: &dyn std::fmt::Display| place.damaged(key, &e);
+    let builder =
+        ParquetRecordBatchReaderBuilder::<Blob>::try_new(place.open_whole(key)?).map_err(|e| damaged(&e))?;
     let wanted = ["known", "seq", "is_primary", "record", "host"];
     let wanted = &wanted[..if rows { 5 } else { 4 }];
     let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().copied());
     let reader = builder.with_projection(mask).build().map_err(|e| damaged(&e))?;
     let before = into.len();
-    let done = take(path, reader, span, rows, into);
+    let done = take(place, key, reader, span, rows, into);
     if done.is_err() {
         // Of a file that is damaged nothing is believed.
         into.truncate(before);
@@ -138,13 +143,14 @@ fn read_part(path: &Path, span: &Span, rows: bool, into: &mut Vec<Held>) -> Resu
 }
 
 fn take(
-    path: &Path,
+    place: &Place,
+    key: &str,
     reader: ParquetRecordBatchReader,
     span: &Span,
     rows: bool,
     into: &mut Vec<Held>,
 ) -> Result<(), StoreError> {
-    let damaged = |e: &dyn std::fmt::Display| StoreError::damaged(path, &e);
+    let damaged = |e: &dyn std::fmt::Display| place.damaged(key, &e);
     for batch in reader {
         let batch = batch.map_err(|e| damaged(&e))?;
         let column = |name: &str| {

@@ -6,10 +6,8 @@ use std::path::Path;
 use record::Timestamp;
 
 use crate::row::{DAY, day};
-use crate::settle::{lock, repair, sweep};
-use crate::{
-    Rested, Segment, StoreError, check, late, run_path, runs, segment_path, segments, write_json, write_run,
-};
+use crate::settle::{repair, sweep};
+use crate::{Rested, Segment, StoreError, late, open, run_key, runs, segment_key, segments, write_run};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,12 +50,12 @@ fn notice(first: &str) -> String {
 /// # Errors
 /// It is no store, another version's, somebody else writes into it, or it cannot be written.
 pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
-    check(root)?;
-    let _lock = lock(root)?;
+    let place = &open(root)?;
+    let _lock = place.lock()?;
     if !dry {
-        repair(root)?;
+        repair(place)?;
     }
-    let (all, bad) = segments(root)?;
+    let (all, bad) = segments(place)?;
     if let Some(bad) = bad.into_iter().next() {
         return Err(bad);
     }
@@ -77,7 +75,7 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     }
     let name = pruned.left.first().map(|d| d.day.clone()).unwrap_or_default();
     let keeps = |s: &Segment| s.parts.iter().any(|p| day(p.first.0) >= first);
-    for (run, rested) in runs(root)? {
+    for (run, rested) in runs(place)? {
         let Rested { run: mut facts, replaces } = rested?;
         let of = || all.iter().filter(|s| s.run == run);
         let is_touched = of().flat_map(|s| &s.parts).any(|p| day(p.first.0) < first);
@@ -95,26 +93,25 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             facts.notices.push(told);
             let begins = Timestamp(first.saturating_mul(DAY));
             facts.health.first = facts.health.first.map(|f| f.max(begins));
-            write_run(root, &run, &facts, &replaces)?;
+            write_run(place, &run, &facts, &replaces)?;
         }
         for segment in of() {
-            let path = segment_path(root, &segment.run, segment.number);
+            let key = segment_key(&segment.run, segment.number);
             let mut kept = segment.clone();
             kept.parts.retain(|p| day(p.first.0) >= first);
             if kept.parts.is_empty() {
-                std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+                place.remove(&key)?;
             } else if kept.parts.len() < segment.parts.len() {
-                write_json(&path, &kept)?;
+                place.write_json(&key, &kept)?;
             }
         }
         if !is_left {
-            let path = run_path(root, &run);
-            std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+            place.remove(&run_key(&run))?;
         }
     }
     if !dry {
-        late::forget(root, &name)?;
-        sweep(root)?;
+        late::forget(place, &name)?;
+        sweep(place)?;
     }
     Ok(pruned)
 }

@@ -9,8 +9,9 @@ use record::{Health, Record, Timestamp};
 
 use crate::late::{self, Analysed};
 use crate::merge::Merge;
+use crate::place::Place;
 use crate::settle::settle;
-use crate::{Rested, Run, Segment, StoreError, StoredInput, check, reading, runs, segments};
+use crate::{Rested, Run, Segment, StoreError, StoredInput, open, runs, segments};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -66,19 +67,19 @@ impl Reader {
     /// # Errors
     /// It is no store, or another version's.
     pub fn open(root: &Path, span: Span, first_input: u32) -> Result<Self, StoreError> {
-        check(root)?;
-        let notices = settled(root);
-        let reading = reading(root);
-        let (all, bad) = segments(root)?;
+        let place = &open(root)?;
+        let notices = settled(place);
+        let reading = place.reading();
+        let (all, bad) = segments(place)?;
         let mut failures: Vec<String> = bad.iter().map(ToString::to_string).collect();
-        let past = Past::of(root, &all, first_input)?;
+        let past = Past::of(place, &all, first_input)?;
         failures.extend(past.failures);
         let of = |name: &String| all.iter().filter(|s| s.run == *name).cloned().collect();
         let streams = past.first_inputs.iter().map(|(name, first)| (*first, of(name))).collect();
         Ok(Self {
-            records: Merge::of(root, &span, streams),
-            late: late::late(root, &all, &span),
-            analysed: Analysed::of(root, &all, &span),
+            records: Merge::of(place, &span, streams),
+            late: late::late(place, &all, &span),
+            analysed: Analysed::of(place, &all, &span),
             span,
             runs: past.runs,
             inputs: past.inputs,
@@ -168,7 +169,7 @@ pub struct Past {
 
 impl Past {
     /// Reads what the runs say of themselves; the first input of all is called by this number.
-    pub fn of(root: &Path, segments: &[Segment], first_input: u32) -> Result<Self, StoreError> {
+    pub fn of(place: &Place, segments: &[Segment], first_input: u32) -> Result<Self, StoreError> {
         let mut past = Self {
             runs: BTreeMap::new(),
             inputs: Vec::new(),
@@ -176,7 +177,7 @@ impl Past {
             of: BTreeMap::new(),
             failures: Vec::new(),
         };
-        for (name, run) in runs(root)? {
+        for (name, run) in runs(place)? {
             let before = past.inputs.len();
             match run {
                 Ok(Rested { run, .. }) => {
@@ -204,11 +205,14 @@ impl Past {
 }
 
 /// Brings in order what killed runs left, if that can be done: what has to be told.
-pub fn settled(root: &Path) -> Vec<String> {
-    match settle(root) {
+pub fn settled(place: &Place) -> Vec<String> {
+    match settle(place) {
         Ok(told) => told,
-        Err(StoreError::Busy(_)) => {
-            vec![format!("{} is being written: what its last segment holds is not read yet", root.display())]
+        Err(StoreError::Busy(_) | StoreError::Held { .. }) => {
+            vec![format!(
+                "{} is being written: what its last segment holds is not read yet",
+                place.name().display()
+            )]
         }
         // It may lie where only reading is allowed.
         Err(e) => vec![format!("what killed runs left was not looked at: {e}")],

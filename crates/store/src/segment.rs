@@ -14,11 +14,13 @@ use arrow_schema::{FieldRef, Schema};
 use arrow_select::interleave::interleave_record_batch;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use record::Timestamp;
 
+use crate::place::Place;
 use crate::row::{self, Row, day, day_name, schema};
-use crate::{Part, Segment, StoreError, publish, segment_name, segment_path, write_json};
+use crate::{Part, Segment, StoreError, segment_key, segment_name};
 
 /// Rows that are looked at, or passed over, together.
 const ROW_GROUP: usize = 32_768;
@@ -117,10 +119,10 @@ impl<'a> Keys<'a> {
 type Table<'a> = (&'a str, i64, u16);
 
 /// Closes a segment: its rows become Parquet, and it counts when the last of its files is there.
-pub fn close(root: &Path, run: &str, number: u32, batches: &[RecordBatch]) -> Result<Segment, StoreError> {
-    let name = segment_path(root, run, number);
+pub fn close(place: &Place, run: &str, number: u32, batches: &[RecordBatch]) -> Result<Segment, StoreError> {
+    let name = segment_key(run, number);
     let keys: Option<Vec<Keys<'_>>> = batches.iter().map(Keys::of).collect();
-    let keys = keys.ok_or_else(|| StoreError::damaged(&name, &"its columns are of other types"))?;
+    let keys = keys.ok_or_else(|| place.damaged(&name, &"its columns are of other types"))?;
     // Where each table's rows stand: the batch, and the row of it.
     let mut tables: BTreeMap<Table<'_>, Vec<(usize, usize)>> = BTreeMap::new();
     let (mut count, mut last_input) = (0u64, 0);
@@ -140,10 +142,10 @@ pub fn close(root: &Path, run: &str, number: u32, batches: &[RecordBatch]) -> Re
         };
         rows.sort_unstable_by(|a, b| key(*a).cmp(&key(*b)));
         let day = day_name(day);
-        let folder = format!("kind={kind}/day={day}/site={site}");
-        let path = format!("{folder}/{}.parquet", segment_name(run, number));
-        std::fs::create_dir_all(root.join(&folder)).map_err(StoreError::io("make", &root.join(&folder)))?;
-        let bytes = parquet(&root.join(&path), batches, &rows)?;
+        let path = format!("kind={kind}/day={day}/site={site}/{}.parquet", segment_name(run, number));
+        let table = parquet(batches, &rows).map_err(|e| place.damaged(&path, &e))?;
+        let bytes = table.len() as u64;
+        place.write(&path, table)?;
         let times = || rows.iter().map(|(b, i)| keys[*b].known.value(*i));
         parts.push(Part {
             path,
@@ -157,7 +159,7 @@ pub fn close(root: &Path, run: &str, number: u32, batches: &[RecordBatch]) -> Re
         });
     }
     let segment = Segment { run: run.to_owned(), number, rows: count, last_input, parts };
-    write_json(&name, &segment)?;
+    place.write_json(&name, &segment)?;
     Ok(segment)
 }
 
@@ -177,8 +179,8 @@ fn properties() -> WriterProperties {
     properties.build()
 }
 
-/// Writes these rows of the batches as one table, and says how many bytes they take.
-fn parquet(path: &Path, batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<u64, StoreError> {
+/// These rows of the batches as one table.
+fn parquet(batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<Vec<u8>, ParquetError> {
     let all = fields();
     let kept: Vec<usize> = (0..)
         .zip(&all)
@@ -186,18 +188,10 @@ fn parquet(path: &Path, batches: &[RecordBatch], rows: &[(usize, usize)]) -> Res
         .map(|(i, _)| i)
         .collect();
     let narrow: Result<Vec<RecordBatch>, _> = batches.iter().map(|b| b.project(&kept)).collect();
-    let narrow = narrow.map_err(|e| StoreError::damaged(path, &e))?;
+    let narrow = narrow?;
     let narrow: Vec<&RecordBatch> = narrow.iter().collect();
-    let batch = interleave_record_batch(&narrow, rows).map_err(|e| StoreError::damaged(path, &e))?;
-    let fresh = path.with_extension("part");
-    let io = StoreError::io("write", path);
-    let file = File::create(&fresh).map_err(&io)?;
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties()))
-        .map_err(|e| StoreError::damaged(path, &e))?;
-    writer.write(&batch).map_err(|e| StoreError::damaged(path, &e))?;
-    let file = writer.into_inner().map_err(|e| StoreError::damaged(path, &e))?;
-    file.sync_all().map_err(&io)?;
-    let bytes = file.metadata().map_err(&io)?.len();
-    publish(&fresh, path)?;
-    Ok(bytes)
+    let batch = interleave_record_batch(&narrow, rows)?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties()))?;
+    writer.write(&batch)?;
+    writer.into_inner()
 }

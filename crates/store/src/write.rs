@@ -1,7 +1,6 @@
 //! Writing a run's records down.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,12 +10,12 @@ use arrow_array::RecordBatch;
 use record::{Health, Record};
 
 use crate::late;
+use crate::place::{Lock, Place, remove_file};
 use crate::row::Row;
 use crate::segment::{Hot, batch, close};
-use crate::settle::{lock, repair};
+use crate::settle::repair;
 use crate::{
-    HOT, MARK, Mark, RUNS, Run, SEGMENTS, StoreError, StoredInput, VERSION, check, is_store, names,
-    run_number, segment_name, write_json, write_run,
+    MARK, Mark, RUNS, Run, StoreError, StoredInput, VERSION, check, run_number, segment_name, write_run,
 };
 
 /// Rows that are written at a time: so many are lost when the machine stops at once.
@@ -87,23 +86,19 @@ impl Writer {
         root: &Path,
         is_local: impl Fn(IpAddr) -> bool + Send + 'static,
     ) -> Result<Self, StoreError> {
-        let make = |folder: &Path| std::fs::create_dir_all(folder).map_err(StoreError::io("make", folder));
-        if !is_store(root) {
-            let is_empty = !root.exists() || root.read_dir().is_ok_and(|mut d| d.next().is_none());
-            if !is_empty {
-                return Err(StoreError::Other(root.to_owned()));
+        let place = Place::of(root)?;
+        if !place.has(MARK)? {
+            if !place.is_empty()? {
+                return Err(StoreError::Other(place.name()));
             }
-            make(root)?;
             let made_by = Some(env!("CARGO_PKG_VERSION").to_owned());
-            write_json(&root.join(MARK), &Mark { hydrophone_store: VERSION, made_by })?;
+            place.write_json(MARK, &Mark { hydrophone_store: VERSION, made_by })?;
         }
-        check(root)?;
-        for folder in [RUNS, SEGMENTS, HOT] {
-            make(&root.join(folder))?;
-        }
-        let lock = lock(root)?;
-        let notices = repair(root)?;
-        let runs = names(&root.join(RUNS), ".json")?;
+        check(&place)?;
+        place.make_hot()?;
+        let lock = place.lock()?;
+        let notices = repair(&place)?;
+        let runs = place.names(RUNS, ".json")?;
         let last = runs.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
         let run = format!("r{:06}", last + 1);
         // Its number is taken, whatever becomes of it.
@@ -115,9 +110,9 @@ impl Writer {
             failures: Vec::new(),
             health: Health::default(),
         };
-        write_run(root, &run, &begun, &[])?;
+        write_run(&place, &run, &begun, &[])?;
         let pen = Pen {
-            root: root.to_owned(),
+            place,
             run,
             number: 0,
             is_local: Box::new(is_local),
@@ -177,12 +172,12 @@ impl Writer {
         if let State::Idle(_) = &self.state
             && let State::Idle(pen) = std::mem::replace(&mut self.state, State::Failed(None))
         {
-            let root = pen.root.clone();
+            let hot = pen.place.hot();
             let (orders, taken) = sync_channel((pen.sizes.1 / WAITING / PIECE).max(1));
             let thread = std::thread::Builder::new().name("store".into()).spawn(move || pen.serve(&taken));
             self.state = match thread {
                 Ok(thread) => State::Writing { orders, thread },
-                Err(e) => State::Failed(Some(StoreError::io("begin to write", &root)(e))),
+                Err(e) => State::Failed(Some(StoreError::io("begin to write", &hot)(e))),
             };
         }
         if let State::Writing { orders, .. } = &self.state { Some(orders) } else { None }
@@ -245,7 +240,7 @@ impl Drop for Writer {
 
 /// What writes on its thread.
 struct Pen {
-    root: PathBuf,
+    place: Place,
     run: String,
     number: u32,
     is_local: IsLocal,
@@ -262,7 +257,7 @@ struct Pen {
     failed: Option<StoreError>,
     /// Rows of a batch, and of a segment.
     sizes: (usize, usize),
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Pen {
@@ -306,7 +301,7 @@ impl Pen {
     }
 
     fn hot_path(&self) -> PathBuf {
-        self.root.join(HOT).join(format!("{}.arrows", segment_name(&self.run, self.number)))
+        self.place.hot().join(format!("{}.arrows", segment_name(&self.run, self.number)))
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
@@ -333,13 +328,12 @@ impl Pen {
             return Ok(());
         }
         self.hot = None;
-        let closed = close(&self.root, &self.run, self.number, &self.batches)?;
+        let closed = close(&self.place, &self.run, self.number, &self.batches)?;
         for (day, rows) in late::rows([&closed]) {
             *self.days.entry(day).or_default() += rows;
         }
         self.batches.clear();
-        let path = self.hot_path();
-        std::fs::remove_file(&path).map_err(StoreError::io("remove", &path))?;
+        remove_file(&self.hot_path())?;
         (self.held, self.number) = (0, self.number + 1);
         Ok(())
     }
@@ -352,11 +346,15 @@ impl Pen {
         let rows = self.seq;
         let Ending { inputs, complete, notices, failures, health } = ending;
         let run = Run { inputs, complete, rows, notices, failures, health };
-        write_run(&self.root, &self.run, &run, &[])?;
-        let late = late::among(&self.root, &self.days);
+        write_run(&self.place, &self.run, &run, &[])?;
+        let late = late::among(&self.place, &self.days);
         let notice = (!late.is_empty()).then(|| {
-            let root = self.root.display();
-            format!("rows came to days of {root} that were analysed before: {}; `read` it to have them judged again", late::said(&late))
+            let name = self.place.name();
+            format!(
+                "rows came to days of {} that were analysed before: {}; `read` it to have them judged again",
+                name.display(),
+                late::said(&late)
+            )
         });
         Ok(Written { records: rows, notice })
     }
