@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 use capture::{Captures, Opening, Seal};
-use record::{HostId, Record, Segment};
+use record::{HostId, Record, Segment, clean};
 use report::{CaptureLine, Line, parse_lines};
 use verdict::HostStory;
 
@@ -27,6 +27,11 @@ const HASHES: &str = "inputs.sha256";
 
 /// Everything that this program puts into a case.
 const OURS: [&str; 7] = [LINES, REPORT, FLOWS, HASHES, triage::FILE, triage::ASIDE, triage::LOCK];
+
+/// Whether a path is a case: a folder that holds one, or its file.
+pub fn is_case(path: &Path) -> bool {
+    path.join(LINES).is_file() || path.file_name().is_some_and(|name| name == LINES)
+}
 
 /// Makes sure that `dir` can become a case: it does not exist, is empty, or is a case already and nothing else.
 ///
@@ -227,6 +232,44 @@ impl Case {
         let within = fs::canonicalize(path).is_ok_and(|p| p.starts_with(&dir));
         ensure!(!within, "{} belongs to the case: choose another name", path.display());
         Ok(())
+    }
+
+    /// The story of a host by its address (`10.0.0.5`, `10.0.0.5@TIME`, `10.0.0.5@vlan12`), its name or the first part of that, or its Ethernet address.
+    ///
+    /// # Errors
+    /// The case has none, or several of this name; tells which.
+    pub fn host(&self, who: &str) -> anyhow::Result<&HostStory> {
+        let no_address = match who.parse() {
+            Ok(which) => return self.story(which),
+            Err(why) => why,
+        };
+        let is_called = |name: &String| {
+            let short = || name.split_once('.').map(|(short, _)| short);
+            name.eq_ignore_ascii_case(who) || short().is_some_and(|short| short.eq_ignore_ascii_case(who))
+        };
+        let names = |s: &HostStory| s.names.host_names.iter().chain(&s.names.macs).any(is_called);
+        let called: Vec<&HostStory> = self.stories.iter().filter(|s| names(s)).collect();
+        match called[..] {
+            [] if who.contains(['@', ':']) => bail!("{no_address}"),
+            [] => {
+                let all = self.stories.iter().filter_map(|s| s.names.host_names.first());
+                let known: Vec<String> = all.take(12).map(|n| clean(n)).collect();
+                let known = if known.is_empty() {
+                    "it knows no names".to_owned()
+                } else {
+                    format!("it knows {}", known.join(", "))
+                };
+                bail!("nobody in this case is called {who:?}: {known}")
+            }
+            // Of one machine's addresses the strongest.
+            [first, ..] if called.iter().all(|s| s.part_of == Some(first.id()) || s.id() == first.id()) => {
+                Ok(first)
+            }
+            _ => {
+                let all: Vec<String> = called.iter().map(|s| s.id().to_string()).collect();
+                bail!("several hosts are called {who:?}: ask for {}", all.join(" or "))
+            }
+        }
     }
 
     /// The story of a host; where several machines had its address, that of the one that is asked for, or else the strongest.

@@ -11,6 +11,6 @@ mod triage;
 mod whole;
 
 pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Local, Page, Peer, Query, Span};
-pub use folder::{Case, CaseWriter, check, refuse_inputs};
+pub use folder::{Case, CaseWriter, check, is_case, refuse_inputs};
 pub use triage::{Triage, TriageEntry, TriageState};
 pub use whole::{WholeFile, WholeFolder};

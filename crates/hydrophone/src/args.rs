@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 use pipeline::ByteSize;
 use record::Timestamp;
-use verdict::Verdict;
+use verdict::{Prior, Verdict};
 
 /// Which of my hosts is a bot, and how do you know?
 ///
@@ -177,7 +177,7 @@ pub struct Read {
     /// Print Markdown instead of the story, for tickets
     #[arg(long, conflicts_with = "json")]
     pub markdown: bool,
-    /// Give a line to every host, also to those that did nothing
+    /// Give a line to every host, also to those that did nothing, with what was seen of it
     #[arg(short, long)]
     pub all: bool,
     /// Threads, 1 or more: one reads and judges, the others follow flows [default: 2, or 1 on a single processor]
@@ -186,6 +186,9 @@ pub struct Read {
     /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<ByteSize>,
+    /// How many hosts are thought to be infected before one looks, for example 1/10 where a machine is suspected already: the verdicts' words move with it [default: 1/1000]
+    #[arg(long, value_name = "1/N")]
+    pub prior: Option<Prior>,
     /// Analyse the network in so many shares (1, 2, 4 … 64), as several machines would: a host belongs to one of them, by its address [default: 1]
     #[arg(long, value_name = "K")]
     pub shares: Option<u32>,
@@ -195,7 +198,7 @@ pub struct Read {
     /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-    /// Keep every record in this store as well, a folder that is made where there is none: `read STORE` and `find STORE` ask it again
+    /// Keep every record in this store as well, a folder or s3://BUCKET/PREFIX that is made where there is none: `read STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE", conflicts_with = "state")]
     pub store: Option<PathBuf>,
     /// Of stores, leave out what became known before, for example 2026-11-01 or 2026-11-01T08:00:00Z
@@ -250,7 +253,7 @@ pub enum Colour {
 /// Say who met an indicator.
 #[derive(Debug, clap::Args)]
 pub struct Find {
-    /// The store: a folder made by `read --store`
+    /// The store: a folder or s3://BUCKET/PREFIX made by `read --store`
     pub store: PathBuf,
     /// Addresses, networks, names (*.example.com for all below), URLs, JA4, SHA-256 of certificates, Community IDs, ua:USER-AGENT
     #[arg(required_unless_present = "intel", value_name = "INDICATOR")]
@@ -280,7 +283,7 @@ pub struct Find {
 pub enum Store {
     /// Join what many small runs left into fewer and larger files: the same records in the same order
     Compact {
-        /// The store: a folder made by `read --store`
+        /// The store: a folder or s3://BUCKET/PREFIX made by `read --store`
         store: PathBuf,
     },
     /// Forget old days, by the time of packets: the last day that is there is the last that counts
@@ -291,7 +294,7 @@ pub enum Store {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("keep").required(true))]
 pub struct Prune {
-    /// The store: a folder made by `read --store`
+    /// The store: a folder or s3://BUCKET/PREFIX made by `read --store`
     pub store: PathBuf,
     /// Keep so many days, of which the last is the last that the store has
     #[arg(long, value_name = "N", group = "keep", value_parser = clap::value_parser!(u32).range(1..))]
@@ -338,10 +341,10 @@ pub struct Serve {
 /// Cut out the packets that prove a host's story.
 #[derive(Debug, clap::Args)]
 pub struct Carve {
-    /// The case: a folder made by `read -o`
+    /// The case: a folder made by `read -o`; or captures, logs or a store, which are analysed first
     pub case: PathBuf,
-    /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
-    pub host: record::HostId,
+    /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
+    pub host: String,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -362,10 +365,10 @@ pub struct Carve {
 /// Make a zip file to hand over.
 #[derive(Debug, clap::Args)]
 pub struct Bundle {
-    /// The case: a folder made by `read -o`
+    /// The case: a folder made by `read -o`; or captures, logs or a store, which are analysed first
     pub case: PathBuf,
-    /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
-    pub host: record::HostId,
+    /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
+    pub host: String,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -389,10 +392,10 @@ pub struct Bundle {
 /// Say why, and why not.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// The case: a folder made by `read -o`
+    /// The case: a folder made by `read -o`; or captures, logs or a store, which are analysed first
     pub case: PathBuf,
-    /// The host's address; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
-    pub host: record::HostId,
+    /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
+    pub host: String,
     /// Judge anew under these expectations (TOML), without reading the capture again
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,

@@ -7,6 +7,7 @@ use behaviour::Settings;
 use ipnet::IpNet;
 use pipeline::{ByteSize, RunOptions};
 use serde::{Deserialize, Serialize};
+use verdict::Prior;
 
 use crate::Failure;
 use crate::args::Read;
@@ -34,8 +35,8 @@ pub struct Config {
     pub shares: u32,
     /// Whether each VLAN and overlay has hosts of its own.
     pub separate_segments: bool,
-    /// What one believes of a host before looking, in decibans.
-    pub prior_db: f64,
+    /// How many hosts are thought to be infected before one looks.
+    pub prior: Prior,
     /// Forgotten flows, in percent of all, beyond which the exit code is 4.
     pub max_loss_percent: f64,
     /// Settings of the behaviours.
@@ -58,7 +59,7 @@ impl Default for Config {
             memory: RunOptions::MEMORY.to_string(),
             shares: 1,
             separate_segments: false,
-            prior_db: RunOptions::PRIOR_DB,
+            prior: Prior::default(),
             max_loss_percent: MAX_LOSS_PERCENT,
             behaviour: Settings::default(),
         }
@@ -84,6 +85,9 @@ impl Config {
         if let Some(shares) = args.shares {
             config.shares = shares;
         }
+        if let Some(prior) = args.prior {
+            config.prior = prior;
+        }
         config.separate_segments |= args.separate_segments;
         config.memory().map_err(Failure::usage)?;
         Ok(config)
@@ -92,8 +96,13 @@ impl Config {
     fn from_file(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the configuration {}", path.display()))?;
-        let form: Option<i64> =
-            text.parse::<toml::Table>().ok().and_then(|t| t.get("version").and_then(toml::Value::as_integer));
+        let table = text.parse::<toml::Table>().unwrap_or_default();
+        ensure!(
+            !table.contains_key("prior_db"),
+            "{}: prior_db is now prior, a share of hosts: -30 is prior = \"1/1000\"",
+            path.display()
+        );
+        let form: Option<i64> = table.get("version").and_then(toml::Value::as_integer);
         ensure!(
             form.is_none_or(|v| v == i64::from(VERSION)),
             "{} is a configuration of version {}, and this hydrophone reads version {VERSION}: compare with --print-config",

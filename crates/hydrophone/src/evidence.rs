@@ -15,7 +15,7 @@ use report::describe;
 use verdict::HostStory;
 
 use crate::args::{Bundle, Carve};
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, opened};
 
 /// A slice, and what came of telling the story again from it alone.
 struct Slice {
@@ -26,12 +26,13 @@ struct Slice {
 }
 
 pub fn carve(args: &Carve) -> Result<Exit, Failure> {
-    let case = Case::read(&args.case).map_err(Failure::input)?;
-    let story = case.story(args.host).map_err(Failure::usage)?;
+    let opened = opened::open(&args.case)?;
+    let case = &opened.case;
+    let story = case.host(&args.host).map_err(Failure::usage)?;
     case.may_write(&args.write).map_err(Failure::usage)?;
-    let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
+    let others = pseudonyms(args.pseudonymise.as_deref(), case)?;
     let captures = case.captures(args.captures.as_deref(), &args.zip_password).map_err(Failure::input)?;
-    let slice = slice(&case, &captures, story, args.evidence.as_deref(), others.as_ref())?;
+    let slice = slice(case, &captures, story, args.evidence.as_deref(), others.as_ref())?;
     std::fs::write(&args.write, &slice.bytes)
         .with_context(|| format!("cannot write {}", args.write.display()))
         .map_err(Failure::input)?;
@@ -43,12 +44,13 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
     if !args.contact.contains('@') {
         return Err(Failure::usage(anyhow::anyhow!("--contact {:?} is no mail address", args.contact)));
     }
-    let case = Case::read(&args.case).map_err(Failure::input)?;
-    let story = case.story(args.host).map_err(Failure::usage)?;
+    let opened = opened::open(&args.case)?;
+    let case = &opened.case;
+    let story = case.host(&args.host).map_err(Failure::usage)?;
     case.may_write(&args.output).map_err(Failure::usage)?;
-    let others = pseudonyms(args.pseudonymise.as_deref(), &case)?;
+    let others = pseudonyms(args.pseudonymise.as_deref(), case)?;
     let captures = case.captures(args.captures.as_deref(), &args.zip_password).map_err(Failure::input)?;
-    let slice = slice(&case, &captures, story, None, others.as_ref())?;
+    let slice = slice(case, &captures, story, None, others.as_ref())?;
     let by = export::Reporter { org: args.org.clone(), contact: args.contact.clone() };
     let shown = match &others {
         Some(others) => others.story(&case.capture, story),

@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
-use case::Case;
-
 use crate::args::Explain;
-use crate::{Exit, Failure, knowledge};
+use crate::{Exit, Failure, knowledge, opened};
 
 pub fn run(args: &Explain) -> Result<Exit, Failure> {
-    let case = Case::read(&args.case).map_err(Failure::input)?;
-    let story = case.story(args.host).map_err(Failure::usage)?;
+    let opened = opened::open(&args.case)?;
+    let case = &opened.case;
+    let story = case.host(&args.host).map_err(Failure::usage)?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let anew = args.expect.is_some().then(|| story.expecting(&expectations));
     let story = anew.as_ref().unwrap_or(story);

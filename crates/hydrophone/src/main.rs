@@ -10,12 +10,14 @@ mod formats;
 mod keep;
 mod knowledge;
 mod manual;
+mod opened;
 mod read;
 mod selftest;
 mod serve;
 mod store_care;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -95,8 +97,26 @@ fn interrupted() -> Arc<AtomicBool> {
     FLAG.get_or_init(listen).clone()
 }
 
+/// What somebody meant who wrote a capture where a command stands, as other programs have it: `hydrophone FILE`, `hydrophone -r FILE`.
+fn meant() -> Option<String> {
+    let mut words = std::env::args_os().skip(1);
+    let first = words.next()?;
+    let names = if first == "-r" || first == "--read" { words.next()? } else { first };
+    let is_input = store::is_bucket(Path::new(&names)) || Path::new(&names).exists();
+    is_input.then(|| format!("hydrophone: to read {0}, write: hydrophone read {0}", names.to_string_lossy()))
+}
+
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            if let Some(meant) = meant().filter(|_| e.use_stderr()) {
+                let _ = writeln!(anstream::stderr().lock(), "{}", report::clean(&meant));
+                return ExitCode::from(Exit::Usage as u8);
+            }
+            e.exit()
+        }
+    };
     let done = match args.command {
         Command::Read(read) => read::run(&read),
         Command::Find(find) => find::run(&find),

@@ -53,7 +53,7 @@ pub struct Analysed {
 /// before an interruption.
 pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, Failure> {
     for path in &args.inputs {
-        if path.as_os_str() != "-" && !path.exists() {
+        if path.as_os_str() != "-" && !store::is_bucket(path) && !path.exists() {
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
         }
     }
@@ -71,7 +71,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         threads: config.threads,
         memory: config.memory().map_err(Failure::usage)?,
         settings: config.behaviour.clone(),
-        prior_db: config.prior_db,
+        prior: config.prior,
         expectations: expectations.clone(),
         intel,
         opening: Opening {
@@ -243,6 +243,7 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
         calibration: Calibration::in_use().source(),
         shares: outcome.shares,
         segments_apart: outcome.segments_apart,
+        prior_db: outcome.prior.db(),
         ..CaptureLine::default()
     }
     .with_health(&outcome.health)

@@ -1,6 +1,5 @@
 //! `hydrophone serve CASE|STORE`.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -9,31 +8,25 @@ use std::time::Duration;
 
 use anyhow::Context;
 use case::Case;
-use clap::Parser;
 use console::Console;
 
-use crate::args::{Args, Command, Serve};
-use crate::config::Config;
-use crate::{Exit, Failure, evidence, interrupted, read};
+use crate::args::Serve;
+use crate::{Exit, Failure, evidence, interrupted, opened};
 
 /// How often it is looked whether the program was told to end.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The case of a store, made anew by today's detectors. What people noted in an older one of the same inputs is kept.
 fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
-    let place = args.output.clone().unwrap_or_else(|| args.case.join("case"));
-    let words =
-        ["hydrophone".into(), "read".into(), args.case.clone().into(), "-o".into(), place.clone().into()];
-    let words = words.into_iter().chain(args.read.iter().cloned());
-    let parsed = Args::try_parse_from(words.collect::<Vec<OsString>>());
-    if let Some(e) = parsed.as_ref().err().filter(|e| !e.use_stderr()) {
-        e.exit();
-    }
-    let Command::Read(options) =
-        parsed.map_err(|e| Failure::usage(anyhow::anyhow!("behind --: {e}")))?.command
-    else {
-        unreachable!("the second word is read");
+    let place = match &args.output {
+        Some(place) => place.clone(),
+        None if store::is_bucket(&args.case) => {
+            let why = "a case lies on this machine: say where with -o CASE";
+            return Err(Failure::usage(anyhow::anyhow!(why)));
+        }
+        None => args.case.join("case"),
     };
+    let options = opened::options(&args.case, &place, &args.read)?;
     let printing = [
         (options.json, "--json"),
         (options.markdown, "--markdown"),
@@ -47,10 +40,7 @@ fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
             "behind --: {name} is for `read`: nothing is printed here"
         )));
     }
-    let done = read::analyse(&options, &Config::of(&options)?, false)?;
-    for failure in &done.outcome.failures {
-        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
-    }
+    opened::analyse(&options)?;
     Ok(place)
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use std::io::Write;
 
-use common::{hydrophone, sample};
+use common::{host, hydrophone, read_json, run, sample};
 
 fn code(args: &[&str]) -> (i32, String, String) {
     let out = hydrophone().args(args).output().expect("it runs");
@@ -305,4 +305,112 @@ fn a_decompression_bomb_is_stopped_and_named() {
     let (exit, _, err) = code(&["read", file.to_str().expect("UTF-8"), "--memory", "64MiB"]);
     assert_eq!(exit, 3, "{err}");
     assert!(err.contains("bomb.pcapng.zst") && err.contains("bomb"), "{err}");
+}
+
+#[test]
+fn a_capture_where_a_command_stands_is_said_how_to_read() {
+    let path = sample("kraken-blocked.pcapng");
+    let path = path.to_str().expect("UTF-8");
+    for args in [&[path][..], &["-r", path]] {
+        let (code, out, err) = run(args);
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
+        assert!(err.contains(&format!("write: hydrophone read {path}")), "{err}");
+    }
+    let (code, _, err) = run(&["no-such-file.pcap"]);
+    assert!(code == Some(2) && err.contains("unrecognized subcommand"), "{err}");
+}
+
+#[test]
+fn a_capture_is_explained_and_cut_without_a_case_and_a_host_by_its_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let day = sample("office-day.pcapng.zst");
+    let day = day.to_str().expect("UTF-8");
+    let (code, out, err) = run(&["explain", day, "pc-03"]);
+    assert!(code == Some(0) && out.starts_with("10.20.0.13  INFECTED"), "{out}{err}");
+    assert!(out.contains("starting from 1 host in 1,000 (-30.0 dB): over 99.9 % probable"), "{out}");
+    let (code, _, err) = run(&["explain", day, "pc-99"]);
+    assert!(
+        code == Some(2) && err.contains("nobody in this case is called \"pc-99\": it knows pc-"),
+        "{err}"
+    );
+    let slice = dir.path().join("slice.pcapng");
+    let slice = slice.to_str().expect("UTF-8");
+    let (code, _, err) = run(&["carve", day, "PC-03", "-w", slice]);
+    assert_eq!(code, Some(0), "{err}");
+    let lines = read_json(&[slice]);
+    assert_eq!(host(&lines, testkit::BOT)["verdict"], "infected");
+    let (code, _, err) = run(&["explain", "no-such-case", "10.0.0.1"]);
+    assert!(code == Some(3) && err.contains("no-such-case"), "{err}");
+}
+
+#[test]
+fn the_words_move_with_what_one_believed_before() {
+    let mail = sample("clean-mail-server.pcapng");
+    let mail = mail.to_str().expect("UTF-8");
+    let verdict = |args: &[&str]| host(&read_json(args), "10.20.0.25")["verdict"].clone();
+    assert_eq!(verdict(&[mail]), "quiet");
+    assert_eq!(verdict(&[mail, "--prior", "1/10"]), "suspicious");
+    let (_, out, _) = run(&["read", mail, "--prior", "10%", "--color", "never"]);
+    assert!(
+        out.contains("10.20.0.25 is suspicious") && out.contains("starting from 1 host in 10 (--prior)"),
+        "{out}"
+    );
+    let capture = &read_json(&[mail, "--prior", "1/10"])[0];
+    assert_eq!(capture["prior_db"], -9.5);
+    let (code, _, err) = run(&["read", mail, "--prior", "often"]);
+    assert!(code == Some(2) && err.contains("is no share of hosts: write 1/1000"), "{err}");
+    // What was remembered under another prior is not gone on from.
+    let dir = tempfile::tempdir().expect("a folder");
+    let state = dir.path().join("state");
+    let state = state.to_str().expect("UTF-8");
+    run(&["read", mail, "--state", state, "--quiet", "--prior", "1/10"]);
+    let other = sample("kraken-blocked.pcapng");
+    let (code, _, err) = run(&["read", other.to_str().expect("UTF-8"), "--state", state, "--quiet"]);
+    assert!(
+        code == Some(3) && err.contains("under a prior of 1 host in 10: say --prior 1/10"),
+        "{code:?} {err}"
+    );
+}
+
+#[test]
+fn lines_fit_the_terminal_and_cut_no_number() {
+    // A terminal of its own; what is said does not depend on its width.
+    for name in ["kraken-new.pcapng", "office-day.pcapng.zst", "clean-browser-news.pcapng"] {
+        let path = sample(name);
+        let at = |columns: usize| {
+            let program = assert_cmd::cargo::cargo_bin!("hydrophone");
+            let line = format!(
+                "stty cols {columns} rows 50; {} read {} --color never --quiet",
+                program.display(),
+                path.display()
+            );
+            let out = std::process::Command::new("script")
+                .args(["-qec", &line, "/dev/null"])
+                .output()
+                .expect("it runs");
+            String::from_utf8(out.stdout).expect("UTF-8").replace('\r', "")
+        };
+        // Swimlanes belong to a width.
+        let said = |text: &str| {
+            let lane = |l: &&str| {
+                l.contains("··")
+                    || l.contains("──")
+                    || l.trim_end().ends_with('Z') && l.trim().matches('Z').count() == 2
+            };
+            let words = text.lines().filter(|l| !lane(l)).flat_map(str::split_whitespace);
+            words.map(str::to_owned).collect::<Vec<String>>()
+        };
+        let wide = at(400);
+        for columns in [60, 80, 120] {
+            let text = at(columns);
+            let longest = text.lines().map(|l| l.chars().count()).max().unwrap_or(0);
+            assert!(longest <= columns, "{name} {columns}: {longest}\n{text}");
+            assert!(longest > columns / 2, "{name} {columns}: {text}");
+            // The path of the capture alone may be longer than a line.
+            let (wide, narrow) = (said(&wide), said(&text));
+            let lost: Vec<&String> =
+                wide.iter().filter(|w| !narrow.contains(w) && !w.contains('/')).collect();
+            assert!(lost.is_empty(), "{name} {columns}: {lost:?}\n{text}");
+        }
+    }
 }

@@ -82,6 +82,8 @@ fn where_logs_tell_of_flows_alone_nobody_is_quiet() {
     zeek(concat!(env!("CARGO_MANIFEST_DIR"), "/../../samples/clean-browser-news.pcapng"), path);
     let of_browser = || read_json(&[path]).into_iter().find(|l| l["host"] == "10.20.0.60").expect("a host");
     assert_eq!(of_browser()["verdict"], "quiet", "{}", of_browser()["unseen"]);
+    let level = |host: &Value| host["level_db"].as_f64().expect("a level");
+    let heard = level(&of_browser());
     std::fs::remove_file(logs.join("dns.log")).expect("a log of DNS");
     let unseen = |host: &Value| host["unseen"][0].as_str().unwrap_or_default().to_owned();
     assert_eq!(of_browser()["verdict"], "inconclusive");
@@ -89,6 +91,8 @@ fn where_logs_tell_of_flows_alone_nobody_is_quiet() {
         unseen(&of_browser()),
         "not looked at: DNS questions; what was read tells of these flows and not what they carry"
     );
+    // No bet is placed on the names that it did not ask for.
+    assert!((level(&of_browser()) - heard - 1.0).abs() < 1e-9, "{heard} {}", of_browser()["level_db"]);
     std::fs::remove_file(logs.join("ssl.log")).expect("a log of TLS");
     let told = unseen(&of_browser());
     assert!(told.starts_with("not looked at: DNS questions, TLS handshakes;"), "{told}");

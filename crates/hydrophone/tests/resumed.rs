@@ -9,12 +9,12 @@ use pipeline::{ByteSize, RunOptions, sense};
 use record::{Record, RecordKey};
 use serde_json::Value;
 use testkit::{BOT, Script, bots, scenarios};
-use verdict::{Analyst, AnalystLimits, CaptureFacts};
+use verdict::{Analyst, AnalystLimits, CaptureFacts, Prior};
 
 const LIMITS: AnalystLimits = AnalystLimits { bytes: 64 << 20, hosts: 10_000 };
 
 fn analyst(home: bool) -> Analyst {
-    Analyst::new(home.then(Home::private), Settings::default(), LIMITS, RunOptions::PRIOR_DB)
+    Analyst::new(home.then(Home::private), Settings::default(), LIMITS, Prior::default().db())
         .knowing(Expectations::default(), Intel::default())
 }
 

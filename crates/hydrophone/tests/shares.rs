@@ -8,12 +8,12 @@ use common::{host, hydrophone, read_json, sample};
 use pipeline::{ByteSize, RunOptions, sense};
 use record::{Record, RecordKey};
 use testkit::BOT;
-use verdict::{Analyst, AnalystLimits, Analysts, CaptureFacts, Share, stories};
+use verdict::{Analyst, AnalystLimits, Analysts, CaptureFacts, Prior, Share, stories};
 
 const LIMITS: AnalystLimits = AnalystLimits { bytes: 64 << 20, hosts: 10_000 };
 
 fn analyst(home: bool) -> Analyst {
-    Analyst::new(home.then(Home::private), Settings::default(), LIMITS, RunOptions::PRIOR_DB)
+    Analyst::new(home.then(Home::private), Settings::default(), LIMITS, Prior::default().db())
 }
 
 fn office() -> (Vec<(RecordKey, Record)>, CaptureFacts) {

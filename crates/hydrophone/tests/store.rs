@@ -1,10 +1,13 @@
 //! Records that rest are asked again: the same stories, and who met what.
 
 mod common;
+#[path = "../../store/tests/common/s3.rs"]
+mod s3;
 
 use std::path::Path;
 
 use common::{hydrophone, read_json, run, sample};
+use s3::{BUCKET, Server};
 use serde_json::Value;
 
 fn utf8(path: &Path) -> &str {
@@ -214,4 +217,72 @@ fn a_day_that_rows_came_to_later_is_marked() {
     let marked = notices(&read_json(&[utf8(&store)]));
     assert!(marked.contains("rows came to days after these were analysed: 2008-04-0"), "{marked}");
     assert!(!notices(&read_json(&[utf8(&store)])).contains("rows came to days"), "it was analysed since");
+}
+
+#[test]
+fn a_store_in_a_bucket_tells_what_one_in_a_folder_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = Server::start(dir.path());
+    let env = server.env(&dir.path().join("state"));
+    let with = |env: &[(&'static str, String)], args: &[&str]| {
+        let out = hydrophone().envs(env.iter().cloned()).args(args).output().expect("it runs");
+        let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let run = |args: &[&str]| with(&env, args);
+    let (folder, bucket) = (dir.path().join("folder"), format!("s3://{BUCKET}/network/north"));
+    let captures = ["kraken-new", "clean-browser-news", "clean-mail-server"]
+        .map(|name| sample(&format!("{name}.pcapng")));
+    for capture in &captures {
+        for store in [utf8(&folder), &bucket] {
+            let (code, _, err) = run(&["read", utf8(capture), "--store", store, "--quiet"]);
+            assert_eq!((code, err.as_str()), (Some(0), ""));
+        }
+    }
+    let same = |args: &[&str]| {
+        let at = |store: &str| {
+            let args: Vec<&str> = args.iter().map(|a| if *a == "STORE" { store } else { a }).collect();
+            let (code, out, err) = run(&args);
+            assert_eq!((code, err.as_str()), (Some(0), ""), "{args:?}");
+            out
+        };
+        let (here, there) = (at(utf8(&folder)), at(&bucket));
+        assert_eq!(here, there, "{args:?}");
+        here
+    };
+    assert!(same(&["read", "STORE", "--quiet"]).contains("INFECTED  10.20.0.13"));
+    assert!(same(&["read", "STORE", "--json", "--quiet"]).contains(testkit::BOT));
+    assert!(same(&["find", "STORE", testkit::BOT, "no.such.example", "--explain"]).contains("met by 1 host"));
+    assert!(same(&["store", "compact", "STORE"]).starts_with("joined: "));
+    assert!(same(&["read", "STORE", "--quiet"]).contains("INFECTED  10.20.0.13"));
+    assert!(same(&["find", "STORE", "10.20.0.0/24", "--json"]).contains("\"found\""));
+    assert!(same(&["store", "prune", "STORE", "--keep-days", "1", "--dry-run"]).contains("kept "));
+    // A capture and a bucket are one story; a case of it lies here.
+    let case = dir.path().join("case");
+    let (code, out, err) =
+        run(&["read", &bucket, utf8(&sample("clean-bittorrent-vpn.pcapng")), "-o", utf8(&case)]);
+    assert!(code == Some(0) && out.contains("INFECTED  10.20.0.13"), "{out}{err}");
+    let (code, _, err) = run(&["serve", &bucket]);
+    assert!(code == Some(2) && err.contains("say where with -o CASE"), "{err}");
+    // What cannot be is said, and soon.
+    let (code, _, err) = run(&["read", &format!("s3://{BUCKET}/nothing")]);
+    assert!(code == Some(2) && err.contains("is no store that hydrophone wrote"), "{err}");
+    let (code, _, err) = run(&["read", "s3:///x"]);
+    assert!(code == Some(2) && err.contains("it names no bucket: s3://BUCKET/PREFIX"), "{err}");
+    let mut wrong = env.clone();
+    wrong.push(("AWS_SECRET_ACCESS_KEY", "another".into()));
+    let (code, _, err) = with(&wrong, &["find", &bucket, "1.2.3.4"]);
+    assert!(
+        code == Some(3) && err.contains("cannot read s3://sensors/network/north/store.json"),
+        "{code:?} {err}"
+    );
+    wrong.push(("AWS_ENDPOINT_URL", "http://127.0.0.1:1".into()));
+    let (code, _, err) = with(&wrong, &["find", &bucket, "1.2.3.4"]);
+    assert!(code == Some(3) && err.contains("127.0.0.1:1"), "{code:?} {err}");
+    // Somebody else's is left alone.
+    std::fs::create_dir_all(dir.path().join(BUCKET).join("photos")).expect("made");
+    std::fs::write(dir.path().join(BUCKET).join("photos/cat.jpg"), "x").expect("written");
+    let photos = format!("s3://{BUCKET}/photos");
+    let (code, _, err) = run(&["read", utf8(&captures[0]), "--store", &photos, "--quiet"]);
+    assert!(code == Some(2) && err.contains("makes one in an empty or a new folder"), "{err}");
 }

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Analysed, Reader, Span, StoreError};
-use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside};
+use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior};
 
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
@@ -44,7 +44,7 @@ pub struct RunOptions {
     /// Settings of the behaviours.
     pub settings: Settings,
     /// What one believes of a host before looking, in decibans.
-    pub prior_db: f64,
+    pub prior: Prior,
     /// What is expected of hosts.
     pub expectations: Expectations,
     /// The user's lists of indicators.
@@ -114,6 +114,8 @@ pub struct Outcome {
     pub shares: u32,
     /// Whether each segment of the network has hosts of its own.
     pub segments_apart: bool,
+    /// What was believed of a host before looking.
+    pub prior: Prior,
 }
 
 impl Outcome {
@@ -417,11 +419,8 @@ fn divide(inputs: &[Source], opening: &Opening) -> Result<Divided, CaptureError>
                     all.captures.push(input.clone());
                 }
             }
+            Source::Path(place) if store::is_store(place) => all.stores.push(place.clone()),
             Source::Path(dir) if dir.is_dir() => {
-                if store::is_store(dir) {
-                    all.stores.push(dir.clone());
-                    continue;
-                }
                 for path in capture::files_in(dir)? {
                     all.file(Source::Found(path.clone()), path, opening);
                 }
@@ -453,8 +452,6 @@ impl Divided {
 impl RunOptions {
     /// The memory budget when nobody gives one.
     pub const MEMORY: ByteSize = ByteSize(1 << 30);
-    /// The prior of DETECTION §1: one host in a thousand.
-    pub const PRIOR_DB: f64 = -30.0;
 
     /// Reads these inputs on one thread, with everything else at its default.
     pub fn of(inputs: Vec<Source>) -> Self {
@@ -464,7 +461,7 @@ impl RunOptions {
             threads: 1,
             memory: Self::MEMORY,
             settings: Settings::default(),
-            prior_db: Self::PRIOR_DB,
+            prior: Prior::default(),
             expectations: Expectations::default(),
             intel: Intel::default(),
             opening: Opening::default(),
@@ -519,17 +516,17 @@ pub fn run_with(
     let divided = divide(&options.inputs, &options.opening)?;
     let limits = options.budget(&divided).analyst;
     let home = options.home.clone().map(Home::of);
-    let (settings, prior) = (options.settings.clone(), options.prior_db);
+    let (settings, prior) = (options.settings.clone(), options.prior);
     let (expectations, intel) = (options.expectations.clone(), options.intel.clone());
     let make = move || {
-        Analyst::new(home.clone(), settings.clone(), limits, prior)
+        Analyst::new(home.clone(), settings.clone(), limits, prior.db())
             .knowing(expectations.clone(), intel.clone())
     };
     let (shares, apart) = (options.shares, options.segments_apart);
     let mut analysts = Analysts::new(shares, apart, limits, make).map_err(RunError::Config)?;
-    let mut past = Past { shares, segments_apart: apart, ..Past::default() };
+    let mut past = Past { shares, segments_apart: apart, prior, ..Past::default() };
     if let Some(path) = options.state.as_ref().filter(|p| p.exists()) {
-        past = state::resume(path, &mut analysts)?;
+        past = state::resume(path, &mut analysts, prior)?;
         past.refuse(path, &options)?;
     }
     options.opening.earlier = past.inputs.len() as u32;
@@ -584,6 +581,7 @@ pub fn run_with(
         interrupted: sensed.interrupted,
         shares: options.shares,
         segments_apart: options.segments_apart,
+        prior: options.prior,
     })
 }
 

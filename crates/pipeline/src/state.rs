@@ -13,14 +13,14 @@ use capture::Source;
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use verdict::{Analysts, ResumeError, SaveError};
+use verdict::{Analysts, Prior, ResumeError, SaveError};
 
 use crate::run::{Input, RunError, RunOptions, Sensed};
 
 /// How the line begins that every version has.
 const NAME: &str = "hydrophone state ";
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// Bytes of the checksum at the end.
 const SUM: u64 = 32;
 /// The longest first line.
@@ -39,6 +39,8 @@ pub struct Past {
     pub shares: u32,
     /// Whether each segment of the network has hosts of its own.
     pub segments_apart: bool,
+    /// What was believed of a host before looking.
+    pub prior: Prior,
 }
 
 impl Past {
@@ -153,6 +155,14 @@ pub enum StateError {
         /// Whether they are.
         apart: bool,
     },
+    /// Its verdicts were given under another prior.
+    #[error("the verdicts in {} were given under a prior of {found}: say --prior {}", path.display(), String::from(*found))]
+    Prior {
+        /// The file.
+        path: PathBuf,
+        /// Its prior.
+        found: Prior,
+    },
     /// It cannot be gone on from.
     #[error("cannot go on from {}: {source}", path.display())]
     Resume {
@@ -223,7 +233,7 @@ pub fn save(path: &Path, past: &Past, analysts: &Analysts) -> Result<(), StateEr
 ///
 /// # Errors
 /// It is no state, another version's, damaged, or of other local networks.
-pub fn resume(path: &Path, analysts: &mut Analysts) -> Result<Past, StateError> {
+pub fn resume(path: &Path, analysts: &mut Analysts, prior: Prior) -> Result<Past, StateError> {
     let io = |source| StateError::Io { what: "read", path: path.to_owned(), source };
     let damaged = |why: String| StateError::Damaged { path: path.to_owned(), why };
     let mut file = BufReader::new(File::open(path).map_err(io)?);
@@ -256,6 +266,9 @@ pub fn resume(path: &Path, analysts: &mut Analysts) -> Result<Past, StateError> 
     }
     if past.segments_apart != analysts.segments_apart() {
         return Err(StateError::Segments { path: path.to_owned(), apart: past.segments_apart });
+    }
+    if past.prior != prior {
+        return Err(StateError::Prior { path: path.to_owned(), found: past.prior });
     }
     analysts.resume(&mut packed).map_err(|source| StateError::Resume { path: path.to_owned(), source })?;
     Ok(past)

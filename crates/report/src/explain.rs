@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use behaviour::{CATALOGUE, entry};
 use record::{FactValue, IN_ARRAY, PacketId};
-use verdict::{HostStory, Verdict};
+use verdict::{HostStory, Verdict, probable};
 
 use crate::lines::CaptureLine;
 use crate::prose::{both_stories, describe};
@@ -38,11 +38,13 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         let habits = !score.items.is_empty() && score.items.iter().all(|i| i.habit);
         let sum = if habits {
             "   no bet: it did all of this on an earlier day".to_owned()
+        } else if score.is_unheard() {
+            "   no bet: what was read does not tell of what would show it".to_owned()
         } else {
             format!("   = 10·log10(0.8 + Σ gains) = {:+.2}{capped}", score.raw_db)
         };
         let _ = writeln!(out, "\n  {:<10} {:+.1}{sum}", stage.name(), score.db);
-        if score.items.is_empty() {
+        if score.items.is_empty() && !score.is_unheard() {
             let _ = writeln!(out, "      nothing fired: the stake of one fifth is lost");
         }
         for item in &score.items {
@@ -77,8 +79,10 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     let _ = writeln!(out, "\n  level {:+.1} = {carried}{}", s.level_db, terms.join(" "));
     let _ = writeln!(
         out,
-        "  with the prior of {:+.1} dB: {:+.1} dB to believe",
-        s.posterior_db - s.level_db,
+        "  starting from {} ({:+.1} dB): {} probable ({:+.1} dB)",
+        s.prior(),
+        s.prior().db(),
+        probable(s.posterior_db),
         s.posterior_db
     );
     waterfall(&mut out, s);

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use record::{Accounts, Health, PacketId, Timestamp, Transport, clean};
 use serde::{Deserialize, Serialize};
-use verdict::HostStory;
+use verdict::{HostStory, Prior};
 
 /// An input of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -182,6 +182,14 @@ pub struct CaptureLine {
     /// Whether each segment of the network (VLAN, overlay) has hosts of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub segments_apart: bool,
+    /// What was believed of a host before looking, in decibans.
+    #[serde(default = "usual")]
+    pub prior_db: f64,
+}
+
+/// Of cases that do not say.
+fn usual() -> f64 {
+    Prior::default().db()
 }
 
 const fn one() -> u32 {

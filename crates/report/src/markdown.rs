@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use verdict::{HostStory, Machine, Verdict};
+use verdict::{HostStory, Machine, Verdict, probable};
 
 use crate::html::summary;
 use crate::indicators::indicators;
@@ -46,6 +46,12 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
         let name = s.names.host_names.first().or(s.names.macs.first());
         let name = name.map(|n| format!(" ({})", plain(n))).unwrap_or_default();
         let _ = writeln!(out, "## {}{name}: {}, {:+.1} dB\n", s.label(), s.verdict, s.level_db);
+        let _ = writeln!(
+            out,
+            "Starting from {}: {} probable (10 dB are ten times the odds).\n",
+            s.prior(),
+            probable(s.posterior_db)
+        );
         table(&mut out, s, days);
         for n in &s.notes {
             let _ = writeln!(out, "- {}", plain(&note(n, days)));

@@ -1,7 +1,21 @@
 //! Evidence in a sentence: the behaviour's own, and what is to be said of the name that its remote goes by.
 
-use record::{Evidence, clean, defang, tally};
-use verdict::{Alternative, HostStory};
+use record::{Evidence, clean, defang, human_count, tally};
+use verdict::{Alternative, HostStory, Prior, Verdict};
+
+/// How often a clean host is called infected, if the rates hold: Ville's inequality over days, under a prior.
+pub fn false_alarms(prior: Prior) -> String {
+    let level = Verdict::Infected.level_db(prior.db()).unwrap_or_default().max(0.0);
+    let days = 10f64.powf(level / 10.0);
+    let often = if days < 2.0 {
+        "on any day".to_owned()
+    } else {
+        format!("at most once in {} days", human_count(days.round() as u64))
+    };
+    format!(
+        "If the rates hold that the payoffs stand for, a clean host reaches {level} dB, where it may be called infected, {often}, at any moment of looking."
+    )
+}
 
 /// What the evidence says, in one sentence without a full stop.
 pub fn describe(e: &Evidence) -> String {

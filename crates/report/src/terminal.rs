@@ -1,11 +1,13 @@
 //! The story on a terminal: for a tired person, at first glance.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use anstyle::{AnsiColor, Style};
 use record::{PacketId, Stage, Timestamp};
-use verdict::{HostStory, Machine, Note, SameHost, ScoredEvidence, Verdict};
+use verdict::{HostStory, Machine, Note, Prior, SameHost, ScoredEvidence, Verdict, probable};
 
+use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::describe;
 use record::{clean, human_bytes, human_count, human_duration};
@@ -15,7 +17,7 @@ use record::{clean, human_bytes, human_count, human_duration};
 pub enum Detail {
     /// Only their number and first addresses.
     Summary,
-    /// A line each.
+    /// A line each, and what was seen of it.
     Each,
 }
 
@@ -25,6 +27,15 @@ const PACKETS: usize = 6;
 const REASONS: usize = 4;
 /// Addresses shown of hosts that did nothing.
 const ADDRESSES: usize = 6;
+
+/// Machines that the answer names; further ones are counted.
+const ANSWERS: usize = 3;
+/// Notices of one kind that are told one by one.
+const ALIKE: usize = 3;
+/// Columns from which on lines are broken: on a narrower terminal it does that itself.
+const NARROWEST: usize = 40;
+/// Stands before a sentence that is told behind a time and a number, until lines are broken.
+const SENTENCE: char = '\u{1f}';
 
 /// Columns from which on a terminal is wide enough for a swimlane.
 pub const LANES_FROM: usize = 80;
@@ -86,6 +97,9 @@ pub fn terminal(
     let paint = Paint(colour);
     let mut out = String::new();
     let machines = Machine::all(stories);
+    let answer = answer(capture, &machines);
+    let shown: Vec<String> = answer.iter().map(|line| paint.bold(line)).collect();
+    let _ = writeln!(out, "{}\n", shown.join("\n"));
     head(&mut out, capture, (machines.len(), stories.len()), &paint);
     let days = covers_days(capture);
     for machine in machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious) {
@@ -94,8 +108,11 @@ pub fn terminal(
             lanes(&mut out, capture, machine.strongest, columns.min(LANES_TO), days, &paint);
         }
     }
-    if let Some(words) = headline(capture, &machines) {
-        let _ = writeln!(out, "\n{}", paint.bold(&words));
+    if machines.iter().any(|m| m.strongest.verdict >= Verdict::Suspicious) {
+        let prior = Prior::of_db(capture.prior_db);
+        let words =
+            format!("dB: 10 more are ten times the odds that it is a bot, starting from {prior} (--prior)");
+        let _ = writeln!(out, "\n{}", paint.dim(&words));
     }
     below(&mut out, &machines, days, &paint);
     for s in stories {
@@ -103,7 +120,104 @@ pub fn terminal(
             let _ = writeln!(out, "  {}  {line}", s.label());
         }
     }
-    rest(&mut out, &machines, detail, &paint);
+    rest(&mut out, capture, &machines, detail, days, &paint);
+    wrapped(&out, columns)
+}
+
+/// The answer, which stands first: a sentence for each machine that is at least suspicious, or that none is; and before it what makes it less than an answer.
+fn answer(c: &CaptureLine, machines: &[Machine<'_>]) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !c.complete {
+        lines.push("PARTIAL: not all input was read.".to_owned());
+    }
+    lines.extend(headline(c, machines));
+    let days = covers_days(c);
+    let mut accused: Vec<&Machine<'_>> =
+        machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious).collect();
+    accused.sort_by(|a, b| b.strongest.verdict.cmp(&a.strongest.verdict));
+    lines.extend(accused.iter().take(ANSWERS).map(|m| sentence(m.strongest, days)));
+    let further = accused.len().saturating_sub(ANSWERS);
+    if further > 0 {
+        lines.push(format!(
+            "{} more {} at least suspicious.",
+            human_count(further as u64),
+            if further == 1 { "host is" } else { "hosts are" }
+        ));
+    }
+    lines
+}
+
+/// What became of a host, in a sentence: `pc-03 (10.20.0.13) is infected since 10:22:00Z: Kraken; 13 addresses and names to block.`
+pub fn sentence(s: &HostStory, days: bool) -> String {
+    let who = match s.names.host_names.first() {
+        Some(name) => format!("{} ({})", clean(name), s.label()),
+        None => s.label(),
+    };
+    let verdict = match s.verdict {
+        Verdict::Infected => "is infected",
+        Verdict::Likely => "is likely infected",
+        Verdict::Suspicious => "is suspicious",
+        Verdict::Quiet | Verdict::Inconclusive => "is not suspicious",
+    };
+    let since =
+        s.reached.get(&s.verdict).map(|at| format!(" since {}", clock(*at, days))).unwrap_or_default();
+    let kinds: Vec<String> = s.findings.iter().map(|f| clean(&f.kind)).collect();
+    let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
+    let remotes = indicators(s).len();
+    let block = match remotes {
+        _ if s.verdict < Verdict::Likely => String::new(),
+        0 => String::new(),
+        1 => "; 1 address or name to block".to_owned(),
+        n => format!("; {} addresses and names to block", human_count(n as u64)),
+    };
+    format!("{who} {verdict}{since}{kinds}{block}.")
+}
+
+/// Units stay with their numbers.
+const UNITS: [&str; 16] =
+    ["%", "dB", "B", "kB", "MB", "GB", "TB", "ms", "s", "min", "h", "d", "k", "M", "hosts", "packets"];
+
+/// Breaks lines at a terminal's width, between words: what goes on stands under where the sentence began. Numbers stay with their units.
+fn wrapped(text: &str, columns: Option<usize>) -> String {
+    let Some(columns) = columns.filter(|c| *c >= NARROWEST) else { return text.replace(SENTENCE, "") };
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let line = line.trim_end_matches('\n');
+        let begins = line.find(SENTENCE);
+        let mut plain = line.replace(SENTENCE, "");
+        let lead = textwrap::core::display_width(
+            begins.map_or_else(|| &line[..line.len() - line.trim_start().len()], |at| &line[..at]),
+        );
+        let hang = " ".repeat(if begins.is_some() { lead.min(columns / 3) } else { lead + 2 });
+        if let Some(at) = begins.filter(|at| line[..*at].trim().is_empty()) {
+            plain = format!("{hang}{}", &plain[at..]);
+        }
+        if textwrap::core::display_width(&plain) <= columns {
+            out.push_str(&plain);
+        } else {
+            let mut words: Vec<String> = Vec::new();
+            for word in plain.split(' ') {
+                let is_unit = UNITS.contains(&word.trim_end_matches([',', '.', ';', ')', ':']));
+                match words.last_mut() {
+                    Some(before)
+                        if (is_unit && before.ends_with(|c: char| c.is_ascii_digit()))
+                            || (before == "port" && word.starts_with(|c: char| c.is_ascii_digit())) =>
+                    {
+                        before.push('\u{a0}');
+                        before.push_str(word);
+                    }
+                    _ => words.push(word.to_owned()),
+                }
+            }
+            let options = textwrap::Options::new(columns)
+                .subsequent_indent(&hang)
+                .word_separator(textwrap::WordSeparator::AsciiSpace)
+                .word_splitter(textwrap::WordSplitter::NoHyphenation)
+                .wrap_algorithm(textwrap::WrapAlgorithm::FirstFit);
+            out.push_str(&textwrap::fill(&words.join(" "), options).replace('\u{a0}', " "));
+        }
+        out.push('\n');
+    }
     out
 }
 
@@ -118,6 +232,16 @@ pub(crate) fn headline(c: &CaptureLine, machines: &[Machine<'_>]) -> Option<Stri
     }
     if machines.is_empty() {
         return Some("No local host was seen.".to_owned());
+    }
+    // What a host does is told, whatever it is not called.
+    let mut does = all
+        .clone()
+        .filter_map(|s| Some((s, s.findings.first()?)))
+        .map(|(s, f)| format!("{} ({})", s.label(), clean(&f.kind)));
+    if let Some(first) = does.next() {
+        let more = does.count();
+        let more = if more > 0 { format!(" and {} more", human_count(more as u64)) } else { String::new() };
+        return Some(format!("No host is called a bot, and not all is well: {first}{more}."));
     }
     let open: Vec<&HostStory> = all.clone().filter(|s| s.verdict == Verdict::Inconclusive).collect();
     if let Some(first) = open.first() {
@@ -183,6 +307,37 @@ fn percent(n: u64, of: u64) -> String {
     }
 }
 
+/// Notices; of many that differ in names and numbers alone the first, and how many more there are.
+fn grouped(notices: &[String]) -> Vec<String> {
+    let kind = |notice: &String| {
+        let plain = |word: &str| {
+            if word.contains('/') || word.contains(|c: char| c.is_ascii_digit()) {
+                "*".to_owned()
+            } else {
+                word.to_owned()
+            }
+        };
+        notice.split(' ').map(plain).collect::<Vec<String>>()
+    };
+    let mut kinds: BTreeMap<Vec<String>, usize> = BTreeMap::new();
+    for notice in notices {
+        *kinds.entry(kind(notice)).or_default() += 1;
+    }
+    let mut told = Vec::new();
+    for notice in notices {
+        match kinds.remove(&kind(notice)) {
+            Some(n) if n > ALIKE => told
+                .push(format!("{notice} (and {} more like it: --json has them)", human_count(n as u64 - 1))),
+            Some(n) => {
+                kinds.insert(kind(notice), n);
+                told.push(notice.clone());
+            }
+            None => {}
+        }
+    }
+    told
+}
+
 /// What speaks against taking the capture at its word.
 pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     let mut all = Vec::new();
@@ -191,7 +346,7 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
         all.push("PARTIAL: not all input was read".to_owned());
     }
     all.extend(c.failures.iter().cloned());
-    all.extend(c.notices.iter().cloned());
+    all.extend(grouped(&c.notices));
     let mut say = |holds: bool, text: String| {
         if holds {
             all.push(text);
@@ -362,13 +517,13 @@ fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: bo
         paint.verdict(s.verdict, &title),
         paint.bold(&s.label()),
         paint.dim(&name),
-        paint.bold(&format!("{:+.1} dB", s.level_db))
+        paint.bold(&format!("{:+.1} dB, {} probable", s.level_db, probable(s.posterior_db)))
     );
     stages(out, capture, s, days, paint);
     let silent: Vec<String> = s
         .stages
         .iter()
-        .filter(|(_, score)| score.items.is_empty())
+        .filter(|(_, score)| score.items.is_empty() && !score.is_unheard())
         .map(|(stage, score)| format!("{stage} {:+.1}", score.db))
         .collect();
     if !silent.is_empty() {
@@ -441,7 +596,7 @@ fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: bool, pa
                 " ".repeat(clock(*first, days).len() + 19)
             };
             let proof = packets(capture, &e.evidence.packets);
-            let _ = writeln!(out, "  {lead}  {}  {}", describe(&e.evidence), paint.dim(&proof));
+            let _ = writeln!(out, "  {lead}  {SENTENCE}{}  {}", describe(&e.evidence), paint.dim(&proof));
         }
     }
 }
@@ -630,7 +785,14 @@ pub(crate) fn suppressed(s: &HostStory) -> Vec<String> {
     counts.into_iter().map(|(by, n)| format!("{n} suppressed by {}", clean(by))).collect()
 }
 
-fn rest(out: &mut String, machines: &[Machine<'_>], detail: Detail, paint: &Paint) {
+fn rest(
+    out: &mut String,
+    capture: &CaptureLine,
+    machines: &[Machine<'_>],
+    detail: Detail,
+    days: bool,
+    paint: &Paint,
+) {
     for verdict in [Verdict::Quiet, Verdict::Inconclusive] {
         let these: Vec<&HostStory> =
             machines.iter().map(|m| m.strongest).filter(|s| s.verdict == verdict).collect();
@@ -650,6 +812,7 @@ fn rest(out: &mut String, machines: &[Machine<'_>], detail: Detail, paint: &Pain
                     s.level_db,
                     paint.dim(&why)
                 );
+                stages(out, capture, s, days, paint);
             }
             continue;
         }

@@ -7,7 +7,7 @@ use behaviour::{Entry, Settings, Traffic};
 use capture::Source;
 use pipeline::{ByteSize, Outcome, RunOptions, run, sense};
 use record::{Record, Service, Stage, Timestamp};
-use verdict::{Analyst, AnalystLimits, HostStory, Note, Verdict};
+use verdict::{Analyst, AnalystLimits, HostStory, Note, Prior, Verdict};
 
 /// Hosts that each analyst may watch.
 const HOSTS: AnalystLimits = AnalystLimits { bytes: 1 << 30, hosts: 4096 };
@@ -128,7 +128,7 @@ pub fn read(source: Source, ablations: &[Ablation]) -> Result<Read, pipeline::Ru
     let mut analysts: Vec<(Ablation, Analyst)> = ablations
         .iter()
         .map(|a| {
-            let made = Analyst::new(None, Settings::default(), HOSTS, RunOptions::PRIOR_DB);
+            let made = Analyst::new(None, Settings::default(), HOSTS, Prior::default().db());
             (*a, if let Ablation::Stage(s) = a { made.without(*s) } else { made })
         })
         .collect();

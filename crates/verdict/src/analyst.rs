@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities, machines};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Terms};
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
 use crate::shares::Share;
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings, second_story};
@@ -198,6 +198,8 @@ struct Analysis {
     /// The hosts that it is asked about.
     #[serde(skip)]
     share: Share,
+    #[serde(skip)]
+    prior_db: f64,
     forgotten_before: u64,
     neighbours: Neighbours,
     #[serde(skip)]
@@ -330,6 +332,7 @@ impl Analyst {
             before_bytes: 0,
             most_before: 0,
             share: self.share,
+            prior_db: self.prior_db,
             forgotten_before: 0,
             neighbours: Neighbours::default(),
             raised: Raised::default(),
@@ -357,6 +360,7 @@ impl Analyst {
         analysis.files = HostFiles::default();
         analysis.limit(self.limits, self.among);
         analysis.share = self.share;
+        analysis.prior_db = self.prior_db;
     }
 
     /// Writes down all that it remembers, so that another analyst can go on where this one stopped.
@@ -689,14 +693,19 @@ impl Analysis {
                 let mine = |m: &&mut Machine| m.host == host && m.page.since <= Some(evidence.started);
                 if let Some(machine) = self.before.iter_mut().rev().find(mine) {
                     let first = machine.page.first.unwrap_or(evidence.started);
+                    machine
+                        .ledger
+                        .set_terms(Terms { prior_db: self.prior_db, unheard: machine.page.unheard() });
                     machine.ledger.add(evidence, first, &machine.roles);
                 }
                 continue;
             }
             let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
+            let unheard = page.map(HostPage::unheard).unwrap_or_default();
             let roles = roles(&self.files, &self.network, host, (first, at));
             let mut ledgers = self.files.states::<Ledger>(LEDGER);
             let ledger = ledgers.of(host, at);
+            ledger.set_terms(Terms { prior_db: self.prior_db, unheard });
             ledger.add(evidence, first, &roles);
             let strength = (ledger.highest() * 10.0) as i32;
             self.files.accuse(host, at, strength);
@@ -793,10 +802,12 @@ impl Machine {
         let now = page.last.unwrap_or(Timestamp::MIN);
         let first = page.first.unwrap_or(now);
         // What a host is for is often clear only after it was judged.
-        let anew = self.ledger.with_hindsight(first, roles);
-        let ledger = anew.as_ref().unwrap_or(&self.ledger);
+        let mut told = self.ledger.clone();
+        told.set_terms(Terms { prior_db: prior, unheard: page.unheard() });
+        let anew = told.with_hindsight(first, roles);
+        let ledger = anew.as_ref().unwrap_or(&told);
         let best = ledger.best(first, now, roles);
-        let before = anew.as_ref().map(|_| self.ledger.best(first, now, roles));
+        let before = anew.as_ref().map(|_| told.best(first, now, roles));
         let evidence = ledger.evidence(roles);
         let unseen = unseen(page, capture, outside);
         let verdict = match best.verdict {

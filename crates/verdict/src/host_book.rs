@@ -1,11 +1,11 @@
 //! Who the local hosts are, and how well each was seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use behaviour::{Home, HostFiles, HostState, Lease, States, Traffic};
-use record::{Conn, ConnPhase, Head, Mac, Record, Segment, Timestamp, Transport};
+use behaviour::{CATALOGUE, Home, HostFiles, HostState, Lease, States, Traffic};
+use record::{Conn, ConnPhase, Head, Mac, Record, Segment, Stage, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::hands::{Holder, Neighbours};
@@ -258,6 +258,20 @@ impl HostPage {
     /// Days on which it showed each kind of traffic.
     pub fn exposed(&self) -> BTreeMap<Traffic, u32> {
         Traffic::ALL.into_iter().zip(self.exposed).filter(|(_, e)| e.0 > 0).map(|(t, e)| (t, e.0)).collect()
+    }
+
+    /// Stages of which nothing can be seen, because none of the flows that would show it was told with what it carried.
+    pub fn unheard(&self) -> BTreeSet<Stage> {
+        let is_untold = |kind: &Traffic| {
+            let told = self.told[*kind as usize];
+            kind.content().is_some() && told.flows > 0 && told.records == 0
+        };
+        let is_unheard = |stage: &Stage| {
+            let of = || CATALOGUE.iter().filter(|b| b.about.stage == *stage).map(|b| b.about.needs);
+            let mut of = of().filter(|needs| *needs != [Traffic::Alerts]).peekable();
+            of.peek().is_some() && of.all(|needs| !needs.is_empty() && needs.iter().all(is_untold))
+        };
+        Stage::STORY.into_iter().filter(is_unheard).collect()
     }
 
     /// The segments of the network in which two machines used its address at once.

@@ -9,6 +9,7 @@ use record::{Evidence, FlowId, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::calibration::{Calibration, STAKE, gain};
+use crate::prior::Prior;
 use crate::roles::RoleSeen;
 use crate::story::{DayLevel, Discount, Item, ScoredEvidence, StageScore, Verdict, WouldChange};
 
@@ -28,6 +29,7 @@ const TELLING_DB: f64 = 9.0;
 
 /// What counts of evidence whose flows are bet on in another stage already (*assumed*).
 const SHARED: f64 = 0.3;
+
 /// What counts of evidence whose remote is widely used (*assumed*).
 const PREVALENT: f64 = 0.3;
 
@@ -40,6 +42,8 @@ pub struct Snapshot {
     pub verdict: Verdict,
     pub level_db: f64,
     pub carried_db: f64,
+    /// What one believes of the host before looking, in decibans.
+    pub prior_db: f64,
     /// The bets of the day.
     pub stages: BTreeMap<Stage, StageScore>,
     /// What the verdict remembers of each stage, whether or not a bet was placed on it today.
@@ -76,6 +80,22 @@ pub struct Ledger {
     reached: BTreeMap<Verdict, Timestamp>,
     /// Where it stood on each day on which something was told of it, in time order.
     calendar: Vec<DayLevel>,
+    terms: Terms,
+}
+
+/// On what terms is bet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// What one believes of the host before looking, in decibans.
+    pub prior_db: f64,
+    /// Stages of which nothing can be seen in what is told of the host: no bet is placed on their silence.
+    pub unheard: BTreeSet<Stage>,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { prior_db: Prior::default().db(), unheard: BTreeSet::new() }
+    }
 }
 
 /// One decimal: what is shown adds up.
@@ -84,6 +104,21 @@ fn tenths(db: f64) -> f64 {
 }
 
 impl Ledger {
+    /// An empty one on these terms.
+    pub fn on(terms: Terms) -> Self {
+        Self { terms, ..Self::default() }
+    }
+
+    /// Says on what terms is bet from now on.
+    pub fn set_terms(&mut self, terms: Terms) {
+        self.terms = terms;
+    }
+
+    /// An empty one on the same terms.
+    fn anew(&self) -> Self {
+        Self::on(self.terms.clone())
+    }
+
     /// Takes evidence and settles the bets anew.
     pub fn add(&mut self, evidence: Evidence, first_seen: Timestamp, roles: &[RoleSeen]) {
         if evidence.expected.is_some() {
@@ -161,9 +196,9 @@ impl Ledger {
         let later = |e: &Evidence| e.started >= at;
         // What is kept to be shown is not all that there was: where nothing is the later machine's, the bets stay as they are.
         if !self.items.values().chain(&self.evidence).chain(&self.suppressed).any(later) {
-            return [self.clone(), Self::default()];
+            return [self.clone(), self.anew()];
         }
-        let mut both = [Self::default(), Self::default()];
+        let mut both = [self.anew(), self.anew()];
         let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
         all.sort_by_key(|e| e.ts);
         for e in all {
@@ -187,7 +222,7 @@ impl Ledger {
         if !self.evidence.iter().any(excused) {
             return None;
         }
-        let mut anew = Self::default();
+        let mut anew = self.anew();
         let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
         all.sort_by_key(|e| e.ts);
         for e in all {
@@ -284,21 +319,22 @@ impl Ledger {
     /// The bets as they stand at `now`.
     fn snapshot(&self, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
         let live = || self.items.iter().filter(|(_, e)| self.is_live(e, now));
-        let stages = score(live(), roles, &self.habits);
+        let stages = score(live(), roles, &self.habits, &self.terms.unheard);
         let level_db = tenths(self.carried_db.max(0.0) + stages.values().map(|s| s.db).sum::<f64>());
+        let prior_db = self.terms.prior_db;
         // On a first day the verdict remembers what is bet on.
         if self.habits.is_empty() && self.remembered.is_empty() {
             let (memory, carried_db) = (stages.clone(), self.carried_db);
-            let verdict = judge(level_db, &memory, &stages);
-            return Snapshot { at: now, verdict, level_db, carried_db, stages, memory };
+            let verdict = judge(level_db, prior_db, &memory, &stages);
+            return Snapshot { at: now, verdict, level_db, carried_db, prior_db, stages, memory };
         }
         // Where it did the same on both days, today's counts.
         let old = self.remembered.iter().filter(|(key, e)| {
             !self.items.contains_key(*key) && self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY
         });
-        let memory = score(live().chain(old), roles, &BTreeMap::new());
-        let verdict = judge(level_db, &memory, &stages);
-        Snapshot { at: now, verdict, level_db, carried_db: self.carried_db, stages, memory }
+        let memory = score(live().chain(old), roles, &BTreeMap::new(), &self.terms.unheard);
+        let verdict = judge(level_db, prior_db, &memory, &stages);
+        Snapshot { at: now, verdict, level_db, carried_db: self.carried_db, prior_db, stages, memory }
     }
 
     /// A probe alone is forgotten after two hours.
@@ -316,7 +352,7 @@ impl Ledger {
     /// The strongest state that stands at `now`; the empty bets when nothing ever fired.
     pub fn best(&self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
         let Some(best) = &self.best else {
-            let stages = score(std::iter::empty(), &[], &BTreeMap::new());
+            let stages = score(std::iter::empty(), &[], &BTreeMap::new(), &self.terms.unheard);
             let level_db = tenths(stages.values().map(|s| s.db).sum());
             let (at, carried_db) = (Timestamp::MIN, 0.0);
             return Snapshot {
@@ -324,6 +360,7 @@ impl Ledger {
                 verdict: Verdict::Quiet,
                 level_db,
                 carried_db,
+                prior_db: self.terms.prior_db,
                 memory: stages.clone(),
                 stages,
             };
@@ -387,14 +424,15 @@ impl Ledger {
                 if score.items.iter().any(|i| gone(*stage, i) || alone(i)) {
                     let stays = score.items.iter().filter(|i| !gone(*stage, i)).cloned();
                     let left = stays.map(|i| if alone(&i) { unshared(i) } else { i }).collect();
-                    *score = total(*stage, left);
+                    *score = total(*stage, left, false);
                 }
             }
             stages
         };
         let (stages, memory) = (left(&snapshot.stages), left(&snapshot.memory));
         let level_db = tenths(snapshot.carried_db + stages.values().map(|s| s.db).sum::<f64>());
-        WouldChange { without: name, level_db, verdict: judge(level_db, &memory, &stages) }
+        let verdict = judge(level_db, snapshot.prior_db, &memory, &stages);
+        WouldChange { without: name, level_db, verdict }
     }
 
     /// Where it would stand without the user's lists of indicators, if they count.
@@ -425,6 +463,7 @@ fn score<'a>(
     live: impl Iterator<Item = (&'a ItemKey, &'a Evidence)>,
     roles: &[RoleSeen],
     habits: &BTreeMap<ItemKey, Habit>,
+    unheard: &BTreeSet<Stage>,
 ) -> BTreeMap<Stage, StageScore> {
     let all: Vec<(&ItemKey, &Evidence)> = live.collect();
     let shared = shared(&all);
@@ -435,7 +474,8 @@ fn score<'a>(
     // Below three stages no bet is placed on their order.
     let placed = |stage: &Stage| *stage != Stage::Order || items.contains_key(stage);
     let stages: Vec<Stage> = Stage::ALL.into_iter().filter(placed).collect();
-    stages.into_iter().map(|s| (s, total(s, items.remove(&s).unwrap_or_default()))).collect()
+    let of = |s: Stage| (s, total(s, items.remove(&s).unwrap_or_default(), unheard.contains(&s)));
+    stages.into_iter().map(of).collect()
 }
 
 /// Of each piece of evidence, the other stage in which most of its flows are bet on already, by something that pays more: one cause is one bet and a part.
@@ -463,10 +503,11 @@ fn shared<'a>(all: &[(&'a ItemKey, &'a Evidence)]) -> Vec<Option<&'a ItemKey>> {
     (0..all.len()).map(of).collect()
 }
 
-/// One stage's bet: `e = 0.8 + Σ gains`, capped; 1 where all that fired is a habit, and no bet was placed.
-fn total(stage: Stage, items: Vec<Item>) -> StageScore {
+/// One stage's bet: `e = 0.8 + Σ gains`, capped; 1 where no bet was placed, because all that fired is a habit, or nothing fired of what can not be seen.
+fn total(stage: Stage, items: Vec<Item>, unheard: bool) -> StageScore {
     let calibration = Calibration::in_use();
-    let kept = if !items.is_empty() && items.iter().all(|i| i.habit) { 1.0 } else { 1.0 - STAKE };
+    let no_bet = if items.is_empty() { unheard } else { items.iter().all(|i| i.habit) };
+    let kept = if no_bet { 1.0 } else { 1.0 - STAKE };
     let e = kept + items.iter().map(|i| i.gain).sum::<f64>();
     let raw_db = 10.0 * e.log10();
     let mut cap_db = calibration.cap(stage);
@@ -551,7 +592,15 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
 }
 
 /// DETECTION §2.
-fn judge(level: f64, memory: &BTreeMap<Stage, StageScore>, today: &BTreeMap<Stage, StageScore>) -> Verdict {
+fn judge(
+    level: f64,
+    prior: f64,
+    memory: &BTreeMap<Stage, StageScore>,
+    today: &BTreeMap<Stage, StageScore>,
+) -> Verdict {
+    // Whatever one believed before, something must speak for it.
+    let reaches =
+        |verdict: Verdict| verdict.level_db(prior).is_some_and(|least| level >= least && level > 0.0);
     let fired = |stage: &Stage| memory.get(stage).map(|s| s.db).filter(|db| *db > 0.0);
     let two_names = memory.values().flat_map(|s| &s.items).any(|i| i.key == "exact" && i.parts.len() > 1);
     let telling: Vec<f64> =
@@ -562,13 +611,13 @@ fn judge(level: f64, memory: &BTreeMap<Stage, StageScore>, today: &BTreeMap<Stag
         [Stage::Rendezvous, Stage::Command, Stage::Update].iter().filter_map(fired).all(|db| db < TELLING_DB);
     let at_cap =
         today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::in_use().cap(*stage));
-    if level >= 40.0
+    if reaches(Verdict::Infected)
         && (two_names || (!only_acts && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB)))
     {
         Verdict::Infected
-    } else if level >= 30.0 && stages >= 2 && !only_acts {
+    } else if reaches(Verdict::Likely) && stages >= 2 && !only_acts {
         Verdict::Likely
-    } else if level >= 10.0 || at_cap {
+    } else if reaches(Verdict::Suspicious) || at_cap {
         Verdict::Suspicious
     } else {
         Verdict::Quiet
@@ -582,7 +631,8 @@ behaviour::held!(StageScore: items);
 behaviour::held!(Snapshot: stages, memory);
 behaviour::held!(Habit);
 behaviour::held!(DayLevel);
-behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached, calendar);
+behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached, calendar, terms);
+behaviour::held!(Terms: unheard);
 impl HostState for Ledger {}
 
 #[cfg(test)]
@@ -718,6 +768,39 @@ pub(crate) mod tests {
     fn an_empty_day_loses_every_bet() {
         let best = Ledger::default().state();
         assert_eq!((best.level_db, best.verdict), (-6.0, Verdict::Quiet));
+    }
+
+    #[test]
+    fn the_silence_of_what_cannot_be_seen_costs_nothing() {
+        let mut ledger = Ledger::default();
+        ledger.set_terms(Terms { unheard: [Stage::Rendezvous].into(), ..Terms::default() });
+        let best = ledger.state();
+        assert!(best.stages[&Stage::Rendezvous].is_unheard() && !best.stages[&Stage::Probe].is_unheard());
+        assert_eq!((best.stages[&Stage::Rendezvous].db, best.level_db), (0.0, -5.0));
+        // What fires there is bet on as ever.
+        for e in [probe(10), walk(20)] {
+            ledger.add(e, Timestamp::from_secs(1), &[]);
+        }
+        let before = run(vec![probe(10), walk(20)]).state();
+        assert!((ledger.state().level_db - before.level_db - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_words_move_with_the_prior() {
+        let verdict = |prior_db: f64| {
+            let mut ledger = Ledger::on(Terms { prior_db, ..Terms::default() });
+            for e in [probe(10), walk(20)] {
+                ledger.add(e, Timestamp::from_secs(1), &[]);
+            }
+            let best = ledger.state();
+            (best.level_db, best.verdict)
+        };
+        let (level, word) = verdict(Prior::default().db());
+        assert!((10.0..30.0).contains(&level) && word == Verdict::Suspicious, "{level}");
+        assert_eq!(verdict(-10.0), (level, Verdict::Likely), "one host in ten");
+        // What only many stages can say is not said by a prior.
+        assert_eq!(verdict(10.0), (level, Verdict::Likely));
+        assert_eq!(verdict(-60.0), (level, Verdict::Suspicious), "its first stage is at its cap");
     }
 
     #[test]

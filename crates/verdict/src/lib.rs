@@ -12,6 +12,7 @@ mod hands;
 mod host_book;
 mod identity;
 mod ledger;
+mod prior;
 mod roles;
 mod shares;
 mod story;
@@ -21,6 +22,7 @@ pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stori
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use ledger::CALENDAR_DAYS;
+pub use prior::{Prior, probability, probable};
 pub use record::Role;
 pub use roles::RoleSeen;
 pub use shares::{Analysts, Share};

@@ -10,7 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::RoleSeen;
 use crate::alternative::{Alternative, alternatives};
 use crate::identity::{ChangedHands, SameHost};
-use crate::ledger::{Ledger, Snapshot};
+use crate::ledger::{Ledger, Snapshot, Terms};
+use crate::prior::Prior;
 
 /// The verdict in words, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,11 +21,11 @@ pub enum Verdict {
     Inconclusive,
     /// Nothing that speaks for a bot, in a capture that would have shown it.
     Quiet,
-    /// At least 10 dB, or one stage at its cap.
+    /// Odds of 1:100 (10 dB under the default prior), or one stage at its cap.
     Suspicious,
-    /// At least 30 dB and two stages, one of rendezvous, command and update at 9 dB or more.
+    /// Even odds (30 dB) and two stages, one of rendezvous, command and update at 9 dB or more.
     Likely,
-    /// At least 40 dB and two telling stages, one of them as for `Likely`; or two exact generated names.
+    /// Odds of 10:1 (40 dB) and two telling stages, one of them as for `Likely`; or two exact generated names.
     Infected,
 }
 
@@ -42,6 +43,23 @@ impl Verdict {
             Self::Likely => "likely",
             Self::Infected => "infected",
         }
+    }
+}
+
+impl Verdict {
+    /// The least that is believed of a host that is called so, in decibans: odds of 1:100, 1:1 and 10:1 (DETECTION §1). None for what is no accusation.
+    pub const fn belief_db(self) -> Option<f64> {
+        match self {
+            Self::Suspicious => Some(-20.0),
+            Self::Likely => Some(0.0),
+            Self::Infected => Some(10.0),
+            Self::Inconclusive | Self::Quiet => None,
+        }
+    }
+
+    /// The least level of it under a prior, in decibans.
+    pub fn level_db(self, prior_db: f64) -> Option<f64> {
+        self.belief_db().map(|belief| belief - prior_db)
     }
 }
 
@@ -148,12 +166,19 @@ impl Item {
 pub struct StageScore {
     /// What it brings the level, in decibans: the rounded `raw_db`, capped.
     pub db: f64,
-    /// 10·log10(0.8 + Σ gains); 0 where all items are habits.
+    /// 10·log10(0.8 + Σ gains); 0 where all items are habits, and where there is none because nothing of the stage can be seen.
     pub raw_db: f64,
     /// The cap.
     pub cap_db: f64,
     /// The items.
     pub items: Vec<Item>,
+}
+
+impl StageScore {
+    /// Whether no bet was placed because nothing of it can be seen.
+    pub fn is_unheard(&self) -> bool {
+        self.items.is_empty() && self.raw_db == 0.0
+    }
 }
 
 /// Evidence with its worth.
@@ -359,6 +384,11 @@ pub(crate) fn second_story(
 }
 
 impl HostStory {
+    /// What was believed of it before looking.
+    pub fn prior(&self) -> Prior {
+        Prior::of_db(((self.posterior_db - self.level_db) * 10.0).round() / 10.0)
+    }
+
     /// What it is asked for by: its address, its segment where these are apart, and where the address was several machines' a time at which it
     /// was this one's.
     pub fn id(&self) -> HostId {
@@ -402,7 +432,9 @@ impl HostStory {
         }
         after.retain(|e| e.stage != Stage::Order && e.behaviour != "quick_succession");
         after.sort_by_key(|e| e.ts);
-        let mut ledger = Ledger::default();
+        let unheard = self.stages.iter().filter(|(_, score)| score.is_unheard()).map(|(stage, _)| *stage);
+        let prior = self.prior().db();
+        let mut ledger = Ledger::on(Terms { prior_db: prior, unheard: unheard.collect() });
         let now = self.last.or_else(|| after.last().map(|e| e.ts)).unwrap_or(Timestamp::MIN);
         let first = self.first.or_else(|| after.first().map(|e| e.started)).unwrap_or(now);
         for e in after {
@@ -410,7 +442,6 @@ impl HostStory {
         }
         let best = ledger.best(first, now, &self.roles);
         let evidence = ledger.evidence(&self.roles);
-        let prior = self.posterior_db - self.level_db;
         Self {
             verdict: match best.verdict {
                 Verdict::Quiet if !self.unseen.is_empty() => Verdict::Inconclusive,

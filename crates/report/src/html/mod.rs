@@ -11,12 +11,12 @@ use behaviour::{ATTACK_VERSION, CATALOGUE};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use record::{Evidence, HostId, PacketId, Stage, Timestamp};
 use sha2::{Digest, Sha256};
-use verdict::{HostStory, Machine, Note, Verdict};
+use verdict::{HostStory, Machine, Note, Prior, Verdict, probable};
 
 use crate::explain::{checks, fact, looks_alike};
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
-use crate::prose::{both_stories, describe};
+use crate::prose::{both_stories, describe, false_alarms};
 use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
 use record::{clean, defang, human_bytes, human_count, human_duration};
 
@@ -312,7 +312,7 @@ pub fn host(
                 h2 { (s.label()) } (chip(s.verdict)) span.level { (format!("{:+.1} dB", s.level_db)) }
                 span.soft { (called(s)) }
             }
-            p.soft { "With the prior of " (format!("{:+.1}", s.posterior_db - s.level_db)) " dB: " (format!("{:+.1}", s.posterior_db)) " dB to believe"
+            p.soft { "Starting from " (s.prior()) ": " (probable(s.posterior_db)) " probable"
                 @for (v, at) in s.reached.iter().filter(|r| *r.0 >= Verdict::Suspicious) { " · " (v) " since " (moment(*at, days)) } }
             @for n in &s.notes { p { (noted(n, days)) } }
             @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (moment(f.since, days)) } }
@@ -464,11 +464,13 @@ fn proof(capture: &CaptureLine, s: &HostStory, link: &dyn Fn(&Evidence) -> Optio
 }
 
 fn method(capture: &CaptureLine) -> Markup {
+    let prior = Prior::of_db(capture.prior_db);
+    let least = |verdict: Verdict| verdict.level_db(prior.db()).map(|db| format!("{db}")).unwrap_or_default();
     html! {
         h2 id="method" { "Method and limits" }
-        p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans: +10 is ten times likelier
-             of a bot. If the rates hold that the payoffs stand for, a clean host reaches a level of 40 at most once in 10,000 days, at any moment of looking. What a host did on an earlier day within a week is bet on no more. Suspicious is 10 or a stage at its cap; likely is 30 with two stages, one of
-             them a channel at 9 or more; infected is 40 with two telling stages." }
+        p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans (dB): 10 more are ten times the odds that it is a bot. " (false_alarms(prior))
+             " What a host did on an earlier day within a week is bet on no more. Starting from " (prior) ", suspicious is " (least(Verdict::Suspicious)) " or a stage at its cap (odds of 1 to 100);
+             likely is " (least(Verdict::Likely)) " (even odds) with two stages, one of them a channel at 9 or more; infected is " (least(Verdict::Infected)) " (odds of 10 to 1) with two telling stages." }
         p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"inconclusive\" may be a bot: the capture cannot tell." }
         dl.facts { dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
     }

@@ -1,7 +1,7 @@
 //! How the level comes about, stage by stage, as a picture.
 
 use maud::{Markup, html};
-use verdict::HostStory;
+use verdict::{HostStory, Verdict};
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 96.0;
@@ -29,10 +29,13 @@ pub fn waterfall(s: &HostStory) -> Markup {
     let high = rows.iter().map(|r| r.3).fold(10.0, f64::max);
     let x = |db: f64| LEFT + (db - low) / (high - low) * (WIDTH - LEFT - RIGHT);
     let height = ROW * (rows.len() + 1) as f64 + 8.0;
+    let least = |v: Verdict| v.level_db(s.prior().db()).filter(|db| *db > 0.0).map(|db| (db, v.name()));
+    let marks: Vec<(f64, &str)> =
+        [Verdict::Suspicious, Verdict::Likely, Verdict::Infected].into_iter().filter_map(least).collect();
     html! {
         div.chart.scroll tabindex="0" role="group" aria-label={ "Waterfall of " (s.label()) } {
             svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) role="img" aria-label={ "How " (s.label()) " comes to " (format!("{:+.1}", s.level_db)) " decibans" } {
-                @for mark in [0.0, 10.0, 30.0, 40.0] {
+                @for mark in [0.0].into_iter().chain(marks.iter().map(|m| m.0)) {
                     @if mark >= low && mark <= high { line.level x1=(px(x(mark))) x2=(px(x(mark))) y1="0" y2=(px(height - ROW)) { title { (mark) " dB" } } }
                 }
                 @for (row, (name, db, before, after)) in rows.iter().enumerate() {
@@ -42,8 +45,8 @@ pub fn waterfall(s: &HostStory) -> Markup {
                     text x=(px(x(before.max(*after)) + 6.0)) y=(px(y + 16.0)) { (format!("{db:+.1}")) tspan.soft { (format!(" → {after:+.1}")) } }
                 }
                 text x="0" y=(px(ROW * rows.len() as f64 + 18.0)) font-weight="700" { "level " (format!("{:+.1} dB", s.level_db)) }
-                @for (mark, name) in [(10.0, "suspicious"), (30.0, "likely"), (40.0, "infected")] {
-                    @if mark <= high && (mark > 30.0 || high < 90.0 || mark < 20.0) { text.soft x=(px(x(mark) + 3.0)) y=(px(ROW * rows.len() as f64 + 18.0)) { (mark) @if high < 60.0 { " " (name) } } }
+                @for (mark, name) in marks.iter().copied() {
+                    @if mark <= high && (name != "likely" || high < 90.0) { text.soft x=(px(x(mark) + 3.0)) y=(px(ROW * rows.len() as f64 + 18.0)) { (mark) @if high < 60.0 { " " (name) } } }
                 }
             }
         }
