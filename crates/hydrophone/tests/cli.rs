@@ -414,3 +414,26 @@ fn lines_fit_the_terminal_and_cut_no_number() {
         }
     }
 }
+
+#[test]
+fn what_people_read_holds_nothing_that_becomes_a_link() {
+    let leads = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let host = bare.split([':', '/']).next().unwrap_or_default();
+        let is_public =
+            |ip: std::net::Ipv4Addr| !ip.is_private() && !ip.is_multicast() && !ip.is_unspecified();
+        let named = [".com", ".net", ".org", ".info", ".biz"].iter().any(|end| host.ends_with(end));
+        named || host.parse().is_ok_and(is_public) || (bare.contains("://") && !bare.starts_with("hxxp"))
+    };
+    assert!(leads("198.18.52.11:80,") && leads("(mx.google.com)") && leads("http://a"));
+    assert!(!leads("10.0.0.1") && !leads("mx.google[.]com;") && !leads("hxxp://a[.]example/x.php"));
+    let samples = std::fs::read_dir(sample("")).expect("samples").flatten().map(|e| e.path());
+    for path in samples.filter(|p| p.to_string_lossy().contains(".pcapng")) {
+        let path = path.to_str().expect("UTF-8");
+        for args in [&["read", path, "-a", "--color", "never"][..], &["read", path, "--markdown"]] {
+            let (_, out, _) = run(args);
+            let links: Vec<&str> = out.split_whitespace().filter(|w| leads(w)).collect();
+            assert!(links.is_empty(), "{args:?}: {links:?}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! Words for people out of numbers and of what the wire says.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Makes text from the wire safe for a terminal: control characters, bidirectional overrides, zero-width and other
@@ -24,17 +25,81 @@ pub fn clean(text: &str) -> String {
     out
 }
 
-/// A name that no program turns into a link: `mx.google[.]com`. Addresses stay as they are.
+/// A name, URL or address that no program turns into a link: its host is broken, and nothing of the path (`mx.google[.]com`, `hxxp://a[.]example/x.php`,
+/// `203.0.113[.]7:80`). Addresses of private networks lead nowhere and stay as they are.
 pub fn defang(name: &str) -> String {
     let name = clean(name);
-    // An address, perhaps with its port behind it.
-    if name.split(' ').next().is_some_and(|n| n.parse::<std::net::IpAddr>().is_ok()) {
-        return name;
+    let (scheme, rest) = match name.split_once("://") {
+        Some((scheme, rest)) => (scheme.replacen("http", "hxxp", 1) + "://", rest),
+        None => (String::new(), name.as_str()),
+    };
+    let ends = rest.find(['/', '?', '#', ' ']).unwrap_or(rest.len());
+    let (host, path) = rest.split_at(ends);
+    let (host, port) = match host.rsplit_once(':') {
+        Some((front, port)) if !front.contains(':') && port.bytes().all(|b| b.is_ascii_digit()) => {
+            (front, format!(":{port}"))
+        }
+        _ => (host, String::new()),
+    };
+    let broken = match host.parse() {
+        Ok(ip) => broken(ip, host),
+        Err(_) => match host.rsplit_once('.') {
+            Some((front, last)) => format!("{front}[.]{last}"),
+            None => host.to_owned(),
+        },
+    };
+    format!("{scheme}{broken}{port}{path}")
+}
+
+/// An address, as it was written, that no program takes for one where it leads somewhere.
+fn broken(ip: IpAddr, written: &str) -> String {
+    let (leads, at) = match ip {
+        IpAddr::V4(v4) => {
+            let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
+            let nowhere = v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared;
+            (!nowhere && !v4.is_multicast() && !v4.is_broadcast() && !v4.is_unspecified(), '.')
+        }
+        IpAddr::V6(v6) => {
+            let nowhere = v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback();
+            (!nowhere && !v6.is_multicast() && !v6.is_unspecified(), ':')
+        }
+    };
+    match written.rsplit_once(at) {
+        Some((front, last)) if leads => format!("{front}[{at}]{last}"),
+        _ => written.to_owned(),
     }
-    match name.rsplit_once('.') {
-        Some((front, last)) => format!("{front}[.]{last}"),
-        None => name,
+}
+
+/// A sentence whose addresses no program turns into links.
+pub fn defang_addresses(sentence: &str) -> String {
+    let is_part = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | ':');
+    let mut out = String::with_capacity(sentence.len() + 8);
+    let mut rest = sentence;
+    while let Some(begin) = rest.find(is_part) {
+        let (before, from) = rest.split_at(begin);
+        let end = from.find(|c| !is_part(c)).unwrap_or(from.len());
+        let (token, after) = from.split_at(end);
+        out.push_str(before);
+        // What stands within a word is none; a full stop or colon behind it is the sentence's.
+        let within = before.ends_with(|c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | ']'))
+            || after.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '['));
+        let bare = token.trim_end_matches(['.', ':']);
+        let (host, port) = match bare.rsplit_once(':') {
+            Some((front, _)) if front.parse::<std::net::Ipv4Addr>().is_ok() => bare.split_at(front.len()),
+            _ => (bare, ""),
+        };
+        match host.parse::<IpAddr>() {
+            Ok(ip) if !within => {
+                out.push_str(&broken(ip, host));
+                out.push_str(port);
+            }
+            _ => out.push_str(bare),
+        }
+        out.push_str(&token[bare.len()..]);
+        rest = after;
     }
+    out.push_str(rest);
+    out
 }
 
 /// A count with thousands apart: `1,234,567`.
@@ -102,8 +167,30 @@ mod tests {
         assert_eq!(clean("a\x1b[31mb\r\nc\u{9b}d\u{202e}e"), "a\\u{1b}[31mb\\u{d}\\u{a}c\\u{9b}d\\u{202e}e");
         assert_eq!(clean(&"x".repeat(500)).chars().count(), 201);
         assert_eq!(defang("mx.google.com"), "mx.google[.]com");
-        assert_eq!(defang("198.51.100.7"), "198.51.100.7");
-        assert_eq!(defang("198.51.100.7 port 80"), "198.51.100.7 port 80");
+        assert_eq!(defang("198.51.100.7"), "198.51.100[.]7");
+        assert_eq!(defang("198.51.100.7 port 80"), "198.51.100[.]7 port 80");
+        assert_eq!(defang("10.20.0.13:8080"), "10.20.0.13:8080", "it leads nowhere");
+        assert_eq!(defang("2001:db8::7"), "2001:db8:[:]7");
+        assert_eq!(defang("http://a.example:81/x.php?y=b.c"), "hxxp://a[.]example:81/x.php?y=b.c");
+        assert_eq!(defang("https://a.example"), "hxxps://a[.]example");
+        assert_eq!(defang("localhost/a.b"), "localhost/a.b");
+    }
+
+    #[test]
+    fn addresses_in_a_sentence_are_broken_and_nothing_else() {
+        for (said, told) in [
+            ("sent 1 POST to 198.18.52.11; all well", "sent 1 POST to 198.18.52[.]11; all well"),
+            (
+                "to 198.18.52.11:443, 10.0.0.1 and 2001:db8::5.",
+                "to 198.18.52[.]11:443, 10.0.0.1 and 2001:db8:[:]5.",
+            ),
+            ("at 198.18.52[.]11 since 09:01:52Z", "at 198.18.52[.]11 since 09:01:52Z"),
+            ("version 1.2.3 of ab:cd, 99.5 % of 1,234: bad", "version 1.2.3 of ab:cd, 99.5 % of 1,234: bad"),
+            ("Agent/1.2.3.4 and 1.2.3.4-beta", "Agent/1.2.3[.]4 and 1.2.3.4-beta"),
+            ("…, 198.18.1.1 → 198.18.1.2", "…, 198.18.1[.]1 → 198.18.1[.]2"),
+        ] {
+            assert_eq!(defang_addresses(said), told);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Evidence in a sentence: the behaviour's own, and what is to be said of the name that its remote goes by.
 
-use record::{Evidence, clean, defang, human_count, tally};
+use record::{Evidence, clean, defang, defang_addresses, human_count, tally};
 use verdict::{Alternative, HostStory, Prior, Verdict};
 
 /// How often a clean host is called infected, if the rates hold: Ville's inequality over days, under a prior.
@@ -19,10 +19,11 @@ pub fn false_alarms(prior: Prior) -> String {
 
 /// What the evidence says, in one sentence without a full stop.
 pub fn describe(e: &Evidence) -> String {
-    let said = match behaviour::entry(&e.behaviour) {
+    let told = match behaviour::entry(&e.behaviour) {
         Some(entry) => (entry.sentence)(e),
         None => format!("{}: {} {}", clean(&e.behaviour), tally(e.value), clean(&e.unit)),
     };
+    let said = defang_addresses(&told);
     // A publisher's name that only the host says excuses nothing, and that is told.
     match (e.text("claims"), e.text("dns_says")) {
         ("", _) => said,

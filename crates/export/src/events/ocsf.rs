@@ -108,6 +108,7 @@ struct Info {
 
 #[derive(Serialize)]
 struct Analytic {
+    uid: &'static str,
     name: &'static str,
     type_id: u32,
     r#type: &'static str,
@@ -297,7 +298,7 @@ fn finding<'a>(told: Told<'a>, story: &'a HostStory, events: &[Event<'a>], uid: 
             types: types(events),
             first_seen_time: start_time,
             last_seen_time: end_time,
-            analytic: Analytic { name: "Hydrophone", type_id: 2, r#type: "Behavioral" },
+            analytic: Analytic { uid: "hydrophone", name: "Hydrophone", type_id: 2, r#type: "Behavioral" },
             attacks: attacks(events),
         },
         resources: [Resource {

@@ -247,6 +247,25 @@ def schemas(path):
     check(mail.get_param("report-type", header="content-type") == "feedback-report", "mail: no report-type")
 
 
+def ocsf():
+    """Detection Findings against the published model of their class."""
+    from py_ocsf_models.events.findings.detection_finding import DetectionFinding
+
+    samples = pathlib.Path(__file__).parents[4] / "samples"
+    said = subprocess.run(
+        [HYDROPHONE, "read", samples / "kraken-new.pcapng", samples / "kraken-mutated.pcapng", "--format", "ocsf", "--quiet"],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    findings = [line for line in map(json.loads, said.splitlines()) if line["class_uid"] == 2004]
+    check(len(findings) >= 1, "OCSF: no finding")
+    for finding in findings:
+        try:
+            DetectionFinding.model_validate(finding)
+        except ValueError as e:
+            wrong(f"OCSF: {e}")
+
+
+ocsf()
 with sync_playwright() as p:
     browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
     for width, scheme in ((1440, "light"), (1440, "dark"), (380, "light"), (380, "dark")):
