@@ -106,6 +106,14 @@ pub trait Behaviour: Send {
         let _ = (host, states, context);
     }
 
+    /// Brings what evidence counts up to what was counted by now: it fired at a step, and what it tells of may have gone on.
+    fn totals(e: &mut Evidence, state: &Self::State)
+    where
+        Self: Sized,
+    {
+        let _ = (e, state);
+    }
+
     /// What evidence of it says, in one sentence without a full stop.
     fn sentence(e: &Evidence) -> String
     where
@@ -122,6 +130,8 @@ pub trait AtWork: Send {
     fn tick(&self, files: &mut HostFiles, context: &mut Context<'_>);
     /// See [`Behaviour::stirred`].
     fn stirred(&self, host: IpAddr, files: &mut HostFiles, context: &mut Context<'_>);
+    /// See [`Behaviour::totals`]; `index` is its place in the catalogue.
+    fn totals(&self, e: &mut Evidence, files: &HostFiles, index: u8);
 }
 
 impl<D: Behaviour> AtWork for D {
@@ -145,6 +155,12 @@ impl<D: Behaviour> AtWork for D {
         let mut states = files.states(context.index);
         Behaviour::stirred(self, host, &mut states, context);
         context.settle(files);
+    }
+
+    fn totals(&self, e: &mut Evidence, files: &HostFiles, index: u8) {
+        if let Some(state) = files.get::<D::State>(index, e.host) {
+            D::totals(e, state);
+        }
     }
 }
 

@@ -255,6 +255,15 @@ impl Evidence {
         crate::hex(&hash.finalize()[..5])
     }
 
+    /// Brings a count up to a total, if it has such a fact.
+    pub fn count_up(&mut self, fact: &str, total: u64) {
+        if let Some(value) = self.facts.get_mut(fact)
+            && let FactValue::Count(n) = value
+        {
+            *n = total.max(*n);
+        }
+    }
+
     /// Whether it reached a grade.
     pub fn has(&self, grade: &str) -> bool {
         self.grades.iter().any(|g| g.name == grade)

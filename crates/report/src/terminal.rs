@@ -134,7 +134,7 @@ fn answer(c: &CaptureLine, machines: &[Machine<'_>]) -> Vec<String> {
     let days = covers_days(c);
     let mut accused: Vec<&Machine<'_>> =
         machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious).collect();
-    accused.sort_by(|a, b| b.strongest.verdict.cmp(&a.strongest.verdict));
+    accused.sort_by_key(|m| std::cmp::Reverse(m.strongest.verdict));
     lines.extend(accused.iter().take(ANSWERS).map(|m| sentence(m.strongest, days)));
     let further = accused.len().saturating_sub(ANSWERS);
     if further > 0 {
@@ -666,9 +666,11 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
         let same = |o: &&&ScoredEvidence| {
             o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key
         };
-        match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
+        // Of what began at one time and goes on the last knows most.
+        let grew = |o: &ScoredEvidence| o.evidence.started == e.evidence.started && o.db <= e.db;
+        match best.iter().find(same).map(|o| (o.db, o.evidence.value, grew(o))) {
             // The order of the story is what it came to be, not what it once seemed.
-            Some(known) if stage != Stage::Order && known >= (e.db, e.evidence.value) => {}
+            Some((db, value, false)) if stage != Stage::Order && (db, value) >= (e.db, e.evidence.value) => {}
             Some(_) => {
                 best.retain(|o| !same(&o));
                 best.push(e);

@@ -1,17 +1,19 @@
 //! Who met an address, a name, a certificate: asked of months, answered from the few groups of rows that can hold it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::TimestampNanosecondType;
+use arrow_array::types::{Int32Type, TimestampNanosecondType};
 use arrow_array::{Array, BooleanArray, LargeStringArray, RecordBatch};
+use arrow_schema::{DataType, FieldRef, Schema};
 use ipnet::IpNet;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
-    ArrowPredicateFn, ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowFilter,
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection,
 };
 use parquet::file::statistics::Statistics;
 use record::{PacketId, Timestamp};
@@ -176,45 +178,54 @@ impl Wanted {
         wanted
     }
 
-    /// Which rows hold something of it; those of a batch whose columns are of other types all may.
-    fn hits(&self, batch: &RecordBatch) -> BooleanArray {
-        let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i64>();
-        let columns: Option<Vec<(&str, &Column, &LargeStringArray)>> =
-            self.columns.iter().map(|(c, w)| Some((*c, w, text(c)?))).collect();
-        let Some(columns) = columns else { return vec![true; batch.num_rows()].into() };
+    /// Which rows hold something of it in these columns, whose values stand in dictionaries; none where they do not.
+    fn hits(&self, batch: &RecordBatch) -> Option<Vec<bool>> {
+        let mut rows = vec![false; batch.num_rows()];
         let mut hits = Vec::new();
-        let mut is_hit = |row: usize| {
-            hits.clear();
-            for (name, column, values) in columns.iter().filter(|(.., values)| values.is_valid(row)) {
-                column.of(name, values.value(row), &mut hits);
+        for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
+            let (wanted, name) = (self.columns.get(field.name().as_str())?, field.name());
+            let column = column.as_dictionary_opt::<Int32Type>()?;
+            let values = column.values().as_string_opt::<i64>()?;
+            let is_hit = |value: Option<&str>| {
+                hits.clear();
+                if let Some(value) = value {
+                    wanted.of(name, value, &mut hits);
+                }
+                !hits.is_empty()
+            };
+            let hit: Vec<bool> = values.iter().map(is_hit).collect();
+            if hit.contains(&true) {
+                for (row, key) in rows.iter_mut().zip(column.keys()) {
+                    *row |= key.is_some_and(|key| hit.get(key as usize) == Some(&true));
+                }
             }
-            !hits.is_empty()
-        };
-        (0..batch.num_rows()).map(|row| Some(is_hit(row))).collect()
+        }
+        Some(rows)
     }
 
-    /// Whether a group of rows may hold something of it, by what its columns say of themselves.
+    /// The columns of a group of rows that may hold something of it, by what they say of themselves.
     fn may_be_in(
         &self,
         file: &ParquetRecordBatchReaderBuilder<Blob>,
         group: usize,
-    ) -> Result<bool, parquet::errors::ParquetError> {
+    ) -> Result<BTreeSet<&'static str>, parquet::errors::ParquetError> {
         let metadata = file.metadata().row_group(group);
+        let mut found = BTreeSet::new();
         for (i, column) in metadata.columns().iter().enumerate() {
             let name = column.column_path().string();
-            let Some(wanted) = self.columns.get(name.as_str()) else { continue };
+            let Some((name, wanted)) = self.columns.get_key_value(name.as_str()) else { continue };
             let rows = metadata.num_rows() as u64;
             if column.statistics().and_then(Statistics::null_count_opt).is_some_and(|nulls| nulls >= rows) {
                 continue;
             }
             // An answer holds several values, of which a filter would know the text as a whole.
-            let one_value = wanted.networks.is_empty() && wanted.below.is_empty() && name != "answers";
+            let one_value = wanted.networks.is_empty() && wanted.below.is_empty() && *name != "answers";
             let filter = if one_value { file.get_row_group_column_bloom_filter(group, i)? } else { None };
             if filter.is_none_or(|f| wanted.values.keys().any(|v| f.check(&v.as_str()))) {
-                return Ok(true);
+                found.insert(*name);
             }
         }
-        Ok(false)
+        Ok(found)
     }
 }
 
@@ -293,13 +304,13 @@ struct Table<'a> {
 /// It is no store, or another version's.
 pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought, StoreError> {
     let place = &open(root)?;
-    let wanted = Arc::new(Wanted::of(indicators));
+    let wanted = Wanted::of(indicators);
     let notices = settled(place);
     let _reading = place.reading();
     let (all, bad) = segments(place)?;
     let failures = bad.iter().map(ToString::to_string).collect();
     let mut sought = Sought { notices, failures, ..Sought::default() };
-    let mut found: BTreeMap<(usize, String), Found> = BTreeMap::new();
+    let mut found = Met::new();
     let past = Past::of(place, &all, 0)?;
     sought.failures.extend(past.failures);
     sought.inputs = past.inputs;
@@ -309,16 +320,14 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
         parts().filter(|(_, p)| span.meets(p.site, p.first, p.last)).collect();
     sought.search.in_span = in_span.len() as u64;
     for some in in_span.chunks(place.at_a_time()) {
-        for ((segment, part), may_hold) in some.iter().zip(may_hold(place, &wanted, some)) {
+        let table = |(segment, part): &(&Segment, &'_ Part)| {
             let first_input = past.first_inputs.get(&segment.run).copied().unwrap_or(0);
-            let table = Table { place, part, first_input };
-            let searched = may_hold.and_then(|groups| {
-                sought.search.groups += groups.all;
-                sought.search.read += groups.wanted.len() as u64;
-                search(table, groups, &wanted, span, &mut sought.search, &mut found)
-            });
-            if let Err(e) = searched {
-                sought.failures.push(e.to_string());
+            search(Table { place, part, first_input }, &wanted, span)
+        };
+        for searched in at_once(some, table) {
+            match searched {
+                Ok(of) => of.join(&mut sought.search, &mut found),
+                Err(e) => sought.failures.push(e.to_string()),
             }
         }
     }
@@ -327,103 +336,162 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
     Ok(sought)
 }
 
-/// The groups of rows of a file.
-struct Groups {
-    all: u64,
-    /// Those that may hold something.
-    wanted: Vec<usize>,
-    /// What the file says of itself.
-    metadata: ArrowReaderMetadata,
-}
-
-/// The groups that may hold something, of each of these files; where they lie far away, of all of them at a time.
-fn may_hold(
-    place: &Place,
-    wanted: &Arc<Wanted>,
-    files: &[(&Segment, &Part)],
-) -> Vec<Result<Groups, StoreError>> {
-    let groups = |part: &Part| groups(place, part, wanted);
-    if let [(_, part)] = files {
-        return vec![groups(part)];
+/// Does something of each of these at a time.
+fn at_once<T: Sync, R: Send>(
+    all: &[T],
+    each: impl Fn(&T) -> Result<R, StoreError> + Sync,
+) -> Vec<Result<R, StoreError>> {
+    if let [only] = all {
+        return vec![each(only)];
     }
     std::thread::scope(|scope| {
-        let threads: Vec<_> = files.iter().map(|(_, part)| scope.spawn(|| groups(part))).collect();
+        let each = &each;
+        let threads: Vec<_> = all.iter().map(|one| scope.spawn(move || each(one))).collect();
         let stopped = |_| Err(StoreError::Stopped);
         threads.into_iter().map(|t| t.join().unwrap_or_else(stopped)).collect()
     })
 }
 
-fn groups(place: &Place, part: &Part, sought: &Wanted) -> Result<Groups, StoreError> {
-    let key = &part.path;
-    let damaged = |e: &dyn std::fmt::Display| place.damaged(key, &e);
-    let file = place.open(key, part.bytes)?;
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|e| damaged(&e))?;
-    let all = metadata.metadata().num_row_groups();
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
-    let mut wanted = Vec::new();
-    for group in 0..all {
-        if sought.may_be_in(&builder, group).map_err(|e| damaged(&e))? {
-            wanted.push(group);
-        }
-    }
-    Ok(Groups { all: all as u64, wanted, metadata })
+/// Each host with each indicator.
+type Met = BTreeMap<(usize, String), Found>;
+
+/// What a file holds.
+#[derive(Default)]
+struct InFile {
+    search: Search,
+    found: Met,
 }
 
-fn search(
-    table: Table<'_>,
-    groups: Groups,
-    sought: &Arc<Wanted>,
-    span: &Span,
-    counts: &mut Search,
-    found: &mut BTreeMap<(usize, String), Found>,
-) -> Result<(), StoreError> {
-    if groups.wanted.is_empty() {
-        return Ok(());
+impl InFile {
+    /// Adds it to what files before it hold.
+    fn join(self, search: &mut Search, found: &mut Met) {
+        search.groups += self.search.groups;
+        search.read += self.search.read;
+        search.rows += self.search.rows;
+        search.further += self.search.further;
+        for (key, new) in self.found {
+            if found.len() >= MOST_HOSTS && !found.contains_key(&key) {
+                search.further += new.records.values().sum::<u64>();
+                continue;
+            }
+            match found.entry(key) {
+                Entry::Vacant(free) => {
+                    free.insert(new);
+                }
+                Entry::Occupied(mut known) => known.get_mut().join(new),
+            }
+        }
     }
-    let key = &table.part.path;
-    let damaged = |e: &dyn std::fmt::Display| table.place.damaged(key, &e);
-    let file = table.place.open_whole(key)?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, groups.metadata);
-    let columns = [
-        "host",
-        "remote",
-        "is_primary",
-        "known",
-        "uid",
-        "proof",
-        "name",
-        "info",
-        "answers",
-        "uri",
-        "ja4",
-        "certificate",
-        "user_agent",
-        "community_id",
-    ];
-    let schema = builder.parquet_schema();
-    let mask = ProjectionMask::columns(schema, columns);
-    // The other columns of a row are read only where it is one that is looked for.
-    let asked = ProjectionMask::columns(schema, sought.columns.keys().copied());
-    let (wanted, groups) = (Arc::clone(sought), groups.wanted);
-    let is_hit = ArrowPredicateFn::new(asked, move |batch| Ok(wanted.hits(&batch)));
-    counts.rows += groups.iter().map(|g| builder.metadata().row_group(*g).num_rows() as u64).sum::<u64>();
-    let builder = builder.with_row_filter(RowFilter::new(vec![Box::new(is_hit)]));
-    let reader = builder.with_projection(mask).with_row_groups(groups).build();
+}
+
+impl Found {
+    /// Adds what another file holds of the same.
+    fn join(&mut self, other: Self) {
+        let Self { remote, first, last, records, uid, proof, .. } = other;
+        if first < self.first {
+            (self.first, self.remote, self.uid, self.proof) = (first, remote, uid, proof);
+        }
+        self.last = self.last.max(last);
+        for (kind, n) in records {
+            *self.records.entry(kind).or_default() += n;
+        }
+    }
+}
+
+fn search(table: Table<'_>, sought: &Wanted, span: &Span) -> Result<InFile, StoreError> {
+    let (place, key) = (table.place, &table.part.path);
+    let damaged = |e: &dyn std::fmt::Display| place.damaged(key, &e);
+    let of_other_types = || damaged(&"its columns are of other types");
+    let file = place.open(key, table.part.bytes)?;
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(|e| damaged(&e))?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone());
+    let mut of = InFile::default();
+    let (mut wanted, mut asked) = (Vec::new(), BTreeSet::new());
+    let groups = metadata.metadata().num_row_groups();
+    of.search.groups = groups as u64;
+    for group in 0..groups {
+        let columns = sought.may_be_in(&builder, group).map_err(|e| damaged(&e))?;
+        if !columns.is_empty() {
+            wanted.push(group);
+            asked.extend(columns);
+            of.search.rows += metadata.metadata().row_group(group).num_rows() as u64;
+        }
+    }
+    of.search.read = wanted.len() as u64;
+    if wanted.is_empty() {
+        return Ok(of);
+    }
+    let file = place.open_whole(key)?;
+    // Which rows they are, by the columns that may say so, whose dictionaries are looked at once.
+    let again = |columns: ArrowReaderMetadata, names: &[&str]| -> Result<_, StoreError> {
+        let file = file.try_clone().map_err(StoreError::io("read", &place.shown(key)))?;
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, columns);
+        let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
+        Ok(builder.with_projection(mask).with_row_groups(wanted.clone()).with_batch_size(ROWS))
+    };
+    let asked: Vec<&str> = asked.into_iter().collect();
+    let dictionaries = with_dictionaries(&metadata, &asked).map_err(|e| damaged(&e))?;
+    let mut filters = Vec::new();
+    for batch in again(dictionaries, &asked)?.build().map_err(|e| damaged(&e))? {
+        let batch = batch.map_err(|e| damaged(&e))?;
+        filters.push(BooleanArray::from(sought.hits(&batch).ok_or_else(of_other_types)?));
+    }
+    let selection = RowSelection::from_filters(&filters);
+    if !selection.selects_any() {
+        return Ok(of);
+    }
+    let reader = again(metadata, &COLUMNS)?.with_row_selection(selection).build();
     for batch in reader.map_err(|e| damaged(&e))? {
         let batch = batch.map_err(|e| damaged(&e))?;
-        look(&batch, table, sought, span, counts, found)
-            .ok_or_else(|| damaged(&"its columns are of other types"))?;
+        look(&batch, table, sought, span, &mut of.search, &mut of.found).ok_or_else(of_other_types)?;
     }
-    Ok(())
+    Ok(of)
+}
+
+/// Rows that are looked at together.
+const ROWS: usize = 32_768;
+/// What is told of a meeting.
+const COLUMNS: [&str; 14] = [
+    "host",
+    "remote",
+    "is_primary",
+    "known",
+    "uid",
+    "proof",
+    "name",
+    "info",
+    "answers",
+    "uri",
+    "ja4",
+    "certificate",
+    "user_agent",
+    "community_id",
+];
+
+/// What a file says of itself, where the values of these columns are read as they are written: each once.
+fn with_dictionaries(
+    metadata: &ArrowReaderMetadata,
+    columns: &[&str],
+) -> Result<ArrowReaderMetadata, parquet::errors::ParquetError> {
+    let field = |field: &FieldRef| {
+        if !columns.contains(&field.name().as_str()) {
+            return Arc::clone(field);
+        }
+        let values = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::LargeUtf8));
+        Arc::new(field.as_ref().clone().with_data_type(values))
+    };
+    let schema = Schema::new(metadata.schema().fields().iter().map(field).collect::<Vec<_>>());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
 }
 
 fn look(
     batch: &RecordBatch,
     table: Table<'_>,
-    wanted: &Arc<Wanted>,
+    wanted: &Wanted,
     span: &Span,
     counts: &mut Search,
-    found: &mut BTreeMap<(usize, String), Found>,
+    found: &mut Met,
 ) -> Option<()> {
     let text = |name: &str| batch.column_by_name(name)?.as_string_opt::<i64>();
     let (host, remote, uid, proof) = (text("host")?, text("remote")?, text("uid")?, text("proof")?);

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -341,9 +342,9 @@ impl Place {
     }
 
     /// How many files are better asked at a time than one after the other.
-    pub const fn at_a_time(&self) -> usize {
+    pub fn at_a_time(&self) -> usize {
         match self {
-            Self::Folder(_) => 1,
+            Self::Folder(_) => std::thread::available_parallelism().map_or(1, NonZero::get),
             Self::Bucket(_) => AT_A_TIME,
         }
     }
@@ -494,6 +495,19 @@ pub enum Blob {
         /// Its last bytes.
         tail: Bytes,
     },
+}
+
+impl Blob {
+    /// Another handle on it.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::File(file) => Self::File(file.try_clone()?),
+            Self::Whole(bytes) => Self::Whole(bytes.clone()),
+            Self::Object { bucket, key, size, tail } => {
+                Self::Object { bucket: bucket.clone(), key: key.clone(), size: *size, tail: tail.clone() }
+            }
+        })
+    }
 }
 
 impl Length for Blob {

@@ -717,10 +717,20 @@ impl Analysis {
         let page = self.files.get::<HostPage>(PAGE, host).cloned().unwrap_or_default();
         let now = page.last.unwrap_or(Timestamp::MIN);
         let first = page.first.unwrap_or(now);
+        let mut ledger = self.files.get::<Ledger>(LEDGER, host).cloned().unwrap_or_default();
+        ledger.count_up(|e| {
+            let index = CATALOGUE.iter().position(|b| b.name == e.behaviour);
+            let index = index.and_then(|at| u8::try_from(at).ok());
+            if let Some((index, detector)) =
+                index.and_then(|i| Some((i, self.detectors.get(usize::from(i))?)))
+            {
+                detector.totals(e, &self.files, index);
+            }
+        });
         Machine {
             host,
             roles: roles(&self.files, &self.network, host, (first, now)),
-            ledger: self.files.get::<Ledger>(LEDGER, host).cloned().unwrap_or_default(),
+            ledger,
             near: self.files.card(host).into_iter().flat_map(|card| card.near.iter().cloned()).collect(),
             page,
         }

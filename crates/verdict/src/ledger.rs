@@ -173,6 +173,17 @@ impl Ledger {
         }
     }
 
+    /// Brings what is shown up to what was counted by now: of each item that goes on the last that was told.
+    pub fn count_up(&mut self, totals: impl Fn(&mut Evidence)) {
+        let mut seen = BTreeSet::new();
+        for e in self.evidence.iter_mut().chain(&mut self.suppressed).rev() {
+            let of = |fact: &str| e.facts.get(fact).map(|value| format!("{value:?}"));
+            if seen.insert((e.behaviour.clone(), e.key.clone(), of("host"), of("port"))) {
+                totals(e);
+            }
+        }
+    }
+
     /// Keeps evidence to be shown: of what says the same of the same remotes on one day the first and the last.
     fn keep(&mut self, evidence: Evidence) {
         let day = self.day.unwrap_or(evidence.ts);

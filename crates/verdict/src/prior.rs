@@ -124,7 +124,7 @@ mod tests {
             ("10%", -9.5, "1 host in 10"),
             ("1/2", 0.0, "50 hosts in 100"),
             ("90%", 9.5, "90 hosts in 100"),
-            ("1/1,000,000", -60.0, "1 host in 1.0 M"),
+            ("1/1,000,000", -60.0, "1 host in 1,000,000"),
         ] {
             assert_eq!((of(text).db(), of(text).to_string().as_str()), (db, words), "{text}");
             let again: Prior = of(&String::from(of(text)));

@@ -229,6 +229,15 @@ impl Behaviour for Watcher {
         self.contact(states, host, c, failed, context);
     }
 
+    fn totals(e: &mut Evidence, state: &Host) {
+        let port = u16::try_from(e.count("port")).ok();
+        // What began anew since is another walk.
+        if let Some(walk) = port.and_then(|p| state.ports.get(&p)).filter(|w| w.started == Some(e.started)) {
+            e.count_up("failed", walk.failed as u64);
+            e.count_up("answered", walk.answered as u64);
+        }
+    }
+
     fn sentence(e: &Evidence) -> String {
         format!(
             "tried port {} of {} hosts without success; {} answered",

@@ -205,6 +205,25 @@ impl Behaviour for Watcher {
         }
     }
 
+    fn totals(e: &mut Evidence, state: &Host) {
+        let exchangers: BTreeSet<IpAddr> = state.sessions.iter().map(|s| s.remote).collect();
+        let networks: BTreeSet<IpAddr> = state.sessions.iter().map(|s| s.network).collect();
+        for (fact, total) in [
+            ("messages", state.messages),
+            ("encrypted_sessions", state.encrypted),
+            ("recipients", state.recipients),
+            ("exchangers", exchangers.len() as u64),
+            ("networks", networks.len() as u64),
+        ] {
+            e.count_up(fact, total);
+        }
+        // Of the first contacts both are what was judged.
+        if e.key == "outcomes" {
+            e.count_up("first_contacts", state.contacts);
+            e.count_up("failures", state.failures);
+        }
+    }
+
     fn sentence(e: &Evidence) -> String {
         let n = |fact: &str| human_count(e.count(fact));
         if e.key == "outcomes" {

@@ -445,6 +445,12 @@ impl Behaviour for Watcher {
         });
     }
 
+    fn totals(e: &mut Evidence, state: &Host) {
+        if let Some(remote) = state.remotes.get(e.text("host")) {
+            e.count_up("requests", remote.requests);
+        }
+    }
+
     fn sentence(e: &Evidence) -> String {
         let (requests, method) = (e.count("requests"), clean(e.text("method")));
         let mut s = format!(
