@@ -27,7 +27,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Read captures and judge every local host (the main job)
-    Read(Read),
+    Read(Box<Read>),
     /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
     Find(Find),
     /// Look after a store: join its small files, forget its old days

@@ -28,7 +28,7 @@ pub fn options(input: &Path, place: &Path, further: &[OsString]) -> Result<Read,
     }
     let parsed = parsed.map_err(|e| Failure::usage(anyhow::anyhow!("behind --: {e}")))?;
     let Command::Read(options) = parsed.command else { unreachable!("the second word is read") };
-    Ok(options)
+    Ok(*options)
 }
 
 /// Analyses an input into a case; what failed of it is told.
