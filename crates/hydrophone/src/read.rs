@@ -77,7 +77,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         opening: Opening {
             stop: interrupted(),
             passwords: args.zip_password.clone(),
-            hashed: args.output.is_some() || args.store.is_some(),
+            hashed: args.output.is_some() || args.store.is_some() || args.markdown,
             ..Opening::default()
         },
         shares: config.shares,

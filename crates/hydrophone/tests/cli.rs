@@ -437,3 +437,15 @@ fn what_people_read_holds_nothing_that_becomes_a_link() {
         }
     }
 }
+
+#[test]
+fn a_ticket_says_of_what_and_by_what() {
+    let path = sample("kraken-blocked.pcapng");
+    let (_, out, _) = run(&["read", path.to_str().expect("UTF-8"), "--markdown"]);
+    let dir = tempfile::tempdir().expect("a folder");
+    let case = dir.path().join("case");
+    let lines = read_json(&[path.to_str().expect("UTF-8"), "-o", case.to_str().expect("UTF-8")]);
+    let sum = lines[0]["inputs"][0]["sha256"].as_str().expect("a case has it");
+    assert!(out.contains(&format!("- kraken-blocked.pcapng, SHA-256 {sum}")), "{out}");
+    assert!(out.contains("Captured 2008-04-08T") && out.contains(env!("CARGO_PKG_VERSION")), "{out}");
+}

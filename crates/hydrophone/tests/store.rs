@@ -267,8 +267,19 @@ fn a_store_in_a_bucket_tells_what_one_in_a_folder_does() {
     // What cannot be is said, and soon.
     let (code, _, err) = run(&["read", &format!("s3://{BUCKET}/nothing")]);
     assert!(code == Some(2) && err.contains("is no store that hydrophone wrote"), "{err}");
-    let (code, _, err) = run(&["read", "s3:///x"]);
-    assert!(code == Some(2) && err.contains("it names no bucket: s3://BUCKET/PREFIX"), "{err}");
+    for none in ["s3://", "s3:///", "s3:///x"] {
+        let (code, _, err) = run(&["read", none]);
+        assert!(code == Some(2) && err.contains("it names no bucket: s3://BUCKET/PREFIX"), "{none}: {err}");
+    }
+    for endpoint in ["nonsense", "http://", "http:// x", "ftp://a.example"] {
+        let mut wrong = env.clone();
+        wrong.push(("AWS_ENDPOINT_URL", endpoint.into()));
+        let (code, _, err) = with(&wrong, &["find", &bucket, "1.2.3.4"]);
+        assert!(
+            code == Some(2) && err.contains("and no http://HOST:PORT or https://HOST"),
+            "{endpoint}: {err}"
+        );
+    }
     let mut wrong = env.clone();
     wrong.push(("AWS_SECRET_ACCESS_KEY", "another".into()));
     let (code, _, err) = with(&wrong, &["find", &bucket, "1.2.3.4"]);

@@ -9,8 +9,10 @@ use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::describe;
 use crate::terminal::{clock, covers_days, identity, in_order, note, second_story, warnings};
-use record::{clean, defang, human_count};
+use record::{Timestamp, clean, defang, human_count};
 
+/// Inputs that are named.
+const INPUTS: usize = 20;
 /// Hosts told in full.
 const MOST: usize = 50;
 
@@ -36,6 +38,22 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
     let days = covers_days(capture);
     let machines = Machine::all(stories);
     let _ = writeln!(out, "{}\n", plain(&summary(capture, &machines)));
+    let moment = |t: Option<Timestamp>| t.map_or_else(|| "?".to_owned(), |t| t.to_string());
+    let by = &capture.version;
+    let _ = writeln!(
+        out,
+        "Captured {} to {}; told by Hydrophone {by} of:\n",
+        moment(capture.first),
+        moment(capture.last)
+    );
+    for input in capture.inputs.iter().take(INPUTS) {
+        let sum = input.sha256.as_ref().map_or_else(String::new, |sum| format!(", SHA-256 {sum}"));
+        let _ = writeln!(out, "- {}{}", plain(&input.path), plain(&sum));
+    }
+    if capture.inputs.len() > INPUTS {
+        let _ = writeln!(out, "- and {} more", capture.inputs.len() - INPUTS);
+    }
+    out.push('\n');
     for w in warnings(capture) {
         let _ = writeln!(out, "> {}\n", plain(&w));
     }

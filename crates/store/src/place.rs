@@ -70,9 +70,11 @@ impl Place {
         if !is_bucket(path) {
             return Ok(Self::Folder(path.to_owned()));
         }
-        let url = path.to_string_lossy().trim_end_matches('/').to_owned();
+        let given = path.to_string_lossy();
+        let rest = given[SCHEME.len()..].trim_end_matches('/');
+        let url = format!("{SCHEME}{rest}");
         let bad = |why: String| StoreError::Named { url: url.clone(), why };
-        let (bucket, prefix) = url[SCHEME.len()..].split_once('/').unwrap_or((&url[SCHEME.len()..], ""));
+        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         if bucket.is_empty() {
             return Err(bad("it names no bucket: s3://BUCKET/PREFIX".into()));
         }
@@ -80,6 +82,17 @@ impl Place {
         let retry = RetryConfig { max_retries: TRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
         let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
         let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
+        let is_url = |scheme: &str| {
+            endpoint.strip_prefix(scheme).is_some_and(|host| {
+                host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+                    && !host.contains(|c: char| c.is_whitespace() || c.is_control())
+            })
+        };
+        if !endpoint.is_empty() && !is_url("http://") && !is_url("https://") {
+            return Err(bad(format!(
+                "AWS_ENDPOINT_URL is {endpoint:?}, and no http://HOST:PORT or https://HOST"
+            )));
+        }
         let builder = if endpoint.starts_with("http://") { builder.with_allow_http(true) } else { builder };
         let objects = builder.build().map_err(|e| bad(e.to_string()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
