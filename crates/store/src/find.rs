@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampNanosecondType};
@@ -319,12 +320,12 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
     let in_span: Vec<(&Segment, &Part)> =
         parts().filter(|(_, p)| span.meets(p.site, p.first, p.last)).collect();
     sought.search.in_span = in_span.len() as u64;
-    for some in in_span.chunks(place.at_a_time()) {
+    for some in in_span.chunks(FILES) {
         let table = |(segment, part): &(&Segment, &'_ Part)| {
             let first_input = past.first_inputs.get(&segment.run).copied().unwrap_or(0);
             search(Table { place, part, first_input }, &wanted, span)
         };
-        for searched in at_once(some, table) {
+        for searched in at_once(some, place.at_a_time(), table) {
             match searched {
                 Ok(of) => of.join(&mut sought.search, &mut found),
                 Err(e) => sought.failures.push(e.to_string()),
@@ -336,20 +337,28 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
     Ok(sought)
 }
 
-/// Does something of each of these at a time.
+/// Does something of each of these, on so many threads: what came of it, in their order.
 fn at_once<T: Sync, R: Send>(
     all: &[T],
+    threads: usize,
     each: impl Fn(&T) -> Result<R, StoreError> + Sync,
 ) -> Vec<Result<R, StoreError>> {
-    if let [only] = all {
-        return vec![each(only)];
-    }
-    std::thread::scope(|scope| {
-        let each = &each;
-        let threads: Vec<_> = all.iter().map(|one| scope.spawn(move || each(one))).collect();
-        let stopped = |_| Err(StoreError::Stopped);
-        threads.into_iter().map(|t| t.join().unwrap_or_else(stopped)).collect()
-    })
+    let next = AtomicUsize::new(0);
+    // Each takes whatever is next: some files hold much, and most of them nothing.
+    let work = || {
+        let take = || next.fetch_add(1, Ordering::Relaxed);
+        std::iter::from_fn(|| Some(take())).map_while(|n| Some((n, each(all.get(n)?)))).collect::<Vec<_>>()
+    };
+    let mut done = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..threads.min(all.len())).map(|_| scope.spawn(work)).collect();
+        let mut done = work();
+        for thread in threads {
+            done.extend(thread.join().unwrap_or_else(|_| vec![(usize::MAX, Err(StoreError::Stopped))]));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(n, _)| *n);
+    done.into_iter().map(|(_, came)| came).collect()
 }
 
 /// Each host with each indicator.
@@ -448,6 +457,8 @@ fn search(table: Table<'_>, sought: &Wanted, span: &Span) -> Result<InFile, Stor
     Ok(of)
 }
 
+/// Files whose finds are held until those before them are told.
+const FILES: usize = 256;
 /// Rows that are looked at together.
 const ROWS: usize = 32_768;
 /// What is told of a meeting.
