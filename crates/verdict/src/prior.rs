@@ -29,7 +29,8 @@ impl Prior {
     fn share(self) -> (u64, u64) {
         let probability = probability(self.db);
         let of = 1.0 / probability;
-        if of < 2.5 {
+        // Where one in so many is not nearly it, a percentage is.
+        if of < 2.5 || (of - of.round()).abs() > 0.03 * of {
             return ((probability * 100.0).round() as u64, 100);
         }
         // Two digits say as much as anybody knows.
@@ -124,6 +125,10 @@ mod tests {
             ("10%", -9.5, "1 host in 10"),
             ("1/2", 0.0, "50 hosts in 100"),
             ("90%", 9.5, "90 hosts in 100"),
+            ("0.4", -1.8, "40 hosts in 100"),
+            ("15%", -7.5, "15 hosts in 100"),
+            ("1/3", -3.0, "1 host in 3"),
+            ("1/33", -15.1, "1 host in 33"),
             ("1/1,000,000", -60.0, "1 host in 1,000,000"),
         ] {
             assert_eq!((of(text).db(), of(text).to_string().as_str()), (db, words), "{text}");
