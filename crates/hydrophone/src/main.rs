@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
 use crate::args::{Args, Command};
 
@@ -98,19 +99,23 @@ fn interrupted() -> Arc<AtomicBool> {
 }
 
 /// What somebody meant who wrote a capture where a command stands, as other programs have it: `hydrophone FILE`, `hydrophone -r FILE`.
-fn meant() -> Option<String> {
+fn meant(error: &clap::Error) -> Option<String> {
     let mut words = std::env::args_os().skip(1);
     let first = words.next()?;
-    let names = if first == "-r" || first == "--read" { words.next()? } else { first };
-    let is_input = store::is_bucket(Path::new(&names)) || Path::new(&names).exists();
-    is_input.then(|| format!("hydrophone: to read {0}, write: hydrophone read {0}", names.to_string_lossy()))
+    let input = match error.kind() {
+        ErrorKind::InvalidSubcommand => first,
+        ErrorKind::UnknownArgument if first == "-r" || first == "--read" => words.next()?,
+        _ => return None,
+    };
+    let is_input = store::is_bucket(Path::new(&input)) || Path::new(&input).exists();
+    is_input.then(|| format!("hydrophone: to read {0}, write: hydrophone read {0}", input.to_string_lossy()))
 }
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
         Err(e) => {
-            if let Some(meant) = meant().filter(|_| e.use_stderr()) {
+            if let Some(meant) = meant(&e) {
                 let _ = writeln!(anstream::stderr().lock(), "{}", report::clean(&meant));
                 return ExitCode::from(Exit::Usage as u8);
             }

@@ -32,8 +32,14 @@ pub fn options(input: &Path, place: &Path, further: &[OsString]) -> Result<Read,
 }
 
 /// Analyses an input into a case; what failed of it is told.
+///
+/// # Errors
+/// It cannot be analysed, or nothing in it can be read.
 pub fn analyse(options: &Read) -> Result<(), Failure> {
     let done = read::analyse(options, &Config::of(options)?, false)?;
+    if let (Some(first), true) = (done.outcome.failures.first(), done.outcome.stories.is_empty()) {
+        return Err(Failure::input(anyhow::anyhow!("{first}")));
+    }
     for failure in &done.outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }

@@ -316,6 +316,11 @@ fn a_capture_where_a_command_stands_is_said_how_to_read() {
         assert_eq!((code, out.as_str()), (Some(2), ""), "{err}");
         assert!(err.contains(&format!("write: hydrophone read {path}")), "{err}");
     }
+    // A folder that is called like a command is not what was meant.
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(place.path().join("store")).expect("made");
+    let out = hydrophone().args(["store"]).current_dir(place.path()).output().expect("it runs");
+    assert!(!String::from_utf8_lossy(&out.stderr).contains("to read store"), "{out:?}");
     let (code, _, err) = run(&["no-such-file.pcap"]);
     assert!(code == Some(2) && err.contains("unrecognized subcommand"), "{err}");
 }
@@ -339,6 +344,10 @@ fn a_capture_is_explained_and_cut_without_a_case_and_a_host_by_its_name() {
     assert_eq!(code, Some(0), "{err}");
     let lines = read_json(&[slice]);
     assert_eq!(host(&lines, testkit::BOT)["verdict"], "infected");
+    let readme = dir.path().join("README");
+    std::fs::write(&readme, "no capture\n").expect("written");
+    let (code, out, err) = run(&["explain", readme.to_str().expect("UTF-8"), "10.0.0.1"]);
+    assert!(code == Some(3) && out.is_empty() && err.lines().count() == 1, "{out}{err}");
     let (code, _, err) = run(&["explain", "no-such-case", "10.0.0.1"]);
     assert!(code == Some(3) && err.contains("no-such-case"), "{err}");
 }

@@ -256,7 +256,6 @@ fn a_store_in_a_bucket_tells_what_one_in_a_folder_does() {
     assert!(same(&["store", "compact", "STORE"]).starts_with("joined: "));
     assert!(same(&["read", "STORE", "--quiet"]).contains("INFECTED  10.20.0.13"));
     assert!(same(&["find", "STORE", "10.20.0.0/24", "--json"]).contains("\"found\""));
-    assert!(same(&["store", "prune", "STORE", "--keep-days", "1", "--dry-run"]).contains("kept "));
     // A capture and a bucket are one story; a case of it lies here.
     let case = dir.path().join("case");
     let (code, out, err) =
@@ -290,6 +289,18 @@ fn a_store_in_a_bucket_tells_what_one_in_a_folder_does() {
     wrong.push(("AWS_ENDPOINT_URL", "http://127.0.0.1:1".into()));
     let (code, _, err) = with(&wrong, &["find", &bucket, "1.2.3.4"]);
     assert!(code == Some(3) && err.contains("127.0.0.1:1"), "{code:?} {err}");
+    // Its old days are forgotten.
+    let later = dir.path().join("later.pcapng");
+    let kraken =
+        testkit::scenarios::ALL.iter().find(|(name, _)| *name == "kraken-new").expect("a scenario").1;
+    std::fs::write(&later, kraken().on_days(&[3]).pcapng()).expect("written");
+    for store in [utf8(&folder), &bucket] {
+        run(&["read", utf8(&later), "--store", store, "--quiet"]);
+    }
+    assert!(same(&["store", "prune", "STORE", "--keep-days", "1", "--dry-run"]).starts_with("would remove "));
+    assert!(same(&["store", "prune", "STORE", "--keep-days", "1"]).starts_with("removed "));
+    assert!(same(&["find", "STORE", "10.20.0.0/16", "--json"]).contains("2008-04-11"));
+    assert!(same(&["read", "STORE", "--quiet"]).contains("INFECTED  10.20.0.13"));
     // Somebody else's is left alone.
     std::fs::create_dir_all(dir.path().join(BUCKET).join("photos")).expect("made");
     std::fs::write(dir.path().join(BUCKET).join("photos/cat.jpg"), "x").expect("written");

@@ -666,11 +666,9 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
         let same = |o: &&&ScoredEvidence| {
             o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key
         };
-        // Of what began at one time and goes on the last knows most.
-        let grew = |o: &ScoredEvidence| o.evidence.started == e.evidence.started && o.db <= e.db;
-        match best.iter().find(same).map(|o| (o.db, o.evidence.value, grew(o))) {
+        match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
             // The order of the story is what it came to be, not what it once seemed.
-            Some((db, value, false)) if stage != Stage::Order && (db, value) >= (e.db, e.evidence.value) => {}
+            Some(known) if stage != Stage::Order && known >= (e.db, e.evidence.value) => {}
             Some(_) => {
                 best.retain(|o| !same(&o));
                 best.push(e);

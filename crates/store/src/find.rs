@@ -353,7 +353,7 @@ fn at_once<T: Sync, R: Send>(
         let threads: Vec<_> = (1..threads.min(all.len())).map(|_| scope.spawn(work)).collect();
         let mut done = work();
         for thread in threads {
-            done.extend(thread.join().unwrap_or_else(|_| vec![(usize::MAX, Err(StoreError::Stopped))]));
+            done.extend(thread.join().unwrap_or_else(|fault| std::panic::resume_unwind(fault)));
         }
         done
     });

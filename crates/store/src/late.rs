@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::place::Place;
 use crate::row::{DAY, day};
-use crate::{ANALYSED, Segment, Span, StoreError};
+use crate::{Segment, Span, StoreError};
 
+/// What was analysed.
+const FILE: &str = "analysed.json";
 /// Days that are named; further ones are counted.
 const SHOWN: usize = 5;
 
@@ -23,7 +25,7 @@ struct Rested {
 
 fn rested(place: &Place) -> Rested {
     // It says something about the store and is none of what it holds: without it no day is marked.
-    place.read_json(ANALYSED).unwrap_or_default()
+    place.read_json(FILE).unwrap_or_default()
 }
 
 /// Rows that came to days after these were analysed.
@@ -97,7 +99,7 @@ impl Analysed {
         let _lock = self.place.lock()?;
         all = rested(&self.place);
         all.days.extend(self.days.clone());
-        self.place.write_json(ANALYSED, &all)
+        self.place.write_json(FILE, &all)
     }
 }
 
@@ -106,5 +108,5 @@ pub fn forget(place: &Place, first: &str) -> Result<(), StoreError> {
     let mut all = rested(place);
     let before = all.days.len();
     all.days.retain(|day, _| day.as_str() >= first);
-    if all.days.len() < before { place.write_json(ANALYSED, &all) } else { Ok(()) }
+    if all.days.len() < before { place.write_json(FILE, &all) } else { Ok(()) }
 }

@@ -50,8 +50,6 @@ const SEGMENTS: &str = "segments";
 const HOT: &str = "hot";
 /// Who writes holds this.
 const LOCK: &str = "writer.lock";
-/// What was analysed.
-const ANALYSED: &str = "analysed.json";
 /// Who reads holds this together with others; who removes files holds it alone.
 const READERS: &str = "readers.lock";
 

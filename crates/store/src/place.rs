@@ -4,6 +4,7 @@
 //! object cannot grow.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,8 @@ use crate::{HOT, LOCK, READERS, StoreError};
 
 /// How the name of a place in a bucket begins.
 const SCHEME: &str = "s3://";
+/// What the folder of what is being written is called.
+const ID: &str = "id";
 /// Requests that are under way at a time.
 const AT_A_TIME: usize = 32;
 /// What is read of an object's end at first: that of a table holds what its columns say of themselves.
@@ -100,7 +103,7 @@ impl Place {
         let spool = state_folder()
             .ok_or_else(|| bad("what is being written needs a folder: set XDG_STATE_HOME or HOME".into()))?
             .join("hydrophone/spool")
-            .join(plain(&format!("{endpoint}_{bucket}_{prefix}")));
+            .join([endpoint.trim_end_matches('/'), bucket, prefix.as_ref()].map(plain).join("_"));
         Ok(Self::Bucket(Arc::new(Bucket { url, prefix, objects: Arc::new(objects), runtime, spool })))
     }
 
@@ -452,9 +455,10 @@ impl Drop for Lock {
 /// Who writes into a bucket.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 struct Holder {
+    /// The machine's name, for people.
     host: String,
-    /// The folder of what it writes, which it alone holds.
-    spool: PathBuf,
+    /// What the folder of what it writes is called, drawn once: names of machines and folders are not theirs alone.
+    id: String,
 }
 
 impl Bucket {
@@ -466,10 +470,24 @@ impl Bucket {
         self.objects.get(&self.key(key)).await?.bytes().await
     }
 
+    /// What the folder of what is being written is called. Whoever asks holds that.
+    fn id(&self) -> Result<String, StoreError> {
+        let path = self.spool.join(ID);
+        match std::fs::read_to_string(&path) {
+            Ok(id) if !id.is_empty() => return Ok(id),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("read", &path)(e)),
+            _ => {}
+        }
+        let drawn = || RandomState::new().build_hasher().finish();
+        let id = format!("{:016x}{:016x}", drawn(), drawn());
+        write_whole(&path, id.as_bytes())?;
+        Ok(id)
+    }
+
     /// Says that this machine writes; what a killed run of it left is taken over.
     fn lock(&self, place: &Place) -> Result<(), StoreError> {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let me = Holder { host: host.trim().to_owned(), spool: self.spool.clone() };
+        let me = Holder { host: host.trim().to_owned(), id: self.id()? };
         let text = serde_json::to_vec(&me).map_err(|e| place.damaged(LOCK, &e))?;
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         let at = self.key(LOCK);
@@ -579,9 +597,13 @@ fn state_folder() -> Option<PathBuf> {
     of("XDG_STATE_HOME").or_else(|| Some(of("HOME")?.join(".local/state")))
 }
 
-/// A text as the name of a folder.
+/// A text as a part of a folder's name, which no other text has.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' }).collect()
+    let byte = |b: u8| match b {
+        b'-' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => char::from(b).to_string(),
+        _ => format!("%{b:02X}"),
+    };
+    text.bytes().map(byte).collect()
 }
 
 /// The names of the files in a folder; none where there is no such folder.

@@ -7,7 +7,10 @@ use record::Timestamp;
 
 use crate::row::{DAY, day};
 use crate::settle::{repair, sweep};
-use crate::{Rested, Segment, StoreError, late, open, run_key, runs, segment_key, segments, write_run};
+use crate::{
+    Rested, Segment, StoreError, all_runs, all_segments, late, open, replaced, run_key, segment_key,
+    segments, write_run,
+};
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,15 +78,19 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     }
     let name = pruned.left.first().map(|d| d.day.clone()).unwrap_or_default();
     let keeps = |s: &Segment| s.parts.iter().any(|p| day(p.first.0) >= first);
-    for (run, rested) in runs(place)? {
+    // Also those that others have taken the place of: without these they would count again.
+    let (everything, _) = all_segments(place)?;
+    let runs = all_runs(place)?;
+    let gone = replaced(&runs);
+    for (run, rested) in runs {
         let Rested { run: mut facts, replaces } = rested?;
-        let of = || all.iter().filter(|s| s.run == run);
+        let of = || everything.iter().filter(|s| s.run == run);
         let is_touched = of().flat_map(|s| &s.parts).any(|p| day(p.first.0) < first);
         if !is_touched {
             continue;
         }
         let is_left = of().any(keeps);
-        pruned.runs += u64::from(!is_left);
+        pruned.runs += u64::from(!is_left && !gone.contains(&run));
         if dry {
             continue;
         }
@@ -106,7 +113,9 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             }
         }
         if !is_left {
-            place.remove(&run_key(&run))?;
+            for run in replaces.iter().chain([&run]) {
+                place.remove(&run_key(run))?;
+            }
         }
     }
     if !dry {

@@ -56,6 +56,7 @@ fn task() {
             format!("{all:?}{:?}", reader.health()).hash(&mut sum);
             writeln!(out, "says {} {:x}", all.len(), sum.finish()).unwrap();
         }
+        "count" => writeln!(out, "says {}", read(&root, Span::default()).0.len()).unwrap(),
         "begin" => {
             let refused = Writer::begin(&root, is_local).map(|_| ()).unwrap_err();
             writeln!(out, "says {refused}").unwrap();
@@ -145,14 +146,29 @@ fn what_was_acknowledged_is_there_once() {
             }
         }
         child.wait().unwrap();
-        // Another machine is told who writes; this one goes on where it was.
-        let refused = said("begin", &root, &server.env(&dir.path().join("another")));
+        // Another machine is told who writes, whatever it is called and wherever its folders lie; this one goes on where it was.
         let whole = acknowledged == RECORDS;
-        assert!(whole || refused.contains("is being written by"), "kill {kill}: {refused}");
+        let away = dir.path().join("away");
+        std::fs::rename(&state, &away).unwrap();
+        for place in [&state, &dir.path().join("another")] {
+            let refused = said("begin", &root, &server.env(place));
+            assert!(whole || refused.contains("is being written by"), "kill {kill}: {refused}");
+        }
+        std::fs::remove_dir_all(&state).unwrap();
+        std::fs::rename(&away, &state).unwrap();
         let there = said("read", &root, &env);
         let there: u64 = there.split(' ').next().unwrap().parse().unwrap();
         assert!(there >= acknowledged, "kill {kill}: {there} of {acknowledged}");
         kept.push(there);
     }
+    // What a run left of one store is none of another's, whatever they are called.
+    let env = server.env(&dir.path().join("state"));
+    let mut child = begin("write", &url("a/b"), &env);
+    let first = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(first.take_while(|line| !line.contains("says")).count() < 100);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    said("more", &url("a_b"), &env);
+    assert!(said("count", &url("a_b"), &env) == "2500" && said("count", &url("a/b"), &env) != "2500");
     assert!(kept.iter().any(|n| *n < RECORDS), "none was killed in time: {kept:?}");
 }

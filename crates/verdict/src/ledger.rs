@@ -173,14 +173,24 @@ impl Ledger {
         }
     }
 
-    /// Brings what is shown up to what was counted by now: of each item that goes on the last that was told.
+    /// Brings what is shown up to what was counted by now: of each item the strongest, which is told for all of it, and the last. Those between say what
+    /// was known then.
     pub fn count_up(&mut self, totals: impl Fn(&mut Evidence)) {
-        let mut seen = BTreeSet::new();
-        for e in self.evidence.iter_mut().chain(&mut self.suppressed).rev() {
-            let of = |fact: &str| e.facts.get(fact).map(|value| format!("{value:?}"));
-            if seen.insert((e.behaviour.clone(), e.key.clone(), of("host"), of("port"))) {
-                totals(e);
+        let calibration = Calibration::in_use();
+        let mut told: BTreeMap<_, (usize, (f64, f64), usize)> = BTreeMap::new();
+        for (n, e) in self.evidence.iter().enumerate() {
+            let worth = (calibration.payoff(e).db, e.value);
+            let (strongest, most, last) =
+                told.entry((e.behaviour.clone(), e.key.clone())).or_insert((n, worth, n));
+            *last = n;
+            if worth > *most {
+                (*strongest, *most) = (n, worth);
             }
+        }
+        let which: BTreeSet<usize> =
+            told.into_values().flat_map(|(strongest, _, last)| [strongest, last]).collect();
+        for n in which {
+            totals(&mut self.evidence[n]);
         }
     }
 

@@ -214,13 +214,10 @@ impl Behaviour for Watcher {
             ("recipients", state.recipients),
             ("exchangers", exchangers.len() as u64),
             ("networks", networks.len() as u64),
+            ("first_contacts", state.contacts),
+            ("failures", state.failures),
         ] {
             e.count_up(fact, total);
-        }
-        // Of the first contacts both are what was judged.
-        if e.key == "outcomes" {
-            e.count_up("first_contacts", state.contacts);
-            e.count_up("failures", state.failures);
         }
     }
 

@@ -104,6 +104,8 @@ pub struct Host {
     /// Hashes of the names that were counted.
     known: SeededSet<u64>,
     walks: VecDeque<(Timestamp, String, String, PacketId)>,
+    /// Since when names were asked for that do not exist, with no pause as long as the window, and how many by now.
+    run: Option<(Timestamp, u64)>,
     /// Distinct names when the generic grade last fired: told again when they have doubled.
     reported: usize,
     walked: bool,
@@ -179,6 +181,13 @@ impl Behaviour for Watcher {
                 }
                 missing(&self.settings, host, state, dns, context);
             }
+        }
+    }
+
+    fn totals(e: &mut Evidence, state: &Host) {
+        // What began anew since is another run.
+        if let Some((_, names)) = state.run.filter(|(since, _)| e.started >= *since) {
+            e.count_up("nxdomains", names);
         }
     }
 
@@ -282,6 +291,10 @@ fn missing(settings: &Settings, host: IpAddr, state: &mut Host, dns: &Dns, conte
     {
         state.missing.pop_front();
     }
+    state.run = match state.run {
+        Some((since, names)) if state.missing.len() > 1 => Some((since, names + 1)),
+        _ => Some((dns.head.ts, 1)),
+    };
     let scores = state.missing.iter().filter_map(|m| m.score);
     let (scored, sum) = scores.fold((0usize, 0.0), |(n, sum), score| (n + 1, sum + score));
     if scored < settings.names || sum < settings.nats {
@@ -328,6 +341,7 @@ crate::held!(Host: exact, exact_today, missing, known, walks);
 impl HostState for Host {
     fn turn_day(&mut self) {
         self.exact_today.clear();
+        self.run = None;
         self.reported = 0;
         self.walked = false;
     }
