@@ -16,7 +16,7 @@ use verdict::{Prior, Verdict};
 /// Hydrophone listens: it reads captured traffic, tells per local host what it did in order, how sure that is, and which
 /// packets prove it. It sends nothing.
 #[derive(Debug, Parser)]
-#[command(name = "hydrophone", version, propagate_version = true)]
+#[command(name = "hydrophone", version = env!("HYDROPHONE_VERSION"), propagate_version = true)]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -69,7 +69,11 @@ pub enum Command {
         shell: Shell,
     },
     /// Print the manual page (roff)
-    Man,
+    Man {
+        /// Write a page for each command into this folder instead, as packages have them
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
 }
 
 /// A level for `--fail-on`.

@@ -135,7 +135,8 @@ fn main() -> ExitCode {
         Command::Behaviours { name } => manual::behaviours(name.as_deref()),
         Command::Selftest => selftest::run(),
         Command::Completions { shell } => manual::completions(shell),
-        Command::Man => manual::man(),
+        Command::Man { to: None } => manual::man(),
+        Command::Man { to: Some(folder) } => manual::pages(&folder),
     };
     match done {
         Ok(exit) => ExitCode::from(exit as u8),

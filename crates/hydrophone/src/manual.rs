@@ -1,7 +1,9 @@
 //! Manual pages: of behaviours, of the program, for shells.
 
 use std::io::Write;
+use std::path::Path;
 
+use anyhow::Context;
 use behaviour::{ATTACK_VERSION, CATALOGUE, entry};
 use clap::CommandFactory;
 use clap_complete::Shell;
@@ -112,5 +114,13 @@ pub fn man() -> Result<Exit, Failure> {
         }
     }
     std::io::stdout().lock().write_all(&text)?;
+    Ok(Exit::Done)
+}
+
+/// A manual page for each command, in a folder.
+pub fn pages(folder: &Path) -> Result<Exit, Failure> {
+    let named = || format!("cannot write manual pages into {}", folder.display());
+    std::fs::create_dir_all(folder).with_context(named).map_err(Failure::usage)?;
+    clap_mangen::generate_to(Args::command(), folder).with_context(named).map_err(Failure::usage)?;
     Ok(Exit::Done)
 }

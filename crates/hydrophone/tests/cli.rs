@@ -170,6 +170,15 @@ fn manuals_and_completions_are_printed() {
     assert!(exit == 0 && page.contains("## How it decides") && page.contains("P0 ="));
     assert!(code(&["completions", "bash"]).1.contains("_hydrophone"));
     assert!(code(&["man"]).1.contains(".TH"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let pages = dir.path().join("man1");
+    assert_eq!(code(&["man", "--to", pages.to_str().expect("UTF-8")]).0, 0);
+    for page in ["hydrophone", "hydrophone-read", "hydrophone-store-prune"] {
+        let text = std::fs::read_to_string(pages.join(format!("{page}.1"))).expect("a page");
+        assert!(text.contains(".TH") && text.contains("SYNOPSIS"), "{page}");
+    }
+    let version = code(&["--version"]).1;
+    assert!(version.starts_with(concat!("hydrophone ", env!("CARGO_PKG_VERSION"))), "{version}");
 }
 
 #[test]
