@@ -4,9 +4,6 @@ use serde::{Deserialize, Serialize};
 use crate::{About, AtWork, Behaviour, StateKind};
 use crate::{act, command, cycle, order, probe, rendezvous, update};
 
-/// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
-pub const ATTACK_VERSION: &str = "18";
-
 /// A behaviour as it is listed.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {

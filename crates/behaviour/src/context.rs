@@ -20,6 +20,8 @@ use crate::{About, Application, Entry, Home, Network, domains};
 const MAX_PROOF: usize = 32;
 /// Remotes named in a piece of evidence.
 const MAX_REMOTES: usize = 64;
+/// Those of them whose names are told.
+const MAX_NAMED: usize = 8;
 /// Times remembered of one behaviour of one host.
 const MAX_EVENTS: usize = 256;
 /// Remotes remembered as a host's command channel.
@@ -442,6 +444,16 @@ impl Context<'_> {
         let called = card.known.called(evidence.ts);
         if !called.names.is_empty() {
             evidence.facts.insert(Cow::Borrowed(CALLED), called.names.clone().into());
+        }
+        let named = |ip: &&IpAddr| !Endpoint::is_stand_in(**ip);
+        let named = evidence.remotes.iter().filter(named).filter_map(|ip| {
+            let network = &self.network;
+            let own = network.name_for(evidence.host, *ip, self.now);
+            Some(format!("{ip} {}", own.or_else(|| network.name_of(*ip, self.now))?))
+        });
+        let named: Vec<String> = named.take(MAX_NAMED).collect();
+        if !named.is_empty() {
+            evidence.facts.insert(Cow::Borrowed(Evidence::REMOTE_NAMES), named.into());
         }
         // What is told is what an expectation is compared with, now and whenever the story is judged again.
         let remotes = evidence.remotes.clone();

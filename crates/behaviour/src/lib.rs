@@ -8,6 +8,7 @@
 
 mod about;
 mod alerts;
+mod attack;
 pub mod bigrams;
 mod catalogue;
 mod chains;
@@ -90,7 +91,8 @@ pub mod order {
 
 pub use about::{About, Excuse, GradeWorth, MAIL, Shows, Traffic};
 pub use alerts::Speaks;
-pub use catalogue::{ATTACK_VERSION, CATALOGUE, Entry, Settings, detectors, entry};
+pub use attack::{ATTACK_VERSION, Technique};
+pub use catalogue::{CATALOGUE, Entry, Settings, detectors, entry};
 pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Raised, Wants, outbound};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{

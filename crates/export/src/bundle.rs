@@ -42,8 +42,8 @@ fn hex(bytes: &[u8]) -> String {
     record::hex(&Sha256::digest(bytes))
 }
 
-/// Makes a bundle: the packets, the report, the story as JSON, STIX, XARF, a mail, indicators, and a manifest with the hash of each. The same
-/// input gives the same bytes.
+/// Makes a bundle: the packets, the report, the story as JSON, STIX, indicators, a manifest with the hash of each, and XARF and a mail unless
+/// [`Reporter::refuses`] says why not. The same input gives the same bytes.
 ///
 /// # Errors
 /// None that memory would not give.
@@ -52,7 +52,7 @@ pub fn bundle(
     story: &HostStory,
     slice: &[u8],
     by: &Reporter,
-    notes: Vec<String>,
+    mut notes: Vec<String>,
 ) -> anyhow::Result<Vec<u8>> {
     let capture = &capture.without_paths();
     let lines = [Line::Capture(Cow::Borrowed(capture)), Line::Host(Cow::Borrowed(story))];
@@ -61,16 +61,20 @@ pub fn bundle(
         json.push_str(&line.to_json()?);
         json.push('\n');
     }
-    let files: BTreeMap<&str, Vec<u8>> = BTreeMap::from([
+    let mut files: BTreeMap<&str, Vec<u8>> = BTreeMap::from([
         ("slice.pcapng", slice.to_vec()),
         ("report.html", report::html::html(capture, std::slice::from_ref(story)).into_bytes()),
         ("story.jsonl", json.into_bytes()),
         ("story.md", report::markdown(capture, std::slice::from_ref(story)).into_bytes()),
         ("stix.json", format!("{:#}\n", stix(story)).into_bytes()),
-        ("xarf.json", format!("{:#}\n", xarf(story, by)).into_bytes()),
-        ("abuse.eml", arf(story, by).into_bytes()),
         ("indicators.csv", indicators_csv(story)?.into_bytes()),
     ]);
+    if let Some(why) = by.refuses(story) {
+        notes.push(why);
+    } else {
+        files.insert("xarf.json", format!("{:#}\n", xarf(story, by)).into_bytes());
+        files.insert("abuse.eml", arf(story, by).into_bytes());
+    }
     let manifest = Manifest {
         program: "hydrophone".into(),
         version: env!("CARGO_PKG_VERSION").into(),

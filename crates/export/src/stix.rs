@@ -144,7 +144,7 @@ pub fn stix(s: &HostStory) -> Value {
                 "attack-pattern",
                 &what,
                 json!({
-                    "name": technique,
+                    "name": behaviour::Technique::of(technique).map_or(*technique, |t| t.name),
                     "created_by_ref": maker,
                     "external_references": [{
                         "source_name": "mitre-attack",

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use base64::Engine;
 use behaviour::{CATALOGUE, Entry};
 use record::{FactValue, Stage, Timestamp};
 use report::{IndicatorKind, clean, describe, indicators};
 use serde_json::{Value, json};
-use verdict::HostStory;
+use verdict::{HostStory, Verdict};
 
 use crate::{own, stix};
 
@@ -19,16 +20,49 @@ pub struct Reporter {
     pub org: String,
     /// A mail address.
     pub contact: String,
+    /// The public address that the host was behind, where its own is none.
+    pub source: Option<IpAddr>,
+    /// Whether to report what is less than likely and attacks nobody.
+    pub anyway: bool,
 }
 
 impl Reporter {
     fn domain(&self) -> &str {
         self.contact.rsplit_once('@').map_or("invalid", |c| c.1)
     }
+
+    /// The address that a desk knows the host by.
+    fn source(&self, s: &HostStory) -> IpAddr {
+        self.source.unwrap_or(s.host)
+    }
+
+    /// Why no abuse desk can be told of a host; nothing where one can.
+    pub fn refuses(&self, s: &HostStory) -> Option<String> {
+        let why = if s.verdict < Verdict::Likely && s.findings.is_empty() && !self.anyway {
+            format!(
+                "{} is {}, and desks are told of what is at least likely or attacks others (--anyway)",
+                s.label(),
+                s.verdict
+            )
+        } else if !record::leads_somewhere(self.source(s)) {
+            format!("no desk knows {}: name the public address that it was behind (--source)", self.source(s))
+        } else {
+            return None;
+        };
+        Some(format!("without a report for abuse desks (xarf.json, abuse.eml): {why}"))
+    }
 }
 
-fn story(s: &HostStory) -> String {
-    let mut text = format!("{} is {} ({:+.1} dB)\n", s.host, s.verdict, s.level_db);
+/// What is reported of whom, in a line.
+fn title(s: &HostStory, source: IpAddr) -> String {
+    let kinds: BTreeSet<String> = s.findings.iter().map(|f| clean(&f.kind)).collect();
+    let kinds: Vec<String> = kinds.into_iter().collect();
+    let of = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+    format!("{source}: {}{of}", s.verdict)
+}
+
+fn story(s: &HostStory, source: IpAddr) -> String {
+    let mut text = format!("{}, {:+.1} dB\n", title(s, source), s.level_db);
     for e in s.evidence.iter().take(60) {
         let _ = writeln!(
             text,
@@ -55,7 +89,8 @@ fn capabilities(s: &HostStory) -> BTreeSet<&'static str> {
 pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
     let at = s.level_at.or(s.last).unwrap_or(Timestamp(0));
     let contact = json!({ "org": by.org, "contact": by.contact, "domain": by.domain() });
-    let text = story(s);
+    let source = by.source(s);
+    let text = story(s, source);
     let all = indicators(s);
     // Whoever shows in most behaviours of its channel is the one that commands.
     let controller = all.iter().filter(|i| i.stage <= Stage::Command).min_by_key(|i| {
@@ -63,16 +98,16 @@ pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
     });
     let mut made = json!({
         "xarf_version": "4.0.0",
-        "report_id": own(&format!("xarf|{}|{at}", s.host)),
+        "report_id": own(&format!("xarf|{source}|{at}")),
         "timestamp": at,
         "reporter": contact,
         "sender": contact,
-        "source_identifier": s.host,
+        "source_identifier": source,
         "category": "infrastructure",
         "type": "botnet",
         "evidence_source": "traffic_analysis",
         "confidence": f64::from(stix::confidence(s.verdict)) / 100.0,
-        "description": format!("{} is {} ({:+.1} dB)", s.host, s.verdict, s.level_db),
+        "description": format!("{}, {:+.1} dB", title(s, source), s.level_db),
         "compromise_evidence": text,
         "evidence": [{
             "content_type": "text/plain",
@@ -133,7 +168,8 @@ fn body(text: &str) -> String {
 /// The same as a mail (RFC 5965; feedback type `virus`, which is its word for infected hosts), to be sent by whoever wants to.
 pub fn arf(s: &HostStory, by: &Reporter) -> String {
     let at = s.level_at.or(s.last).unwrap_or(Timestamp(0));
-    let id = own(&format!("arf|{}|{at}", s.host));
+    let source = by.source(s);
+    let id = own(&format!("arf|{source}|{at}"));
     let boundary = format!("report-{id}");
     let port = s.evidence.iter().find_map(|e| match e.evidence.facts.get("port") {
         Some(FactValue::Count(p)) => Some(*p),
@@ -142,7 +178,7 @@ pub fn arf(s: &HostStory, by: &Reporter) -> String {
     let mut out = String::new();
     let head = [
         format!("From: {} <{}>", phrase(&by.org), line(&by.contact)),
-        format!("Subject: abuse report: {} is {}", s.host, s.verdict),
+        format!("Subject: {}", line(&title(s, source))),
         format!("Message-ID: <{id}@{}>", line(by.domain())),
         format!("Date: {}", date(at)),
         "MIME-Version: 1.0".to_owned(),
@@ -156,7 +192,7 @@ pub fn arf(s: &HostStory, by: &Reporter) -> String {
     };
     let words = format!(
         "{}\nTimes are UTC. The packets, the report and the indicators are in the bundle that this belongs to.\n",
-        story(s)
+        story(s, source)
     );
     part(
         &mut out,
@@ -170,7 +206,7 @@ pub fn arf(s: &HostStory, by: &Reporter) -> String {
         &format!(
             "\r\nFeedback-Type: virus\r\nUser-Agent: Hydrophone/{}\r\nVersion: 1\r\nSource-IP: {}\r\nArrival-Date: {}\r\nIncidents: {}\r\n{port}",
             env!("CARGO_PKG_VERSION"),
-            s.host,
+            source,
             date(at),
             s.evidence.len().max(1)
         ),

@@ -33,7 +33,12 @@ static KRAKEN: LazyLock<(CaptureLine, HostStory)> = LazyLock::new(|| {
 });
 
 fn desk() -> Reporter {
-    Reporter { org: "Example".into(), contact: "abuse@example.org".into() }
+    Reporter {
+        org: "Example".into(),
+        contact: "abuse@example.org".into(),
+        source: Some(std::net::Ipv4Addr::new(203, 0, 113, 9).into()),
+        anyway: false,
+    }
 }
 
 fn objects(bundle: &Value) -> Vec<&Value> {
@@ -135,7 +140,7 @@ fn xarf_says_who_what_and_when() {
         ("xarf_version", "4.0.0"),
         ("category", "infrastructure"),
         ("type", "botnet"),
-        ("source_identifier", "10.20.0.13"),
+        ("source_identifier", "203.0.113.9"),
         ("evidence_source", "traffic_analysis"),
         ("malware_family", "Kraken (Oderoor/Bobax, 2008)"),
     ] {
@@ -179,6 +184,7 @@ fn the_mail_has_its_three_parts_and_nobody_writes_into_its_head() {
     let hostile = Reporter {
         org: "Exam\"ple, Inc.\r\nBcc: all@example.org".into(),
         contact: "a@b.example\r\nX: y".into(),
+        ..desk()
     };
     for by in [desk(), hostile] {
         let mail = arf(&KRAKEN.1, &by);
@@ -203,19 +209,21 @@ fn the_mail_has_its_three_parts_and_nobody_writes_into_its_head() {
         };
         assert!(
             parts[0].starts_with("\r\nContent-Type: text/plain")
-                && body(parts[0]).contains("10.20.0.13 is infected")
+                && body(parts[0])
+                    .starts_with("203.0.113.9: infected (Kraken (Oderoor/Bobax, 2008), spam source), +")
         );
         assert!(parts[1].starts_with("\r\nContent-Type: message/feedback-report\r\n\r\n"));
         for field in [
             "Feedback-Type: virus",
             "User-Agent: Hydrophone/",
             "Version: 1",
-            "Source-IP: 10.20.0.13",
+            "Source-IP: 203.0.113.9",
             "Arrival-Date: ",
         ] {
             assert!(parts[1].contains(&format!("\r\n{field}")), "{field}");
         }
         assert!(body(parts[2]).contains("\"xarf_version\": \"4.0.0\""));
+        assert!(!body(parts[0]).contains("10.20.0.13"), "what the house calls it is not the desk's");
     }
     // Commas and points part addresses (RFC 5322 §3.4) unless they are quoted.
     let from = |org: &str| {
@@ -223,6 +231,31 @@ fn the_mail_has_its_three_parts_and_nobody_writes_into_its_head() {
     };
     assert_eq!(from("Example, Inc."), "From: \"Example, Inc.\" <abuse@example.org>");
     assert_eq!(from("a\"b\\c"), "From: \"a\\\"b\\\\c\" <abuse@example.org>");
+}
+
+#[test]
+fn no_desk_is_told_of_what_it_cannot_know_or_what_is_less_than_likely() {
+    let refused = |s: &HostStory, by: &Reporter| by.refuses(s).unwrap_or_default();
+    assert_eq!(refused(&KRAKEN.1, &desk()), "");
+    let private = Reporter { source: None, ..desk() };
+    assert!(refused(&KRAKEN.1, &private).contains("no desk knows 10.20.0.13"));
+    let public = HostStory { host: [203, 0, 113, 7].into(), ..KRAKEN.1.clone() };
+    assert_eq!(refused(&public, &private), "");
+    let attacks = HostStory { verdict: Verdict::Suspicious, ..KRAKEN.1.clone() };
+    assert_eq!(refused(&attacks, &desk()), "", "what attacks others is told whatever else it is");
+    let mere = HostStory { findings: Vec::new(), ..attacks };
+    assert!(refused(&mere, &desk()).contains("10.20.0.13 is suspicious"));
+    assert_eq!(refused(&mere, &Reporter { anyway: true, ..desk() }), "");
+    // The bundle holds no report then, and says why.
+    let made = bundle(&KRAKEN.0, &mere, b"packets", &desk(), Vec::new()).unwrap();
+    let files = unpacked(&made);
+    assert!(
+        !files.contains_key("xarf.json")
+            && !files.contains_key("abuse.eml")
+            && files.contains_key("stix.json")
+    );
+    assert!(String::from_utf8_lossy(&files["manifest.json"]).contains("without a report for abuse desks"));
+    assert!(verify(Cursor::new(made)).unwrap().wrong.is_empty());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the user typed. What it means is decided in `config`.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -391,6 +392,12 @@ pub struct Bundle {
     /// Who reports: a mail address
     #[arg(long, value_name = "ADDRESS", default_value = "nobody@invalid.example")]
     pub contact: String,
+    /// The public address that the host was behind, which an abuse desk knows; needed where its own is private
+    #[arg(long, value_name = "ADDRESS")]
+    pub source: Option<IpAddr>,
+    /// Write the report for abuse desks also of what is less than likely and attacks nobody
+    #[arg(long)]
+    pub anyway: bool,
 }
 
 /// Say why, and why not.

@@ -51,7 +51,12 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
     let others = pseudonyms(args.pseudonymise.as_deref(), case)?;
     let captures = case.captures(args.captures.as_deref(), &args.zip_password).map_err(Failure::input)?;
     let slice = slice(case, &captures, story, None, others.as_ref())?;
-    let by = export::Reporter { org: args.org.clone(), contact: args.contact.clone() };
+    let by = export::Reporter {
+        org: args.org.clone(),
+        contact: args.contact.clone(),
+        source: args.source,
+        anyway: args.anyway,
+    };
     let shown = match &others {
         Some(others) => others.story(&case.capture, story),
         None => Ok((case.capture.clone(), story.clone())),
@@ -64,7 +69,7 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
         .map_err(Failure::input)?;
     told(
         &format!("{}: {} bytes, {} packets in the slice", args.output.display(), made.len(), slice.packets),
-        &slice.notes,
+        &slice.notes.into_iter().chain(by.refuses(&story)).collect::<Vec<_>>(),
     )?;
     Ok(Exit::Done)
 }

@@ -111,6 +111,18 @@ fn meant(error: &clap::Error) -> Option<String> {
     is_input.then(|| format!("hydrophone: to read {0}, write: hydrophone read {0}", input.to_string_lossy()))
 }
 
+/// An error with its causes, each once: some say what theirs say.
+fn chain(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
+}
+
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -143,7 +155,7 @@ fn main() -> ExitCode {
         Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
         Err(failure) => {
             let mut err = anstream::stderr().lock();
-            let _ = writeln!(err, "hydrophone: {:#}", failure.error);
+            let _ = writeln!(err, "hydrophone: {}", chain(&failure.error));
             ExitCode::from(failure.exit as u8)
         }
     }

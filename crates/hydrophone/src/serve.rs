@@ -60,7 +60,12 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
     }
     let case = Case::read(&place).map_err(Failure::input)?;
     let address = listener.local_addr().map_err(Failure::input)?;
-    let by = export::Reporter { org: "unnamed".into(), contact: "nobody@invalid.example".into() };
+    let by = export::Reporter {
+        org: "unnamed".into(),
+        contact: "nobody@invalid.example".into(),
+        source: None,
+        anyway: false,
+    };
     let console = Console::new(
         case,
         args.captures.as_deref(),

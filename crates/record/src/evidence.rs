@@ -255,6 +255,15 @@ impl Evidence {
         crate::hex(&hash.finalize()[..5])
     }
 
+    /// The fact that holds what DNS called its remotes at the time: `ADDRESS NAME` of each.
+    pub const REMOTE_NAMES: &'static str = "remote_names";
+
+    /// What DNS called a remote of it at the time.
+    pub fn name_of(&self, remote: IpAddr) -> Option<&str> {
+        let named = self.list(Self::REMOTE_NAMES).iter().filter_map(|line| line.split_once(' '));
+        named.filter(|(ip, _)| ip.parse() == Ok(remote)).map(|(_, name)| name).next()
+    }
+
     /// Brings a count up to a total, if it has such a fact.
     pub fn count_up(&mut self, fact: &str, total: u64) {
         if let Some(value) = self.facts.get_mut(fact)

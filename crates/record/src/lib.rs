@@ -32,7 +32,10 @@ pub use net::{
     fnv1a,
 };
 pub use payload::{PayloadFacts, Plainness};
-pub use plain::{clean, defang, defang_addresses, human_bytes, human_count, human_duration, names, tally};
+pub use plain::{
+    clean, defang, defang_addresses, human_bytes, human_count, human_duration, leads_somewhere, names,
+    request_path, shortened, tally,
+};
 pub use role::Role;
 pub use rows::{
     Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Export, FrameCandidate, Head, Http, Irc, KeyProof,

@@ -51,21 +51,26 @@ pub fn defang(name: &str) -> String {
     format!("{scheme}{broken}{port}{path}")
 }
 
-/// An address, as it was written, that no program takes for one where it leads somewhere.
-fn broken(ip: IpAddr, written: &str) -> String {
-    let (leads, at) = match ip {
+/// Whether an address leads somewhere beyond its own network: it is no private, shared (RFC 6598), local or group address.
+pub fn leads_somewhere(ip: IpAddr) -> bool {
+    match ip {
         IpAddr::V4(v4) => {
             let shared = v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64;
             let nowhere = v4.is_private() || v4.is_loopback() || v4.is_link_local() || shared;
-            (!nowhere && !v4.is_multicast() && !v4.is_broadcast() && !v4.is_unspecified(), '.')
+            !nowhere && !v4.is_multicast() && !v4.is_broadcast() && !v4.is_unspecified()
         }
         IpAddr::V6(v6) => {
             let nowhere = v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback();
-            (!nowhere && !v6.is_multicast() && !v6.is_unspecified(), ':')
+            !nowhere && !v6.is_multicast() && !v6.is_unspecified()
         }
-    };
+    }
+}
+
+/// An address, as it was written, that no program takes for one where it leads somewhere.
+fn broken(ip: IpAddr, written: &str) -> String {
+    let at = if ip.is_ipv4() { '.' } else { ':' };
     match written.rsplit_once(at) {
-        Some((front, last)) if leads => format!("{front}[{at}]{last}"),
+        Some((front, last)) if leads_somewhere(ip) => format!("{front}[{at}]{last}"),
         _ => written.to_owned(),
     }
 }
@@ -120,6 +125,32 @@ pub fn tally(n: f64) -> String {
     human_count(n as u64)
 }
 
+/// A text with its middle left out where it has more characters than so many.
+pub fn shortened(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let kept = most.saturating_sub(1);
+    let front = kept.div_ceil(2);
+    let begin: String = text.chars().take(front).collect();
+    let end: String = text.chars().skip(count - (kept - front)).collect();
+    format!("{begin}…{end}")
+}
+
+/// What was asked for of a server, as a sentence has it: without the query, and short; `None` where it is the front page.
+pub fn request_path(path: &str) -> Option<String> {
+    const MOST: usize = 40;
+    let (bare, query) = path.split_once('?').map_or((path, ""), |(bare, _)| (bare, "?…"));
+    let said = shortened(&defang_if_absolute(bare), MOST);
+    (!matches!(bare, "" | "/")).then(|| format!("{said}{query}"))
+}
+
+/// What is asked of a proxy names the host.
+fn defang_if_absolute(path: &str) -> String {
+    if path.starts_with('/') { clean(path) } else { defang(path) }
+}
+
 /// At most so many names, defanged.
 pub fn names(all: &[String], most: usize) -> String {
     let mut shown: Vec<String> = all.iter().take(most).map(|n| defang(n)).collect();
@@ -161,6 +192,19 @@ pub fn human_duration(d: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_short_and_leads_nowhere() {
+        assert_eq!(request_path("/"), None);
+        assert_eq!(request_path("/gate.php?id=1").as_deref(), Some("/gate.php?…"));
+        assert_eq!(request_path("http://a.example/x").as_deref(), Some("hxxp://a[.]example/x"));
+        let long = format!("/{}/end", "x".repeat(80));
+        let short = request_path(&long).expect("a path");
+        assert!(
+            short.chars().count() == 40 && short.starts_with("/xxx") && short.ends_with("xxx/end"),
+            "{short}"
+        );
+    }
 
     #[test]
     fn hostile_text_is_neutralised() {

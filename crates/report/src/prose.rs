@@ -1,7 +1,7 @@
 //! Evidence in a sentence: the behaviour's own, and what is to be said of the name that its remote goes by.
 
 use record::{Evidence, clean, defang, defang_addresses, human_count, tally};
-use verdict::{Alternative, HostStory, Prior, Verdict};
+use verdict::{Alternative, HostStory, Prior, ScoredEvidence, Verdict};
 
 /// How often a clean host is called infected, if the rates hold: Ville's inequality over days, under a prior.
 pub fn false_alarms(prior: Prior) -> String {
@@ -23,7 +23,7 @@ pub fn describe(e: &Evidence) -> String {
         Some(entry) => (entry.sentence)(e),
         None => format!("{}: {} {}", clean(&e.behaviour), tally(e.value), clean(&e.unit)),
     };
-    let said = defang_addresses(&told);
+    let said = with_names(defang_addresses(&told), e);
     // A publisher's name that only the host says excuses nothing, and that is told.
     match (e.text("claims"), e.text("dns_says")) {
         ("", _) => said,
@@ -32,6 +32,25 @@ pub fn describe(e: &Evidence) -> String {
         }
         (claims, dns) => format!("{said}; it says {}, and DNS says {}", defang(claims), defang(dns)),
     }
+}
+
+/// A sentence in which each address that has a name and is told without it is followed by it.
+fn with_names(mut said: String, e: &Evidence) -> String {
+    for (ip, name) in e.remotes.iter().filter_map(|ip| Some((ip.to_string(), e.name_of(*ip)?))) {
+        let (address, name) = (defang(&ip), defang(name));
+        // Where a name stands beside it, that is enough.
+        let is_named =
+            |at: &usize| said[..*at].ends_with('(') || said[at + address.len()..].starts_with(" (");
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':');
+        let is_whole =
+            |at: &usize| !said[..*at].ends_with(is_part) && !said[at + address.len()..].starts_with(is_part);
+        let found = said.match_indices(&address).map(|(at, _)| at).find(|at| is_whole(at) && !is_named(at));
+        let end = found.map(|at| at + address.len());
+        if let Some(end) = end.filter(|_| !said.contains(&name)) {
+            said.insert_str(end, &format!(" ({name})"));
+        }
+    }
+    said
 }
 
 /// A row of the two stories: what was seen, what a bot gets for it, and what the honest kind says of it.
@@ -49,9 +68,11 @@ pub fn both_stories(s: &HostStory, honest: &Alternative) -> Vec<Told> {
     let items = s.stages.values().flat_map(|x| &x.items).filter(|i| i.db > 0.0);
     let mut told: Vec<Told> = items
         .map(|item| {
-            let shown = s.evidence.iter().map(|e| &e.evidence);
-            let mut shown = shown.filter(|e| e.behaviour == item.behaviour && e.key == item.key);
-            let what = shown.next_back().map_or_else(|| item.behaviour.replace('_', " "), describe);
+            let is_of =
+                |e: &&ScoredEvidence| e.evidence.behaviour == item.behaviour && e.evidence.key == item.key;
+            // The strongest, as in the story; of equals the last.
+            let shown = s.evidence.iter().filter(is_of).max_by(|a, b| a.db.total_cmp(&b.db));
+            let what = shown.map_or_else(|| item.behaviour.replace('_', " "), |e| describe(&e.evidence));
             let left = honest.leaves.iter().find(|l| l.item == item.name()).map(|l| {
                 let grade = l.grade.as_ref().map(|g| format!("it does not show: {}", g.replace('_', " ")));
                 grade.unwrap_or_else(|| "it does nothing of the sort".to_owned())
@@ -61,4 +82,38 @@ pub fn both_stories(s: &HostStory, honest: &Alternative) -> Vec<Told> {
         .collect();
     told.sort_by(|a, b| b.db.total_cmp(&a.db));
     told
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_followed_by_their_names_once() {
+        let mut e = Evidence {
+            host: [10, 0, 0, 5].into(),
+            stage: record::Stage::Command,
+            behaviour: "raw_control".into(),
+            key: "c".into(),
+            grades: vec![],
+            started: record::Timestamp(0),
+            ts: record::Timestamp(0),
+            value: 3.0,
+            threshold: 1.0,
+            unit: "".into(),
+            source: "".into(),
+            packets: vec![],
+            flows: vec![],
+            community_ids: vec![],
+            remotes: vec![[9, 9, 9, 4].into(), [8, 8, 8, 8].into()],
+            facts: std::collections::BTreeMap::default(),
+            expected: None,
+        };
+        let told = vec!["9.9.9.4 c2.bad.example".to_owned(), "8.8.8.8 dns.example".to_owned()];
+        e.facts.insert(Evidence::REMOTE_NAMES.into(), told.into());
+        let said = |text: &str| with_names(defang_addresses(text), &e);
+        assert_eq!(said("called 9.9.9.4 port 80"), "called 9.9.9[.]4 (c2.bad[.]example) port 80");
+        assert_eq!(said("called 9.9.9.45 and 19.9.9.4"), "called 9.9.9[.]45 and 19.9.9[.]4");
+        assert_eq!(said("c2.bad[.]example at 9.9.9.4"), "c2.bad[.]example at 9.9.9[.]4");
+    }
 }

@@ -596,7 +596,8 @@ fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: bool, pa
                 " ".repeat(clock(*first, days).len() + 19)
             };
             let proof = packets(capture, &e.evidence.packets);
-            let _ = writeln!(out, "  {lead}  {SENTENCE}{}  {}", describe(&e.evidence), paint.dim(&proof));
+            let proof = if proof.is_empty() { proof } else { format!("  {}", paint.dim(&proof)) };
+            let _ = writeln!(out, "  {lead}  {SENTENCE}{}{proof}", describe(&e.evidence));
         }
     }
 }

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use record::{
     Conn, ConnPhase, Evidence, FlowId, Http, PacketId, Record, Service, Smtp, Stage, Timestamp, Transport,
-    defang, human_bytes,
+    clean, defang, human_bytes, request_path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -103,7 +103,10 @@ struct Sent<'a> {
     least: u64,
     flow: FlowId,
     packets: &'a [PacketId],
-    what: String,
+    /// By which protocol.
+    how: String,
+    /// Name and path of whom it went to, where they are known.
+    to: (&'a str, &'a str),
 }
 
 impl Watcher {
@@ -149,7 +152,12 @@ impl Watcher {
             packets: sent.packets.to_vec(),
             flows: vec![sent.flow],
             remotes: vec![sent.remote],
-            facts: vec![("how", sent.what.into()), ("prevalent", context.prevalent(sent.remote).into())],
+            facts: vec![
+                ("how", sent.how.into()),
+                ("host", sent.to.0.into()),
+                ("path", sent.to.1.into()),
+                ("prevalent", context.prevalent(sent.remote).into()),
+            ],
         });
     }
 
@@ -164,7 +172,7 @@ impl Watcher {
             && !collects
             && matches!(port, 25 | 465 | 587 | 2525)
         {
-            let what = format!("mail to {port} as {}", s.helo.as_deref().unwrap_or_default());
+            let how = format!("mail (port {port}, as {})", s.helo.as_deref().unwrap_or_default());
             let sent = Sent {
                 host,
                 remote: s.head.tuple.resp.ip,
@@ -174,7 +182,8 @@ impl Watcher {
                 least: 1,
                 flow: s.head.flow,
                 packets: &s.packets,
-                what,
+                how,
+                to: ("", ""),
             };
             self.fire(states, sent, context);
         }
@@ -202,7 +211,8 @@ impl Watcher {
                 least: self.settings.upload,
                 flow: h.head.flow,
                 packets: &h.packets,
-                what: format!("POST to {}{}", h.host.as_deref().unwrap_or_default(), h.path),
+                how: "POST".into(),
+                to: (h.host.as_deref().unwrap_or_default(), &h.path),
             };
             self.fire(states, sent, context);
         }
@@ -228,11 +238,12 @@ impl Watcher {
             least: self.settings.hidden,
             flow: c.head.flow,
             packets: &c.key_packets,
-            what: format!(
-                "{} to port {}",
+            how: format!(
+                "{} (port {})",
                 if c.service == Service::Tls { "TLS" } else { "an unknown protocol" },
                 c.head.tuple.resp.port
             ),
+            to: ("", ""),
         };
         self.fire(states, sent, context);
     }
@@ -251,7 +262,8 @@ impl Watcher {
             least: self.settings.upload,
             flow: c.head.flow,
             packets: &c.key_packets,
-            what: format!("TLS with {name}"),
+            how: "TLS".into(),
+            to: (&name, ""),
         };
         self.fire(states, sent, context);
     }
@@ -312,7 +324,8 @@ impl Watcher {
             least: self.settings.file,
             flow,
             packets: &[packet],
-            what: "a file by FTP".into(),
+            how: "FTP".into(),
+            to: ("", ""),
         };
         self.fire(states, sent, context);
     }
@@ -380,12 +393,25 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        let with = if e.has("passwords") { ", with a list of passwords" } else { "" };
-        let how = defang(e.text("how")) + with;
-        if e.key == "drop" {
-            return format!("handed data out: {how}");
+        let to = match e.text("host") {
+            "" => e.remote(),
+            host => defang(host),
+        };
+        let path = request_path(e.text("path")).map(|path| format!(" ({path})")).unwrap_or_default();
+        let mut said = format!("by {} to {to}{path}", clean(e.text("how")));
+        for (grade, words) in [
+            ("to_controller", ", which commands it"),
+            ("passwords", ", with a list of passwords"),
+            ("after_echo", ", after it had asked for its own public address"),
+        ] {
+            if e.has(grade) {
+                said.push_str(words);
+            }
         }
-        format!("sent {} out: {how}", human_bytes(e.value as u64))
+        if e.key == "drop" {
+            return format!("handed data out {said}");
+        }
+        format!("sent {} out {said}", human_bytes(e.value as u64))
     }
 }
 

@@ -188,7 +188,7 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("{} {} to {}", tally(e.value), e.unit, clean(e.text("target")))
+        format!("flooded {} with {} {}", clean(e.text("target")), tally(e.value), e.unit)
     }
 }
 

@@ -239,12 +239,12 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!(
-            "tried port {} of {} hosts without success; {} answered",
-            e.count("port"),
-            human_count(e.count("failed")),
-            human_count(e.count("answered"))
-        )
+        let (failed, answered) = (e.count("failed"), e.count("answered"));
+        let answered_of = match answered {
+            0 => "none of which answered".to_owned(),
+            n => format!("{} of which answered", human_count(n)),
+        };
+        format!("scanned port {} on {} hosts, {answered_of}", e.count("port"), human_count(failed + answered))
     }
 }
 

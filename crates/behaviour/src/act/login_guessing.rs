@@ -228,7 +228,12 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("{} {} ({} port {})", tally(e.value), e.unit, clean(e.text("service")), e.count("port"))
+        let (by, port, n) = (clean(e.text("service")), e.count("port"), tally(e.value));
+        if e.has("many_targets") {
+            return format!("tried to log in to {n} hosts by {by} (port {port})");
+        }
+        let whom = if e.remotes.len() == 1 { e.remote() } else { "one host".to_owned() };
+        format!("tried to log in to {whom} {n} times by {by} (port {port})")
     }
 }
 

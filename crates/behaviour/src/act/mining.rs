@@ -24,7 +24,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use record::{ConnPhase, Evidence, Record, Service, Stage, clean, tally};
+use record::{ConnPhase, Evidence, Record, Service, Stage, defang, human_bytes};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -110,7 +110,7 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("mined at {} ({} bytes sent)", clean(e.text("pool")), tally(e.value))
+        format!("mined at {} ({} sent)", defang(e.text("pool")), human_bytes(e.value as u64))
     }
 }
 

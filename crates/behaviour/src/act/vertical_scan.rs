@@ -174,7 +174,7 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("tried {} closed ports of {}", tally(e.value), clean(e.text("target")))
+        format!("scanned {} closed ports of {}", tally(e.value), clean(e.text("target")))
     }
 }
 

@@ -417,9 +417,9 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         format!(
-            "called {} {} times, every {:.0} s or so (beacon score {:.2})",
-            defang(e.text("remote")),
+            "made {} calls to {}, one every {:.0} s or so (beacon score {:.2})",
             human_count(e.count("contacts")),
+            defang(e.text("remote")),
             e.number("median_interval"),
             e.value
         )

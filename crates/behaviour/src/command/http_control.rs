@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use record::{
     Evidence, FlowId, Http, Magic, PacketId, Record, RequestHeaders, Stage, Timestamp, clean, defang,
-    human_count,
+    human_count, request_path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -453,17 +453,28 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let (requests, method) = (e.count("requests"), clean(e.text("method")));
+        let for_path = match request_path(e.text("path")) {
+            None => String::new(),
+            Some(path) if requests == 1 => format!(" ({path})"),
+            Some(path) => format!(" (such as {path})"),
+        };
         let mut s = format!(
-            "non-browser client sent {} {method} {} to {}",
+            "non-browser client sent {} {method} {} to {}{for_path}",
             human_count(requests),
             if requests == 1 { "request" } else { "requests" },
             defang(e.text("host"))
         );
         for (grade, words) in [
+            ("body_in_get", ", with a body in a GET"),
+            ("opaque_body", ", with an encrypted-looking body"),
+            ("coded_query", ", with codes for a query"),
+            ("tells_a_mac", ", telling an Ethernet address"),
+            ("wrong_system", ", under a browser's name of another system than its own"),
+            ("unfetched_referer", ", with a referer that it never fetched"),
+            ("unmoved", ", again and again though it was refused"),
+            ("many_names", ", with the same path as to other names"),
             ("opaque_reply", "; the replies were not web pages"),
             ("opaque_page", "; the replies were not web pages"),
-            ("unfetched_referer", ", with a referer that it never fetched"),
-            ("many_names", ", with the same path as to other names"),
         ] {
             if e.has(grade) {
                 s.push_str(words);

@@ -273,7 +273,7 @@ impl Behaviour for Watcher {
             1 => ", told 1 order".to_owned(),
             n => format!(", told {n} orders"),
         };
-        format!("sat on IRC at {} port {} as {}{told}", e.remote(), e.count("port"), clean(e.text("nick")))
+        format!("stayed on IRC at {} port {} as {}{told}", e.remote(), e.count("port"), clean(e.text("nick")))
     }
 }
 

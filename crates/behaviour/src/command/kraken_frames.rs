@@ -168,7 +168,7 @@ impl Behaviour for Watcher {
         let back = e.count("inbound_frames");
         let both = if back > 0 { format!(", {back} came back") } else { String::new() };
         format!(
-            "sent {} opaque payloads of exactly 24 bytes to port 447{both} (read to level {})",
+            "sent {} encrypted-looking payloads of exactly 24 bytes to port 447{both} (decoded to level {})",
             tally(e.value),
             e.text("level")
         )

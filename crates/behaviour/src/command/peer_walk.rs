@@ -289,7 +289,7 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let mut s = format!(
-            "sent opaque UDP to {} peers that no DNS answer named, each on its own port",
+            "sent encrypted-looking UDP to {} addresses never seen in DNS, each on its own port",
             tally(e.value)
         );
         if e.has("unanswered") {

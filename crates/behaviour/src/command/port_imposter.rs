@@ -171,12 +171,11 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!(
-            "sent {} traffic to {} port {}, where another protocol belongs",
-            e.text("is"),
-            e.remote(),
-            e.count("port")
-        )
+        let is = match e.text("is") {
+            "opaque" => "something of no known protocol",
+            known => known,
+        };
+        format!("spoke {is} with {} on port {}, where another protocol belongs", e.remote(), e.count("port"))
     }
 }
 

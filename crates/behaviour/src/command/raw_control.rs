@@ -296,7 +296,7 @@ impl Behaviour for Watcher {
         if e.key == "shell" {
             format!("ran a Windows command shell over a connection with {remote}")
         } else if e.flag("dead") {
-            format!("called {remote} port {port} {} times without an answer", tally(e.value))
+            format!("made {} calls to {remote} port {port}, none of which was answered", tally(e.value))
         } else if e.has("from_bringer") {
             format!("spoke an unknown protocol with {remote} port {port}, which had brought it a program")
         } else if e.has("one_call") {

@@ -31,7 +31,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use record::{Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, Tls, clean, defang};
+use record::{
+    Certificate, Evidence, FlowId, PacketId, Record, Role, Stage, Timestamp, Tls, clean, defang, human_count,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::table::hash_of;
@@ -284,11 +286,11 @@ impl Behaviour for Watcher {
             none if none.is_empty() => "no certificate seen".to_owned(),
             subject => {
                 let (issuer, days) = (clean(e.text("issuer")), e.count("days_valid"));
-                format!("certificate \"{subject}\" by \"{issuer}\" for {days} days")
+                format!("certificate \"{subject}\" by \"{issuer}\", valid for {} days", human_count(days))
             }
         };
         let asked = defang(e.text("asked_for"));
-        let asked = if e.has("dynamic_name") { format!(" ({asked})") } else { String::new() };
+        let asked = if asked.is_empty() { String::new() } else { format!(" ({asked})") };
         format!("spoke TLS with {}{asked} port {}, {certificate}", e.remote(), e.count("port"))
     }
 }

@@ -126,7 +126,11 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("{} began within {:.0} s of each other", e.list("stages").join(" and "), e.number("seconds"))
+        let stages = match e.list("stages") {
+            [before @ .., last] if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+            all => all.join(", "),
+        };
+        format!("{stages} began within {:.0} s of each other", e.number("seconds"))
     }
 }
 

@@ -161,7 +161,7 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let came = if e.flag("in_order") { "came" } else { "did not come" };
-        format!("the {} stages {came} in the order of the story", tally(e.value))
+        format!("the {} stages {came} in the order in which a bot lives them", tally(e.value))
     }
 }
 

@@ -182,7 +182,7 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let then = if e.has("then_reported") { ", and called its controller" } else { "" };
-        format!("asked {} for its own address{then}", defang(e.text("service")))
+        format!("asked {} for its own public address{then}", defang(e.text("service")))
     }
 }
 

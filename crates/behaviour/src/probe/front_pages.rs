@@ -214,7 +214,7 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let near = if e.flag("with_probe") { ", near its mail test" } else { "" };
-        format!("fetched bare front pages of {}{near}", names(e.list("pages"), 5))
+        format!("fetched the front pages of {}, and nothing else there{near}", names(e.list("pages"), 5))
     }
 }
 

@@ -193,11 +193,14 @@ impl Behaviour for Watcher {
     fn sentence(e: &Evidence) -> String {
         let target = defang(e.text("target"));
         if e.has("three_syns") {
-            return format!("tried {target} port 25 once: {} SYNs, no answer", tally(e.value));
+            return format!("tried port 25 of {target} once: {} SYNs, no answer", tally(e.value));
         }
         let asked = if e.has("no_mx_question") { "; never asked for MX" } else { "" };
         let port = if e.flag("smtp_open") { "open" } else { "closed" };
-        format!("tried {target} port 25 {} times and sent no mail{asked}; the port is {port}", tally(e.value))
+        format!(
+            "tried port 25 of {target} {} times and sent no mail{asked}; the port is {port}",
+            tally(e.value)
+        )
     }
 }
 

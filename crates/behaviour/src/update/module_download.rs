@@ -183,7 +183,7 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("took {} transfers from {}, which commands it", tally(e.value), e.text("remote"))
+        format!("made {} downloads from its C2 {}", tally(e.value), e.text("remote"))
     }
 }
 

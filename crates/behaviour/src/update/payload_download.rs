@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use record::{
     Conn, ConnPhase, Evidence, Http, Magic, Plainness, Record, Service, Stage, Timestamp, clean, defang,
-    human_bytes, tally,
+    human_bytes, request_path, tally,
 };
 use serde::{Deserialize, Serialize};
 
@@ -479,7 +479,7 @@ impl Behaviour for Watcher {
         if e.key == "hidden" {
             let (bytes, tried) = (human_bytes(e.count("bytes")), tally(e.value));
             return format!(
-                "fetched {bytes} over TLS from {host}, after {tried} other names had given nothing"
+                "downloaded {bytes} over TLS from {host}, after {tried} other names had given nothing"
             );
         }
         let declared = match e.text("declared") {
@@ -487,11 +487,17 @@ impl Behaviour for Watcher {
             declared => format!(", declared as {}", clean(declared)),
         };
         let what = match e.key.as_ref() {
-            "opaque" => "something opaque".to_owned(),
+            "opaque" => "encrypted-looking data".to_owned(),
             "by_a_tool" => format!("a program ({}, by a tool that says who it is)", clean(e.text("is"))),
-            key => format!("{key} ({})", clean(e.text("is"))),
+            // An executable, an installer, a script.
+            key => format!("{} {key} ({})", if key == "script" { "a" } else { "an" }, clean(e.text("is"))),
         };
-        format!("fetched {} of {what} from {host}{declared}", human_bytes(e.value as u64))
+        let of = request_path(e.text("path")).map(|path| format!(" ({path})")).unwrap_or_default();
+        let bytes = human_bytes(e.value as u64);
+        let what =
+            if e.key == "opaque" { format!("{bytes} of {what}") } else { format!("{what} of {bytes}") };
+        let unbidden = if e.has("unbidden") { ", to which no page led" } else { "" };
+        format!("downloaded {what} from {host}{of}{declared}{unbidden}")
     }
 }
 

@@ -192,15 +192,16 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let post = e.grades.first().is_some_and(|g| g.name.starts_with("post"));
-        let how = if post { "the answer to an opaque POST" } else { "an opaque transfer" };
+        let how =
+            if post { "in reply to an encrypted-looking POST to" } else { "of encrypted-looking data from" };
         let mut s = format!(
-            "took {} as {how} from {} port {}",
+            "downloaded {} {how} {} port {}",
             human_bytes(e.value as u64),
             e.remote(),
             e.count("port")
         );
         if e.flag("udp_before") {
-            let _ = write!(s, ", its UDP peer {:.0} s before", e.number("seconds_after_udp"));
+            let _ = write!(s, ", {:.0} s after speaking UDP with it", e.number("seconds_after_udp"));
         }
         if e.has("fallback_from_80") {
             s.push_str(", after port 80 failed");

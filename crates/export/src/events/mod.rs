@@ -3,7 +3,6 @@
 //! All of them are made of the same [`Event`], so that they say the same of a piece of evidence. Numbers stay numbers and texts stay texts in every
 //! line, what is not known is absent, and text from the wire is cleaned as it is for people.
 
-mod attack;
 mod ecs;
 mod ends;
 mod eve;
@@ -15,14 +14,13 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
-use behaviour::Entry;
+use behaviour::{Entry, Technique};
 use record::{Endpoint, Evidence, FlowId, Stage, Timestamp, Transport, clean, fnv1a};
 use report::{CaptureLine, describe};
 use serde::Serialize;
 use verdict::{HostStory, Verdict};
 
 use crate::own;
-use attack::Technique;
 pub use ends::{Ended, Ends};
 pub use zeek::ZeekLogs;
 

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 
+use behaviour::Technique;
 use record::{FlowId, Stage, Timestamp, clean};
 use report::CaptureLine;
 use serde::Serialize;
 use verdict::{HostStory, Verdict};
 
-use super::attack::Technique;
 use super::{Ended, Event, Own, Told, finite, iana_name, line};
 use crate::own;
 

@@ -6,6 +6,7 @@ Ends with 1 and says what is wrong if anything is.
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import zipfile
@@ -189,7 +190,9 @@ def console(page, name, width):
     download.value.save_as(path)
     done = subprocess.run([HYDROPHONE, "verify", str(path)], capture_output=True, text=True)
     check(done.returncode == 0, f"bundle: {done.stdout}{done.stderr}")
-    schemas(path)
+    with zipfile.ZipFile(path) as bundle:
+        told = json.loads(bundle.read("manifest.json"))["notes"]
+        check("xarf.json" not in bundle.namelist() and any("--source" in note for note in told), f"bundle: a private address is reported: {told}")
     path.unlink()
 
 
@@ -213,6 +216,23 @@ def days(page, name, width):
     expect(page.locator("p.soft").first).to_contain_text("hosts, of which something was told")
     page.goto(f"{STORE}/calendar?q=colour:red")
     expect(page.get_by_role("alert")).to_contain_text("nothing to search for")
+
+
+def handed_over():
+    """A bundle for an abuse desk."""
+    path = pictures / "bundle.zip"
+    made = [HYDROPHONE, "bundle", CASE, HOST, "-o", str(path), "--source", "203.0.113.9"]
+    done = subprocess.run(made, capture_output=True, text=True)
+    check(done.returncode == 0, f"bundle: {done.stdout}{done.stderr}")
+    schemas(path)
+    path.unlink()
+
+
+def printed(page):
+    """Who prints the report has two pages of it: the answer, and what the host did."""
+    page.goto(f"file://{CASE}/report.html")
+    pages = re.findall(rb"/Type\s*/Page[^s]", page.pdf(format="A4"))
+    check(0 < len(pages) <= 2, f"report: {len(pages)} pages in print")
 
 
 def schemas(path):
@@ -266,6 +286,7 @@ def ocsf():
 
 
 ocsf()
+handed_over()
 with sync_playwright() as p:
     browser = p.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
     for width, scheme in ((1440, "light"), (1440, "dark"), (380, "light"), (380, "dark")):
@@ -282,6 +303,8 @@ with sync_playwright() as p:
         report(page, name, width)
         console(page, name, width)
         days(page, name, width)
+        if name == "1440-light":
+            printed(page)
         context.close()
     browser.close()
 print(f"{len(WRONG)} things are wrong" if WRONG else "everything is as it should be")

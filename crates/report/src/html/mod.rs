@@ -1,23 +1,27 @@
 //! The story for people who would rather look: one self-contained page, without script, without network.
 
+mod brief;
 mod calendar;
+mod proof;
 mod swimlane;
 mod waterfall;
 
 use std::collections::BTreeSet;
 
 use base64::Engine;
-use behaviour::{ATTACK_VERSION, CATALOGUE};
+use behaviour::ATTACK_VERSION;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use record::{Evidence, HostId, PacketId, Stage, Timestamp};
 use sha2::{Digest, Sha256};
 use verdict::{HostStory, Machine, Note, Prior, Verdict, probable};
 
-use crate::explain::{checks, fact, looks_alike};
+use crate::explain::looks_alike;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::{both_stories, describe, false_alarms};
-use crate::terminal::{clock, covers_days, identity, in_order, note, suppressed, trimmed, warnings};
+use crate::terminal::{
+    clock, covers_days, identity, in_order, note, second_story, suppressed, trimmed, warnings,
+};
 use record::{clean, defang, human_bytes, human_count, human_duration};
 
 pub use calendar::{COLUMNS, calendar, columns_until, date, days_of};
@@ -32,6 +36,8 @@ const IN_FULL: usize = 200;
 const UNFOLDED: usize = 20;
 /// Hosts on the board of the page.
 const ON_BOARD: usize = 2_000;
+/// Quiet hosts that are named in a sentence.
+const NAMED: usize = 20;
 /// Packets shown of a line.
 const PACKETS: usize = 12;
 
@@ -69,7 +75,7 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
             body {
                 header.top { h1 { "Which hosts are bots in " (inputs(capture)) "?" } }
                 main {
-                    p.lead { (summary(capture, &machines)) }
+                    (brief::brief(capture, &machines, &|s| in_full.contains(&s.id())))
                     (health(capture))
                     (board(&machines, &|s| in_full.contains(&s.id()).then(|| format!("#{}", anchor(s)))))
                     @for (n, m) in told.iter().take(IN_FULL).enumerate() {
@@ -78,6 +84,7 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
                         @else { details { summary { (s.label()) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, m, days, &none)) } }
                     }
                     @if told.len() > IN_FULL { p.warn { "The " (IN_FULL) " strongest hosts are told in full; " (human_count((told.len() - IN_FULL) as u64)) " more that are suspicious or above stand on the board, and in the case." } }
+                    (still(&machines))
                     (method(capture))
                 }
                 footer.end { "Hydrophone " (capture.version) ". All times are UTC. Names are written so that no program makes links of them." }
@@ -190,7 +197,7 @@ fn health(c: &CaptureLine) -> Markup {
                     @for (n, i) in c.inputs.iter().enumerate().take(500) { tr { td.n { (n) } td.w { (clean(&i.path)) } td.n { @if let Some(s) = i.size { (human_count(s)) } } td.mono { (i.sha256.as_deref().unwrap_or("not taken")) } } }
                 } }
             }
-            dl.facts {
+            dl.facts.deep {
                 dt { "dropped by the capturing side" } dd { (human_count(c.dropped_by_capture)) }
                 dt { "cut by the snap length" } dd { (human_count(c.cut_packets)) }
                 dt { "stream bytes missing" } dd { (human_count(c.missed_bytes)) }
@@ -233,23 +240,60 @@ pub fn called(s: &HostStory) -> String {
     s.names.host_names.first().or(s.names.macs.first()).map(|n| clean(n)).unwrap_or_default()
 }
 
+/// Whether nothing was seen of a machine.
+fn is_still(m: &Machine<'_>) -> bool {
+    m.strongest.verdict < Verdict::Suspicious && m.addresses().all(|s| s.evidence.is_empty())
+}
+
+/// The machines of which something was seen.
 fn board(machines: &[Machine<'_>], link: &dyn Fn(&HostStory) -> Option<String>) -> Markup {
-    let by = |keep: &dyn Fn(&Machine<'_>) -> bool| {
-        machines.iter().filter(|m| keep(m)).take(ON_BOARD).collect::<Vec<_>>()
-    };
-    let is_still = |m: &Machine<'_>| {
-        m.strongest.verdict < Verdict::Suspicious && m.addresses().all(|s| s.evidence.is_empty())
-    };
-    let loud = by(&|m| !is_still(m));
-    let still = by(&is_still);
-    let shown = loud.len() + still.len();
+    let loud: Vec<&Machine<'_>> = machines.iter().filter(|m| !is_still(m)).collect();
     html! {
         h2 id="hosts" { "Hosts" }
-        @if !loud.is_empty() { (rows(&loud, link)) }
-        @if !still.is_empty() {
-            details { summary { (human_count(still.len() as u64)) (if still.len() == 1 { " host" } else { " hosts" }) " in which nothing was seen" } (rows(&still, link)) }
+        @if loud.is_empty() { p { "Nothing was seen of any of them." } }
+        @else {
+            (rows(&loud[..loud.len().min(ON_BOARD)], link))
+            (legend())
         }
-        @if machines.len() > shown { p.soft { (human_count((machines.len() - shown) as u64)) " more hosts stand in the case." } }
+        (still_in_short(machines))
+        @if loud.len() > ON_BOARD { p.soft { (human_count((loud.len() - ON_BOARD) as u64)) " more hosts stand in the case." } }
+    }
+}
+
+/// The machines of which nothing was seen, which come after all others.
+fn still(machines: &[Machine<'_>]) -> Markup {
+    let still: Vec<&Machine<'_>> = machines.iter().filter(|m| is_still(m)).collect();
+    html! {
+        @if !still.is_empty() {
+            div.deep {
+                h2 id="still" { "Hosts in which nothing was seen" }
+                details { summary { (human_count(still.len() as u64)) (if still.len() == 1 { " host" } else { " hosts" }) } (rows(&still[..still.len().min(ON_BOARD)], &|_| None)) }
+                @if still.len() > ON_BOARD { p.soft { (human_count((still.len() - ON_BOARD) as u64)) " more hosts stand in the case." } }
+            }
+        }
+    }
+}
+
+/// The same in a sentence, for print.
+fn still_in_short(machines: &[Machine<'_>]) -> Markup {
+    let still: Vec<String> = machines.iter().filter(|m| is_still(m)).map(|m| m.strongest.label()).collect();
+    html! {
+        @if !still.is_empty() {
+            p.brief-only { "Nothing was seen of " (still[..still.len().min(NAMED)].join(", ")) @if still.len() > NAMED { " and " (human_count((still.len() - NAMED) as u64)) " more" } "." }
+        }
+    }
+}
+
+/// What the letters of the stages, their colours and frames mean.
+pub fn legend() -> Markup {
+    html! {
+        p.soft.legend {
+            @for stage in Stage::STORY {
+                span { span class={ "dot on " (stage.name()) } { (stage.name().chars().next().unwrap_or(' ').to_ascii_uppercase()) } " " (stage) }
+            }
+            span { span.dot.faint { "P" } " seen, and counts for nothing there" }
+            span { span.dot { "P" } " not seen" }
+        }
     }
 }
 
@@ -318,6 +362,7 @@ pub fn host(
             @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (moment(f.since, days)) } }
             h3 { "When" }
             (swimlane(capture, s, link))
+            p.soft.legend { "A disc stands where it began, and is larger where more packets prove it; the bar behind it is how long it took." @if !capture.gaps.is_empty() { " Grey: nothing was captured." } }
             @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
             (calendar::of_machine(machine))
             h3 { "What it did" }
@@ -326,12 +371,19 @@ pub fn host(
                 h3 { "What it did as " (o.label()) ": " (o.verdict) " " (format!("{:+.1} dB", o.level_db)) }
                 (story(capture, o, days, &|_| None))
             }
-            h3 { "How it adds up" }
-            (waterfall(s))
-            (why(machine, days))
-            (attack(s))
+            // In print the answers alone.
+            div.brief-only {
+                @if let Some(line) = second_story(s) { p { (line) } }
+                @for reason in &s.unseen { p { "not seen: " (clean(reason)) } }
+            }
+            div.deep {
+                h3 { "How it adds up" }
+                (waterfall(s))
+                p.soft.legend { "Bars go from where the sum stood to where it stands. Dashed: 0, and where suspicious, likely and infected begin. 10 dB more are ten times the odds." }
+                (why(machine, days))
+            }
             (indicator_table(s))
-            (proof(capture, s, link))
+            (proof::proof(capture, s, link))
         }
     }
 }
@@ -352,7 +404,7 @@ fn story(
                         span.mono { @if i == 0 { (format!("{:+.1}", s.stages.get(&stage).map_or(0.0, |x| x.db))) } }
                         span.what {
                             @if let Some(to) = link(&e.evidence) { a href=(to) { (describe(&e.evidence)) } } @else { (describe(&e.evidence)) }
-                            " " span.proof { (format!("{:+.1} dB alone", e.db)) @if !e.evidence.packets.is_empty() { " · " (capture.proof_word(&e.evidence.packets)) " " (numbers(&e.evidence.packets)) } }
+                            " " span.proof { (format!("{:+.1} dB alone", e.db)) @for t in proof::techniques(&e.evidence) { " · " (t.name) } @if !e.evidence.packets.is_empty() { span.packets { " · " (capture.proof_word(&e.evidence.packets)) " " (numbers(&e.evidence.packets)) } } }
                         }
                     }
                 }
@@ -408,28 +460,14 @@ fn two_stories(s: &HostStory) -> Markup {
     }
 }
 
-fn attack(s: &HostStory) -> Markup {
-    let fired: BTreeSet<&str> = s.evidence.iter().map(|e| e.evidence.behaviour.as_ref()).collect();
-    let rows: Vec<_> = CATALOGUE.iter().filter(|b| fired.contains(b.name)).collect();
-    html! {
-        @if !rows.is_empty() {
-            h3 { "ATT&CK" }
-            div.scroll tabindex="0" role="group" aria-label="ATT&CK techniques" {
-                table { thead { tr { th { "stage" } th { "behaviour" } th { "techniques (Enterprise v" (ATTACK_VERSION) ")" } } } tbody {
-                    @for b in rows { tr { td { (b.about.stage) } td.mono { (b.name) } td.mono { (b.about.attack.join(", ")) } } }
-                } }
-            }
-        }
-    }
-}
-
 fn indicator_table(s: &HostStory) -> Markup {
     let all = indicators(s);
     html! {
         @if !all.is_empty() {
             h3 { "Indicators" }
             p.soft { "Seen in rendezvous, command and update; a shared or hacked server may be among them." }
-            div.scroll tabindex="0" role="group" aria-label="Indicators" {
+            p.brief-only.mono { (all.iter().take(60).map(|i| defang(&i.value)).collect::<Vec<_>>().join(", ")) }
+            div.scroll.deep tabindex="0" role="group" aria-label="Indicators" {
                 table { thead { tr { th { "kind" } th { "value" } th { "stage" } th { "seen by" } th { "first" } } } tbody {
                     @for i in all.iter().take(60) {
                         tr { td.t { (i.kind.stix()) } td.mono { (defang(&i.value)) } td { (i.stage) } td.mono { (i.behaviours.join(", ")) } td.t { (full(i.first)) } }
@@ -441,37 +479,18 @@ fn indicator_table(s: &HostStory) -> Markup {
     }
 }
 
-fn proof(capture: &CaptureLine, s: &HostStory, link: &dyn Fn(&Evidence) -> Option<String>) -> Markup {
-    const MOST: usize = 200;
-    html! {
-        details {
-            summary { "Every piece of evidence, with values, thresholds and how to check (" (s.evidence.len()) ")" }
-            @for e in s.evidence.iter().take(MOST) {
-                @let v = &e.evidence;
-                p id={ "e-" (v.id()) "-" (v.ts.0) } {
-                    strong { (full(v.started)) } " " span class={ "stage " (v.stage.name()) } { (v.stage) } " "
-                    @if let Some(to) = link(v) { a href=(to) { (describe(v)) } } @else { (describe(v)) }
-                    br; span.soft { code { (v.behaviour) "/" (clean(&v.key)) } ": " (trimmed(v.value)) " " (clean(&v.unit)) " against " (trimmed(v.threshold)) " (" (clean(&v.source)) "), grades "
-                        (v.grades.iter().map(|g| g.name.replace('_', " ")).collect::<Vec<_>>().join(", ")) ", " (format!("{:+.1} dB", e.db)) ", id " code { (v.id()) } }
-                    @for (name, value) in &v.facts { br; span.soft { (name.replace('_', " ")) ": " (fact(value)) } }
-                    @for check in checks(capture, &v.packets) { br; code { (check) } }
-                    @for id in v.community_ids.iter().take(4) { br; span.soft { "Community ID " code { (id) } } }
-                }
-            }
-            @if s.evidence.len() > MOST || s.evidence_dropped > 0 { p.soft { "More stands in the case; " (s.evidence_dropped) " pieces were not kept." } }
-        }
-    }
-}
-
 fn method(capture: &CaptureLine) -> Markup {
     let prior = Prior::of_db(capture.prior_db);
     let least = |verdict: Verdict| verdict.level_db(prior.db()).map(|db| format!("{db}")).unwrap_or_default();
     html! {
+        p.brief-only { "Printed in short: how each level adds up, every piece of evidence, the method and its limits stand on the page itself." }
+        div.deep {
         h2 id="method" { "Method and limits" }
         p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans (dB): 10 more are ten times the odds that it is a bot. " (false_alarms(prior))
              " What a host did on an earlier day within a week is bet on no more. Starting from " (prior) ", suspicious is " (least(Verdict::Suspicious)) " or a stage at its cap (odds of 1 to 100);
              likely is " (least(Verdict::Likely)) " (even odds) with two stages, one of them a channel at 9 or more; infected is " (least(Verdict::Infected)) " (odds of 10 to 1) with two telling stages." }
         p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"inconclusive\" may be a bot: the capture cannot tell." }
-        dl.facts { dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
+        dl.facts { dt { "ATT&CK" } dd { "Enterprise v" (ATTACK_VERSION) } dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
+        }
     }
 }

@@ -8,6 +8,8 @@ const LEFT: f64 = 96.0;
 const ROW: f64 = 24.0;
 /// Room for the last number.
 const RIGHT: f64 = 120.0;
+/// A letter's width, in the same units.
+const LETTER: f64 = 7.0;
 
 /// The picture: bars from where the sum stood to where it stands, to the last tenth.
 pub fn waterfall(s: &HostStory) -> Markup {
@@ -32,6 +34,7 @@ pub fn waterfall(s: &HostStory) -> Markup {
     let least = |v: Verdict| v.level_db(s.prior().db()).filter(|db| *db > 0.0).map(|db| (db, v.name()));
     let marks: Vec<(f64, &str)> =
         [Verdict::Suspicious, Verdict::Likely, Verdict::Infected].into_iter().filter_map(least).collect();
+    let labels = labels(&marks, high, x);
     html! {
         div.chart.scroll tabindex="0" role="group" aria-label={ "Waterfall of " (s.label()) } {
             svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) role="img" aria-label={ "How " (s.label()) " comes to " (format!("{:+.1}", s.level_db)) " decibans" } {
@@ -45,12 +48,29 @@ pub fn waterfall(s: &HostStory) -> Markup {
                     text x=(px(x(before.max(*after)) + 6.0)) y=(px(y + 16.0)) { (format!("{db:+.1}")) tspan.soft { (format!(" → {after:+.1}")) } }
                 }
                 text x="0" y=(px(ROW * rows.len() as f64 + 18.0)) font-weight="700" { "level " (format!("{:+.1} dB", s.level_db)) }
-                @for (mark, name) in marks.iter().copied() {
-                    @if mark <= high && (name != "likely" || high < 90.0) { text.soft x=(px(x(mark) + 3.0)) y=(px(ROW * rows.len() as f64 + 18.0)) { (mark) @if high < 60.0 { " " (name) } } }
-                }
+                @for (at, label) in &labels { text.soft x=(px(*at)) y=(px(ROW * rows.len() as f64 + 18.0)) { (label) } }
             }
         }
     }
+}
+
+/// Where the thresholds' names stand: beside each as many words as there is room for before the next, and none where there is room for none.
+fn labels(marks: &[(f64, &str)], high: f64, x: impl Fn(f64) -> f64) -> Vec<(f64, String)> {
+    // What stands before all is the level itself.
+    let mut free = LEFT + 40.0;
+    let shown: Vec<&(f64, &str)> = marks.iter().filter(|(mark, _)| *mark <= high).collect();
+    let mut placed = Vec::new();
+    for (n, (mark, name)) in shown.iter().enumerate() {
+        let at = x(*mark) + 3.0;
+        let next = shown.get(n + 1).map_or(WIDTH, |(mark, _)| x(*mark));
+        let both = [format!("{mark} {name}"), (*name).to_owned(), mark.to_string()];
+        let fits = |text: &&String| at >= free && at + LETTER * text.len() as f64 <= next;
+        if let Some(text) = both.iter().find(fits) {
+            free = at + LETTER * text.len() as f64;
+            placed.push((at, text.clone()));
+        }
+    }
+    placed
 }
 
 fn tenths(v: f64) -> f64 {
@@ -59,4 +79,27 @@ fn tenths(v: f64) -> f64 {
 
 fn px(v: f64) -> String {
     format!("{v:.1}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_have_as_many_words_as_there_is_room_for() {
+        let marks = [(10.0, "suspicious"), (30.0, "likely"), (40.0, "infected")];
+        let at = |high: f64| move |db: f64| LEFT + db / high * (WIDTH - LEFT - RIGHT);
+        let of =
+            |high: f64| -> Vec<String> { labels(&marks, high, at(high)).into_iter().map(|l| l.1).collect() };
+        assert_eq!(of(50.0), ["10 suspicious", "30 likely", "40 infected"]);
+        assert_eq!(of(300.0).last().map(String::as_str), Some("40 infected"), "the last has room");
+        assert!(of(300.0).len() < 3);
+        for high in [50.0, 120.0, 200.0, 300.0] {
+            let all = labels(&marks, high, at(high));
+            assert!(
+                all.windows(2).all(|w| w[0].0 + LETTER * w[0].1.len() as f64 <= w[1].0),
+                "{high}: {all:?}"
+            );
+        }
+    }
 }

@@ -1,4 +1,7 @@
-//! What ATT&CK calls the techniques that behaviours name, and the tactics that they serve (Enterprise, in the version of `behaviour::ATTACK_VERSION`).
+//! What ATT&CK calls the techniques that behaviours name, and the tactics that they serve (Enterprise, in the version of [`ATTACK_VERSION`]).
+
+/// The version of MITRE ATT&CK Enterprise whose technique numbers the behaviours name.
+pub const ATTACK_VERSION: &str = "18";
 
 /// A technique or sub-technique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,9 +108,8 @@ impl Technique {
 
 #[cfg(test)]
 mod tests {
-    use behaviour::CATALOGUE;
-
     use super::*;
+    use crate::CATALOGUE;
 
     #[test]
     fn every_technique_of_a_behaviour_has_a_name_and_a_tactic() {
