@@ -40,10 +40,13 @@ NAME="hydrophone-$VERSION-$(uname -m)-linux"
 mkdir "$OUT/$NAME"
 cp "$PROGRAM" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$OUT/$NAME/"
 cp -r "$OUT/man1" "$OUT/completions" "$OUT/$NAME/"
-tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$OUT" -cf - "$NAME" | gzip -9n >"$OUT/$NAME.tar.gz"
+tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$OUT" -cf "$OUT/$NAME.tar" "$NAME"
+gzip -9n "$OUT/$NAME.tar"
 
 CARGO_TARGET_DIR="$BUILT" cargo deb --quiet -p hydrophone --target "$TARGET" --no-build --no-strip --output "$OUT/"
 cp "$PROGRAM" "$OUT/hydrophone"
 cp packaging/Containerfile "$OUT/"
 rm -rf "$OUT/man1" "$OUT/completions" "${OUT:?}/$NAME"
-(cd "$OUT" && sha256sum ./*.tar.gz ./*.deb ./hydrophone | sed 's, \./, ,' | tee SHA256SUMS)
+cd "$OUT"
+sha256sum -- *.tar.gz *.deb hydrophone Containerfile >SHA256SUMS
+cat SHA256SUMS

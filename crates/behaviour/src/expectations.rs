@@ -329,7 +329,11 @@ impl Expectation {
         // Several names in one fact must all be expected.
         let named = |names: Vec<&str>| {
             let expected = |name: &str| match name.parse() {
-                Ok(ip) => self.remotes.iter().any(|r| is_or_holds(r, ip)),
+                // An address in a request is the client's word, unless the request went there.
+                Ok(ip) => {
+                    (e.remotes.is_empty() || e.remotes.contains(&ip))
+                        && self.remotes.iter().any(|r| is_or_holds(r, ip))
+                }
                 Err(_) => self.remotes.iter().any(|r| is_below(name, r)) && vouched(name),
             };
             !names.is_empty() && names.into_iter().all(expected)
@@ -691,13 +695,18 @@ mod tests {
         // Names are looked for in every fact that holds them, addresses and URLs too.
         for (key, value) in [
             ("indicator", "http://b.example.com:8080/gate?x"),
-            ("target", "203.0.113.77:25"),
+            ("target", "203.0.113.9:25"),
             ("asked_for", "example.com"),
         ] {
             e.facts = BTreeMap::from([("port".into(), 22u64.into()), (key.into(), value.into())]);
-            let entry = if key == "target" { "203.0.113.64/26" } else { "example.com" };
+            let entry = if key == "target" { "203.0.113.0/28" } else { "example.com" };
             assert!(by(entry).of(&e, &nobody).is_some(), "{key}");
         }
+        // An address in a request is the client's word: the request went elsewhere.
+        let elsewhere =
+            BTreeMap::from([("port".into(), 22u64.into()), ("host".into(), "198.51.100.7".into())]);
+        let claims = Evidence { facts: elsewhere, ..e.clone() };
+        assert!(by("198.51.100.0/24").of(&claims, &nobody).is_none());
         let list = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         e.facts.insert("domains".into(), list(&["a.example.com", "b.other"]).into());
         e.facts.remove("asked_for");

@@ -7,11 +7,22 @@ use std::net::IpAddr;
 use base64::Engine;
 use behaviour::{CATALOGUE, Entry};
 use record::{FactValue, Stage, Timestamp};
-use report::{IndicatorKind, clean, describe, indicators};
+use report::{Indicator, IndicatorKind, clean, describe, indicators};
 use serde_json::{Value, json};
-use verdict::{HostStory, Verdict};
+use verdict::{HostStory, ScoredEvidence, Verdict};
 
 use crate::{own, stix};
+
+/// Behaviours that are attacks on others, whatever else their host is.
+const ATTACKS: [&str; 7] = [
+    "spam_run",
+    "horizontal_scan",
+    "vertical_scan",
+    "udp_sweep",
+    "login_guessing",
+    "flood",
+    "lateral_movement",
+];
 
 /// Who reports.
 #[derive(Clone, Debug)]
@@ -24,6 +35,8 @@ pub struct Reporter {
     pub source: Option<IpAddr>,
     /// Whether to report what is less than likely and attacks nobody.
     pub anyway: bool,
+    /// Whether hosts have other addresses here than they have (a pseudonym may be somebody else's address).
+    pub is_renamed: bool,
 }
 
 impl Reporter {
@@ -38,12 +51,15 @@ impl Reporter {
 
     /// Why no abuse desk can be told of a host; nothing where one can.
     pub fn refuses(&self, s: &HostStory) -> Option<String> {
-        let why = if s.verdict < Verdict::Likely && s.findings.is_empty() && !self.anyway {
+        let attacks = s.findings.iter().any(|f| ATTACKS.contains(&f.behaviour.as_ref()));
+        let why = if s.verdict < Verdict::Likely && !attacks && !self.anyway {
             format!(
                 "{} is {}, and desks are told of what is at least likely or attacks others (--anyway)",
                 s.label(),
                 s.verdict
             )
+        } else if self.source.is_none() && self.is_renamed {
+            "its address is another's here: name its own public one (--source)".to_owned()
         } else if !record::leads_somewhere(self.source(s)) {
             format!("no desk knows {}: name the public address that it was behind (--source)", self.source(s))
         } else {
@@ -63,14 +79,14 @@ fn title(s: &HostStory, source: IpAddr) -> String {
 
 fn story(s: &HostStory, source: IpAddr) -> String {
     let mut text = format!("{}, {:+.1} dB\n", title(s, source), s.level_db);
-    for e in s.evidence.iter().take(60) {
-        let _ = writeln!(
-            text,
-            "{} {:<10} {}",
-            e.evidence.started,
-            e.evidence.stage.name(),
-            describe(&e.evidence)
-        );
+    // What it did to its neighbours is the house's own affair, and so is what it is called there.
+    let own = |e: &&ScoredEvidence| e.evidence.remotes.iter().all(|ip| record::leads_somewhere(*ip));
+    for e in s.evidence.iter().filter(own).take(60) {
+        let mut said = describe(&e.evidence);
+        for name in s.names.host_names.iter().filter(|n| !n.is_empty()) {
+            said = said.replace(clean(name).as_str(), "(its name)");
+        }
+        let _ = writeln!(text, "{} {:<10} {said}", e.evidence.started, e.evidence.stage.name());
     }
     text
 }
@@ -93,7 +109,8 @@ pub fn xarf(s: &HostStory, by: &Reporter) -> Value {
     let text = story(s, source);
     let all = indicators(s);
     // Whoever shows in most behaviours of its channel is the one that commands.
-    let controller = all.iter().filter(|i| i.stage <= Stage::Command).min_by_key(|i| {
+    let outside = |i: &&Indicator| i.value.parse().map_or(true, record::leads_somewhere);
+    let controller = all.iter().filter(|i| i.stage <= Stage::Command).filter(outside).min_by_key(|i| {
         (i.stage != Stage::Command, std::cmp::Reverse(i.behaviours.len()), i.kind != IndicatorKind::Domain)
     });
     let mut made = json!({
@@ -153,9 +170,9 @@ fn phrase(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Text as the body of a mail part, seven bits a byte.
+/// Text as the body of a mail part, seven bits a byte. What it holds has been made safe to show.
 fn body(text: &str) -> String {
-    let text: String = text.lines().map(|l| clean(l) + "\r\n").collect();
+    let text: String = text.lines().map(|l| l.to_owned() + "\r\n").collect();
     let encoded = base64::engine::general_purpose::STANDARD.encode(text);
     let mut out = String::new();
     for chunk in encoded.as_bytes().chunks(76) {

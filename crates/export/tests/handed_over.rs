@@ -14,7 +14,7 @@ use record::{Stage, Timestamp};
 use report::{CaptureLine, indicators};
 use serde_json::Value;
 use uuid::Uuid;
-use verdict::{HostStory, Verdict};
+use verdict::{Finding, HostStory, Verdict};
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
@@ -38,6 +38,7 @@ fn desk() -> Reporter {
         contact: "abuse@example.org".into(),
         source: Some(std::net::Ipv4Addr::new(203, 0, 113, 9).into()),
         anyway: false,
+        is_renamed: false,
     }
 }
 
@@ -222,7 +223,8 @@ fn the_mail_has_its_three_parts_and_nobody_writes_into_its_head() {
         ] {
             assert!(parts[1].contains(&format!("\r\n{field}")), "{field}");
         }
-        assert!(body(parts[2]).contains("\"xarf_version\": \"4.0.0\""));
+        let report: Value = serde_json::from_str(&body(parts[2])).expect("JSON");
+        assert_eq!(report, xarf(&KRAKEN.1, &by));
         assert!(!body(parts[0]).contains("10.20.0.13"), "what the house calls it is not the desk's");
     }
     // Commas and points part addresses (RFC 5322 §3.4) unless they are quoted.
@@ -241,9 +243,12 @@ fn no_desk_is_told_of_what_it_cannot_know_or_what_is_less_than_likely() {
     assert!(refused(&KRAKEN.1, &private).contains("no desk knows 10.20.0.13"));
     let public = HostStory { host: [203, 0, 113, 7].into(), ..KRAKEN.1.clone() };
     assert_eq!(refused(&public, &private), "");
+    assert!(refused(&public, &Reporter { is_renamed: true, ..private }).contains("is another's here"));
     let attacks = HostStory { verdict: Verdict::Suspicious, ..KRAKEN.1.clone() };
     assert_eq!(refused(&attacks, &desk()), "", "what attacks others is told whatever else it is");
-    let mere = HostStory { findings: Vec::new(), ..attacks };
+    let mut mere = HostStory { findings: Vec::new(), ..attacks };
+    // What is odd and harms nobody else is no desk's.
+    mere.findings.push(Finding { kind: "beacon".into(), since: Timestamp(0), behaviour: "beacon".into() });
     assert!(refused(&mere, &desk()).contains("10.20.0.13 is suspicious"));
     assert_eq!(refused(&mere, &Reporter { anyway: true, ..desk() }), "");
     // The bundle holds no report then, and says why.
@@ -253,6 +258,16 @@ fn no_desk_is_told_of_what_it_cannot_know_or_what_is_less_than_likely() {
         !files.contains_key("xarf.json")
             && !files.contains_key("abuse.eml")
             && files.contains_key("stix.json")
+    );
+    // What it did at home, and what it is called there, stays there.
+    let mut home = KRAKEN.1.clone();
+    home.names.host_names = vec!["mx.google[.]com".into()];
+    home.evidence[1].evidence.remotes = vec![[10, 0, 0, 9].into()];
+    let told = text(&xarf(&home, &desk()), "compromise_evidence").to_owned();
+    assert!(
+        told.contains("port 25 of (its name)")
+            && !told.contains(&report::describe(&home.evidence[1].evidence)),
+        "{told}"
     );
     assert!(String::from_utf8_lossy(&files["manifest.json"]).contains("without a report for abuse desks"));
     assert!(verify(Cursor::new(made)).unwrap().wrong.is_empty());

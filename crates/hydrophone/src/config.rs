@@ -43,6 +43,27 @@ pub struct Config {
     pub behaviour: Settings,
 }
 
+/// What the entries of the file's first part mean.
+const MEANS: [(&str, &str); 8] = [
+    ("version", "The version of this file's form."),
+    (
+        "home",
+        "Local networks (\"10.0.0.0/8\", \"192.0.2.7\"), whose hosts are judged; empty: they are found out.",
+    ),
+    ("threads", "Threads, from 1 on."),
+    (
+        "memory",
+        "The budget of flows, streams and hosts: what is beyond is forgotten, the least telling first, and told.",
+    ),
+    ("shares", "Shares that the network is analysed in, as several machines would: 1, 2, 4 … 64."),
+    (
+        "separate_segments",
+        "Whether each VLAN and overlay has hosts of its own, where their addresses repeat.",
+    ),
+    ("prior", "How many hosts are thought to be infected before one looks."),
+    ("max_loss_percent", "Forgotten flows, in percent of all, beyond which the exit code is 4."),
+];
+
 /// Networks in the file are read as on the command line.
 fn networks<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<IpNet>, D::Error> {
     let entries = Vec::<String>::deserialize(from)?;
@@ -111,6 +132,28 @@ impl Config {
         );
         toml::from_str(&text)
             .with_context(|| format!("{} is not a configuration (see --print-config)", path.display()))
+    }
+
+    /// The file that says all of it, with what each entry means.
+    pub fn shown(&self) -> Result<String, toml::ser::Error> {
+        let mut out = String::new();
+        for line in toml::to_string(self)?.lines() {
+            let table = line.strip_prefix("[behaviour.").and_then(|rest| rest.strip_suffix(']'));
+            let name = table.map(|t| t.split('.').next().unwrap_or(t));
+            if let Some(b) = name.filter(|n| Some(*n) == table).and_then(behaviour::entry) {
+                let page = b.manual();
+                let sees = page.lines().skip(1).take_while(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
+                let first = sees.split_inclusive(". ").next().unwrap_or_default().trim();
+                out.push_str(&format!("# {first} More: hydrophone behaviours {}\n", b.name));
+            }
+            let key = line.split(" = ").next().unwrap_or_default();
+            if let Some((_, means)) = MEANS.iter().find(|(of, _)| *of == key && table.is_none()) {
+                out.push_str(&format!("# {means}\n"));
+            }
+            out.push_str(line);
+            out.push('\n');
+        }
+        Ok(out)
     }
 
     /// The memory budget.

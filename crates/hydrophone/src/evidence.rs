@@ -56,6 +56,7 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
         contact: args.contact.clone(),
         source: args.source,
         anyway: args.anyway,
+        is_renamed: others.is_some(),
     };
     let shown = match &others {
         Some(others) => others.story(&case.capture, story),

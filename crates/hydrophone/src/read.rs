@@ -24,7 +24,7 @@ const LONG: u64 = 64 << 20;
 pub fn run(args: &Read) -> Result<Exit, Failure> {
     let config = Config::of(args)?;
     if args.print_config {
-        let text = toml::to_string(&config).map_err(Failure::usage)?;
+        let text = config.shown().map_err(Failure::usage)?;
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
     }

@@ -65,6 +65,7 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         contact: "nobody@invalid.example".into(),
         source: None,
         anyway: false,
+        is_renamed: false,
     };
     let console = Console::new(
         case,

@@ -150,6 +150,15 @@ fn a_case_is_kept_explained_and_replaced_but_nothing_else_is() {
 fn the_configuration_is_checked_and_shown() {
     let (exit, shown, _) = code(&["read", "--print-config"]);
     assert_eq!(exit, 0);
+    // Each entry of the first part, and each behaviour, says what it means.
+    let lines: Vec<&str> = shown.lines().collect();
+    let first = lines.iter().position(|l| l.is_empty()).expect("a first part");
+    let bare = |at: usize| !lines[at].starts_with('#') && (at == 0 || !lines[at - 1].starts_with("# "));
+    assert!((0..first).all(|at| !bare(at)), "{shown}");
+    let tables =
+        lines.iter().enumerate().filter(|(_, l)| l.starts_with("[behaviour.") && !l[11..].contains('.'));
+    let bare: Vec<&str> = tables.filter(|(at, _)| bare(*at)).map(|(_, l)| *l).collect();
+    assert!(bare.is_empty(), "{bare:?}");
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("hydrophone.toml");
     std::fs::write(&file, &shown).expect("written");

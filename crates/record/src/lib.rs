@@ -33,8 +33,8 @@ pub use net::{
 };
 pub use payload::{PayloadFacts, Plainness};
 pub use plain::{
-    clean, defang, defang_addresses, human_bytes, human_count, human_duration, leads_somewhere, names,
-    request_path, shortened, tally,
+    clean, defang, defang_addresses, defang_words, human_bytes, human_count, human_duration, leads_somewhere,
+    names, request_path, shortened, tally,
 };
 pub use role::Role;
 pub use rows::{

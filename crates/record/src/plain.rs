@@ -142,13 +142,31 @@ pub fn shortened(text: &str, most: usize) -> String {
 pub fn request_path(path: &str) -> Option<String> {
     const MOST: usize = 40;
     let (bare, query) = path.split_once('?').map_or((path, ""), |(bare, _)| (bare, "?…"));
-    let said = shortened(&defang_if_absolute(bare), MOST);
+    // What is asked of a proxy names the host, and a path may hold a URL.
+    let whole = if bare.starts_with('/') { clean(bare) } else { defang(bare) };
+    let said = shortened(&whole.replace("http://", "hxxp://").replace("https://", "hxxps://"), MOST);
     (!matches!(bare, "" | "/")).then(|| format!("{said}{query}"))
 }
 
-/// What is asked of a proxy names the host.
-fn defang_if_absolute(path: &str) -> String {
-    if path.starts_with('/') { clean(path) } else { defang(path) }
+/// A text in which no word becomes a link: names and addresses of hosts, and URLs, are broken wherever they stand.
+pub fn defang_words(text: &str) -> String {
+    let text = clean(text);
+    let is_host = |word: &str| {
+        let host = word.split(['/', ':', '?']).next().unwrap_or_default();
+        let last = host.rsplit_once('.').map_or("", |(_, last)| last);
+        let is_label = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let is_name =
+            last.len() >= 2 && last.bytes().all(|b| b.is_ascii_alphabetic()) && host.chars().all(is_label);
+        is_name || host.parse::<IpAddr>().is_ok() || word.parse::<IpAddr>().is_ok()
+    };
+    let word = |word: &str| {
+        if word.contains("://") || is_host(word.trim_end_matches([',', ';', '.', ')'])) {
+            defang(word)
+        } else {
+            word.to_owned()
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
 }
 
 /// At most so many names, defanged.
@@ -197,6 +215,13 @@ mod tests {
     fn what_was_asked_for_is_short_and_leads_nowhere() {
         assert_eq!(request_path("/"), None);
         assert_eq!(request_path("/gate.php?id=1").as_deref(), Some("/gate.php?…"));
+        assert_eq!(request_path("/p/http://a.example/x").as_deref(), Some("/p/hxxp://a.example/x"));
+        assert_eq!(defang_words("198.51.100.7 c2.example.net"), "198.51.100[.]7 c2.example[.]net");
+        assert_eq!(defang_words("/gate.php"), "/gate.php");
+        assert_eq!(
+            defang_words("Mozilla/4.0 (MSIE 6.0; http://x.example/y)"),
+            "Mozilla/4.0 (MSIE 6.0; hxxp://x[.]example/y)"
+        );
         assert_eq!(request_path("http://a.example/x").as_deref(), Some("hxxp://a[.]example/x"));
         let long = format!("/{}/end", "x".repeat(80));
         let short = request_path(&long).expect("a path");

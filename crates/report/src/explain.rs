@@ -11,7 +11,7 @@ use verdict::{HostStory, Verdict, probable};
 use crate::lines::CaptureLine;
 use crate::prose::{both_stories, describe};
 use crate::terminal::{identity, suppressed, trimmed};
-use record::clean;
+use record::{clean, defang_words};
 
 /// Explains a host: every stage's bet with its items, payoffs, discounts and caps, the sum, what would change it, the
 /// nearest miss of each silent behaviour, and what could not be seen.
@@ -310,7 +310,7 @@ pub fn fact(value: &FactValue) -> String {
         FactValue::Flag(b) => if *b { "yes" } else { "no" }.to_owned(),
         FactValue::Count(n) => n.to_string(),
         FactValue::Number(v) => trimmed(*v),
-        FactValue::Text(t) => clean(t),
-        FactValue::List(l) => l.iter().map(|t| clean(t)).collect::<Vec<_>>().join(", "),
+        FactValue::Text(t) => defang_words(t),
+        FactValue::List(l) => l.iter().map(|t| defang_words(t)).collect::<Vec<_>>().join(", "),
     }
 }

@@ -38,15 +38,24 @@ pub fn describe(e: &Evidence) -> String {
 fn with_names(mut said: String, e: &Evidence) -> String {
     for (ip, name) in e.remotes.iter().filter_map(|ip| Some((ip.to_string(), e.name_of(*ip)?))) {
         let (address, name) = (defang(&ip), defang(name));
-        // Where a name stands beside it, that is enough.
-        let is_named =
-            |at: &usize| said[..*at].ends_with('(') || said[at + address.len()..].starts_with(" (");
-        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':');
-        let is_whole =
-            |at: &usize| !said[..*at].ends_with(is_part) && !said[at + address.len()..].starts_with(is_part);
-        let found = said.match_indices(&address).map(|(at, _)| at).find(|at| is_whole(at) && !is_named(at));
+        // An address within a longer one, within a URL, or beside the name that it goes by is left alone.
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | ']');
+        let is_free = |at: &usize| {
+            let (before, after) = (&said[..*at], &said[at + address.len()..]);
+            let goes_on = after.starts_with(is_part)
+                || after
+                    .strip_prefix(':')
+                    .is_some_and(|a| a.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':'));
+            !before.ends_with(is_part) && !before.ends_with([':', '(']) && !goes_on
+        };
+        let found = said.match_indices(&address).map(|(at, _)| at).find(is_free);
         let end = found.map(|at| at + address.len());
-        if let Some(end) = end.filter(|_| !said.contains(&name)) {
+        let is_within = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        let told = said.match_indices(&name).any(|(at, _)| {
+            !said[..at].ends_with(is_within)
+                && !said[at + name.len()..].starts_with(|c: char| c.is_ascii_alphanumeric())
+        });
+        if let Some(end) = end.filter(|_| !told) {
             said.insert_str(end, &format!(" ({name})"));
         }
     }
@@ -114,6 +123,11 @@ mod tests {
         let said = |text: &str| with_names(defang_addresses(text), &e);
         assert_eq!(said("called 9.9.9.4 port 80"), "called 9.9.9[.]4 (c2.bad[.]example) port 80");
         assert_eq!(said("called 9.9.9.45 and 19.9.9.4"), "called 9.9.9[.]45 and 19.9.9[.]4");
+        assert_eq!(said("from 9.9.9.4 (/x.php)"), "from 9.9.9[.]4 (c2.bad[.]example) (/x.php)");
+        assert_eq!(said("its flow with 9.9.9.4: bad"), "its flow with 9.9.9[.]4 (c2.bad[.]example): bad");
+        for left in ["at 9.9.9[.]4:80", "hxxp://9.9.9[.]4/x", "of c2.bad[.]example (9.9.9[.]4)"] {
+            assert_eq!(said(left), left);
+        }
         assert_eq!(said("c2.bad[.]example at 9.9.9.4"), "c2.bad[.]example at 9.9.9[.]4");
     }
 }

@@ -75,6 +75,7 @@ fn facts() -> Vec<(&'static str, FactValue)> {
         ("target", "mx.example.com".into()),
         ("udp_before", true.into()),
         ("unanswered_share", 0.33.into()),
+        ("unnamed_share", 0.89.into()),
         ("what", list(&["peek_unopened"])),
         ("with_probe", true.into()),
     ]

@@ -240,11 +240,9 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let (failed, answered) = (e.count("failed"), e.count("answered"));
-        let answered_of = match answered {
-            0 => "none of which answered".to_owned(),
-            n => format!("{} of which answered", human_count(n)),
-        };
-        format!("scanned port {} on {} hosts, {answered_of}", e.count("port"), human_count(failed + answered))
+        let (all, failed, answered) =
+            (human_count(failed + answered), human_count(failed), human_count(answered));
+        format!("scanned port {} on {all} hosts: {failed} in vain, {answered} answered", e.count("port"))
     }
 }
 

@@ -288,8 +288,13 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
+        let named = match e.number("unnamed_share") {
+            share if share >= 1.0 => " that DNS had not named",
+            share if share >= 0.8 => ", most of which DNS had not named",
+            _ => "",
+        };
         let mut s = format!(
-            "sent encrypted-looking UDP to {} addresses never seen in DNS, each on its own port",
+            "sent encrypted-looking UDP to {} addresses{named}, most on a port of their own",
             tally(e.value)
         );
         if e.has("unanswered") {

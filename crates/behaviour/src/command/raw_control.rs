@@ -301,7 +301,7 @@ impl Behaviour for Watcher {
             format!("spoke an unknown protocol with {remote} port {port}, which had brought it a program")
         } else if e.has("one_call") {
             let name = defang(e.text("name"));
-            format!("called {remote} ({name}) port {port} in an unknown protocol")
+            format!("called {name} ({remote}) port {port} in an unknown protocol")
         } else {
             let lengths = e.list("first_lengths").join(" + ");
             format!(

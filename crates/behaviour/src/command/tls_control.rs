@@ -290,8 +290,8 @@ impl Behaviour for Watcher {
             }
         };
         let asked = defang(e.text("asked_for"));
-        let asked = if asked.is_empty() { String::new() } else { format!(" ({asked})") };
-        format!("spoke TLS with {}{asked} port {}, {certificate}", e.remote(), e.count("port"))
+        let asked = if asked.is_empty() { String::new() } else { format!(", asked for as {asked}") };
+        format!("spoke TLS with {} port {}{asked}, {certificate}", e.remote(), e.count("port"))
     }
 }
 

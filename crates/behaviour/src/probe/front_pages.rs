@@ -214,7 +214,10 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let near = if e.flag("with_probe") { ", near its mail test" } else { "" };
-        format!("fetched the front pages of {}, and nothing else there{near}", names(e.list("pages"), 5))
+        format!(
+            "called at the front pages of {} and loaded nothing of what a browser loads with them{near}",
+            names(e.list("pages"), 5)
+        )
     }
 }
 
