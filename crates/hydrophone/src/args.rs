@@ -301,7 +301,7 @@ pub enum Store {
 pub struct Prune {
     /// The store: a folder or s3://BUCKET/PREFIX made by `read --store`
     pub store: PathBuf,
-    /// Keep so many days, of which the last is the last that the store has
+    /// Keep so many days, of which the last is the last that the store has; days that have not come yet are kept and forget no others
     #[arg(long, value_name = "N", group = "keep", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep_days: Option<u32>,
     /// Keep the last days whose tables take no more than this together, for example 50GiB; the very last always stays

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use record::{human_bytes, human_count};
+use record::{Timestamp, human_bytes, human_count};
 use store::{Keep, PrunedDay};
 
 use crate::args::{Prune, Store};
@@ -40,7 +41,7 @@ fn compact(root: &Path) -> Result<Exit, Failure> {
 
 fn prune(args: &Prune) -> Result<Exit, Failure> {
     let keep = match (args.keep_days, args.keep_bytes) {
-        (Some(days), _) => Keep::Days(days),
+        (Some(days), _) => Keep::DaysUntil(days, tomorrow()),
         (None, Some(size)) => Keep::Bytes(size.0),
         (None, None) => {
             return Err(Failure::usage(anyhow::anyhow!("say what to keep: --keep-days or --keep-bytes")));
@@ -70,6 +71,14 @@ fn prune(args: &Prune) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// By this machine's clock, at the edge: days that it has not seen come are a capture's mistake, by which no others are forgotten.
+#[allow(clippy::disallowed_methods)]
+fn tomorrow() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2_000_000_000))
+        .plus(Duration::from_hours(24))
 }
 
 fn line(day: &PrunedDay) -> String {

@@ -16,8 +16,8 @@ use crate::segment::{batch, close};
 use crate::settle::{repair, sweep};
 use crate::write::{BATCH, SEGMENT};
 use crate::{
-    Run, Segment, Span, StoreError, all_runs, all_segments, counts, open, replaced, run_key, run_number,
-    segments, write_run,
+    Counted, Run, Segment, Span, StoreError, all_runs, all_segments, counted, counts, joinings, open,
+    replaced, run_key, run_number, write_run,
 };
 
 /// Rows that may be in memory at a time, where all runs that are joined are of one time.
@@ -116,8 +116,8 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
     let place = &open(root)?;
     let _lock = place.lock()?;
     repair(place)?;
-    let before = counted(place)?;
-    let (all, bad) = segments(place)?;
+    let before = sums(place)?;
+    let Counted { runs: counting, segments: all, bad } = counted(place)?;
     if let Some(bad) = bad.into_iter().next() {
         return Err(bad);
     }
@@ -128,7 +128,7 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
         return Err(StoreError::Read(place.name()));
     }
     let mut candidates = Vec::new();
-    for (name, run) in crate::runs(place)? {
+    for (name, run) in counting {
         run?;
         candidates.push(Candidate::of(name, &all));
     }
@@ -137,28 +137,27 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
         join(place, &names, &all)?;
         sweep(place)?;
     }
-    let after = counted(place)?;
+    let after = sums(place)?;
     Ok(Compacted { runs: (before.0, after.0), files: (before.1, after.1), bytes: (before.2, after.2) })
 }
 
 /// Runs, files and bytes that count.
-fn counted(place: &Place) -> Result<(u64, u64, u64), StoreError> {
-    let (all, _) = segments(place)?;
+fn sums(place: &Place) -> Result<(u64, u64, u64), StoreError> {
+    let Counted { runs, segments: all, .. } = counted(place)?;
     let parts = || all.iter().flat_map(|s| &s.parts);
-    Ok((crate::runs(place)?.len() as u64, parts().count() as u64, parts().map(|p| p.bytes).sum()))
+    Ok((runs.len() as u64, parts().count() as u64, parts().map(|p| p.bytes).sum()))
 }
 
 /// The name of what is joined: it takes the place of the last of them, behind the same ones as before.
 fn joined_name(last: &str) -> String {
-    let times = last.split_once('c').and_then(|(_, n)| n.parse::<u32>().ok()).unwrap_or(0);
-    format!("r{:06}c{}", run_number(last).unwrap_or(0), times + 1)
+    format!("r{:06}c{}", run_number(last).unwrap_or(0), joinings(last) + 1)
 }
 
 /// Joins runs that stand behind one another.
 fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), StoreError> {
     let Some(last) = names.last() else { return Ok(()) };
     let of: Vec<Segment> = segments.iter().filter(|s| names.contains(&s.run)).cloned().collect();
-    let past = Past::of(place, &of, 0)?;
+    let past = Past::of(counted(place)?.runs, &of, 0);
     let mut joined = Run {
         inputs: Vec::new(),
         complete: true,

@@ -21,7 +21,7 @@ use record::{PacketId, Timestamp};
 
 use crate::place::{Blob, Place};
 use crate::read::{Past, settled};
-use crate::{Part, Segment, Span, StoreError, StoredInput, open, segments};
+use crate::{Counted, Part, Segment, Span, StoreError, StoredInput, counted, open};
 
 /// Hosts that one search tells of; further ones are counted.
 const MOST_HOSTS: usize = 10_000;
@@ -308,11 +308,11 @@ pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought
     let wanted = Wanted::of(indicators);
     let notices = settled(place);
     let _reading = place.reading();
-    let (all, bad) = segments(place)?;
+    let Counted { runs, segments: all, bad } = counted(place)?;
     let failures = bad.iter().map(ToString::to_string).collect();
     let mut sought = Sought { notices, failures, ..Sought::default() };
     let mut found = Met::new();
-    let past = Past::of(place, &all, 0)?;
+    let past = Past::of(runs, &all, 0);
     sought.failures.extend(past.failures);
     sought.inputs = past.inputs;
     let parts = || all.iter().flat_map(|s| s.parts.iter().map(move |p| (s, p)));

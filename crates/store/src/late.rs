@@ -23,14 +23,19 @@ struct Rested {
     days: Rows,
 }
 
-fn rested(place: &Place) -> Rested {
-    // It says something about the store and is none of what it holds: without it no day is marked.
-    place.read_json(FILE).unwrap_or_default()
+fn rested(place: &Place) -> Result<Rested, StoreError> {
+    match place.read_json(FILE) {
+        Err(StoreError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Rested::default())
+        }
+        read => read,
+    }
 }
 
 /// Rows that came to days after these were analysed.
 pub fn late(place: &Place, segments: &[Segment], span: &Span) -> Vec<(String, u64)> {
-    let analysed = rested(place).days;
+    // It says something about the store and is none of what it holds: without it no day is marked.
+    let analysed = rested(place).unwrap_or_default().days;
     let now = rows(segments.iter().filter(|s| s.parts.iter().any(|p| span.meets(p.site, p.first, p.last))));
     let more = |(day, now): (String, u64)| {
         let then = analysed.get(&day)?;
@@ -43,7 +48,8 @@ pub fn late(place: &Place, segments: &[Segment], span: &Span) -> Vec<(String, u6
 
 /// Of what a run has written, the rows of days that were analysed before.
 pub fn among(place: &Place, written: &Rows) -> Vec<(String, u64)> {
-    let analysed = rested(place).days;
+    // It says something about the store and is none of what it holds: without it no day is marked.
+    let analysed = rested(place).unwrap_or_default().days;
     written.iter().filter(|(day, _)| analysed.contains_key(*day)).map(|(d, n)| (d.clone(), *n)).collect()
 }
 
@@ -92,12 +98,12 @@ impl Analysed {
     /// # Errors
     /// The store cannot be written, or is being written.
     pub fn note(&self) -> Result<(), StoreError> {
-        let mut all = rested(&self.place);
+        let mut all = rested(&self.place)?;
         if self.days.iter().all(|(day, rows)| all.days.get(day) == Some(rows)) {
             return Ok(());
         }
         let _lock = self.place.lock()?;
-        all = rested(&self.place);
+        all = rested(&self.place)?;
         all.days.extend(self.days.clone());
         self.place.write_json(FILE, &all)
     }
@@ -105,7 +111,7 @@ impl Analysed {
 
 /// Forgets that days before this one were analysed. Whoever calls it holds the lock.
 pub fn forget(place: &Place, first: &str) -> Result<(), StoreError> {
-    let mut all = rested(place);
+    let mut all = rested(place)?;
     let before = all.days.len();
     all.days.retain(|day, _| day.as_str() >= first);
     if all.days.len() < before { place.write_json(FILE, &all) } else { Ok(()) }

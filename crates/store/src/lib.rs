@@ -185,6 +185,18 @@ impl Run {
     /// What is to be said of one that was killed.
     const KILLED: &str = "what was not on the disk by then is missing";
 
+    /// One of which nothing is said.
+    fn empty(complete: bool) -> Self {
+        Self {
+            inputs: Vec::new(),
+            complete,
+            rows: 0,
+            notices: Vec::new(),
+            failures: Vec::new(),
+            health: Health::default(),
+        }
+    }
+
     /// Whether it ended without a word.
     const fn was_killed(&self) -> bool {
         !self.complete && self.failures.is_empty()
@@ -281,17 +293,23 @@ fn replaced(runs: &[Known]) -> BTreeSet<String> {
         .collect()
 }
 
-/// The runs that count, in the order of their names.
-fn runs(place: &Place) -> Result<Vec<Known>, StoreError> {
-    let mut all = all_runs(place)?;
-    let gone = replaced(&all);
-    all.retain(|(name, _)| !gone.contains(name));
-    Ok(all)
+/// Begins a run: its number is taken, whatever becomes of it. Whoever calls it holds the lock.
+fn begin_run(place: &Place) -> Result<String, StoreError> {
+    let runs = place.names(RUNS, ".json")?;
+    let last = runs.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
+    let run = format!("r{:06}", last + 1);
+    write_run(place, &run, &Run::empty(false), &[])?;
+    Ok(run)
 }
 
 /// The number that a run was given; of one that was joined that of the last of them.
 fn run_number(run: &str) -> Option<u32> {
     run.strip_prefix('r')?.split('c').next()?.parse().ok()
+}
+
+/// How many joinings a run has come through.
+fn joinings(run: &str) -> u32 {
+    run.split_once('c').and_then(|(_, n)| n.parse().ok()).unwrap_or(0)
 }
 
 /// Whether a run was joined of others: it counts only when its own file is there.
@@ -349,13 +367,28 @@ fn all_segments(place: &Place) -> Result<(Vec<Segment>, Vec<StoreError>), StoreE
     Ok((all, bad))
 }
 
-/// The segments that count.
-fn segments(place: &Place) -> Result<(Vec<Segment>, Vec<StoreError>), StoreError> {
-    let (mut all, bad) = all_segments(place)?;
-    let runs = all_runs(place)?;
+/// What counts: runs in the order of their names, their segments, and why others cannot be read.
+struct Counted {
+    runs: Vec<Known>,
+    segments: Vec<Segment>,
+    bad: Vec<StoreError>,
+}
+
+/// What counts at one moment. Runs are asked first: what is joined meanwhile stays where it was, and what began later is another day's.
+fn counted(place: &Place) -> Result<Counted, StoreError> {
+    let mut runs = all_runs(place)?;
+    // Of whom a joined run takes the place only its file says: where that could not be fetched, all would count twice.
+    let unread = |(name, run): &Known| is_joined(name) && matches!(run, Err(StoreError::Io { .. }));
+    if let Some(at) = runs.iter().position(unread) {
+        let (name, run) = runs.swap_remove(at);
+        return Err(run.err().unwrap_or_else(|| place.damaged(&run_key(&name), &"it cannot be read")));
+    }
     let gone = replaced(&runs);
-    all.retain(|s| counts(&s.run, &runs, &gone));
-    Ok((all, bad))
+    runs.retain(|(name, _)| !gone.contains(name));
+    let (mut segments, bad) = all_segments(place)?;
+    let known: BTreeSet<&str> = runs.iter().map(|(name, _)| name.as_str()).collect();
+    segments.retain(|s| known.contains(s.run.as_str()));
+    Ok(Counted { runs, segments, bad })
 }
 
 /// Whether a run's segments count.

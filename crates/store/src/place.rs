@@ -15,7 +15,7 @@ use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::path::Path as Key;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
+use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig};
 use parquet::file::reader::{ChunkReader, Length};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,6 +34,9 @@ const TAIL: u64 = 64 << 10;
 /// How often, and for how long, a request is tried again (*assumed*: a name or port that is wrong is told in seconds).
 const TRIES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a connection may take, and a request with all that it carries (*assumed*: a segment of 13 MB on a line of 256 kbit/s).
+const CONNECTING: Duration = Duration::from_secs(10);
+const CARRYING: Duration = Duration::from_mins(10);
 /// What others have taken the place of stays so long in a bucket, which does not tell who reads (*assumed*: longer than any reading).
 const GRACE: Duration = Duration::from_hours(24);
 
@@ -83,8 +86,13 @@ impl Place {
         }
         let prefix = Key::parse(prefix).map_err(|e| bad(e.to_string()))?;
         let retry = RetryConfig { max_retries: TRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
-        let builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-        let endpoint = builder.get_config_value(&AmazonS3ConfigKey::Endpoint).unwrap_or_default();
+        let times = ClientOptions::new().with_connect_timeout(CONNECTING).with_timeout(CARRYING);
+        let builder = AmazonS3Builder::from_env().with_client_options(times);
+        let builder = builder.with_bucket_name(bucket).with_retry(retry);
+        let said = |key| builder.get_config_value(&key);
+        let endpoint = said(AmazonS3ConfigKey::S3Endpoint)
+            .or_else(|| said(AmazonS3ConfigKey::Endpoint))
+            .unwrap_or_default();
         let is_url = |scheme: &str| {
             endpoint.strip_prefix(scheme).is_some_and(|host| {
                 host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
@@ -445,15 +453,20 @@ pub struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Place::Bucket(_) = &self.place {
-            // What stays is taken over by this machine, and named to others.
+        let Place::Bucket(bucket) = &self.place else { return };
+        // While something is left here that is not in the bucket, nobody else may join or forget what it belongs to: this machine takes the
+        // lock over, and others are told whose it is. What somebody else holds by now is theirs.
+        let is_settled = files_of(&self.place.hot()).is_ok_and(|left| left.is_empty());
+        let is_mine =
+            || self.place.read_json::<Holder>(LOCK).is_ok_and(|h| bucket.id().is_ok_and(|id| h.id == id));
+        if is_settled && is_mine() {
             let _ = self.place.remove(LOCK);
         }
     }
 }
 
 /// Who writes into a bucket.
-#[derive(Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Serialize, Deserialize)]
 struct Holder {
     /// The machine's name, for people.
     host: String,
@@ -496,7 +509,7 @@ impl Bucket {
             Ok(_) => Ok(()),
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
                 let holder: Holder = place.read_json(LOCK)?;
-                if holder == me {
+                if holder.id == me.id {
                     // It says from now on when that was.
                     let text = serde_json::to_vec(&me).map_err(|e| place.damaged(LOCK, &e))?;
                     return place.write(LOCK, text);

@@ -8,8 +8,8 @@ use record::Timestamp;
 use crate::row::{DAY, day};
 use crate::settle::{repair, sweep};
 use crate::{
-    Rested, Segment, StoreError, all_runs, all_segments, late, open, replaced, run_key, segment_key,
-    segments, write_run,
+    Counted, Rested, Run, Segment, StoreError, all_runs, all_segments, counted, joinings, late, open,
+    replaced, run_key, run_number, segment_key, write_run,
 };
 
 /// What is kept.
@@ -17,6 +17,9 @@ use crate::{
 pub enum Keep {
     /// So many days, of which the last is the last that the store has: packets are the only clock. At least one.
     Days(u32),
+    /// The same, of which the last is the last that the store has until then, if it has such: what is later is kept, and nothing is forgotten by it (a
+    /// capture whose clock was wrong).
+    DaysUntil(u32, Timestamp),
     /// The last days whose tables take no more than so many bytes together, and the very last whatever it takes.
     Bytes(u64),
 }
@@ -58,7 +61,7 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     if !dry {
         repair(place)?;
     }
-    let (all, bad) = segments(place)?;
+    let Counted { segments: all, bad, .. } = counted(place)?;
     if let Some(bad) = bad.into_iter().next() {
         return Err(bad);
     }
@@ -82,6 +85,8 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     let (everything, _) = all_segments(place)?;
     let runs = all_runs(place)?;
     let gone = replaced(&runs);
+    let last =
+        runs.iter().map(|(name, _)| name.clone()).max_by_key(|name| (run_number(name), joinings(name)));
     for (run, rested) in runs {
         let Rested { run: mut facts, replaces } = rested?;
         let of = || everything.iter().filter(|s| s.run == run);
@@ -113,8 +118,14 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             }
         }
         if !is_left {
-            for run in replaces.iter().chain([&run]) {
+            for run in &replaces {
                 place.remove(&run_key(run))?;
+            }
+            // The last number stays taken: what is left of it elsewhere is not the next one's.
+            if Some(&run) == last.as_ref() {
+                write_run(place, &run, &Run::empty(true), &[])?;
+            } else {
+                place.remove(&run_key(&run))?;
             }
         }
     }
@@ -127,9 +138,11 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
 
 /// The first day that is kept; none where there is no day.
 fn first_kept(days: &BTreeMap<i64, PrunedDay>, keep: Keep) -> Option<i64> {
-    let (last, _) = days.last_key_value()?;
+    let until = if let Keep::DaysUntil(_, until) = keep { day(until.0) } else { i64::MAX };
+    let last = days.range(..=until).next_back().or_else(|| days.last_key_value());
+    let (last, _) = last?;
     Some(match keep {
-        Keep::Days(n) => last.saturating_sub(i64::from(n.max(1)) - 1),
+        Keep::Days(n) | Keep::DaysUntil(n, _) => last.saturating_sub(i64::from(n.max(1)) - 1),
         Keep::Bytes(most) => {
             let (mut sum, mut first) = (0u64, *last);
             for (day, of) in days.iter().rev() {

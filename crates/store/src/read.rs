@@ -11,7 +11,7 @@ use crate::late::{self, Analysed};
 use crate::merge::Merge;
 use crate::place::Place;
 use crate::settle::settle;
-use crate::{Rested, Run, Segment, StoreError, StoredInput, open, runs, segments};
+use crate::{Counted, Known, Rested, Run, Segment, StoreError, StoredInput, counted, open};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -70,9 +70,9 @@ impl Reader {
         let place = &open(root)?;
         let notices = settled(place);
         let reading = place.reading();
-        let (all, bad) = segments(place)?;
+        let Counted { runs, segments: all, bad } = counted(place)?;
         let mut failures: Vec<String> = bad.iter().map(ToString::to_string).collect();
-        let past = Past::of(place, &all, first_input)?;
+        let past = Past::of(runs, &all, first_input);
         failures.extend(past.failures);
         let of = |name: &String| all.iter().filter(|s| s.run == *name).cloned().collect();
         let streams = past.first_inputs.iter().map(|(name, first)| (*first, of(name))).collect();
@@ -169,7 +169,7 @@ pub struct Past {
 
 impl Past {
     /// Reads what the runs say of themselves; the first input of all is called by this number.
-    pub fn of(place: &Place, segments: &[Segment], first_input: u32) -> Result<Self, StoreError> {
+    pub fn of(runs: Vec<Known>, segments: &[Segment], first_input: u32) -> Self {
         let mut past = Self {
             runs: BTreeMap::new(),
             inputs: Vec::new(),
@@ -177,7 +177,7 @@ impl Past {
             of: BTreeMap::new(),
             failures: Vec::new(),
         };
-        for (name, run) in runs(place)? {
+        for (name, run) in runs {
             let before = past.inputs.len();
             match run {
                 Ok(Rested { run, .. }) => {
@@ -195,7 +195,7 @@ impl Past {
             past.first_inputs.insert(name.clone(), first_input + before as u32);
             past.of.insert(name, before..past.inputs.len());
         }
-        Ok(past)
+        past
     }
 
     /// A run's inputs.

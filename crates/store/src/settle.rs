@@ -6,7 +6,9 @@ use arrow_array::RecordBatch;
 
 use crate::place::{Place, files_of, remove_file};
 use crate::segment::{close, recovered};
-use crate::{Segment, StoreError, all_runs, all_segments, counts, replaced, run_key, segment_key};
+use crate::{
+    Segment, StoreError, all_runs, all_segments, begin_run, counts, joinings, replaced, run_key, segment_key,
+};
 
 /// Closes what killed runs left hot, if nobody writes; says what was found.
 ///
@@ -30,14 +32,19 @@ pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
         let named = file.strip_suffix(".arrows").and_then(|name| name.rsplit_once('-'));
         let Some((run, number)) = named.and_then(|(run, n)| Some((run, n.parse().ok()?))) else { continue };
         let path = hot.join(&file);
+        let runs = all_runs(place)?;
+        let counts = runs.iter().any(|(name, _)| name == run) && !replaced(&runs).contains(run);
         // It was closed, and the run was killed before it could remove this.
-        if !place.has(&segment_key(run, number))? {
+        if !counts || !place.has(&segment_key(run, number))? {
             let (batches, torn) = recovered(&path)?;
             let end = if torn { ", and what came last was torn" } else { "" };
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
             told.push(format!("{run} was killed: {rows} rows of it were on the disk{end}"));
-            if rows > 0 {
+            if rows > 0 && counts {
                 close(place, run, number, &batches)?;
+            } else if rows > 0 {
+                // The run was joined or forgotten meanwhile: nobody would read them there.
+                close(place, &begin_run(place)?, 0, &batches)?;
             }
         }
         remove_file(&path)?;
@@ -57,13 +64,23 @@ pub fn sweep(place: &Place) -> Result<(), StoreError> {
     }
     let Some(_alone) = place.nobody_reads() else { return Ok(()) };
     let gone = replaced(&runs);
+    let replaces = |of: &str| {
+        let run = runs.iter().find(|(name, _)| name == of).and_then(|(_, run)| run.as_ref().ok());
+        run.map(|run| run.replaces.clone()).unwrap_or_default()
+    };
     let mut past = BTreeSet::new();
-    for (name, run) in &runs {
-        let replaces = run.iter().flat_map(|run| &run.replaces);
-        if run.as_ref().is_ok_and(|run| !run.replaces.is_empty()) && place.is_past(&run_key(name))? {
-            past.extend(replaces.cloned());
+    // Those first that others took the place of before: while their file is there, what it took the place of does not count.
+    let mut order = Vec::new();
+    for (name, _) in runs.iter().filter(|(name, _)| !replaces(name).is_empty()) {
+        let mut next = if place.is_past(&run_key(name))? { replaces(name) } else { Vec::new() };
+        while let Some(run) = next.pop() {
+            if past.insert(run.clone()) {
+                next.extend(replaces(&run));
+                order.push(run);
+            }
         }
     }
+    order.sort_by_key(|run| joinings(run));
     let stays =
         |s: &&Segment| counts(&s.run, &runs, &gone) || (gone.contains(&s.run) && !past.contains(&s.run));
     let (kept, dropped): (Vec<&Segment>, Vec<&Segment>) = all.iter().partition(stays);
@@ -75,7 +92,7 @@ pub fn sweep(place: &Place) -> Result<(), StoreError> {
     for file in place.tables()?.iter().filter(|file| !named.contains(file.as_str())) {
         place.remove_table(file)?;
     }
-    for (name, _) in runs.iter().filter(|(name, _)| past.contains(name)) {
+    for name in order.iter().filter(|name| runs.iter().any(|(run, _)| run == *name)) {
         place.remove(&run_key(name))?;
     }
     Ok(())

@@ -14,9 +14,7 @@ use crate::place::{Lock, Place, remove_file};
 use crate::row::Row;
 use crate::segment::{Hot, batch, close};
 use crate::settle::repair;
-use crate::{
-    MARK, Mark, RUNS, Run, StoreError, StoredInput, VERSION, check, run_number, segment_name, write_run,
-};
+use crate::{MARK, Mark, Run, StoreError, StoredInput, VERSION, begin_run, check, segment_name, write_run};
 
 /// Rows that are written at a time: so many are lost when the machine stops at once.
 pub const BATCH: usize = 8_192;
@@ -98,19 +96,7 @@ impl Writer {
         place.make_hot()?;
         let lock = place.lock()?;
         let notices = repair(&place)?;
-        let runs = place.names(RUNS, ".json")?;
-        let last = runs.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
-        let run = format!("r{:06}", last + 1);
-        // Its number is taken, whatever becomes of it.
-        let begun = Run {
-            inputs: Vec::new(),
-            complete: false,
-            rows: 0,
-            notices: Vec::new(),
-            failures: Vec::new(),
-            health: Health::default(),
-        };
-        write_run(&place, &run, &begun, &[])?;
+        let run = begin_run(&place)?;
         let pen = Pen {
             place,
             run,
@@ -123,6 +109,7 @@ impl Writer {
             seq: 0,
             days: BTreeMap::new(),
             failed: None,
+            is_behind: false,
             sizes: (BATCH, SEGMENT),
             _lock: lock,
         };
@@ -255,6 +242,8 @@ struct Pen {
     /// Rows of each day that were closed.
     days: BTreeMap<String, u64>,
     failed: Option<StoreError>,
+    /// Whether a segment lies here that the bucket did not take.
+    is_behind: bool,
     /// Rows of a batch, and of a segment.
     sizes: (usize, usize),
     _lock: Lock,
@@ -328,12 +317,18 @@ impl Pen {
             return Ok(());
         }
         self.hot = None;
-        let closed = close(&self.place, &self.run, self.number, &self.batches)?;
-        for (day, rows) in late::rows([&closed]) {
-            *self.days.entry(day).or_default() += rows;
+        match close(&self.place, &self.run, self.number, &self.batches) {
+            Ok(closed) => {
+                for (day, rows) in late::rows([&closed]) {
+                    *self.days.entry(day).or_default() += rows;
+                }
+                remove_file(&self.hot_path())?;
+            }
+            // It is on this machine's disk: the bucket is asked again at the end, or by the next run.
+            Err(_) if matches!(self.place, Place::Bucket(_)) => self.is_behind = true,
+            Err(e) => return Err(e),
         }
         self.batches.clear();
-        remove_file(&self.hot_path())?;
         (self.held, self.number) = (0, self.number + 1);
         Ok(())
     }
@@ -343,6 +338,9 @@ impl Pen {
             return Err(failed);
         }
         self.close()?;
+        if self.is_behind {
+            repair(&self.place)?;
+        }
         let rows = self.seq;
         let Ending { inputs, complete, notices, failures, health } = ending;
         let run = Run { inputs, complete, rows, notices, failures, health };

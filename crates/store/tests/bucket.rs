@@ -146,6 +146,8 @@ fn what_was_acknowledged_is_there_once() {
             }
         }
         child.wait().unwrap();
+        // Looking at it does not give it out of hands: what lies here is not in the bucket yet.
+        said("prune", &root, &env);
         // Another machine is told who writes, whatever it is called and wherever its folders lie; this one goes on where it was.
         let whole = acknowledged == RECORDS;
         let away = dir.path().join("away");
@@ -171,4 +173,32 @@ fn what_was_acknowledged_is_there_once() {
     said("more", &url("a_b"), &env);
     assert!(said("count", &url("a_b"), &env) == "2500" && said("count", &url("a/b"), &env) != "2500");
     assert!(kept.iter().any(|n| *n < RECORDS), "none was killed in time: {kept:?}");
+}
+
+#[test]
+fn what_was_joined_or_forgotten_meanwhile_is_there_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(dir.path());
+    let (env, other) = (server.env(&dir.path().join("state")), server.env(&dir.path().join("other")));
+    let root = url("joined");
+    let mut child = begin("write", &root, &env);
+    let mut acknowledged = 0u64;
+    for line in BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        acknowledged =
+            line.split_once("says ").and_then(|(_, n)| n.trim().parse().ok()).unwrap_or(acknowledged);
+        // A segment is in the bucket, and a part of the next one is not.
+        if acknowledged == 3_500 {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    // Somebody gives the machine up, and others go on and join what is there.
+    std::fs::remove_file(dir.path().join(BUCKET).join("joined/writer.lock")).unwrap();
+    (0..2).for_each(|_| _ = said("more", &root, &other));
+    let joined = said("compact", &root, &other);
+    assert!(joined.contains("runs: (3, 1)"), "{joined}");
+    let before: u64 = said("count", &root, &other).parse().unwrap();
+    let all: u64 = said("count", &root, &env).parse().unwrap();
+    assert!(before >= 3_000 + 5_000 && all >= acknowledged + 5_000, "{before} {all} {acknowledged}");
+    assert_eq!(said("count", &root, &other), all.to_string());
 }

@@ -153,6 +153,10 @@ fn old_days_are_forgotten_and_nothing_else() {
     drop(reader);
     assert!(!root.join("kind=conn/day=2023-11-14").exists());
     assert_eq!(prune(&root, Keep::Days(3), false).unwrap().days, []);
+    // By a day that has not come yet nothing is forgotten, and it stays.
+    let second = record(first_midnight).head().known;
+    let kept = prune(&root, Keep::DaysUntil(1, second), true).unwrap();
+    assert_eq!((kept.days.len(), kept.left.len()), (0, 2));
     // Of the first two runs nothing is left.
     let done = prune(&root, Keep::Days(1), false).unwrap();
     assert_eq!((done.days.len(), done.runs, done.left.len()), (1, 2, 1));
