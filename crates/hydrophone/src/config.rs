@@ -137,17 +137,18 @@ impl Config {
     /// The file that says all of it, with what each entry means.
     pub fn shown(&self) -> Result<String, toml::ser::Error> {
         let mut out = String::new();
+        let mut in_first = true;
         for line in toml::to_string(self)?.lines() {
+            in_first &= !line.starts_with('[');
             let table = line.strip_prefix("[behaviour.").and_then(|rest| rest.strip_suffix(']'));
-            let name = table.map(|t| t.split('.').next().unwrap_or(t));
-            if let Some(b) = name.filter(|n| Some(*n) == table).and_then(behaviour::entry) {
+            if let Some(b) = table.and_then(behaviour::entry) {
                 let page = b.manual();
                 let sees = page.lines().skip(1).take_while(|l| !l.is_empty()).collect::<Vec<_>>().join(" ");
                 let first = sees.split_inclusive(". ").next().unwrap_or_default().trim();
                 out.push_str(&format!("# {first} More: hydrophone behaviours {}\n", b.name));
             }
             let key = line.split(" = ").next().unwrap_or_default();
-            if let Some((_, means)) = MEANS.iter().find(|(of, _)| *of == key && table.is_none()) {
+            if let Some((_, means)) = MEANS.iter().find(|(of, _)| in_first && *of == key) {
                 out.push_str(&format!("# {means}\n"));
             }
             out.push_str(line);

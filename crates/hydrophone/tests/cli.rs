@@ -155,6 +155,7 @@ fn the_configuration_is_checked_and_shown() {
     let first = lines.iter().position(|l| l.is_empty()).expect("a first part");
     let bare = |at: usize| !lines[at].starts_with('#') && (at == 0 || !lines[at - 1].starts_with("# "));
     assert!((0..first).all(|at| !bare(at)), "{shown}");
+    assert_eq!(shown.matches("# The budget of").count(), 1, "a behaviour's memory is another");
     let tables =
         lines.iter().enumerate().filter(|(_, l)| l.starts_with("[behaviour.") && !l[11..].contains('.'));
     let bare: Vec<&str> = tables.filter(|(at, _)| bare(*at)).map(|(_, l)| *l).collect();

@@ -379,9 +379,10 @@ fn counted(place: &Place) -> Result<Counted, StoreError> {
     let mut runs = all_runs(place)?;
     // Of whom a joined run takes the place only its file says: where that could not be fetched, all would count twice.
     let unread = |(name, run): &Known| is_joined(name) && matches!(run, Err(StoreError::Io { .. }));
-    if let Some(at) = runs.iter().position(unread) {
-        let (name, run) = runs.swap_remove(at);
-        return Err(run.err().unwrap_or_else(|| place.damaged(&run_key(&name), &"it cannot be read")));
+    if let Some(at) = runs.iter().position(unread)
+        && let (_, Err(failed)) = runs.swap_remove(at)
+    {
+        return Err(failed);
     }
     let gone = replaced(&runs);
     runs.retain(|(name, _)| !gone.contains(name));

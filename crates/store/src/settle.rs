@@ -28,12 +28,13 @@ pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
     let hot = place.hot();
     let mut left = files_of(&hot)?;
     left.sort_unstable();
+    let runs = if left.is_empty() { Vec::new() } else { all_runs(place)? };
+    let gone = replaced(&runs);
     for file in left {
         let named = file.strip_suffix(".arrows").and_then(|name| name.rsplit_once('-'));
         let Some((run, number)) = named.and_then(|(run, n)| Some((run, n.parse().ok()?))) else { continue };
         let path = hot.join(&file);
-        let runs = all_runs(place)?;
-        let counts = runs.iter().any(|(name, _)| name == run) && !replaced(&runs).contains(run);
+        let counts = runs.iter().any(|(name, _)| name == run) && !gone.contains(run);
         // It was closed, and the run was killed before it could remove this.
         if !counts || !place.has(&segment_key(run, number))? {
             let (batches, torn) = recovered(&path)?;
