@@ -8,7 +8,8 @@
 //! The flow's beginning was seen, both sides spoke, nothing is missing at its front, and the content is another protocol than
 //! the port's or opaque: no known protocol, and the first payload is exempt by none of: set bits per byte outside the
 //! band of random data, six printable bytes at the start, more than half printable, more than 20 printable in a row, a
-//! start like TLS or HTTP. Suppressed if a TLS flow to the same address and port lies within 5 min.
+//! start like TLS or HTTP. Suppressed if a TLS flow to the same address and port lies within 5 min, and where a server greeted a
+//! host that was scanning within ten: who knocks at many doors hears what lives there (IRC excepted, by which scanners are led).
 //!
 //! ## What else looks like this
 //! Obfuscated proxies, tunnels, remote-help tools and file sharing on port 443. Weak alone, by design.
@@ -17,7 +18,7 @@
 //! A bot that speaks the port's protocol.
 //!
 //! ## Options
-//! `tls_near` (5m).
+//! `tls_near` (5m), `scan_near` (10m).
 //!
 //! ## References
 //! Wu et al., "How the Great Firewall of China Detects and Blocks Fully Encrypted Traffic", USENIX Security 2023.
@@ -29,6 +30,7 @@ use std::time::Duration;
 use record::{Conn, ConnPhase, Direction, Evidence, Record, Role, Service, Stage, Timestamp, Transport};
 use serde::{Deserialize, Serialize};
 
+use crate::context::Fired;
 use crate::{
     About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
 };
@@ -45,11 +47,14 @@ pub struct Settings {
     /// A TLS flow to the same address and port within this time explains it (*assumed*).
     #[serde(with = "humantime_serde")]
     pub tls_near: Duration,
+    /// A scan of the host's within this time explains who greets it (*assumed*).
+    #[serde(with = "humantime_serde")]
+    pub scan_near: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { tls_near: Duration::from_mins(5) }
+        Self { tls_near: Duration::from_mins(5), scan_near: Duration::from_mins(10) }
     }
 }
 
@@ -69,6 +74,11 @@ impl Watcher {
     /// Watches every host.
     pub fn new(settings: Settings) -> Self {
         Self { settings }
+    }
+
+    /// Whether the host was knocking at many doors.
+    fn is_scanning(&self, fired: &Fired, at: Timestamp) -> bool {
+        ["horizontal_scan", "vertical_scan"].iter().any(|scan| fired.near(scan, at, self.settings.scan_near))
     }
 }
 
@@ -141,6 +151,11 @@ impl Behaviour for Watcher {
             return;
         }
         let Some(instead) = imposter(c) else { return };
+        let greeted =
+            c.first_speaker == Some(Direction::Resp) && !matches!(instead, Service::Opaque | Service::Irc);
+        if greeted && states.card(host).is_some_and(|card| self.is_scanning(&card.fired, c.head.ts)) {
+            return;
+        }
         let state = states.of(host, context.now);
         let explained = state.tls.iter().any(|(t, ip, p)| {
             (*ip, *p) == (remote, port)
@@ -204,6 +219,23 @@ mod tests {
         let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
         b.feed(record(c), 12.0);
         !b.evidence.is_empty()
+    }
+
+    #[test]
+    fn who_greets_a_scanner_is_what_the_scan_found() {
+        let near = |service, first, scanned: f64| {
+            let mut b = Bench::new("port_imposter", Watcher::new(Settings::default()));
+            b.fired(Stage::Act, "horizontal_scan", scanned, scanned + 5.0);
+            let mut c = flow(443, service);
+            c.head.ts = at(1000.0);
+            c.first_speaker = Some(first);
+            b.feed(record(c), 1002.0);
+            !b.evidence.is_empty()
+        };
+        assert!(!near(Service::Ssh, Direction::Resp, 900.0));
+        assert!(near(Service::Ssh, Direction::Resp, 100.0), "long ago");
+        assert!(near(Service::Ssh, Direction::Orig, 900.0), "who speaks first was not greeted");
+        assert!(near(Service::Irc, Direction::Resp, 900.0) && near(Service::Opaque, Direction::Resp, 900.0));
     }
 
     #[test]
