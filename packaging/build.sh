@@ -39,7 +39,8 @@ VERSION=$("$PROGRAM" --version | cut -d' ' -f2)
 NAME="hydrophone-$VERSION-$(uname -m)-linux"
 mkdir "$OUT/$NAME"
 cp "$PROGRAM" README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT "$OUT/$NAME/"
-cp -r "$OUT/man1" "$OUT/completions" "$OUT/$NAME/"
+cp ARCHITECTURE.md "$OUT/$NAME/"
+cp -r docs "$OUT/man1" "$OUT/completions" "$OUT/$NAME/"
 tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -C "$OUT" -cf "$OUT/$NAME.tar" "$NAME"
 gzip -9n "$OUT/$NAME.tar"
 

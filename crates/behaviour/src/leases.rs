@@ -24,36 +24,56 @@ pub struct Lease {
     pub mac: Mac,
     /// What it called itself.
     pub name: Option<String>,
+    /// What its DHCP program calls itself.
+    pub vendor: Option<String>,
     /// Since when, and until when.
     pub from: Timestamp,
     /// See `from`.
     pub until: Timestamp,
 }
 
+/// What a client says of itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Said {
+    name: Option<String>,
+    vendor: Option<String>,
+}
+
 /// Pairs what clients say of themselves with what servers acknowledge.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Leases {
-    /// What each client called itself last, and when.
-    asking: SeededMap<Mac, (Timestamp, String)>,
+    /// What each client called itself and its program last, and when.
+    asking: SeededMap<Mac, (Timestamp, Said)>,
 }
 
 impl Leases {
     /// Learns from a message; gives the lease that it acknowledges. What a host acknowledges to itself is no server's word.
     pub fn learn(&mut self, d: &Dhcp) -> Option<Lease> {
         let Some(server) = d.server else {
-            if let Some(name) = &d.host_name {
+            if d.host_name.is_some() || d.vendor.is_some() {
                 if self.asking.len() >= MAX_ASKING && !self.asking.contains_key(&d.mac) {
                     self.forget_older_half();
                 }
-                self.asking.insert(d.mac, (d.head.ts, name.clone()));
+                let (ts, said) = self.asking.entry(d.mac).or_default();
+                *ts = d.head.ts;
+                said.name = d.host_name.clone().or_else(|| said.name.take());
+                said.vendor = d.vendor.clone().or_else(|| said.vendor.take());
             }
             return None;
         };
         let ip = d.ip.filter(|ip| d.kind == ACK && *ip != server)?;
         // A lease is renewed many times, and not each time does a client say its name.
-        let name = self.asking.get(&d.mac).map(|(_, name)| name.clone()).or_else(|| d.host_name.clone());
+        let said = self.asking.get(&d.mac).map(|(_, said)| said.clone()).unwrap_or_default();
+        let name = said.name.or_else(|| d.host_name.clone());
         let lasts = Duration::from_secs(u64::from(d.lease.unwrap_or(USUAL)));
-        Some(Lease { ip, mac: d.mac, name, from: d.head.ts, until: d.head.ts.plus(lasts) })
+        Some(Lease {
+            ip,
+            mac: d.mac,
+            name,
+            vendor: said.vendor,
+            from: d.head.ts,
+            until: d.head.ts.plus(lasts),
+        })
     }
 
     /// Those that said their names longest ago go, in one sweep for as many that come.
@@ -89,6 +109,7 @@ mod tests {
             server: server.map(|s| s.parse().unwrap()),
             resolvers: Vec::new(),
             lease: Some(60),
+            vendor: None,
             packets: Vec::new(),
         }
     }

@@ -780,6 +780,7 @@ mod tests {
                 server: server.map(ip),
                 resolvers: vec![],
                 lease: Some(600),
+                vendor: None,
                 packets: vec![],
             };
             network.learn(&Record::Dhcp(Box::new(message)), at(t));

@@ -19,6 +19,9 @@ const MAX_NAMES: usize = 500_000;
 /// Rows written before they are committed.
 const TRANSACTION: u64 = 200_000;
 
+/// Rows that are given at once, at most.
+pub const MOST_ROWS: u64 = 100_000;
+
 /// Characters of a search.
 const LONGEST_SEARCH: usize = 500;
 /// Words of a search.
@@ -743,6 +746,18 @@ impl Flows {
     /// # Errors
     /// The search is not understood, or the file cannot be read.
     pub fn page(&self, q: &Query) -> Result<Page, FlowError> {
+        self.rows(q, 1_000)
+    }
+
+    /// All rows of what is asked for, on whatever page, up to [`MOST_ROWS`].
+    ///
+    /// # Errors
+    /// The search is not understood, or the file cannot be read.
+    pub fn all(&self, q: &Query) -> Result<Page, FlowError> {
+        self.rows(&Query { page: 0, rows: MOST_ROWS, ..q.clone() }, MOST_ROWS)
+    }
+
+    fn rows(&self, q: &Query, most: u64) -> Result<Page, FlowError> {
         let (condition, values) = q.condition().map_err(FlowError::Search)?;
         let columns = q.kind.columns();
         let sort = columns.iter().find(|c| **c == q.sort).copied().unwrap_or("ts");
@@ -755,7 +770,7 @@ impl Flows {
         let text = format!(
             "SELECT {} FROM {table} WHERE {condition} ORDER BY {sort} {order}, id LIMIT {} OFFSET {}",
             columns.join(","),
-            q.rows.min(1_000),
+            q.rows.min(most),
             q.rows.saturating_mul(q.page).min(i64::MAX as u64)
         );
         let rows = self
@@ -824,6 +839,45 @@ impl Flows {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// The hosts that exchanged flows with a remote, whoever began: most flows first; a host in each segment where these are `apart`.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn partners(&self, remote: IpAddr, apart: bool, most: u32) -> Result<Vec<Partner>, FlowError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT host, CASE WHEN ?3 THEN segment ELSE '' END AS part, count(*), sum(begun), sum(out), sum(back), min(ts), max(ts) FROM (
+               SELECT orig AS host, segment, 1 AS begun, orig_bytes AS out, resp_bytes AS back, ts FROM flow WHERE resp = ?1
+               UNION ALL
+               SELECT resp AS host, segment, 0 AS begun, resp_bytes AS out, orig_bytes AS back, ts FROM flow WHERE orig = ?1)
+             GROUP BY host, part ORDER BY count(*) DESC, host, part LIMIT ?2",
+        )?;
+        let rows = statement.query_map(params![remote.to_string(), most, apart], |r| {
+            Ok(Partner {
+                host: r.get(0)?,
+                segment: r.get(1)?,
+                flows: r.get(2)?,
+                begun: r.get(3)?,
+                out: r.get(4)?,
+                back: r.get(5)?,
+                first: r.get(6)?,
+                last: r.get(7)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// The names by which a remote was known, most used first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn names_of(&self, remote: IpAddr) -> Result<Vec<String>, FlowError> {
+        let mut statement = self.0.prepare_cached(
+            "SELECT name FROM flow WHERE resp = ?1 AND name IS NOT NULL GROUP BY name ORDER BY count(*) DESC, name LIMIT 8",
+        )?;
+        let rows = statement.query_map(params![remote.to_string()], |r| r.get(0))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// The ports that a host opened flows to.
     ///
     /// # Errors
@@ -850,6 +904,27 @@ impl Flows {
             })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
+}
+
+/// A host that exchanged flows with a remote.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Partner {
+    /// Its address.
+    pub host: String,
+    /// Its segment of the network; nothing for what had no tag.
+    pub segment: String,
+    /// Flows.
+    pub flows: i64,
+    /// Those of them that it began.
+    pub begun: i64,
+    /// Bytes that it sent.
+    pub out: i64,
+    /// Bytes that came to it.
+    pub back: i64,
+    /// First moment, ns.
+    pub first: i64,
+    /// Last first packet of a flow, ns.
+    pub last: i64,
 }
 
 /// A remote of a host.

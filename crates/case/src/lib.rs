@@ -10,7 +10,9 @@ mod folder;
 mod triage;
 mod whole;
 
-pub use flows::{Cell, FlowError, FlowWriter, Flows, Kind, Local, Page, Peer, Query, Span};
+pub use flows::{
+    Cell, FlowError, FlowWriter, Flows, Kind, Local, MOST_ROWS, Page, Partner, Peer, Query, Span,
+};
 pub use folder::{Case, CaseWriter, check, is_case, refuse_inputs};
 pub use triage::{Triage, TriageEntry, TriageState};
 pub use whole::{WholeFile, WholeFolder};

@@ -22,6 +22,7 @@
     const fraction = (utc.match(/\.(\d+)Z$/) || ["", ""])[1];
     at.textContent = form === "time" ? time + (at.tagName === "TIME" ? offset : "")
       : form === "minute" ? `${day} ${parts.hour}:${parts.minute}`
+      : form === "year" ? `${parts.year}-${day} ${time}${offset}`
       : form === "day" ? `${day} ${time}${offset}`
       : `${parts.year}-${day}T${time}${fraction ? "." + fraction : ""}${offset}`;
   };
@@ -66,7 +67,7 @@
     row = Math.max(0, Math.min(rows.length - 1, to));
     const now = rows[row];
     now.classList.add("here");
-    const link = now.matches("a") ? now : now.querySelector("a");
+    const link = now.matches("a") ? now : now.querySelector('a[href^="/flow/"]') || now.querySelector("a");
     if (link) link.focus({ preventScroll: true });
     now.scrollIntoView({ block: "nearest" });
   };

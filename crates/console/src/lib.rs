@@ -10,6 +10,7 @@ mod guard;
 mod packets;
 mod pages;
 mod plots;
+mod remote;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -193,6 +194,7 @@ impl Console {
                 }
             }
             ["table", kind] => tables::all(self, kind, ask),
+            ["remote", address] => remote::page(self, address),
             ["flow", rest @ .., "slice.pcapng"] => packets::slice(self, &rest.join("/")),
             ["flow", rest @ ..] => packets::flow(self, &rest.join("/"), ask),
             ["packet", id] => packets::packet(self, id),

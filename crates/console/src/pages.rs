@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use behaviour::Expectations;
 use case::{Triage, TriageEntry, TriageState};
 use maud::{DOCTYPE, Markup, html};
 use record::{Evidence, Stage, Timestamp};
@@ -261,6 +262,7 @@ pub fn board(console: &Console, ask: &Ask) -> String {
         p.lead { (summary(&console.case.capture, &machines)) }
         @for w in &console.warnings { p.warn { (clean(w)) } }
         @for f in console.case.capture.failures.iter().chain(&console.case.capture.notices).take(5) { p.warn { (clean(f)) } }
+        details { summary { "The network over time" } (report::html::activity(&console.case.capture, &machines)) }
         (search_form("/", search, error.as_ref()))
         p.soft { (human_count(hosts.len() as u64)) (if hosts.len() == 1 { " host" } else { " hosts" }) }
         div.scroll tabindex="0" role="group" aria-label="Board of hosts" {
@@ -357,15 +359,16 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
     }
     let part = |o: &&HostStory| o.part_of.as_ref() == Some(&s.id());
     let machine = Machine { strongest: &story, others: console.case.stories.iter().filter(part).collect() };
-    let days = report::covers_days(&console.case.capture);
+    let days = report::Dates::of(&console.case.capture);
     let link = |e: &Evidence| Some(format!("/host/{}/evidence/{}", s.id(), e.id()));
+    let remote = |address: &str| Some(format!("/remote/{}", encoded(address)));
     let body = html! {
         (tabs(s, "", &on))
         @if !on.is_empty() {
             p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ": " (story.evidence.len()) " of " (s.evidence.len()) " pieces of evidence; verdict and sums are of the whole. "
                 a href={ "/host/" (s.id()) } { "Everything" } }
         }
-        div.brush data-brush={ "/host/" (s.id()) } { (told(&console.case.capture, &machine, days, &link)) }
+        div.brush data-brush={ "/host/" (s.id()) } { (told(&console.case.capture, &machine, days, &link, &remote)) }
         (triaged(console, s))
     };
     page(console, &s.label(), &body)
@@ -418,7 +421,7 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
     let Some(e) = all.last() else {
         return Reply::Wrong(StatusCode::NOT_FOUND, format!("{} has no evidence {id:?}", s.label()));
     };
-    let days = report::covers_days(&console.case.capture);
+    let days = report::Dates::of(&console.case.capture);
     let score = s.stages.get(&e.stage);
     let item = score.and_then(|x| x.items.iter().find(|i| i.behaviour == e.behaviour && i.key == e.key));
     let manual = behaviour::entry(&e.behaviour).map(behaviour::Entry::manual);
@@ -435,8 +438,9 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
             }
             dt { "id" } dd { code { (id) } " " a href={ "/host/" (s.id()) "/slice.pcapng?evidence=" (id) } download { "its packets" } }
             @for (name, value) in &e.facts { dt { (name.replace('_', " ")) } dd { (report::fact(value)) } }
-            @if !e.remotes.is_empty() { dt { "remotes" } dd { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " " } } }
+            @if !e.remotes.is_empty() { dt { "remotes" } dd { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " (" a href={ "/remote/" (encoded(&r.to_string())) } { "who else" } ") " } } }
         }
+        (expect_this(s, e))
         h3 { "Flows" }
         ul.plain { @for e in &all { @for f in &e.flows { li { a data-row href={ "/flow/" (f) } { "flow " (f) } } } } }
         @if all.iter().all(|e| e.flows.is_empty()) { p.soft { "It is about how other evidence lies in time; no flow of its own." } }
@@ -446,6 +450,48 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
         @if let Some(text) = manual { details { summary { "The manual page of " (e.behaviour) } pre { (text) } } }
     };
     Reply::Page(page(console, &format!("{} {}", s.label(), e.behaviour), &body))
+}
+
+/// What to write into the file of expectations where this is known and wanted, and what the host would be then.
+fn expect_this(s: &HostStory, e: &Evidence) -> Markup {
+    const YEAR: Duration = Duration::from_hours(365 * 24);
+    /// Remotes that are named; who has more is not held to them.
+    const REMOTES: usize = 8;
+    let quoted = |all: &mut dyn Iterator<Item = String>| {
+        all.map(|t| format!("\"{t}\"")).collect::<Vec<_>>().join(", ")
+    };
+    let remotes = match e.remotes.len() {
+        0 => String::new(),
+        n if n > REMOTES => String::new(),
+        _ => format!("remotes = [{}]\n", quoted(&mut e.remotes.iter().map(ToString::to_string))),
+    };
+    let until = e.ts.plus(YEAR).to_string();
+    let text = format!(
+        "[[expect]]\nname = \"{} of {} ({})\"\nwho = [{}]\nbehaviours = [\"{}\"]\n{remotes}why = \"…\"\nowner = \"…\"\nuntil = \"{}\"\n",
+        e.behaviour,
+        s.host,
+        e.id(),
+        quoted(&mut std::iter::once(s.host.to_string())),
+        e.behaviour,
+        until.get(..10).unwrap_or(&until),
+    );
+    // Some evidence says how other evidence lies: that is not expected by itself.
+    let then = match e.stage {
+        Stage::Cycle | Stage::Order => None,
+        _ => Expectations::parse(&text).ok().map(|all| s.expecting_too(&all)),
+    };
+    html! {
+        @if let Some(then) = then {
+            details {
+                summary { "Expect this" }
+                p { "Where somebody knows that this is wanted, let them write so into the file of expectations (" code { "--expect" } "), with their reason and their name. Such evidence is still shown and counted, and is no bet any more."
+                    @if remotes.is_empty() { " Nothing here says with whom: it holds for every remote." } @if s.segment.is_some() { " It holds for this address in every segment." } }
+                pre { (text) }
+                p { button data-copy=(text) { "copy" } }
+                p { "With it " (s.label()) " would be " (chip(then.verdict)) " " (format!("{:+.1} dB", then.level_db)) " instead of " (chip(s.verdict)) " " (format!("{:+.1} dB", s.level_db)) "." }
+            }
+        }
+    }
 }
 
 /// Remotes of a host that its evidence names, defanged, for pages that mark them.

@@ -133,6 +133,59 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     Reply::Page(page(console, &format!("{} beacons", s.label()), &body))
 }
 
+/// A minute in nanoseconds.
+const MINUTE: i64 = 60_000_000_000;
+/// Bars of mail over time, at most.
+const MINUTES: i64 = 240;
+
+/// The shortest time that holds nine tenths of what was counted: the first minute of it, and the last.
+fn burst(all: &[(i64, f64)]) -> Option<(i64, i64)> {
+    let wanted = all.iter().map(|m| m.1).sum::<f64>() * 0.9;
+    let (mut from, mut held, mut best) = (0, 0.0, None);
+    for (to, minute) in all.iter().enumerate() {
+        held += minute.1;
+        while from < to && held - all[from].1 >= wanted {
+            held -= all[from].1;
+            from += 1;
+        }
+        let span = (all[from].0, minute.0);
+        if held >= wanted && best.is_none_or(|(a, b): (i64, i64)| span.1 - span.0 < b - a) {
+            best = Some(span);
+        }
+    }
+    best
+}
+
+/// Bars over a time: what was counted in each minute of it, or in several where it is long.
+fn bars(name: &str, unit: &str, all: &[(i64, f64)], (from, to): (i64, i64)) -> Markup {
+    let minutes = ((to - from) / MINUTE + 1).max(1);
+    let each = (minutes + MINUTES - 1) / MINUTES;
+    let count = ((minutes + each - 1) / each) as usize;
+    let mut sums = vec![0.0; count];
+    for (at, value) in all.iter().filter(|m| (from..=to).contains(&m.0)) {
+        if let Some(sum) = sums.get_mut(((at - from) / MINUTE / each) as usize) {
+            *sum += value;
+        }
+    }
+    let high = sums.iter().copied().fold(1.0, f64::max);
+    let width = (WIDTH - LEFT) / count as f64;
+    let in_each = if each == 1 { "a minute".to_owned() } else { format!("in {each} minutes") };
+    html! {
+        figure { figcaption { (name) } div.chart.scroll tabindex="0" role="group" aria-label=(name) {
+            svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT + BOTTOM) } width=(WIDTH) height=(HEIGHT + BOTTOM) role="img" aria-label={ (name) ": at most " (number(high)) " " (unit) " " (in_each) } {
+                line.axis x1=(LEFT) x2=(WIDTH) y1=(HEIGHT) y2=(HEIGHT) {}
+                text.soft x="0" y="14" { (number(high)) } text.soft x="0" y="30" { (in_each) } text.soft x="0" y=(HEIGHT) { "0 " (unit) }
+                @for (n, sum) in sums.iter().enumerate().filter(|(_, s)| **s > 0.0) {
+                    @let tall = sum / high * (HEIGHT - 14.0);
+                    rect class="bar act" x=(px(LEFT + n as f64 * width)) y=(px(HEIGHT - tall)) width=(px((width - 0.6).max(0.6))) height=(px(tall)) { title { (Timestamp(from + n as i64 * each * MINUTE)) " " (number(*sum)) " " (unit) } }
+                }
+                text.soft x=(LEFT) y=(HEIGHT + 18.0) data-t=(Timestamp(from)) data-form="full" { (Timestamp(from)) }
+                text.soft x=(WIDTH) y=(HEIGHT + 18.0) text-anchor="end" data-t=(Timestamp(to + MINUTE)) data-form="full" { (Timestamp(to + MINUTE)) }
+            }
+        } }
+    }
+}
+
 /// Mail per minute.
 pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let Some(flows) = console.flows.as_ref().and_then(|f| f.lock().ok()) else { return no_flows(console) };
@@ -145,15 +198,31 @@ pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let of = |value: fn(&(i64, i64, i64, i64)) -> i64| {
         minutes.iter().map(|m| (m.0, value(m) as f64)).collect::<Vec<_>>()
     };
+    let whole = ask.text("all") == "1";
+    let sessions = of(|m| m.1);
+    let all_of_it = sessions.first().zip(sessions.last()).map(|(a, b)| (a.0, b.0));
+    let zoomed = if whole { all_of_it } else { burst(&sessions) };
+    let here = format!(
+        "/host/{}/mail-volume{}",
+        s.id(),
+        if on.is_empty() { "?".to_owned() } else { format!("{on}&") }
+    );
     let sum = |value: fn(&(i64, i64, i64, i64)) -> i64| minutes.iter().map(value).sum::<i64>().unsigned_abs();
     let body = html! {
         (tabs(s, "mail-volume", &on))
         (only(s, "mail-volume", ask))
         h1 { "Mail of " (s.label()) }
         p { (human_count(sum(|m| m.1))) " sessions, " (human_count(sum(|m| m.2))) " messages, " (human_count(sum(|m| m.3))) " refusals. " a href={ "/host/" (s.id()) "/mail" } { "Every session" } }
-        (points("Sessions a minute", "sessions", &of(|m| m.1)))
-        (points("Messages a minute", "messages", &of(|m| m.2)))
-        (points("Refusals a minute (4xx and 5xx)", "refusals", &of(|m| m.3)))
+        @match zoomed {
+            None => p.soft { "Nothing to show." },
+            Some(time) => {
+                @if !whole { p { "Nine tenths of the sessions went from " (full(Timestamp(time.0))) " to " (full(Timestamp(time.1 + MINUTE))) ", which is what is shown. " a href={ (here) "all=1" } { "All of the time" } } }
+                @else { p { a href=(here.trim_end_matches(['?', '&'])) { "The time of most of it alone" } } }
+                (bars("Sessions", "sessions", &of(|m| m.1), time))
+                (bars("Messages", "messages", &of(|m| m.2), time))
+                (bars("Refusals (4xx and 5xx)", "refusals", &of(|m| m.3), time))
+            }
+        }
     };
     Reply::Page(page(console, &format!("{} mail volume", s.label()), &body))
 }
@@ -172,14 +241,13 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
         (tabs(s, "peers", &on))
         (only(s, "peers", ask))
         h1 { "Whom " (s.label()) " talks with" }
-        (graph(s, &peers, &|p| marks.contains_key(&p.remote)))
         div.scroll tabindex="0" role="group" aria-label="Peers" {
             table.rows.dense {
                 thead { tr { th { "remote" } th { "name" } th.n { "flows" } th.n { "sent" } th.n { "came back" } th { "first" } th { "last" } th { "in evidence" } } }
                 tbody {
                     @for p in &peers {
                         tr data-row class=[marks.contains_key(&p.remote).then_some("marked")] {
-                            td.mono { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{}", p.remote))) } { (p.remote) } }
+                            td.mono { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{}", p.remote))) } { (p.remote) } " " a href={ "/remote/" (encoded(&p.remote)) } title="who else spoke with it" { "others" } }
                             td { (p.name.as_deref().map(defang).unwrap_or_default()) }
                             td.n { (p.flows) } td.n { (human_bytes(p.out.unsigned_abs())) } td.n { (human_bytes(p.back.unsigned_abs())) }
                             td.t { (full(Timestamp(p.first))) } td.t { (full(Timestamp(p.last))) }
@@ -189,6 +257,8 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
                 }
             }
         }
+        h2 { "The foremost of them" }
+        (graph(s, &peers, &|p| marks.contains_key(&p.remote)))
     };
     Reply::Page(page(console, &format!("{} peers", s.label()), &body))
 }
@@ -217,5 +287,28 @@ fn graph(s: &HostStory, peers: &[Peer], marked: &dyn Fn(&Peer) -> bool) -> Marku
                 text x=(px(w / 2.0)) y=(px(h / 2.0 - 14.0)) text-anchor="middle" font-weight="700" { (s.label()) }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MINUTE, burst};
+
+    #[test]
+    fn a_burst_is_the_shortest_time_of_most_of_it() {
+        let at = |minute: i64, n: f64| (minute * MINUTE, n);
+        // A trickle of a day, and a run in the middle of it.
+        let mut all: Vec<(i64, f64)> = (0..24).map(|h| at(h * 60, 1.0)).collect();
+        all.extend((0..30).map(|m| at(601 + m, 50.0)));
+        all.sort_by_key(|m| m.0);
+        let (from, to) = burst(&all).unwrap();
+        assert!(
+            from >= 601 * MINUTE && to <= 630 * MINUTE && to - from >= 25 * MINUTE,
+            "{} {}",
+            from / MINUTE,
+            to / MINUTE
+        );
+        assert_eq!(burst(&[at(7, 3.0)]), Some((7 * MINUTE, 7 * MINUTE)));
+        assert_eq!(burst(&[]), None);
     }
 }

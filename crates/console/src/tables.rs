@@ -3,18 +3,21 @@
 use std::net::IpAddr;
 
 use axum::http::StatusCode;
-use case::{Cell, FlowError, Kind, Local, Query, Span};
+use case::{Cell, FlowError, Kind, Local, MOST_ROWS, Page, Query, Span};
 use maud::{Markup, html};
-use record::Timestamp;
+use record::{Timestamp, no_formula, shortened, visible};
 use report::html::full;
 use report::{clean, human_count, number};
+use serde_json::Value;
 use verdict::HostStory;
 
 use crate::pages::{marked, page, pager, span, tabs};
-use crate::{Ask, Console, Reply, encoded};
+use crate::{Ask, Console, Reply, encoded, file_name};
 
 /// Rows of a page.
 const ROWS: u64 = 100;
+/// Characters of a cell.
+const LONGEST: usize = 90;
 
 /// What an answer is called, as in Zeek.
 fn rcode(code: i64) -> String {
@@ -44,26 +47,111 @@ fn qtype(n: i64) -> String {
 
 /// A table of one host.
 pub fn of_host(console: &Console, s: &HostStory, kind: &str, ask: &Ask) -> Reply {
-    match Kind::named(kind) {
-        Some(kind) => show(console, Some(s), kind, ask),
-        None => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such table".into()),
-    }
+    table(console, Some(s), kind, ask)
 }
 
 /// A table of everybody.
 pub fn all(console: &Console, kind: &str, ask: &Ask) -> Reply {
-    match Kind::named(kind) {
-        Some(kind) => show(console, None, kind, ask),
-        None => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such table".into()),
+    table(console, None, kind, ask)
+}
+
+/// A table as a page, or for other programs where its name ends in `.csv` or `.json`.
+fn table(console: &Console, s: Option<&HostStory>, name: &str, ask: &Ask) -> Reply {
+    let (kind, form) = name.split_once('.').map_or((name, None), |(kind, form)| (kind, Some(form)));
+    let form = match form {
+        None => Ok(None),
+        Some("csv") => Ok(Some(Form::Csv)),
+        Some("json") => Ok(Some(Form::Json)),
+        Some(_) => Err(()),
+    };
+    match (Kind::named(kind), form) {
+        (Some(kind), Ok(None)) => show(console, s, kind, ask),
+        (Some(kind), Ok(Some(form))) => download(console, s, kind, form, ask),
+        _ => Reply::Wrong(StatusCode::NOT_FOUND, "there is no such table".into()),
     }
 }
 
-fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Reply {
+/// How a table is written for other programs.
+#[derive(Clone, Copy)]
+enum Form {
+    Csv,
+    Json,
+}
+
+/// All rows that fit the search, in the order that is shown; of more than [`MOST_ROWS`] the first, which its name says.
+fn download(console: &Console, s: Option<&HostStory>, kind: Kind, form: Form, ask: &Ask) -> Reply {
     let Some(flows) = &console.flows else {
         return Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "));
     };
-    let (from, to, on) = span(ask);
-    let query = Query {
+    let query = asked(console, s, kind, ask);
+    let Ok(flows) = flows.lock() else {
+        return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, "the flows cannot be reached".into());
+    };
+    let found = match flows.all(&query) {
+        Ok(found) => found,
+        Err(FlowError::Search(e)) => return Reply::Wrong(StatusCode::BAD_REQUEST, e),
+        Err(e) => return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    };
+    drop(flows);
+    let (ending, kind_of_file, bytes) = match form {
+        Form::Csv => ("csv", "text/csv; charset=utf-8", as_csv(&found)),
+        Form::Json => ("json", "application/json", as_json(&found)),
+    };
+    let whose = s.map_or_else(|| "hydrophone".to_owned(), file_name);
+    let part = if found.total > MOST_ROWS {
+        format!("-first-{MOST_ROWS}-of-{}", found.total)
+    } else {
+        String::new()
+    };
+    match bytes {
+        Ok(bytes) => {
+            Reply::File { name: format!("{whose}-{}{part}.{ending}", kind.name()), kind: kind_of_file, bytes }
+        }
+        Err(e) => Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()),
+    }
+}
+
+/// A cell for other programs: moments as everywhere (RFC 3339, UTC).
+fn value(cell: &Cell, column: &str) -> Value {
+    match cell {
+        Cell::Whole(n) if column == "ts" => Value::String(Timestamp(*n).to_string()),
+        Cell::Whole(n) => (*n).into(),
+        Cell::Number(x) => (*x).into(),
+        Cell::Text(t) => Value::String(t.clone()),
+        Cell::None => Value::Null,
+    }
+}
+
+fn as_json(found: &Page) -> anyhow::Result<Vec<u8>> {
+    let row = |row: &Vec<Cell>| -> serde_json::Map<String, Value> {
+        found
+            .columns
+            .iter()
+            .zip(row)
+            .map(|(column, cell)| ((*column).to_owned(), value(cell, column)))
+            .collect()
+    };
+    Ok(serde_json::to_vec(&found.rows.iter().map(row).collect::<Vec<_>>())?)
+}
+
+fn as_csv(found: &Page) -> anyhow::Result<Vec<u8>> {
+    let text = |value: Value| match value {
+        Value::Null => String::new(),
+        Value::String(t) => no_formula(t),
+        other => other.to_string(),
+    };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&found.columns)?;
+    for row in &found.rows {
+        writer.write_record(found.columns.iter().zip(row).map(|(column, cell)| text(value(cell, column))))?;
+    }
+    writer.into_inner().map_err(|e| anyhow::anyhow!("{e}"))
+}
+
+/// What is asked for.
+fn asked(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Query {
+    let (from, to, _) = span(ask);
+    Query {
         local: s.map(|s| console.case.local(s)),
         search: ask.text("q").to_owned(),
         from,
@@ -73,7 +161,15 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         page: ask.text("page").parse().unwrap_or(0),
         rows: ROWS,
         ..Query::of(kind)
+    }
+}
+
+fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Reply {
+    let Some(flows) = &console.flows else {
+        return Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "));
     };
+    let (from, to, on) = span(ask);
+    let query = asked(console, s, kind, ask);
     let Ok(flows) = flows.lock() else {
         return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, "the flows cannot be reached".into());
     };
@@ -116,7 +212,8 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         }
         @if let Some(e) = &error { p.warn role="alert" { (clean(e)) } }
         @if let Some(found) = &found {
-            p.soft { (human_count(found.total)) " rows" }
+            p.soft { (human_count(found.total)) " rows"
+                @for form in ["csv", "json"] { " · " a href=(stay.replacen(&base, &format!("{base}.{form}"), 1) + &format!("&sort={}&desc={}", encoded(&query.sort), u8::from(query.descending))) download { (form.to_uppercase()) } } }
             div.scroll tabindex="0" role="group" aria-label="Table" {
                 table.rows.dense {
                     thead { tr {
@@ -204,8 +301,16 @@ fn shown(cell: &Cell, column: &str) -> Markup {
         (Cell::Number(x), _) => html! { td.n { (number(*x)) } },
         (Cell::Text(t), "flow") => html! { td.mono { a href={ "/flow/" (t) } { (text(t)) } } },
         (Cell::Text(t), "packet") => html! { td.mono { a href={ "/packet/" (t) } { (text(t)) } } },
+        (Cell::Text(t), "remote" | "resp" | "server") if t.parse::<IpAddr>().is_ok() => {
+            html! { td.mono.t { a href={ "/remote/" (encoded(t)) } { (text(t)) } } }
+        }
         (Cell::Text(t), "orig" | "resp" | "host" | "remote" | "server" | "community_id" | "history") => {
             html! { td.mono.t { (text(t)) } }
+        }
+        // What is longer is whole where one points at it, and where it is copied from.
+        (Cell::Text(t), _) if t.chars().count() > LONGEST => {
+            let whole = visible(t);
+            html! { td title=(whole) { (shortened(&whole, LONGEST)) " " button data-copy=(whole) { "copy" } } }
         }
         (Cell::Text(t), _) => html! { td { (text(t)) } },
         (Cell::None, _) => html! { td {} },

@@ -225,6 +225,10 @@ fn every_link_leads_to_a_page_and_no_host_is_made_up() {
         "/host/10.20.0.13/evidence/nonsense",
         "/host/10.20.0.13/flow/1",
         "/table/nonsense",
+        "/table/flow.xml",
+        "/table/nonsense.csv",
+        "/remote/",
+        "/remote/nonsense",
         "/table",
         "/flow/",
         "/flow/0",
@@ -405,6 +409,58 @@ fn plots_and_tables_without_flows_say_so_and_the_story_stays() {
         (served.get("/").status, served.get(&format!("/host/{BOT}")).status, served.get("/packet/1").status),
         (200, 200, 200)
     );
+}
+
+#[test]
+fn a_table_goes_to_other_programs_as_it_is_searched() {
+    let served = Served::new();
+    let shown = served.get(&format!("/host/{BOT}/web?q=kind:http&sort=bytes&desc=1"));
+    let links = links(&shown.text());
+    let of = |ending: &str| links.iter().find(|l| l.contains(ending)).expect("a link").replace("&amp;", "&");
+    let json = served.get(&of(".json"));
+    assert_eq!(json.header("content-type"), Some("application/json"));
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&json.body).unwrap();
+    assert!(rows.len() > 3 && rows.iter().all(|r| r["kind"] == "http" && r["host"] == BOT), "{rows:?}");
+    let bytes: Vec<u64> = rows.iter().map(|r| r["bytes"].as_u64().unwrap()).collect();
+    assert!(bytes.is_sorted_by(|a, b| a >= b), "{bytes:?}");
+    assert!(Timestamp::parse(rows[0]["ts"].as_str().unwrap()).is_some());
+    let csv = served.get(&of(".csv"));
+    assert_eq!(
+        csv.header("content-disposition"),
+        Some("attachment; filename=\"hydrophone-10-20-0-13-web.csv\"")
+    );
+    let mut table = csv::Reader::from_reader(csv.body.as_slice());
+    assert_eq!(table.headers().unwrap().get(0), Some("ts"));
+    assert_eq!(table.records().count(), rows.len());
+    assert_eq!(served.get("/table/flow.csv?q=nonsense:1").status, 400);
+    assert_eq!(served.get("/table/flow.json?q=resp_p:1").text(), "[]");
+}
+
+#[test]
+fn who_else_met_a_remote_is_a_page() {
+    let served = Served::new();
+    let page = served.get("/remote/198.18.52.11").text();
+    assert!(page.contains(&format!("/host/{BOT}\"")) && page.contains("infected"), "{page}");
+    assert!(page.contains("Evidence that names it") && page.contains("/evidence/"), "{page}");
+    let quiet = served.get("/remote/10.20.0.2").text();
+    assert!(quiet.contains(&format!("/host/{BOT}/flow")), "the resolver met it too");
+    assert!(served.get("/remote/203.0.113.200").text().contains("No flow of the case"));
+}
+
+#[test]
+fn what_is_wanted_is_written_down_with_what_it_leads_to() {
+    let served = Served::new();
+    let evidence = links(&served.get(&format!("/host/{BOT}")).text());
+    let mut pages = evidence.iter().filter(|l| l.contains("/evidence/")).map(|l| served.get(l).text());
+    let names = pages.find(|p| p.contains("generated_names/")).expect("the names");
+    let text =
+        names.split("<pre>").nth(1).and_then(|t| t.split("</pre>").next()).unwrap().replace("&quot;", "\"");
+    assert!(text.starts_with("[[expect]]") && text.contains("behaviours = [\"generated_names\"]"), "{text}");
+    let expectations = behaviour::Expectations::parse(&text).expect("it is a file of expectations");
+    let story = KRAKEN.stories.iter().find(|s| s.host.to_string() == BOT).unwrap();
+    let then = story.expecting_too(&expectations);
+    assert!(then.level_db < story.level_db);
+    assert!(names.contains(&format!("{:+.1} dB", then.level_db)), "{names}");
 }
 
 #[test]

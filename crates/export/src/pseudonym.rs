@@ -25,7 +25,8 @@ const NEIGHBOURS: [u16; 9] = [67, 68, 137, 138, 546, 547, 1900, 5353, 5355];
 const RAW: [u16; 1] = [53];
 
 /// Fields of a story that hold words and numbers of this program: a host may be called as they are.
-const OWN: [&str; 11] = [
+const OWN: [&str; 12] = [
+    "sha256",
     "verdict",
     "stage",
     "behaviour",
@@ -249,6 +250,19 @@ impl Pseudonyms {
         for name in story.names.host_names.iter_mut().filter(|n| n.len() < SHORTEST) {
             *name = self.name(name);
         }
+        // Who works there is nobody's business elsewhere.
+        story.profile.users.clear();
+        story.profile.workstations.clear();
+        let is_local = |ip: IpAddr| self.home.iter().any(|net| net.contains(&ip));
+        for remote in story.profile.remotes.iter_mut().filter(|r| is_local(r.address)) {
+            remote.name = None;
+        }
+        for file in &mut story.profile.files {
+            if file.sent || file.remote.is_none_or(is_local) {
+                file.name = None;
+            }
+        }
+        story.places.retain(|ip, _| !is_local(*ip));
         for e in &mut story.evidence {
             e.evidence.community_ids.clear();
         }

@@ -16,6 +16,8 @@ impl Done {
     pub const GAP: u16 = 64;
     pub const RETRANSMIT: u16 = 128;
     pub const BAD_CHECKSUM: u16 = 256;
+    /// A FIN stood right behind all that was seen of it. Zeek has no letter for it.
+    pub const ENDED: u16 = 512;
 
     pub const fn has(self, what: u16) -> bool {
         self.0 & what != 0

@@ -241,6 +241,7 @@ impl<S> Cold<S> {
             segment: self.segment[0].or(self.segment[1]),
             ts: self.ts,
             start_seen: hot.flags.has(Flags::START_SEEN),
+            ended: hot.done.map(|d| d.has(Done::ENDED)),
             service: hot.service,
         }
     }

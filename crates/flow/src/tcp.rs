@@ -106,6 +106,9 @@ pub fn follow<H: Sessions>(
     let progress = pieces.progress;
     if flags.has(TcpFlags::FIN) && !doubtful {
         note(&mut cold.history, &mut hot.done[side], from, Done::FIN);
+        if cold.numbers[side].is_next(data_seq.wrapping_add(p.payload_len)) {
+            note(&mut cold.history, &mut hot.done[side], from, Done::ENDED);
+        }
     }
     if resets {
         note(&mut cold.history, &mut hot.done[side], from, Done::RST);

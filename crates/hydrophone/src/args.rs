@@ -200,6 +200,9 @@ pub struct Read {
     /// Each VLAN and overlay (VXLAN, GENEVE) has hosts of its own: for links on which addresses repeat
     #[arg(long)]
     pub separate_segments: bool,
+    /// Do not hash files in transfer: quicker where much is downloaded
+    #[arg(long)]
+    pub no_hashes: bool,
     /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
@@ -224,6 +227,9 @@ pub struct Read {
     /// Your own lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)
     #[arg(long, value_name = "PATH")]
     pub intel: Vec<PathBuf>,
+    /// Say in which country and network (AS) remotes are, by your own databases in MaxMind's form: GeoLite2, DB-IP, IPinfo (again for more)
+    #[arg(long, value_name = "FILE.mmdb")]
+    pub geo: Vec<PathBuf>,
     /// Payoffs of your own (TOML: a table per behaviour, decibans by grade), in place of the built-in ones (see docs/manual.md)
     #[arg(long, value_name = "FILE")]
     pub payoffs: Option<PathBuf>,
@@ -260,7 +266,7 @@ pub enum Colour {
 pub struct Find {
     /// The store: a folder or s3://BUCKET/PREFIX made by `read --store`
     pub store: PathBuf,
-    /// Addresses, networks, names (*.example.com for all below), URLs, JA4, SHA-256 of certificates, Community IDs, ua:USER-AGENT
+    /// Addresses, networks, names (*.example.com for all below), URLs, JA4, SHA-256 of files and certificates, Community IDs, ua:USER-AGENT
     #[arg(required_unless_present = "intel", value_name = "INDICATOR")]
     pub indicators: Vec<String>,
     /// Lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)

@@ -7,6 +7,7 @@ mod evidence;
 mod explain;
 mod find;
 mod formats;
+mod geo;
 mod keep;
 mod knowledge;
 mod manual;

@@ -8,14 +8,15 @@ use std::time::Duration;
 use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::{Outcome, Progress, RunOptions, run_with};
-use report::{CaptureLine, Detail, InputLine, Line, OutsideFlows, terminal};
+use pipeline::{Activity, Group, Outcome, Progress, RunOptions, run_with};
+use report::{ActivityLine, CaptureLine, Detail, InputLine, Line, OutsideFlows, ServiceLine, terminal};
 use store::Span;
 use verdict::Calibration;
 
 use crate::args::{Colour, Read};
 use crate::config::Config;
 use crate::formats::{Formats, Printed};
+use crate::geo::Geo;
 use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge};
 
 /// A bar is worth showing from this many bytes on.
@@ -65,6 +66,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
     knowledge::payoffs(args.payoffs.as_deref())?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
+    let geo = Geo::open(&args.geo)?;
     let options = RunOptions {
         inputs: args.inputs.iter().cloned().map(Source::Path).collect(),
         home: (!config.home.is_empty()).then(|| config.home.clone()),
@@ -82,6 +84,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         },
         shares: config.shares,
         segments_apart: config.separate_segments,
+        hashes: !args.no_hashes,
         span: Span { since: args.since, until: args.until, sites: args.site.clone() },
         state: args.state.clone(),
     };
@@ -137,6 +140,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
     bar.finish_and_clear();
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&expectations, &outcome));
+    geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, args.output.is_some());
     if let Some(writer) = writer.filter(|_| partial || !outcome.interrupted) {
         let replaced = writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
@@ -240,6 +244,18 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
             advice: outcome.outside.advice().to_owned(),
         },
         hosts_forgotten: outcome.hosts_forgotten,
+        activity: activity_line(&outcome.activity),
+        services: outcome
+            .activity
+            .services()
+            .into_iter()
+            .map(|(s, v)| ServiceLine {
+                service: s.name().to_owned(),
+                flows: v.flows,
+                out: v.out,
+                back: v.back,
+            })
+            .collect(),
         calibration: Calibration::in_use().source(),
         shares: outcome.shares,
         segments_apart: outcome.segments_apart,
@@ -248,6 +264,16 @@ pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {
     }
     .with_health(&outcome.health)
     .with_hosts(&outcome.stories)
+}
+
+fn activity_line(a: &Activity) -> ActivityLine {
+    let (start, width, columns) = a.columns();
+    ActivityLine {
+        start,
+        column_s: width.as_secs(),
+        groups: Group::ALL.iter().map(|g| g.name().to_owned()).collect(),
+        bytes: columns.iter().map(|c| c.to_vec()).collect(),
+    }
 }
 
 /// A host at the level that was asked for comes first: that is what the caller wants to know. Then what was not read, then what was lost.

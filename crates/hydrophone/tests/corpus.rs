@@ -65,9 +65,47 @@ fn of_each<T: Send>(all: &[Labelled], work: impl Fn(&Labelled) -> T + Sync) -> V
     done.into_iter().map(|(_, made)| made).collect()
 }
 
+/// What people read of a capture that would lead them to a remote with a click: its address or name as it is, or a URL.
+fn leads_somewhere(stories: &[verdict::HostStory]) -> Option<String> {
+    let capture = report::CaptureLine::default();
+    let told: Vec<verdict::HostStory> =
+        stories.iter().filter(|s| s.verdict >= Verdict::Suspicious).cloned().collect();
+    let words = [
+        report::terminal(&capture, &told, report::Detail::Each, true, None),
+        report::html::html(&capture, &told),
+        report::markdown(&capture, &told),
+    ];
+    let is_free =
+        |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '[' | '/' | '='));
+    let stands = |text: &str, value: &str| {
+        text.match_indices(value).any(|(at, _)| {
+            let before = text[..at].chars().next_back();
+            let mut after = text[at + value.len()..].chars();
+            let (next, behind) = (after.next(), after.next());
+            let goes_on = next == Some('.') && behind.is_some_and(char::is_alphanumeric);
+            is_free(before) && before != Some('.') && (is_free(next) || next == Some('/')) && !goes_on
+        })
+    };
+    for story in &told {
+        let named = report::indicators(story).into_iter().map(|i| i.value);
+        let met = story.profile.remotes.iter().flat_map(|r| [Some(r.address.to_string()), r.name.clone()]);
+        for value in named.chain(met.flatten()) {
+            // Who lives here may be named: private addresses lead nobody anywhere.
+            if value.parse().is_ok_and(|ip| !record::leads_somewhere(ip)) || !value.contains('.') {
+                continue;
+            }
+            if let Some(n) = words.iter().position(|text| stands(text, &value)) {
+                return Some(format!("{}: {value} in {}", story.host, ["terminal", "page", "Markdown"][n]));
+            }
+        }
+    }
+    words.iter().any(|t| t.contains("http://") || t.contains("https://")).then(|| "a URL".to_owned())
+}
+
 #[test]
 fn every_file_is_read_and_no_clean_capture_says_infected() {
     let Some((dir, all)) = captures() else { return };
+    let lives = std::sync::Mutex::new(Vec::new());
     let read = of_each(&all, |of| {
         let outcome =
             analyse(Source::Path(dir.join(&of.file)), 1).unwrap_or_else(|e| panic!("{}: {e}", of.file));
@@ -76,8 +114,13 @@ fn every_file_is_read_and_no_clean_capture_says_infected() {
                 assert!(story.verdict < Verdict::Infected, "{}: {} is called infected", of.file, story.host);
             }
         }
+        if let Some(live) = leads_somewhere(&outcome.stories) {
+            lives.lock().expect("nobody panicked").push(format!("{}: {live}", of.file));
+        }
         outcome.health.packets > 0
     });
+    let lives = lives.into_inner().expect("nobody panicked");
+    assert!(lives.is_empty(), "{lives:#?}");
     let read = read.into_iter().filter(|holds| *holds).count();
     note!("{read} of {} captures hold packets", all.len());
     assert!(read > 800 || all.len() < 800);

@@ -169,3 +169,85 @@ fn payoffs_of_ones_own() {
     let out = hydrophone().args(["read", sample, "--payoffs", "/nowhere.toml"]).output().expect("it runs");
     assert_eq!(out.status.code(), Some(2));
 }
+
+/// A database in MaxMind's form: one network, and what is said of it.
+fn database(dir: &Path, name: &str, network: &str, told: &impl serde::Serialize) -> String {
+    let mut made = maxminddb_writer::Database::default();
+    made.metadata.ip_version = maxminddb_writer::metadata::IpVersion::V4;
+    made.metadata.binary_format_major_version = 2;
+    "Test".clone_into(&mut made.metadata.database_type);
+    let at = made.insert_value(told).expect("a value");
+    let network: std::net::IpAddr = network.parse().expect("an address");
+    made.insert_node(maxminddb_writer::paths::IpAddrWithMask::new(network, 24), at);
+    let path = dir.join(name);
+    std::fs::write(&path, made.write_to(Vec::new()).expect("written")).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+#[test]
+fn remotes_are_placed_by_the_users_own_databases() {
+    use std::collections::BTreeMap;
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = sample("kraken-new.pcapng");
+    let capture = capture.to_str().expect("UTF-8");
+    let countries = BTreeMap::from([("country", BTreeMap::from([("iso_code", "NL")]))]);
+    let countries = database(dir.path(), "country.mmdb", "198.18.9.0", &countries);
+    // As IPinfo writes them, and of another country: the first that says so is believed.
+    let networks = BTreeMap::from([("asn", "AS64500"), ("as_name", "Example Net"), ("country_code", "XX")]);
+    let networks = database(dir.path(), "asn.mmdb", "198.18.9.0", &networks);
+    let placed = read_json(&[capture, "--geo", &countries, "--geo", &networks]);
+    let bot = common::host(&placed, "10.20.0.13");
+    let place = &bot["places"]["198.18.9.25"];
+    assert_eq!(
+        place,
+        &serde_json::json!({"country": "NL", "asn": 64500, "organisation": "Example Net"}),
+        "{bot}"
+    );
+    let page = dir.path().join("report.html");
+    let page = page.to_str().expect("UTF-8");
+    read_json(&[capture, "--geo", &countries, "--geo", &networks, "--html", page]);
+    let text = std::fs::read_to_string(page).expect("written");
+    assert!(text.contains("AS64500 Example Net, NL"));
+    assert!(common::host(&read_json(&[capture]), "10.20.0.13").get("places").is_none(), "nobody asked");
+    let broken = write(dir.path(), "broken.mmdb", "nothing of the kind");
+    let out = hydrophone().args(["read", capture, "--geo", &broken]).output().expect("it runs");
+    let told = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(
+        out.status.code() == Some(2) && told.contains("broken.mmdb") && told.contains("GeoLite2"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_file_is_known_by_its_hash() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let capture = scenario(dir.path(), "payload_download");
+    let lines = read_json(&[&capture]);
+    let files = common::host(&lines, BOT)["profile"]["files"].as_array().expect("files").clone();
+    let sum = files[0]["sha256"].as_str().expect("a hash").to_owned();
+    assert!(files[0]["kind"] == "pe" && files[0]["whole"] == true, "{files:?}");
+    let list = write(dir.path(), "bazaar.csv", &format!("sha256_hash,reporter\n{sum},x\n"));
+    let known = read_json(&[&capture, "--intel", &list]);
+    let evidence = common::host(&known, BOT)["evidence"].as_array().expect("evidence").clone();
+    let found = evidence.iter().find(|e| e["behaviour"] == "known_indicator").expect("it is listed");
+    assert_eq!(
+        (found["key"].as_str(), found["facts"]["indicator"].as_str()),
+        (Some("file"), Some(sum.as_str()))
+    );
+    // Asked of records at rest, by the hash itself or by the list.
+    let store = dir.path().join("store");
+    let store = store.to_str().expect("UTF-8");
+    read_json(&[&capture, "--store", store]);
+    for asked in [&["find", store, sum.as_str()][..], &["find", store, "--intel", &list]] {
+        let out = hydrophone().args(asked).output().expect("it runs");
+        let told = String::from_utf8_lossy(&out.stdout).into_owned();
+        assert!(told.contains(BOT), "{asked:?}: {told}");
+    }
+    // Without hashes there is nothing to compare.
+    let bare = read_json(&[&capture, "--intel", &list, "--no-hashes"]);
+    let bot = common::host(&bare, BOT);
+    assert!(
+        bot["profile"]["files"][0]["sha256"].is_null() && !bot.to_string().contains("known_indicator"),
+        "{bot}"
+    );
+}

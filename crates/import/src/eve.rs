@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use record::{
-    Alert, BodyFacts, ConnState, Dhcp, Dns, DnsAnswer, FlowId, Head, History, Http, Magic, PacketId, Quic,
-    Record, RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
+    Alert, BodyFacts, ConnState, Dhcp, Direction, Dns, DnsAnswer, FileInfo, FlowId, Head, History, Http,
+    Magic, PacketId, Quic, Record, RequestHeaders, Service, Ssh, Timestamp, Tls, Transport, Tuple,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -150,7 +150,7 @@ pub enum Told {
     /// A request, and what its bodies are called in other lines.
     Request(u64, Box<Http>),
     /// What a body is: what it is called, who sent it, and the line.
-    Body(u64, IpAddr, Magic, PacketId),
+    Body(Option<(u64, IpAddr, Magic, PacketId)>, Option<Box<FileInfo>>),
     /// Something strange, by name.
     Strange(String),
     /// Nothing that is taken.
@@ -291,7 +291,10 @@ impl Event<'_> {
                     None => Told::Records(way.told(None)),
                 }
             }
-            "fileinfo" => self.body(line).unwrap_or(Told::Nothing),
+            "fileinfo" => match (self.body(line), self.file(ts, line)) {
+                (None, None) => Told::Nothing,
+                (body, file) => Told::Body(body, file.map(Box::new)),
+            },
             "dns" => self.dns(ts, line)?,
             "http" => {
                 let http = Box::new(self.http(ts, line)?);
@@ -397,11 +400,43 @@ impl Event<'_> {
     }
 
     /// What a file of HTTP is, where the sensor has libmagic look at it.
-    fn body(&self, line: PacketId) -> Option<Told> {
+    fn body(&self, line: PacketId) -> Option<(u64, IpAddr, Magic, PacketId)> {
         let magic = magic(&text(self.fileinfo.as_ref()?, "magic")?);
         let from = self.src_ip.as_ref()?.parse().ok()?;
         let is_http = self.app_proto.as_deref() == Some("http") || self.http.is_some();
-        (is_http && magic != Magic::None).then_some(Told::Body(self.transaction()?, from, magic, line))
+        (is_http && magic != Magic::None).then_some((self.transaction()?, from, magic, line))
+    }
+
+    /// The file, if it is no part of a page and something is known of it: its hash, or its type.
+    fn file(&self, ts: Timestamp, line: PacketId) -> Option<FileInfo> {
+        let info = self.fileinfo.as_ref()?;
+        let magic = text(info, "magic").map_or(Magic::None, |m| magic(&m));
+        let sha256 = text(info, "sha256").and_then(|s| values::sha256(&s));
+        // Without libmagic the server's word is all that there is.
+        let declared = self.http.as_ref().and_then(|h| text(h, "http_content_type"));
+        let page = declared
+            .as_deref()
+            .is_some_and(|d| d.starts_with("text/") || d.contains("json") || FileInfo::is_part_of_page(d));
+        if !magic.is_file() || (magic == Magic::None && (sha256.is_none() || page)) {
+            return None;
+        }
+        let head = self.head(ts, line).ok()?;
+        let sender: IpAddr = self.src_ip.as_ref()?.parse().ok()?;
+        let whole = info.get("gaps").and_then(Value::as_bool) == Some(false)
+            && text(info, "state").as_deref() == Some("CLOSED");
+        let name = text(info, "filename").map(|n| n.rsplit('/').next().unwrap_or_default().to_owned());
+        Some(FileInfo {
+            head,
+            from: if sender == head.tuple.orig.ip { Direction::Orig } else { Direction::Resp },
+            carrier: self.service(&head.tuple),
+            name: name.filter(|n| !n.is_empty()),
+            declared,
+            magic,
+            len: number(info, "size").unwrap_or(0),
+            whole,
+            sha256,
+            packets: vec![line],
+        })
     }
 
     /// Who is who: an event may be of the server's packet, which then is its source.
@@ -412,7 +447,9 @@ impl Event<'_> {
             (None, Some("to_client")) => true,
             (None, Some(_)) => false,
             // Older versions say neither: who speaks from a service's port to another answers.
-            (None, None) => self.kind == "alert" && self.src_port < 1024 && self.dest_port >= 1024,
+            (None, None) if self.kind == "alert" => self.src_port < 1024 && self.dest_port >= 1024,
+            // A file's source is who sent it.
+            (None, None) => self.kind == "fileinfo" && self.src_port < self.dest_port,
         }
     }
 
@@ -650,6 +687,7 @@ impl Event<'_> {
             }),
             resolvers: Vec::new(),
             lease: number(dhcp, "lease_time").map(|l| l as u32),
+            vendor: text(dhcp, "vendor_class_identifier"),
             packets: vec![line],
             head,
         })

@@ -566,7 +566,11 @@ impl LogSet {
                 let known = http.head.known;
                 self.push(known, What::Request(http, called));
             }
-            Told::Eve(eve::Told::Body(called, from, magic, line)) => {
+            Told::Eve(eve::Told::Body(body, file)) => {
+                if let Some(file) = file {
+                    self.wait(Record::File(file));
+                }
+                let Some((called, from, magic, line)) = body else { return };
                 let of = self.bodies.entry(called).or_default();
                 // A request has a body each way.
                 if of.len() < 2 {
@@ -1169,16 +1173,25 @@ not json
         let of = |text: String| {
             let (_dir, mut set) = logs(&[("eve.json", text.as_bytes())]);
             let records = all(&mut set);
-            let [Record::Http(h)] = &records[..] else { panic!("{records:?}") };
-            (h.response.magic, h.request.magic, h.packets.len(), set.notices().join("\n"))
+            let http = records.iter().find_map(|r| if let Record::Http(h) = r { Some(h) } else { None });
+            let file =
+                records.iter().find_map(|r| if let Record::File(f) = r { Some(f.clone()) } else { None });
+            let h = http.unwrap();
+            (h.response.magic, h.request.magic, h.packets.len(), set.notices().join("\n"), file)
         };
-        let (response, request, lines, _) =
+        let (response, request, lines, _, told) =
             of(format!("{http}{}", file(1, "PE32 executable (GUI) Intel 80386")));
         assert_eq!((response, request, lines), (Magic::Pe, Magic::None, 2));
+        let told = told.unwrap();
+        assert_eq!(
+            (told.name.as_deref(), told.len, told.whole, told.from),
+            (Some("x"), 4096, true, record::Direction::Resp)
+        );
+        assert_eq!(told.head.tuple.orig.to_string(), "10.0.0.5:1000", "who was sent it began");
         // Of another request, or without a word that says what it is.
         assert_eq!(of(format!("{}{http}", file(0, "PE32 executable"))).0, Magic::None);
-        let (response, .., told) = of(format!("{http}{}", file(1, "data")));
-        assert_eq!(response, Magic::None);
+        let (response, _, _, told, file) = of(format!("{http}{}", file(1, "data")));
+        assert!(response == Magic::None && file.is_none());
         assert!(told.contains("rows of which nothing is taken: 1 fileinfo"), "{told}");
     }
 
@@ -1221,6 +1234,29 @@ not json
         }
         let array = format!("[{}]", in_message.join(","));
         assert_eq!(of(array).0, expected);
+    }
+
+    #[test]
+    fn files_are_told_whoever_names_their_ends() {
+        let sum = "ab".repeat(32);
+        let new = format!(
+            "#separator \\x09\n#path\tfiles\n#fields\tts\tfuid\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tsource\tmime_type\tfilename\tduration\tis_orig\tseen_bytes\tmissing_bytes\tsha256\n\
+            1.0\tF1\tC1\t10.0.0.5\t1\t198.51.100.7\t80\tHTTP\tapplication/x-dosexec\ta.exe\t2.0\tF\t900\t0\t{sum}\n\
+            1.0\tF2\tC1\t10.0.0.5\t1\t198.51.100.7\t80\tHTTP\timage/png\t-\t2.0\tF\t900\t0\t{sum}\n"
+        );
+        let old = "#separator \\x09\n#path\tfiles\n#fields\tts\tfuid\ttx_hosts\trx_hosts\tconn_uids\tsource\tmime_type\tis_orig\tseen_bytes\tmissing_bytes\tsha256\n\
+            5.0\tF3\t198.51.100.7\t10.0.0.5\tC1\tHTTP\tapplication/zip\tF\t900\t100\t-\n";
+        let (_dir, mut set) = logs(&[("files.log", new.as_bytes()), ("files.2.log", old.as_bytes())]);
+        let records = all(&mut set);
+        let [Record::File(exe), Record::File(zip)] = &records[..] else { panic!("{records:?}") };
+        assert_eq!((exe.magic, exe.sha256(), exe.name.as_deref()), (Magic::Pe, Some(sum), Some("a.exe")));
+        assert_eq!(
+            (exe.head.known, exe.carrier, exe.whole),
+            (Timestamp::from_secs(3), record::Service::Http, true)
+        );
+        assert_eq!((zip.magic, zip.len, zip.whole, zip.sha256()), (Magic::Zip, 1000, false, None));
+        assert_eq!(zip.head.tuple.orig.ip.to_string(), "10.0.0.5");
+        assert_eq!(zip.head.flow, exe.head.flow, "both were the same connection's");
     }
 
     #[test]

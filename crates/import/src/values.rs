@@ -70,6 +70,14 @@ pub fn mac(text: &str) -> Option<Mac> {
     parts.next().is_none().then_some(Mac(bytes))
 }
 
+/// A SHA-256 in hex.
+pub fn sha256(hex: &str) -> Option<[u8; 32]> {
+    let (pairs, rest) = hex.trim().as_bytes().as_chunks::<2>();
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let bytes = pairs.iter().map(|[hi, lo]| Some((digit(*hi)? << 4 | digit(*lo)?) as u8));
+    bytes.collect::<Option<Vec<u8>>>().filter(|_| rest.is_empty())?.try_into().ok()
+}
+
 /// One end, from an address and a port.
 pub fn end(ip: &str, port: &str) -> Option<Endpoint> {
     Some(Endpoint { ip: ip.parse::<IpAddr>().ok()?, port: port.parse().ok()? })

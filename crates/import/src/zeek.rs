@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use record::{
-    Alert, BodyFacts, Certificate, ConnState, Dhcp, Direction, Dns, DnsAnswer, FlowId, Head, History, Http,
-    Irc, Magic, PacketId, Quic, Record, RequestHeaders, Service, Smtp, Ssh, Timestamp, Tls, Transport, Tuple,
+    Alert, BodyFacts, Certificate, ConnState, Dhcp, Direction, Dns, DnsAnswer, Endpoint, FileInfo, FlowId,
+    Head, History, Http, Irc, Magic, PacketId, Quic, Record, RequestHeaders, Service, Smtp, Ssh, Timestamp,
+    Tls, Transport, Tuple,
 };
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -143,6 +144,8 @@ columns! {
     Note "note" Msg "msg" Src "src" Dst "dst" P "p"
     Name "name"
     TunnelType "tunnel_type" Action "action" SeenBytes "seen_bytes"
+    MissingBytes "missing_bytes" TotalBytes "total_bytes" TimedOut "timedout" MimeType "mime_type" FileName "filename" IsOrig "is_orig" Source "source" Sha256 "sha256"
+    TxHosts "tx_hosts" RxHosts "rx_hosts" ConnUids "conn_uids"
     CallId "call_id" RequestPath "request_path" Rejected "rejected" QuicId "client_initial_dcid" AuthSuccess "auth_success" AuthAttempts "auth_attempts"
 }
 
@@ -562,8 +565,9 @@ fn told(kind: Kind, row: &Row<'_>) -> Result<Told, &'static str> {
         Kind::Tunnel if row.get(Column::Action).is_none_or(|a| a == "Tunnel::DISCOVER") => {
             Told::Tunnel(row.text(Column::TunnelType).unwrap_or_default())
         }
-        // That it ended was told when it began; types and hashes of files stand in http.log where a request brought them.
-        Kind::Tunnel | Kind::Files | Kind::Other => Told::Nothing,
+        Kind::Files => file(row)?.map_or(Told::Nothing, |f| one(Record::File(Box::new(f)))),
+        // That it ended was told when it began.
+        Kind::Tunnel | Kind::Other => Told::Nothing,
     })
 }
 
@@ -690,6 +694,57 @@ fn magic(mime: &str) -> Magic {
         other if other.starts_with("text/") => Magic::Text,
         _ => Magic::None,
     }
+}
+
+/// A file, if it is none of those that are parts of pages; pictures, certificates and the like are left out.
+fn file(row: &Row<'_>) -> Result<Option<FileInfo>, &'static str> {
+    let mime = row.get(Column::MimeType).unwrap_or_default();
+    let magic = magic(mime);
+    let sha256 = row.get(Column::Sha256).and_then(values::sha256);
+    let is_certificate = mime.contains("x509") || mime.contains("ocsp");
+    let is_certificate = is_certificate || FileInfo::is_part_of_page(mime);
+    if !magic.is_file() || is_certificate || (magic == Magic::None && sha256.is_none()) {
+        return Ok(None);
+    }
+    let sent_by_client = row.flag(Column::IsOrig);
+    let head = if let Ok(head) = row.head(Some(Transport::Tcp)) {
+        head
+    } else {
+        // Zeek before version 5.1 names who sent and who received, and their connections.
+        let ts = row.ts().ok_or("no time")?;
+        let host = |column| {
+            let ip = row.list(column).next()?.parse().ok()?;
+            Some(Endpoint { ip, port: 0 })
+        };
+        let (Some(from), Some(to)) = (host(Column::TxHosts), host(Column::RxHosts)) else {
+            return Ok(None);
+        };
+        let (orig, resp) = if sent_by_client { (from, to) } else { (to, from) };
+        let of = row.list(Column::ConnUids).next().map(|uid| values::flow(&uid));
+        let flow = of.unwrap_or(FlowId { packet: row.line, layer: 0 });
+        let tuple = Tuple { orig, resp, transport: Transport::Tcp };
+        Head { ts, known: ts, site: 0, segment: None, flow, tuple }
+    };
+    let known = head.ts.plus(row.get(Column::Duration).and_then(values::duration).unwrap_or_default());
+    let (told_missing, total) =
+        (row.number::<u64>(Column::MissingBytes), row.number::<u64>(Column::TotalBytes));
+    let (missing, seen) = (row.count(Column::MissingBytes), row.count(Column::SeenBytes));
+    let timed_out = row.flag(Column::TimedOut);
+    Ok(Some(FileInfo {
+        head: Head { known, ..head },
+        from: if sent_by_client { Direction::Orig } else { Direction::Resp },
+        carrier: row
+            .get(Column::Source)
+            .and_then(|s| values::service(&s.to_ascii_lowercase()))
+            .unwrap_or_default(),
+        name: row.text(Column::FileName),
+        declared: None,
+        magic,
+        len: seen.saturating_add(missing),
+        whole: told_missing == Some(0) && !timed_out && total.is_none_or(|n| n == seen),
+        sha256,
+        packets: row.proof(),
+    }))
 }
 
 /// The headers that a policy has Zeek write down; untold without it.
@@ -876,6 +931,7 @@ fn dhcp(row: &Row<'_>) -> Option<Dhcp> {
         server: server.filter(|_| acknowledged),
         resolvers: Vec::new(),
         lease,
+        vendor: None,
         packets: row.proof(),
     })
 }

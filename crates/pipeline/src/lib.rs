@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod activity;
 mod budget;
 mod decode;
 mod run;
@@ -14,6 +15,7 @@ mod sensor;
 mod slice;
 mod state;
 
+pub use activity::{Activity, Group, Volume};
 pub use budget::{Budget, ByteSize};
 pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, run_with, sense};
 pub use sensor::fuzz_sensor;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::{Analysed, Reader, Span, StoreError};
 use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior};
 
+use crate::activity::Activity;
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
 use crate::scheduler;
@@ -55,6 +56,8 @@ pub struct RunOptions {
     pub shares: u32,
     /// Whether addresses repeat in the segments of the network (VLANs, overlays), so that each has hosts of its own.
     pub segments_apart: bool,
+    /// Whether files in transfer are hashed.
+    pub hashes: bool,
     /// Which part of stores is wanted; of captures and logs everything is.
     pub span: Span,
     /// Where what is remembered rests between runs, if it does: read first where there is such a file, written at the end.
@@ -104,6 +107,8 @@ pub struct Outcome {
     pub home: Vec<String>,
     /// How they were chosen.
     pub home_chosen: String,
+    /// What went on when, of all hosts together.
+    pub activity: Activity,
     /// Flows without a local end.
     pub outside: Outside,
     /// Host states forgotten for want of memory.
@@ -225,7 +230,9 @@ fn sense_divided(
         LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
     let mut told = Told::of(logs, &stores, first, &options.span)?;
     let mut exports = Exports::new(options.memory.0 as usize / LOGS_PART);
-    let sensors = (0..SHARDS).map(|s| Sensor::new(s, budget.flows, options.segments_apart)).collect();
+    let sensors = (0..SHARDS)
+        .map(|s| Sensor::new(s, budget.flows, options.segments_apart).hashing(options.hashes))
+        .collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut interrupted = false;
     let read = |batch: &mut Batch| {
@@ -467,6 +474,7 @@ impl RunOptions {
             opening: Opening::default(),
             shares: 1,
             segments_apart: false,
+            hashes: true,
             span: Span::default(),
             state: None,
         }
@@ -530,8 +538,10 @@ pub fn run_with(
         past.refuse(path, &options)?;
     }
     options.opening.earlier = past.inputs.len() as u32;
+    let mut activity = Activity::default();
     let mut sensed = sense_divided(&options, divided, progress, |_, record| {
         tap(record);
+        activity.learn(record);
         analysts.observe(record);
     })?;
     let mut facts = sensed.facts();
@@ -577,6 +587,7 @@ pub fn run_with(
         failures: sensed.failures,
         home,
         home_chosen,
+        activity,
         outside: analysts.outside(),
         interrupted: sensed.interrupted,
         shares: options.shares,

@@ -97,6 +97,13 @@ impl Sensor {
         Self { shard, table: FlowTable::new(limits).segments_apart(apart), recorder: Recorder::default() }
     }
 
+    /// The same, which hashes files in transfer, or does not.
+    #[must_use]
+    pub const fn hashing(mut self, hashes: bool) -> Self {
+        self.recorder.out.unhashed = !hashes;
+        self
+    }
+
     /// Follows the packets of this shard and gives the records that became known; `room` is an old list, for its memory.
     pub fn batch(&mut self, batch: &Decoded, room: Keyed) -> Keyed {
         self.recorder.keyed = room;

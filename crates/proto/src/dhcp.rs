@@ -47,7 +47,7 @@ fn parse(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Optio
     let mac = Mac(c.array::<6>()?);
     c.seek(240)?;
     let (mut kind, mut host_name, mut requested) = (0, None, None);
-    let (mut resolvers, mut lease) = (Vec::new(), None);
+    let (mut resolvers, mut lease, mut vendor) = (Vec::new(), None, None);
     loop {
         match c.u8()? {
             0 => {}
@@ -62,6 +62,7 @@ fn parse(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Optio
                         resolvers = all.map(|a| IpAddr::V4(Ipv4Addr::from(*a))).collect();
                     }
                     (51, [a, b, c, d]) => lease = Some(u32::from_be_bytes([*a, *b, *c, *d])),
+                    (60, class) => vendor = Some(text(class, MAX_NAME).trim_end_matches('\0').to_owned()),
                     (50, [a, b, c, d]) => requested = Some([*a, *b, *c, *d]),
                     _ => {}
                 }
@@ -88,6 +89,7 @@ fn parse(from: Direction, bytes: &[u8], context: &mut ParseContext<'_>) -> Optio
         }),
         resolvers,
         lease,
+        vendor: vendor.filter(|_| !reply),
         packets: vec![context.packet],
     })));
     Some(())

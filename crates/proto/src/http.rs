@@ -1,15 +1,15 @@
 //! HTTP/1 (RFC 9112): requests with their responses, and what their bodies look like.
 //!
-//! Heads are read by `httparse`; what it refuses is read leniently and named. Bodies are counted, never kept, but for
-//! the first bytes, whose look is told.
+//! Heads are read by `httparse`; what it refuses is read leniently and named. Bodies are counted and, where they are files, hashed, never kept.
 
 use std::collections::VecDeque;
 
 use record::{
-    Anomaly, BodyFacts, Direction, Endpoint, Head, Http, Magic, PacketId, PayloadFacts, Record, RelayKind,
-    RequestHeaders, Timestamp,
+    Anomaly, BodyFacts, Direction, Endpoint, Head, Http, PacketId, Record, RelayKind, RequestHeaders,
+    Service, Timestamp,
 };
 
+use crate::content::{Content, Told};
 use crate::outbox::{ParseContext, text};
 use crate::protocol::{Protocol, Step};
 use crate::relay::{self, Destination, Relayed};
@@ -18,8 +18,6 @@ use crate::relay::{self, Destination, Relayed};
 const MAX_HEAD: usize = 32 << 10;
 /// Headers read of a head.
 const MAX_HEADERS: usize = 100;
-/// First bytes kept of a body to see what it is.
-const MAX_LOOK: usize = 512;
 /// Requests that wait for their response on one connection.
 const MAX_WAITING: usize = 64;
 /// Requests of one packet that are told although nobody answers them: clients that pipeline send fewer at once (*assumed*).
@@ -126,10 +124,23 @@ struct MessageHead {
     content_type: Option<String>,
     encoded: bool,
     location: Option<String>,
+    /// What the server says that the file is called.
+    file_name: Option<String>,
+    /// A range of a file is put.
+    part: bool,
     length: Option<u64>,
     /// Two lengths that differ: where the body ends, nobody can say.
     lengths_differ: bool,
     chunked: bool,
+}
+
+/// The name of a file in a `Content-Disposition` (RFC 6266): the plain one.
+fn file_name(disposition: &str) -> Option<String> {
+    let named = disposition.split(';').find_map(|part| {
+        let (name, value) = part.trim().split_once('=')?;
+        name.trim().eq_ignore_ascii_case("filename").then_some(value)
+    })?;
+    Some(named.trim().trim_matches('"').to_owned())
 }
 
 fn value(bytes: &[u8]) -> String {
@@ -172,7 +183,11 @@ impl MessageHead {
             let full = value(bytes).to_ascii_lowercase();
             self.content_type = Some(full.split(';').next().unwrap_or_default().trim().to_owned());
         } else if name == b"content-encoding" {
-            self.encoded = !bytes.trim_ascii().eq_ignore_ascii_case(b"identity");
+            self.encoded |= !bytes.trim_ascii().eq_ignore_ascii_case(b"identity");
+        } else if name == b"content-disposition" {
+            self.file_name = file_name(&value(bytes));
+        } else if name == b"content-range" {
+            self.part = true;
         } else if name == b"location" {
             self.location = Some(value(bytes));
         } else if name == b"content-length" {
@@ -183,7 +198,9 @@ impl MessageHead {
                 self.length = said;
             }
         } else if name == b"transfer-encoding" {
-            self.chunked = value(bytes).to_ascii_lowercase().contains("chunked");
+            let said = value(bytes).to_ascii_lowercase();
+            self.chunked = said.contains("chunked");
+            self.encoded |= said.contains("gzip") || said.contains("deflate") || said.contains("compress");
         }
     }
 
@@ -257,38 +274,45 @@ struct Body {
     line: Vec<u8>,
     /// The last chunk has come: what follows is the trailer, up to an empty line.
     trailer: bool,
-    len: u64,
-    look: Vec<u8>,
+    content: Content,
     declared: Option<String>,
+    file_name: Option<String>,
     encoded: bool,
+    /// A part of the file was asked for, and came.
+    part: bool,
 }
 
 impl Body {
-    fn new(framing: Framing, head: &MessageHead) -> Self {
+    fn new(framing: Framing, head: &MessageHead, context: &ParseContext<'_>) -> Self {
         Self {
             framing,
             left: if let Framing::Length(n) = framing { n } else { 0 },
             line: Vec::new(),
             trailer: false,
-            len: 0,
-            look: Vec::new(),
+            content: Content::new(!context.out.unhashed && !head.encoded),
             declared: head.content_type.clone(),
+            file_name: head.file_name.clone(),
             encoded: head.encoded,
+            // 206 Partial Content (a request has no status), a range that is put, and several in one.
+            part: head.part
+                || head.lengths_differ
+                || head.start.get(1).is_some_and(|code| code == "206")
+                || head.content_type.as_ref().is_some_and(|t| t.starts_with("multipart/")),
         }
     }
 
     /// Takes its share of `bytes`; gives what is left over and whether the body is complete.
-    fn take<'a>(&mut self, mut bytes: &'a [u8]) -> (&'a [u8], bool) {
+    fn take<'a>(&mut self, mut bytes: &'a [u8], at: (Timestamp, PacketId)) -> (&'a [u8], bool) {
         match self.framing {
             Framing::None => return (bytes, true),
             Framing::UntilClose => {
-                self.keep(bytes);
+                self.content.take(bytes, at);
                 return (&[], false);
             }
             Framing::Length(_) => {
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
                 let (mine, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
-                self.keep(mine);
+                self.content.take(mine, at);
                 self.left = self.left.saturating_sub(n as u64);
                 return (rest, self.left == 0);
             }
@@ -298,7 +322,7 @@ impl Body {
             if self.left > 0 {
                 let n = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
                 let (mine, rest) = bytes.split_at_checked(n).unwrap_or((bytes, &[]));
-                self.keep(mine);
+                self.content.take(mine, at);
                 self.left = self.left.saturating_sub(n as u64);
                 bytes = rest;
                 continue;
@@ -330,8 +354,10 @@ impl Body {
                 Some(0) => self.trailer = true,
                 Some(n) => self.left = n,
                 None => {
+                    // Where a chunk begins is not known: some of the bytes are none of its own.
+                    self.content.gap(0);
                     self.framing = Framing::UntilClose;
-                    self.keep(bytes);
+                    self.content.take(bytes, at);
                     return (&[], false);
                 }
             }
@@ -339,22 +365,16 @@ impl Body {
         (bytes, false)
     }
 
-    fn keep(&mut self, bytes: &[u8]) {
-        self.len = self.len.saturating_add(bytes.len() as u64);
-        let room = MAX_LOOK.saturating_sub(self.look.len());
-        self.look.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-    }
-
     /// Bytes are missing; `true` when they end the body.
     fn gap(&mut self, n: u64) -> Option<bool> {
         match self.framing {
             Framing::None => None,
             Framing::UntilClose => {
-                self.len = self.len.saturating_add(n);
+                self.content.gap(n);
                 Some(false)
             }
             Framing::Length(_) | Framing::Chunked if n <= self.left => {
-                self.len = self.len.saturating_add(n);
+                self.content.gap(n);
                 self.left = self.left.saturating_sub(n);
                 Some(self.left == 0 && self.framing != Framing::Chunked)
             }
@@ -364,13 +384,44 @@ impl Body {
 
     fn facts(&self) -> BodyFacts {
         BodyFacts {
-            len: self.len,
+            len: self.content.len(),
             declared: self.declared.clone(),
             encoded: self.encoded,
-            magic: Magic::of(&self.look),
-            facts: (!self.look.is_empty())
-                .then(|| PayloadFacts::of(&self.look, u32::try_from(self.len).unwrap_or(u32::MAX))),
+            magic: self.content.magic(),
+            facts: self.content.facts(),
         }
+    }
+
+    /// Whether nothing more is due; `ended` says that its side of the connection is done.
+    const fn is_complete(&self, ended: bool) -> bool {
+        match self.framing {
+            Framing::None => true,
+            Framing::UntilClose => ended,
+            Framing::Length(_) => self.left == 0,
+            Framing::Chunked => self.trailer,
+        }
+    }
+
+    /// Tells of the file that it is, if it is one: of this request's.
+    fn tell(&mut self, from: Direction, of: Option<&Waiting>, context: &mut ParseContext<'_>) {
+        let path =
+            of.map(|w| w.head.start.get(1).map_or("", String::as_str)).filter(|_| from == Direction::Resp);
+        let path = path.and_then(|p| p.split(['?', '#']).next()).and_then(|p| p.rsplit('/').next());
+        let [orig, resp] = context.flow.ended;
+        let told = Told {
+            from,
+            carrier: Service::Http,
+            name: self.file_name.as_deref().or(path),
+            declared: self.declared.as_deref(),
+            encoded: self.encoded,
+            whole: self.is_complete(if from == Direction::Orig { orig } else { resp }) && !self.part,
+            // Who refuses a CONNECT speaks for himself.
+            remote: of
+                .filter(|w| w.head.start.first().is_none_or(|m| m != "CONNECT"))
+                .and_then(|w| w.destination.as_ref())
+                .map(|d| d.end),
+        };
+        self.content.tell(&told, context);
     }
 }
 
@@ -449,6 +500,7 @@ impl Protocol for HttpSession {
                         Some(false) => {}
                         done => {
                             let facts = body.facts();
+                            body.tell(Direction::Orig, self.waiting.back(), context);
                             if let Some(last) = self.waiting.back_mut() {
                                 last.request = Some(facts);
                             }
@@ -465,6 +517,7 @@ impl Protocol for HttpSession {
                         Some(false) => {}
                         done => {
                             let facts = body.facts();
+                            body.tell(Direction::Resp, self.waiting.front(), context);
                             self.server = if done.is_some() { Side::default() } else { Side::Lost };
                             self.answered(facts, context);
                         }
@@ -479,13 +532,15 @@ impl Protocol for HttpSession {
 
     /// A body that goes on until then is complete.
     fn end(&mut self, context: &mut ParseContext<'_>) {
-        if let Side::Body(body) = &self.client
-            && let Some(last) = self.waiting.back_mut()
-        {
-            last.request = Some(body.facts());
+        if let Side::Body(body) = &mut self.client {
+            body.tell(Direction::Orig, self.waiting.back(), context);
+            if let Some(last) = self.waiting.back_mut() {
+                last.request = Some(body.facts());
+            }
         }
-        if let Side::Body(body) = &self.server {
+        if let Side::Body(body) = &mut self.server {
             let facts = body.facts();
+            body.tell(Direction::Resp, self.waiting.front(), context);
             self.server = Side::Lost;
             self.answered(facts, context);
         }
@@ -498,7 +553,10 @@ impl Protocol for HttpSession {
     fn weight(&self) -> usize {
         let of = |side: &Side| match side {
             Side::MessageHead(kept) | Side::Held { kept, .. } => kept.capacity(),
-            Side::Body(body) => body.look.capacity().saturating_add(body.line.capacity()),
+            Side::Body(body) => {
+                let texts = [&body.declared, &body.file_name].into_iter().flatten().map(String::capacity);
+                texts.fold(body.content.weight(), usize::saturating_add).saturating_add(body.line.capacity())
+            }
             Side::Lost => 0,
         };
         let waiting = self.waiting.len().saturating_mul(size_of::<Waiting>().saturating_add(WAITING_TEXT));
@@ -525,10 +583,11 @@ impl HttpSession {
                     return;
                 }
                 Side::Body(body) => {
-                    let (rest, done) = body.take(bytes);
+                    let (rest, done) = body.take(bytes, (context.ts, context.packet));
                     bytes = rest;
                     if done {
                         let facts = body.facts();
+                        body.tell(Direction::Orig, self.waiting.back(), context);
                         if let Some(last) = self.waiting.back_mut() {
                             last.request = Some(facts);
                             push_packet(&mut last.packets, context.packet);
@@ -557,7 +616,7 @@ impl HttpSession {
                     };
                     let connects =
                         destination.is_some() && head.start.first().is_some_and(|m| m == "CONNECT");
-                    let body = Body::new(framing, &head);
+                    let body = Body::new(framing, &head, context);
                     if self.waiting.len() >= MAX_WAITING {
                         self.give_up_first(context);
                     }
@@ -630,13 +689,15 @@ impl HttpSession {
                 {
                     // HTTP/0.9 has no heads: what comes is the page.
                     self.answer = Some((0, None, context.packet));
-                    self.server = Side::Body(Body::new(Framing::UntilClose, &MessageHead::default()));
+                    self.server =
+                        Side::Body(Body::new(Framing::UntilClose, &MessageHead::default(), context));
                 }
                 Side::Body(body) => {
-                    let (rest, done) = body.take(bytes);
+                    let (rest, done) = body.take(bytes, (context.ts, context.packet));
                     bytes = rest;
                     if done {
                         let facts = body.facts();
+                        body.tell(Direction::Resp, self.waiting.front(), context);
                         self.server = Side::default();
                         self.answered(facts, context);
                     }
@@ -694,7 +755,7 @@ impl HttpSession {
             let facts = BodyFacts { declared: head.content_type.clone(), ..BodyFacts::default() };
             self.answered(facts, context);
         } else {
-            self.server = Side::Body(Body::new(framing, head));
+            self.server = Side::Body(Body::new(framing, head, context));
         }
         if method == "CONNECT" {
             let (held, lost) = match std::mem::take(&mut self.client) {

@@ -9,6 +9,8 @@ pub struct Outbox {
     pub records: Vec<Record>,
     /// What was strange.
     pub anomalies: AnomalyCounts,
+    /// Whether files are left without hashes.
+    pub unhashed: bool,
     /// Hashes that fingerprints are made of.
     pub(crate) digests: Digests,
 }

@@ -5,6 +5,7 @@ use record::{
     RelayKind, Service, Timestamp, Transport, Tuple,
 };
 
+use crate::content::{BareFile, is_bare_file};
 use crate::outbox::{Outbox, ParseContext};
 use crate::protocol::{Protocol, READERS, Reader, Step, begin};
 use crate::recognise::{self, Probe};
@@ -62,6 +63,8 @@ pub struct Session {
     relays: u8,
     /// Whether the client told of its machine.
     reported: bool,
+    /// Whether its first bytes are missing.
+    holed: bool,
 }
 
 /// Proxies behind one another that are seen through; people chain two or three.
@@ -77,7 +80,7 @@ struct Fed {
 impl Session {
     /// A flow begins.
     pub fn new() -> Self {
-        Self { state: State::Fresh, payloads: [0; 2], remote: None, relays: 0, reported: false }
+        Self { state: State::Fresh, payloads: [0; 2], remote: None, relays: 0, reported: false, holed: false }
     }
 
     /// Bytes came.
@@ -174,16 +177,19 @@ impl Session {
                 }
                 Some(found)
             }
-            Probe::No => {
-                let service = if matches!(self.state, State::Probing(_)) {
-                    self.give_up(flow, chunk.at, out)
-                } else {
-                    self.report(flow, chunk.from, chunk.bytes, (chunk.ts, chunk.at), chunk.packet, out);
-                    opaque_or_not(&chunk.counted())
-                };
+            Probe::No => Some(if matches!(self.state, State::Probing(_)) {
+                self.give_up(flow, chunk.at, out)
+            } else {
+                self.report(flow, chunk.from, chunk.bytes, (chunk.ts, chunk.at), chunk.packet, out);
                 self.state = State::Unknown;
-                Some(service)
-            }
+                if flow.tuple.transport == Transport::Tcp && !self.holed && is_bare_file([chunk.bytes, &[]]) {
+                    let mut context =
+                        ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
+                    self.state = State::Read(Box::new(BareFile::new(&context)));
+                    self.feed(chunk.from, chunk.bytes, &mut context);
+                }
+                opaque_or_not(&chunk.counted())
+            }),
             Probe::Maybe => {
                 if matches!(self.state, State::Fresh) {
                     let mut probing = Box::<Probing>::default();
@@ -220,8 +226,12 @@ impl Session {
             // What comes behind a hole is no beginning.
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
                 service = Some(self.give_up(flow, at, out));
-                self.state = State::Unknown;
+                if let State::Read(file) = &mut self.state {
+                    file.gap(from, bytes, &mut ParseContext { flow, ts: at, at, packet, out });
+                }
             }
+            // What begins behind a hole is no beginning either.
+            State::Fresh => self.holed = true,
             State::Read(protocol) => {
                 let step = protocol.gap(from, bytes, &mut context);
                 self.step(step, from, &[], &mut context);
@@ -239,6 +249,9 @@ impl Session {
         match &mut self.state {
             State::Probing(probing) if probing.heads.iter().any(|h| !h.is_empty()) => {
                 let service = self.give_up(flow, at, out);
+                if let State::Read(file) = &mut self.state {
+                    file.end(&mut ParseContext { flow, ts: at, at, packet: flow.id.packet, out });
+                }
                 self.state = State::Done;
                 return Some(service);
             }
@@ -306,6 +319,15 @@ impl Session {
         if let Some(first) = probing.early.iter().find(|e| e.from == Direction::Orig) {
             let [said, _] = &probing.heads;
             self.report(flow, Direction::Orig, said, (first.ts, at), first.packet, out);
+        }
+        let [orig, resp] = &probing.heads;
+        if flow.tuple.transport == Transport::Tcp && !self.holed && is_bare_file([orig, resp]) {
+            let mut file: Box<dyn Protocol> =
+                Box::new(BareFile::new(&ParseContext { flow, ts: at, at, packet: flow.id.packet, out }));
+            for e in &probing.early {
+                file.data(e.from, &e.bytes, &mut ParseContext { flow, ts: e.ts, at, packet: e.packet, out });
+            }
+            self.state = State::Read(file);
         }
         probing.unrecognised()
     }
@@ -461,6 +483,7 @@ fn fuzz_flow(transport: Transport, port: u16, start_seen: bool) -> FlowFacts {
         segment: None,
         ts: Timestamp(0),
         start_seen,
+        ended: [true; 2],
         service: Service::Unknown,
     }
 }

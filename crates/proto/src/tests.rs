@@ -21,6 +21,7 @@ fn flow(transport: Transport, port: u16) -> FlowFacts {
         segment: None,
         ts: Timestamp(0),
         start_seen: true,
+        ended: [true; 2],
         service: Service::Unknown,
     }
 }
@@ -260,13 +261,8 @@ fn http_requests_meet_their_responses() {
             (Resp, b"HTTP/1.1 204 No Content\r\n\r\nHTTP/1.0 200 OK\r\n\r\nuntil the end"),
         ],
     );
-    let http: Vec<_> = records
-        .iter()
-        .map(|r| match r {
-            Record::Http(h) => h,
-            r => panic!("{r:?}"),
-        })
-        .collect();
+    let http: Vec<_> =
+        records.iter().filter_map(|r| if let Record::Http(h) = r { Some(h) } else { None }).collect();
     assert_eq!(http.len(), 3);
     let first = http[0];
     assert_eq!(
@@ -278,6 +274,76 @@ fn http_requests_meet_their_responses() {
     assert_eq!(first.response.declared.as_deref(), Some("text/html"));
     assert_eq!((http[1].status, http[1].cookie, http[1].depth), (Some(204), true, 1));
     assert_eq!((http[2].path.as_str(), http[2].response.len), ("/c", 13));
+}
+
+/// The files of a connection: who sent each, its name and length, and what its hash begins with.
+type Told<'a> = (Direction, Option<&'a str>, u64, bool, Option<String>);
+
+fn files(records: &[Record]) -> Vec<Told<'_>> {
+    let files = records.iter().filter_map(|r| if let Record::File(f) = r { Some(f) } else { None });
+    files
+        .map(|f| (f.from, f.name.as_deref(), f.len, f.whole, f.sha256().map(|s| s[..8].to_owned())))
+        .collect()
+}
+
+#[test]
+fn files_are_told_with_their_hashes_and_pages_are_not() {
+    use sha2::Digest;
+    let mut exe = b"MZ".to_vec();
+    exe.resize(2000, 7);
+    let sum = |bytes: &[u8]| Some(record::hex(&sha2::Sha256::digest(bytes))[..8].to_owned());
+    let (a, rest) = exe.split_at(700);
+    let get = |path: &str| format!("GET /x/{path}?q=/1 HTTP/1.1\r\nHost: e\r\n\r\n").into_bytes();
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n";
+    // In pieces; in chunks, under a name of the server's; and what a client sends.
+    let chunked = [&b"HTTP/1.1 200 OK\r\nContent-Disposition: attachment; filename=\"in voice.zip\"\r\nTransfer-Encoding: chunked\r\n\r\n50\r\n"[..], b"PK\x03\x04", &[3; 76], b"\r\n0\r\n\r\n"].concat();
+    let zip = [&b"PK\x03\x04"[..], &[3; 76]].concat();
+    let post = [&b"POST /up HTTP/1.1\r\nHost: e\r\nContent-Length: 80\r\n\r\n"[..], &zip].concat();
+    let (_, records) = tcp(
+        80,
+        &[
+            (Orig, &get("a.exe")),
+            (Resp, head),
+            (Resp, a),
+            (Resp, rest),
+            (Orig, &get("b")),
+            (Resp, &chunked),
+            (Orig, &post),
+            (Resp, b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"),
+        ],
+    );
+    assert_eq!(
+        files(&records),
+        [
+            (Resp, Some("a.exe"), 2000, true, sum(&exe)),
+            (Resp, Some("in voice.zip"), 80, true, sum(&zip)),
+            (Orig, None, 80, true, sum(&zip)),
+        ]
+    );
+    // A part of it, cut short, and packed on its way: none of these is the file.
+    let part = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 2000\r\n\r\n";
+    let (_, records) = tcp(80, &[(Orig, &get("a.exe")), (Resp, part), (Resp, &exe)]);
+    assert_eq!(files(&records), [(Resp, Some("a.exe"), 2000, false, None)]);
+    let (_, records) = tcp(80, &[(Orig, &get("a.exe")), (Resp, head), (Resp, a)]);
+    assert_eq!(files(&records), [(Resp, Some("a.exe"), 700, false, None)]);
+    let packed = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2000\r\n\r\n";
+    let (_, records) = tcp(80, &[(Orig, &get("a.exe")), (Resp, packed), (Resp, &exe)]);
+    assert_eq!(files(&records), [(Resp, Some("a.exe"), 2000, true, None)]);
+    // Alone on a connection, as FTP's data are, and as droppers send them; who answers speaks a protocol.
+    for pieces in
+        [&[(Resp, &exe[..])][..], &[(Resp, a), (Resp, rest)], &[(Resp, &exe[..3]), (Resp, &exe[3..])]]
+    {
+        assert_eq!(files(&tcp(40_000, pieces).1), [(Resp, None, 2000, true, sum(&exe))]);
+    }
+    assert!(files(&tcp(40_000, &[(Orig, b"hello, who is there?"), (Resp, &exe)]).1).is_empty());
+    // Nobody wants hashes.
+    let (mut session, mut out) = (Session::new(), Outbox { unhashed: true, ..Outbox::default() });
+    let facts = flow(Transport::Tcp, 80);
+    for (from, bytes) in [(Orig, &get("a.exe")[..]), (Resp, head), (Resp, &exe)] {
+        let (ts, packet) = (Timestamp(0), PacketId::new(0, 1));
+        session.data(&facts, &Chunk { from, bytes, wire_len: 0, ts, at: ts, packet, facts: None }, &mut out);
+    }
+    assert_eq!(files(&out.records), [(Resp, Some("a.exe"), 2000, true, None)]);
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn ours(path: &Path) -> Told {
                 segment: None,
                 ts: Timestamp(0),
                 start_seen: true,
+                ended: [true; 2],
                 service: Service::Unknown,
             };
             (Session::new(), flow)

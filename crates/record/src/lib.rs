@@ -9,6 +9,7 @@ mod anomaly;
 mod community_id;
 mod conn;
 mod evidence;
+mod file;
 mod health;
 mod net;
 mod payload;
@@ -26,6 +27,7 @@ pub use anomaly::{Anomaly, AnomalyCounts};
 pub use community_id::CommunityId;
 pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
+pub use file::FileInfo;
 pub use health::Health;
 pub use net::{
     BUCKETS, Direction, Endpoint, FlowId, HostId, IN_ARRAY, Mac, PacketId, Segment, Transport, Tuple, bucket,
@@ -33,8 +35,8 @@ pub use net::{
 };
 pub use payload::{PayloadFacts, Plainness};
 pub use plain::{
-    clean, defang, defang_addresses, defang_words, human_bytes, human_count, human_duration, leads_somewhere,
-    names, request_path, shortened, tally,
+    clean, defang, defang_addresses, defang_text, defang_words, human_bytes, human_count, human_duration,
+    leads_somewhere, names, no_formula, request_path, shortened, tally, visible,
 };
 pub use role::Role;
 pub use rows::{

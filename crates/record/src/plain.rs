@@ -138,6 +138,11 @@ pub fn shortened(text: &str, most: usize) -> String {
     format!("{begin}…{end}")
 }
 
+/// A cell that a spreadsheet takes for text: what would begin a formula there gets an apostrophe before it (OWASP, "CSV Injection").
+pub fn no_formula(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+}
+
 /// What was asked for of a server, as a sentence has it: without the query, and short; `None` where it is the front page.
 pub fn request_path(path: &str) -> Option<String> {
     const MOST: usize = 40;
@@ -167,6 +172,58 @@ pub fn defang_words(text: &str) -> String {
         }
     };
     text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Text from the wire in which nothing becomes a link, whatever stands around names, addresses and URLs: `bot (evil[.]example)`,
+/// `+hxxp[://]evil[.]example/x`.
+pub fn defang_text(text: &str) -> String {
+    let text = clean(text).replace("http", "hxxp").replace("HTTP", "HXXP").replace("://", "[://]");
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text.as_str();
+    while let Some(begin) = rest.find(is_part) {
+        let (before, from) = rest.split_at(begin);
+        let end = from.find(|c| !is_part(c)).unwrap_or(from.len());
+        let (token, after) = from.split_at(end);
+        out.push_str(before);
+        let bare = token.trim_end_matches(['.', ':', '-']);
+        // A port, or a word behind a colon, is no part of a host.
+        let (host, port) = match bare.split_once(':') {
+            Some((host, _)) if bare.parse::<IpAddr>().is_err() => bare.split_at(host.len()),
+            _ => (bare, ""),
+        };
+        match host.parse::<IpAddr>() {
+            // Behind a slash four numbers are a program's version.
+            Ok(ip) if !(ip.is_ipv4() && before.ends_with('/') && !before.ends_with("[://]/")) => {
+                out.push_str(&broken(ip, host));
+            }
+            Ok(_) => out.push_str(host),
+            Err(_) => match host.rsplit_once('.') {
+                Some((front, last)) if last.chars().any(char::is_alphabetic) && !front.is_empty() => {
+                    out.push_str(front);
+                    out.push_str("[.]");
+                    out.push_str(last);
+                }
+                _ => out.push_str(host),
+            },
+        }
+        out.push_str(port);
+        out.push_str(&token[bare.len()..]);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Text from the wire whole, with what cannot be seen made visible: to be copied, not read.
+pub fn visible(text: &str) -> String {
+    let mut left = text;
+    let mut out = String::new();
+    while let Some((at, _)) = left.char_indices().nth(200) {
+        out.push_str(&clean(&left[..at]));
+        left = &left[at..];
+    }
+    out + &clean(left)
 }
 
 /// At most so many names, defanged.
@@ -270,5 +327,27 @@ mod tests {
         assert_eq!(human_bytes(999), "999 B");
         assert_eq!(human_duration(Duration::from_mins(72)), "1 h 12 min");
         assert_eq!(human_duration(Duration::from_millis(1500)), "1.5 s");
+    }
+
+    #[test]
+    fn nothing_in_a_text_leads_anywhere() {
+        for (text, told) in [
+            ("Googlebot/2.1 (+www.evil.example/bot.html)", "Googlebot/2.1 (+www.evil[.]example/bot[.]html)"),
+            ("bot (evil.example)", "bot (evil[.]example)"),
+            ("x/1;evil.example", "x/1;evil[.]example"),
+            ("me@evil.example:8080", "me@evil[.]example:8080"),
+            ("curl/8 (198.51.100.7)", "curl/8 (198.51.100[.]7)"),
+            ("+http://a.example/r?u=http://b.example/x", "+hxxp[://]a[.]example/r?u=hxxp[://]b[.]example/x"),
+            ("evil.xn--p1ai", "evil[.]xn--p1ai"),
+            ("2001:db8::7,", "2001:db8:[:]7,"),
+            ("Amazon.com, Inc.", "Amazon[.]com, Inc."),
+            ("Chrome/120.0.0.0 Safari/537.36", "Chrome/120.0.0.0 Safari/537.36"),
+            ("Mozilla/5.0 (Windows NT 10.0; Win64; x64)", "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"),
+        ] {
+            assert_eq!(defang_text(text), told);
+        }
+        let long = "a".repeat(450);
+        assert_eq!(visible(&long), long);
+        assert_eq!(visible("a\u{202e}b"), "a\\u{202e}b");
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sha2::Digest;
 
 use crate::{
-    Conn, DceRpc, Direction, Endpoint, FlowId, Mac, PacketId, PayloadFacts, Segment, SelfReport, Smb,
-    Timestamp, Tuple,
+    Conn, DceRpc, Direction, Endpoint, FileInfo, FlowId, Mac, PacketId, PayloadFacts, Segment, SelfReport,
+    Smb, Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +84,8 @@ pub enum Record {
     DceRpc(Box<DceRpc>),
     /// A client told what it runs on, or passwords.
     SelfReport(Box<SelfReport>),
+    /// A file that passed.
+    File(Box<FileInfo>),
 }
 
 impl Record {
@@ -106,6 +108,7 @@ impl Record {
             Self::Smb(r) => &r.head,
             Self::DceRpc(r) => &r.head,
             Self::SelfReport(r) => &r.head,
+            Self::File(r) => &r.head,
         }
     }
 
@@ -133,6 +136,7 @@ impl Record {
             Self::Smb(r) => &mut r.packets,
             Self::DceRpc(r) => &mut r.packets,
             Self::SelfReport(r) => &mut r.packets,
+            Self::File(r) => &mut r.packets,
         };
         for packet in packets {
             *packet = packet.behind(files);
@@ -158,6 +162,7 @@ impl Record {
             Self::Smb(r) => &mut r.head,
             Self::DceRpc(r) => &mut r.head,
             Self::SelfReport(r) => &mut r.head,
+            Self::File(r) => &mut r.head,
         }
     }
 
@@ -439,6 +444,40 @@ impl Magic {
             self,
             Self::Zip | Self::Gzip | Self::Rar | Self::SevenZip | Self::Cab | Self::Ole | Self::JavaClass
         )
+    }
+
+    /// Every one.
+    const ALL: [Self; 20] = [
+        Self::None,
+        Self::Pe,
+        Self::Elf,
+        Self::MachO,
+        Self::Zip,
+        Self::Gzip,
+        Self::Rar,
+        Self::SevenZip,
+        Self::Cab,
+        Self::Ole,
+        Self::Pdf,
+        Self::Image,
+        Self::Media,
+        Self::Markup,
+        Self::Json,
+        Self::Script,
+        Self::WindowsScript,
+        Self::JavaClass,
+        Self::Flash,
+        Self::Text,
+    ];
+
+    /// By the name in records.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|m| m.name() == name)
+    }
+
+    /// Whether it is told of as a file: no text or markup, which are pages and their parts, no pictures and no sound.
+    pub const fn is_file(self) -> bool {
+        !matches!(self, Self::Markup | Self::Json | Self::Image | Self::Media | Self::Text)
     }
 
     /// The name in records.
@@ -783,6 +822,8 @@ pub struct Dhcp {
     pub resolvers: Vec<IpAddr>,
     /// How long the address is the client's, in seconds.
     pub lease: Option<u32>,
+    /// What the client's DHCP program calls itself (vendor class, RFC 2132 §9.13), at most 255 bytes.
+    pub vendor: Option<String>,
     /// The message's packet.
     pub packets: Vec<PacketId>,
 }

@@ -13,6 +13,8 @@ pub struct FlowFacts {
     pub ts: Timestamp,
     /// Whether the beginning was seen.
     pub start_seen: bool,
+    /// Whether each side said that it is done, right behind all that was seen of it (TCP's FIN).
+    pub ended: [bool; 2],
     /// The protocol, once known.
     pub service: Service,
 }

@@ -10,15 +10,37 @@ use verdict::{HostStory, Verdict, probable};
 
 use crate::lines::CaptureLine;
 use crate::prose::{both_stories, describe};
-use crate::terminal::{identity, suppressed, trimmed};
+use crate::terminal::{Dates, identity, suppressed, trimmed};
 use record::{clean, defang_words};
+
+/// What the host is and does, whether or not any of it speaks against it.
+fn profile(out: &mut String, s: &HostStory) {
+    let known = crate::profile::facts(s);
+    let p = &s.profile;
+    if known.is_empty() && p.remotes.is_empty() && p.files.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nWhat it is and does every day:");
+    for (what, values) in &known {
+        for (n, value) in values.iter().enumerate() {
+            let _ = writeln!(out, "  {:<24}{value}", if n == 0 { what } else { "" });
+        }
+    }
+    for (n, r) in p.remotes.iter().enumerate() {
+        let what = if n == 0 { "speaks most with" } else { "" };
+        let _ = writeln!(out, "  {what:<24}{}", crate::profile::talk(s, r));
+    }
+    for (n, f) in p.files.iter().enumerate() {
+        let _ = writeln!(out, "  {:<24}{}", if n == 0 { "files" } else { "" }, crate::profile::file(f));
+    }
+}
 
 /// Explains a host: every stage's bet with its items, payoffs, discounts and caps, the sum, what would change it, the
 /// nearest miss of each silent behaviour, and what could not be seen.
 pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{}  {}  {:+.1} dB", s.label(), s.verdict.name().to_uppercase(), s.level_db);
-    for line in identity(s, &[], true) {
+    for line in identity(s, &[], Dates::Day) {
         let _ = writeln!(out, "{line}");
     }
     let _ = writeln!(
@@ -148,6 +170,7 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
     if s.unseen.is_empty() {
         let _ = writeln!(out, "  nothing that would matter is known to be missing");
     }
+    profile(&mut out, s);
     out
 }
 

@@ -10,15 +10,18 @@ pub mod html;
 mod indicators;
 mod lines;
 mod markdown;
+mod profile;
 mod prose;
 mod terminal;
 
 pub use explain::{checks, explain, fact};
 pub use indicators::{Indicator, IndicatorKind, indicators};
 pub use lines::{
-    AccountsLine, CaptureLine, FlowCounts, InputLine, Line, OutsideFlows, UnreadLine, parse_lines,
+    AccountsLine, ActivityLine, CaptureLine, FlowCounts, InputLine, Line, OutsideFlows, ServiceLine,
+    UnreadLine, parse_lines,
 };
 pub use markdown::markdown;
+pub use profile::place;
 pub use prose::describe;
 pub use record::{clean, defang, human_bytes, human_count, human_duration};
-pub use terminal::{Detail, LANES_FROM, covers_days, terminal, trimmed as number};
+pub use terminal::{Dates, Detail, LANES_FROM, terminal, trimmed as number};

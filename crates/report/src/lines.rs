@@ -106,6 +106,32 @@ pub struct OutsideFlows {
     pub advice: String,
 }
 
+/// What went on when: bytes of payload of each group of protocols, of all hosts together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ActivityLine {
+    /// When the first column begins.
+    pub start: Timestamp,
+    /// How many seconds a column is wide; 0 where there is none.
+    pub column_s: u64,
+    /// The groups, in the order of their bytes.
+    pub groups: Vec<String>,
+    /// A list for each column: bytes by group.
+    pub bytes: Vec<Vec<u64>>,
+}
+
+/// How much of a protocol there was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ServiceLine {
+    /// The protocol by content, as Zeek calls it.
+    pub service: String,
+    /// Closed flows.
+    pub flows: u64,
+    /// Bytes of payload that those who began sent.
+    pub out: u64,
+    /// Bytes that were answered.
+    pub back: u64,
+}
+
 /// The capture as a whole: health and counters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CaptureLine {
@@ -146,6 +172,12 @@ pub struct CaptureLine {
     pub by_transport: BTreeMap<String, u64>,
     /// Closed flows.
     pub flows: FlowCounts,
+    /// What went on when.
+    #[serde(default)]
+    pub activity: ActivityLine,
+    /// Flows and bytes by protocol, most bytes first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<ServiceLine>,
     /// TCP flows begun before they were seen.
     pub midstream_tcp_flows: u64,
     /// TCP flows with data of which one side was seen.

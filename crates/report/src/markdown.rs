@@ -8,7 +8,7 @@ use crate::html::summary;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::describe;
-use crate::terminal::{clock, covers_days, identity, in_order, note, second_story, warnings};
+use crate::terminal::{Dates, clock, identity, in_order, note, second_story, warnings};
 use record::{Timestamp, clean, defang, human_count};
 
 /// Inputs that are named.
@@ -35,7 +35,7 @@ fn plain(text: &str) -> String {
 pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
     let capture = &capture.without_paths();
     let mut out = String::new();
-    let days = covers_days(capture);
+    let days = Dates::of(capture);
     let machines = Machine::all(stories);
     let _ = writeln!(out, "{}\n", plain(&summary(capture, &machines)));
     let moment = |t: Option<Timestamp>| t.map_or_else(|| "?".to_owned(), |t| t.to_string());
@@ -117,7 +117,7 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
 }
 
 /// What a host did, a row for each sentence.
-fn table(out: &mut String, s: &HostStory, days: bool) {
+fn table(out: &mut String, s: &HostStory, days: Dates) {
     let _ = writeln!(out, "| since | stage | dB | what | packets |\n|---|---|---|---|---|");
     for (first, stage, all) in in_order(s) {
         for (i, e) in all.iter().enumerate() {

@@ -73,15 +73,51 @@ impl Paint {
     }
 }
 
-/// The time of day, with the date when the capture covers more than one.
-pub(crate) fn clock(t: Timestamp, days: bool) -> String {
+/// How much of the date a time needs, so that it is one moment of a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dates {
+    /// None: all of it is of one day.
+    None,
+    /// Month and day.
+    Day,
+    /// The year too.
+    Year,
+}
+
+impl Dates {
+    /// Those of a capture's times, by its first and its last packet.
+    pub fn of(capture: &CaptureLine) -> Self {
+        let (Some(a), Some(b)) = (capture.first, capture.last) else { return Self::None };
+        let (a, b) = (a.to_string(), b.to_string());
+        let date = |t: &str| t.find('T').map_or_else(String::new, |at| t[..at].to_owned());
+        let (a, b) = (date(&a), date(&b));
+        let year = |d: &str| d.get(..d.len().saturating_sub(6)).map(str::to_owned);
+        match (a == b, year(&a) == year(&b)) {
+            (true, _) => Self::None,
+            (false, true) => Self::Day,
+            (false, false) => Self::Year,
+        }
+    }
+
+    /// What a script that writes times anew has to know.
+    pub const fn form(self) -> &'static str {
+        match self {
+            Self::None => "time",
+            Self::Day => "day",
+            Self::Year => "year",
+        }
+    }
+}
+
+/// The time of day, with as much of the date as is needed.
+pub(crate) fn clock(t: Timestamp, days: Dates) -> String {
     let full = t.to_string();
     let at = full.find('T').unwrap_or(0);
     let time = full.get(at + 1..at + 9).unwrap_or("");
-    if days {
-        format!("{} {time}Z", full.get(at.saturating_sub(5)..at).unwrap_or(""))
-    } else {
-        format!("{time}Z")
+    match days {
+        Dates::None => format!("{time}Z"),
+        Dates::Day => format!("{} {time}Z", full.get(at.saturating_sub(5)..at).unwrap_or("")),
+        Dates::Year => format!("{} {time}Z", full.get(..at).unwrap_or("")),
     }
 }
 
@@ -101,7 +137,7 @@ pub fn terminal(
     let shown: Vec<String> = answer.iter().map(|line| paint.bold(line)).collect();
     let _ = writeln!(out, "{}\n", shown.join("\n"));
     head(&mut out, capture, (machines.len(), stories.len()), &paint);
-    let days = covers_days(capture);
+    let days = Dates::of(capture);
     for machine in machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious) {
         host(&mut out, capture, machine, days, &paint);
         if let Some(columns) = columns.filter(|c| *c >= LANES_FROM) {
@@ -131,7 +167,7 @@ fn answer(c: &CaptureLine, machines: &[Machine<'_>]) -> Vec<String> {
         lines.push("PARTIAL: not all input was read.".to_owned());
     }
     lines.extend(headline(c, machines));
-    let days = covers_days(c);
+    let days = Dates::of(c);
     let mut accused: Vec<&Machine<'_>> =
         machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious).collect();
     accused.sort_by_key(|m| std::cmp::Reverse(m.strongest.verdict));
@@ -148,7 +184,7 @@ fn answer(c: &CaptureLine, machines: &[Machine<'_>]) -> Vec<String> {
 }
 
 /// What became of a host, in a sentence: `pc-03 (10.20.0.13) is infected since 10:22:00Z: Kraken; 13 addresses and names to block.`
-pub fn sentence(s: &HostStory, days: bool) -> String {
+pub fn sentence(s: &HostStory, days: Dates) -> String {
     let who = match s.names.host_names.first() {
         Some(name) => format!("{} ({})", clean(name), s.label()),
         None => s.label(),
@@ -501,7 +537,7 @@ fn packets(capture: &CaptureLine, list: &[PacketId]) -> String {
 }
 
 /// What a machine did: the story of its strongest address, then what else was seen of it at others.
-fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: bool, paint: &Paint) {
+fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: Dates, paint: &Paint) {
     let s = machine.strongest;
     let name = s
         .names
@@ -586,7 +622,7 @@ fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: bo
 }
 
 /// A line for each stage, by the time it began; what else showed it stands below.
-fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: bool, paint: &Paint) {
+fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: Dates, paint: &Paint) {
     for (first, stage, all) in &in_order(s) {
         let db = s.stages.get(stage).map_or(0.0, |score| score.db);
         for (i, e) in all.iter().enumerate() {
@@ -603,7 +639,7 @@ fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: bool, pa
 }
 
 /// The swimlane: a row for each stage of the story, time from left to right; `░` where nothing was captured.
-fn lanes(out: &mut String, c: &CaptureLine, s: &HostStory, columns: usize, days: bool, paint: &Paint) {
+fn lanes(out: &mut String, c: &CaptureLine, s: &HostStory, columns: usize, days: Dates, paint: &Paint) {
     let width = columns - 16;
     let Some((from, to)) = crate::html::window(s) else { return };
     let span = to.since(from).as_secs_f64().max(0.001);
@@ -652,14 +688,6 @@ pub(crate) fn in_order(s: &HostStory) -> Vec<(Timestamp, Stage, Vec<&ScoredEvide
     stages
 }
 
-/// Whether a capture covers more than one day, so that times need their date.
-pub fn covers_days(capture: &CaptureLine) -> bool {
-    match (capture.first, capture.last) {
-        (Some(a), Some(b)) => a.to_string().get(..10) != b.to_string().get(..10),
-        _ => false,
-    }
-}
-
 /// The strongest evidence of each key of a stage.
 fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
     let mut best: Vec<&ScoredEvidence> = Vec::new();
@@ -680,11 +708,11 @@ fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
     best
 }
 
-pub(crate) fn note(n: &Note, days: bool) -> String {
+pub(crate) fn note(n: &Note, days: Dates) -> String {
     match n {
         Note::Ended { verdict, until } => format!(
             "was {verdict} until {}: nothing that this rested on was seen for a week",
-            clock(*until, true)
+            clock(*until, Dates::Day)
         ),
         Note::Excused { verdict, level_db, roles } => format!(
             "was {verdict} at {level_db:+.1} dB until it was clear what it is for: {}",
@@ -708,7 +736,7 @@ pub(crate) fn note(n: &Note, days: bool) -> String {
 }
 
 /// Hosts of which something was seen that is not enough: a line each.
-fn below(out: &mut String, machines: &[Machine<'_>], days: bool, paint: &Paint) {
+fn below(out: &mut String, machines: &[Machine<'_>], days: Dates, paint: &Paint) {
     let not_told = machines.iter().filter(|m| m.strongest.verdict < Verdict::Suspicious);
     let these: Vec<&HostStory> =
         not_told.flat_map(Machine::addresses).filter(|s| !s.evidence.is_empty()).collect();
@@ -733,7 +761,7 @@ fn below(out: &mut String, machines: &[Machine<'_>], days: bool, paint: &Paint) 
 }
 
 /// Which other addresses are this machine's, or probably, and when the address changed hands.
-pub(crate) fn identity(s: &HostStory, others: &[&HostStory], days: bool) -> Vec<String> {
+pub(crate) fn identity(s: &HostStory, others: &[&HostStory], days: Dates) -> Vec<String> {
     let is_other = |o: &SameHost| others.iter().any(|m| (m.host, m.since) == (o.host, o.since));
     let why = |o: &HostStory| s.same_as.iter().find(|same| (same.host, same.since) == (o.host, o.since));
     let sure = others.iter().map(|o| {
@@ -791,7 +819,7 @@ fn rest(
     capture: &CaptureLine,
     machines: &[Machine<'_>],
     detail: Detail,
-    days: bool,
+    days: Dates,
     paint: &Paint,
 ) {
     for verdict in [Verdict::Quiet, Verdict::Inconclusive] {

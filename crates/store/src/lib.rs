@@ -39,7 +39,7 @@ pub use read::{Reader, Span};
 pub use write::{Writer, Written};
 
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// What says that a folder is a store.
 const MARK: &str = "store.json";
 /// A run's facts.

@@ -61,7 +61,7 @@ pub struct Row {
     pub status: Option<u16>,
     pub user_agent: Option<String>,
     pub ja4: Option<String>,
-    /// SHA-256 of the server's certificate.
+    /// SHA-256 of the server's certificate, or of a file.
     pub certificate: Option<String>,
     /// The rest in words: an alert's signature, a line of IRC, banners, domains of mail.
     pub info: Option<String>,
@@ -105,6 +105,7 @@ const fn kind(record: &Record) -> &'static str {
         Record::Smb(_) => "smb",
         Record::DceRpc(_) => "dce_rpc",
         Record::SelfReport(_) => "self_report",
+        Record::File(_) => "file",
     }
 }
 
@@ -304,6 +305,15 @@ impl Row {
             Record::SelfReport(r) => {
                 self.info = Some(r.text.clone());
                 self.proof = proof(&r.packets);
+            }
+            Record::File(f) => {
+                self.service = Some(f.carrier.name().to_owned());
+                self.uri.clone_from(&f.name);
+                self.method = Some(f.magic.name().to_owned());
+                *(if f.from == Direction::Orig { &mut self.orig_bytes } else { &mut self.resp_bytes }) =
+                    Some(f.len);
+                self.certificate = f.sha256();
+                self.proof = proof(&f.packets);
             }
         }
     }

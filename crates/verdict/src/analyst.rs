@@ -20,6 +20,7 @@ use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities, machines};
 use crate::ledger::{Ledger, Terms};
+use crate::profile::{self, HostProfile, PROFILE, Profile};
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
 use crate::shares::Share;
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings, second_story};
@@ -51,10 +52,11 @@ const MISSING_SHARE: f64 = 0.1;
 const LEDGER: u8 = HostFiles::BESIDE + 2;
 
 /// What stands in files behind the behaviours' places.
-const BESIDE: [StateKind; 3] = [
+const BESIDE: [StateKind; 4] = [
     StateKind::of::<HostPage>("page"),
     StateKind::of::<HostRoles>("roles"),
     StateKind::of::<Ledger>("ledger"),
+    StateKind::of::<HostProfile>("profile"),
 ];
 
 /// Why what an analyst remembers could not be written.
@@ -305,7 +307,8 @@ impl Analyst {
         if self.given_home.is_none() {
             self.seen.guess.learn(record);
             if self.seen.held_back < HELD_BACK / self.among {
-                self.seen.held_back += if matches!(record, Record::Conn(_)) { 1 } else { TOLD_WEIGHT };
+                self.seen.held_back +=
+                    if matches!(record, Record::Conn(_) | Record::File(_)) { 1 } else { TOLD_WEIGHT };
                 self.seen.held.push(record.clone());
                 return;
             }
@@ -594,7 +597,9 @@ impl Analysis {
         {
             self.count_before(c, former);
         }
+        profile::learn(&mut self.files.states(PROFILE), record, self.network.home(), former);
         if let Some(lease) = self.network.leased() {
+            profile::lease(&mut self.files.states(PROFILE), lease, self.network.home());
             host_book::lease(&mut self.files.states(PAGE), lease, self.network.home());
         }
         self.flows.learn(record);
@@ -727,8 +732,11 @@ impl Analysis {
                 detector.totals(e, &self.files, index);
             }
         });
+        let profile = self.files.get::<HostProfile>(PROFILE, host);
+        let name = |ip| self.network.name_for(host, ip, now).or_else(|| self.network.names_of(ip, now).pop());
         Machine {
             host,
+            profile: profile.map(|p| p.tell(name)).unwrap_or_default(),
             roles: roles(&self.files, &self.network, host, (first, now)),
             ledger,
             near: self.files.card(host).into_iter().flat_map(|card| card.near.iter().cloned()).collect(),
@@ -796,9 +804,10 @@ struct Machine {
     ledger: Ledger,
     roles: Vec<RoleSeen>,
     near: Vec<NearMiss>,
+    profile: Profile,
 }
 
-behaviour::held!(Machine: page, ledger, roles);
+behaviour::held!(Machine: page, ledger, roles, profile);
 
 impl Machine {
     /// Whether there is anything to tell of it.
@@ -871,6 +880,8 @@ impl Machine {
             suppressed: ledger.suppressed().to_vec(),
             evidence,
             roles: roles.clone(),
+            profile: Box::new(self.profile.clone()),
+            places: BTreeMap::new(),
             near,
             unseen,
         }

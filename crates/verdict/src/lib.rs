@@ -13,9 +13,11 @@ mod host_book;
 mod identity;
 mod ledger;
 mod prior;
+mod profile;
 mod roles;
 mod shares;
 mod story;
+mod system;
 
 pub use alternative::{Alternative, Left};
 pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stories};
@@ -23,10 +25,11 @@ pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_D
 pub use identity::{ChangedHands, SameHost};
 pub use ledger::CALENDAR_DAYS;
 pub use prior::{Prior, probability, probable};
+pub use profile::{FileSeen, Profile, RemoteSeen, ServiceSeen, SystemSeen, Word};
 pub use record::Role;
 pub use roles::RoleSeen;
 pub use shares::{Analysts, Share};
 pub use story::{
-    CaptureFacts, DayLevel, Discount, Finding, HostStory, Item, Machine, Names, Note, ScoredEvidence,
+    CaptureFacts, DayLevel, Discount, Finding, HostStory, Item, Machine, Names, Note, Place, ScoredEvidence,
     StageScore, Verdict, WouldChange,
 };

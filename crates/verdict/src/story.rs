@@ -12,6 +12,7 @@ use crate::alternative::{Alternative, alternatives};
 use crate::identity::{ChangedHands, SameHost};
 use crate::ledger::{Ledger, Snapshot, Terms};
 use crate::prior::Prior;
+use crate::profile::Profile;
 
 /// The verdict in words, weakest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -276,6 +277,17 @@ pub struct DayLevel {
     pub evidence: u32,
 }
 
+/// Where an address is, by the user's own databases.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The country's two letters (ISO 3166-1).
+    pub country: Option<String>,
+    /// The number of the autonomous system that announces it.
+    pub asn: Option<u32>,
+    /// Who runs that.
+    pub organisation: Option<String>,
+}
+
 /// Everything that is said of a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HostStory {
@@ -347,6 +359,12 @@ pub struct HostStory {
     pub findings: Vec<Finding>,
     /// Roles.
     pub roles: Vec<RoleSeen>,
+    /// What it is and does, whether or not any of it speaks against it.
+    #[serde(default, skip_serializing_if = "Profile::is_empty")]
+    pub profile: Box<Profile>,
+    /// Where the remotes are that its evidence and its profile name, where the user's databases know it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub places: BTreeMap<IpAddr, Place>,
     /// What must be said beside.
     pub notes: Vec<Note>,
     /// The nearest miss of each behaviour that stayed silent.
@@ -410,18 +428,31 @@ impl HostStory {
     /// close stages lay and in which order they came is not known anew; where anything changes, those two bets are off.
     #[must_use]
     pub fn expecting(&self, expectations: &Expectations) -> Self {
+        self.under(|e, called| {
+            // What a role forbade is no deviation once nobody declares that role.
+            let undeclared =
+                (e.behaviour == "role_deviation").then(|| undeclared(e, expectations, called)).flatten();
+            undeclared.or_else(|| expectations.of(e, called).map(Expectation::told))
+        })
+    }
+
+    /// The same host where this is expected too, beside what is already.
+    #[must_use]
+    pub fn expecting_too(&self, expectations: &Expectations) -> Self {
+        self.under(|e, called| {
+            e.expected.clone().or_else(|| expectations.of(e, called).map(Expectation::told))
+        })
+    }
+
+    /// Judged anew by who is asked of each piece of evidence whether it is expected.
+    fn under(&self, expected: impl Fn(&Evidence, &Called) -> Option<String>) -> Self {
         let before: Vec<&Evidence> =
             self.evidence.iter().map(|e| &e.evidence).chain(&self.suppressed).collect();
         let mut after: Vec<Evidence> = before.iter().copied().cloned().collect();
         let mut changed = false;
         for e in &mut after {
             let called = Called::of(e, &self.names.macs);
-            let now = match e.behaviour.as_ref() {
-                // What a role forbade is no deviation once nobody declares that role.
-                "role_deviation" => undeclared(e, expectations, &called),
-                _ => None,
-            };
-            let now = now.or_else(|| expectations.of(e, &called).map(Expectation::told));
+            let now = expected(e, &called);
             changed |= now.is_some() != e.expected.is_some();
             e.expected = now;
         }

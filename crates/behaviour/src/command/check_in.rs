@@ -222,6 +222,7 @@ mod tests {
                 server: server.and_then(|s| s.parse().ok()),
                 resolvers: vec![],
                 lease: Some(600),
+                vendor: None,
                 packets: vec![],
             }))
         };

@@ -7,7 +7,7 @@
 //! ## How it decides
 //! Only with `--intel`. *address*: a host elsewhere that answered; *name*: asked of DNS, or named by HTTP, TLS or QUIC, itself or a
 //! parent; *url*: a request's host, port and path; *ja4*: a client's fingerprint; *certificate*: a server's certificate by its
-//! hash. A list of trust below 1 is discounted by it; one older than 90 days, or without a date, by half.
+//! hash; *file*: a file that came or went, by its SHA-256. A list of trust below 1 is discounted by it; one older than 90 days, or without a date, by half.
 //!
 //! ## What else looks like this
 //! Shared hosting and content networks on lists of addresses; research; the security tool that fetches the list; names that changed hands.
@@ -123,6 +123,12 @@ fn found<'a>(intel: &'a Intel, record: &'a Record) -> Option<Match<'a>> {
             let (grade, what, origin) = by_name(intel, q.sni.as_deref())?;
             Some(Match { grade, what, origin, ts: q.head.ts, flow: q.head.flow, packets: &q.packets, remote })
         }
+        Record::File(f) => {
+            let sum = f.sha256()?;
+            let origin = intel.of(Kind::File, &sum)?;
+            let (ts, flow, packets) = (f.head.ts, f.head.flow, &f.packets[..]);
+            Some(Match { grade: "file", what: sum, origin, ts, flow, packets, remote })
+        }
         _ => None,
     }
 }
@@ -138,8 +144,8 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         alike: &[
-            Alike::to(Honest::Browsing).unless(&["ja4"]),
-            Alike::to(Honest::Resolver).unless(&["ja4", "certificate"]),
+            Alike::to(Honest::Browsing).unless(&["ja4", "file"]),
+            Alike::to(Honest::Resolver).unless(&["ja4", "certificate", "file"]),
         ],
         excuses: &[
             Excuse::Factor("trust", "the list's trust"),
@@ -155,6 +161,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("url", 17.0).key("url"),
                 GradeWorth::base("ja4", 4.0).key("ja4"),
                 GradeWorth::base("certificate", 17.0).key("certificate"),
+                GradeWorth::base("file", 17.0).key("file"),
             ],
         )
     };
@@ -164,6 +171,18 @@ impl Behaviour for Watcher {
         if intel.is_empty() {
             return;
         }
+        if let Record::File(f) = record {
+            // A file goes either way, whoever opened the flow, and between neighbours.
+            let (orig, resp) = (f.head.tuple.orig.ip, f.head.tuple.resp.ip);
+            for (host, remote) in [(orig, resp), (resp, orig)] {
+                if context.network.home().contains(host)
+                    && let Some(m) = found(intel, record)
+                {
+                    self.tell(host, Match { remote: Some(remote), ..m }, states, context);
+                }
+            }
+            return;
+        }
         let host = record.tuple().orig.ip;
         // A question for a name goes to a resolver inside, often.
         if context.outbound() != Some(host)
@@ -171,7 +190,29 @@ impl Behaviour for Watcher {
         {
             return;
         }
-        let Some(m) = found(intel, record) else { return };
+        if let Some(m) = found(intel, record) {
+            self.tell(host, m, states, context);
+        }
+    }
+
+    fn sentence(e: &Evidence) -> String {
+        let date = clean(e.text("list_date"));
+        let of = if date.is_empty() { "without a date".to_owned() } else { format!("of {date}") };
+        let what = match e.key.as_ref() {
+            "address" => "spoke with",
+            "url" => "asked for",
+            "name" => "named or asked for",
+            "ja4" => "showed the fingerprint",
+            "file" => "moved the file with SHA-256",
+            _ => "was shown the certificate",
+        };
+        format!("{what} {}, listed in {} {of}", defang(e.text("indicator")), clean(e.text("list")))
+    }
+}
+
+impl Watcher {
+    /// Tells of a match, once for each indicator.
+    fn tell(&self, host: IpAddr, m: Match<'_>, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let reported = &mut states.of(host, context.now).reported;
         if reported.len() >= MAX_TOLD || !reported.insert(format!("{} {}", m.grade, m.what)) {
             return;
@@ -204,19 +245,6 @@ impl Behaviour for Watcher {
             ],
         };
         context.fire(fire);
-    }
-
-    fn sentence(e: &Evidence) -> String {
-        let date = clean(e.text("list_date"));
-        let of = if date.is_empty() { "without a date".to_owned() } else { format!("of {date}") };
-        let what = match e.key.as_ref() {
-            "address" => "spoke with",
-            "url" => "asked for",
-            "name" => "named or asked for",
-            "ja4" => "showed the fingerprint",
-            _ => "was shown the certificate",
-        };
-        format!("{what} {}, listed in {} {of}", defang(e.text("indicator")), clean(e.text("list")))
     }
 }
 

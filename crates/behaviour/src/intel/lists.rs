@@ -15,7 +15,7 @@ const TRUST: f64 = 0.7;
 pub const MAX_OF_RANGE: usize = 256;
 
 const NOT_UNDERSTOOD: &str = "not understood";
-const FILE_HASH: &str = "hashes of files, which packets do not show";
+const FILE_HASH: &str = "hashes of files other than SHA-256, which are not computed";
 const OTHER_KIND: &str = "of a kind that packets do not show";
 const NOT_FOR_DETECTION: &str = "not meant for detection (to_ids, revoked, exceptions)";
 
@@ -40,6 +40,7 @@ enum Hint {
     Url,
     Ja4,
     Certificate,
+    File,
     /// Something else: why it is passed over.
     Not(&'static str),
 }
@@ -99,7 +100,7 @@ fn hint_of_type(name: &str) -> Hint {
         | "cert_sha256" => Hint::Certificate,
         "md5" | "sha1" | "sha256" | "sha512" | "md5_hash" | "sha1_hash" | "sha256_hash" | "sha3_384_hash"
         | "file_hash" | "filename|md5" | "filename|sha1" | "filename|sha256" | "imphash" | "ssdeep"
-        | "tlsh" | "file" | "hash" => Hint::Not(FILE_HASH),
+        | "tlsh" | "file" | "hash" => Hint::File,
         "" | "unknown" | "other" => Hint::Any,
         _ => Hint::Not(OTHER_KIND),
     }
@@ -115,7 +116,7 @@ fn hint_of_heading(heading: &str, certificates: bool) -> Option<Hint> {
         "url" | "uri" => Hint::Url,
         "ja4" => Hint::Ja4,
         "sha1" | "sha1_fingerprint" | "sha256_fingerprint" if certificates => Hint::Certificate,
-        "md5_hash" | "sha1_hash" | "sha256_hash" | "md5" | "sha1" | "sha256" => Hint::Not(FILE_HASH),
+        "md5_hash" | "sha1_hash" | "sha256_hash" | "sha3_384_hash" | "md5" | "sha1" | "sha256" => Hint::File,
         _ => return None,
     })
 }
@@ -365,8 +366,20 @@ impl Reader<'_> {
             self.intel.put_exact(origin, Kind::Ja4, text.to_ascii_lowercase());
             return Ok(());
         }
+        if hint == Hint::File {
+            // "filename|sha256" names the file first.
+            let hex = text.rsplit('|').next().unwrap_or_default().to_ascii_lowercase();
+            if !is_hex(&hex, 64) {
+                return Err(FILE_HASH);
+            }
+            self.intel.put_exact(origin, Kind::File, hex);
+            return Ok(());
+        }
         if wants(Hint::Certificate) {
             let hex = text.replace(':', "").to_ascii_lowercase();
+            if hint == Hint::Any && is_hex(&hex, 64) {
+                self.intel.put_exact(origin, Kind::File, hex.clone());
+            }
             if is_hex(&hex, 40) || is_hex(&hex, 64) {
                 self.intel.put_exact(origin, Kind::Certificate, hex);
                 return Ok(());
@@ -611,7 +624,7 @@ impl Reader<'_> {
                 "domain-name" => Hint::Name,
                 "url" => Hint::Url,
                 "x509-certificate" => Hint::Certificate,
-                "file" => Hint::Not(FILE_HASH),
+                "file" => Hint::File,
                 _ => Hint::Not(OTHER_KIND),
             };
             match self.put(part, hint, None) {

@@ -27,6 +27,8 @@ pub enum Kind {
     Ja4,
     /// A certificate's SHA-1 or SHA-256.
     Certificate,
+    /// A file's SHA-256.
+    File,
 }
 
 /// Where an indicator comes from.
@@ -102,7 +104,7 @@ impl Intel {
         if read.taken == 0 && read.lines > 0 {
             let example = read.example.map(|e| format!(", for example {e:?}")).unwrap_or_default();
             return Err(format!(
-                "{list}: no address, network, name, URL, JA4 or certificate hash among its {} entries{example} (read are lines, CSV, \
+                "{list}: no address, network, name, URL, JA4 or hash (SHA-256 of a file, SHA-1 or SHA-256 of a certificate) among its {} entries{example} (read are lines, CSV, \
                  Zeek intel, STIX 2.1, MISP, hosts and filter lists)",
                 read.lines
             ));
@@ -206,7 +208,7 @@ impl Intel {
         })
     }
 
-    /// Where a fingerprint or a certificate's hash stands.
+    /// Where a fingerprint, or a certificate's or a file's hash stands.
     pub fn of(&self, kind: Kind, text: &str) -> Option<&Origin> {
         let at = self.exact.get(&(kind, text.to_owned()))?;
         self.origins.get(*at as usize)
@@ -285,7 +287,7 @@ mod tests {
         let (_, of) = i.address("203.0.113.8".parse().unwrap(), 443).unwrap();
         assert!((of.trust - 0.75).abs() < 1e-9 && of.date == day("2026-01-01"));
         assert!(i.name("www.abuse.ch").is_none() && i.name("ref.example").is_none());
-        assert!(passed(&i)[0].0.contains("hashes of files"));
+        assert!(passed(&i)[0].0.contains("hashes of files other than SHA-256"));
         let urlhaus = "# id,dateadded,url,url_status,last_online,threat,tags,urlhaus_link,reporter\n\
             \"1\",\"2026-01-01 00:00:00\",\"http://203.0.113.6:8080/bin.sh\",\"online\",\"\",\"malware_download\",\"x,y\",\"https://urlhaus.abuse.ch/url/1/\",\"a\"\n";
         let i = read(urlhaus);
@@ -316,11 +318,27 @@ mod tests {
     }
 
     #[test]
-    fn hashes_of_files_alone_are_no_list() {
+    fn of_hashes_of_files_those_that_are_computed_are_taken() {
         let bazaar = "# \"first_seen_utc\",\"sha256_hash\",\"md5_hash\",\"sha1_hash\",\"reporter\"\n\"2026-01-01\",\
             \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\",\"0123456789abcdef0123456789abcdef\",\
             \"0123456789abcdef0123456789abcdef01234567\",\"x\"\n";
-        let error = Intel::default().add("bazaar.csv", bazaar.as_bytes()).unwrap_err();
+        let i = read(bazaar);
+        let sum = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+        assert!(i.len() == 1 && i.of(Kind::File, sum).is_some() && passed(&i).is_empty());
+        let i = read(&format!("{}\n", sum.to_uppercase()));
+        assert!(
+            i.of(Kind::File, sum).is_some() && i.of(Kind::Certificate, sum).is_some(),
+            "of whichever it is"
+        );
+        let misp = format!(
+            r#"[{{"type":"filename|sha256","value":"a.exe|{sum}"}},{{"type":"md5","value":"0123456789abcdef0123456789abcdef"}}]"#
+        );
+        let i = read(&misp);
+        assert!(
+            i.len() == 1 && i.of(Kind::File, sum).is_some() && passed(&i)[0].0.contains("other than SHA-256")
+        );
+        let old = bazaar.replace("sha256_hash", "sha3_384_hash").replace(sum, "");
+        let error = Intel::default().add("bazaar.csv", old.as_bytes()).unwrap_err();
         assert!(error.contains("bazaar.csv") && error.contains("0123456789abcdef"), "{error}");
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use csv::{Terminator, WriterBuilder};
-use record::clean;
+use record::{clean, no_formula};
 
 use super::Event;
 
@@ -32,13 +32,9 @@ const COLUMNS: [&str; 22] = [
     "evidence",
 ];
 
-/// Text that a spreadsheet takes for text: what would begin a formula there gets an apostrophe before it (OWASP, "CSV Injection").
+/// Text from the wire that a spreadsheet takes for text.
 fn text(words: &str) -> String {
-    guarded(clean(words))
-}
-
-fn guarded(words: String) -> String {
-    if words.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{words}") } else { words }
+    no_formula(clean(words))
 }
 
 pub(super) fn write(events: &[Event<'_>], out: &mut dyn Write) -> io::Result<()> {
@@ -68,7 +64,7 @@ fn row(event: &Event<'_>) -> [String; COLUMNS.len()] {
         text(&own.behaviour),
         text(&own.key),
         format!("{:.1}", own.db),
-        guarded(own.sentence),
+        no_formula(own.sentence),
         techniques.join(" "),
         orig.to_string(),
         port(orig_port),

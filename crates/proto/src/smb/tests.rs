@@ -18,6 +18,7 @@ fn flow() -> FlowFacts {
         segment: None,
         ts: Timestamp(0),
         start_seen: true,
+        ended: [true; 2],
         service: Service::Unknown,
     }
 }

@@ -6,7 +6,7 @@ use verdict::{HostStory, Machine, Verdict};
 
 use super::{anchor, chip, summary};
 use crate::lines::CaptureLine;
-use crate::terminal::{covers_days, sentence};
+use crate::terminal::{Dates, sentence};
 
 /// Hosts that are named one by one.
 const NAMED: usize = 10;
@@ -17,7 +17,7 @@ pub(super) fn brief(
     machines: &[Machine<'_>],
     is_told: &dyn Fn(&HostStory) -> bool,
 ) -> Markup {
-    let days = covers_days(capture);
+    let days = Dates::of(capture);
     let of = |v: Verdict| machines.iter().filter(|m| m.strongest.verdict == v).count();
     let accused: Vec<&HostStory> =
         machines.iter().map(|m| m.strongest).filter(|s| s.verdict >= Verdict::Suspicious).collect();

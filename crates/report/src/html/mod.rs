@@ -1,7 +1,9 @@
 //! The story for people who would rather look: one self-contained page, without script, without network.
 
+mod activity;
 mod brief;
 mod calendar;
+mod card;
 mod proof;
 mod swimlane;
 mod waterfall;
@@ -19,11 +21,10 @@ use crate::explain::looks_alike;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
 use crate::prose::{both_stories, describe, false_alarms};
-use crate::terminal::{
-    clock, covers_days, identity, in_order, note, second_story, suppressed, trimmed, warnings,
-};
+use crate::terminal::{Dates, clock, identity, in_order, note, second_story, suppressed, trimmed, warnings};
 use record::{clean, defang, human_bytes, human_count, human_duration};
 
+pub use activity::activity;
 pub use calendar::{COLUMNS, calendar, columns_until, date, days_of};
 pub use swimlane::{swimlane, window};
 pub use waterfall::waterfall;
@@ -51,7 +52,7 @@ pub fn style_source(style: &str) -> String {
 pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
     // A page is handed on: where its captures lie is for nobody else.
     let capture = &capture.without_paths();
-    let days = covers_days(capture);
+    let days = Dates::of(capture);
     let machines = Machine::all(stories);
     let told = machines.iter().filter(|m| m.strongest.verdict >= Verdict::Suspicious);
     let told: Vec<&Machine<'_>> = told.collect();
@@ -61,6 +62,7 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
         style_source(STYLE)
     );
     let none = |_: &Evidence| None;
+    let nowhere = |_: &str| None;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -77,11 +79,12 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
                 main {
                     (brief::brief(capture, &machines, &|s| in_full.contains(&s.id())))
                     (health(capture))
+                    div.deep { (activity::activity(capture, &machines)) }
                     (board(&machines, &|s| in_full.contains(&s.id()).then(|| format!("#{}", anchor(s)))))
                     @for (n, m) in told.iter().take(IN_FULL).enumerate() {
                         @let s = m.strongest;
-                        @if n < UNFOLDED { (host(capture, m, days, &none)) }
-                        @else { details { summary { (s.label()) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, m, days, &none)) } }
+                        @if n < UNFOLDED { (host(capture, m, days, &none, &nowhere)) }
+                        @else { details { summary { (s.label()) " " (s.verdict) " " (format!("{:+.1} dB", s.level_db)) } (host(capture, m, days, &none, &nowhere)) } }
                     }
                     @if told.len() > IN_FULL { p.warn { "The " (IN_FULL) " strongest hosts are told in full; " (human_count((told.len() - IN_FULL) as u64)) " more that are suspicious or above stand on the board, and in the case." } }
                     (still(&machines))
@@ -95,8 +98,8 @@ pub fn html(capture: &CaptureLine, stories: &[HostStory]) -> String {
 }
 
 /// A moment that a console may show in another time zone; as text it is UTC.
-pub fn moment(t: Timestamp, days: bool) -> Markup {
-    html! { time datetime=(t) data-form=(if days { "day" } else { "time" }) { (clock(t, days)) } }
+pub fn moment(t: Timestamp, days: Dates) -> Markup {
+    html! { time datetime=(t) data-form=(days.form()) { (clock(t, days)) } }
 }
 
 /// A moment with its date, to the microsecond.
@@ -105,12 +108,12 @@ pub fn full(t: Timestamp) -> Markup {
 }
 
 /// What must be said beside, with moments that can be shown in another time zone.
-fn noted(n: &Note, days: bool) -> Markup {
+fn noted(n: &Note, days: Dates) -> Markup {
     html! {
         @match n {
             Note::PortBlocked { .. } | Note::Excused { .. } => (note(n, days)),
             Note::Ended { verdict, until } => {
-                "was " (verdict) " until " (moment(*until, true)) ": nothing that this rested on was seen for a week"
+                "was " (verdict) " until " (moment(*until, Dates::Day)) ": nothing that this rested on was seen for a week"
             }
             Note::BeforeFirstMessage { likely_at, first_message_at } => {
                 "likely since " (moment(*likely_at, days)) ", " (human_duration(first_message_at.since(*likely_at))) " before its first message"
@@ -321,7 +324,7 @@ fn rows(machines: &[&Machine<'_>], link: &dyn Fn(&HostStory) -> Option<String>) 
                             td { (chip(s.verdict)) }
                             td.n { (format!("{:+.1}", s.level_db)) }
                             td.mono { @if let Some(to) = link(s) { a href=(to) { (s.label()) } } @else { (s.label()) } (other_addresses(m, &|_| None)) }
-                            td { (called(s)) }
+                            td { (called(s)) @if let Some(system) = crate::profile::system(&s.profile) { br; span.soft { (system) } } }
                             td.t { (stage_dots(s)) }
                             td.also { (also(s)) }
                             td.n { (human_count(m.addresses().map(|s| s.flows).sum())) }
@@ -342,12 +345,13 @@ fn numbers(list: &[PacketId]) -> String {
 }
 
 /// A machine's story with its proof: that of its strongest address, and what else was seen of it at others. `link` gives where a piece of evidence
-/// leads, if anywhere.
+/// leads, if anywhere, and `remote_link` where an address does.
 pub fn host(
     capture: &CaptureLine,
     machine: &Machine<'_>,
-    days: bool,
+    days: Dates,
     link: &dyn Fn(&Evidence) -> Option<String>,
+    remote_link: &dyn Fn(&str) -> Option<String>,
 ) -> Markup {
     let s = machine.strongest;
     html! {
@@ -382,6 +386,7 @@ pub fn host(
                 p.soft.legend { "Bars go from where the sum stood to where it stands. Dashed: 0, and where suspicious, likely and infected begin. 10 dB more are ten times the odds." }
                 (why(machine, days))
             }
+            div.deep { (card::card(s, remote_link)) }
             (indicator_table(s))
             (proof::proof(capture, s, link))
         }
@@ -391,7 +396,7 @@ pub fn host(
 fn story(
     capture: &CaptureLine,
     s: &HostStory,
-    days: bool,
+    days: Dates,
     link: &dyn Fn(&Evidence) -> Option<String>,
 ) -> Markup {
     html! {
@@ -414,7 +419,7 @@ fn story(
     }
 }
 
-fn why(machine: &Machine<'_>, days: bool) -> Markup {
+fn why(machine: &Machine<'_>, days: Dates) -> Markup {
     let s = machine.strongest;
     html! {
         h3 { "What would change it" }
@@ -470,7 +475,7 @@ fn indicator_table(s: &HostStory) -> Markup {
             div.scroll.deep tabindex="0" role="group" aria-label="Indicators" {
                 table { thead { tr { th { "kind" } th { "value" } th { "stage" } th { "seen by" } th { "first" } } } tbody {
                     @for i in all.iter().take(60) {
-                        tr { td.t { (i.kind.stix()) } td.mono { (defang(&i.value)) } td { (i.stage) } td.mono { (i.behaviours.join(", ")) } td.t { (full(i.first)) } }
+                        tr { td.t { (i.kind.stix()) } td { span.mono { (defang(&i.value)) } @if let Some(p) = i.value.parse().ok().and_then(|ip: std::net::IpAddr| s.places.get(&ip)) { " " span.soft { (crate::profile::place(p)) } } } td { (i.stage) } td.mono { (i.behaviours.join(", ")) } td.t { (full(i.first)) } }
                     }
                 } }
             }

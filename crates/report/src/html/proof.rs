@@ -10,6 +10,7 @@ use verdict::{HostStory, ScoredEvidence};
 use super::{full, numbers};
 use crate::explain::{checks, fact};
 use crate::lines::CaptureLine;
+use crate::profile::place;
 use crate::prose::describe;
 use crate::terminal::{in_order, trimmed};
 
@@ -37,9 +38,9 @@ pub(super) fn proof(
     html! {
         details.deep {
             summary { "Every piece of evidence, with values, thresholds and how to check (" (s.evidence.len()) ")" }
-            (table(capture, &last, link))
+            (table(capture, s, &last, link))
             @if !steps.is_empty() {
-                details { summary { "Earlier steps of the same (" (steps.len()) ")" } (table(capture, &steps, link)) }
+                details { summary { "Earlier steps of the same (" (steps.len()) ")" } (table(capture, s, &steps, link)) }
             }
             @if last.len().max(steps.len()) > MOST || s.evidence_dropped > 0 { p.soft { "More stands in the case; " (s.evidence_dropped) " pieces were not kept." } }
         }
@@ -48,6 +49,7 @@ pub(super) fn proof(
 
 fn table(
     capture: &CaptureLine,
+    s: &HostStory,
     all: &[&ScoredEvidence],
     link: &dyn Fn(&Evidence) -> Option<String>,
 ) -> Markup {
@@ -55,13 +57,18 @@ fn table(
         div.scroll tabindex="0" role="group" aria-label="Evidence" {
             table.evidence {
                 thead { tr { th { "time" } th { "stage" } th { "what was seen" } th { "remote" } th { "ATT&CK" } th.n { "alone" } } }
-                tbody { @for e in all.iter().take(MOST) { (row(capture, e, link)) } }
+                tbody { @for e in all.iter().take(MOST) { (row(capture, s, e, link)) } }
             }
         }
     }
 }
 
-fn row(capture: &CaptureLine, e: &ScoredEvidence, link: &dyn Fn(&Evidence) -> Option<String>) -> Markup {
+fn row(
+    capture: &CaptureLine,
+    s: &HostStory,
+    e: &ScoredEvidence,
+    link: &dyn Fn(&Evidence) -> Option<String>,
+) -> Markup {
     let v = &e.evidence;
     html! {
         tr id={ "e-" (v.id()) "-" (v.ts.0) } {
@@ -79,19 +86,19 @@ fn row(capture: &CaptureLine, e: &ScoredEvidence, link: &dyn Fn(&Evidence) -> Op
                     @for id in v.community_ids.iter().take(4) { p.soft { "Community ID " code { (id) } } }
                 }
             }
-            td.w { (remotes(v)) }
+            td.w { (remotes(s, v)) }
             td { @for t in techniques(v) { div { (t.name) " " span.soft { (t.id) } } } }
             td.n { (format!("{:+.1} dB", e.db)) }
         }
     }
 }
 
-/// Whom it was with: addresses, with what DNS called them.
-fn remotes(e: &Evidence) -> Markup {
+/// Whom it was with: addresses, with what DNS called them and where they are.
+fn remotes(s: &HostStory, e: &Evidence) -> Markup {
     html! {
         @if !matches!(e.stage, Stage::Cycle | Stage::Order) {
             @for ip in e.remotes.iter().take(REMOTES) {
-                div { span.mono { (defang(&ip.to_string())) } @if let Some(name) = e.name_of(*ip) { " " (defang(name)) } }
+                div { span.mono { (defang(&ip.to_string())) } @if let Some(name) = e.name_of(*ip) { " " (defang(name)) } @if let Some(p) = s.places.get(ip) { " " span.soft { (place(p)) } } }
             }
             @if e.remotes.len() > REMOTES { div.soft { "and " (e.remotes.len() - REMOTES) " more" } }
         }

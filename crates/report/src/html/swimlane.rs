@@ -9,9 +9,9 @@ use crate::prose::describe;
 use record::human_count;
 
 /// Width of the picture in its own units, of which the lanes take what the labels leave.
-const WIDTH: f64 = 1100.0;
-const LEFT: f64 = 96.0;
-const RIGHT: f64 = 16.0;
+pub(super) const WIDTH: f64 = 1100.0;
+pub(super) const LEFT: f64 = 96.0;
+pub(super) const RIGHT: f64 = 16.0;
 const LANE: f64 = 30.0;
 /// Marks in one lane; more would hide each other.
 const MARKS: usize = 400;
@@ -24,31 +24,33 @@ const STEPS: [i64; 20] = [
 ];
 
 /// Where moments lie between left and right.
-struct Scale {
-    from: Timestamp,
-    span: f64,
+pub(super) struct Scale {
+    pub from: Timestamp,
+    /// Seconds.
+    pub span: f64,
 }
 
 impl Scale {
-    fn x(&self, t: Timestamp) -> f64 {
+    pub fn x(&self, t: Timestamp) -> f64 {
         let share = t.since(self.from).as_secs_f64() / self.span;
         LEFT + share.clamp(0.0, 1.0) * (WIDTH - LEFT - RIGHT)
     }
 }
 
 /// Moments of the axis, and whether they need a date.
-fn ticks(from: Timestamp, to: Timestamp) -> (Vec<Timestamp>, bool) {
+pub(super) fn ticks(from: Timestamp, to: Timestamp) -> (Vec<Timestamp>, bool) {
     let span = to.since(from).as_secs_f64();
     let step = STEPS.into_iter().find(|s| span / *s as f64 <= TICKS);
     let step = step.unwrap_or_else(|| (span / TICKS / 604_800.0).ceil().max(1.0) as i64 * 604_800);
     let nanos = step * 1_000_000_000;
-    let mut at = from.0.div_euclid(nanos) * nanos;
+    let mut at = from.0.div_euclid(nanos).saturating_mul(nanos);
     let mut all = Vec::new();
     while at <= to.0 && all.len() < 32 {
         if at >= from.0 {
             all.push(Timestamp(at));
         }
-        at += nanos;
+        let Some(next) = at.checked_add(nanos) else { break };
+        at = next;
     }
     (all, step >= 43_200 || from.to_string().get(..10) != to.to_string().get(..10))
 }
@@ -110,7 +112,7 @@ pub fn swimlane(
     }
 }
 
-fn label(t: Timestamp, dated: bool) -> String {
+pub(super) fn label(t: Timestamp, dated: bool) -> String {
     let full = t.to_string();
     if dated {
         full.get(5..16).unwrap_or_default().replace('T', " ")
@@ -120,7 +122,7 @@ fn label(t: Timestamp, dated: bool) -> String {
 }
 
 /// A length with one decimal, so that the same story gives the same bytes.
-fn px(v: f64) -> String {
+pub(super) fn px(v: f64) -> String {
     format!("{v:.1}")
 }
 

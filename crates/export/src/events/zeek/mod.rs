@@ -18,7 +18,7 @@ use log::Log;
 const MAX_PROXIES: usize = 65_536;
 
 /// The logs that are written.
-const LOGS: [&str; 7] = ["conn", "dns", "http", "ssl", "smtp", "notice", OWN];
+const LOGS: [&str; 8] = ["conn", "dns", "http", "ssl", "smtp", "files", "notice", OWN];
 /// What only we say: a row for each host. A folder that holds it was written here.
 const OWN: &str = "hydrophone";
 
@@ -72,6 +72,7 @@ impl ZeekLogs {
             Record::Http(h) => self.log("http", &rows::HTTP)?.row(&rows::http(h, &ends)),
             Record::Tls(t) => self.log("ssl", &rows::SSL)?.row(&rows::ssl(t, &ends)),
             Record::Smtp(s) => self.log("smtp", &rows::SMTP)?.row(&rows::smtp(s, &ends)),
+            Record::File(f) => self.log("files", &rows::FILES)?.row(&rows::file(f, &ends)),
             Record::Relay(r) => {
                 if self.proxies.len() < MAX_PROXIES {
                     self.proxies.insert(r.head.flow, r.head.tuple.resp);

@@ -1,8 +1,8 @@
 //! What records and evidence are in each log. What no record tells (a set of flags, the names of files) is unset.
 
 use record::{
-    Certificate, Conn, Dns, FlowId, Head, Http, Magic, RequestHeaders, Service, Smtp, Tls, Transport, Tuple,
-    fnv1a,
+    Certificate, Conn, Direction, Dns, FileInfo, FlowId, Head, Http, Magic, RequestHeaders, Service, Smtp,
+    Tls, Transport, Tuple, fnv1a,
 };
 use verdict::HostStory;
 
@@ -63,6 +63,37 @@ columns! { SMTP:
     "fuids" "vector[string]"
 }
 
+/// The one log whose second column is not its connection's name.
+pub(super) const FILES: [(&str, &str); 27] = [
+    ("ts", "time"),
+    ("fuid", "string"),
+    ("uid", "string"),
+    ("id.orig_h", "addr"),
+    ("id.orig_p", "port"),
+    ("id.resp_h", "addr"),
+    ("id.resp_p", "port"),
+    ("source", "string"),
+    ("depth", "count"),
+    ("analyzers", "set[string]"),
+    ("mime_type", "string"),
+    ("filename", "string"),
+    ("duration", "interval"),
+    ("local_orig", "bool"),
+    ("is_orig", "bool"),
+    ("seen_bytes", "count"),
+    ("total_bytes", "count"),
+    ("missing_bytes", "count"),
+    ("overflow_bytes", "count"),
+    ("timedout", "bool"),
+    ("parent_fuid", "string"),
+    ("md5", "string"),
+    ("sha1", "string"),
+    ("sha256", "string"),
+    ("extracted", "string"),
+    ("extracted_cutoff", "bool"),
+    ("extracted_size", "count"),
+];
+
 columns! { NOTICE:
     "fuid" "string" "file_mime_type" "string" "file_desc" "string" "proto" "enum" "note" "enum" "msg" "string" "sub" "string"
     "src" "addr" "dst" "addr" "p" "port" "n" "count" "peer_descr" "string" "actions" "set[enum]" "email_dest" "set[string]"
@@ -86,11 +117,15 @@ use Value::{List, Plain, Text, Unset};
 
 /// Zeek's kind of name for a flow: C and a number of the base 62, here of a hash of ours.
 fn uid(flow: FlowId) -> String {
+    base62('C', &flow.to_string())
+}
+
+/// A letter for what it is, and a number of the base 62 by its name.
+fn base62(letter: char, name: &str) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let name = flow.to_string();
     let half = |salt: &str| u128::from(fnv1a(format!("{salt}{name}").as_bytes()));
     let mut number = (half("uid") << 64) | half("flow");
-    let mut text = "C".to_owned();
+    let mut text = letter.to_string();
     for _ in 0..17 {
         text.push(char::from(DIGITS[(number % 62) as usize]));
         number /= 62;
@@ -273,6 +308,45 @@ pub(super) fn http(h: &Http, ends: &Tuple) -> Vec<Value> {
     row.push(types(h.request.magic));
     row.extend([Unset, Unset]);
     row.push(types(h.response.magic));
+    row
+}
+
+/// A file. Bytes that are missing are counted with those that were seen, since it is not kept which they were.
+pub(super) fn file(f: &FileInfo, ends: &Tuple) -> Vec<Value> {
+    let name = format!(
+        "{} {} {:?} {:?} {} {:?}",
+        f.head.flow,
+        f.head.ts,
+        f.packets.first(),
+        f.name,
+        f.len,
+        f.sha256
+    );
+    let mut row = begin(&f.head, ends);
+    row.insert(1, Plain(base62('F', &name)));
+    let analyzers = if f.sha256.is_some() { vec!["SHA256".to_owned()] } else { Vec::new() };
+    row.extend([
+        if f.carrier.is_recognised() { Plain(f.carrier.name().to_ascii_uppercase()) } else { Unset },
+        Plain("0".to_owned()),
+        List(analyzers),
+        Value::plain(mime(f.magic)),
+        Value::text(f.name.as_deref()),
+        Unset,
+        Unset,
+        Value::flag(f.from == Direction::Orig),
+        Plain(f.len.to_string()),
+        Value::plain(f.whole.then_some(f.len)),
+        Value::plain(f.whole.then_some(0)),
+        Plain("0".to_owned()),
+        Value::flag(false),
+        Unset,
+        Unset,
+        Unset,
+        Value::plain(f.sha256()),
+        Unset,
+        Unset,
+        Unset,
+    ]);
     row
 }
 
