@@ -1,7 +1,7 @@
 //! What is seen of a body or a file as it passes: its first bytes, its length, and the hash of what is worth one. Nothing of it is kept.
 
 use record::{Direction, FileInfo, Magic, PacketId, PayloadFacts, Record, Service, Timestamp};
-use sha2::{Digest, Sha256};
+use ring::digest::{Context, SHA256};
 
 use crate::outbox::{Packets, ParseContext, text};
 use crate::protocol::{Protocol, Step};
@@ -18,12 +18,11 @@ const MAX_NAME: usize = 255;
 /// What the packets take that are remembered of it.
 const KEPT_PACKETS: usize = 64;
 
-/// Whether it is hashed.
-#[derive(Debug)]
+/// Whether it is hashed. `ring` has SHA-256 in the words of each processor, which matters where much is downloaded.
 enum Sum {
     /// It is not known yet what it is.
     Waits,
-    Taken(Box<Sha256>),
+    Taken(Box<Context>),
     /// It is no file, or nobody wants hashes, or a part of it is missing or encoded.
     Left,
 }
@@ -38,6 +37,16 @@ pub struct Content {
     began: Option<Timestamp>,
     packets: Packets,
     last: Option<PacketId>,
+}
+
+impl std::fmt::Debug for Sum {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Waits => "Waits",
+            Self::Taken(_) => "Taken",
+            Self::Left => "Left",
+        })
+    }
 }
 
 impl Content {
@@ -81,7 +90,9 @@ impl Content {
     /// It is clear by its first bytes what it is.
     fn settle(&mut self) {
         self.sum = if self.magic().is_file() {
-            Sum::Taken(Box::new(Sha256::new_with_prefix(&self.look)))
+            let mut sum = Context::new(&SHA256);
+            sum.update(&self.look);
+            Sum::Taken(Box::new(sum))
         } else {
             Sum::Left
         };
@@ -110,7 +121,7 @@ impl Content {
 
     /// Bytes that hang on it.
     pub fn weight(&self) -> usize {
-        let sum = if let Sum::Taken(_) = self.sum { size_of::<Sha256>() } else { 0 };
+        let sum = if let Sum::Taken(_) = self.sum { size_of::<Context>() } else { 0 };
         self.look.capacity().saturating_add(sum).saturating_add(KEPT_PACKETS)
     }
 
@@ -130,7 +141,7 @@ impl Content {
         let whole = of.whole && !self.missing;
         let sum = std::mem::replace(&mut self.sum, Sum::Left);
         let sha256 = match sum {
-            Sum::Taken(sum) if whole && !of.encoded => Some((*sum).finalize().into()),
+            Sum::Taken(sum) if whole && !of.encoded => sum.finish().as_ref().try_into().ok(),
             _ => None,
         };
         let mut packets = self.packets.take();
