@@ -174,7 +174,7 @@ fn bars(name: &str, unit: &str, all: &[(i64, f64)], (from, to): (i64, i64)) -> M
         figure { figcaption { (name) } div.chart.scroll tabindex="0" role="group" aria-label=(name) {
             svg viewBox={ "0 0 " (WIDTH) " " (HEIGHT + BOTTOM) } width=(WIDTH) height=(HEIGHT + BOTTOM) role="img" aria-label={ (name) ": at most " (number(high)) " " (unit) " " (in_each) } {
                 line.axis x1=(LEFT) x2=(WIDTH) y1=(HEIGHT) y2=(HEIGHT) {}
-                text.soft x="0" y="14" { (number(high)) } text.soft x="0" y="30" { (in_each) } text.soft x="0" y=(HEIGHT) { "0 " (unit) }
+                text.soft x="0" y="14" { (number(high)) } text.soft x="0" y="30" { (in_each) } text.soft x="0" y=(HEIGHT) { "0" }
                 @for (n, sum) in sums.iter().enumerate().filter(|(_, s)| **s > 0.0) {
                     @let tall = sum / high * (HEIGHT - 14.0);
                     rect class="bar act" x=(px(LEFT + n as f64 * width)) y=(px(HEIGHT - tall)) width=(px((width - 0.6).max(0.6))) height=(px(tall)) { title { (Timestamp(from + n as i64 * each * MINUTE)) " " (number(*sum)) " " (unit) } }

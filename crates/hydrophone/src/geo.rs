@@ -45,8 +45,10 @@ impl Geo {
             let asn = number.and_then(|n| u32::try_from(n).ok()).or_else(named);
             let organisation = text(&["/autonomous_system_organization", "/as_name", "/name"]);
             place.country = place.country.or(country);
-            place.asn = place.asn.or(asn);
-            place.organisation = place.organisation.or(organisation);
+            // Number and name are of one network: both are one database's word.
+            if place.asn.is_none() && place.organisation.is_none() {
+                (place.asn, place.organisation) = (asn, organisation);
+            }
         }
         (place != Place::default()).then_some(place)
     }

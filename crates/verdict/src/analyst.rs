@@ -733,7 +733,8 @@ impl Analysis {
             }
         });
         let profile = self.files.get::<HostProfile>(PROFILE, host);
-        let name = |ip| self.network.name_for(host, ip, now).or_else(|| self.network.names_of(ip, now).pop());
+        let name =
+            |ip, at| self.network.name_for(host, ip, at).or_else(|| self.network.names_of(ip, at).pop());
         Machine {
             host,
             profile: profile.map(|p| p.tell(name)).unwrap_or_default(),

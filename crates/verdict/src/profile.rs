@@ -91,7 +91,7 @@ pub struct ServiceSeen {
 pub struct RemoteSeen {
     /// Its address.
     pub address: IpAddr,
-    /// The name that DNS gave it last.
+    /// The name that DNS gave it when they last spoke.
     pub name: Option<String>,
     /// Flows.
     pub flows: u64,
@@ -406,8 +406,8 @@ impl HostProfile {
         });
     }
 
-    /// What is told of it. `name` gives the name of an address.
-    pub fn tell<'a>(&self, name: impl Fn(IpAddr) -> Option<&'a str>) -> Profile {
+    /// What is told of it. `name` gives the name that an address had at a time.
+    pub fn tell<'a>(&self, name: impl Fn(IpAddr, Timestamp) -> Option<&'a str>) -> Profile {
         let words = |all: &BTreeMap<String, Times>| {
             let mut all: Vec<Word> = all
                 .iter()
@@ -455,7 +455,7 @@ impl HostProfile {
         remotes.sort_by_key(|(ip, t)| (std::cmp::Reverse((t.all_bytes(), t.flows)), **ip));
         let remotes = remotes.into_iter().take(SHOWN).map(|(ip, t)| RemoteSeen {
             address: *ip,
-            name: name(*ip).map(str::to_owned),
+            name: name(*ip, t.last).map(str::to_owned),
             flows: t.flows,
             bytes: t.bytes,
             first: t.first,
@@ -500,7 +500,7 @@ mod tests {
         host.system(Some(System::Reported("Windows 7".to_owned())));
         let remote: IpAddr = [198, 51, 100, 7].into();
         host.remote(remote, Talk { flows: 1, bytes: [3, 4], first: at, last: at });
-        let told = host.tell(|_| Some("a.example"));
+        let told = host.tell(|_, _| Some("a.example"));
         assert_eq!((told.agents[0].times, told.agents[0].first), (2, Timestamp::from_secs(5)));
         // A machine that had an address before is kept with what is told of it.
         let mut bytes = Vec::new();
@@ -508,7 +508,7 @@ mod tests {
         let (kept, again): (HostProfile, Profile) =
             behaviour::read_back(&mut bytes.as_slice()).expect("what was written");
         assert_eq!(again, told);
-        assert_eq!(kept.tell(|_| Some("a.example")), told);
+        assert_eq!(kept.tell(|_, _| Some("a.example")), told);
     }
 
     #[test]
@@ -522,7 +522,7 @@ mod tests {
                 host.remote([198, 51, 100, 7].into(), talk(1_000_000));
             }
         }
-        let told = host.tell(|_| None);
+        let told = host.tell(|_, _| None);
         assert!(host.remotes.len() <= MAX_REMOTES && told.remotes.len() == SHOWN);
         assert_eq!(told.remotes[0].address, IpAddr::from([198, 51, 100, 7]));
     }
