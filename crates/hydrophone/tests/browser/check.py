@@ -22,7 +22,7 @@ WRONG = []
 # What the manual shows; the others are not kept.
 SHOWN = {
     "story-1440-light", "host-1440-dark", "board-1440-light", "flow-1440-light", "packet-1440-light",
-    "calendar-1440-light", "mail-volume-1440-light", "peers-1440-dark", "host-380-light",
+    "calendar-1440-light", "mail-volume-1440-light", "peers-1440-dark", "host-380-light", "network-1440-light", "remote-1440-light",
 }
 pictures = pathlib.Path(PICTURES)
 pictures.mkdir(parents=True, exist_ok=True)
@@ -92,6 +92,10 @@ def console(page, name, width):
     expect(page.get_by_role("heading", name="Which hosts are bots?")).to_be_visible()
     at("board")
     picture(page, f"board-{name}")
+    page.get_by_text("The network over time").first.click()
+    expect(page.get_by_role("img", name="Bytes of each group of protocols")).to_be_visible()
+    at("network")
+    picture(page, f"network-{name}")
 
     # Keys: search, rows, help.
     page.keyboard.press("/")
@@ -117,6 +121,9 @@ def console(page, name, width):
     page.locator("ol.story a").first.click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("probe")
     at("evidence")
+    page.get_by_text("Expect this").click()
+    expect(page.locator("pre").first).to_contain_text("[[expect]]")
+    at("expect this")
     page.locator("a[href^='/flow/']").first.click()
     expect(page.locator("tr.marked").first).to_be_visible()
     at("flow")
@@ -137,6 +144,15 @@ def console(page, name, width):
         page.goto(f"{BASE}/host/{HOST}/{view}")
         at(view)
         picture(page, f"{view.split('?')[0]}-{name}")
+    page.locator("tr[data-row] a[href^='/remote/']").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Who met")
+    check(page.locator(f"a[href^='/host/{HOST}']").count() > 0, "remote: the host that met it is not there")
+    at("remote")
+    picture(page, f"remote-{name}")
+    page.goto(f"{BASE}/host/{HOST}/web?q=kind:http")
+    with page.expect_download() as got:
+        page.get_by_role("link", name="CSV").click()
+    check(got.value.suggested_filename.endswith("-web.csv"), "web: the table is not handed out as CSV")
     page.goto(f"{BASE}/host/{HOST}/flow?q=nonsense:1")
     expect(page.get_by_role("alert")).to_contain_text("no column")
 
