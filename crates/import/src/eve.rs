@@ -414,9 +414,7 @@ impl Event<'_> {
         let sha256 = text(info, "sha256").and_then(|s| values::sha256(&s));
         // Without libmagic the server's word is all that there is.
         let declared = self.http.as_ref().and_then(|h| text(h, "http_content_type"));
-        let page = declared
-            .as_deref()
-            .is_some_and(|d| d.starts_with("text/") || d.contains("json") || FileInfo::is_part_of_page(d));
+        let page = declared.as_deref().is_some_and(FileInfo::is_of_page);
         if !magic.is_file() || (magic == Magic::None && (sha256.is_none() || page)) {
             return None;
         }

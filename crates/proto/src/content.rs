@@ -128,8 +128,10 @@ impl Content {
     /// It ends: tells of it, if it is a file. `whole` says that nothing is missing behind what came.
     pub fn tell(&mut self, of: &Told<'_>, context: &mut ParseContext<'_>) {
         let magic = self.magic();
-        // Of what is packed on its way nobody can say what it is.
-        let is_hidden = of.encoded && matches!(magic, Magic::Gzip | Magic::None);
+        // Of what is packed on its way its declared type says whether it is a page's.
+        let is_packed = of.encoded && matches!(magic, Magic::Gzip | Magic::None);
+        let magic = if is_packed { Magic::None } else { magic };
+        let is_hidden = is_packed && of.declared.is_none_or(FileInfo::is_of_page);
         let least = if magic == Magic::None { SMALLEST } else { LEAST };
         let is_part = magic == Magic::None && of.declared.is_some_and(FileInfo::is_part_of_page);
         if is_hidden || is_part || !magic.is_file() || self.look.is_empty() || self.len < least {

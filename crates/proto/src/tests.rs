@@ -329,6 +329,13 @@ fn files_are_told_with_their_hashes_and_pages_are_not() {
     let packed = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2000\r\n\r\n";
     let (_, records) = tcp(80, &[(Orig, &get("a.exe")), (Resp, packed), (Resp, &exe)]);
     assert_eq!(files(&records), [(Resp, Some("a.exe"), 2000, true, None)]);
+    let page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Encoding: gzip\r\nContent-Length: 2000\r\n\r\n";
+    let mut gzip = b"\x1f\x8b\x08".to_vec();
+    gzip.resize(2000, 9);
+    assert!(files(&tcp(80, &[(Orig, &get("page")), (Resp, page), (Resp, &gzip)]).1).is_empty());
+    let zip = b"HTTP/1.1 200 OK\r\nContent-Type: application/zip\r\nContent-Encoding: gzip\r\nContent-Length: 2000\r\n\r\n";
+    let (_, records) = tcp(80, &[(Orig, &get("RFQ-1.zip")), (Resp, zip), (Resp, &gzip)]);
+    assert_eq!(files(&records), [(Resp, Some("RFQ-1.zip"), 2000, true, None)]);
     // Alone on a connection, as FTP's data are, and as droppers send them; who answers speaks a protocol.
     for pieces in
         [&[(Resp, &exe[..])][..], &[(Resp, a), (Resp, rest)], &[(Resp, &exe[..3]), (Resp, &exe[3..])]]

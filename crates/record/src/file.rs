@@ -37,6 +37,12 @@ impl FileInfo {
         WORDS.iter().any(|word| declared.contains(word))
     }
 
+    /// The same, or a page's own: text, markup, data of scripts.
+    pub fn is_of_page(declared: &str) -> bool {
+        let own = ["json", "xml"].iter().any(|word| declared.contains(word));
+        own || declared.starts_with("text/") || Self::is_part_of_page(declared)
+    }
+
     /// SHA-256 in hex.
     pub fn sha256(&self) -> Option<String> {
         self.sha256.map(|sum| hex(&sum))

@@ -177,7 +177,12 @@ pub fn defang_words(text: &str) -> String {
 /// Text from the wire in which nothing becomes a link, whatever stands around names, addresses and URLs: `bot (evil[.]example)`,
 /// `+hxxp[://]evil[.]example/x`.
 pub fn defang_text(text: &str) -> String {
-    let text = clean(text).replace("http", "hxxp").replace("HTTP", "HXXP").replace("://", "[://]");
+    let schemes =
+        [("http://", "hxxp://"), ("https://", "hxxps://"), ("HTTP://", "HXXP://"), ("HTTPS://", "HXXPS://")];
+    let text = schemes
+        .iter()
+        .fold(clean(text), |text, (live, told)| text.replace(live, told))
+        .replace("://", "[://]");
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
     let mut out = String::with_capacity(text.len() + 8);
     let mut rest = text.as_str();
@@ -341,6 +346,7 @@ mod tests {
             ("evil.xn--p1ai", "evil[.]xn--p1ai"),
             ("2001:db8::7,", "2001:db8:[:]7,"),
             ("Amazon.com, Inc.", "Amazon[.]com, Inc."),
+            ("Debian APT-HTTP/1.3 (2.2.4)", "Debian APT-HTTP/1.3 (2.2.4)"),
             ("Chrome/120.0.0.0 Safari/537.36", "Chrome/120.0.0.0 Safari/537.36"),
             ("Mozilla/5.0 (Windows NT 10.0; Win64; x64)", "Mozilla/5.0 (Windows NT 10.0; Win64; x64)"),
         ] {

@@ -33,6 +33,9 @@ fn profile(out: &mut String, s: &HostStory) {
     for (n, f) in p.files.iter().enumerate() {
         let _ = writeln!(out, "  {:<24}{}", if n == 0 { "files" } else { "" }, crate::profile::file(f));
     }
+    if p.more_files > 0 {
+        let _ = writeln!(out, "  {:<24}and {} more that were not kept", "", p.more_files);
+    }
 }
 
 /// Explains a host: every stage's bet with its items, payoffs, discounts and caps, the sum, what would change it, the

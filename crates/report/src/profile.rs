@@ -72,7 +72,7 @@ fn offered(o: &ServiceSeen) -> String {
 /// What a service is called where people read: Zeek's word, but for those that are none.
 pub fn named(service: &str) -> &str {
     match service {
-        "unknown" => "nothing that was seen",
+        "unknown" => "connections without data",
         "opaque" => "something opaque",
         "unrecognised" => "something not recognised",
         known => known,
@@ -117,9 +117,26 @@ pub fn file_remote(f: &FileSeen) -> String {
     f.remote.map_or_else(|| "somebody behind a proxy".to_owned(), |ip| defang(&ip.to_string()))
 }
 
-/// What a file is: the name that `file` would have for it, or that nobody recognises it.
+/// What a file is, in words.
 pub fn kind(f: &FileSeen) -> &str {
-    if f.kind == "none" { "something not recognised" } else { &f.kind }
+    match f.kind.as_str() {
+        "none" => "something not recognised",
+        "pe" => "Windows program (PE)",
+        "elf" => "Linux program (ELF)",
+        "mach-o" => "macOS program (Mach-O)",
+        "zip" => "zip archive (or Office, Java, Android)",
+        "gzip" => "gzip archive",
+        "rar" => "RAR archive",
+        "7z" => "7-Zip archive",
+        "cab" => "Windows cabinet",
+        "ole" => "Office document or installer (OLE)",
+        "pdf" => "PDF document",
+        "script" => "script (#!)",
+        "windows-script" => "script for Windows",
+        "java-class" => "Java class",
+        "flash" => "Flash",
+        known => known,
+    }
 }
 
 /// `received pe "setup.exe" (120 kB) from 198[.]51.100.7 by http, SHA-256 …`.

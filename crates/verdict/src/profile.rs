@@ -9,7 +9,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::system::{System, of_agent, of_banner, of_dhcp, of_ttl};
+use crate::system::{System, of_agent, of_banner, of_dhcp, of_report, of_ttl};
 
 /// Programs, fingerprints, names, users and systems remembered of a host, each.
 const MAX_WORDS: usize = 32;
@@ -151,6 +151,8 @@ pub struct Profile {
     pub remotes: Vec<RemoteSeen>,
     /// Files that came and went: what can be run or packs something first.
     pub files: Vec<FileSeen>,
+    /// Further ones, which were not kept.
+    pub more_files: u64,
 }
 
 impl Profile {
@@ -192,6 +194,7 @@ pub struct HostProfile {
     offers: BTreeMap<(Service, Transport, u16), Served>,
     remotes: SeededMap<IpAddr, Talk>,
     files: Vec<FileSeen>,
+    more_files: u64,
 }
 
 behaviour::held!(Times, Talk);
@@ -271,13 +274,14 @@ pub fn learn(hosts: &mut States<'_, HostProfile>, record: &Record, home: &Home, 
             if let Some(user) = &s.user {
                 count(&mut host.users, user, s.head.ts);
             }
-            if let Some(name) = &s.workstation {
+            // Null sessions say so.
+            if let Some(name) = s.workstation.as_ref().filter(|n| !n.eq_ignore_ascii_case("NULL")) {
                 count(&mut host.workstations, name, s.head.ts);
             }
         }
         Record::SelfReport(r) => {
             if let Some(system) = &r.system {
-                hosts.of(orig, now).system(Some(System::Reported(system.clone())));
+                hosts.of(orig, now).system(of_report(system));
             }
         }
         _ => {}
@@ -306,7 +310,9 @@ fn learn_conn(hosts: &mut States<'_, HostProfile>, c: &Conn, home: &Home, former
         let host = hosts.of(resp.ip, c.head.known);
         let [to, back] = c.bytes;
         host.remote(orig.ip, Talk { flows, bytes: [back, to], first, last });
-        if c.start_seen && !matches!(transport, Transport::Icmp | Transport::Icmp6) {
+        // Whom an FTP server connects to for data offers nothing.
+        let is_offer = c.start_seen && (orig.port, transport) != (20, Transport::Tcp);
+        if is_offer && !matches!(transport, Transport::Icmp | Transport::Icmp6) {
             host.offered((c.service, transport, resp.port), orig.ip, [back, to]);
         }
     }
@@ -374,12 +380,15 @@ impl HostProfile {
 
     fn file(&mut self, f: &FileInfo, remote: IpAddr, sent: bool) {
         let sha256 = f.sha256();
+        let told_remote = Some(remote).filter(|ip| !Endpoint::is_stand_in(*ip));
         let same = |known: &FileSeen| {
             known.sent == sent
                 && known.len == f.len
                 && known.sha256 == sha256
                 && known.name == f.name
                 && known.kind == f.magic.name()
+                // Without a hash, who sent it has to be the same too.
+                && (sha256.is_some() || (known.remote == told_remote && known.carrier == f.carrier.name()))
         };
         if let Some(known) = self.files.iter_mut().find(|k| same(k)) {
             known.times += 1;
@@ -387,6 +396,7 @@ impl HostProfile {
         }
         let rank_of = |kind: &str| Magic::named(kind).map_or(u8::MAX, rank);
         if self.files.len() >= MAX_FILES {
+            self.more_files += 1;
             let last = self.files.iter().enumerate().max_by_key(|(at, k)| (rank_of(&k.kind), *at));
             let Some((at, _)) = last.filter(|(_, k)| rank_of(&k.kind) > rank(f.magic)) else { return };
             self.files.remove(at);
@@ -394,7 +404,7 @@ impl HostProfile {
         self.files.push(FileSeen {
             ts: f.head.ts,
             sent,
-            remote: Some(remote).filter(|ip| !Endpoint::is_stand_in(*ip)),
+            remote: told_remote,
             carrier: f.carrier.name().to_owned(),
             name: f.name.clone(),
             kind: f.magic.name().to_owned(),
@@ -483,6 +493,7 @@ impl HostProfile {
             offers,
             remotes: remotes.collect(),
             files,
+            more_files: self.more_files,
         }
     }
 }

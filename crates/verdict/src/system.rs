@@ -35,7 +35,7 @@ impl System {
             Self::Dhcp(_) => "its DHCP client",
             Self::Banner(_) => "its SSH banner",
             Self::Agent(_) => "its User-Agents",
-            Self::Reported(_) => "its own report to a stranger",
+            Self::Reported(_) => "what it told an unknown server",
             Self::Ttl(_) => "the time to live of its packets",
         }
     }
@@ -60,7 +60,7 @@ pub fn of_dhcp(vendor: &str) -> Option<System> {
         v if v.starts_with("AAPL") => "macOS",
         v if v.contains("Linux") || v.starts_with("systemd") => "Linux",
         v if v.starts_with("udhcp") => "Linux with BusyBox",
-        v if v.starts_with("HUAWEI") || v.starts_with("Cisco") => "network equipment",
+        v if v.starts_with("Cisco") => "network equipment",
         _ => return None,
     };
     Some(System::Dhcp(name.to_owned()))
@@ -121,6 +121,14 @@ pub fn of_agent(agent: &str) -> Option<System> {
     Some(System::Agent(found.1.to_owned()))
 }
 
+/// By what it told somebody in an unknown protocol, up to what is no part of a system's name.
+pub fn of_report(system: &str) -> Option<System> {
+    let ends =
+        system.find(|c: char| !(c.is_alphanumeric() || matches!(c, ' ' | '.' | '-' | '_' | '(' | ')')));
+    let name = system.get(..ends.unwrap_or(system.len())).unwrap_or_default().trim();
+    (!name.is_empty()).then(|| System::Reported(name.to_owned()))
+}
+
 /// By the time to live that its packets still had: systems begin with 64 (Unix), 128 (Windows) or 255 (network equipment), and a local host
 /// is a few hops away.
 pub fn of_ttl(ttl: u8) -> Option<System> {
@@ -152,6 +160,8 @@ mod tests {
         assert_eq!(of_dhcp("something else"), None);
         let banner = of_banner("SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u2").map(|s| s.name());
         assert_eq!(banner.as_deref(), Some("Debian Linux"));
+        let told = of_report("Windows XP Service Pack 2~!996413747~!0").map(|s| s.name());
+        assert_eq!(told.as_deref(), Some("Windows XP Service Pack 2"));
         assert_eq!(of_ttl(128).map(|s| s.name()).as_deref(), Some("Windows"));
         assert_eq!(of_ttl(40), None, "who is far away, or sets it on purpose");
     }

@@ -57,6 +57,7 @@ fn files(s: &HostStory) -> Markup {
                     tbody { @for f in &s.profile.files { (file(s, f)) } }
                 }
             }
+            @if s.profile.more_files > 0 { p { "And " (human_count(s.profile.more_files)) " more that were not kept." } }
             p.soft.legend { "Programs, archives, documents and what nobody recognises, in HTTP; what can be run, is packed or is a document also alone on a connection. Pages, pictures and text are left out." }
         }
     }
