@@ -2,20 +2,31 @@
 //!
 //! Captures are read as pcap or pcapng, plain or compressed, from files, directories and standard input, and come
 //! out as batches in the order of packet time. Everything is read in blocks that fit the cache and are used again. Nothing
-//! is copied per packet: a [`Batch`] holds shared blocks and where each packet lies in them.
+//! of a file is copied per packet: a [`Batch`] holds shared blocks and where each packet lies in them. Interfaces that are listened to fill the same batches from
+//! the kernel's ring.
 #![deny(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod archive;
 mod error;
+mod filter;
 mod format;
+#[cfg(target_os = "linux")]
+mod live;
+#[cfg(not(target_os = "linux"))]
+#[path = "deaf.rs"]
+mod live;
 mod merge;
+#[cfg(target_os = "linux")]
+mod ring;
 mod source;
 mod unpack;
 mod write;
 
 pub use archive::file_of;
 pub use error::CaptureError;
+pub use filter::{Filter, Instruction};
+pub use live::{Listening, Live};
 pub use merge::{
     Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, members_of,
 };

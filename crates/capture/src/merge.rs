@@ -52,6 +52,8 @@ pub struct Batch {
     pub blocks: Vec<Block>,
     /// The packets.
     pub packets: Vec<PacketMeta>,
+    /// How far time has passed, where no packet tells.
+    pub idle: Option<Timestamp>,
 }
 
 impl Batch {
@@ -63,14 +65,21 @@ impl Batch {
             .unwrap_or_default()
     }
 
-    /// The clock at the end of the batch; `None` when it is empty.
+    /// The clock at the end of the batch; `None` when it is empty and nothing is known of the time.
     pub fn clock(&self) -> Option<Timestamp> {
-        self.packets.last().map(|p| p.clock)
+        self.packets.last().map(|p| p.clock).or(self.idle)
     }
 
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.blocks.clear();
         self.packets.clear();
+        self.idle = None;
+    }
+
+    /// Whether it holds as much as a batch should, with so many bytes of packets in it.
+    #[inline]
+    pub(crate) fn is_full(&self, bytes: usize) -> bool {
+        self.packets.len() >= BATCH || bytes >= BATCH_BYTES
     }
 }
 
@@ -136,6 +145,56 @@ struct Active {
     seal: Option<Seal>,
 }
 
+/// The clock of a run, and what is counted by it.
+#[derive(Debug)]
+pub struct Clock {
+    /// What was counted.
+    pub counters: Health,
+    /// The latest time given so far.
+    latest: Timestamp,
+    previous: Option<Timestamp>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { counters: Health::default(), latest: Timestamp::MIN, previous: None }
+    }
+}
+
+impl Clock {
+    /// Counts a packet of this time and of so many bytes captured and on the wire; gives what the clock shows then.
+    pub fn count(&mut self, ts: Timestamp, captured: u32, original: u32) -> Timestamp {
+        let c = &mut self.counters;
+        c.packets += 1;
+        c.bytes += u64::from(original);
+        c.captured_bytes += u64::from(captured);
+        c.cut_packets += u64::from(captured < original);
+        c.first = Some(c.first.map_or(ts, |t| t.min(ts)));
+        c.last = c.last.max(Some(ts));
+        if let Some(previous) = self.previous {
+            if ts < previous {
+                c.backward_jumps += 1;
+                c.largest_backward_ns = c.largest_backward_ns.max(previous.0.abs_diff(ts.0));
+            } else if ts.since(previous) > PAUSE {
+                c.pauses += 1;
+                c.longest_pause_ns = c.longest_pause_ns.max(ts.0.abs_diff(previous.0));
+                if c.gaps.len() < Health::MAX_GAPS {
+                    c.gaps.push((previous, ts));
+                }
+            }
+        }
+        self.previous = Some(ts);
+        self.pass(ts)
+    }
+
+    /// Time has passed, at least until then.
+    pub fn pass(&mut self, at: Timestamp) -> Timestamp {
+        // A time at the end of what can be written would leave no room for deadlines.
+        self.latest = self.latest.max(at.min(LATEST));
+        self.latest
+    }
+}
+
 /// The inputs of a run.
 pub struct CaptureSet {
     files: Vec<InputFile>,
@@ -146,9 +205,7 @@ pub struct CaptureSet {
     active: Vec<Active>,
     heap: BinaryHeap<Reverse<(Timestamp, u32, usize)>>,
     notices: Vec<Notice>,
-    counters: Health,
-    clock: Timestamp,
-    previous: Option<Timestamp>,
+    clock: Clock,
     opening: Opening,
     /// The archive that was hashed last, and its hash.
     archive: Option<(PathBuf, Option<String>)>,
@@ -193,9 +250,7 @@ impl CaptureSet {
             active: Vec::new(),
             heap: BinaryHeap::new(),
             notices: Vec::new(),
-            counters: Health::default(),
-            clock: Timestamp::MIN,
-            previous: None,
+            clock: Clock::default(),
             opening: opening.clone(),
             archive: None,
             in_batch: 0,
@@ -275,7 +330,7 @@ impl CaptureSet {
                 }
             }
             Ok(None) => {
-                self.counters.dropped_by_capture += reader.dropped();
+                self.clock.counters.dropped_by_capture += reader.dropped();
                 let sha256 = self.sealed(&path, seal.as_ref());
                 self.files.push(InputFile { path, size, sha256 });
             }
@@ -300,14 +355,14 @@ impl CaptureSet {
 
     /// What was counted so far: packets, bytes, times, drops.
     pub fn health(&self) -> Health {
-        let mut health = self.counters.clone();
+        let mut health = self.clock.counters.clone();
         health.dropped_by_capture += self.active.iter().map(|a| a.dropped).sum::<u64>();
         health
     }
 
     /// Packets read so far.
     pub fn packets(&self) -> u64 {
-        self.counters.packets
+        self.clock.counters.packets
     }
 
     /// Bytes of input read so far (of compressed inputs: unpacked).
@@ -322,7 +377,7 @@ impl CaptureSet {
             active.registered = None;
         }
         self.in_batch = 0;
-        while batch.packets.len() < BATCH && self.in_batch < BATCH_BYTES {
+        while !batch.is_full(self.in_batch) {
             self.begin_due();
             let Some(Reverse((_, _, slot))) = self.heap.pop() else { break };
             self.take(slot, batch);
@@ -392,7 +447,7 @@ impl CaptureSet {
             let id = PacketId::new(self.opening.earlier + active.file, active.number);
             let next = active.reader.next_packet();
             active.offset = active.reader.offset();
-            let clock = self.count(&raw);
+            let clock = self.clock.count(raw.ts, raw.captured, raw.original);
             self.in_batch += raw.captured as usize;
             batch.packets.push(PacketMeta {
                 ts: raw.ts,
@@ -412,8 +467,7 @@ impl CaptureSet {
                     let due = |t: Timestamp| t < head.ts;
                     let waits = self.heap.peek().is_some_and(|Reverse((t, _, _))| due(*t))
                         || self.pending.last().is_some_and(|&(t, _)| due(t))
-                        || batch.packets.len() >= BATCH
-                        || self.in_batch >= BATCH_BYTES;
+                        || batch.is_full(self.in_batch);
                     if waits {
                         let entry = (head.ts, active.file, slot);
                         self.heap.push(Reverse(entry));
@@ -457,32 +511,6 @@ impl CaptureSet {
     /// A seal for a file whose hash is wanted: it is empty, and so takes the whole, where the file is an archive's.
     fn seal(&self, path: &Path) -> Option<Seal> {
         (self.opening.hashed && path.as_os_str() != "-").then(Seal::default)
-    }
-
-    fn count(&mut self, raw: &RawPacket) -> Timestamp {
-        let c = &mut self.counters;
-        c.packets += 1;
-        c.bytes += u64::from(raw.original);
-        c.captured_bytes += u64::from(raw.captured);
-        c.cut_packets += u64::from(raw.captured < raw.original);
-        c.first = Some(c.first.map_or(raw.ts, |t| t.min(raw.ts)));
-        c.last = c.last.max(Some(raw.ts));
-        if let Some(previous) = self.previous {
-            if raw.ts < previous {
-                c.backward_jumps += 1;
-                c.largest_backward_ns = c.largest_backward_ns.max(previous.0.abs_diff(raw.ts.0));
-            } else if raw.ts.since(previous) > PAUSE {
-                c.pauses += 1;
-                c.longest_pause_ns = c.longest_pause_ns.max(raw.ts.0.abs_diff(previous.0));
-                if c.gaps.len() < Health::MAX_GAPS {
-                    c.gaps.push((previous, raw.ts));
-                }
-            }
-        }
-        self.previous = Some(raw.ts);
-        // A time at the end of what can be written would leave no room for deadlines.
-        self.clock = self.clock.max(raw.ts.min(LATEST));
-        self.clock
     }
 }
 

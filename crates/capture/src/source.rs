@@ -15,13 +15,20 @@ use crate::{CaptureError, archive, unpack};
 
 /// How much is read at a time. A block is written by the kernel, walked over and decoded while it lies in the second-level
 /// cache (a quarter of the 1 MiB that current cores have); the copied remainder, less than one packet, is small change.
-const BLOCK: usize = 256 << 10;
+pub const BLOCK: usize = 256 << 10;
 /// Blocks kept for reading into again: more than all batches in flight hold, for otherwise new ones are made and dropped.
 const POOL: usize = 64;
 
 /// Memory that packets point into: shared, and read into again once nobody looks at it any more.
 #[derive(Clone, Debug, Default)]
 pub struct Block(Arc<Vec<u8>>);
+
+impl Block {
+    /// Its memory, if nobody else looks at it.
+    pub(crate) fn alone(&mut self) -> Option<&mut Vec<u8>> {
+        Arc::get_mut(&mut self.0)
+    }
+}
 
 impl Deref for Block {
     type Target = [u8];

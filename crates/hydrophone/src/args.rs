@@ -29,6 +29,8 @@ pub struct Args {
 pub enum Command {
     /// Read captures and judge every local host (the main job)
     Read(Box<Read>),
+    /// Listen to interfaces as a sensor does, and tell when a host turns (Linux; needs CAP_NET_RAW)
+    Listen(Box<Listen>),
     /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
     Find(Find),
     /// Look after a store: join its small files, forget its old days
@@ -153,6 +155,51 @@ impl FromStr for To {
     }
 }
 
+/// How hosts are judged, whatever is read.
+#[derive(Debug, clap::Args)]
+pub struct Judging {
+    /// Local networks and addresses, for example 192.168.0.0/16,203.0.113.7 (again for more) [default: private ranges, and what
+    /// is found out where they explain too little]
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = behaviour::parse_network)]
+    pub home: Vec<IpNet>,
+    /// Threads, 1 or more: one reads and judges, the others follow flows [default: 2, or 1 on a single processor]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<ByteSize>,
+    /// How many hosts are thought to be infected before one looks, for example 1/10 where a machine is suspected already: the verdicts' words move with it [default: 1/1000]
+    #[arg(long, value_name = "1/N")]
+    pub prior: Option<Prior>,
+    /// Analyse the network in so many shares (1, 2, 4 … 64), as several machines would: a host belongs to one of them, by its address [default: 1]
+    #[arg(long, value_name = "K")]
+    pub shares: Option<u32>,
+    /// Each VLAN and overlay (VXLAN, GENEVE) has hosts of its own: for links on which addresses repeat
+    #[arg(long)]
+    pub separate_segments: bool,
+    /// Do not hash files in transfer: quicker where much is downloaded
+    #[arg(long)]
+    pub no_hashes: bool,
+    /// What is expected of hosts (TOML); what fulfils it counts for nothing, and is counted (see docs/manual.md)
+    #[arg(long, value_name = "FILE")]
+    pub expect: Option<PathBuf>,
+    /// Your own lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)
+    #[arg(long, value_name = "PATH")]
+    pub intel: Vec<PathBuf>,
+    /// Say in which country and network (AS) remotes are, by your own databases in MaxMind's form: GeoLite2, DB-IP, IPinfo (again for more)
+    #[arg(long, value_name = "FILE.mmdb")]
+    pub geo: Vec<PathBuf>,
+    /// Payoffs of your own (TOML: a table per behaviour, decibans by grade), in place of the built-in ones (see docs/manual.md)
+    #[arg(long, value_name = "FILE")]
+    pub payoffs: Option<PathBuf>,
+    /// Configuration file (TOML); see --print-config for its form
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the configuration that would be used, as TOML, and do nothing
+    #[arg(long)]
+    pub print_config: bool,
+}
+
 /// Read captures and judge every local host.
 #[derive(Debug, clap::Args)]
 pub struct Read {
@@ -162,10 +209,9 @@ pub struct Read {
     /// Password of zip archives, where it is not `infected` (again for more)
     #[arg(long, value_name = "PASSWORD")]
     pub zip_password: Vec<String>,
-    /// Local networks and addresses, for example 192.168.0.0/16,203.0.113.7 (again for more) [default: private ranges, and what
-    /// is found out where they explain too little]
-    #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = behaviour::parse_network)]
-    pub home: Vec<IpNet>,
+    /// How hosts are judged
+    #[command(flatten)]
+    pub judging: Judging,
     /// Print JSON lines instead of the story: the capture first, then one object per host
     #[arg(long)]
     pub json: bool,
@@ -185,24 +231,6 @@ pub struct Read {
     /// Give a line to every host, also to those that did nothing, with what was seen of it
     #[arg(short, long)]
     pub all: bool,
-    /// Threads, 1 or more: one reads and judges, the others follow flows [default: 2, or 1 on a single processor]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
-    /// Memory budget, for example 512MiB or 2GiB; what does not fit is forgotten, counted and told [default: 1GiB]
-    #[arg(long, value_name = "SIZE")]
-    pub memory: Option<ByteSize>,
-    /// How many hosts are thought to be infected before one looks, for example 1/10 where a machine is suspected already: the verdicts' words move with it [default: 1/1000]
-    #[arg(long, value_name = "1/N")]
-    pub prior: Option<Prior>,
-    /// Analyse the network in so many shares (1, 2, 4 … 64), as several machines would: a host belongs to one of them, by its address [default: 1]
-    #[arg(long, value_name = "K")]
-    pub shares: Option<u32>,
-    /// Each VLAN and overlay (VXLAN, GENEVE) has hosts of its own: for links on which addresses repeat
-    #[arg(long)]
-    pub separate_segments: bool,
-    /// Do not hash files in transfer: quicker where much is downloaded
-    #[arg(long)]
-    pub no_hashes: bool,
     /// Go on from what earlier runs remember of every host, and remember for the next: a file, made where there is none
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
@@ -221,28 +249,48 @@ pub struct Read {
     /// Say which verdicts differ from those of this case, and why: what another version, threshold, list or expectation changes
     #[arg(long, value_name = "CASE", conflicts_with_all = ["json", "markdown"])]
     pub against: Option<PathBuf>,
-    /// What is expected of hosts (TOML); what fulfils it counts for nothing, and is counted (see docs/manual.md)
-    #[arg(long, value_name = "FILE")]
-    pub expect: Option<PathBuf>,
-    /// Your own lists of indicators: lines, CSV, STIX 2.1 or MISP JSON; a file or a folder (again for more)
-    #[arg(long, value_name = "PATH")]
-    pub intel: Vec<PathBuf>,
-    /// Say in which country and network (AS) remotes are, by your own databases in MaxMind's form: GeoLite2, DB-IP, IPinfo (again for more)
-    #[arg(long, value_name = "FILE.mmdb")]
-    pub geo: Vec<PathBuf>,
-    /// Payoffs of your own (TOML: a table per behaviour, decibans by grade), in place of the built-in ones (see docs/manual.md)
-    #[arg(long, value_name = "FILE")]
-    pub payoffs: Option<PathBuf>,
     /// End with exit code 1 if a host is at this level or above
     #[arg(long, value_name = "LEVEL")]
     pub fail_on: Option<Level>,
-    /// Configuration file (TOML); see --print-config for its form
-    #[arg(short, long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Print the configuration that would be used, as TOML, and do nothing
-    #[arg(long)]
-    pub print_config: bool,
     /// Show no progress
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: Colour,
+}
+
+/// Listen to interfaces, and tell when a host turns.
+#[derive(Debug, clap::Args)]
+pub struct Listen {
+    /// Interface to listen to (again for more: what they carry is put in one order)
+    #[arg(short, long, value_name = "NAME", required_unless_present = "print_config")]
+    pub interface: Vec<String>,
+    /// Take only what this filter lets through, in tcpdump's words (tcpdump has to be there to compile it)
+    #[arg(short, long, value_name = "EXPRESSION", conflicts_with = "bpf_file")]
+    pub filter: Option<String>,
+    /// The same as a program: what `tcpdump -ddd EXPRESSION` prints
+    #[arg(long, value_name = "FILE")]
+    pub bpf_file: Option<PathBuf>,
+    /// Leave interfaces as they are, and see what is for this machine alone
+    #[arg(long)]
+    pub no_promiscuous: bool,
+    /// Memory in which the kernel may keep packets that wait, a part of --memory [default: an eighth of it]
+    #[arg(long, value_name = "SIZE")]
+    pub ring: Option<ByteSize>,
+    /// How hosts are judged
+    #[command(flatten)]
+    pub judging: Judging,
+    /// Print JSON lines: one for every host that turns, and at the end those of `read --json`
+    #[arg(long)]
+    pub json: bool,
+    /// Go on from what is remembered of every host in this file, and write it there every hour and at the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
+    /// Keep every record in this store, on the disk at the latest after a minute: `read STORE`, `serve STORE` and `find STORE` ask it again
+    #[arg(long, value_name = "STORE")]
+    pub store: Option<PathBuf>,
+    /// Print nothing but hosts that turn: neither what begins, nor the report at the end
     #[arg(short, long)]
     pub quiet: bool,
     /// When to use colour

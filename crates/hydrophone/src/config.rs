@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use verdict::Prior;
 
 use crate::Failure;
-use crate::args::Read;
+use crate::args::Judging;
 
 /// Losses beyond this share of flows end with exit code 4.
 const MAX_LOSS_PERCENT: f64 = 1.0;
@@ -89,7 +89,7 @@ impl Default for Config {
 
 impl Config {
     /// The file, if there is one, with the arguments over it.
-    pub fn of(args: &Read) -> Result<Self, Failure> {
+    pub fn of(args: &Judging) -> Result<Self, Failure> {
         let mut config = match &args.config {
             Some(path) => Self::from_file(path).map_err(Failure::usage)?,
             None => Self::default(),

@@ -1,12 +1,11 @@
-//! `read --store`: what is read is kept.
+//! `read --store` and `listen --store`: what is read or heard is kept.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use behaviour::Home;
 use pipeline::{ByteSize, Input, Outcome};
 use store::{StoredInput, Writer};
 
-use crate::args::Read;
 use crate::config::Config;
 use crate::{Failure, find};
 
@@ -14,9 +13,9 @@ use crate::{Failure, find};
 const PART: u64 = 8;
 
 /// Begins to keep records in a store.
-pub fn begin(dir: &Path, args: &Read, config: &Config, memory: ByteSize) -> Result<Writer, Failure> {
+pub fn begin(dir: &Path, inputs: &[PathBuf], config: &Config, memory: ByteSize) -> Result<Writer, Failure> {
     let absolute = |p: &Path| std::fs::canonicalize(p).unwrap_or_else(|_| p.to_owned());
-    if args.inputs.iter().any(|i| absolute(i) == absolute(dir)) {
+    if inputs.iter().any(|i| absolute(i) == absolute(dir)) {
         return Err(Failure::usage(anyhow::anyhow!(
             "{} is read: name another store to write into",
             dir.display()

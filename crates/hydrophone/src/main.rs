@@ -10,6 +10,7 @@ mod formats;
 mod geo;
 mod keep;
 mod knowledge;
+mod listen;
 mod manual;
 mod opened;
 mod read;
@@ -137,6 +138,7 @@ fn main() -> ExitCode {
     };
     let done = match args.command {
         Command::Read(read) => read::run(&read),
+        Command::Listen(listen) => listen::run(&listen),
         Command::Find(find) => find::run(&find),
         Command::Store { what } => store_care::run(&what),
         Command::Explain(explain) => explain::run(&explain),

@@ -36,7 +36,7 @@ pub fn options(input: &Path, place: &Path, further: &[OsString]) -> Result<Read,
 /// # Errors
 /// It cannot be analysed, or nothing in it can be read.
 pub fn analyse(options: &Read) -> Result<(), Failure> {
-    let done = read::analyse(options, &Config::of(options)?, false)?;
+    let done = read::analyse(options, &Config::of(&options.judging)?, false)?;
     if let (Some(first), true) = (done.outcome.failures.first(), done.outcome.stories.is_empty()) {
         return Err(Failure::input(anyhow::anyhow!("{first}")));
     }

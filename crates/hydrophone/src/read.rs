@@ -8,12 +8,12 @@ use std::time::Duration;
 use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::{Activity, Group, Outcome, Progress, RunOptions, run_with};
+use pipeline::{Activity, Group, Outcome, Progress, RunError, RunOptions, run_with};
 use report::{ActivityLine, CaptureLine, Detail, InputLine, Line, OutsideFlows, ServiceLine, terminal};
 use store::Span;
 use verdict::Calibration;
 
-use crate::args::{Colour, Read};
+use crate::args::{Colour, Judging, Level, Read};
 use crate::config::Config;
 use crate::formats::{Formats, Printed};
 use crate::geo::Geo;
@@ -23,8 +23,8 @@ use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge};
 const LONG: u64 = 64 << 20;
 
 pub fn run(args: &Read) -> Result<Exit, Failure> {
-    let config = Config::of(args)?;
-    if args.print_config {
+    let config = Config::of(&args.judging)?;
+    if args.judging.print_config {
         let text = config.shown().map_err(Failure::usage)?;
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
@@ -40,7 +40,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
     for failure in &outcome.failures {
         let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
     }
-    Ok(exit(args, &config, &capture, &outcome))
+    Ok(exit(args.fail_on, &config, &capture, &outcome))
 }
 
 /// What was read, and what is to be printed of it in place of the story.
@@ -48,6 +48,48 @@ pub struct Analysed {
     pub outcome: Outcome,
     capture: CaptureLine,
     printed: Option<Printed>,
+}
+
+/// Whose fault it is that a run could not begin.
+pub fn failed(e: RunError) -> Failure {
+    match e {
+        RunError::Input(e) => Failure::input(e),
+        RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
+        RunError::State(e) => Failure::input(e),
+        RunError::Store(e) => find::failure(e),
+    }
+}
+
+/// How hosts are judged, made ready.
+pub struct Prepared {
+    /// Everything but what is read.
+    pub options: RunOptions,
+    /// Where remotes are.
+    pub geo: Geo,
+    /// What must be told of the user's lists.
+    pub passed_over: Vec<String>,
+}
+
+/// Opens what the arguments name, so that a wrong name is told before anything is read.
+pub fn prepare(args: &Judging, config: &Config) -> Result<Prepared, Failure> {
+    knowledge::payoffs(args.payoffs.as_deref())?;
+    let expectations = knowledge::expectations(args.expect.as_deref())?;
+    let (intel, passed_over) = knowledge::intel(&args.intel)?;
+    let options = RunOptions {
+        home: (!config.home.is_empty()).then(|| config.home.clone()),
+        threads: config.threads,
+        memory: config.memory().map_err(Failure::usage)?,
+        settings: config.behaviour.clone(),
+        prior: config.prior,
+        expectations,
+        intel,
+        opening: Opening { stop: interrupted(), ..Opening::default() },
+        shares: config.shares,
+        segments_apart: config.separate_segments,
+        hashes: !args.no_hashes,
+        ..RunOptions::of(Vec::new())
+    };
+    Ok(Prepared { options, geo: Geo::open(&args.geo)?, passed_over })
 }
 
 /// Reads everything and writes whatever files were asked for; prints nothing but the progress. `partial` says whether a case is kept of what was read
@@ -63,31 +105,12 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         let why = "--since, --until and --site leave out parts of stores (read --store), and none is read";
         return Err(Failure::usage(anyhow::anyhow!(why)));
     }
-    knowledge::payoffs(args.payoffs.as_deref())?;
-    let expectations = knowledge::expectations(args.expect.as_deref())?;
-    let (intel, passed_over) = knowledge::intel(&args.intel)?;
-    let geo = Geo::open(&args.geo)?;
-    let options = RunOptions {
-        inputs: args.inputs.iter().cloned().map(Source::Path).collect(),
-        home: (!config.home.is_empty()).then(|| config.home.clone()),
-        threads: config.threads,
-        memory: config.memory().map_err(Failure::usage)?,
-        settings: config.behaviour.clone(),
-        prior: config.prior,
-        expectations: expectations.clone(),
-        intel,
-        opening: Opening {
-            stop: interrupted(),
-            passwords: args.zip_password.clone(),
-            hashed: args.output.is_some() || args.store.is_some() || args.markdown,
-            ..Opening::default()
-        },
-        shares: config.shares,
-        segments_apart: config.separate_segments,
-        hashes: !args.no_hashes,
-        span: Span { since: args.since, until: args.until, sites: args.site.clone() },
-        state: args.state.clone(),
-    };
+    let Prepared { mut options, geo, passed_over } = prepare(&args.judging, config)?;
+    options.inputs = args.inputs.iter().cloned().map(Source::Path).collect();
+    options.opening.passwords.clone_from(&args.zip_password);
+    options.opening.hashed = args.output.is_some() || args.store.is_some() || args.markdown;
+    options.span = Span { since: args.since, until: args.until, sites: args.site.clone() };
+    options.state.clone_from(&args.state);
     if let Some(path) = &args.html {
         if path.as_os_str() == "-" {
             return Err(Failure::usage(anyhow::anyhow!(
@@ -109,7 +132,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         None => None,
     };
     let mut keeper = match &args.store {
-        Some(dir) => Some(keep::begin(dir, args, config, options.memory)?),
+        Some(dir) => Some(keep::begin(dir, &args.inputs, config, options.memory)?),
         None => None,
     };
     let mut formats = Formats::begin(args, options.memory)?;
@@ -128,18 +151,13 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
     } else {
         pipeline::run(&options, progress)
     };
-    let mut outcome = ran.map_err(|e| match e {
-        pipeline::RunError::Input(e) => Failure::input(e),
-        pipeline::RunError::Config(e) => Failure::usage(anyhow::anyhow!(e)),
-        pipeline::RunError::State(e) => Failure::input(e),
-        pipeline::RunError::Store(e) => find::failure(e),
-    })?;
+    let mut outcome = ran.map_err(failed)?;
     if let Some(keeper) = keeper {
         keep::finish(keeper, &mut outcome);
     }
     bar.finish_and_clear();
     outcome.notices.extend(passed_over);
-    outcome.notices.extend(knowledge::unused(&expectations, &outcome));
+    outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
     geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, args.output.is_some());
     if let Some(writer) = writer.filter(|_| partial || !outcome.interrupted) {
@@ -177,32 +195,51 @@ fn print(
         return Ok(());
     }
     if args.json {
-        // No colours, so nothing to strip.
-        let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        for line in lines(capture, outcome) {
-            let text = line.to_json().map_err(Failure::input)?;
-            writeln!(out, "{text}")?;
-        }
-        out.flush()?;
-        return Ok(());
+        return print_lines(capture, outcome);
     }
     if args.markdown {
         let mut out = std::io::stdout().lock();
         out.write_all(report::markdown(capture, &outcome.stories).as_bytes())?;
         return Ok(());
     }
+    let detail = if args.all { Detail::Each } else { Detail::Summary };
+    print_story(capture, outcome, detail, args.color)
+}
+
+/// Prints the program's lines.
+pub fn print_lines(capture: &CaptureLine, outcome: &Outcome) -> Result<(), Failure> {
+    // No colours, so nothing to strip.
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    for line in lines(capture, outcome) {
+        let text = line.to_json().map_err(Failure::input)?;
+        writeln!(out, "{text}")?;
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Prints the story.
+pub fn print_story(
+    capture: &CaptureLine,
+    outcome: &Outcome,
+    detail: Detail,
+    colour: Colour,
+) -> Result<(), Failure> {
     let columns = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
     let columns = columns.filter(|_| std::io::stdout().is_terminal());
-    let choice = match args.color {
-        Colour::Auto => anstream::ColorChoice::Auto,
-        Colour::Always => anstream::ColorChoice::Always,
-        Colour::Never => anstream::ColorChoice::Never,
-    };
-    let mut out = anstream::AutoStream::new(std::io::stdout(), choice).lock();
-    let detail = if args.all { Detail::Each } else { Detail::Summary };
+    let mut out = anstream::AutoStream::new(std::io::stdout(), choice(colour)).lock();
     out.write_all(terminal(capture, &outcome.stories, detail, true, columns).as_bytes())?;
     out.flush()?;
     Ok(())
+}
+
+/// When to use colour.
+pub fn choice(colour: Colour) -> anstream::ColorChoice {
+    match colour {
+        Colour::Auto => anstream::ColorChoice::Auto,
+        Colour::Always => anstream::ColorChoice::Always,
+        Colour::Never => anstream::ColorChoice::Never,
+    }
 }
 
 /// The program's lines: the capture, then each host.
@@ -277,11 +314,11 @@ fn activity_line(a: &Activity) -> ActivityLine {
 }
 
 /// A host at the level that was asked for comes first: that is what the caller wants to know. Then what was not read, then what was lost.
-fn exit(args: &Read, config: &Config, capture: &CaptureLine, outcome: &Outcome) -> Exit {
-    let found = |level: crate::args::Level| outcome.stories.iter().any(|s| level.is_reached(s.verdict));
+pub fn exit(fail_on: Option<Level>, config: &Config, capture: &CaptureLine, outcome: &Outcome) -> Exit {
+    let found = |level: Level| outcome.stories.iter().any(|s| level.is_reached(s.verdict));
     let flows = outcome.health.flows.0 + outcome.health.flows.1 + outcome.health.flows.2;
     let lost = outcome.health.anomalies.of(record::Anomaly::FlowEvicted) + outcome.hosts_forgotten;
-    if args.fail_on.is_some_and(found) {
+    if fail_on.is_some_and(found) {
         Exit::Found
     } else if !outcome.is_complete() || capture.accounts.nothing_followed() {
         Exit::Partial

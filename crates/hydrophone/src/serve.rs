@@ -33,7 +33,7 @@ fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
         (options.all, "--all"),
         (options.against.is_some(), "--against"),
         (options.fail_on.is_some(), "--fail-on"),
-        (options.print_config, "--print-config"),
+        (options.judging.print_config, "--print-config"),
     ];
     if let Some((_, name)) = printing.iter().find(|(given, _)| *given) {
         return Err(Failure::usage(anyhow::anyhow!(

@@ -9,6 +9,7 @@
 mod activity;
 mod budget;
 mod decode;
+mod feed;
 mod run;
 mod scheduler;
 mod sensor;
@@ -17,7 +18,7 @@ mod state;
 
 pub use activity::{Activity, Group, Volume};
 pub use budget::{Budget, ByteSize};
-pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, run, run_with, sense};
+pub use run::{Heard, Input, Outcome, Progress, RunError, RunOptions, Sensed, listen, run, run_with, sense};
 pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};

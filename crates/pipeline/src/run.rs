@@ -5,18 +5,19 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
-use capture::{Batch, CaptureError, CaptureSet, InputFile, Notice, Opening, Source, Window};
+use capture::{Batch, CaptureError, CaptureSet, InputFile, Listening, Live, Opening, Source, Window};
 use import::{Exports, LogSet};
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Analysed, Reader, Span, StoreError};
-use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior};
+use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior, Teller, Turn};
 
 use crate::activity::Activity;
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
-use crate::scheduler;
+use crate::feed::Feed;
+use crate::scheduler::{self, Step};
 use crate::sensor::Sensor;
 use crate::state::{self, Past, StateError};
 
@@ -86,6 +87,13 @@ pub struct Input {
     pub sha256: Option<String>,
     /// Which sensor's log it is, if it is one: its numbers are lines.
     pub log: Option<String>,
+}
+
+impl Input {
+    fn of(file: &InputFile) -> Self {
+        let path = file.path.display().to_string();
+        Self { path, size: file.size, sha256: file.sha256.clone(), log: None }
+    }
 }
 
 /// What came out.
@@ -208,23 +216,33 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
 pub fn sense(
     options: &RunOptions,
     progress: impl FnMut(Progress) + Send,
-    sink: impl FnMut(RecordKey, &Record) + Send,
+    mut sink: impl FnMut(RecordKey, &Record) + Send,
 ) -> Result<Sensed, RunError> {
     options.check()?;
-    sense_divided(options, divide(&options.inputs, &options.opening)?, progress, sink)
+    let divided = divide(&options.inputs, &options.opening)?;
+    sense_divided(options, divided, None, progress, |step| {
+        if let Step::Record(key, record) = step {
+            sink(key, record);
+        }
+    })
 }
 
 fn sense_divided(
     options: &RunOptions,
     divided: Divided,
+    live: Option<Live>,
     mut progress: impl FnMut(Progress) + Send,
-    mut sink: impl FnMut(RecordKey, &Record) + Send,
+    mut sink: impl FnMut(Step<'_>) + Send,
 ) -> Result<Sensed, RunError> {
-    let budget = options.budget(&divided);
+    let budget = options.budget(&divided, live.is_some());
     let Divided { captures, logs, stores, standard, standard_is_log } = divided;
     let (of_logs, of_captures) = if standard_is_log { (standard, None) } else { (None, standard) };
-    let mut set = CaptureSet::with_input(&captures, of_captures, &options.opening)?;
-    let first = options.opening.earlier + set.files().len() as u32;
+    let mut feed = match live {
+        Some(live) => Feed::Live(Box::new(live)),
+        None => Feed::Files(Box::new(CaptureSet::with_input(&captures, of_captures, &options.opening)?)),
+    };
+    let endless = feed.is_endless();
+    let first = options.opening.earlier + feed.files().len() as u32;
     // What waits for earlier rows is a part of the memory, as it is for packets.
     let logs =
         LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
@@ -235,17 +253,17 @@ fn sense_divided(
         .collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut interrupted = false;
+    let stopped = || !endless && options.opening.stop.load(Ordering::Relaxed);
     let read = |batch: &mut Batch| {
-        let more = !options.opening.stop.load(Ordering::Relaxed) && set.next_batch(batch);
+        let more = !stopped() && feed.next_batch(batch);
         // It may have been asked while the input was waited for.
-        interrupted |= options.opening.stop.load(Ordering::Relaxed);
+        interrupted |= stopped();
         if !more {
             return false;
         }
-        progress(Progress { packets: set.packets(), bytes: set.offset(), clock: batch.clock() });
+        progress(Progress { packets: feed.packets(), bytes: feed.offset(), clock: batch.clock() });
         true
     };
-    let stopped = || options.opening.stop.load(Ordering::Relaxed);
     // What was given last: what exporters tell may lie before it, and is known then.
     let mut given = Timestamp::MIN;
     let late = |mut record: Record, given: Timestamp| {
@@ -253,18 +271,19 @@ fn sense_divided(
         head.known = head.known.max(given);
         record
     };
-    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |key, record| {
+    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |step| {
+        let Step::Record(key, record) = step else { return sink(step) };
         while !told.is_empty()
             && !stopped()
             && let Some(earlier) = told.next(Some(key.known))
         {
             given = given.max(earlier.head().known);
-            sink(RecordKey::of_row(&earlier), &earlier);
+            sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
         }
         while let Some(earlier) = exports.next(Some(key.known)) {
             let earlier = late(earlier, given);
             given = earlier.head().known;
-            sink(RecordKey::of_row(&earlier), &earlier);
+            sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
         }
         match record {
             Record::Export(export) => exports.take(export),
@@ -272,18 +291,18 @@ fn sense_divided(
             _ => {
                 exports.saw(record.tuple().orig.ip);
                 given = given.max(key.known);
-                sink(key, record);
+                sink(Step::Record(key, record));
             }
         }
     });
-    health.merge(&set.health());
+    health.merge(&feed.health());
     while let Some(record) = exports.next(None) {
         let record = late(record, given);
         while let Some(earlier) = told.next(Some(record.head().known)) {
-            sink(RecordKey::of_row(&earlier), &earlier);
+            sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
         }
         given = record.head().known;
-        sink(RecordKey::of_row(&record), &record);
+        sink(Step::Record(RecordKey::of_row(&record), &record));
     }
     health.merge(exports.health());
     // What is left of logs and stores when the captures are over.
@@ -291,11 +310,11 @@ fn sense_divided(
     while !stopped()
         && let Some(record) = told.next(None)
     {
-        sink(RecordKey::of_row(&record), &record);
+        sink(Step::Record(RecordKey::of_row(&record), &record));
         rows += 1;
         if rows.is_multiple_of(TOLD_EVERY) {
             let (packets, bytes) =
-                (health.packets + told.logs.health().packets, set.offset() + told.logs.offset());
+                (health.packets + told.logs.health().packets, feed.offset() + told.logs.offset());
             progress(Progress { packets, bytes, clock: Some(record.head().known) });
         }
     }
@@ -304,25 +323,10 @@ fn sense_divided(
     health.merge(logs.health());
     let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
     notices.extend(exports.notices());
-    for notice in set.notices() {
-        match notice {
-            Notice::Failed(e) => failures.push(e.to_string()),
-            Notice::PassedOver(e) => notices.push(format!("passed over: {e}")),
-            Notice::Overlap { earlier, later, at } => {
-                let (earlier, later) = (earlier.display(), later.display());
-                notices.push(format!(
-                    "{later} begins at {at}, while {earlier} still goes on: merged by packet time"
-                ));
-            }
-        }
-    }
-    let input = |f: &InputFile| Input {
-        path: f.path.display().to_string(),
-        size: f.size,
-        sha256: f.sha256.clone(),
-        log: None,
-    };
-    let mut inputs: Vec<Input> = set.files().iter().map(input).collect();
+    let (told_of_inputs, failed) = feed.told();
+    notices.extend(told_of_inputs);
+    failures.extend(failed);
+    let mut inputs: Vec<Input> = feed.files().iter().map(Input::of).collect();
     inputs.extend(logs.files().into_iter().map(|log| Input {
         path: log.path.display().to_string(),
         size: log.size,
@@ -495,8 +499,8 @@ impl RunOptions {
         Ok(())
     }
 
-    fn budget(&self, inputs: &Divided) -> Budget {
-        Budget::divide(self.memory, SHARDS, !inputs.captures.is_empty())
+    fn budget(&self, inputs: &Divided, live: bool) -> Budget {
+        Budget::divide(self.memory, SHARDS, live || !inputs.captures.is_empty())
     }
 }
 
@@ -517,18 +521,58 @@ pub fn run_with(
     progress: impl FnMut(Progress) + Send,
     mut tap: impl FnMut(&Record) + Send,
 ) -> Result<Outcome, RunError> {
+    go(options, None, progress, |heard| {
+        if let Heard::Record(record) = heard {
+            tap(record);
+        }
+    })
+}
+
+/// What whoever listens is told, in order.
+pub enum Heard<'a> {
+    /// A record.
+    Record(&'a Record),
+    /// A host turned.
+    Turn(&'a Turn),
+    /// Something could not be done, and will be tried again.
+    Trouble(String),
+    /// All that was known until then has been told.
+    Until(Timestamp),
+}
+
+/// Listens to interfaces until it is stopped, and tells who turned. What is remembered is written down every hour, too.
+///
+/// # Errors
+/// As [`sense`].
+pub fn listen(
+    options: &RunOptions,
+    listening: &Listening,
+    progress: impl FnMut(Progress) + Send,
+    on: impl FnMut(Heard<'_>) + Send,
+) -> Result<Outcome, RunError> {
+    go(options, Some(listening), progress, on)
+}
+
+fn go(
+    options: &RunOptions,
+    listening: Option<&Listening>,
+    progress: impl FnMut(Progress) + Send,
+    mut on: impl FnMut(Heard<'_>) + Send,
+) -> Result<Outcome, RunError> {
     options.check()?;
     let mut options = options.clone();
     // Whether a file was read before is told by its hash.
     options.opening.hashed |= options.state.is_some();
     let divided = divide(&options.inputs, &options.opening)?;
-    let limits = options.budget(&divided).analyst;
+    let limits = options.budget(&divided, listening.is_some()).analyst;
     let home = options.home.clone().map(Home::of);
     let (settings, prior) = (options.settings.clone(), options.prior);
     let (expectations, intel) = (options.expectations.clone(), options.intel.clone());
+    let attending = listening.is_some();
     let make = move || {
-        Analyst::new(home.clone(), settings.clone(), limits, prior.db())
-            .knowing(expectations.clone(), intel.clone())
+        let analyst = Analyst::new(home.clone(), settings.clone(), limits, prior.db())
+            .knowing(expectations.clone(), intel.clone());
+        if attending { analyst.attending() } else { analyst }
     };
     let (shares, apart) = (options.shares, options.segments_apart);
     let mut analysts = Analysts::new(shares, apart, limits, make).map_err(RunError::Config)?;
@@ -538,11 +582,25 @@ pub fn run_with(
         past.refuse(path, &options)?;
     }
     options.opening.earlier = past.inputs.len() as u32;
+    let live = match listening {
+        Some(listening) => {
+            Some(Live::open(listening, options.opening.stop.clone(), options.opening.earlier)?)
+        }
+        None => None,
+    };
     let mut activity = Activity::default();
-    let mut sensed = sense_divided(&options, divided, progress, |_, record| {
-        tap(record);
-        activity.learn(record);
-        analysts.observe(record);
+    let mut watch = live.as_ref().map(|live| Watch::begin(&options, &past, live, &analysts));
+    let mut sensed = sense_divided(&options, divided, live, progress, |step| match step {
+        Step::Record(_, record) => {
+            on(Heard::Record(record));
+            activity.learn(record);
+            analysts.observe(record);
+        }
+        Step::Until { clock, idle } => {
+            if let Some(watch) = &mut watch {
+                watch.until(clock, idle, &mut analysts, &mut on);
+            }
+        }
     })?;
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {
@@ -556,6 +614,9 @@ pub fn run_with(
         }
     }
     analysts.settle(facts.last);
+    if let (Some(watch), Some(last)) = (&mut watch, facts.last) {
+        watch.tell(last.plus(SETTLED), &mut analysts, &mut on);
+    }
     if sensed.failures.is_empty() {
         for stored in &sensed.stored {
             if let Err(e) = stored.note() {
@@ -594,6 +655,63 @@ pub fn run_with(
         segments_apart: options.segments_apart,
         prior: options.prior,
     })
+}
+
+/// How often what is remembered is written down while it is listened.
+const SAVED: Duration = Duration::from_hours(1);
+/// What is told at the very end comes so long behind the last packet.
+const SETTLED: Duration = Duration::from_mins(1);
+
+/// Who looks at the hosts while it is listened.
+struct Watch {
+    teller: Teller,
+    /// Where what is remembered rests, and what was read when it is written.
+    state: Option<(PathBuf, Past)>,
+    saved: Option<Timestamp>,
+}
+
+impl Watch {
+    fn begin(options: &RunOptions, past: &Past, live: &Live, analysts: &Analysts) -> Self {
+        let mut past = past.clone();
+        past.inputs.extend(live.files().iter().map(Input::of));
+        Self {
+            teller: Teller::going_on(analysts),
+            state: options.state.clone().map(|path| (path, past)),
+            saved: None,
+        }
+    }
+
+    /// All that was known until then has been told.
+    fn until(
+        &mut self,
+        clock: Timestamp,
+        idle: bool,
+        analysts: &mut Analysts,
+        on: &mut impl FnMut(Heard<'_>),
+    ) {
+        if idle {
+            analysts.pass(clock);
+        }
+        self.tell(clock, analysts, on);
+        on(Heard::Until(clock));
+        let saved = *self.saved.get_or_insert(clock);
+        if let Some((path, past)) = &mut self.state
+            && clock.since(saved) >= SAVED
+        {
+            self.saved = Some(clock);
+            past.first.get_or_insert(saved);
+            past.last = Some(clock);
+            if let Err(e) = state::save(path, past, analysts) {
+                on(Heard::Trouble(e.to_string()));
+            }
+        }
+    }
+
+    fn tell(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
+        for turn in self.teller.look(analysts, at) {
+            on(Heard::Turn(&turn));
+        }
+    }
 }
 
 /// What must be told of segments of the network: that addresses repeat in them, or that there are too many.

@@ -54,6 +54,19 @@ enum Job {
     Read { room: Batch },
 }
 
+/// What the one who judges is told, in order.
+pub enum Step<'a> {
+    /// A record, and its place in the whole.
+    Record(RecordKey, &'a Record),
+    /// A batch is over: all that was known until then has been told.
+    Until {
+        /// How far time has passed.
+        clock: Timestamp,
+        /// Whether nothing came that tells of it.
+        idle: bool,
+    },
+}
+
 enum Followed {
     Batch(Arc<Decoded>),
     Finish(Timestamp),
@@ -251,7 +264,7 @@ pub fn run(
     mut read: impl FnMut(&mut Batch) -> bool + Send,
     defragmenter: Defragmenter,
     sensors: Vec<Sensor>,
-    mut sink: impl FnMut(RecordKey, &Record) + Send,
+    mut sink: impl FnMut(Step<'_>) + Send,
 ) -> Health {
     let shards = sensors.len();
     let scheduler = Scheduler {
@@ -261,7 +274,7 @@ pub fn run(
         defragmenter: Mutex::new(defragmenter),
         sensors: sensors.into_iter().map(Mutex::new).collect(),
         judge: Mutex::new(Judge {
-            sink: &mut sink as &mut (dyn FnMut(RecordKey, &Record) + Send),
+            sink: &mut sink as &mut (dyn FnMut(Step<'_>) + Send),
             health: Health::default(),
             order: Vec::new(),
         }),
@@ -292,7 +305,7 @@ pub fn run(
 impl<R, S> Scheduler<'_, R, S>
 where
     R: FnMut(&mut Batch) -> bool + ?Sized,
-    S: FnMut(RecordKey, &Record) + ?Sized,
+    S: FnMut(Step<'_>) + ?Sized,
 {
     fn work(&self, me: usize) {
         let _alarm = Alarm(&self.queue, &self.news);
@@ -391,7 +404,7 @@ where
         }
         order.sort_unstable();
         for (key, list, at) in order.iter() {
-            sink(*key, &work.told[*list as usize][*at as usize].1);
+            sink(Step::Record(*key, &work.told[*list as usize][*at as usize].1));
         }
         let decoded = match work.stage {
             Stage::Ready(decoded) => Some(decoded),
@@ -399,6 +412,9 @@ where
         };
         if let Some(decoded) = &decoded {
             health.merge(&decoded.health);
+            if let Some(clock) = decoded.clock {
+                sink(Step::Until { clock, idle: decoded.packets.is_empty() });
+            }
         }
         drop(judge);
         let mut queue = lock(&self.queue);
@@ -432,10 +448,14 @@ mod tests {
     fn followed(
         threads: usize,
         read: impl FnMut(&mut Batch) -> bool + Send,
-        sink: impl FnMut(RecordKey, &Record) + Send,
+        mut sink: impl FnMut(RecordKey, &Record) + Send,
     ) -> Health {
         let sensors = (0..SHARDS).map(|s| Sensor::new(s, flow::Limits::of_budget(1 << 20), false)).collect();
-        run(threads, read, Defragmenter::new(SHARDS, 1 << 20), sensors, sink)
+        run(threads, read, Defragmenter::new(SHARDS, 1 << 20), sensors, |step| {
+            if let Step::Record(key, record) = step {
+                sink(key, record);
+            }
+        })
     }
 
     /// Hands batches out and then ends; it must not be asked again.
@@ -462,8 +482,11 @@ mod tests {
         let mut set = CaptureSet::open(&[Source::Memory("kraken-new", KRAKEN)], &Opening::default()).unwrap();
         let (mut all, mut batch) = (Vec::new(), Batch::default());
         while set.next_batch(&mut batch) {
-            let part =
-                |packets: &[PacketMeta]| Batch { blocks: batch.blocks.clone(), packets: packets.to_vec() };
+            let part = |packets: &[PacketMeta]| Batch {
+                blocks: batch.blocks.clone(),
+                packets: packets.to_vec(),
+                idle: None,
+            };
             all.extend(batch.packets.chunks(size).map(part));
         }
         all

@@ -147,7 +147,7 @@ pub fn fuzz_sensor(data: &[u8]) {
     let [link, rest @ ..] = data else { return };
     let link = wire::LINKS[usize::from(*link) % wire::LINKS.len()];
     let block = Block::from(data.to_vec());
-    let (mut batch, mut rest) = (Batch { blocks: vec![block], packets: Vec::new() }, rest);
+    let (mut batch, mut rest) = (Batch { blocks: vec![block], ..Batch::default() }, rest);
     let mut clock = Timestamp(0);
     while let [time, hi, lo, tail @ ..] = rest {
         let len = usize::from(u16::from_be_bytes([*hi & 7, *lo])).min(tail.len());

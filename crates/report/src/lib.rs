@@ -13,6 +13,7 @@ mod markdown;
 mod profile;
 mod prose;
 mod terminal;
+mod turn;
 
 pub use explain::{checks, explain, fact};
 pub use indicators::{Indicator, IndicatorKind, indicators};
@@ -25,3 +26,4 @@ pub use profile::place;
 pub use prose::describe;
 pub use record::{clean, defang, human_bytes, human_count, human_duration};
 pub use terminal::{Dates, Detail, LANES_FROM, terminal, trimmed as number};
+pub use turn::turn;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 
 use record::{Accounts, Health, PacketId, Timestamp, Transport, clean};
 use serde::{Deserialize, Serialize};
-use verdict::{HostStory, Prior};
+use verdict::{HostStory, Prior, Turn};
 
 /// An input of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -302,6 +302,8 @@ pub enum Line<'a> {
     Capture(Cow<'a, CaptureLine>),
     /// A host.
     Host(Cow<'a, HostStory>),
+    /// A host that turned while it was listened to.
+    Turn(Box<Cow<'a, Turn>>),
 }
 
 impl Line<'_> {

@@ -112,6 +112,8 @@ pub struct Analyst {
     expectations: Expectations,
     intel: Intel,
     share: Share,
+    /// Whether it is remembered on whom something fired.
+    attending: bool,
     /// Among how many analysts is divided what is counted and not weighed: records held back, flows remembered.
     among: usize,
     seen: Seen,
@@ -202,6 +204,9 @@ struct Analysis {
     share: Share,
     #[serde(skip)]
     prior_db: f64,
+    /// Hosts on which something fired since somebody asked, if somebody will.
+    #[serde(skip)]
+    fired: Option<BTreeSet<IpAddr>>,
     forgotten_before: u64,
     neighbours: Neighbours,
     #[serde(skip)]
@@ -217,6 +222,8 @@ struct Analysis {
     web: u64,
 }
 
+/// Hosts on which something fired, and of which that is to be told (*assumed*: an outbreak, not a flood).
+const MAX_FIRED: usize = 65_536;
 /// The part of what hosts' files may hold that machines may that had their addresses before.
 const BEFORE_PART: usize = 8;
 /// Proxies that are counted.
@@ -262,6 +269,7 @@ impl Analyst {
             expectations: Expectations::default(),
             intel: Intel::default(),
             share: Share::WHOLE,
+            attending: false,
             among: 1,
             seen: Seen::default(),
         }
@@ -279,6 +287,13 @@ impl Analyst {
     #[must_use]
     pub const fn of_share(mut self, share: Share) -> Self {
         self.share = share;
+        self
+    }
+
+    /// The same analyst, who remembers on whom something fired until [`Self::fired`] asks.
+    #[must_use]
+    pub const fn attending(mut self) -> Self {
+        self.attending = true;
         self
     }
 
@@ -336,6 +351,7 @@ impl Analyst {
             most_before: 0,
             share: self.share,
             prior_db: self.prior_db,
+            fired: None,
             forgotten_before: 0,
             neighbours: Neighbours::default(),
             raised: Raised::default(),
@@ -364,6 +380,7 @@ impl Analyst {
         analysis.limit(self.limits, self.among);
         analysis.share = self.share;
         analysis.prior_db = self.prior_db;
+        analysis.fired = self.attending.then(BTreeSet::new);
     }
 
     /// Writes down all that it remembers, so that another analyst can go on where this one stopped.
@@ -484,6 +501,31 @@ impl Analyst {
     /// far "quiet" can be said.
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
         stories(std::slice::from_ref(self), None, capture)
+    }
+
+    /// Time has passed until then, though no record says so.
+    pub fn pass(&mut self, at: Timestamp) {
+        if let Some(analysis) = &mut self.seen.analysis
+            && analysis.ticked != Timestamp::MIN
+            && at.since(analysis.ticked) >= TICK
+        {
+            analysis.tick(at);
+        }
+    }
+
+    /// Hosts on which something fired since this was asked last, so many at most; the others are told the next time.
+    pub fn fired(&mut self, most: usize) -> Vec<IpAddr> {
+        let Some(fired) = self.seen.analysis.as_mut().and_then(|a| a.fired.as_mut()) else {
+            return Vec::new();
+        };
+        std::iter::from_fn(|| fired.pop_first()).take(most).collect()
+    }
+
+    /// The story of the machine that has an address now, as it stands.
+    pub fn story(&self, host: IpAddr, capture: &CaptureFacts) -> Option<HostStory> {
+        let analysis = self.seen.analysis.as_ref().filter(|_| self.share.has(host))?;
+        let machine = analysis.machine(host);
+        machine.is_told().then(|| machine.story(capture, self.outside(), self.prior_db))
     }
 
     /// The machines that have and had addresses of its share.
@@ -714,6 +756,9 @@ impl Analysis {
             ledger.add(evidence, first, &roles);
             let strength = (ledger.highest() * 10.0) as i32;
             self.files.accuse(host, at, strength);
+            if let Some(fired) = self.fired.as_mut().filter(|f| f.len() < MAX_FIRED) {
+                fired.insert(host);
+            }
         }
     }
 

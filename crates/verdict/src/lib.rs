@@ -18,6 +18,7 @@ mod roles;
 mod shares;
 mod story;
 mod system;
+mod telling;
 
 pub use alternative::{Alternative, Left};
 pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stories};
@@ -33,3 +34,4 @@ pub use story::{
     CaptureFacts, DayLevel, Discount, Finding, HostStory, Item, Machine, Names, Note, Place, ScoredEvidence,
     StageScore, Verdict, WouldChange,
 };
+pub use telling::{Teller, Turn};

@@ -1,11 +1,12 @@
 //! A network in shares: each host belongs to one of 64 buckets, and a share is so many of them, with an analyst of its own.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 
 use behaviour::{read_back, write_down};
-use record::{BUCKETS, Record, Segment, Timestamp, bucket};
+use record::{BUCKETS, HostId, Record, Segment, Timestamp, bucket};
 
 use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, by_strength, stories};
 use crate::story::{CaptureFacts, HostStory};
@@ -219,6 +220,37 @@ impl Analysts {
             all.extend(stories(&team.analysts, team.scope.1, capture));
         }
         by_strength(&mut all);
+        all
+    }
+
+    /// See [`Analyst::pass`].
+    pub fn pass(&mut self, at: Timestamp) {
+        self.all_mut().for_each(|a| a.pass(at));
+    }
+
+    /// The stories of hosts on which something fired since this was asked last, of so many at most ([`Analyst::attending`]), and without what only all of them
+    /// together tell: which addresses are one machine's.
+    pub fn fired(&mut self, capture: &CaptureFacts, most: usize) -> Vec<HostStory> {
+        let mut all = Vec::new();
+        for team in &mut self.teams {
+            for analyst in &mut team.analysts {
+                let hosts = analyst.fired(most - all.len());
+                let told = hosts.into_iter().filter_map(|host| analyst.story(host, capture));
+                all.extend(told.map(|s| HostStory { segment: team.scope.1, ..s }));
+            }
+        }
+        by_strength(&mut all);
+        all
+    }
+
+    /// The stories of these hosts as they stand, where they still have their addresses; as [`Self::fired`] tells them.
+    pub fn stories_of(&self, hosts: &BTreeSet<HostId>, capture: &CaptureFacts) -> Vec<HostStory> {
+        let mut all = Vec::new();
+        for team in &self.teams {
+            let mine = hosts.iter().filter(|h| h.segment == team.scope.1);
+            let told = mine.filter_map(|h| team.analysts.iter().find_map(|a| a.story(h.address, capture)));
+            all.extend(told.map(|s| HostStory { segment: team.scope.1, ..s }));
+        }
         all
     }
 

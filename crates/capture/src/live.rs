@@ -1,0 +1,417 @@
+//! Interfaces that are listened to: what arrives, in one order, with one clock that never goes back.
+//!
+//! The kernel fills a ring for each interface. Its packets are copied out block by block, which costs less than holding the kernel's memory, and several interfaces are merged
+//! by time: what one has waits until the others cannot have anything earlier. Packets give the time; the clock of the machine is asked only where
+//! nothing arrives.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use record::{Health, PacketId, Timestamp};
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::filter::Filter;
+use crate::merge::{Clock, InputFile};
+use crate::ring::{Frame, Ring, Setup};
+use crate::source::BLOCK;
+use crate::{Batch, Block, CaptureError, PacketMeta};
+
+/// How long a packet may wait for others in its block of the ring.
+const PATIENCE_MS: u32 = 50;
+/// By then what came at a moment can be read: the kernel hands out a block at the latest at the second ring of its timer.
+const BEHIND: Duration = Duration::from_millis(2 * PATIENCE_MS as u64 + 20);
+/// How long nothing may come until the clock of the machine is asked (*assumed*: long enough that nobody thinks it a part of a transfer, short against the
+/// shortest time that something is waited for).
+const SILENCE: Duration = Duration::from_secs(5);
+/// How often an interface that is gone is looked for, and losses are asked for.
+const LOOK: Duration = Duration::from_secs(1);
+/// Blocks that are copied ahead of the others' time, of each interface.
+const AHEAD: usize = 8;
+/// Blocks whose memory is used again.
+const POOL: usize = 64;
+/// Events of interfaces that are told one by one.
+const MAX_EVENTS: usize = 64;
+/// No network has frames of this size: the network card, or the kernel, put packets together (GRO, LRO). Jumbo frames have up to 9,216 bytes and a tag.
+const JUMBO: u32 = 9_216 + 22;
+/// Kinds of interface (`ARPHRD_…` of `linux/if_arp.h`) with the link type of their frames (LINKTYPE_…).
+const LINKS: [(u16, u32); 7] = [(1, 1), (772, 1), (512, 9), (519, 101), (803, 127), (801, 105), (65534, 101)];
+/// The loopback interface, which gives each packet twice.
+const LOOPBACK: u16 = 772;
+
+/// What is listened to, and how.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// The interfaces, by name.
+    pub interfaces: Vec<String>,
+    /// Bytes of the rings of all interfaces together.
+    pub ring: usize,
+    /// Whether frames for others are wanted.
+    pub promiscuous: bool,
+    /// What the kernel leaves out.
+    pub filter: Filter,
+}
+
+/// Packets that were copied out of a block of the ring.
+struct Piece {
+    block: Block,
+    packets: Vec<PacketMeta>,
+    /// The first that was not handed on.
+    at: usize,
+    /// Which block of the batch in hand it is.
+    registered: Option<u32>,
+}
+
+impl Piece {
+    fn next(&self) -> Option<&PacketMeta> {
+        self.packets.get(self.at)
+    }
+}
+
+/// An interface.
+struct Port {
+    name: String,
+    ring: Ring,
+    link: u32,
+    loopback: bool,
+    file: u32,
+    number: u64,
+    pieces: VecDeque<Piece>,
+    /// Everything that came until then has been copied.
+    known: Timestamp,
+    down: bool,
+    /// Packets that found no room in the ring.
+    dropped: u64,
+    /// Packets that somebody put together.
+    large: u64,
+}
+
+/// The interfaces of a run.
+pub struct Live {
+    ports: Vec<Port>,
+    files: Vec<InputFile>,
+    clock: Clock,
+    notices: Vec<String>,
+    events: usize,
+    stop: Arc<AtomicBool>,
+    /// Nothing more comes in: what is left is handed on.
+    closing: bool,
+    ended: bool,
+    pool: Vec<Block>,
+    looked: Timestamp,
+    /// When the last packet was handed on, by the clock of the machine.
+    heard: Timestamp,
+}
+
+/// The clock of the machine.
+#[allow(clippy::disallowed_methods)] // An idle link has no other clock.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+impl Live {
+    /// Begins to listen; ends when `stop` is set. Packets of the first interface are called by the number `first`. Needs CAP_NET_RAW.
+    ///
+    /// # Errors
+    /// There is no such interface, it carries what cannot be read, or the right to listen is missing.
+    pub fn open(listening: &Listening, stop: Arc<AtomicBool>, first: u32) -> Result<Self, CaptureError> {
+        let blocks = listening.ring / BLOCK / listening.interfaces.len().max(1);
+        let setup = Setup {
+            block: BLOCK,
+            blocks: blocks.max(4),
+            patience_ms: PATIENCE_MS,
+            promiscuous: listening.promiscuous,
+            filter: listening.filter.clone(),
+        };
+        let mut ports = Vec::new();
+        for (file, name) in (first..).zip(&listening.interfaces) {
+            ports.push(Port::open(name, file, &setup)?);
+        }
+        let file = |p: &Port| InputFile { path: p.name.clone().into(), size: None, sha256: None };
+        let at = now();
+        Ok(Self {
+            files: ports.iter().map(file).collect(),
+            ports,
+            clock: Clock::default(),
+            notices: Vec::new(),
+            events: 0,
+            stop,
+            closing: false,
+            ended: false,
+            pool: Vec::new(),
+            looked: at,
+            heard: at,
+        })
+    }
+
+    /// The interfaces, in the order of [`PacketId::file`].
+    pub fn files(&self) -> &[InputFile] {
+        &self.files
+    }
+
+    /// What a reader must be told, so far.
+    pub fn notices(&self) -> Vec<String> {
+        let mut told = self.notices.clone();
+        if self.events > told.len() {
+            told.push(format!("interfaces went and came {} times more", self.events - told.len()));
+        }
+        told.extend(self.ports.iter().filter(|p| p.large > 0).map(|p| {
+            format!(
+                "{} packets of {} are larger than any frame: the network card puts packets together, so that sizes and copies are not seen as they were (ethtool -K {} gro off lro off)",
+                p.large, p.name, p.name
+            )
+        }));
+        told
+    }
+
+    /// Packets handed on so far.
+    pub fn packets(&self) -> u64 {
+        self.clock.counters.packets
+    }
+
+    /// What was counted so far: packets, bytes, times, drops.
+    pub fn health(&self) -> Health {
+        let mut health = self.clock.counters.clone();
+        health.dropped_by_capture += self.ports.iter().map(|p| p.dropped).sum::<u64>();
+        health
+    }
+
+    /// Fills `batch` with what came, or waits a moment: it may be empty, and then says how far time has gone on where nothing has come for long. `false`
+    /// when it was stopped and everything was handed on.
+    pub fn next_batch(&mut self, batch: &mut Batch) -> bool {
+        batch.clear();
+        if self.ended {
+            return false;
+        }
+        if self.stop.load(Ordering::Relaxed) && !self.closing {
+            self.close();
+        }
+        for turn in 0..2 {
+            self.gather();
+            self.merge(batch);
+            if !batch.packets.is_empty() {
+                self.heard = now();
+                return true;
+            }
+            if self.closing {
+                self.ended = true;
+                self.count_losses();
+                return false;
+            }
+            if turn == 0 {
+                self.wait();
+            }
+        }
+        let at = now();
+        if at.since(self.heard) >= SILENCE {
+            batch.idle = Some(self.clock.pass(at.minus(BEHIND)));
+        }
+        true
+    }
+
+    /// Lets nothing more in, and waits until the kernel has handed out what it has.
+    fn close(&mut self) {
+        for port in &self.ports {
+            // A ring that is left open ends when it is empty for the first time.
+            let _ = port.ring.close();
+        }
+        std::thread::sleep(BEHIND);
+        self.closing = true;
+    }
+
+    /// Copies what the rings have.
+    fn gather(&mut self) {
+        for port in &mut self.ports {
+            let before = now();
+            let mut emptied = false;
+            while port.pieces.len() < AHEAD && !emptied {
+                let mut bytes = room(&mut self.pool);
+                let mut packets = Vec::new();
+                emptied = !port.ring.take(|frame| {
+                    if frame.outgoing && port.loopback {
+                        return;
+                    }
+                    port.number += 1;
+                    port.large += u64::from(frame.original > JUMBO);
+                    packets.push(copy(&frame, PacketId::new(port.file, port.number), port.link, &mut bytes));
+                });
+                let block = Block::from(bytes);
+                if self.pool.len() < POOL {
+                    self.pool.push(block.clone());
+                }
+                if let Some(last) = packets.last() {
+                    port.known = port.known.max(last.ts);
+                    port.down = false;
+                    port.pieces.push_back(Piece { block, packets, at: 0, registered: None });
+                }
+            }
+            if emptied {
+                port.known = port.known.max(before.minus(BEHIND));
+            }
+        }
+    }
+
+    /// Hands on what nothing earlier can come before.
+    fn merge(&mut self, batch: &mut Batch) {
+        let alone = self.ports.len() == 1 || self.closing;
+        let until = if alone { None } else { self.ports.iter().map(|p| p.known).min() };
+        for piece in self.ports.iter_mut().flat_map(|p| &mut p.pieces) {
+            piece.registered = None;
+        }
+        let mut bytes = 0;
+        while !batch.is_full(bytes) {
+            let due = |(n, port): (usize, &Port)| Some((port.pieces.front()?.next()?.ts, n));
+            let mut heads: Vec<_> = self.ports.iter().enumerate().filter_map(due).collect();
+            heads.sort_unstable();
+            let Some(&(first, n)) = heads.first().filter(|(ts, _)| until.is_none_or(|until| *ts <= until))
+            else {
+                return;
+            };
+            let limit = [heads.get(1).map(|(ts, _)| *ts), until].into_iter().flatten().min();
+            let limit = limit.map(|limit| limit.max(first));
+            let Some(piece) = self.ports[n].pieces.front_mut() else { return };
+            let block = *piece.registered.get_or_insert_with(|| {
+                batch.blocks.push(piece.block.clone());
+                batch.blocks.len() as u32 - 1
+            });
+            while let Some(packet) = piece.packets.get(piece.at)
+                && limit.is_none_or(|limit| packet.ts <= limit)
+                && !batch.is_full(bytes)
+            {
+                let clock = self.clock.count(packet.ts, packet.captured, packet.original);
+                batch.packets.push(PacketMeta { clock, block, ..*packet });
+                bytes += packet.captured as usize;
+                piece.at += 1;
+            }
+            if piece.next().is_none() {
+                self.ports[n].pieces.pop_front();
+            }
+        }
+    }
+
+    /// Waits until something comes, not for long.
+    fn wait(&mut self) {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE_MS) * 1_000_000 };
+        let mut ready: Vec<PollFd<'_>> =
+            self.ports.iter().map(|p| PollFd::new(&p.ring, PollFlags::IN)).collect();
+        let polled = rustix::event::poll(&mut ready, Some(&timeout));
+        let troubled: Vec<bool> = ready
+            .iter()
+            .map(|r| polled.is_ok() && r.revents().intersects(PollFlags::ERR | PollFlags::HUP))
+            .collect();
+        for (n, _) in troubled.iter().enumerate().filter(|(_, t)| **t) {
+            if let Some(why) = self.ports[n].ring.trouble()
+                && !self.ports[n].down
+            {
+                self.ports[n].down = true;
+                self.event(n, &format!("stopped ({why})"));
+            }
+        }
+        let at = now();
+        if at.since(self.looked) >= LOOK {
+            self.looked = at;
+            self.count_losses();
+            self.look_for_lost();
+        }
+    }
+
+    /// Asks the kernel for packets that found no room.
+    fn count_losses(&mut self) {
+        for port in &mut self.ports {
+            port.dropped += port.ring.statistics().map_or(0, |(_, dropped)| dropped);
+        }
+    }
+
+    /// An interface that was removed may be made anew under its name.
+    fn look_for_lost(&mut self) {
+        for n in 0..self.ports.len() {
+            let port = &mut self.ports[n];
+            let Ok(index) = port.ring.index_of(&port.name) else { continue };
+            if port.down && index != port.ring.index() && port.ring.bind(index).is_ok() {
+                port.down = false;
+                self.event(n, "was made anew, and is listened to again");
+            }
+        }
+    }
+
+    fn event(&mut self, n: usize, what: &str) {
+        self.events += 1;
+        if self.notices.len() < MAX_EVENTS {
+            let (name, at) = (&self.ports[n].name, now());
+            self.notices.push(format!("{name} {what} at {at}"));
+        }
+    }
+}
+
+impl Port {
+    fn open(name: &str, file: u32, setup: &Setup) -> Result<Self, CaptureError> {
+        let fail = |source: io::Error| CaptureError::Open { path: name.to_owned(), source };
+        let ring = Ring::open(name, setup).map_err(|e| match e.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => CaptureError::Unsupported {
+                path: name.to_owned(),
+                what: "to listen takes the right CAP_NET_RAW: start as root, or once as root: setcap cap_net_raw+ep $(command -v hydrophone)".into(),
+            },
+            Some(libc::ENODEV) => CaptureError::Unsupported {
+                path: name.to_owned(),
+                what: "there is no such interface (`ip link` lists them)".into(),
+            },
+            _ => fail(e),
+        })?;
+        let kind = ring.kind().map_err(fail)?;
+        let Some((_, link)) = LINKS.iter().find(|(k, _)| *k == kind) else {
+            return Err(CaptureError::Unsupported {
+                path: name.to_owned(),
+                what: format!(
+                    "its kind ({kind}) cannot be listened to: tcpdump -i {name} -w - | hydrophone read -"
+                ),
+            });
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            ring,
+            link: *link,
+            loopback: kind == LOOPBACK,
+            file,
+            number: 0,
+            pieces: VecDeque::new(),
+            known: Timestamp::MIN,
+            down: false,
+            dropped: 0,
+            large: 0,
+        })
+    }
+}
+
+/// Memory for a block: an old one's that nobody looks at, or new.
+fn room(pool: &mut Vec<Block>) -> Vec<u8> {
+    let free = pool.iter_mut().position(|b| b.alone().is_some());
+    let mut bytes = match free {
+        Some(at) => pool.swap_remove(at).alone().map(std::mem::take).unwrap_or_default(),
+        None => Vec::with_capacity(BLOCK),
+    };
+    bytes.clear();
+    bytes
+}
+
+/// Copies a packet, with its tag where it was on the wire.
+fn copy(frame: &Frame<'_>, id: PacketId, link: u32, bytes: &mut Vec<u8>) -> PacketMeta {
+    /// Where a tag stands: behind the two Ethernet addresses.
+    const TAG_AT: usize = 12;
+    let offset = bytes.len();
+    let mut original = frame.original;
+    match frame.vlan.and_then(|tag| Some((tag, frame.bytes.split_at_checked(TAG_AT)?))) {
+        Some(([of, contents], (addresses, rest))) => {
+            bytes.extend_from_slice(addresses);
+            bytes.extend_from_slice(&of.to_be_bytes());
+            bytes.extend_from_slice(&contents.to_be_bytes());
+            bytes.extend_from_slice(rest);
+            original += 4;
+        }
+        None => bytes.extend_from_slice(frame.bytes),
+    }
+    let (ts, captured) = (Timestamp(frame.ns), (bytes.len() - offset) as u32);
+    PacketMeta { ts, clock: ts, id, link, block: 0, offset, captured, original: original.max(captured) }
+}
