@@ -23,9 +23,8 @@ use crate::{Batch, Block, CaptureError, PacketMeta};
 const PATIENCE_MS: u32 = 50;
 /// By then what came at a moment can be read: the kernel hands out a block at the latest at the second ring of its timer.
 const BEHIND: Duration = Duration::from_millis(2 * PATIENCE_MS as u64 + 20);
-/// How long nothing may come until the clock of the machine is asked (*assumed*: long enough that nobody thinks it a part of a transfer, short against the
-/// shortest time that something is waited for).
-const SILENCE: Duration = Duration::from_secs(5);
+/// How long nothing may come until the clock of the machine is asked (*assumed*: nobody waits longer for what is due, and a link that is used never asks).
+const SILENCE: Duration = Duration::from_secs(1);
 /// How often an interface that is gone is looked for, and losses are asked for.
 const LOOK: Duration = Duration::from_secs(1);
 /// Blocks that are copied ahead of the others' time, of each interface.
@@ -145,6 +144,14 @@ impl Live {
             looked: at,
             heard: at,
         })
+    }
+
+    /// Earlier runs heard the last packet at `last`: what lies between is a gap.
+    pub fn go_on_from(&mut self, last: Timestamp) {
+        self.clock.goes_on_from(last);
+        let from = self.looked;
+        self.events += 1;
+        self.notices.push(format!("nothing was heard between {last} and {from}"));
     }
 
     /// The interfaces, in the order of [`PacketId::file`].
@@ -330,7 +337,7 @@ impl Live {
         for n in 0..self.ports.len() {
             let port = &mut self.ports[n];
             let Ok(index) = port.ring.index_of(&port.name) else { continue };
-            if port.down && index != port.ring.index() && port.ring.bind(index).is_ok() {
+            if index != port.ring.index() && port.ring.bind(index).is_ok() {
                 port.down = false;
                 self.event(n, "was made anew, and is listened to again");
             }

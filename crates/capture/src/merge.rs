@@ -187,6 +187,11 @@ impl Clock {
         self.pass(ts)
     }
 
+    /// A packet came before those that are counted.
+    pub const fn goes_on_from(&mut self, last: Timestamp) {
+        self.previous = Some(last);
+    }
+
     /// Time has passed, at least until then.
     pub fn pass(&mut self, at: Timestamp) -> Timestamp {
         // A time at the end of what can be written would leave no room for deadlines.

@@ -287,7 +287,7 @@ pub struct Listen {
     /// Go on from what is remembered of every host in this file, and write it there every hour and at the end
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-    /// Keep every record in this store, on the disk at the latest after a minute: `read STORE`, `serve STORE` and `find STORE` ask it again
+    /// Keep every record in this store, on the disk within seconds; with --state, what was not remembered yet when it was killed is judged again: `read STORE`, `serve STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE")]
     pub store: Option<PathBuf>,
     /// Print nothing but hosts that turn: neither what begins, nor the report at the end

@@ -21,8 +21,8 @@ use crate::{Exit, Failure, keep};
 const RING_PART: u64 = 8;
 /// The least that a ring needs.
 const SMALLEST_RING: ByteSize = ByteSize(1 << 20);
-/// How often a store's records are put on the disk.
-const FLUSHED: Duration = Duration::from_mins(1);
+/// How often a store's records are put on the disk: so much is lost when the program is killed.
+const FLUSHED: Duration = Duration::from_secs(10);
 
 pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let config = Config::of(&args.judging)?;
@@ -44,14 +44,18 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let mut flushed: Option<Timestamp> = None;
     let mut said = Said { json: args.json, colour: choice(args.color), gone: false };
     let stop = options.opening.stop.clone();
-    if !args.quiet {
-        let names = args.interface.join(", ");
-        let _ = writeln!(anstream::stderr().lock(), "hydrophone: listens to {names}; end it with Ctrl-C");
-    }
+    let mut begins = !args.quiet;
     let ran = pipeline::listen(
         &options,
         &listening,
-        |_| (),
+        args.store.as_deref(),
+        |_| {
+            if std::mem::take(&mut begins) {
+                let names = args.interface.join(", ");
+                let _ =
+                    writeln!(anstream::stderr().lock(), "hydrophone: listens to {names}; end it with Ctrl-C");
+            }
+        },
         |heard| match heard {
             Heard::Record(record) => {
                 if let Some(keeper) = &mut keeper {

@@ -1,6 +1,6 @@
 //! The whole way, from paths to stories.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -540,22 +540,24 @@ pub enum Heard<'a> {
     Until(Timestamp),
 }
 
-/// Listens to interfaces until it is stopped, and tells who turned. What is remembered is written down every hour, too.
+/// Listens to interfaces until it is stopped, and tells who turned. What is remembered is written down at the beginning and every hour, too; where it is gone on from, records
+/// that came later and rest in `store` are judged first, for whoever was killed did not write down the last.
 ///
 /// # Errors
 /// As [`sense`].
 pub fn listen(
     options: &RunOptions,
     listening: &Listening,
+    store: Option<&Path>,
     progress: impl FnMut(Progress) + Send,
     on: impl FnMut(Heard<'_>) + Send,
 ) -> Result<Outcome, RunError> {
-    go(options, Some(listening), progress, on)
+    go(options, Some((listening, store)), progress, on)
 }
 
 fn go(
     options: &RunOptions,
-    listening: Option<&Listening>,
+    listening: Option<(&Listening, Option<&Path>)>,
     progress: impl FnMut(Progress) + Send,
     mut on: impl FnMut(Heard<'_>) + Send,
 ) -> Result<Outcome, RunError> {
@@ -582,9 +584,18 @@ fn go(
         past.refuse(path, &options)?;
     }
     options.opening.earlier = past.inputs.len() as u32;
+    let mut unheard = Vec::new();
     let live = match listening {
-        Some(listening) => {
-            Some(Live::open(listening, options.opening.stop.clone(), options.opening.earlier)?)
+        Some((listening, store)) => {
+            // It listens already while what was kept is judged.
+            let mut live = Live::open(listening, options.opening.stop.clone(), options.opening.earlier)?;
+            if let (Some(store), true) = (store, past.last.is_some()) {
+                unheard = catch_up(store, &mut past, &mut analysts)?;
+            }
+            if let Some(last) = past.last {
+                live.go_on_from(last);
+            }
+            Some(live)
         }
         None => None,
     };
@@ -602,6 +613,7 @@ fn go(
             }
         }
     })?;
+    sensed.failures.extend(unheard);
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {
         let told = past.learn(path, &mut sensed);
@@ -657,6 +669,20 @@ fn go(
     })
 }
 
+/// Judges what a store holds beyond what is remembered: what of it could not be read.
+fn catch_up(store: &Path, past: &mut Past, analysts: &mut Analysts) -> Result<Vec<String>, StoreError> {
+    if !store::is_store(store) {
+        return Ok(Vec::new());
+    }
+    let since = past.last.map(|last| last.plus(Duration::from_nanos(1)));
+    let mut kept = Reader::open(store, Span { since, ..Span::default() }, 0)?;
+    while let Some(record) = kept.next(None) {
+        past.last = past.last.max(Some(record.head().known));
+        analysts.observe(&record);
+    }
+    Ok(kept.failures().to_vec())
+}
+
 /// How often what is remembered is written down while it is listened.
 const SAVED: Duration = Duration::from_hours(1);
 /// What is told at the very end comes so long behind the last packet.
@@ -694,13 +720,12 @@ impl Watch {
         }
         self.tell(clock, analysts, on);
         on(Heard::Until(clock));
-        let saved = *self.saved.get_or_insert(clock);
         if let Some((path, past)) = &mut self.state
-            && clock.since(saved) >= SAVED
+            && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
         {
             self.saved = Some(clock);
-            past.first.get_or_insert(saved);
-            past.last = Some(clock);
+            past.first.get_or_insert(clock);
+            past.last = past.last.max(Some(clock));
             if let Err(e) = state::save(path, past, analysts) {
                 on(Heard::Trouble(e.to_string()));
             }

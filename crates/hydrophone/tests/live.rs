@@ -1,0 +1,448 @@
+//! `listen` in network namespaces that the test makes itself: what it tells of a replay is what `read` tells of the file that tcpdump writes beside it.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Real interfaces have real time.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use common::{host, sample, skipped};
+use serde_json::Value;
+
+/// Two interfaces that lead to each other, `va` and `vb`, in a namespace of their own: nothing leaves it.
+struct Net {
+    name: String,
+    dir: tempfile::TempDir,
+}
+
+impl Net {
+    /// None where the machine does not let us: that is told.
+    fn new() -> Option<Self> {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        for tool in ["ip", "tcpdump", "tcpreplay"] {
+            if Command::new(tool)
+                .arg("--version")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .is_err()
+            {
+                skipped(&format!("no {tool}"));
+                return None;
+            }
+        }
+        let name = format!("hydrophone-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
+        let made = Command::new("ip").args(["netns", "add", &name]).output().unwrap();
+        if !made.status.success() {
+            skipped(&format!("no network namespace: {}", String::from_utf8_lossy(&made.stderr).trim()));
+            return None;
+        }
+        let net = Self { name, dir: tempfile::tempdir().unwrap() };
+        // Nothing of the machine's own speaks.
+        net.run(
+            "sysctl",
+            &["-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"],
+        );
+        net.pair("va", "vb");
+        Some(net)
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]).args(args).env_remove("NO_COLOR");
+        command
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> Output {
+        let out = self.command(program, args).output().unwrap();
+        assert!(out.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        out
+    }
+
+    fn pair(&self, a: &str, b: &str) {
+        self.run("ip", &["link", "add", "name", a, "type", "veth", "peer", "name", b]);
+        for name in [a, b] {
+            self.run("ip", &["link", "set", name, "mtu", "9000", "up"]);
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Begins a program whose words go to files, and waits until it has said something.
+    fn begin(&self, name: &str, program: &str, args: &[&str], says: &str) -> Running {
+        let file = |end: &str| std::fs::File::create(self.path(&format!("{name}.{end}"))).unwrap();
+        let child = self.command(program, args).stdout(file("out")).stderr(file("err")).spawn().unwrap();
+        let running = Running { child, name: name.to_owned() };
+        self.wait(&format!("{name}.err"), says);
+        running
+    }
+
+    fn listen(&self, interfaces: &[&str], more: &[&str]) -> Running {
+        let mut args = vec!["listen", "--json"];
+        interfaces.iter().for_each(|i| args.extend(["-i", i]));
+        args.extend(more);
+        let program = assert_cmd::cargo::cargo_bin!("hydrophone");
+        self.begin("listen", program.to_str().unwrap(), &args, "listens to")
+    }
+
+    /// tcpdump, which writes what it sees at an interface.
+    fn dump(&self, interface: &str) -> Running {
+        let file = self.path("seen.pcap").display().to_string();
+        let nano = "--time-stamp-precision=nano";
+        self.begin(
+            "tcpdump",
+            "tcpdump",
+            &["-i", interface, nano, "-B", "65536", "-U", "-w", &file],
+            "listening on",
+        )
+    }
+
+    fn replay(&self, interface: &str, speed: &str, file: &Path, more: &[&str]) {
+        let mut args = vec!["-q", "-i", interface, speed];
+        args.extend(more);
+        args.push(file.to_str().unwrap());
+        self.run("tcpreplay", &args);
+    }
+
+    /// Waits until a file holds some words.
+    fn wait(&self, file: &str, says: &str) {
+        let begun = Instant::now();
+        while !self.text(file).contains(says) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "{file} does not say {says:?}: {}",
+                self.text(file)
+            );
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends a listener, and gives its lines: who turned, then the end.
+    fn end(&self, running: Running) -> (Vec<Value>, Vec<Value>) {
+        running.end("TERM");
+        let lines: Vec<Value> =
+            self.text("listen.out").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        lines.into_iter().partition(|l| l["type"] == "turn")
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+struct Running {
+    child: Child,
+    name: String,
+}
+
+impl Running {
+    /// `ip netns exec` becomes the program, so that its number is the program's.
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn end(mut self, signal: &str) {
+        self.signal(signal);
+        let ended = self.child.wait().unwrap();
+        assert!(ended.success(), "{} ended with {ended}", self.name);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What tcpdump wrote, when it has written all that it saw.
+fn dumped(net: &Net, dump: Running) -> PathBuf {
+    // It is told of packets when the kernel's buffer is full, or after a second.
+    sleep(Duration::from_millis(1500));
+    dump.end("INT");
+    let said = net.text("tcpdump.err");
+    assert!(said.contains("0 packets dropped by kernel"), "{said}");
+    net.path("seen.pcap")
+}
+
+/// A host without what moves by the microseconds that lie between the stamps of two sockets.
+fn told(host: &Value) -> Value {
+    let evidence: Vec<Value> = host["evidence"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| serde_json::json!([e["behaviour"], e["remotes"], e["packets"], e["db"]]))
+        .collect();
+    let profile: Vec<&Value> = ["agents", "uses", "offers", "ja4"]
+        .iter()
+        .flat_map(|k| host["profile"][k].as_array().into_iter().flatten())
+        .map(|w| w.get("value").unwrap_or(&w["bytes"]))
+        .collect();
+    serde_json::json!({
+        "host": host["host"], "verdict": host["verdict"], "level": host["level_db"], "flows": host["flows"],
+        "evidence": evidence, "profile": profile, "roles": host["roles"].as_array().map(Vec::len),
+    })
+}
+
+const HOME: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
+
+/// Makes sure that the end of a listener says what `read` says of a capture.
+fn same_as_read(listened: &[Value], capture: &Path) {
+    let read = common::read_json(&["--home", HOME, capture.to_str().unwrap()]);
+    assert_eq!(listened.len(), read.len());
+    assert_eq!(listened[0]["packets"], read[0]["packets"]);
+    assert_eq!(listened[0]["bytes"], read[0]["bytes"]);
+    assert_eq!(listened[0]["flows"], read[0]["flows"]);
+    assert_eq!(listened[0]["accounts"], read[0]["accounts"]);
+    for (ours, theirs) in listened.iter().zip(&read).skip(1) {
+        assert_eq!(told(ours), told(theirs));
+    }
+}
+
+#[test]
+fn a_replay_is_told_as_its_capture_is() {
+    let Some(net) = Net::new() else { return };
+    let dump = net.dump("vb");
+    let listener = net.listen(&["vb"], &["--home", HOME]);
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &[]);
+    let capture = dumped(&net, dump);
+    let (turns, end) = net.end(listener);
+    same_as_read(&end, &capture);
+    assert_eq!(end[0]["dropped_by_capture"], 0);
+    assert_eq!(end[0]["inputs"][0]["path"], "vb");
+    // It was told when it rose, and nobody else was.
+    assert!(!turns.is_empty() && turns.iter().all(|t| t["story"]["host"] == "10.20.0.13"), "{turns:?}");
+    let last = turns.last().unwrap();
+    assert_eq!(
+        (&turns[0]["before"], &last["story"]["verdict"]),
+        (&"quiet".into(), &host(&end, "10.20.0.13")["verdict"])
+    );
+}
+
+#[test]
+fn at_its_true_speed_a_sample_is_told_while_it_lasts() {
+    let Some(net) = Net::new() else { return };
+    let dump = net.dump("vb");
+    let listener = net.listen(&["vb"], &["--home", HOME]);
+    // Its beginning.
+    net.replay("va", "--multiplier=1", &sample("kraken-new.pcapng"), &["--limit=45"]);
+    let capture = dumped(&net, dump);
+    let (_, end) = net.end(listener);
+    same_as_read(&end, &capture);
+}
+
+#[test]
+fn as_fast_as_it_goes_every_packet_is_seen_or_said_to_be_lost() {
+    let Some(net) = Net::new() else { return };
+    let office = net.path("office.pcapng");
+    let packed = std::fs::read(sample("office-day.pcapng.zst")).unwrap();
+    std::fs::write(&office, zstd::decode_all(&packed[..]).unwrap()).unwrap();
+    let packets = common::read_json(&[office.to_str().unwrap()])[0]["packets"].as_u64().unwrap();
+    for ring in ["256MiB", "1MiB"] {
+        let listener = net.listen(&["vb"], &["--home", HOME, "--ring", ring]);
+        net.replay("va", "--topspeed", &office, &["--loop=3", "--preload-pcap"]);
+        let (_, end) = net.end(listener);
+        let (seen, dropped) = (&end[0]["packets"], &end[0]["dropped_by_capture"]);
+        let sum = seen.as_u64().unwrap() + dropped.as_u64().unwrap();
+        assert_eq!(sum, 3 * packets, "a ring of {ring}: {seen} seen, {dropped} dropped");
+        if ring == "256MiB" {
+            assert_eq!(dropped.as_u64(), Some(0));
+        }
+    }
+}
+
+#[test]
+fn tags_are_seen_and_filters_are_kept_to() {
+    let Some(net) = Net::new() else { return };
+    let tagged = net.path("tagged.pcap").display().to_string();
+    let from = sample("kraken-blocked.pcapng").display().to_string();
+    let add = ["--enet-vlan=add", "--enet-vlan-tag=12", "--enet-vlan-cfi=0", "--enet-vlan-pri=0"];
+    net.run("tcprewrite", &[&add[..], &["--infile", &from, "--outfile", &tagged]].concat());
+    let dump = net.dump("vb");
+    let listener = net.listen(&["vb"], &["--home", HOME, "--separate-segments"]);
+    net.replay("va", "--multiplier=60", Path::new(&tagged), &[]);
+    let capture = dumped(&net, dump);
+    let (turns, end) = net.end(listener);
+    assert!(end[1..].iter().all(|h| h["segment"] == "vlan12"), "{}", end[1]["segment"]);
+    assert!(turns.iter().all(|t| t["story"]["segment"] == "vlan12"));
+    let read = common::read_json(&["--home", HOME, "--separate-segments", capture.to_str().unwrap()]);
+    assert_eq!(
+        end.iter().skip(1).map(told).collect::<Vec<_>>(),
+        read.iter().skip(1).map(told).collect::<Vec<_>>()
+    );
+
+    let program = net.run("tcpdump", &["-ddd", "-y", "EN10MB", "udp port 53"]).stdout;
+    let file = net.path("dns.bpf");
+    std::fs::write(&file, program).unwrap();
+    let dns = |lines: &[Value]| {
+        let flows = &lines[0]["flows"];
+        assert!(flows["udp"].as_u64().unwrap() > 0 && flows["tcp"] == 0, "{flows}");
+        lines[0]["packets"].as_u64().unwrap()
+    };
+    let mut heard = Vec::new();
+    for filter in [["--bpf-file", file.to_str().unwrap()], ["--filter", "udp port 53"]] {
+        let listener = net.listen(&["vb"], &[&["--home", HOME], &filter[..]].concat());
+        net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+        heard.push(dns(&net.end(listener).1));
+    }
+    assert_eq!(heard[0], heard[1]);
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let wrong = net.command(&program, &["listen", "-i", "vb", "-f", "udp prt 53"]).output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("cannot be compiled"), "{said}");
+    let wrong = net.command(&program, &["listen", "-i", "vx"]).output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(3) && said.contains("vx: there is no such interface"), "{said}");
+}
+
+#[test]
+fn two_interfaces_are_put_in_one_order() {
+    let Some(net) = Net::new() else { return };
+    net.pair("vc", "vd");
+    let (there, back, both) =
+        (net.path("there.pcap"), net.path("back.pcap"), sample("kraken-blocked.pcapng"));
+    // A tap gives each direction on a line of its own.
+    let part = |filter: &str, to: &Path| {
+        net.run("tcpdump", &["-r", both.to_str().unwrap(), "-w", to.to_str().unwrap(), filter]);
+    };
+    part("src net 10.0.0.0/8", &there);
+    part("not src net 10.0.0.0/8", &back);
+    let listener = net.listen(&["vb", "vd"], &["--home", HOME]);
+    let (a, b) = (net.name.clone(), net.name.clone());
+    let play = |net: String, interface: &'static str, file: PathBuf| {
+        std::thread::spawn(move || {
+            let exec = ["netns", "exec", &net, "tcpreplay", "-q", "-i", interface, "--multiplier=30"];
+            assert!(Command::new("ip").args(exec).arg(file).output().unwrap().status.success());
+        })
+    };
+    for player in [play(a, "va", there), play(b, "vc", back)] {
+        player.join().unwrap();
+    }
+    let (turns, end) = net.end(listener);
+    let whole = common::read_json(&["--home", HOME, both.to_str().unwrap()]);
+    assert_eq!(end[0]["packets"], whole[0]["packets"]);
+    assert_eq!(end[0]["backward_jumps"], 0);
+    assert_eq!(end[0]["inputs"].as_array().map(Vec::len), Some(2));
+    // Each half alone tells of connections that nobody answers.
+    assert_eq!(end[0]["one_sided_tcp_flows"], whole[0]["one_sided_tcp_flows"]);
+    assert!(turns.iter().all(|t| t["story"]["host"] == whole[1]["host"]));
+}
+
+#[test]
+fn an_interface_goes_down_comes_up_and_is_made_anew() {
+    let Some(net) = Net::new() else { return };
+    let listener = net.listen(&["vb"], &["--home", HOME]);
+    let play = || net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+    let packets = common::read_sample("kraken-blocked.pcapng")[0]["packets"].as_u64().unwrap();
+    play();
+    net.run("ip", &["link", "set", "vb", "down"]);
+    sleep(Duration::from_millis(300));
+    net.run("ip", &["link", "set", "vb", "up"]);
+    play();
+    net.run("ip", &["link", "del", "vb"]);
+    sleep(Duration::from_millis(300));
+    net.pair("va", "vb");
+    // It is looked for once a second.
+    sleep(Duration::from_millis(1500));
+    play();
+    net.run("ip", &["link", "set", "vb", "name", "vz"]);
+    play();
+    let (_, end) = net.end(listener);
+    let notices = end[0]["notices"].to_string();
+    assert!(notices.contains("vb stopped") && notices.contains("vb was made anew"), "{notices}");
+    assert_eq!(end[0]["packets"], 4 * packets, "{notices}");
+}
+
+#[test]
+fn a_real_program_is_seen_while_it_works() {
+    let Some(net) = Net::new() else { return };
+    for tool in ["curl", "python3"] {
+        if Command::new(tool).arg("--version").output().is_err() {
+            return skipped(&format!("no {tool}"));
+        }
+    }
+    // A server at the other end of the line, in a namespace of its own.
+    let Some(far) = Net::new() else { return };
+    far.run("ip", &["link", "del", "va"]);
+    net.run("ip", &["link", "set", "vb", "netns", &far.name]);
+    net.run("ip", &["addr", "add", "10.9.0.2/24", "dev", "va"]);
+    far.run("ip", &["addr", "add", "10.9.0.1/24", "dev", "vb"]);
+    far.run("ip", &["link", "set", "vb", "up"]);
+    std::fs::write(far.path("index.html"), "<html>hello</html>").unwrap();
+    let dir = far.dir.path().display().to_string();
+    let server = ["-u", "-m", "http.server", "8000", "--bind", "10.9.0.1", "--directory", &dir];
+    let _server = {
+        let file = |end: &str| std::fs::File::create(far.path(&format!("server.{end}"))).unwrap();
+        let child = far.command("python3", &server).stdout(file("out")).stderr(file("err")).spawn().unwrap();
+        far.wait("server.out", "Serving HTTP");
+        Running { child, name: "server".to_owned() }
+    };
+    let listener = net.listen(&["va"], &["--home", "10.9.0.2"]);
+    let page = net.run("curl", &["-s", "http://10.9.0.1:8000/index.html"]).stdout;
+    assert_eq!(page, b"<html>hello</html>");
+    let (turns, end) = net.end(listener);
+    assert!(turns.is_empty(), "{turns:?}");
+    let client = host(&end, "10.9.0.2");
+    assert!(
+        client["profile"]["agents"][0]["value"].as_str().unwrap().starts_with("curl/"),
+        "{}",
+        client["profile"]
+    );
+    assert!(client["profile"]["uses"].to_string().contains("http"), "{}", client["profile"]["uses"]);
+}
+
+#[test]
+fn who_is_killed_goes_on_where_it_stopped() {
+    let Some(net) = Net::new() else { return };
+    let (state, store) = (net.path("state").display().to_string(), net.path("store").display().to_string());
+    let begin = || net.listen(&["vb"], &["--home", HOME, "--state", &state, "--store", &store]);
+    let mut listener = begin();
+    let name = net.name.clone();
+    // Half a minute.
+    let player = std::thread::spawn(move || {
+        let exec = ["netns", "exec", &name, "tcpreplay", "-q", "-i", "va", "--multiplier=60"];
+        assert!(
+            Command::new("ip").args(exec).arg(sample("kraken-new.pcapng")).output().unwrap().status.success()
+        );
+    });
+    let mut turns = Vec::new();
+    let told = |net: &Net| -> Vec<Value> {
+        net.text("listen.out").lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+    };
+    for after in [13_000, 11_500] {
+        sleep(Duration::from_millis(after));
+        listener.signal("KILL");
+        assert!(!listener.child.wait().unwrap().success());
+        turns.extend(told(&net));
+        listener = begin();
+    }
+    player.join().unwrap();
+    let (last, end) = net.end(listener);
+    turns.extend(last);
+    let bot = host(&end, "10.20.0.13");
+    assert_eq!(bot["verdict"], "infected");
+    // What was heard before the first kill, hours of it ago in the bot's life, still stands.
+    for stage in ["probe", "rendezvous", "command", "act"] {
+        assert_ne!(bot["stages"][stage]["items"].as_array().map(Vec::len), Some(0), "{stage}");
+    }
+    let told: Vec<[&Value; 3]> =
+        turns.iter().map(|t| [&t["at"], &t["before"], &t["story"]["verdict"]]).collect();
+    let rises = turns.iter().filter(|t| t["before"] == "quiet").count();
+    assert_eq!(rises, 1, "it is told once, however often who tells is killed: {told:?}");
+    assert!(end[0]["notices"].to_string().contains("nothing was heard between"), "{}", end[0]["notices"]);
+    let kept = common::read_json(&["--home", HOME, &store]);
+    assert_eq!(host(&kept, "10.20.0.13")["verdict"], "infected");
+}
