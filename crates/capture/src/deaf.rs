@@ -30,10 +30,15 @@ impl Live {
     ///
     /// # Errors
     /// Always.
-    pub fn open(listening: &Listening, _: Arc<AtomicBool>, _: u32) -> Result<Self, CaptureError> {
+    pub fn open(listening: &Listening, _: Arc<AtomicBool>) -> Result<Self, CaptureError> {
         let path = listening.interfaces.join(", ");
         let what = "interfaces are listened to on Linux alone: tcpdump -i INTERFACE -w - | hydrophone read -";
         Err(CaptureError::Unsupported { path, what: what.to_owned() })
+    }
+
+    /// Packets of the first interface are called by this number.
+    pub fn number_from(&mut self, _: u32) {
+        match *self {}
     }
 
     /// Earlier runs heard the last packet then.
@@ -53,6 +58,16 @@ impl Live {
 
     /// Packets handed on so far.
     pub fn packets(&self) -> u64 {
+        match *self {}
+    }
+
+    /// Bytes captured so far.
+    pub fn captured(&self) -> u64 {
+        match *self {}
+    }
+
+    /// Packets that found no room so far.
+    pub fn dropped(&self) -> u64 {
         match *self {}
     }
 

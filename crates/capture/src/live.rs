@@ -112,11 +112,11 @@ fn now() -> Timestamp {
 }
 
 impl Live {
-    /// Begins to listen; ends when `stop` is set. Packets of the first interface are called by the number `first`. Needs CAP_NET_RAW.
+    /// Begins to listen; ends when `stop` is set. Needs CAP_NET_RAW.
     ///
     /// # Errors
     /// There is no such interface, it carries what cannot be read, or the right to listen is missing.
-    pub fn open(listening: &Listening, stop: Arc<AtomicBool>, first: u32) -> Result<Self, CaptureError> {
+    pub fn open(listening: &Listening, stop: Arc<AtomicBool>) -> Result<Self, CaptureError> {
         let blocks = listening.ring / BLOCK / listening.interfaces.len().max(1);
         let setup = Setup {
             block: BLOCK,
@@ -126,7 +126,7 @@ impl Live {
             filter: listening.filter.clone(),
         };
         let mut ports = Vec::new();
-        for (file, name) in (first..).zip(&listening.interfaces) {
+        for (file, name) in (0..).zip(&listening.interfaces) {
             ports.push(Port::open(name, file, &setup)?);
         }
         let file = |p: &Port| InputFile { path: p.name.clone().into(), size: None, sha256: None };
@@ -144,6 +144,13 @@ impl Live {
             looked: at,
             heard: at,
         })
+    }
+
+    /// Packets of the first interface are called by this number from now on.
+    pub fn number_from(&mut self, first: u32) {
+        for (file, port) in (first..).zip(&mut self.ports) {
+            port.file = file;
+        }
     }
 
     /// Earlier runs heard the last packet at `last`: what lies between is a gap.
@@ -179,10 +186,20 @@ impl Live {
         self.clock.counters.packets
     }
 
+    /// Bytes captured so far.
+    pub fn captured(&self) -> u64 {
+        self.clock.counters.captured_bytes
+    }
+
+    /// Packets that found no room so far.
+    pub fn dropped(&self) -> u64 {
+        self.ports.iter().map(|p| p.dropped).sum()
+    }
+
     /// What was counted so far: packets, bytes, times, drops.
     pub fn health(&self) -> Health {
         let mut health = self.clock.counters.clone();
-        health.dropped_by_capture += self.ports.iter().map(|p| p.dropped).sum::<u64>();
+        health.dropped_by_capture += self.dropped();
         health
     }
 

@@ -65,7 +65,14 @@ pub enum Command {
         name: Option<String>,
     },
     /// Analyse built-in captures: the bots must be found, the clean ones must stay below likely
-    Selftest,
+    Selftest {
+        /// Instead, give up what `listen` gives up, and make sure that it is gone: files elsewhere, sockets, programs
+        #[arg(long)]
+        sandbox: bool,
+        /// Where it is tried
+        #[arg(long, hide = true, requires = "sandbox")]
+        within: Option<PathBuf>,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -290,6 +297,12 @@ pub struct Listen {
     /// Keep every record in this store, on the disk within seconds; with --state, what was not remembered yet when it was killed is judged again: `read STORE`, `serve STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE")]
     pub store: Option<PathBuf>,
+    /// Become this user as soon as the interfaces are open (where it is started as root)
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Keep the rights to open files and sockets and to run programs, which are given up otherwise
+    #[arg(long)]
+    pub no_sandbox: bool,
     /// Print nothing but hosts that turn: neither what begins, nor the report at the end
     #[arg(short, long)]
     pub quiet: bool,

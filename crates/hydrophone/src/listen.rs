@@ -2,20 +2,26 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
-use behaviour::Home;
-use capture::{Filter, Listening};
-use pipeline::{ByteSize, Heard};
+use behaviour::{Expectations, Home, Intel};
+use capture::{Filter, Listening, Live};
+use pipeline::{ByteSize, Heard, Progress};
 use record::Timestamp;
 use report::{Detail, Line};
+use signal_hook::consts::{SIGHUP, SIGUSR1};
+use signal_hook::flag;
 use verdict::Turn;
 
 use crate::args::Listen;
 use crate::config::Config;
 use crate::read::{Prepared, capture_line, choice, exit, failed, prepare, print_lines, print_story};
-use crate::{Exit, Failure, keep};
+use crate::rights::{self, Needs};
+use crate::{Exit, Failure, keep, knowledge};
 
 /// The part of the memory budget in which the kernel may keep packets.
 const RING_PART: u64 = 8;
@@ -33,23 +39,39 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     }
     let Prepared { mut options, geo, passed_over } = prepare(&args.judging, &config)?;
     let listening = listening(args, options.memory).map_err(Failure::usage)?;
+    let live = Live::open(&listening, options.opening.stop.clone()).map_err(Failure::input)?;
     options.memory = ByteSize(options.memory.0.saturating_sub(listening.ring as u64));
     // Nobody waits until it is found out: whoever turns is told at once.
     options.home.get_or_insert_with(|| Home::private().networks().to_vec());
     options.state.clone_from(&args.state);
+    // The interfaces are open: from here on there is nothing more to be opened but what was named.
+    let mut kept = rights::step_down(args.user.as_deref()).map_err(Failure::usage)?;
     let mut keeper = match &args.store {
         Some(dir) => Some(keep::begin(dir, &[], &config, options.memory)?),
         None => None,
     };
+    if !args.no_sandbox {
+        kept.extend(rights::give_up(&needs(args)).map_err(Failure::usage)?);
+    }
+    for why in kept.iter().filter(|_| !args.quiet) {
+        say(why);
+    }
+    let signals = Signals::heard().map_err(Failure::usage)?;
     let mut flushed: Option<Timestamp> = None;
+    let mut latest = Progress { packets: 0, bytes: 0, dropped: 0, clock: None };
+    let statistics = Mutex::new(latest);
+    let mut turns = 0u64;
     let mut said = Said { json: args.json, colour: choice(args.color), gone: false };
     let stop = options.opening.stop.clone();
     let mut begins = !args.quiet;
     let ran = pipeline::listen(
         &options,
-        &listening,
+        live,
         args.store.as_deref(),
-        |_| {
+        |progress| {
+            let clock = progress.clock.or(latest.clock);
+            latest = Progress { clock, ..progress };
+            *statistics.lock().unwrap_or_else(PoisonError::into_inner) = latest;
             if std::mem::take(&mut begins) {
                 let names = args.interface.join(", ");
                 let _ =
@@ -63,6 +85,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
             }
             Heard::Turn(turn) => {
+                turns += 1;
                 let mut turn = Cow::Borrowed(turn);
                 if !args.judging.geo.is_empty() {
                     geo.annotate(std::slice::from_mut(&mut turn.to_mut().story));
@@ -70,20 +93,36 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 said.turn(&turn);
                 // Nobody reads any more: what is remembered is written down all the same.
                 if said.gone {
-                    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+                    stop.store(true, Ordering::Relaxed);
                 }
             }
             Heard::Trouble(why) => {
-                let _ = writeln!(anstream::stderr().lock(), "hydrophone: {why}");
+                say(&why);
             }
-            Heard::Until(clock) => {
+            Heard::Until(clock, analysts) => {
+                if signals.wants_anew() {
+                    match anew(args) {
+                        Ok((expectations, intel, told)) => {
+                            analysts.know(&expectations, &intel);
+                            say("expectations and lists of indicators were read anew");
+                            for what in &told {
+                                say(what);
+                            }
+                        }
+                        Err(e) => say(&format!("nothing was read anew: {}", crate::chain(&e))),
+                    }
+                }
+                if signals.wants_statistics() {
+                    let now = *statistics.lock().unwrap_or_else(PoisonError::into_inner);
+                    say(&counted(&now, turns));
+                }
                 let last = *flushed.get_or_insert(clock);
                 if let Some(keeper) = &mut keeper
                     && clock.since(last) >= FLUSHED
                 {
                     flushed = Some(clock);
                     if let Err(e) = keeper.flush() {
-                        let _ = writeln!(anstream::stderr().lock(), "hydrophone: records are not kept: {e}");
+                        say(&format!("records are not kept: {e}"));
                     }
                 }
             }
@@ -94,7 +133,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         keep::finish(keeper, &mut outcome);
     }
     outcome.notices.extend(passed_over);
-    outcome.notices.extend(crate::knowledge::unused(&options.expectations, &outcome));
+    outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
     geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, false);
     if !args.quiet && !said.gone {
@@ -105,9 +144,74 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         }
     }
     for failure in &outcome.failures {
-        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
+        say(failure);
     }
     Ok(exit(None, &config, &capture, &outcome))
+}
+
+/// Says something to whoever runs it.
+fn say(what: &str) {
+    let _ = writeln!(anstream::stderr().lock(), "hydrophone: {what}");
+}
+
+/// What signals ask for, beside an end.
+struct Signals {
+    /// SIGHUP.
+    anew: Arc<AtomicBool>,
+    /// SIGUSR1.
+    statistics: Arc<AtomicBool>,
+}
+
+impl Signals {
+    fn heard() -> std::io::Result<Self> {
+        let made = Self { anew: Arc::default(), statistics: Arc::default() };
+        flag::register(SIGHUP, made.anew.clone())?;
+        flag::register(SIGUSR1, made.statistics.clone())?;
+        Ok(made)
+    }
+
+    /// Whether the configuration is to be read anew, told once.
+    fn wants_anew(&self) -> bool {
+        self.anew.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether statistics are wanted, told once.
+    fn wants_statistics(&self) -> bool {
+        self.statistics.swap(false, Ordering::Relaxed)
+    }
+}
+
+/// What is expected and listed, as the files say it now, with what must be told of them.
+fn anew(args: &Listen) -> anyhow::Result<(Expectations, Intel, Vec<String>)> {
+    let expectations = knowledge::expectations(args.judging.expect.as_deref()).map_err(|f| f.error)?;
+    let (intel, told) = knowledge::intel(&args.judging.intel).map_err(|f| f.error)?;
+    Ok((expectations, intel, told))
+}
+
+/// How it goes, in a line.
+fn counted(now: &Progress, turns: u64) -> String {
+    let clock = now.clock.map_or_else(|| "no packet yet".to_owned(), |t| format!("until {t}"));
+    let lost = 100.0 * now.dropped as f64 / (now.packets + now.dropped).max(1) as f64;
+    format!(
+        "{clock}: {} packets, {} ({} packets or {lost:.2} % found no room in the ring), {} turns of hosts told",
+        report::human_count(now.packets),
+        report::human_bytes(now.bytes),
+        report::human_count(now.dropped),
+        report::human_count(turns)
+    )
+}
+
+/// What it needs when all other rights are given up.
+fn needs(args: &Listen) -> Needs {
+    let whole = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
+    let folder = |p: &PathBuf| whole(p).parent().map_or_else(|| p.clone(), Path::to_path_buf);
+    let store = args.store.as_ref().filter(|s| !store::is_bucket(s)).map(whole);
+    // A state takes the place of the one before, which is a change of its folder.
+    let writes = args.state.iter().map(folder).chain(store).collect();
+    // Editors put a new file in the place of the old one, which is another file in the same folder.
+    let read = |p: &PathBuf| if p.is_dir() { whole(p) } else { folder(p) };
+    let reads = args.judging.expect.iter().chain(&args.judging.intel).map(read).collect();
+    Needs { writes, reads, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
 }
 
 /// What is listened to.

@@ -14,6 +14,11 @@ mod listen;
 mod manual;
 mod opened;
 mod read;
+#[cfg(target_os = "linux")]
+mod rights;
+#[cfg(not(target_os = "linux"))]
+#[path = "no_rights.rs"]
+mod rights;
 mod selftest;
 mod serve;
 mod store_care;
@@ -21,11 +26,13 @@ mod store_care;
 use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::args::{Args, Command};
 
@@ -82,19 +89,16 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 /// What is set when somebody interrupts or ends the program (SIGINT, SIGTERM): whoever works looks at it, and comes to an end. The second time ends
-/// it at once.
-#[allow(clippy::exit)] // Nobody else hears the signal.
+/// it at once. No thread waits for it, so that rights that are given up are given up by all there is.
 fn interrupted() -> Arc<AtomicBool> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     let listen = || {
         let flag = Arc::<AtomicBool>::default();
-        let told = flag.clone();
-        // Without a handler an interrupt ends the program, which loses what was not written and nothing else.
-        let _ = ctrlc::set_handler(move || {
-            if told.swap(true, Ordering::Relaxed) {
-                std::process::exit(Exit::Partial as i32);
-            }
-        });
+        for signal in [SIGINT, SIGTERM] {
+            // Without a handler an interrupt ends the program, which loses what was not written and nothing else.
+            let _ = flag::register_conditional_shutdown(signal, Exit::Partial as i32, flag.clone());
+            let _ = flag::register(signal, flag.clone());
+        }
         flag
     };
     FLAG.get_or_init(listen).clone()
@@ -148,7 +152,8 @@ fn main() -> ExitCode {
         Command::Verify { bundle } => evidence::verify(&bundle),
         Command::Diff { before, after } => diff::run(&before, &after),
         Command::Behaviours { name } => manual::behaviours(name.as_deref()),
-        Command::Selftest => selftest::run(),
+        Command::Selftest { sandbox: true, within } => selftest::sandbox(within.as_deref()),
+        Command::Selftest { .. } => selftest::run(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { to: None } => manual::man(),
         Command::Man { to: Some(folder) } => manual::pages(&folder),

@@ -1,11 +1,16 @@
 //! `hydrophone selftest`: built-in captures with known answers.
 
 use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Command;
 
 use capture::Source;
 use pipeline::{RunOptions, run as run_pipeline};
 use verdict::Verdict;
 
+use crate::rights::{self, Needs};
 use crate::{Exit, Failure};
 
 /// What a built-in capture must come to.
@@ -69,4 +74,39 @@ pub fn run() -> Result<Exit, Failure> {
     }
     writeln!(out, "{} passed, {failed} failed", SAMPLES.len() - failed)?;
     Ok(if failed == 0 { Exit::Done } else { Exit::Partial })
+}
+
+/// Has a process of its own give up what `listen` gives up, and try what must not be possible any more.
+pub fn sandbox(within: Option<&Path>) -> Result<Exit, Failure> {
+    let program = std::env::current_exe()?;
+    let Some(dir) = within else {
+        // Who has no rights cannot tidy up.
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir(dir.path().join("named"))?;
+        let mut tried = Command::new(program);
+        let done = tried.args(["selftest", "--sandbox", "--within"]).arg(dir.path()).status()?;
+        return Ok(if done.success() { Exit::Done } else { Exit::Partial });
+    };
+    let named = dir.join("named");
+    let inside = named.join("state");
+    let needs = Needs { writes: vec![named], ..Needs::default() };
+    let mut kept = rights::step_down(None).map_err(Failure::input)?;
+    kept.extend(rights::give_up(&needs).map_err(Failure::input)?);
+    let written = std::fs::write(&inside, b"state").and_then(|()| std::fs::read(&inside));
+    let tried = [
+        ("writes and reads in a folder that was named", written.is_ok()),
+        ("reads no other file", std::fs::read(&program).is_err()),
+        ("writes no other file", std::fs::write(dir.join("other"), b"x").is_err()),
+        ("opens no socket of IP", UdpSocket::bind("127.0.0.1:0").is_err()),
+        ("opens no socket of this machine", UnixDatagram::unbound().is_err()),
+        ("runs no program", Command::new(&program).arg("--version").output().is_err()),
+    ];
+    let mut out = anstream::stdout().lock();
+    for (what, holds) in tried {
+        writeln!(out, "{}  {what}", if holds { "ok   " } else { "WRONG" })?;
+    }
+    for why in &kept {
+        writeln!(out, "note   {why}")?;
+    }
+    Ok(if tried.iter().all(|(_, holds)| *holds) { Exit::Done } else { Exit::Partial })
 }

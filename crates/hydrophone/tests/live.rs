@@ -89,7 +89,9 @@ impl Net {
 
     fn listen(&self, interfaces: &[&str], more: &[&str]) -> Running {
         let mut args = vec!["listen", "--json"];
-        interfaces.iter().for_each(|i| args.extend(["-i", i]));
+        for interface in interfaces {
+            args.extend(["-i", interface]);
+        }
         args.extend(more);
         let program = assert_cmd::cargo::cargo_bin!("hydrophone");
         self.begin("listen", program.to_str().unwrap(), &args, "listens to")
@@ -445,4 +447,71 @@ fn who_is_killed_goes_on_where_it_stopped() {
     assert!(end[0]["notices"].to_string().contains("nothing was heard between"), "{}", end[0]["notices"]);
     let kept = common::read_json(&["--home", HOME, &store]);
     assert_eq!(host(&kept, "10.20.0.13")["verdict"], "infected");
+}
+
+#[test]
+fn who_listens_gives_its_rights_up() {
+    let (code, said, _) = common::run(&["selftest", "--sandbox"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(said.lines().filter(|l| l.starts_with("ok")).count(), 6, "{said}");
+    let Some(net) = Net::new() else { return };
+    // A user who may write in one folder, and into no other.
+    let dir = net.path("var");
+    std::fs::create_dir(&dir).unwrap();
+    net.run("chmod", &["755", net.dir.path().to_str().unwrap()]);
+    net.run("chown", &["nobody", dir.to_str().unwrap()]);
+    let (state, store) = (dir.join("state").display().to_string(), dir.join("store").display().to_string());
+    let listener =
+        net.listen(&["vb"], &["--home", HOME, "--user", "nobody", "--state", &state, "--store", &store]);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", listener.child.id())).unwrap();
+    let field = |name: &str| status.lines().find_map(|l| l.strip_prefix(name)).unwrap().trim().to_owned();
+    assert!(field("Uid:").split_whitespace().all(|id| id == "65534"), "{status}");
+    assert_eq!(
+        (field("CapEff:").as_str(), field("CapPrm:").as_str()),
+        ("0000000000000000", "0000000000000000")
+    );
+    assert_eq!((field("NoNewPrivs:").as_str(), field("Seccomp:").as_str()), ("1", "2"));
+    net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+    let (_, end) = net.end(listener);
+    assert_eq!(end[0]["packets"], common::read_sample("kraken-blocked.pcapng")[0]["packets"]);
+    let kept = common::read_json(&["--home", HOME, &store]);
+    assert_eq!(kept.len(), end.len());
+    assert!(std::fs::metadata(&state).unwrap().len() > 0);
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let wrong = net.command(&program, &["listen", "-i", "vb", "--user", "no-such-user"]).output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("there is no such user"), "{said}");
+}
+
+#[test]
+fn what_is_expected_is_read_anew_and_statistics_are_told() {
+    let Some(net) = Net::new() else { return };
+    let expect = net.path("expect.toml");
+    let expectation = r#"
+[[expect]]
+name = "a test of bots"
+who = ["10.20.0.13"]
+behaviours = []
+why = "a test"
+owner = "the laboratory"
+until = "2099-01-01"
+"#;
+    std::fs::write(&expect, "").unwrap();
+    let listener = net.listen(&["vb"], &["--home", HOME, "--expect", expect.to_str().unwrap()]);
+    // An editor's way: a new file in the place of the old one.
+    let fresh = net.path("expect.new");
+    std::fs::write(&fresh, expectation).unwrap();
+    std::fs::rename(&fresh, &expect).unwrap();
+    listener.signal("HUP");
+    net.wait("listen.err", "were read anew");
+    net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+    listener.signal("USR1");
+    net.wait("listen.err", "found no room in the ring");
+    std::fs::write(&expect, "nonsense = 2\n").unwrap();
+    listener.signal("HUP");
+    net.wait("listen.err", "nothing was read anew");
+    let (turns, end) = net.end(listener);
+    assert!(turns.is_empty(), "what is expected is told of nobody");
+    let bot = host(&end, "10.20.0.13");
+    assert!(bot["suppressed"].as_array().is_some_and(|s| !s.is_empty()), "{}", bot["verdict"]);
 }

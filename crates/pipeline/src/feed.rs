@@ -37,7 +37,15 @@ impl Feed {
     pub fn offset(&self) -> u64 {
         match self {
             Self::Files(set) => set.offset(),
-            Self::Live(live) => live.health().captured_bytes,
+            Self::Live(live) => live.captured(),
+        }
+    }
+
+    /// Packets that interfaces are known to have lost so far.
+    pub fn dropped(&self) -> u64 {
+        match self {
+            Self::Files(_) => 0,
+            Self::Live(live) => live.dropped(),
         }
     }
 

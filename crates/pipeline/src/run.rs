@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
-use capture::{Batch, CaptureError, CaptureSet, InputFile, Listening, Live, Opening, Source, Window};
+use capture::{Batch, CaptureError, CaptureSet, InputFile, Live, Opening, Source, Window};
 use import::{Exports, LogSet};
 use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
@@ -72,6 +72,8 @@ pub struct Progress {
     pub packets: u64,
     /// Bytes of input.
     pub bytes: u64,
+    /// Packets that are known to have been lost.
+    pub dropped: u64,
     /// Packet time.
     pub clock: Option<Timestamp>,
 }
@@ -261,7 +263,12 @@ fn sense_divided(
         if !more {
             return false;
         }
-        progress(Progress { packets: feed.packets(), bytes: feed.offset(), clock: batch.clock() });
+        progress(Progress {
+            packets: feed.packets(),
+            bytes: feed.offset(),
+            dropped: feed.dropped(),
+            clock: batch.clock(),
+        });
         true
     };
     // What was given last: what exporters tell may lie before it, and is known then.
@@ -315,7 +322,7 @@ fn sense_divided(
         if rows.is_multiple_of(TOLD_EVERY) {
             let (packets, bytes) =
                 (health.packets + told.logs.health().packets, feed.offset() + told.logs.offset());
-            progress(Progress { packets, bytes, clock: Some(record.head().known) });
+            progress(Progress { packets, bytes, dropped: 0, clock: Some(record.head().known) });
         }
     }
     let Told { logs, stores, .. } = told;
@@ -536,8 +543,8 @@ pub enum Heard<'a> {
     Turn(&'a Turn),
     /// Something could not be done, and will be tried again.
     Trouble(String),
-    /// All that was known until then has been told.
-    Until(Timestamp),
+    /// All that was known until then has been told, and the analysts may be told something.
+    Until(Timestamp, &'a mut Analysts),
 }
 
 /// Listens to interfaces until it is stopped, and tells who turned. What is remembered is written down at the beginning and every hour, too; where it is gone on from, records
@@ -547,17 +554,17 @@ pub enum Heard<'a> {
 /// As [`sense`].
 pub fn listen(
     options: &RunOptions,
-    listening: &Listening,
+    live: Live,
     store: Option<&Path>,
     progress: impl FnMut(Progress) + Send,
     on: impl FnMut(Heard<'_>) + Send,
 ) -> Result<Outcome, RunError> {
-    go(options, Some((listening, store)), progress, on)
+    go(options, Some((live, store)), progress, on)
 }
 
 fn go(
     options: &RunOptions,
-    listening: Option<(&Listening, Option<&Path>)>,
+    listening: Option<(Live, Option<&Path>)>,
     progress: impl FnMut(Progress) + Send,
     mut on: impl FnMut(Heard<'_>) + Send,
 ) -> Result<Outcome, RunError> {
@@ -586,9 +593,9 @@ fn go(
     options.opening.earlier = past.inputs.len() as u32;
     let mut unheard = Vec::new();
     let live = match listening {
-        Some((listening, store)) => {
+        Some((mut live, store)) => {
+            live.number_from(options.opening.earlier);
             // It listens already while what was kept is judged.
-            let mut live = Live::open(listening, options.opening.stop.clone(), options.opening.earlier)?;
             if let (Some(store), true) = (store, past.last.is_some()) {
                 unheard = catch_up(store, &mut past, &mut analysts)?;
             }
@@ -719,7 +726,7 @@ impl Watch {
             analysts.pass(clock);
         }
         self.tell(clock, analysts, on);
-        on(Heard::Until(clock));
+        on(Heard::Until(clock, analysts));
         if let Some((path, past)) = &mut self.state
             && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
         {

@@ -283,6 +283,16 @@ impl Analyst {
         self
     }
 
+    /// What is expected of hosts, and the user's lists, are these from now on: what was told before stands.
+    pub fn know(&mut self, expectations: Expectations, intel: Intel) {
+        if let Some(analysis) = &mut self.seen.analysis {
+            analysis.network.expect(expectations);
+            analysis.network.inform(intel);
+        } else {
+            (self.expectations, self.intel) = (expectations, intel);
+        }
+    }
+
     /// The same analyst for the hosts of one share of the network alone: of other hosts' records it learns where home is, and nothing else.
     #[must_use]
     pub const fn of_share(mut self, share: Share) -> Self {

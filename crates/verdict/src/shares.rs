@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 
-use behaviour::{read_back, write_down};
+use behaviour::{Expectations, Intel, read_back, write_down};
 use record::{BUCKETS, HostId, Record, Segment, Timestamp, bucket};
 
 use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, by_strength, stories};
@@ -89,6 +89,8 @@ pub struct Analysts {
     shares: Vec<Share>,
     apart: bool,
     make: Make,
+    /// What analysts know that begin now, where it is something else than `make` gives them.
+    known: Option<(Expectations, Intel)>,
     limits: AnalystLimits,
     /// Records of segments beyond those that have analysts.
     beyond: u64,
@@ -114,6 +116,7 @@ impl Analysts {
             shares,
             apart,
             make: Box::new(make),
+            known: None,
             limits,
             beyond: 0,
             until: REBALANCED,
@@ -135,7 +138,14 @@ impl Analysts {
     }
 
     fn begin(&mut self, scope: Scope) -> usize {
-        let analysts = self.shares.iter().map(|share| (self.make)().of_share(*share)).collect();
+        let analysts = self.shares.iter().map(|share| {
+            let mut analyst = (self.make)().of_share(*share);
+            if let Some((expectations, intel)) = &self.known {
+                analyst.know(expectations.clone(), intel.clone());
+            }
+            analyst
+        });
+        let analysts = analysts.collect();
         self.teams.push(Team { scope, analysts });
         self.divide();
         self.teams.len() - 1
@@ -221,6 +231,12 @@ impl Analysts {
         }
         by_strength(&mut all);
         all
+    }
+
+    /// What is expected of hosts, and the user's lists, are these from now on.
+    pub fn know(&mut self, expectations: &Expectations, intel: &Intel) {
+        self.all_mut().for_each(|a| a.know(expectations.clone(), intel.clone()));
+        self.known = Some((expectations.clone(), intel.clone()));
     }
 
     /// See [`Analyst::pass`].
