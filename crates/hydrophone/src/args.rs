@@ -31,6 +31,8 @@ pub enum Command {
     Read(Box<Read>),
     /// Listen to interfaces as a sensor does, and tell when a host turns (Linux; needs CAP_NET_RAW)
     Listen(Box<Listen>),
+    /// Tell sinks (files, syslog, mail, webhooks, programs) of hosts that turned: reads the lines of `listen --json`
+    Tell(Tell),
     /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
     Find(Find),
     /// Look after a store: join its small files, forget its old days
@@ -297,6 +299,9 @@ pub struct Listen {
     /// Keep every record in this store, on the disk within seconds; with --state, what was not remembered yet when it was killed is judged again: `read STORE`, `serve STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE")]
     pub store: Option<PathBuf>,
+    /// Tell the sinks in this file of hosts that turn (TOML; see docs/manual.md): a process of its own does, which is `hydrophone tell`
+    #[arg(long, value_name = "FILE")]
+    pub tell: Option<PathBuf>,
     /// Become this user as soon as the interfaces are open (where it is started as root)
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -309,6 +314,20 @@ pub struct Listen {
     /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,
+}
+
+/// Tell sinks of hosts that turned.
+#[derive(Debug, clap::Args)]
+pub struct Tell {
+    /// The sinks (TOML; see docs/manual.md)
+    #[arg(value_name = "FILE")]
+    pub sinks: PathBuf,
+    /// Tell each sink of a host that is none, and say what came of it
+    #[arg(long)]
+    pub test: bool,
+    /// Become this user first (where it is started as root)
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// When to use colour.

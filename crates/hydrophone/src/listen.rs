@@ -19,8 +19,10 @@ use verdict::Turn;
 
 use crate::args::Listen;
 use crate::config::Config;
+use crate::notify::Manager;
 use crate::read::{Prepared, capture_line, choice, exit, failed, prepare, print_lines, print_story};
 use crate::rights::{self, Needs};
+use crate::tell::Sinks;
 use crate::{Exit, Failure, keep, knowledge};
 
 /// The part of the memory budget in which the kernel may keep packets.
@@ -44,6 +46,12 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // Nobody waits until it is found out: whoever turns is told at once.
     options.home.get_or_insert_with(|| Home::private().networks().to_vec());
     options.state.clone_from(&args.state);
+    let mut manager = Manager::of_environment();
+    // Whom it tells is another process's business, whose rights are its own.
+    let mut sinks = match &args.tell {
+        Some(file) => Some(Sinks::begin(file, args.user.as_deref())?),
+        None => None,
+    };
     // The interfaces are open: from here on there is nothing more to be opened but what was named.
     let mut kept = rights::step_down(args.user.as_deref()).map_err(Failure::usage)?;
     let mut keeper = match &args.store {
@@ -60,10 +68,9 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let mut flushed: Option<Timestamp> = None;
     let mut latest = Progress { packets: 0, bytes: 0, dropped: 0, clock: None };
     let statistics = Mutex::new(latest);
-    let mut turns = 0u64;
     let mut said = Said { json: args.json, colour: choice(args.color), gone: false };
     let stop = options.opening.stop.clone();
-    let mut begins = !args.quiet;
+    let (mut begins, mut says) = (true, !args.quiet);
     let ran = pipeline::listen(
         &options,
         live,
@@ -72,7 +79,11 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
             let clock = progress.clock.or(latest.clock);
             latest = Progress { clock, ..progress };
             *statistics.lock().unwrap_or_else(PoisonError::into_inner) = latest;
+            manager.lives(|| counted(&latest));
             if std::mem::take(&mut begins) {
+                manager.is_ready();
+            }
+            if std::mem::take(&mut says) {
                 let names = args.interface.join(", ");
                 let _ =
                     writeln!(anstream::stderr().lock(), "hydrophone: listens to {names}; end it with Ctrl-C");
@@ -85,12 +96,15 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
             }
             Heard::Turn(turn) => {
-                turns += 1;
                 let mut turn = Cow::Borrowed(turn);
                 if !args.judging.geo.is_empty() {
                     geo.annotate(std::slice::from_mut(&mut turn.to_mut().story));
                 }
-                said.turn(&turn);
+                let line = Line::Turn(Box::new(Cow::Borrowed(&*turn))).to_json().unwrap_or_default();
+                if let Some(sinks) = &mut sinks {
+                    sinks.tell(&line);
+                }
+                said.turn(&turn, &line);
                 // Nobody reads any more: what is remembered is written down all the same.
                 if said.gone {
                     stop.store(true, Ordering::Relaxed);
@@ -100,6 +114,9 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 say(&why);
             }
             Heard::Until(clock, analysts) => {
+                if let Some(sinks) = &mut sinks {
+                    sinks.hand_over();
+                }
                 if signals.wants_anew() {
                     match anew(args) {
                         Ok((expectations, intel, told)) => {
@@ -114,7 +131,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
                 if signals.wants_statistics() {
                     let now = *statistics.lock().unwrap_or_else(PoisonError::into_inner);
-                    say(&counted(&now, turns));
+                    say(&counted(&now));
                 }
                 let last = *flushed.get_or_insert(clock);
                 if let Some(keeper) = &mut keeper
@@ -128,7 +145,12 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
             }
         },
     );
+    manager.ends();
+    let lost = sinks.map_or(0, Sinks::end);
     let mut outcome = ran.map_err(failed)?;
+    if lost > 0 {
+        outcome.failures.push(format!("{lost} turns of hosts were not handed over to the sinks"));
+    }
     if let Some(keeper) = keeper {
         keep::finish(keeper, &mut outcome);
     }
@@ -189,15 +211,14 @@ fn anew(args: &Listen) -> anyhow::Result<(Expectations, Intel, Vec<String>)> {
 }
 
 /// How it goes, in a line.
-fn counted(now: &Progress, turns: u64) -> String {
+fn counted(now: &Progress) -> String {
     let clock = now.clock.map_or_else(|| "no packet yet".to_owned(), |t| format!("until {t}"));
     let lost = 100.0 * now.dropped as f64 / (now.packets + now.dropped).max(1) as f64;
     format!(
-        "{clock}: {} packets, {} ({} packets or {lost:.2} % found no room in the ring), {} turns of hosts told",
+        "{clock}: {} packets, {} ({} packets or {lost:.2} % found no room in the ring)",
         report::human_count(now.packets),
         report::human_bytes(now.bytes),
         report::human_count(now.dropped),
-        report::human_count(turns)
     )
 }
 
@@ -246,12 +267,8 @@ struct Said {
 }
 
 impl Said {
-    fn turn(&mut self, turn: &Turn) {
-        let line = if self.json {
-            Line::Turn(Box::new(Cow::Borrowed(turn))).to_json().unwrap_or_default()
-        } else {
-            report::turn(turn)
-        };
+    fn turn(&mut self, turn: &Turn, json: &str) {
+        let line = if self.json { Cow::Borrowed(json) } else { Cow::Owned(report::turn(turn)) };
         let mut out = anstream::AutoStream::new(std::io::stdout(), self.colour).lock();
         self.gone |= writeln!(out, "{line}").and_then(|()| out.flush()).is_err();
     }

@@ -12,6 +12,7 @@ mod keep;
 mod knowledge;
 mod listen;
 mod manual;
+mod notify;
 mod opened;
 mod read;
 #[cfg(target_os = "linux")]
@@ -22,6 +23,7 @@ mod rights;
 mod selftest;
 mod serve;
 mod store_care;
+mod tell;
 
 use std::io::Write;
 use std::path::Path;
@@ -143,6 +145,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Read(read) => read::run(&read),
         Command::Listen(listen) => listen::run(&listen),
+        Command::Tell(tell) => tell::run(&tell),
         Command::Find(find) => find::run(&find),
         Command::Store { what } => store_care::run(&what),
         Command::Explain(explain) => explain::run(&explain),

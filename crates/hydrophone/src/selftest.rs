@@ -30,6 +30,10 @@ macro_rules! sample {
     };
 }
 
+/// A capture of a bot, and its host.
+pub const A_BOT: (Source, &str) =
+    (Source::Memory("kraken-new.pcapng", include_bytes!("../../../samples/kraken-new.pcapng")), BOT);
+
 const SAMPLES: &[(&str, &[u8], Must)] = &[
     sample!("kraken-old.pcapng", Must::Find(Verdict::Infected)),
     sample!("kraken-new.pcapng", Must::Find(Verdict::Infected)),

@@ -19,6 +19,7 @@ const STREET: &[(&str, &[&str])] = &[
     ("case", &["record", "capture", "behaviour", "verdict", "report"]),
     ("console", &["record", "capture", "behaviour", "verdict", "report", "case", "pipeline"]),
     ("export", &["record", "wire", "behaviour", "verdict", "report"]),
+    ("tell", &["record", "verdict", "report"]),
     (
         "hydrophone",
         &[
@@ -32,6 +33,7 @@ const STREET: &[(&str, &[&str])] = &[
             "export",
             "console",
             "store",
+            "tell",
         ],
     ),
     ("testkit", &["record", "capture", "wire", "behaviour", "verdict", "pipeline"]),

@@ -1,0 +1,324 @@
+//! How each kind of sink is told.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use verdict::Verdict;
+
+use crate::config::{Form, Kind};
+use crate::message::Message;
+
+/// How long somebody may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The longest text that chat programs take.
+const LONGEST_TEXT: usize = 12_000;
+
+/// Why a message was not delivered.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The system's or the network's fault.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// Whoever was told did not take it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Somebody who can be told.
+pub struct Sink {
+    kind: Kind,
+    file: Option<File>,
+    stream: Option<TcpStream>,
+}
+
+impl Sink {
+    /// A sink of this kind; nothing is opened before there is something to tell.
+    pub const fn new(kind: Kind) -> Self {
+        Self { kind, file: None, stream: None }
+    }
+
+    /// Tells it. It may have been told when this fails: then it is told twice.
+    ///
+    /// # Errors
+    /// It cannot be reached, or refuses.
+    pub fn tell(&mut self, message: &Message) -> Result<(), SinkError> {
+        match &self.kind {
+            Kind::File { path, rotate_bytes, keep } => {
+                append(&mut self.file, path, *rotate_bytes, *keep, message)?;
+            }
+            Kind::Syslog { to, facility } => syslog(&mut self.stream, to, *facility, message)?,
+            Kind::Mail { to, from, program } => {
+                let text = mail(from, to, message);
+                let mut command = Command::new(program);
+                command.args(["-t", "-i", "-f", from]);
+                fed(command, text.as_bytes())?;
+            }
+            Kind::Webhook { url, form, headers } => {
+                let agent: ureq::Agent =
+                    ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+                let mut request = agent.post(url).header("Content-Type", "application/json");
+                for (name, value) in headers {
+                    request = request.header(name, value);
+                }
+                let body = web(*form, message).to_string();
+                request.send(body).map_err(|e| SinkError::Refused(format!("{url}: {e}")))?;
+            }
+            Kind::Command { run } => {
+                let (program, args) =
+                    run.split_first().ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
+                let mut command = Command::new(program);
+                command.args(args).env("HYDROPHONE_SUBJECT", message.subject());
+                let lines: String = message.lines().flat_map(|line| [line, "\n"]).collect();
+                fed(command, lines.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends lines to a file, of which a new one is begun when it is long.
+fn append(open: &mut Option<File>, path: &Path, most: u64, keep: usize, message: &Message) -> io::Result<()> {
+    let numbered = |n: usize| PathBuf::from(format!("{}.{n}", path.display()));
+    // Somebody else may have taken it away, as logrotate does.
+    if fs::metadata(path).map_or(true, |now| now.len() >= most) {
+        *open = None;
+        if path.exists() {
+            let _ = fs::remove_file(numbered(keep));
+            for n in (1..keep).rev() {
+                let _ = fs::rename(numbered(n), numbered(n + 1));
+            }
+            if keep == 0 { fs::remove_file(path)? } else { fs::rename(path, numbered(1))? }
+        }
+    }
+    let file = match open {
+        Some(file) => file,
+        None => open.insert(OpenOptions::new().create(true).append(true).open(path)?),
+    };
+    let lines: String = message.lines().flat_map(|line| [line, "\n"]).collect();
+    file.write_all(lines.as_bytes())
+}
+
+/// Words of RFC 5424, one of each turn.
+fn syslog(
+    stream: &mut Option<TcpStream>,
+    to: &str,
+    facility: u8,
+    message: &Message,
+) -> Result<(), SinkError> {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
+    let host = if host.is_empty() { "-".to_owned() } else { host };
+    for turn in message.turns() {
+        let severity = match turn.story.verdict {
+            Verdict::Infected => 2,
+            Verdict::Likely => 3,
+            Verdict::Suspicious => 4,
+            Verdict::Quiet | Verdict::Inconclusive => 5,
+        };
+        let word = format!(
+            "<{}>1 {} {host} hydrophone {} turn [hydrophone@32473 host={} verdict={} before={} level_db=\"{:.1}\"] \u{feff}{}",
+            u32::from(facility) * 8 + severity,
+            turn.at,
+            std::process::id(),
+            quoted(&turn.story.label()),
+            quoted(turn.story.verdict.name()),
+            quoted(turn.before.name()),
+            turn.story.level_db,
+            report::turn(turn)
+        );
+        match to.split_once("://") {
+            Some(("udp", to)) => {
+                let socket = UdpSocket::bind(("::", 0)).or_else(|_| UdpSocket::bind(("0.0.0.0", 0)))?;
+                let all = to.to_socket_addrs()?.collect::<Vec<_>>();
+                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+                let mut sent = false;
+                for to in all {
+                    // From a socket of both kinds, addresses of IPv4 are written as those of IPv6.
+                    let to = match (to, socket.local_addr()?.is_ipv6()) {
+                        (std::net::SocketAddr::V4(v4), true) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
+                        (to, _) => to,
+                    };
+                    match socket.send_to(word.as_bytes(), to) {
+                        Ok(_) => sent = true,
+                        Err(e) => last = e,
+                    }
+                    if sent {
+                        break;
+                    }
+                }
+                if !sent {
+                    return Err(last.into());
+                }
+            }
+            Some((_, to)) => {
+                // RFC 6587: so many bytes follow.
+                let framed = format!("{} {word}", word.len());
+                let told = open_stream(stream, to).and_then(|s| s.write_all(framed.as_bytes()));
+                if let Err(e) = told {
+                    *stream = None;
+                    return Err(e.into());
+                }
+            }
+            None => return Err(SinkError::Refused(format!("{to} is no place"))),
+        }
+    }
+    Ok(())
+}
+
+fn open_stream<'a>(stream: &'a mut Option<TcpStream>, to: &str) -> io::Result<&'a mut TcpStream> {
+    // A server that went away is noticed by what it says: an end.
+    if let Some(open) = stream.as_ref() {
+        open.set_nonblocking(true)?;
+        let gone = matches!(open.peek(&mut [0]), Ok(0)) || open.take_error()?.is_some();
+        open.set_nonblocking(false)?;
+        if gone {
+            *stream = None;
+        }
+    }
+    if stream.is_none() {
+        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        for address in to.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, TIMEOUT) {
+                Ok(open) => {
+                    open.set_write_timeout(Some(TIMEOUT))?;
+                    *stream = Some(open);
+                    break;
+                }
+                Err(e) => last = e,
+            }
+        }
+        if stream.is_none() {
+            return Err(last);
+        }
+    }
+    stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
+/// A value of structured data.
+fn quoted(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\' | ']') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+    out
+}
+
+/// A mail: text alone, and lines that no server breaks.
+fn mail(from: &str, to: &[String], message: &Message) -> String {
+    let at = jiff::Timestamp::from_nanosecond(i128::from(message.at().0)).unwrap_or_default();
+    let date = jiff::fmt::rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
+    // What is not ASCII would have to be encoded, and a subject needs none of it.
+    let ascii = |text: String| -> String {
+        text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).take(200).collect()
+    };
+    let headers = [
+        format!("From: {from}"),
+        format!("To: {}", to.join(", ")),
+        format!("Subject: [hydrophone] {}", ascii(message.subject())),
+        format!("Date: {date}"),
+        "Auto-Submitted: auto-generated".to_owned(),
+        "MIME-Version: 1.0".to_owned(),
+        "Content-Type: text/plain; charset=utf-8".to_owned(),
+        "Content-Transfer-Encoding: 8bit".to_owned(),
+    ];
+    let mut body = String::new();
+    for line in message.text().lines() {
+        for part in folded(line, 900) {
+            body.push_str(part);
+            body.push('\n');
+        }
+        body.push('\n');
+    }
+    format!("{}\n\n{body}", headers.join("\n"))
+}
+
+/// A line in parts of at most so many bytes.
+fn folded(mut line: &str, most: usize) -> Vec<&str> {
+    let mut parts = Vec::new();
+    while line.len() > most {
+        let at = line.floor_char_boundary(most);
+        let at = line[..at].rfind(' ').map_or(at, |space| space + 1);
+        let (part, rest) = line.split_at(at.max(1));
+        parts.push(part);
+        line = rest;
+    }
+    parts.push(line);
+    parts
+}
+
+/// What a web server is sent.
+fn web(form: Form, message: &Message) -> serde_json::Value {
+    let (subject, text) = (message.subject(), message.text());
+    let short = match text.len() {
+        n if n > LONGEST_TEXT => format!("{} …", &text[..text.floor_char_boundary(LONGEST_TEXT)]),
+        _ => text.clone(),
+    };
+    match form {
+        Form::Json => {
+            let turns: Vec<serde_json::Value> =
+                message.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            json!({ "subject": subject, "text": text, "turns": turns })
+        }
+        // Names and addresses are no mentions and no links.
+        Form::Slack => {
+            let plain = short.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            json!({ "text": format!("{subject}\n{plain}") })
+        }
+        Form::Teams => json!({
+            "type": "message",
+            "attachments": [{
+                "contentType": "application/vnd.microsoft.card.adaptive",
+                "content": {
+                    "$schema": "http://adaptivecards.io/schemas/adaptive-card.json",
+                    "type": "AdaptiveCard",
+                    "version": "1.4",
+                    "body": [
+                        { "type": "TextBlock", "text": subject, "weight": "bolder", "wrap": true },
+                        { "type": "TextBlock", "text": short, "wrap": true },
+                    ],
+                },
+            }],
+        }),
+    }
+}
+
+/// Runs a program that reads something, not for ever.
+fn fed(mut command: Command, text: &[u8]) -> Result<(), SinkError> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let failed = |e: io::Error| SinkError::Refused(format!("{name}: {e}"));
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    let begun = Instant::now();
+    let stdin = child.stdin.take();
+    // Whoever reads nothing is no reason to wait.
+    let fed = std::thread::scope(|scope| {
+        let feeding = scope.spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(text)));
+        let ended = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break Ok(status),
+                Ok(None) if begun.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(20)),
+                Ok(None) => {
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    break Err(io::Error::from(io::ErrorKind::TimedOut));
+                }
+                Err(e) => break Err(e),
+            }
+        };
+        // What a program does not want to read, it need not.
+        let _ = feeding.join();
+        ended
+    });
+    match fed.map_err(failed)? {
+        status if status.success() => Ok(()),
+        status => Err(SinkError::Refused(format!("{name} ended with {status}"))),
+    }
+}
