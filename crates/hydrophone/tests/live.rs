@@ -1,6 +1,6 @@
 //! `listen` in network namespaces that the test makes itself: what it tells of a replay is what `read` tells of the file that tcpdump writes beside it.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Real interfaces have real time.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::unnecessary_debug_formatting)] // Real interfaces have real time; TOML quotes as Rust does.
 
 mod common;
 
@@ -514,4 +514,37 @@ until = "2099-01-01"
     assert!(turns.is_empty(), "what is expected is told of nobody");
     let bot = host(&end, "10.20.0.13");
     assert!(bot["suppressed"].as_array().is_some_and(|s| !s.is_empty()), "{}", bot["verdict"]);
+}
+
+#[test]
+fn sinks_are_told_and_a_manager_hears_that_it_lives() {
+    let Some(net) = Net::new() else { return };
+    let (config, turned) = (net.path("tell.toml"), net.path("turned.jsonl"));
+    let sinks = format!(
+        "spool = {:?}\n[[sink]]\nname = \"a\"\nkind = \"file\"\npath = {turned:?}\n",
+        net.path("spool")
+    );
+    std::fs::write(&config, sinks).unwrap();
+    let manager = std::os::unix::net::UnixDatagram::bind(net.path("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let notify = format!("NOTIFY_SOCKET={}", net.path("notify").display());
+    let listen = ["listen", "-i", "vb", "--json", "--home", HOME, "--tell", config.to_str().unwrap()];
+    let args = [&[&notify, "WATCHDOG_USEC=900000", &program][..], &listen[..]].concat();
+    let listener = net.begin("listen", "env", &args, "listens to");
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=700"]);
+    let (turns, _) = net.end(listener);
+    let told: Vec<Value> =
+        std::fs::read_to_string(&turned).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(!turns.is_empty());
+    assert_eq!(told, turns);
+    let mut words = Vec::new();
+    let mut word = [0; 4096];
+    while words.last().is_none_or(|w| w != "STOPPING=1") {
+        let n = manager.recv(&mut word).unwrap();
+        words.push(String::from_utf8_lossy(&word[..n]).into_owned());
+    }
+    assert!(words.contains(&"READY=1".to_owned()), "{words:?}");
+    assert!(words.iter().filter(|w| *w == "WATCHDOG=1").count() > 5, "{words:?}");
+    assert!(words.iter().any(|w| w.starts_with("STATUS=")), "{words:?}");
 }

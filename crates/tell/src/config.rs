@@ -26,15 +26,13 @@ pub struct Config {
 
 /// Somebody who is told.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "toml::Table")]
 pub struct SinkConfig {
     /// Its name, which its files in the spool have.
     pub name: String,
     /// What it is, with its own settings.
-    #[serde(flatten)]
     pub kind: Kind,
     /// Whoever turned below it is not told of.
-    #[serde(default = "suspicious")]
     pub level: Verdict,
     /// So many messages in so long; what is beyond comes as one. For people; machines get everything.
     burst: Option<u32>,
@@ -44,13 +42,33 @@ pub struct SinkConfig {
     patience_s: Option<u64>,
 }
 
-const fn suspicious() -> Verdict {
-    Verdict::Suspicious
+/// What every sink may say; the rest is its kind's.
+impl TryFrom<toml::Table> for SinkConfig {
+    type Error = String;
+
+    fn try_from(mut table: toml::Table) -> Result<Self, String> {
+        fn of<T: serde::de::DeserializeOwned>(
+            table: &mut toml::Table,
+            key: &str,
+        ) -> Result<Option<T>, String> {
+            let value = table.remove(key).map(toml::Value::try_into);
+            value.transpose().map_err(|e| format!("{key}: {e}"))
+        }
+        let name: Option<String> = of(&mut table, "name")?;
+        let name = name.ok_or("a sink has no name")?;
+        let in_sink = |why: String| format!("sink {name:?}: {why}");
+        let level = of(&mut table, "level").map_err(in_sink)?.unwrap_or(Verdict::Suspicious);
+        let burst = of(&mut table, "burst").map_err(in_sink)?;
+        let per_s = of(&mut table, "per_s").map_err(in_sink)?;
+        let patience_s = of(&mut table, "patience_s").map_err(in_sink)?;
+        let kind = toml::Value::Table(table).try_into().map_err(|e| in_sink(e.to_string()))?;
+        Ok(Self { name, kind, level, burst, per_s, patience_s })
+    }
 }
 
 /// How somebody is told.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Kind {
     /// Lines of JSON in a file.
     File {
@@ -256,7 +274,9 @@ level = "likely"
             ("\"soc\"", "\"../x\"", "sink \"../x\": its name"),
             ("[\"soc@example.com\"]", "[\"-oQ/tmp@x\"]", "sink \"soc\": to and from"),
             ("\"likely\"", "\"quiet\"", "sink \"soc\": level"),
-            ("kind = \"mail\"", "kind = \"male\"", "unknown variant `male`"),
+            ("kind = \"mail\"", "kind = \"male\"", "sink \"soc\": unknown variant `male`"),
+            ("kind = \"mail\"", "kind = \"mail\"\nfacility = 3", "sink \"soc\": unknown field `facility`"),
+            ("level = \"likely\"", "level = 3", "sink \"soc\": level: invalid type"),
         ] {
             let told = Config::parse(&good.replacen(from, to, 1)).unwrap_err();
             assert!(told.contains(said), "{told}");

@@ -1,6 +1,5 @@
 //! What is told: a host that turned, or a digest of several.
 
-use record::Timestamp;
 use serde_json::Value;
 use verdict::{Turn, Verdict};
 
@@ -42,11 +41,6 @@ impl Message {
     /// The highest verdict in it, also one that has ended.
     pub fn level(&self) -> Verdict {
         self.turns().map(|t| t.story.verdict.max(t.before)).max().unwrap_or(Verdict::Quiet)
-    }
-
-    /// When the last of it was told, in packet time.
-    pub fn at(&self) -> Timestamp {
-        self.turns().map(|t| t.at).max().unwrap_or_default()
     }
 
     /// A line that says what it is about: `10.20.0.13 is infected (spam source)`, `17 hosts turned: 3 infected, 14 suspicious`.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,7 @@ pub type Report = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Everybody who is told, each on a thread.
 pub struct Teller {
-    sinks: Vec<(SinkConfig, Option<Sender<Message>>, JoinHandle<Delivery>)>,
+    sinks: Vec<(SinkConfig, Arc<Account>, JoinHandle<Delivery>)>,
 }
 
 impl Teller {
@@ -51,47 +51,67 @@ impl Teller {
     ///
     /// # Errors
     /// The spool cannot be written in.
-    pub fn begin(config: &Config, report: &std::sync::Arc<Report>) -> io::Result<Self> {
+    pub fn begin(config: &Config, report: &Arc<Report>) -> io::Result<Self> {
         fs::create_dir_all(&config.spool)?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
-            let debts = Debts::open(&config.spool, &sink.name)?;
-            let (to, from) = channel();
+            let account = Arc::new(Account {
+                debts: Mutex::new(Debts::open(&config.spool, &sink.name)?),
+                news: Condvar::new(),
+            });
             let postman = Postman {
                 sink: Sink::new(sink.kind.clone()),
                 config: sink.clone(),
-                debts,
+                account: account.clone(),
                 sent: VecDeque::new(),
+                wait: Duration::ZERO,
                 done: Delivery { name: sink.name.clone(), ..Delivery::default() },
                 report: report.clone(),
             };
-            let thread =
-                std::thread::Builder::new().name(sink.name.clone()).spawn(move || postman.serve(&from))?;
-            sinks.push((sink.clone(), Some(to), thread));
+            let thread = std::thread::Builder::new().name(sink.name.clone()).spawn(|| postman.serve())?;
+            sinks.push((sink.clone(), account, thread));
         }
         Ok(Self { sinks })
     }
 
-    /// Tells everybody whom it concerns; waits for nobody.
-    pub fn tell(&self, message: &Message) {
-        for (config, to, _) in &self.sinks {
-            if message.level() >= config.level
-                && let Some(to) = to
-            {
-                let _ = to.send(message.clone());
+    /// Tells everybody whom it concerns; waits for nobody. When this returns, it is written down that it is owed.
+    ///
+    /// # Errors
+    /// It could not be written down; it is told all the same.
+    pub fn tell(&self, message: &Message) -> io::Result<()> {
+        let mut written = Ok(());
+        for (config, account, _) in &self.sinks {
+            if message.level() >= config.level {
+                let owed = account.debts().owe(message.clone());
+                written = written.and(owed);
+                account.news.notify_all();
             }
         }
+        written
     }
 
     /// Ends: gives what came of each.
-    pub fn end(mut self) -> Vec<Delivery> {
-        for (_, to, _) in &mut self.sinks {
-            *to = None;
+    pub fn end(self) -> Vec<Delivery> {
+        for (_, account, _) in &self.sinks {
+            account.debts().closed = Some(Instant::now());
+            account.news.notify_all();
         }
         let ended = |(config, _, thread): (SinkConfig, _, JoinHandle<Delivery>)| {
             thread.join().unwrap_or(Delivery { name: config.name, ..Delivery::default() })
         };
         self.sinks.into_iter().map(ended).collect()
+    }
+}
+
+/// What one sink is owed, between who owes it and who delivers it.
+struct Account {
+    debts: Mutex<Debts>,
+    news: Condvar,
+}
+
+impl Account {
+    fn debts(&self) -> MutexGuard<'_, Debts> {
+        self.debts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,6 +123,8 @@ struct Debts {
     queue: VecDeque<(Message, Instant)>,
     /// Further ones, which lie in the file alone.
     beyond: u64,
+    /// When it was said that no more comes.
+    closed: Option<Instant>,
 }
 
 impl Debts {
@@ -111,15 +133,16 @@ impl Debts {
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
         let mut queue = VecDeque::new();
         for line in BufReader::new(&file).lines() {
-            // The last line of whoever was killed may be cut: that turn is in what it read, too.
+            // The last line of whoever was killed may be cut: it was not said to be written down.
             if let Ok(Some(message)) = Message::of_line(&line?) {
                 queue.push_back((message, Instant::now()));
             }
         }
-        Ok(Self { path, file, aside: spool.join(format!("{name}.aside")), queue, beyond: 0 })
+        let aside = spool.join(format!("{name}.aside"));
+        Ok(Self { path, file, aside, queue, beyond: 0, closed: None })
     }
 
-    fn take(&mut self, message: Message) -> io::Result<()> {
+    fn owe(&mut self, message: Message) -> io::Result<()> {
         let lines: String = message.lines().flat_map(|line| [line, "\n"]).collect();
         if self.queue.len() < MOST_HELD {
             self.queue.push_back((message, Instant::now()));
@@ -132,10 +155,7 @@ impl Debts {
     /// The first so many are owed no more.
     fn settle(&mut self, first: usize) -> io::Result<()> {
         self.queue.drain(..first);
-        if !self.queue.is_empty() || self.beyond > 0 {
-            return Ok(());
-        }
-        self.file.set_len(0)
+        if self.queue.is_empty() && self.beyond == 0 { self.file.set_len(0) } else { Ok(()) }
     }
 
     /// What is still owed alone is left in the file.
@@ -151,136 +171,126 @@ impl Debts {
         file.sync_all()?;
         fs::rename(fresh, &self.path)
     }
+
+    /// What nobody took for too long is kept in a file of its own: how many turns.
+    fn put_aside(&mut self, patience: Duration) -> io::Result<usize> {
+        let old = self.queue.iter().take_while(|(_, at)| at.elapsed() >= patience).count();
+        if old > 0 {
+            let mut file = OpenOptions::new().create(true).append(true).open(&self.aside)?;
+            for line in self.queue.iter().take(old).flat_map(|(m, _)| m.lines()) {
+                writeln!(file, "{line}")?;
+            }
+            file.sync_all()?;
+            self.settle(old)?;
+        }
+        Ok(old)
+    }
 }
 
 /// Who tells one sink.
 struct Postman {
     sink: Sink,
     config: SinkConfig,
-    debts: Debts,
+    account: Arc<Account>,
     /// When messages went out last.
     sent: VecDeque<Instant>,
+    /// How long is waited after a failure.
+    wait: Duration,
     done: Delivery,
-    report: std::sync::Arc<Report>,
+    report: Arc<Report>,
 }
 
 impl Postman {
-    fn serve(mut self, from: &Receiver<Message>) -> Delivery {
-        let (mut wait, mut open) = (Duration::ZERO, true);
-        let mut since_end: Option<Instant> = None;
+    fn serve(mut self) -> Delivery {
+        let account = self.account.clone();
         let mut next_try = Instant::now();
+        let mut debts = account.debts();
         loop {
-            let left = next_try.saturating_duration_since(Instant::now());
-            let heard = if self.debts.queue.is_empty() && open {
-                from.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else if open {
-                from.recv_timeout(left)
-            } else {
-                std::thread::sleep(left.min(Duration::from_millis(50)));
-                Err(RecvTimeoutError::Timeout)
-            };
-            match heard {
-                Ok(message) => {
-                    if let Err(e) = self.debts.take(message) {
-                        self.say(&format!("what is owed cannot be written down: {e}"));
-                    }
-                    continue;
+            if debts.queue.is_empty() {
+                if debts.closed.is_some() {
+                    break;
                 }
-                Err(RecvTimeoutError::Disconnected) => {
-                    open = false;
-                    since_end = Some(Instant::now());
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            let over = since_end.is_some_and(|at| at.elapsed() >= LAST_WORDS);
-            if !open && (self.debts.queue.is_empty() || over) {
-                break;
-            }
-            if next_try > Instant::now() {
+                debts = account.news.wait(debts).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            match self.attempt() {
-                Ok(()) => {
-                    if !wait.is_zero() {
-                        self.say("is reached again");
-                    }
-                    wait = Duration::ZERO;
-                    self.done.why = None;
-                    next_try = Instant::now();
-                }
+            let patience = debts.closed.map(|at| LAST_WORDS.saturating_sub(at.elapsed()));
+            if patience.is_some_and(|left| left.is_zero()) {
+                break;
+            }
+            let due = next_try.saturating_duration_since(Instant::now()).max(self.rest_of_limit());
+            if !due.is_zero() {
+                let left = patience.map_or(due, |left| left.min(due));
+                debts = account.news.wait_timeout(debts, left).unwrap_or_else(PoisonError::into_inner).0;
+                continue;
+            }
+            let many = self.most().min(debts.queue.len());
+            let message = Message::digest(debts.queue.iter().take(many).map(|(m, _)| m.clone()));
+            // Whoever hangs keeps nobody from owing it more.
+            drop(debts);
+            let told = self.sink.tell(&message).map_err(|e| e.to_string());
+            debts = account.debts();
+            let settled = match told {
+                Ok(()) => self.was_told(many, &mut debts),
                 Err(why) => {
-                    if self.done.why.as_ref() != Some(&why) {
-                        self.say(&format!("is not reached, and is tried again: {why}"));
-                    }
-                    self.done.why = Some(why);
-                    wait = (wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
-                    next_try = Instant::now() + wait;
-                    self.put_aside();
+                    self.wait = (self.wait * 2).clamp(FIRST_WAIT, LONGEST_WAIT);
+                    next_try = Instant::now() + self.wait;
+                    self.was_refused(why, &mut debts)
                 }
+            };
+            if let Err(e) = settled {
+                self.say(&format!("what is owed cannot be written down: {e}"));
             }
         }
-        if let Err(e) = self.debts.rest() {
+        if let Err(e) = debts.rest() {
             self.say(&format!("what is owed cannot be written down: {e}"));
         }
-        self.done.owed = self.debts.queue.len() as u64 + self.debts.beyond;
+        self.done.owed = debts.queue.len() as u64 + debts.beyond;
         self.done
     }
 
-    /// Delivers what is due: one message, or where too many went out already, all of them as one when it is time.
-    fn attempt(&mut self) -> Result<(), String> {
-        let many = match self.config.limit() {
-            Some((burst, per)) => {
-                let now = Instant::now();
-                while self.sent.front().is_some_and(|at| now.duration_since(*at) >= per) {
-                    self.sent.pop_front();
-                }
-                // The last of a burst takes all that wait.
-                if self.sent.len() + 1 < burst as usize {
-                    1
-                } else if self.sent.len() < burst as usize {
-                    MOST_AT_ONCE
-                } else {
-                    let first =
-                        self.sent.front().map_or(per, |at| per.saturating_sub(now.duration_since(*at)));
-                    std::thread::sleep(first.min(Duration::from_millis(200)));
-                    return Ok(());
-                }
-            }
-            None => 1,
-        };
-        let many = many.min(self.debts.queue.len());
-        if many == 0 {
-            return Ok(());
+    fn was_told(&mut self, many: usize, debts: &mut Debts) -> io::Result<()> {
+        if !self.wait.is_zero() {
+            self.say("is reached again");
         }
-        let message = Message::digest(self.debts.queue.iter().take(many).map(|(m, _)| m.clone()));
-        self.sink.tell(&message).map_err(|e| e.to_string())?;
+        self.wait = Duration::ZERO;
+        self.done.why = None;
+        self.done.told += many as u64;
         if self.config.limit().is_some() {
             self.sent.push_back(Instant::now());
         }
-        self.done.told += many as u64;
-        self.debts.settle(many).map_err(|e| format!("what was told cannot be struck off: {e}"))
+        debts.settle(many)
     }
 
-    /// What nobody took for too long is kept in a file of its own.
-    fn put_aside(&mut self) {
-        let patience = self.config.patience();
-        let old = self.debts.queue.iter().take_while(|(_, at)| at.elapsed() >= patience).count();
-        if old == 0 {
-            return;
+    fn was_refused(&mut self, why: String, debts: &mut Debts) -> io::Result<()> {
+        if self.done.why.as_ref() != Some(&why) {
+            self.say(&format!("is not reached, and is tried again: {why}"));
         }
-        let written =
-            OpenOptions::new().create(true).append(true).open(&self.debts.aside).and_then(|mut file| {
-                for line in self.debts.queue.iter().take(old).flat_map(|(m, _)| m.lines()) {
-                    writeln!(file, "{line}")?;
-                }
-                file.sync_all()
-            });
-        match written.and_then(|()| self.debts.settle(old)) {
-            Ok(()) => {
-                self.done.aside += old as u64;
-                self.say(&format!("{old} turns nobody took are put aside in {}", self.debts.aside.display()));
-            }
-            Err(e) => self.say(&format!("what nobody takes cannot be put aside: {e}")),
+        self.done.why = Some(why);
+        let old = debts.put_aside(self.config.patience())?;
+        if old > 0 {
+            self.done.aside += old as u64;
+            self.say(&format!("{old} turns that nobody took are put aside in {}", debts.aside.display()));
+        }
+        Ok(())
+    }
+
+    /// How long it has to wait until it may send something again.
+    fn rest_of_limit(&mut self) -> Duration {
+        let Some((burst, per)) = self.config.limit() else { return Duration::ZERO };
+        while self.sent.front().is_some_and(|at| at.elapsed() >= per) {
+            self.sent.pop_front();
+        }
+        match self.sent.front() {
+            Some(first) if self.sent.len() >= burst as usize => per.saturating_sub(first.elapsed()),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How many turns the next message may hold: the last of a burst takes all that wait.
+    fn most(&self) -> usize {
+        match self.config.limit() {
+            Some((burst, _)) if self.sent.len() + 1 >= burst as usize => MOST_AT_ONCE,
+            _ => 1,
         }
     }
 

@@ -214,8 +214,9 @@ fn quoted(text: &str) -> String {
 
 /// A mail: text alone, and lines that no server breaks.
 fn mail(from: &str, to: &[String], message: &Message) -> String {
-    let at = jiff::Timestamp::from_nanosecond(i128::from(message.at().0)).unwrap_or_default();
-    let date = jiff::fmt::rfc2822::to_string(&at.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
+    // The packets' time stands in the text.
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let date = jiff::fmt::rfc2822::to_string(&now).unwrap_or_default();
     // What is not ASCII would have to be encoded, and a subject needs none of it.
     let ascii = |text: String| -> String {
         text.chars().map(|c| if c.is_ascii() && !c.is_control() { c } else { '?' }).take(200).collect()
