@@ -45,6 +45,14 @@ for release in bookworm trixie; do
   done
   # A minimal root leaves manual pages out by its own wish; the package lists them.
   within "$root" dpkg-query --listfiles hydrophone | grep -q '/usr/share/man/man1/hydrophone-read.1.gz' || fail "$release: no manual page"
+  # The unit: as the package has it, by the systemd of this release, in no network.
+  chroot "$root" sh -c 'apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends systemd' >"$WORK/$release.log" 2>&1 ||
+    { tail -5 "$WORK/$release.log"; fail "$release: no systemd to verify the unit with"; }
+  within "$root" systemd-analyze verify --man=no /usr/lib/systemd/system/hydrophone.service >"$WORK/$release.log" 2>&1 || { cat "$WORK/$release.log"; fail "$release: the unit"; }
+  [ ! -s "$WORK/$release.log" ] || { cat "$WORK/$release.log"; fail "$release: the unit"; }
+  within "$root" systemd-analyze security --offline=true --threshold=20 /usr/lib/systemd/system/hydrophone.service >"$WORK/$release.log" 2>&1 ||
+    { tail -1 "$WORK/$release.log"; fail "$release: the unit has more rights than it needs"; }
+  [ -s "$root/etc/default/hydrophone" ] || fail "$release: nothing says what is listened to"
   # Installed again over itself, and gone without a trace.
   within "$root" sh -c 'dpkg --install /hydrophone_*.deb && dpkg --purge hydrophone' >"$WORK/$release.log" 2>&1 || { cat "$WORK/$release.log"; fail "$release: it cannot be removed"; }
   [ -z "$(find "$root/usr" "$root/etc" "$root/var/lib" -path "$root/var/lib/dpkg" -prune -o -iname '*hydrophone*' -print)" ] || fail "$release: something is left"

@@ -527,6 +527,15 @@ fn sinks_are_told_and_a_manager_hears_that_it_lives() {
     std::fs::write(&config, sinks).unwrap();
     let manager = std::os::unix::net::UnixDatagram::bind(net.path("notify")).unwrap();
     manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // As a manager does, it reads what it is told at once.
+    let heard = std::thread::spawn(move || {
+        let (mut words, mut word) = (Vec::new(), [0; 4096]);
+        while words.last().is_none_or(|w| w != "STOPPING=1") {
+            let n = manager.recv(&mut word).unwrap();
+            words.push(String::from_utf8_lossy(&word[..n]).into_owned());
+        }
+        words
+    });
     let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
     let notify = format!("NOTIFY_SOCKET={}", net.path("notify").display());
     let listen = ["listen", "-i", "vb", "--json", "--home", HOME, "--tell", config.to_str().unwrap()];
@@ -538,12 +547,7 @@ fn sinks_are_told_and_a_manager_hears_that_it_lives() {
         std::fs::read_to_string(&turned).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert!(!turns.is_empty());
     assert_eq!(told, turns);
-    let mut words = Vec::new();
-    let mut word = [0; 4096];
-    while words.last().is_none_or(|w| w != "STOPPING=1") {
-        let n = manager.recv(&mut word).unwrap();
-        words.push(String::from_utf8_lossy(&word[..n]).into_owned());
-    }
+    let words = heard.join().unwrap();
     assert!(words.contains(&"READY=1".to_owned()), "{words:?}");
     assert!(words.iter().filter(|w| *w == "WATCHDOG=1").count() > 5, "{words:?}");
     assert!(words.iter().any(|w| w.starts_with("STATUS=")), "{words:?}");
