@@ -1,7 +1,7 @@
 //! What the user typed. What it means is decided in `config`.
 
 use std::ffi::OsString;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -31,6 +31,8 @@ pub enum Command {
     Read(Box<Read>),
     /// Listen to interfaces as a sensor does, and tell when a host turns (Linux; needs CAP_NET_RAW)
     Listen(Box<Listen>),
+    /// Say how a running `listen --control SOCKET` goes
+    Status(Status),
     /// Tell sinks (files, syslog, mail, webhooks, programs) of hosts that turned: reads the lines of `listen --json`
     Tell(Tell),
     /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
@@ -302,6 +304,12 @@ pub struct Listen {
     /// Tell the sinks in this file of hosts that turn (TOML; see docs/manual.md): a process of its own does, which is `hydrophone tell`
     #[arg(long, value_name = "FILE")]
     pub tell: Option<PathBuf>,
+    /// Answer `hydrophone status` at this socket, a file that is made
+    #[arg(long, value_name = "SOCKET")]
+    pub control: Option<PathBuf>,
+    /// Answer Prometheus at this address of loopback, for example 127.0.0.1:9477
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics: Option<SocketAddr>,
     /// Become this user as soon as the interfaces are open (where it is started as root)
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -314,6 +322,23 @@ pub struct Listen {
     /// When to use colour
     #[arg(long, value_name = "WHEN", default_value = "auto")]
     pub color: Colour,
+}
+
+/// Say how a running sensor goes.
+#[derive(Debug, clap::Args)]
+pub struct Status {
+    /// Where it answers
+    #[arg(long, value_name = "SOCKET", default_value = "/run/hydrophone/control")]
+    pub control: PathBuf,
+    /// Say it again every two seconds, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Have expectations and lists read anew instead, as SIGHUP does
+    #[arg(long, conflicts_with_all = ["watch", "json"])]
+    pub reload: bool,
 }
 
 /// Tell sinks of hosts that turned.

@@ -3,14 +3,14 @@
 use std::borrow::Cow;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
 use behaviour::{Expectations, Home, Intel};
 use capture::{Filter, Listening, Live};
-use pipeline::{ByteSize, Heard, Progress};
+use pipeline::{ByteSize, Heard};
 use record::Timestamp;
 use report::{Detail, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::notify::Manager;
 use crate::read::{Prepared, capture_line, choice, exit, failed, prepare, print_lines, print_story};
 use crate::rights::{self, Needs};
+use crate::status::{Board, Doors, Status};
 use crate::tell::Sinks;
 use crate::{Exit, Failure, keep, knowledge};
 
@@ -29,6 +30,8 @@ use crate::{Exit, Failure, keep, knowledge};
 const RING_PART: u64 = 8;
 /// The least that a ring needs.
 const SMALLEST_RING: ByteSize = ByteSize(1 << 20);
+/// How often hosts are counted.
+const COUNTED: Duration = Duration::from_secs(1);
 /// How often a store's records are put on the disk: so much is lost when the program is killed.
 const FLUSHED: Duration = Duration::from_secs(10);
 
@@ -58,16 +61,26 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         Some(dir) => Some(keep::begin(dir, &[], &config, options.memory)?),
         None => None,
     };
+    let doors = Doors::open(args.control.as_deref(), args.metrics).map_err(Failure::usage)?;
+    let board = Board::new(Status {
+        version: env!("HYDROPHONE_VERSION").to_owned(),
+        interfaces: args.interface.clone(),
+        budget: config.memory().map_err(Failure::usage)?.0,
+        store: args.store.as_ref().map(|p| p.display().to_string()),
+        state: args.state.as_ref().map(|p| p.display().to_string()),
+        ..Status::default()
+    });
     if !args.no_sandbox {
-        kept.extend(rights::give_up(&needs(args)).map_err(Failure::usage)?);
+        kept.extend(rights::give_up(&needs(args, doors.is_any())).map_err(Failure::usage)?);
     }
     for why in kept.iter().filter(|_| !args.quiet) {
         say(why);
     }
     let signals = Signals::heard().map_err(Failure::usage)?;
-    let mut flushed: Option<Timestamp> = None;
-    let mut latest = Progress { packets: 0, bytes: 0, dropped: 0, clock: None };
-    let statistics = Mutex::new(latest);
+    // Their threads begin when the rights are gone, and have none.
+    let _guest = doors.serve(&board, &signals.anew)?;
+    let (mut flushed, mut records) = (None::<Timestamp>, 0u64);
+    let mut looked: Option<Timestamp> = None;
     let mut said = Said { json: args.json, colour: choice(args.color), gone: false };
     let stop = options.opening.stop.clone();
     let (mut begins, mut says) = (true, !args.quiet);
@@ -76,10 +89,12 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         live,
         args.store.as_deref(),
         |progress| {
-            let clock = progress.clock.or(latest.clock);
-            latest = Progress { clock, ..progress };
-            *statistics.lock().unwrap_or_else(PoisonError::into_inner) = latest;
-            manager.lives(|| counted(&latest));
+            {
+                let mut status = board.write();
+                (status.packets, status.bytes, status.dropped) =
+                    (progress.packets, progress.bytes, progress.dropped);
+            }
+            manager.lives(|| counted(&board.read()));
             if std::mem::take(&mut begins) {
                 manager.is_ready();
             }
@@ -91,11 +106,13 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         },
         |heard| match heard {
             Heard::Record(record) => {
+                records += 1;
                 if let Some(keeper) = &mut keeper {
                     keeper.record(record);
                 }
             }
             Heard::Turn(turn) => {
+                board.write().turns += 1;
                 let mut turn = Cow::Borrowed(turn);
                 if !args.judging.geo.is_empty() {
                     geo.annotate(std::slice::from_mut(&mut turn.to_mut().story));
@@ -113,7 +130,18 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
             Heard::Trouble(why) => {
                 say(&why);
             }
-            Heard::Until(clock, analysts) => {
+            Heard::Until(clock, analysts, teller) => {
+                let mut status = board.write();
+                (status.clock, status.records) = (Some(clock), records);
+                // What has to be counted is counted once a second.
+                if looked.is_none_or(|at| clock.since(at) >= COUNTED) {
+                    looked = Some(clock);
+                    status.hosts =
+                        teller.standing().into_iter().map(|(v, n)| (v.name().to_owned(), n)).collect();
+                    status.hosts_bytes = analysts.held() as u64;
+                    status.hosts_forgotten = analysts.forgotten();
+                }
+                drop(status);
                 if let Some(sinks) = &mut sinks {
                     sinks.hand_over();
                 }
@@ -130,8 +158,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     }
                 }
                 if signals.wants_statistics() {
-                    let now = *statistics.lock().unwrap_or_else(PoisonError::into_inner);
-                    say(&counted(&now));
+                    say(&counted(&board.read()));
                 }
                 let last = *flushed.get_or_insert(clock);
                 if let Some(keeper) = &mut keeper
@@ -211,7 +238,7 @@ fn anew(args: &Listen) -> anyhow::Result<(Expectations, Intel, Vec<String>)> {
 }
 
 /// How it goes, in a line.
-fn counted(now: &Progress) -> String {
+fn counted(now: &Status) -> String {
     let clock = now.clock.map_or_else(|| "no packet yet".to_owned(), |t| format!("until {t}"));
     let lost = 100.0 * now.dropped as f64 / (now.packets + now.dropped).max(1) as f64;
     format!(
@@ -223,16 +250,17 @@ fn counted(now: &Progress) -> String {
 }
 
 /// What it needs when all other rights are given up.
-fn needs(args: &Listen) -> Needs {
+fn needs(args: &Listen, answers: bool) -> Needs {
     let whole = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
     let folder = |p: &PathBuf| whole(p).parent().map_or_else(|| p.clone(), Path::to_path_buf);
     let store = args.store.as_ref().filter(|s| !store::is_bucket(s)).map(whole);
     // A state takes the place of the one before, which is a change of its folder.
-    let writes = args.state.iter().map(folder).chain(store).collect();
+    // And a socket's file is taken away at the end, from its folder.
+    let writes = args.state.iter().chain(&args.control).map(folder).chain(store).collect();
     // Editors put a new file in the place of the old one, which is another file in the same folder.
     let read = |p: &PathBuf| if p.is_dir() { whole(p) } else { folder(p) };
     let reads = args.judging.expect.iter().chain(&args.judging.intel).map(read).collect();
-    Needs { writes, reads, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
+    Needs { writes, reads, answers, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
 }
 
 /// What is listened to.

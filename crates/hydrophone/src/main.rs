@@ -22,6 +22,7 @@ mod rights;
 mod rights;
 mod selftest;
 mod serve;
+mod status;
 mod store_care;
 mod tell;
 
@@ -145,6 +146,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Read(read) => read::run(&read),
         Command::Listen(listen) => listen::run(&listen),
+        Command::Status(status) => status::run(&status),
         Command::Tell(tell) => tell::run(&tell),
         Command::Find(find) => find::run(&find),
         Command::Store { what } => store_care::run(&what),

@@ -11,6 +11,8 @@ pub struct Needs {
     pub reads: Vec<PathBuf>,
     /// Whether something is asked of a network.
     pub asks: bool,
+    /// Whether somebody who asks is answered, at doors that are open.
+    pub answers: bool,
 }
 
 /// Nobody becomes somebody else.

@@ -67,6 +67,9 @@ const ASKING: &[libc::c_long] = &[
     libc::SYS_sendmmsg,
 ];
 
+/// Those of them without which nobody who asks can be answered.
+const ANSWERING: &[libc::c_long] = &[libc::SYS_accept, libc::SYS_accept4];
+
 /// What is still needed when the rest is given up.
 #[derive(Clone, Debug, Default)]
 pub struct Needs {
@@ -76,6 +79,8 @@ pub struct Needs {
     pub reads: Vec<PathBuf>,
     /// Whether something is asked of a network.
     pub asks: bool,
+    /// Whether somebody who asks is answered, at doors that are open.
+    pub answers: bool,
 }
 
 /// Becomes another user, if one is named, and gives up what root may more than others. What is made from here on is that user's.
@@ -98,7 +103,7 @@ pub fn give_up(needs: &Needs) -> anyhow::Result<Vec<String>> {
     // Also what seccomp wants of those who have no rights.
     rustix::thread::set_no_new_privs(true).context("new rights cannot be given up")?;
     let confined = confine_files(needs)?;
-    refuse_calls(needs.asks)?;
+    refuse_calls(needs)?;
     let why = "this kernel cannot keep it to its files (Landlock, from Linux 5.13 on)";
     Ok((!confined).then(|| why.to_owned()).into_iter().collect())
 }
@@ -149,8 +154,11 @@ fn confine_files(needs: &Needs) -> anyhow::Result<bool> {
     Ok(confined.ruleset != RulesetStatus::NotEnforced)
 }
 
-fn refuse_calls(asks: bool) -> anyhow::Result<()> {
-    let refused = REFUSED.iter().filter(|call| !asks || !ASKING.contains(call));
+fn refuse_calls(needs: &Needs) -> anyhow::Result<()> {
+    let needed = |call: &&libc::c_long| {
+        (needs.asks && ASKING.contains(call)) || (needs.answers && ANSWERING.contains(call))
+    };
+    let refused = REFUSED.iter().filter(|call| !needed(call));
     let filter = SeccompFilter::new(
         refused.map(|call| (*call, Vec::new())).collect(),
         SeccompAction::Allow,

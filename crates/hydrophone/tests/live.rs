@@ -552,3 +552,58 @@ fn sinks_are_told_and_a_manager_hears_that_it_lives() {
     assert!(words.iter().filter(|w| *w == "WATCHDOG=1").count() > 5, "{words:?}");
     assert!(words.iter().any(|w| w.starts_with("STATUS=")), "{words:?}");
 }
+
+#[test]
+fn who_asks_hears_how_it_goes() {
+    let Some(net) = Net::new() else { return };
+    net.run("ip", &["link", "set", "lo", "up"]);
+    let socket = net.path("control").display().to_string();
+    let more = ["--home", HOME, "--control", &socket, "--metrics", "127.0.0.1:9477"];
+    let listener = net.listen(&["vb"], &more);
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=700"]);
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let status = |more: &[&str]| {
+        let out = net.run(&program, &[&["status", "--control", &socket], more].concat());
+        String::from_utf8(out.stdout).unwrap()
+    };
+    // What came last is handed out by the kernel within a tenth of a second, and time goes on after one.
+    sleep(Duration::from_millis(1500));
+    let told: Value = serde_json::from_str(&status(&["--json"])).unwrap();
+    assert_eq!((&told["packets"], &told["dropped"]), (&700.into(), &0.into()), "{told}");
+    assert_eq!(told["hosts"]["infected"], 1, "{told}");
+    assert!(told["lag_s"].as_f64().unwrap() < 5.0 && told["resident"].as_u64().unwrap() > 1 << 20, "{told}");
+    assert!(told["records"].as_u64().unwrap() > 10 && told["hosts_bytes"].as_u64().unwrap() > 0, "{told}");
+    let screen = status(&[]);
+    assert!(screen.contains("1 infected; ") && screen.contains("listens to vb since "), "{screen}");
+    let page = net.run("curl", &["-s", "http://127.0.0.1:9477/metrics"]).stdout;
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("\nhydrophone_packets_total 700\n"), "{page}");
+    assert!(page.contains("\nhydrophone_hosts{verdict=\"infected\"} 1\n"), "{page}");
+    for line in page.lines().filter(|l| !l.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("hydrophone_") && value.parse::<f64>().is_ok(), "{line}");
+    }
+    // A page whose name was made to lead here is told nothing.
+    let other = [
+        "-s",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "-H",
+        "Host: evil.example",
+        "http://127.0.0.1:9477/metrics",
+    ];
+    assert_eq!(net.run("curl", &other).stdout, b"403");
+    status(&["--reload"]);
+    net.wait("listen.err", "were read anew");
+    net.end(listener);
+    assert!(!Path::new(&socket).exists());
+    let gone = net.command(&program, &["status", "--control", &socket]).output().unwrap();
+    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(gone.status.code() == Some(3) && said.contains("nobody answers at "), "{said}");
+    let wrong =
+        net.command(&program, &["listen", "-i", "vb", "--metrics", "10.0.0.1:9477"]).output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("on loopback alone"), "{said}");
+}

@@ -544,7 +544,7 @@ pub enum Heard<'a> {
     /// Something could not be done, and will be tried again.
     Trouble(String),
     /// All that was known until then has been told, and the analysts may be told something.
-    Until(Timestamp, &'a mut Analysts),
+    Until(Timestamp, &'a mut Analysts, &'a Teller),
 }
 
 /// Listens to interfaces until it is stopped, and tells who turned. What is remembered is written down at the beginning and every hour, too; where it is gone on from, records
@@ -726,7 +726,7 @@ impl Watch {
             analysts.pass(clock);
         }
         self.tell(clock, analysts, on);
-        on(Heard::Until(clock, analysts));
+        on(Heard::Until(clock, analysts, &self.teller));
         if let Some((path, past)) = &mut self.state
             && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
         {

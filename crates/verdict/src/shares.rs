@@ -326,6 +326,11 @@ impl Analysts {
         all
     }
 
+    /// See [`Analyst::held`].
+    pub fn held(&self) -> usize {
+        self.all().map(Analyst::held).sum()
+    }
+
     /// See [`Analyst::forgotten`].
     pub fn forgotten(&self) -> u64 {
         self.all().map(Analyst::forgotten).sum()

@@ -94,6 +94,15 @@ impl Teller {
         stories.into_iter().filter_map(|story| self.turn(story, at)).collect()
     }
 
+    /// How many hosts stand at each level.
+    pub fn standing(&self) -> BTreeMap<Verdict, u64> {
+        let mut counted = BTreeMap::new();
+        for told in self.told.values() {
+            *counted.entry(told.verdict).or_default() += 1;
+        }
+        counted
+    }
+
     /// Turns of which nobody remembers that they were told.
     pub const fn beyond(&self) -> u64 {
         self.beyond

@@ -1,0 +1,393 @@
+//! How a running sensor goes: told to `hydrophone status` over a socket of the file system, and to Prometheus over loopback.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, ensure};
+use record::Timestamp;
+use report::{human_bytes, human_count, human_duration};
+use serde::{Deserialize, Serialize};
+use verdict::Verdict;
+
+use crate::args::Status as StatusArgs;
+use crate::{Exit, Failure};
+
+/// How long whoever asks may take to say what.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest question.
+const LONGEST: usize = 4096;
+/// How often `--watch` asks.
+const AGAIN: Duration = Duration::from_secs(2);
+
+/// How it goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The program's version.
+    pub version: String,
+    /// What is listened to.
+    pub interfaces: Vec<String>,
+    /// When it began, by the machine's clock.
+    pub begun: Timestamp,
+    /// When this was told, by the machine's clock.
+    pub now: Timestamp,
+    /// How far packet time has come, and been judged.
+    pub clock: Option<Timestamp>,
+    /// How far that is behind, in seconds.
+    pub lag_s: f64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes captured.
+    pub bytes: u64,
+    /// Packets that found no room in the ring.
+    pub dropped: u64,
+    /// Records.
+    pub records: u64,
+    /// Turns of hosts that were told.
+    pub turns: u64,
+    /// Hosts that stand at each level now.
+    pub hosts: BTreeMap<String, u64>,
+    /// Hosts that were forgotten for want of memory.
+    pub hosts_forgotten: u64,
+    /// Bytes that the files of hosts take.
+    pub hosts_bytes: u64,
+    /// Bytes of memory that the process has.
+    pub resident: u64,
+    /// And may have.
+    pub budget: u64,
+    /// The store that records are kept in.
+    pub store: Option<String>,
+    /// The state's file.
+    pub state: Option<String>,
+}
+
+/// Where it is written what goes on, and read by who asks.
+#[derive(Clone)]
+pub struct Board {
+    status: Arc<Mutex<Status>>,
+    /// The kernel's word for the memory of the process, opened while that could be.
+    memory: Option<Arc<File>>,
+}
+
+/// The clock of the machine.
+#[allow(clippy::disallowed_methods)] // How far behind it is can be told by no other.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+impl Board {
+    pub fn new(mut status: Status) -> Self {
+        status.begun = now();
+        Self {
+            status: Arc::new(Mutex::new(status)),
+            memory: File::open("/proc/self/status").ok().map(Arc::new),
+        }
+    }
+
+    /// What stands on it, to be changed.
+    pub fn write(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How it goes now.
+    pub fn read(&self) -> Status {
+        let mut status = self.write().clone();
+        status.now = now();
+        status.lag_s = status.clock.map_or(0.0, |clock| status.now.since(clock).as_secs_f64());
+        status.resident = self.resident().unwrap_or(0);
+        status
+    }
+
+    fn resident(&self) -> Option<u64> {
+        let mut text = [0; 4096];
+        let n = self.memory.as_ref()?.read_at(&mut text, 0).ok()?;
+        let text = std::str::from_utf8(text.get(..n)?).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
+    }
+}
+
+impl Status {
+    /// For a person, on one screen.
+    pub fn screen(&self) -> String {
+        let lost = 100.0 * self.dropped as f64 / (self.packets + self.dropped).max(1) as f64;
+        let clock = self
+            .clock
+            .map_or_else(|| "no packet yet".to_owned(), |at| format!("{at}, {:.1} s behind", self.lag_s));
+        let levels = [Verdict::Infected, Verdict::Likely, Verdict::Suspicious];
+        let hosts: Vec<String> = levels
+            .iter()
+            .filter_map(|v| Some(format!("{} {}", human_count(*self.hosts.get(v.name())?), v.name())))
+            .collect();
+        let hosts = if hosts.is_empty() { "nobody is suspicious".to_owned() } else { hosts.join(", ") };
+        let mut out = format!(
+            "hydrophone {} listens to {} since {} ({})\n",
+            self.version,
+            self.interfaces.join(", "),
+            self.begun,
+            human_duration(self.now.since(self.begun))
+        );
+        let mut line = |name: &str, what: String| _ = writeln!(out, "{name:<9} {what}");
+        line("hosts", format!("{hosts}; {} turns told", human_count(self.turns)));
+        line("packets", format!("{}, {}", human_count(self.packets), human_bytes(self.bytes)));
+        line(
+            "lost",
+            format!("{} packets found no room in the ring ({lost:.2} %)", human_count(self.dropped)),
+        );
+        line("clock", clock);
+        line(
+            "memory",
+            format!(
+                "{} of {}; {} of it for hosts; {} hosts forgotten",
+                human_bytes(self.resident),
+                human_bytes(self.budget),
+                human_bytes(self.hosts_bytes),
+                human_count(self.hosts_forgotten)
+            ),
+        );
+        let kept = self.store.as_ref().map_or_else(|| "not kept".to_owned(), |s| format!("kept in {s}"));
+        line("records", format!("{}, {kept}", human_count(self.records)));
+        line("state", self.state.clone().unwrap_or_else(|| "not kept: a restart begins anew".to_owned()));
+        out
+    }
+
+    /// For Prometheus, in its text format (version 0.0.4).
+    fn metrics(&self) -> String {
+        let mut out = String::new();
+        let mut one = |name: &str, kind: &str, help: &str, values: &[(String, f64)]| {
+            let _ = writeln!(out, "# HELP hydrophone_{name} {help}\n# TYPE hydrophone_{name} {kind}");
+            for (labels, value) in values {
+                let _ = writeln!(out, "hydrophone_{name}{labels} {value}");
+            }
+        };
+        let plain = |value: f64| [(String::new(), value)];
+        one("packets_total", "counter", "Packets that were read.", &plain(self.packets as f64));
+        one("captured_bytes_total", "counter", "Bytes of them.", &plain(self.bytes as f64));
+        let ring = [("{cause=\"ring\"}".to_owned(), self.dropped as f64)];
+        one("packets_dropped_total", "counter", "Packets that were lost.", &ring);
+        one("records_total", "counter", "Records that were judged.", &plain(self.records as f64));
+        one("turns_total", "counter", "Turns of hosts that were told.", &plain(self.turns as f64));
+        let levels = [Verdict::Suspicious, Verdict::Likely, Verdict::Infected].map(|v| {
+            let n = self.hosts.get(v.name()).copied().unwrap_or(0);
+            (format!("{{verdict=\"{}\"}}", v.name()), n as f64)
+        });
+        one("hosts", "gauge", "Hosts that stand at a level now.", &levels);
+        let forgotten = plain(self.hosts_forgotten as f64);
+        one("hosts_forgotten_total", "counter", "Hosts that were forgotten for want of memory.", &forgotten);
+        one(
+            "hosts_bytes",
+            "gauge",
+            "Memory of what is remembered of hosts.",
+            &plain(self.hosts_bytes as f64),
+        );
+        one("memory_resident_bytes", "gauge", "Memory of the process.", &plain(self.resident as f64));
+        one("memory_budget_bytes", "gauge", "What --memory allows.", &plain(self.budget as f64));
+        one("lag_seconds", "gauge", "How far judging is behind the clock.", &plain(self.lag_s));
+        let begun = self.begun.0 as f64 / 1e9;
+        one("start_time_seconds", "gauge", "When it began to listen.", &plain(begun));
+        out
+    }
+}
+
+/// Doors through which somebody may ask, opened while that could be.
+pub struct Doors {
+    control: Option<(UnixListener, PathBuf)>,
+    metrics: Option<TcpListener>,
+}
+
+impl Doors {
+    /// Opens what was asked for.
+    pub fn open(control: Option<&Path>, metrics: Option<SocketAddr>) -> anyhow::Result<Self> {
+        let control = match control {
+            Some(path) => {
+                // What a killed one left answers nobody.
+                if path.exists() && UnixStream::connect(path).is_err() {
+                    let _ = std::fs::remove_file(path);
+                }
+                let opened = UnixListener::bind(path)
+                    .with_context(|| format!("--control {} cannot be opened", path.display()))?;
+                Some((opened, path.to_owned()))
+            }
+            None => None,
+        };
+        let metrics = match metrics {
+            Some(at) => {
+                ensure!(
+                    at.ip().is_loopback(),
+                    "--metrics {at}: metrics are told on loopback alone (127.0.0.1:PORT)"
+                );
+                Some(TcpListener::bind(at).with_context(|| format!("--metrics {at} cannot be opened"))?)
+            }
+            None => None,
+        };
+        Ok(Self { control, metrics })
+    }
+
+    /// Whether anybody may ask.
+    pub const fn is_any(&self) -> bool {
+        self.control.is_some() || self.metrics.is_some()
+    }
+
+    /// Answers, on threads of their own; `anew` is set where somebody asks to have lists read anew.
+    pub fn serve(self, board: &Board, anew: &Arc<AtomicBool>) -> io::Result<Guest> {
+        let path = self.control.as_ref().map(|(_, path)| path.clone());
+        if let Some((door, _)) = self.control {
+            let (board, anew) = (board.clone(), anew.clone());
+            std::thread::Builder::new().name("control".into()).spawn(move || {
+                for guest in door.incoming().flatten() {
+                    // Whoever hangs up has heard enough.
+                    let _ = control(guest, &board, &anew);
+                }
+            })?;
+        }
+        if let Some(door) = self.metrics {
+            let board = board.clone();
+            std::thread::Builder::new().name("metrics".into()).spawn(move || {
+                for guest in door.incoming().flatten() {
+                    let _ = metrics(guest, &board);
+                }
+            })?;
+        }
+        Ok(Guest { path })
+    }
+}
+
+/// The door of the file system, which is taken away at the end.
+pub struct Guest {
+    path: Option<PathBuf>,
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// Reads until a question ends, not for long; answers are written as to a file, which needs no right to send.
+fn question(mut from: impl Read, ends: &[u8]) -> io::Result<Vec<u8>> {
+    let mut said = Vec::new();
+    let mut part = [0; 512];
+    while said.len() < LONGEST && !said.windows(ends.len()).any(|w| w == ends) {
+        match from.read(&mut part)? {
+            0 => break,
+            n => said.extend_from_slice(&part[..n]),
+        }
+    }
+    Ok(said)
+}
+
+fn control(guest: UnixStream, board: &Board, anew: &AtomicBool) -> io::Result<()> {
+    guest.set_read_timeout(Some(PATIENCE))?;
+    guest.set_write_timeout(Some(PATIENCE))?;
+    let said = question(&guest, b"\n")?;
+    let answer = match serde_json::from_slice::<Ask>(&said) {
+        Ok(Ask { ask: What::Status }) => serde_json::to_string(&board.read())?,
+        Ok(Ask { ask: What::Reload }) => {
+            anew.store(true, Ordering::Relaxed);
+            "{\"done\":\"reload\"}".to_owned()
+        }
+        Err(e) => serde_json::json!({ "error": e.to_string() }).to_string(),
+    };
+    let mut file = File::from(OwnedFd::from(guest));
+    writeln!(file, "{answer}")
+}
+
+/// What may be asked: `{"ask":"status"}`, `{"ask":"reload"}`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ask {
+    ask: What,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum What {
+    Status,
+    Reload,
+}
+
+fn metrics(guest: TcpStream, board: &Board) -> io::Result<()> {
+    guest.set_read_timeout(Some(PATIENCE))?;
+    guest.set_write_timeout(Some(PATIENCE))?;
+    let said = question(&guest, b"\r\n\r\n")?;
+    let said = String::from_utf8_lossy(&said);
+    // A page in a browser may have the name of its own site lead here.
+    let host = said.lines().find_map(|l| {
+        let (name, value) = l.split_once(':')?;
+        name.eq_ignore_ascii_case("host").then(|| value.trim().to_owned())
+    });
+    let host = host.unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+    let (code, body) = match said.lines().next().unwrap_or_default().split(' ').collect::<Vec<_>>()[..] {
+        _ if !["127.0.0.1", "localhost", "[::1]"].contains(&name) => ("403 Forbidden", String::new()),
+        ["GET", "/metrics" | "/", _] => ("200 OK", board.read().metrics()),
+        ["GET", ..] => ("404 Not Found", String::new()),
+        _ => ("405 Method Not Allowed", String::new()),
+    };
+    let mut file = File::from(OwnedFd::from(guest));
+    write!(
+        file,
+        "HTTP/1.1 {code}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Asks a running sensor.
+fn ask(path: &Path, what: What) -> anyhow::Result<String> {
+    let connected = UnixStream::connect(path)
+        .with_context(|| format!("nobody answers at {} (hydrophone listen --control {0})", path.display()));
+    let mut door = connected?;
+    door.set_read_timeout(Some(5 * PATIENCE))?;
+    writeln!(door, "{}", serde_json::to_string(&Ask { ask: what })?)?;
+    let mut answer = String::new();
+    door.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// `hydrophone status`.
+pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
+    let stop = crate::interrupted();
+    loop {
+        let what = if args.reload { What::Reload } else { What::Status };
+        let answer = ask(&args.control, what).map_err(Failure::input)?;
+        let mut out = anstream::stdout().lock();
+        if args.json || args.reload {
+            out.write_all(answer.as_bytes())?;
+        } else {
+            let status: Status = match serde_json::from_str(&answer) {
+                Ok(status) => status,
+                Err(e) => {
+                    return Err(Failure::input(anyhow::anyhow!(
+                        "{} answers something else: {e}",
+                        args.control.display()
+                    )));
+                }
+            };
+            let clear = if args.watch { "\u{1b}[H\u{1b}[2J" } else { "" };
+            write!(out, "{clear}{}", status.screen())?;
+        }
+        out.flush()?;
+        drop(out);
+        if !args.watch || args.reload {
+            return Ok(Exit::Done);
+        }
+        for _ in 0..20 {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(Exit::Done);
+            }
+            std::thread::sleep(AGAIN / 20);
+        }
+    }
+}
