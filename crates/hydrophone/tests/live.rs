@@ -607,3 +607,26 @@ fn who_asks_hears_how_it_goes() {
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(wrong.status.code() == Some(2) && said.contains("on loopback alone"), "{said}");
 }
+
+#[test]
+fn what_an_exporter_sends_is_heard() {
+    let Some(net) = Net::new() else { return };
+    if Command::new("softflowd").arg("-h").output().is_err() {
+        return skipped("no softflowd");
+    }
+    net.run("ip", &["link", "set", "lo", "up"]);
+    // Somebody takes it, so that nobody answers that nobody does.
+    let sink = "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 2055)); print('takes', file=sys.stderr, flush=True)\nwhile True: s.recv(65535)";
+    let taker = net.begin("taker", "python3", &["-c", sink], "takes");
+    let dump = net.dump("lo");
+    let listener = net.listen(&["lo"], &["--home", HOME]);
+    let from = sample("kraken-old.pcapng").display().to_string();
+    let pid = net.path("pid").display().to_string();
+    let exporter = ["-a", "-d", "-c", "none", "-r", &from, "-v", "9", "-n", "127.0.0.1:2055", "-p", &pid];
+    net.run("softflowd", &exporter);
+    let capture = dumped(&net, dump);
+    let (turns, end) = net.end(listener);
+    let _ = taker.child.id();
+    same_as_read(&end, &capture);
+    assert!(turns.iter().any(|t| t["story"]["host"] == "10.20.0.13"), "{turns:?}");
+}

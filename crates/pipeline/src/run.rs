@@ -279,7 +279,17 @@ fn sense_divided(
         record
     };
     let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |step| {
-        let Step::Record(key, record) = step else { return sink(step) };
+        let Step::Record(key, record) = step else {
+            // Where nothing comes, what exporters told is due all the same.
+            if let Step::Until { clock, idle: true } = step {
+                while let Some(earlier) = exports.next(Some(clock)) {
+                    let earlier = late(earlier, given);
+                    given = earlier.head().known;
+                    sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
+                }
+            }
+            return sink(step);
+        };
         while !told.is_empty()
             && !stopped()
             && let Some(earlier) = told.next(Some(key.known))
