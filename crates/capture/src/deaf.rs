@@ -1,7 +1,8 @@
 //! Interfaces cannot be listened to here.
 
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use record::{Health, Timestamp};
 
@@ -12,14 +13,12 @@ use crate::{Batch, CaptureError};
 /// What is listened to, and how.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// The interfaces, by name.
-    pub interfaces: Vec<String>,
+    /// The interfaces, by name, and what the kernel leaves out of each.
+    pub interfaces: Vec<(String, Filter)>,
     /// Bytes of the rings of all interfaces together.
     pub ring: usize,
     /// Whether frames for others are wanted.
     pub promiscuous: bool,
-    /// What the kernel leaves out.
-    pub filter: Filter,
 }
 
 /// Interfaces that cannot be listened to.
@@ -31,9 +30,20 @@ impl Live {
     /// # Errors
     /// Always.
     pub fn open(listening: &Listening, _: Arc<AtomicBool>) -> Result<Self, CaptureError> {
-        let path = listening.interfaces.join(", ");
+        let names: Vec<&str> = listening.interfaces.iter().map(|(name, _)| name.as_str()).collect();
+        let path = names.join(", ");
         let what = "interfaces are listened to on Linux alone: tcpdump -i INTERFACE -w - | hydrophone read -";
         Err(CaptureError::Unsupported { path, what: what.to_owned() })
+    }
+
+    /// The sockets.
+    pub fn sockets(&self) -> Vec<Arc<OwnedFd>> {
+        match *self {}
+    }
+
+    /// Where it is put down what happens to interfaces.
+    pub fn news(&self) -> Arc<Mutex<Vec<String>>> {
+        match *self {}
     }
 
     /// Packets of the first interface are called by this number.

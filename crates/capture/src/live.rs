@@ -6,9 +6,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use record::{Health, PacketId, Timestamp};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -43,14 +44,12 @@ const LOOPBACK: u16 = 772;
 /// What is listened to, and how.
 #[derive(Clone, Debug)]
 pub struct Listening {
-    /// The interfaces, by name.
-    pub interfaces: Vec<String>,
+    /// The interfaces, by name, and what the kernel leaves out of each.
+    pub interfaces: Vec<(String, Filter)>,
     /// Bytes of the rings of all interfaces together.
     pub ring: usize,
     /// Whether frames for others are wanted.
     pub promiscuous: bool,
-    /// What the kernel leaves out.
-    pub filter: Filter,
 }
 
 /// Packets that were copied out of a block of the ring.
@@ -94,14 +93,18 @@ pub struct Live {
     clock: Clock,
     notices: Vec<String>,
     events: usize,
+    news: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     /// Nothing more comes in: what is left is handed on.
     closing: bool,
     ended: bool,
     pool: Vec<Block>,
-    looked: Timestamp,
+    /// When it was looked after interfaces last.
+    looked: Instant,
     /// When the last packet was handed on, by the clock of the machine.
-    heard: Timestamp,
+    heard: Instant,
+    /// When it began, by the clock of the machine.
+    begun: Timestamp,
 }
 
 /// The clock of the machine.
@@ -109,6 +112,12 @@ pub struct Live {
 fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// The same, which nobody sets.
+#[allow(clippy::disallowed_methods)] // How long nothing came is no packet's time.
+fn instant() -> Instant {
+    Instant::now()
 }
 
 impl Live {
@@ -123,27 +132,46 @@ impl Live {
             blocks: blocks.max(4),
             patience_ms: PATIENCE_MS,
             promiscuous: listening.promiscuous,
-            filter: listening.filter.clone(),
+            filter: Filter::default(),
         };
         let mut ports = Vec::new();
-        for (file, name) in (0..).zip(&listening.interfaces) {
+        for (file, (name, filter)) in (0..).zip(&listening.interfaces) {
+            let setup = Setup { filter: filter.clone(), ..setup.clone() };
             ports.push(Port::open(name, file, &setup)?);
         }
         let file = |p: &Port| InputFile { path: p.name.clone().into(), size: None, sha256: None };
-        let at = now();
-        Ok(Self {
-            files: ports.iter().map(file).collect(),
+        let (at, begun) = (now(), instant());
+        let files: Vec<InputFile> = ports.iter().map(file).collect();
+        let down: Vec<usize> = (0..ports.len()).filter(|n| ports[*n].down).collect();
+        let mut live = Self {
+            files,
             ports,
             clock: Clock::default(),
             notices: Vec::new(),
             events: 0,
+            news: Arc::default(),
             stop,
             closing: false,
             ended: false,
             pool: Vec::new(),
-            looked: at,
-            heard: at,
-        })
+            looked: begun,
+            heard: begun,
+            begun: at,
+        };
+        for n in down {
+            live.event(n, "is down, and heard as soon as it is up: it was opened");
+        }
+        Ok(live)
+    }
+
+    /// The sockets: nothing is ever written to them, and who forbids that by their numbers has to keep these.
+    pub fn sockets(&self) -> Vec<Arc<OwnedFd>> {
+        self.ports.iter().map(|p| p.ring.socket()).collect()
+    }
+
+    /// Where it is put down at once what happens to interfaces: whoever takes it has told it.
+    pub fn news(&self) -> Arc<Mutex<Vec<String>>> {
+        self.news.clone()
     }
 
     /// Packets of the first interface are called by this number from now on.
@@ -156,7 +184,7 @@ impl Live {
     /// Earlier runs heard the last packet at `last`: what lies between is a gap.
     pub fn go_on_from(&mut self, last: Timestamp) {
         self.clock.goes_on_from(last);
-        let from = self.looked;
+        let from = self.begun;
         self.events += 1;
         self.notices.push(format!("nothing was heard between {last} and {from}"));
     }
@@ -217,7 +245,7 @@ impl Live {
             self.gather();
             self.merge(batch);
             if !batch.packets.is_empty() {
-                self.heard = now();
+                self.heard = instant();
                 return true;
             }
             if self.closing {
@@ -229,9 +257,8 @@ impl Live {
                 self.wait();
             }
         }
-        let at = now();
-        if at.since(self.heard) >= SILENCE {
-            batch.idle = Some(self.clock.pass(at.minus(BEHIND)));
+        if instant().duration_since(self.heard) >= SILENCE {
+            batch.idle = Some(self.clock.pass(now().minus(BEHIND)));
         }
         true
     }
@@ -334,8 +361,8 @@ impl Live {
                 self.event(n, &format!("stopped ({why})"));
             }
         }
-        let at = now();
-        if at.since(self.looked) >= LOOK {
+        let at = instant();
+        if at.duration_since(self.looked) >= LOOK {
             self.looked = at;
             self.count_losses();
             self.look_for_lost();
@@ -354,18 +381,31 @@ impl Live {
         for n in 0..self.ports.len() {
             let port = &mut self.ports[n];
             let Ok(index) = port.ring.index_of(&port.name) else { continue };
-            if index != port.ring.index() && port.ring.bind(index).is_ok() {
-                port.down = false;
+            if index == port.ring.index() || port.ring.bind(index).is_err() {
+                continue;
+            }
+            // It may be another kind of interface.
+            let link = port.ring.kind().ok().and_then(|kind| Some((kind, link_of(kind)?)));
+            port.down = link.is_none();
+            if let Some((kind, link)) = link {
+                (port.link, port.loopback) = (link, kind == LOOPBACK);
                 self.event(n, "was made anew, and is listened to again");
+            } else {
+                self.event(n, "was made anew as a kind that cannot be listened to");
             }
         }
     }
 
     fn event(&mut self, n: usize, what: &str) {
         self.events += 1;
+        let told = format!("{} {what} at {}", self.ports[n].name, now());
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if news.len() < MAX_EVENTS {
+            news.push(told.clone());
+        }
+        drop(news);
         if self.notices.len() < MAX_EVENTS {
-            let (name, at) = (&self.ports[n].name, now());
-            self.notices.push(format!("{name} {what} at {at}"));
+            self.notices.push(told);
         }
     }
 }
@@ -385,7 +425,7 @@ impl Port {
             _ => fail(e),
         })?;
         let kind = ring.kind().map_err(fail)?;
-        let Some((_, link)) = LINKS.iter().find(|(k, _)| *k == kind) else {
+        let Some(link) = link_of(kind) else {
             return Err(CaptureError::Unsupported {
                 path: name.to_owned(),
                 what: format!(
@@ -393,20 +433,27 @@ impl Port {
                 ),
             });
         };
+        // What is down says so when it is bound.
+        let down = ring.trouble().is_some();
         Ok(Self {
             name: name.to_owned(),
             ring,
-            link: *link,
+            link,
             loopback: kind == LOOPBACK,
             file,
             number: 0,
             pieces: VecDeque::new(),
             known: Timestamp::MIN,
-            down: false,
+            down,
             dropped: 0,
             large: 0,
         })
     }
+}
+
+/// The link type of a kind of interface.
+fn link_of(kind: u16) -> Option<u32> {
+    LINKS.iter().find(|(k, _)| *k == kind).map(|(_, link)| *link)
 }
 
 /// Memory for a block: an old one's that nobody looks at, or new.

@@ -9,6 +9,7 @@ use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::filter::{Filter, Instruction};
@@ -49,7 +50,7 @@ pub struct Frame<'a> {
 
 /// A socket and its ring.
 pub struct Ring {
-    socket: OwnedFd,
+    socket: Arc<OwnedFd>,
     map: NonNull<u8>,
     block: usize,
     blocks: usize,
@@ -105,7 +106,7 @@ impl Ring {
             _ => return Err(io::Error::last_os_error()),
         };
         let mut ring = Self {
-            socket,
+            socket: Arc::new(socket),
             map,
             block: setup.block,
             blocks: setup.blocks,
@@ -163,6 +164,11 @@ impl Ring {
     /// None has.
     pub fn index_of(&self, name: &str) -> io::Result<u32> {
         Ok(netdevice::name_to_index(&self.socket, name)?)
+    }
+
+    /// The socket: whoever has it keeps its number from being given to something else.
+    pub fn socket(&self) -> Arc<OwnedFd> {
+        self.socket.clone()
     }
 
     /// The number of the interface that it is bound to.

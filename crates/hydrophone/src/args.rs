@@ -301,7 +301,7 @@ pub struct Listen {
     /// Keep every record in this store, on the disk within seconds; with --state, what was not remembered yet when it was killed is judged again: `read STORE`, `serve STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE")]
     pub store: Option<PathBuf>,
-    /// Tell the sinks in this file of hosts that turn (TOML; see docs/manual.md): a process of its own does, which is `hydrophone tell`
+    /// Tell the sinks in this file of hosts that turn (TOML; see docs/listen.md): a process of its own does, which is `hydrophone tell`
     #[arg(long, value_name = "FILE")]
     pub tell: Option<PathBuf>,
     /// Answer `hydrophone status` at this socket, a file that is made
@@ -344,7 +344,7 @@ pub struct Status {
 /// Tell sinks of hosts that turned.
 #[derive(Debug, clap::Args)]
 pub struct Tell {
-    /// The sinks (TOML; see docs/manual.md)
+    /// The sinks (TOML; see docs/listen.md)
     #[arg(value_name = "FILE")]
     pub sinks: PathBuf,
     /// Tell each sink of a host that is none, and say what came of it

@@ -2,19 +2,21 @@
 
 use std::borrow::Cow;
 use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
 use behaviour::{Expectations, Home, Intel};
 use capture::{Filter, Listening, Live};
-use pipeline::{ByteSize, Heard};
+use pipeline::{ByteSize, Heard, SMALLEST};
 use record::Timestamp;
 use report::{Detail, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::flag;
+use store::Writer;
 use verdict::Turn;
 
 use crate::args::Listen;
@@ -70,8 +72,13 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         state: args.state.as_ref().map(|p| p.display().to_string()),
         ..Status::default()
     });
+    // Kept to the very end, so that no file gets their numbers.
+    let sockets = live.sockets();
     if !args.no_sandbox {
-        kept.extend(rights::give_up(&needs(args, doors.is_any())).map_err(Failure::usage)?);
+        let mute = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        kept.extend(
+            rights::give_up(&needs(args, doors.is_any(), mute, sinks.as_ref())).map_err(Failure::usage)?,
+        );
     }
     for why in kept.iter().filter(|_| !args.quiet) {
         say(why);
@@ -79,10 +86,12 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let signals = Signals::heard().map_err(Failure::usage)?;
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
-    let (mut flushed, mut records) = (None::<Timestamp>, 0u64);
+    let (mut flushed, mut records, mut unkept) = (None::<Timestamp>, 0u64, 0u64);
     let mut looked: Option<Timestamp> = None;
-    let mut said = Said { json: args.json, colour: choice(args.color), gone: false };
+    let mut said = Said { json: args.json, colour: choice(args.color), gone: None };
+    let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
     let stop = options.opening.stop.clone();
+    let news = live.news();
     let (mut begins, mut says) = (true, !args.quiet);
     let ran = pipeline::listen(
         &options,
@@ -95,6 +104,9 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     (progress.packets, progress.bytes, progress.dropped);
             }
             manager.lives(|| counted(&board.read()));
+            for what in news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                say(&what);
+            }
             if std::mem::take(&mut begins) {
                 manager.is_ready();
             }
@@ -107,8 +119,9 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         |heard| match heard {
             Heard::Record(record) => {
                 records += 1;
-                if let Some(keeper) = &mut keeper {
-                    keeper.record(record);
+                match &mut keeper {
+                    Some(keeper) => keeper.record(record),
+                    None => unkept += u64::from(args.store.is_some()),
                 }
             }
             Heard::Turn(turn) => {
@@ -122,8 +135,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     sinks.tell(&line);
                 }
                 said.turn(&turn, &line);
-                // Nobody reads any more: what is remembered is written down all the same.
-                if said.gone {
+                // Where nobody else is told and nothing kept, there is nothing left to do.
+                if said.gone.is_some() && !goes_on {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -161,23 +174,24 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     say(&counted(&board.read()));
                 }
                 let last = *flushed.get_or_insert(clock);
-                if let Some(keeper) = &mut keeper
-                    && clock.since(last) >= FLUSHED
-                {
+                if clock.since(last) >= FLUSHED {
                     flushed = Some(clock);
-                    if let Err(e) = keeper.flush() {
-                        say(&format!("records are not kept: {e}"));
+                    if let Some(Err(e)) = keeper.as_mut().map(Writer::flush) {
+                        say(&format!("records are not kept: {e}; it is tried again"));
+                        // What it wrote lies there as after a kill.
+                        keeper = None;
+                    } else if let (None, Some(dir)) = (&keeper, &args.store)
+                        && let Ok(again) = keep::begin(dir, &[], &config, options.memory)
+                    {
+                        say(&format!("records are kept again; {unkept} were not"));
+                        keeper = Some(again);
                     }
                 }
             }
         },
     );
     manager.ends();
-    let lost = sinks.map_or(0, Sinks::end);
     let mut outcome = ran.map_err(failed)?;
-    if lost > 0 {
-        outcome.failures.push(format!("{lost} turns of hosts were not handed over to the sinks"));
-    }
     if let Some(keeper) = keeper {
         keep::finish(keeper, &mut outcome);
     }
@@ -185,16 +199,28 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
     geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, false);
-    if !args.quiet && !said.gone {
+    if !args.quiet && said.gone.is_none() {
         if args.json {
             print_lines(&capture, &outcome)?;
         } else {
             print_story(&capture, &outcome, Detail::Summary, args.color)?;
         }
     }
+    // What is kept and told here does not wait for them.
+    let lost = sinks.map_or(0, Sinks::end);
+    if lost > 0 {
+        outcome.failures.push(format!("of {lost} turns of hosts nobody will be told"));
+    }
+    if unkept > 0 {
+        outcome.failures.push(format!("{unkept} records were not kept"));
+    }
+    if let Some(why) = said.gone.filter(|why| *why != std::io::ErrorKind::BrokenPipe) {
+        outcome.failures.push(format!("standard output took no more: {why}"));
+    }
     for failure in &outcome.failures {
         say(failure);
     }
+    drop(sockets);
     Ok(exit(None, &config, &capture, &outcome))
 }
 
@@ -250,22 +276,28 @@ fn counted(now: &Status) -> String {
 }
 
 /// What it needs when all other rights are given up.
-fn needs(args: &Listen, answers: bool) -> Needs {
+fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) -> Needs {
     let whole = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
     let folder = |p: &PathBuf| whole(p).parent().map_or_else(|| p.clone(), Path::to_path_buf);
     let store = args.store.as_ref().filter(|s| !store::is_bucket(s)).map(whole);
     // A state takes the place of the one before, which is a change of its folder.
     // And a socket's file is taken away at the end, from its folder.
-    let writes = args.state.iter().chain(&args.control).map(folder).chain(store).collect();
+    let spool = sinks.map(|s| whole(&s.spool().to_owned()));
+    let writes = args.state.iter().chain(&args.control).map(folder).chain(store).chain(spool).collect();
     // Editors put a new file in the place of the old one, which is another file in the same folder.
-    let read = |p: &PathBuf| if p.is_dir() { whole(p) } else { folder(p) };
-    let reads = args.judging.expect.iter().chain(&args.judging.intel).map(read).collect();
-    Needs { writes, reads, answers, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
+    // A name may lead elsewhere, and a folder be exchanged as a whole.
+    let read = |p: &PathBuf| {
+        let real = std::fs::canonicalize(p).unwrap_or_else(|_| whole(p));
+        let within = if p.is_dir() { vec![whole(p), real.clone()] } else { Vec::new() };
+        [folder(p), folder(&real)].into_iter().chain(within)
+    };
+    let reads = args.judging.expect.iter().chain(&args.judging.intel).flat_map(read).collect();
+    Needs { writes, reads, answers, mute, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
 }
 
 /// What is listened to.
 fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
-    let ring = args.ring.unwrap_or(ByteSize(memory.0 / RING_PART));
+    let ring = args.ring.unwrap_or(ByteSize((memory.0 / RING_PART).max(SMALLEST_RING.0)));
     ensure!(
         ring >= SMALLEST_RING && ring < memory,
         "--ring {ring} has to be at least {SMALLEST_RING} and a part of --memory {memory}"
@@ -273,31 +305,41 @@ fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
     for (n, name) in args.interface.iter().enumerate() {
         ensure!(!args.interface[..n].contains(name), "{name} is named twice");
     }
-    let filter = match (&args.filter, &args.bpf_file) {
-        (Some(expression), _) => Filter::compiled(expression, &args.interface[0])?,
-        (None, Some(path)) => Filter::file(path)?,
-        (None, None) => Filter::default(),
-    };
-    Ok(Listening {
-        interfaces: args.interface.clone(),
-        ring: ring.0 as usize,
-        promiscuous: !args.no_promiscuous,
-        filter,
-    })
+    ensure!(
+        memory.0 - ring.0 >= SMALLEST.0,
+        "--memory {memory} is too little: the ring takes {ring} of it, and at least {SMALLEST} are needed beside"
+    );
+    let mut interfaces = Vec::new();
+    for name in &args.interface {
+        ensure!(name != "any", "interfaces are named one by one: -i eth0 -i eth1 (`ip link` lists them)");
+        // Where things stand in a frame depends on what the interface is.
+        let filter = match (&args.filter, &args.bpf_file) {
+            (Some(expression), _) => Filter::compiled(expression, name)?,
+            (None, Some(path)) => Filter::file(path)?,
+            (None, None) => Filter::default(),
+        };
+        interfaces.push((name.clone(), filter));
+    }
+    Ok(Listening { interfaces, ring: ring.0 as usize, promiscuous: !args.no_promiscuous })
 }
 
 /// Where hosts that turn are told.
 struct Said {
     json: bool,
     colour: anstream::ColorChoice,
-    /// Nobody reads any more.
-    gone: bool,
+    /// Why nobody reads any more.
+    gone: Option<std::io::ErrorKind>,
 }
 
 impl Said {
     fn turn(&mut self, turn: &Turn, json: &str) {
         let line = if self.json { Cow::Borrowed(json) } else { Cow::Owned(report::turn(turn)) };
         let mut out = anstream::AutoStream::new(std::io::stdout(), self.colour).lock();
-        self.gone |= writeln!(out, "{line}").and_then(|()| out.flush()).is_err();
+        if let Err(e) = writeln!(out, "{line}").and_then(|()| out.flush()) {
+            if self.gone.is_none() {
+                say(&format!("standard output takes no more ({e}): hosts that turn are not told there"));
+            }
+            self.gone = Some(e.kind());
+        }
     }
 }

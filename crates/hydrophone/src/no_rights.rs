@@ -13,6 +13,13 @@ pub struct Needs {
     pub asks: bool,
     /// Whether somebody who asks is answered, at doors that are open.
     pub answers: bool,
+    /// Sockets at which it is listened.
+    pub mute: Vec<i32>,
+}
+
+/// Whether it is root.
+pub fn is_root() -> bool {
+    false
 }
 
 /// Nobody becomes somebody else.

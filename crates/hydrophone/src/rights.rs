@@ -1,5 +1,6 @@
 //! What a sensor needs no more once it listens: it becomes an unprivileged user, and can open no file but those it declared, no socket, and run no program.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
@@ -9,7 +10,9 @@ use landlock::{
     path_beneath_rules,
 };
 use nix::unistd::{Uid, User, setgid, setgroups, setuid};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
 /// The newest rules that are asked for; older kernels keep those that they know.
 const RULES: ABI = ABI::V6;
@@ -57,6 +60,19 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_clock_settime,
     libc::SYS_personality,
 ];
+/// System calls that write to a descriptor, or make another one of it, and which argument it is: refused for the sockets at which it is listened.
+const WRITING: &[(libc::c_long, u8)] = &[
+    (libc::SYS_write, 0),
+    (libc::SYS_writev, 0),
+    (libc::SYS_pwrite64, 0),
+    (libc::SYS_pwritev, 0),
+    (libc::SYS_pwritev2, 0),
+    (libc::SYS_sendfile, 0),
+    (libc::SYS_splice, 2),
+    (libc::SYS_dup, 0),
+    (libc::SYS_dup3, 0),
+    (libc::SYS_fcntl, 0),
+];
 /// Those of them without which nothing can be asked of a network.
 const ASKING: &[libc::c_long] = &[
     libc::SYS_socket,
@@ -81,6 +97,13 @@ pub struct Needs {
     pub asks: bool,
     /// Whether somebody who asks is answered, at doors that are open.
     pub answers: bool,
+    /// Sockets at which it is listened: what is written to them would be sent.
+    pub mute: Vec<i32>,
+}
+
+/// Whether it is root.
+pub fn is_root() -> bool {
+    Uid::effective().is_root()
 }
 
 /// Becomes another user, if one is named, and gives up what root may more than others. What is made from here on is that user's.
@@ -110,7 +133,7 @@ pub fn give_up(needs: &Needs) -> anyhow::Result<Vec<String>> {
 
 /// Gives true where it stays root.
 fn become_user(user: Option<&str>) -> anyhow::Result<bool> {
-    if !Uid::effective().is_root() {
+    if !is_root() {
         return match user {
             Some(name) => Err(anyhow!("--user {name}: only root can become somebody else")),
             None => Ok(false),
@@ -159,8 +182,21 @@ fn refuse_calls(needs: &Needs) -> anyhow::Result<()> {
         (needs.asks && ASKING.contains(call)) || (needs.answers && ANSWERING.contains(call))
     };
     let refused = REFUSED.iter().filter(|call| !needed(call));
+    let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> =
+        refused.map(|call| (*call, Vec::new())).collect();
+    for (call, argument) in WRITING {
+        let mut to = Vec::new();
+        for fd in &needs.mute {
+            let at = u64::from(fd.cast_unsigned());
+            let is_it = SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, at)?;
+            to.push(SeccompRule::new(vec![is_it])?);
+        }
+        if !to.is_empty() {
+            rules.insert(*call, to);
+        }
+    }
     let filter = SeccompFilter::new(
-        refused.map(|call| (*call, Vec::new())).collect(),
+        rules,
         SeccompAction::Allow,
         SeccompAction::Errno(libc::EPERM as u32),
         std::env::consts::ARCH.try_into()?,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::Command;
@@ -93,7 +94,9 @@ pub fn sandbox(within: Option<&Path>) -> Result<Exit, Failure> {
     };
     let named = dir.join("named");
     let inside = named.join("state");
-    let needs = Needs { writes: vec![named], ..Needs::default() };
+    // In the place of a socket at which it is listened.
+    let mut ear = std::fs::File::create(named.join("ear"))?;
+    let needs = Needs { writes: vec![named], mute: vec![ear.as_raw_fd()], ..Needs::default() };
     let mut kept = rights::step_down(None).map_err(Failure::input)?;
     kept.extend(rights::give_up(&needs).map_err(Failure::input)?);
     let written = std::fs::write(&inside, b"state").and_then(|()| std::fs::read(&inside));
@@ -103,6 +106,7 @@ pub fn sandbox(within: Option<&Path>) -> Result<Exit, Failure> {
         ("writes no other file", std::fs::write(dir.join("other"), b"x").is_err()),
         ("opens no socket of IP", UdpSocket::bind("127.0.0.1:0").is_err()),
         ("opens no socket of this machine", UnixDatagram::unbound().is_err()),
+        ("sends nothing where it listens", ear.write(b"x").is_err() && ear.try_clone().is_err()),
         ("runs no program", Command::new(&program).arg("--version").output().is_err()),
     ];
     let mut out = anstream::stdout().lock();

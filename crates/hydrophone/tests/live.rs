@@ -453,7 +453,7 @@ fn who_is_killed_goes_on_where_it_stopped() {
 fn who_listens_gives_its_rights_up() {
     let (code, said, _) = common::run(&["selftest", "--sandbox"]);
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!(said.lines().filter(|l| l.starts_with("ok")).count(), 6, "{said}");
+    assert_eq!(said.lines().filter(|l| l.starts_with("ok")).count(), 7, "{said}");
     let Some(net) = Net::new() else { return };
     // A user who may write in one folder, and into no other.
     let dir = net.path("var");

@@ -17,7 +17,7 @@ mod slice;
 mod state;
 
 pub use activity::{Activity, Group, Volume};
-pub use budget::{Budget, ByteSize};
+pub use budget::{Budget, ByteSize, SMALLEST};
 pub use run::{Heard, Input, Outcome, Progress, RunError, RunOptions, Sensed, listen, run, run_with, sense};
 pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};

@@ -639,12 +639,16 @@ fn go(
         if sensed.interrupted {
             sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
         } else if !sensed.repeated {
-            state::save(path, &past, &analysts)?;
+            match state::save(path, &past, &analysts) {
+                // Whoever listened has more to tell, and to write, than this.
+                Err(e) if watch.is_some() => sensed.failures.push(e.to_string()),
+                saved => saved?,
+            }
         }
     }
     analysts.settle(facts.last);
     if let (Some(watch), Some(last)) = (&mut watch, facts.last) {
-        watch.tell(last.plus(SETTLED), &mut analysts, &mut on);
+        watch.tell_all(last, &mut analysts, &mut on);
     }
     if sensed.failures.is_empty() {
         for stored in &sensed.stored {
@@ -702,8 +706,8 @@ fn catch_up(store: &Path, past: &mut Past, analysts: &mut Analysts) -> Result<Ve
 
 /// How often what is remembered is written down while it is listened.
 const SAVED: Duration = Duration::from_hours(1);
-/// What is told at the very end comes so long behind the last packet.
-const SETTLED: Duration = Duration::from_mins(1);
+/// And when that failed.
+const TRIED_AGAIN: Duration = Duration::from_mins(5);
 
 /// Who looks at the hosts while it is listened.
 struct Watch {
@@ -744,8 +748,16 @@ impl Watch {
             past.first.get_or_insert(clock);
             past.last = past.last.max(Some(clock));
             if let Err(e) = state::save(path, past, analysts) {
+                self.saved = Some(clock.minus(SAVED.saturating_sub(TRIED_AGAIN)));
                 on(Heard::Trouble(e.to_string()));
             }
+        }
+    }
+
+    /// The same at the end, when nobody is asked a second time.
+    fn tell_all(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
+        for turn in self.teller.look_now(analysts, at) {
+            on(Heard::Turn(&turn));
         }
     }
 

@@ -197,7 +197,13 @@ pub fn sentence(s: &HostStory, days: Dates) -> String {
     };
     let since =
         s.reached.get(&s.verdict).map(|at| format!(" since {}", clock(*at, days))).unwrap_or_default();
-    let kinds: Vec<String> = s.findings.iter().map(|f| clean(&f.kind)).collect();
+    let mut kinds: Vec<String> = Vec::new();
+    for kind in s.findings.iter().filter(|_| s.verdict >= Verdict::Suspicious).map(|f| clean(&f.kind)) {
+        // Several behaviours may find the same.
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
     let kinds = if kinds.is_empty() { String::new() } else { format!(": {}", kinds.join(", ")) };
     let remotes = indicators(s).len();
     let block = match remotes {

@@ -204,6 +204,10 @@ impl Config {
                     if !to.starts_with("udp://") && !to.starts_with("tcp://") {
                         return wrong(format!("to = {to:?} has to be udp://HOST:PORT or tcp://HOST:PORT"));
                     }
+                    let port = to.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+                    if port.is_none() {
+                        return wrong(format!("to = {to:?} has no port: udp://HOST:514"));
+                    }
                     if *facility > 23 {
                         return wrong(format!("facility {facility} is none: they have the numbers 0 to 23"));
                     }
@@ -219,7 +223,10 @@ impl Config {
                     }
                 }
                 Kind::Webhook { url, .. } => {
-                    if !url.starts_with("http://") && !url.starts_with("https://") {
+                    let place = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+                    let is_good =
+                        |p: &str| !p.is_empty() && !p.starts_with('/') && !p.contains(char::is_whitespace);
+                    if !place.is_some_and(is_good) {
                         return wrong(format!("url = {url:?} is none"));
                     }
                 }

@@ -1,5 +1,8 @@
 //! What is told: a host that turned, or a digest of several.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use record::HostId;
 use serde_json::Value;
 use verdict::{Turn, Verdict};
 
@@ -53,19 +56,33 @@ impl Message {
                 Verdict::Suspicious => "is suspicious",
                 Verdict::Quiet | Verdict::Inconclusive => "is no longer suspicious",
             };
-            let kinds: Vec<String> = s.findings.iter().map(|f| record::clean(&f.kind)).collect();
-            let kinds = if kinds.is_empty() { String::new() } else { format!(" ({})", kinds.join(", ")) };
+            let kinds: BTreeSet<String> = s.findings.iter().map(|f| record::clean(&f.kind)).collect();
+            let kinds: Vec<String> = kinds.into_iter().collect();
+            let kinds = if kinds.is_empty() || s.verdict < Verdict::Suspicious {
+                String::new()
+            } else {
+                format!(" ({})", kinds.join(", "))
+            };
             let name =
                 s.names.host_names.first().map(|n| format!("{} ", record::clean(n))).unwrap_or_default();
             return format!("{name}{} {word}{kinds}", s.label());
         }
-        let of = |verdict: Verdict| self.turns().filter(|t| t.story.verdict == verdict).count();
-        let counted: Vec<String> = [Verdict::Infected, Verdict::Likely, Verdict::Suspicious]
+        // As each stood last.
+        let hosts: BTreeMap<HostId, Verdict> =
+            self.turns().map(|t| (t.story.id(), t.story.verdict.max(Verdict::Inconclusive))).collect();
+        let words = [
+            (Verdict::Infected, "infected"),
+            (Verdict::Likely, "likely infected"),
+            (Verdict::Suspicious, "suspicious"),
+            (Verdict::Inconclusive, "no longer suspicious"),
+        ];
+        let counted: Vec<String> = words
             .into_iter()
-            .filter(|v| of(*v) > 0)
-            .map(|v| format!("{} {}", of(v), v.name()))
+            .map(|(verdict, word)| (hosts.values().filter(|v| **v == verdict).count(), word))
+            .filter(|(n, _)| *n > 0)
+            .map(|(n, word)| format!("{n} {word}"))
             .collect();
-        format!("{} hosts turned: {}", self.turns.len(), counted.join(", "))
+        format!("{} hosts turned: {}", hosts.len(), counted.join(", "))
     }
 
     /// A line for each turn.

@@ -18,10 +18,8 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// How long the end waits for those who have not answered: what is left is told by the next run.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-/// Messages of a digest.
-const MOST_AT_ONCE: usize = 1_000;
-/// Messages that a sink holds in memory, beyond which they lie in its file alone until the next run.
-const MOST_HELD: usize = 50_000;
+/// Messages that a sink holds in memory: what is beyond lies in its file until these are delivered (a host's story has 30 kB, and three times that in memory).
+const MOST_HELD: usize = 256;
 
 /// What came of a sink.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +42,8 @@ pub type Report = Box<dyn Fn(&str) + Send + Sync>;
 /// Everybody who is told, each on a thread.
 pub struct Teller {
     sinks: Vec<(SinkConfig, Arc<Account>, JoinHandle<Delivery>)>,
+    /// The spool is this one's while it lives.
+    _lock: File,
 }
 
 impl Teller {
@@ -53,6 +53,8 @@ impl Teller {
     /// The spool cannot be written in.
     pub fn begin(config: &Config, report: &Arc<Report>) -> io::Result<Self> {
         fs::create_dir_all(&config.spool)?;
+        let lock = File::create(config.spool.join("lock"))?;
+        lock.try_lock().map_err(|_| io::Error::other("another process tells the sinks of this spool"))?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
             let account = Arc::new(Account {
@@ -71,7 +73,7 @@ impl Teller {
             let thread = std::thread::Builder::new().name(sink.name.clone()).spawn(|| postman.serve())?;
             sinks.push((sink.clone(), account, thread));
         }
-        Ok(Self { sinks })
+        Ok(Self { sinks, _lock: lock })
     }
 
     /// Tells everybody whom it concerns; waits for nobody. When this returns, it is written down that it is owed.
@@ -115,13 +117,23 @@ impl Account {
     }
 }
 
-/// The file of what is owed, and that of what was put aside.
+/// A message that is owed.
+struct Owed {
+    message: Message,
+    since: Instant,
+    /// Whether it has a line in the file.
+    written: bool,
+}
+
+/// What one sink is owed: a file with a line for each turn, the first of which are in memory.
 struct Debts {
     path: PathBuf,
     file: File,
     aside: PathBuf,
-    queue: VecDeque<(Message, Instant)>,
-    /// Further ones, which lie in the file alone.
+    queue: VecDeque<Owed>,
+    /// Lines of the file that were delivered.
+    struck: usize,
+    /// Lines behind those in memory.
     beyond: u64,
     /// When it was said that no more comes.
     closed: Option<Instant>,
@@ -131,53 +143,101 @@ impl Debts {
     fn open(spool: &Path, name: &str) -> io::Result<Self> {
         let path = spool.join(format!("{name}.owed"));
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
-        let mut queue = VecDeque::new();
-        for line in BufReader::new(&file).lines() {
-            // The last line of whoever was killed may be cut: it was not said to be written down.
-            if let Ok(Some(message)) = Message::of_line(&line?) {
-                queue.push_back((message, Instant::now()));
+        let aside = spool.join(format!("{name}.aside"));
+        let mut made = Self { path, file, aside, queue: VecDeque::new(), struck: 0, beyond: 0, closed: None };
+        made.tidy()?;
+        made.load()?;
+        Ok(made)
+    }
+
+    /// Leaves whole lines alone: the last one of whoever was killed may be cut.
+    fn tidy(&mut self) -> io::Result<()> {
+        let fresh = self.path.with_extension("part");
+        let mut to = io::BufWriter::new(File::create(&fresh)?);
+        for line in BufReader::new(File::open(&self.path)?).split(b'\n') {
+            let line = line?;
+            if matches!(Message::of_line(&String::from_utf8_lossy(&line)), Ok(Some(_))) {
+                to.write_all(&line)?;
+                to.write_all(b"\n")?;
             }
         }
-        let aside = spool.join(format!("{name}.aside"));
-        Ok(Self { path, file, aside, queue, beyond: 0, closed: None })
+        self.replace(&fresh, to)
+    }
+
+    /// Puts a file in the place of the one before.
+    fn replace(&mut self, fresh: &Path, to: io::BufWriter<File>) -> io::Result<()> {
+        to.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        fs::rename(fresh, &self.path)?;
+        self.file = OpenOptions::new().append(true).read(true).open(&self.path)?;
+        self.struck = 0;
+        Ok(())
+    }
+
+    /// Takes into memory what it may hold of the file, behind what it has.
+    fn load(&mut self) -> io::Result<()> {
+        self.beyond = 0;
+        let known = self.struck + self.queue.iter().filter(|owed| owed.written).count();
+        for line in BufReader::new(File::open(&self.path)?).split(b'\n').skip(known) {
+            let line = line?;
+            if self.queue.len() >= MOST_HELD {
+                self.beyond += 1;
+            } else if let Ok(Some(message)) = Message::of_line(&String::from_utf8_lossy(&line)) {
+                self.queue.push_back(Owed { message, since: Instant::now(), written: true });
+            }
+        }
+        Ok(())
     }
 
     fn owe(&mut self, message: Message) -> io::Result<()> {
         let lines: String = message.lines().flat_map(|line| [line, "\n"]).collect();
-        if self.queue.len() < MOST_HELD {
-            self.queue.push_back((message, Instant::now()));
+        let before = self.file.metadata()?.len();
+        let written = self.file.write_all(lines.as_bytes()).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // A part of a line is none.
+            let _ = self.file.set_len(before);
+        }
+        if written.is_err() || (self.beyond == 0 && self.queue.len() < MOST_HELD) {
+            self.queue.push_back(Owed { message, since: Instant::now(), written: written.is_ok() });
         } else {
             self.beyond += 1;
         }
-        self.file.write_all(lines.as_bytes())
+        written
     }
 
     /// The first so many are owed no more.
     fn settle(&mut self, first: usize) -> io::Result<()> {
-        self.queue.drain(..first);
-        if self.queue.is_empty() && self.beyond == 0 { self.file.set_len(0) } else { Ok(()) }
+        self.struck += self.queue.drain(..first).filter(|owed| owed.written).count();
+        if self.queue.is_empty() && self.beyond == 0 {
+            self.struck = 0;
+            return self.file.set_len(0);
+        }
+        // Whoever is killed tells again what was not struck off: not more than is still owed.
+        if self.struck >= self.queue.len() {
+            self.strike()?;
+        }
+        if self.queue.is_empty() { self.load() } else { Ok(()) }
     }
 
-    /// What is still owed alone is left in the file.
-    fn rest(&self) -> io::Result<()> {
-        if self.beyond > 0 {
+    /// Leaves in the file what is still owed alone.
+    fn strike(&mut self) -> io::Result<()> {
+        if self.struck == 0 {
             return Ok(());
         }
         let fresh = self.path.with_extension("part");
-        let mut file = File::create(&fresh)?;
-        for line in self.queue.iter().flat_map(|(m, _)| m.lines()) {
-            writeln!(file, "{line}")?;
+        let mut to = io::BufWriter::new(File::create(&fresh)?);
+        for line in BufReader::new(File::open(&self.path)?).split(b'\n').skip(self.struck) {
+            to.write_all(&line?)?;
+            to.write_all(b"\n")?;
         }
-        file.sync_all()?;
-        fs::rename(fresh, &self.path)
+        self.replace(&fresh, to)
     }
 
     /// What nobody took for too long is kept in a file of its own: how many turns.
     fn put_aside(&mut self, patience: Duration) -> io::Result<usize> {
-        let old = self.queue.iter().take_while(|(_, at)| at.elapsed() >= patience).count();
+        let old = self.queue.iter().take_while(|owed| owed.since.elapsed() >= patience).count();
         if old > 0 {
             let mut file = OpenOptions::new().create(true).append(true).open(&self.aside)?;
-            for line in self.queue.iter().take(old).flat_map(|(m, _)| m.lines()) {
+            for line in self.queue.iter().take(old).flat_map(|owed| owed.message.lines()) {
                 writeln!(file, "{line}")?;
             }
             file.sync_all()?;
@@ -224,7 +284,7 @@ impl Postman {
                 continue;
             }
             let many = self.most().min(debts.queue.len());
-            let message = Message::digest(debts.queue.iter().take(many).map(|(m, _)| m.clone()));
+            let message = Message::digest(debts.queue.iter().take(many).map(|owed| owed.message.clone()));
             // Whoever hangs keeps nobody from owing it more.
             drop(debts);
             let told = self.sink.tell(&message).map_err(|e| e.to_string());
@@ -241,7 +301,7 @@ impl Postman {
                 self.say(&format!("what is owed cannot be written down: {e}"));
             }
         }
-        if let Err(e) = debts.rest() {
+        if let Err(e) = debts.strike() {
             self.say(&format!("what is owed cannot be written down: {e}"));
         }
         self.done.owed = debts.queue.len() as u64 + debts.beyond;
@@ -289,7 +349,7 @@ impl Postman {
     /// How many turns the next message may hold: the last of a burst takes all that wait.
     fn most(&self) -> usize {
         match self.config.limit() {
-            Some((burst, _)) if self.sent.len() + 1 >= burst as usize => MOST_AT_ONCE,
+            Some((burst, _)) if self.sent.len() + 1 >= burst as usize => MOST_HELD,
             _ => 1,
         }
     }

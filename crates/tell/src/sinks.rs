@@ -3,6 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,14 +61,21 @@ impl Sink {
                 fed(command, text.as_bytes())?;
             }
             Kind::Webhook { url, form, headers } => {
-                let agent: ureq::Agent =
-                    ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).build().into();
+                // Who is led elsewhere has told nobody.
+                let config =
+                    ureq::Agent::config_builder().timeout_global(Some(TIMEOUT)).max_redirects(0).build();
+                let agent: ureq::Agent = config.into();
                 let mut request = agent.post(url).header("Content-Type", "application/json");
                 for (name, value) in headers {
                     request = request.header(name, value);
                 }
                 let body = web(*form, message).to_string();
-                request.send(body).map_err(|e| SinkError::Refused(format!("{url}: {e}")))?;
+                // The path of a webhook is its password.
+                let place = url.split('/').nth(2).unwrap_or_default();
+                let answer = request.send(body).map_err(|e| SinkError::Refused(format!("{place}: {e}")))?;
+                if !answer.status().is_success() {
+                    return Err(SinkError::Refused(format!("{place}: http status: {}", answer.status())));
+                }
             }
             Kind::Command { run } => {
                 let (program, args) =
@@ -85,7 +94,15 @@ impl Sink {
 fn append(open: &mut Option<File>, path: &Path, most: u64, keep: usize, message: &Message) -> io::Result<()> {
     let numbered = |n: usize| PathBuf::from(format!("{}.{n}", path.display()));
     // Somebody else may have taken it away, as logrotate does.
-    if fs::metadata(path).map_or(true, |now| now.len() >= most) {
+    let same = |now: &fs::Metadata| {
+        let mine = open.as_ref().and_then(|file| file.metadata().ok());
+        mine.is_none_or(|mine| (mine.dev(), mine.ino()) == (now.dev(), now.ino()))
+    };
+    let now = fs::metadata(path);
+    if now.as_ref().is_ok_and(|now| !same(now)) {
+        *open = None;
+    }
+    if now.map_or(true, |now| now.len() >= most) {
         *open = None;
         if path.exists() {
             let _ = fs::remove_file(numbered(keep));
@@ -100,7 +117,13 @@ fn append(open: &mut Option<File>, path: &Path, most: u64, keep: usize, message:
         None => open.insert(OpenOptions::new().create(true).append(true).open(path)?),
     };
     let lines: String = message.lines().flat_map(|line| [line, "\n"]).collect();
-    file.write_all(lines.as_bytes())
+    let before = file.metadata()?.len();
+    let written = file.write_all(lines.as_bytes());
+    if written.is_err() {
+        // A part of a line is none.
+        let _ = file.set_len(before);
+    }
+    written
 }
 
 /// Words of RFC 5424, one of each turn.
@@ -296,28 +319,28 @@ fn web(form: Form, message: &Message) -> serde_json::Value {
 fn fed(mut command: Command, text: &[u8]) -> Result<(), SinkError> {
     let name = command.get_program().to_string_lossy().into_owned();
     let failed = |e: io::Error| SinkError::Refused(format!("{name}: {e}"));
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().map_err(failed)?;
+    // A group of its own: who interrupts us does not interrupt it, and what it began ends with it.
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).process_group(0);
+    let mut child = command.spawn().map_err(failed)?;
     let begun = Instant::now();
-    let stdin = child.stdin.take();
-    // Whoever reads nothing is no reason to wait.
-    let fed = std::thread::scope(|scope| {
-        let feeding = scope.spawn(move || stdin.map_or(Ok(()), |mut stdin| stdin.write_all(text)));
-        let ended = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break Ok(status),
-                Ok(None) if begun.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(20)),
-                Ok(None) => {
-                    let _ = child.kill();
-                    let _ = child.wait();
-                    break Err(io::Error::from(io::ErrorKind::TimedOut));
-                }
-                Err(e) => break Err(e),
+    if let Some(mut stdin) = child.stdin.take() {
+        let text = text.to_vec();
+        // What a program does not want to read, it need not; nobody waits for that.
+        std::thread::spawn(move || stdin.write_all(&text));
+    }
+    let fed = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break Ok(status),
+            Ok(None) if begun.elapsed() < TIMEOUT => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) => {
+                let group = nix::unistd::Pid::from_raw(child.id().cast_signed());
+                let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+                let _ = child.wait();
+                break Err(io::Error::from(io::ErrorKind::TimedOut));
             }
-        };
-        // What a program does not want to read, it need not.
-        let _ = feeding.join();
-        ended
-    });
+            Err(e) => break Err(e),
+        }
+    };
     match fed.map_err(failed)? {
         status if status.success() => Ok(()),
         status => Err(SinkError::Refused(format!("{name} ended with {status}"))),

@@ -79,6 +79,11 @@ impl Teller {
         if self.looked.is_some_and(|looked| at.since(looked) < LOOK) {
             return Vec::new();
         }
+        self.look_now(analysts, at)
+    }
+
+    /// Looks who turned, whenever it was looked last.
+    pub fn look_now(&mut self, analysts: &mut Analysts, at: Timestamp) -> Vec<Turn> {
         self.looked = Some(at);
         let facts = CaptureFacts { last: Some(at), complete: true, ..CaptureFacts::default() };
         let mut stories = analysts.fired(&facts, AT_ONCE);
