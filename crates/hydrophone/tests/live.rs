@@ -630,3 +630,59 @@ fn what_an_exporter_sends_is_heard() {
     same_as_read(&end, &capture);
     assert!(turns.iter().any(|t| t["story"]["host"] == "10.20.0.13"), "{turns:?}");
 }
+
+#[test]
+fn what_cannot_be_told_or_written_costs_nothing_else() {
+    let Some(net) = Net::new() else { return };
+    let (config, turned, spool) = (net.path("tell.toml"), net.path("turned.jsonl"), net.path("spool"));
+    let sinks = format!("spool = {spool:?}\n[[sink]]\nname = \"a\"\nkind = \"file\"\npath = {turned:?}\n");
+    std::fs::write(&config, sinks).unwrap();
+    let held = net.path("held");
+    std::fs::create_dir(&held).unwrap();
+    let (state, store) = (held.join("state").display().to_string(), net.path("store").display().to_string());
+    let more = ["--home", HOME, "--tell", config.to_str().unwrap(), "--state", &state, "--store", &store];
+    let mut listener = net.listen(&["vb"], &more);
+    // The process of the sinks hears what is asked of the sensor, and dies.
+    let sinks = net.run("pgrep", &["-P", &listener.child.id().to_string()]).stdout;
+    let sinks = String::from_utf8(sinks).unwrap().trim().to_owned();
+    net.run("kill", &["-HUP", &sinks]);
+    net.run("kill", &["-USR1", &sinks]);
+    sleep(Duration::from_millis(300));
+    assert!(!net.text("listen.err").contains("is gone"), "{}", net.text("listen.err"));
+    net.run("kill", &["-KILL", &sinks]);
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=700"]);
+    net.wait("listen.err", "the process of the sinks is gone");
+    // Where the state lay there is nothing any more.
+    std::fs::remove_dir_all(&held).unwrap();
+    listener.signal("TERM");
+    assert_eq!(listener.child.wait().unwrap().code(), Some(3));
+    let said = net.text("listen.err");
+    assert!(said.contains("cannot write ") && said.contains("state"), "{said}");
+    let lines: Vec<Value> =
+        net.text("listen.out").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let turns: Vec<&Value> = lines.iter().filter(|l| l["type"] == "turn").collect();
+    // The report is there, the store is whole, and who was not told is told by the next.
+    assert_eq!(host(&lines, "10.20.0.13")["verdict"], "infected");
+    assert_eq!(host(&common::read_json(&["--home", HOME, &store]), "10.20.0.13")["verdict"], "infected");
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let mut next = net.command(&program, &["tell", config.to_str().unwrap()]);
+    assert!(next.stdin(Stdio::null()).status().unwrap().success());
+    let told = std::fs::read_to_string(&turned).unwrap();
+    assert!(!turns.is_empty());
+    assert_eq!(told.lines().count(), turns.len());
+    // Sinks that cannot be told are no beginning.
+    std::fs::write(
+        &config,
+        format!("spool = {turned:?}\n[[sink]]\nname = \"a\"\nkind = \"file\"\npath = \"/x\"\n"),
+    )
+    .unwrap();
+    let wrong =
+        net.command(&program, &["listen", "-i", "vb", "--tell", config.to_str().unwrap()]).output().unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("cannot be told"), "{said}");
+    let full = net.command("sh", &["-c", &format!("exec {program} listen -i vb --home {HOME} >/dev/full")]);
+    let mut full = { full }.stderr(Stdio::piped()).spawn().unwrap();
+    sleep(Duration::from_millis(1500));
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=300"]);
+    assert_eq!(full.wait().unwrap().code(), Some(3), "it does not go on where nobody is told");
+}

@@ -293,3 +293,42 @@ fn a_wrong_file_is_told_and_a_test_tells_nobody_later() {
     assert!(std::fs::read_to_string(turned).unwrap().contains("a-test-of-hydrophone"));
     assert!(!dir.path().join("spool").exists());
 }
+
+#[test]
+fn what_is_no_line_ends_nothing_and_a_spool_is_one_process_s() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("turns.jsonl");
+    let (elsewhere, _kept) = web("302 Found\r\nLocation: /elsewhere");
+    let sinks = format!(
+        "[[sink]]\nname = \"lines\"\nkind = \"file\"\npath = {file:?}\n[[sink]]\nname = \"moved\"\nkind = \"webhook\"\nurl = \"{elsewhere}\"\n"
+    );
+    let all = turns(3);
+    // What was killed while it wrote.
+    std::fs::create_dir(dir.path().join("spool")).unwrap();
+    std::fs::write(dir.path().join("spool/lines.owed"), &all[0][..3000]).unwrap();
+    let mut child = begin(dir.path(), &sinks);
+    say(&mut child, &all[..1]);
+    child.stdin.as_mut().unwrap().write_all(b"\xff\xfe\n").unwrap();
+    until("the first is told", || lines(&file) == 1);
+    // As logrotate does.
+    std::fs::rename(&file, dir.path().join("turns.old")).unwrap();
+    std::fs::write(&file, "").unwrap();
+    say(&mut child, &all[1..2]);
+    until("the second is told in the new file", || lines(&file) == 1);
+    let (code, _, said) = common::run(&["tell", dir.path().join("tell.toml").to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("another process tells the sinks of this spool"), "{said}");
+    // Nobody says that no more comes: it is asked to end.
+    let asked = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    assert!(asked.success());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3), "{said}");
+    assert!(said.contains("line 2 is none of") && said.contains("http status: 302"), "{said}");
+    // The path of a webhook is a secret.
+    assert!(!said.contains("/hook"), "{said}");
+    assert_eq!(lines(&dir.path().join("spool/moved.owed")), 2);
+    for path in [file, dir.path().join("turns.old")] {
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.lines().all(|l| serde_json::from_str::<Value>(l).is_ok()));
+    }
+}
