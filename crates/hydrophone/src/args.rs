@@ -169,8 +169,8 @@ impl FromStr for To {
 /// How hosts are judged, whatever is read.
 #[derive(Debug, clap::Args)]
 pub struct Judging {
-    /// Local networks and addresses, for example 192.168.0.0/16,203.0.113.7 (again for more) [default: private ranges, and what
-    /// is found out where they explain too little]
+    /// Local networks and addresses, for example 192.168.0.0/16,203.0.113.7 (again for more) [default: private ranges, and for `read`
+    /// what is found out where they explain too little]
     #[arg(long, value_name = "NETWORK", value_delimiter = ',', value_parser = behaviour::parse_network)]
     pub home: Vec<IpNet>,
     /// Threads, 1 or more: one reads and judges, the others follow flows [default: 2, or 1 on a single processor]

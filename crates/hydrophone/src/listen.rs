@@ -32,6 +32,8 @@ use crate::{Exit, Failure, keep, knowledge};
 const RING_PART: u64 = 8;
 /// The least that a ring needs.
 const SMALLEST_RING: ByteSize = ByteSize(1 << 20);
+/// Flows after which it can be said that home is somewhere else (*assumed*).
+const ENOUGH_FLOWS: u64 = 200;
 /// How often hosts are counted.
 const COUNTED: Duration = Duration::from_secs(1);
 /// How often a store's records are put on the disk: so much is lost when the program is killed.
@@ -89,6 +91,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let (mut flushed, mut records, mut unkept) = (None::<Timestamp>, 0u64, 0u64);
     let mut looked: Option<Timestamp> = None;
     let mut said = Said { json: args.json, colour: choice(args.color), gone: None };
+    let mut may_be_elsewhere = true;
     let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
     let stop = options.opening.stop.clone();
     let news = live.news();
@@ -153,6 +156,16 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                         teller.standing().into_iter().map(|(v, n)| (v.name().to_owned(), n)).collect();
                     status.hosts_bytes = analysts.held() as u64;
                     status.hosts_forgotten = analysts.forgotten();
+                    let outside = analysts.outside();
+                    if std::mem::take(&mut may_be_elsewhere) {
+                        may_be_elsewhere = outside.of < ENOUGH_FLOWS || !outside.is_much();
+                        if !may_be_elsewhere {
+                            say(&format!(
+                                "{:.0} % of the flows have no local end, and nobody of theirs is judged: name your networks by --home",
+                                outside.percent()
+                            ));
+                        }
+                    }
                 }
                 drop(status);
                 if let Some(sinks) = &mut sinks {

@@ -686,3 +686,15 @@ fn what_cannot_be_told_or_written_costs_nothing_else() {
     net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=300"]);
     assert_eq!(full.wait().unwrap().code(), Some(3), "it does not go on where nobody is told");
 }
+
+#[test]
+fn where_nobody_is_at_home_it_says_so_at_once() {
+    let Some(net) = Net::new() else { return };
+    let listener = net.listen(&["vb"], &["--home", "192.0.2.0/24"]);
+    let office = net.path("office.pcapng");
+    let packed = std::fs::read(sample("office-day.pcapng.zst")).unwrap();
+    std::fs::write(&office, zstd::decode_all(&packed[..]).unwrap()).unwrap();
+    net.replay("va", "--pps=4000", &office, &["--limit=20000"]);
+    net.wait("listen.err", "name your networks by --home");
+    net.end(listener);
+}
