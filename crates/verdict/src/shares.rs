@@ -326,7 +326,7 @@ impl Analysts {
         all
     }
 
-    /// See [`Analyst::held`].
+    /// Bytes that the files of hosts hold, of all of them.
     pub fn held(&self) -> usize {
         self.all().map(Analyst::held).sum()
     }
