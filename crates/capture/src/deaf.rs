@@ -6,20 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use record::{Health, Timestamp};
 
-use crate::filter::Filter;
+use crate::listening::Listening;
 use crate::merge::InputFile;
 use crate::{Batch, CaptureError};
-
-/// What is listened to, and how.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    /// The interfaces, by name, and what the kernel leaves out of each.
-    pub interfaces: Vec<(String, Filter)>,
-    /// Bytes of the rings of all interfaces together.
-    pub ring: usize,
-    /// Whether frames for others are wanted.
-    pub promiscuous: bool,
-}
 
 /// Interfaces that cannot be listened to.
 pub enum Live {}

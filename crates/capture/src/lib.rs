@@ -12,6 +12,9 @@ mod error;
 mod filter;
 mod format;
 #[cfg(target_os = "linux")]
+mod inlet;
+mod listening;
+#[cfg(target_os = "linux")]
 mod live;
 #[cfg(not(target_os = "linux"))]
 #[path = "deaf.rs"]
@@ -26,9 +29,10 @@ mod write;
 pub use archive::file_of;
 pub use error::CaptureError;
 pub use filter::{Filter, Instruction};
-pub use live::{Listening, Live};
+pub use listening::Listening;
+pub use live::Live;
 pub use merge::{
-    Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, members_of,
+    Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, members_of, now,
 };
 pub use source::{Block, Captures, Opening, Seal, Window, open};
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};

@@ -6,16 +6,19 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use record::{Health, PacketId, Timestamp};
 use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::filter::Filter;
-use crate::merge::{Clock, InputFile};
+use crate::inlet::{self, Inlet};
+use crate::listening::Listening;
+use crate::merge::{Clock, InputFile, now};
 use crate::ring::{Frame, Ring, Setup};
 use crate::source::BLOCK;
 use crate::{Batch, Block, CaptureError, PacketMeta};
@@ -41,17 +44,6 @@ const LINKS: [(u16, u32); 7] = [(1, 1), (772, 1), (512, 9), (519, 101), (803, 12
 /// The loopback interface, which gives each packet twice.
 const LOOPBACK: u16 = 772;
 
-/// What is listened to, and how.
-#[derive(Clone, Debug)]
-pub struct Listening {
-    /// The interfaces, by name, and what the kernel leaves out of each.
-    pub interfaces: Vec<(String, Filter)>,
-    /// Bytes of the rings of all interfaces together.
-    pub ring: usize,
-    /// Whether frames for others are wanted.
-    pub promiscuous: bool,
-}
-
 /// Packets that were copied out of a block of the ring.
 struct Piece {
     block: Block,
@@ -68,10 +60,49 @@ impl Piece {
     }
 }
 
-/// An interface.
+/// Where packets come from.
+enum Inflow {
+    Ring(Ring),
+    Inlet(Inlet),
+}
+
+impl Inflow {
+    fn socket(&self) -> Arc<OwnedFd> {
+        match self {
+            Self::Ring(ring) => ring.socket(),
+            Self::Inlet(inlet) => inlet.socket(),
+        }
+    }
+
+    /// The ring, if it is an interface's.
+    const fn ring(&self) -> Option<&Ring> {
+        match self {
+            Self::Ring(ring) => Some(ring),
+            Self::Inlet(_) => None,
+        }
+    }
+
+    fn take(&mut self, each: impl FnMut(Frame<'_>)) -> bool {
+        match self {
+            Self::Ring(ring) => ring.take(each),
+            Self::Inlet(inlet) => inlet.take(each),
+        }
+    }
+}
+
+impl AsFd for Inflow {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Ring(ring) => ring.as_fd(),
+            Self::Inlet(inlet) => inlet.as_fd(),
+        }
+    }
+}
+
+/// An interface, or a socket of exporters.
 struct Port {
     name: String,
-    ring: Ring,
+    inflow: Inflow,
     link: u32,
     loopback: bool,
     file: u32,
@@ -107,14 +138,7 @@ pub struct Live {
     begun: Timestamp,
 }
 
-/// The clock of the machine.
-#[allow(clippy::disallowed_methods)] // An idle link has no other clock.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
-}
-
-/// The same, which nobody sets.
+/// A clock of the machine that nobody sets.
 #[allow(clippy::disallowed_methods)] // How long nothing came is no packet's time.
 fn instant() -> Instant {
     Instant::now()
@@ -132,12 +156,13 @@ impl Live {
             blocks: blocks.max(4),
             patience_ms: PATIENCE_MS,
             promiscuous: listening.promiscuous,
-            filter: Filter::default(),
         };
         let mut ports = Vec::new();
         for (file, (name, filter)) in (0..).zip(&listening.interfaces) {
-            let setup = Setup { filter: filter.clone(), ..setup.clone() };
-            ports.push(Port::open(name, file, &setup)?);
+            ports.push(Port::open(name, file, &setup, filter)?);
+        }
+        for at in &listening.exporters {
+            ports.push(Port::at(*at, ports.len() as u32)?);
         }
         let file = |p: &Port| InputFile { path: p.name.clone().into(), size: None, sha256: None };
         let (at, begun) = (now(), instant());
@@ -166,7 +191,7 @@ impl Live {
 
     /// The sockets: nothing is ever written to them, and who forbids that by their numbers has to keep these.
     pub fn sockets(&self) -> Vec<Arc<OwnedFd>> {
-        self.ports.iter().map(|p| p.ring.socket()).collect()
+        self.ports.iter().map(|p| p.inflow.socket()).collect()
     }
 
     /// Where it is put down at once what happens to interfaces: whoever takes it has told it.
@@ -265,9 +290,9 @@ impl Live {
 
     /// Lets nothing more in, and waits until the kernel has handed out what it has.
     fn close(&mut self) {
-        for port in &self.ports {
+        for ring in self.ports.iter().filter_map(|p| p.inflow.ring()) {
             // A ring that is left open ends when it is empty for the first time.
-            let _ = port.ring.close();
+            let _ = ring.close();
         }
         std::thread::sleep(BEHIND);
         self.closing = true;
@@ -281,7 +306,7 @@ impl Live {
             while port.pieces.len() < AHEAD && !emptied {
                 let mut bytes = room(&mut self.pool);
                 let mut packets = Vec::new();
-                emptied = !port.ring.take(|frame| {
+                emptied = !port.inflow.take(|frame| {
                     if frame.outgoing && port.loopback {
                         return;
                     }
@@ -315,14 +340,14 @@ impl Live {
         let mut bytes = 0;
         while !batch.is_full(bytes) {
             let due = |(n, port): (usize, &Port)| Some((port.pieces.front()?.next()?.ts, n));
-            let mut heads: Vec<_> = self.ports.iter().enumerate().filter_map(due).collect();
-            heads.sort_unstable();
-            let Some(&(first, n)) = heads.first().filter(|(ts, _)| until.is_none_or(|until| *ts <= until))
+            let heads = || self.ports.iter().enumerate().filter_map(due);
+            let Some((first, n)) = heads().min().filter(|(ts, _)| until.is_none_or(|until| *ts <= until))
             else {
                 return;
             };
-            let limit = [heads.get(1).map(|(ts, _)| *ts), until].into_iter().flatten().min();
-            let limit = limit.map(|limit| limit.max(first));
+            // As far as no other has anything earlier.
+            let others = heads().filter(|(_, other)| *other != n).map(|(ts, _)| ts);
+            let limit = others.chain(until).min().map(|limit| limit.max(first));
             let Some(piece) = self.ports[n].pieces.front_mut() else { return };
             let block = *piece.registered.get_or_insert_with(|| {
                 batch.blocks.push(piece.block.clone());
@@ -347,14 +372,14 @@ impl Live {
     fn wait(&mut self) {
         let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(PATIENCE_MS) * 1_000_000 };
         let mut ready: Vec<PollFd<'_>> =
-            self.ports.iter().map(|p| PollFd::new(&p.ring, PollFlags::IN)).collect();
+            self.ports.iter().map(|p| PollFd::new(&p.inflow, PollFlags::IN)).collect();
         let polled = rustix::event::poll(&mut ready, Some(&timeout));
         let troubled: Vec<bool> = ready
             .iter()
             .map(|r| polled.is_ok() && r.revents().intersects(PollFlags::ERR | PollFlags::HUP))
             .collect();
         for (n, _) in troubled.iter().enumerate().filter(|(_, t)| **t) {
-            if let Some(why) = self.ports[n].ring.trouble()
+            if let Some(why) = self.ports[n].inflow.ring().and_then(Ring::trouble)
                 && !self.ports[n].down
             {
                 self.ports[n].down = true;
@@ -372,7 +397,8 @@ impl Live {
     /// Asks the kernel for packets that found no room.
     fn count_losses(&mut self) {
         for port in &mut self.ports {
-            port.dropped += port.ring.statistics().map_or(0, |(_, dropped)| dropped);
+            let lost = port.inflow.ring().and_then(|ring| ring.statistics().ok());
+            port.dropped += lost.map_or(0, |(_, dropped)| dropped);
         }
     }
 
@@ -380,12 +406,13 @@ impl Live {
     fn look_for_lost(&mut self) {
         for n in 0..self.ports.len() {
             let port = &mut self.ports[n];
-            let Ok(index) = port.ring.index_of(&port.name) else { continue };
-            if index == port.ring.index() || port.ring.bind(index).is_err() {
+            let Inflow::Ring(ring) = &mut port.inflow else { continue };
+            let Ok(index) = ring.index_of(&port.name) else { continue };
+            if index == ring.index() || ring.bind(index).is_err() {
                 continue;
             }
             // It may be another kind of interface.
-            let link = port.ring.kind().ok().and_then(|kind| Some((kind, link_of(kind)?)));
+            let link = ring.kind().ok().and_then(|kind| Some((kind, link_of(kind)?)));
             port.down = link.is_none();
             if let Some((kind, link)) = link {
                 (port.link, port.loopback) = (link, kind == LOOPBACK);
@@ -411,9 +438,9 @@ impl Live {
 }
 
 impl Port {
-    fn open(name: &str, file: u32, setup: &Setup) -> Result<Self, CaptureError> {
+    fn open(name: &str, file: u32, setup: &Setup, filter: &Filter) -> Result<Self, CaptureError> {
         let fail = |source: io::Error| CaptureError::Open { path: name.to_owned(), source };
-        let ring = Ring::open(name, setup).map_err(|e| match e.raw_os_error() {
+        let ring = Ring::open(name, setup, filter).map_err(|e| match e.raw_os_error() {
             Some(libc::EPERM | libc::EACCES) => CaptureError::Unsupported {
                 path: name.to_owned(),
                 what: "to listen takes the right CAP_NET_RAW: start as root, or once as root: setcap cap_net_raw+ep $(command -v hydrophone)".into(),
@@ -435,19 +462,33 @@ impl Port {
         };
         // What is down says so when it is bound.
         let down = ring.trouble().is_some();
-        Ok(Self {
-            name: name.to_owned(),
-            ring,
+        let loopback = kind == LOOPBACK;
+        Ok(Self { loopback, down, ..Self::of(name.to_owned(), Inflow::Ring(ring), link, file) })
+    }
+
+    /// A socket to which exporters send.
+    fn at(address: SocketAddr, file: u32) -> Result<Self, CaptureError> {
+        let name = format!("udp:{address}");
+        match Inlet::open(address) {
+            Ok(inlet) => Ok(Self::of(name, Inflow::Inlet(inlet), inlet::LINK, file)),
+            Err(source) => Err(CaptureError::Open { path: name, source }),
+        }
+    }
+
+    const fn of(name: String, inflow: Inflow, link: u32, file: u32) -> Self {
+        Self {
+            name,
+            inflow,
             link,
-            loopback: kind == LOOPBACK,
+            loopback: false,
             file,
             number: 0,
             pieces: VecDeque::new(),
             known: Timestamp::MIN,
-            down,
+            down: false,
             dropped: 0,
             large: 0,
-        })
+        }
     }
 }
 

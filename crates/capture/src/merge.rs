@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use record::{Health, PacketId, Timestamp};
 
@@ -143,6 +143,13 @@ struct Active {
     dropped: u64,
     offset: u64,
     seal: Option<Seal>,
+}
+
+/// The clock of the machine: for the edges, where no packet tells the time.
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// The clock of a run, and what is counted by it.

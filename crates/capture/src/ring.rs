@@ -29,8 +29,6 @@ pub struct Setup {
     pub patience_ms: u32,
     /// Whether frames for others are wanted.
     pub promiscuous: bool,
-    /// What the kernel leaves out.
-    pub filter: Filter,
 }
 
 /// A packet in the ring.
@@ -69,11 +67,11 @@ const STATUS: usize =
     offset_of!(libc::tpacket_block_desc, hdr) + offset_of!(libc::tpacket_hdr_v1, block_status);
 
 impl Ring {
-    /// Opens a ring on an interface. Needs CAP_NET_RAW.
+    /// Opens a ring on an interface, which the packets come into that a filter lets through. Needs CAP_NET_RAW.
     ///
     /// # Errors
     /// There is no such interface, no right, or no memory.
-    pub fn open(name: &str, setup: &Setup) -> io::Result<Self> {
+    pub fn open(name: &str, setup: &Setup, filter: &Filter) -> io::Result<Self> {
         // Without a protocol nothing comes until it is bound.
         let socket =
             socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None::<Protocol>)?;
@@ -114,8 +112,8 @@ impl Ring {
             index: 0,
             promiscuous: setup.promiscuous,
         };
-        if !setup.filter.0.is_empty() {
-            ring.filter(&setup.filter.0)?;
+        if !filter.0.is_empty() {
+            ring.filter(&filter.0)?;
         }
         ring.bind(index)?;
         Ok(ring)

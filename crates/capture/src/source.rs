@@ -53,6 +53,8 @@ pub struct Window {
     /// Offset of the block's first byte in the input.
     base: u64,
     more: Option<Box<dyn Read + Send>>,
+    /// Whether its end is only the end for now.
+    grows: bool,
     generation: u64,
     failure: Option<io::Error>,
     /// Blocks handed out before, oldest first.
@@ -68,10 +70,21 @@ impl Window {
             pos: 0,
             base: 0,
             more: Some(more),
+            grows: false,
             generation: 0,
             failure: None,
             pool: Vec::new(),
         }
+    }
+
+    /// A window over a file to which others write: where it ends now, more may come.
+    pub fn growing(file: File) -> Self {
+        Self { grows: true, ..Self::stream(Box::new(file)) }
+    }
+
+    /// Whether more may come behind what is its end now.
+    pub const fn grows(&self) -> bool {
+        self.grows
     }
 
     /// A window over bytes in memory.
@@ -107,6 +120,7 @@ impl Window {
                 }
                 let Some(more) = self.more.as_mut() else { break };
                 match more.read(&mut bytes[self.filled..]) {
+                    Ok(0) if self.grows => break,
                     Ok(0) => self.more = None,
                     Ok(read) => self.filled += read,
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

@@ -14,8 +14,8 @@ use verdict::{Prior, Verdict};
 
 /// Which of my hosts is a bot, and how do you know?
 ///
-/// Hydrophone listens: it reads captured traffic, tells per local host what it did in order, how sure that is, and which
-/// packets prove it. It sends nothing.
+/// Hydrophone reads captures, logs and flow exports, or listens to interfaces; it tells per local host what it did in order,
+/// how sure that is, and which packets prove it. It sends nothing to those it listens to.
 #[derive(Debug, Parser)]
 #[command(name = "hydrophone", version = env!("HYDROPHONE_VERSION"), propagate_version = true)]
 pub struct Args {
@@ -275,8 +275,14 @@ pub struct Read {
 #[derive(Debug, clap::Args)]
 pub struct Listen {
     /// Interface to listen to (again for more: what they carry is put in one order)
-    #[arg(short, long, value_name = "NAME", required_unless_present = "print_config")]
+    #[arg(short, long, value_name = "NAME", required_unless_present_any = ["print_config", "follow", "netflow"])]
     pub interface: Vec<String>,
+    /// Log of Zeek or Suricata, or folder of logs, to follow as it grows, across rotations (again for more; what lies there already is read first)
+    #[arg(long, value_name = "PATH")]
+    pub follow: Vec<PathBuf>,
+    /// Take NetFlow and IPFIX that exporters send to this address, for example 0.0.0.0:2055 (again for more)
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub netflow: Vec<SocketAddr>,
     /// Take only what this filter lets through, in tcpdump's words (tcpdump has to be there to compile it)
     #[arg(short, long, value_name = "EXPRESSION", conflicts_with = "bpf_file")]
     pub filter: Option<String>,

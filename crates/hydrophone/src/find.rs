@@ -8,7 +8,7 @@ use serde::Serialize;
 use store::{Found, Indicator, Sought, Span, StoreError, StoredInput};
 
 use crate::args::Find;
-use crate::{Exit, Failure, knowledge};
+use crate::{Exit, Failure, knowledge, say};
 
 /// Indicators that nobody met are named up to so many; more are counted.
 const NAMED: usize = 20;
@@ -36,12 +36,8 @@ pub fn run(args: &Find) -> Result<Exit, Failure> {
     } else {
         text(&words, &sought, args.explain)?;
     }
-    let mut err = anstream::stderr().lock();
-    for told in passed_over.iter().chain(&sought.notices) {
-        let _ = writeln!(err, "hydrophone: {told}");
-    }
-    for told in &sought.failures {
-        let _ = writeln!(err, "hydrophone: {told}");
+    for told in passed_over.iter().chain(&sought.notices).chain(&sought.failures) {
+        say(told);
     }
     Ok(if sought.failures.is_empty() { Exit::Done } else { Exit::Partial })
 }

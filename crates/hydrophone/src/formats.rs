@@ -11,9 +11,9 @@ use pipeline::{ByteSize, Outcome};
 use record::Record;
 use report::CaptureLine;
 
-use crate::Failure;
 use crate::args::{Format, Read, To};
 use crate::read::lines;
+use crate::{Failure, say};
 
 /// The part of the memory budget that may be taken, beside it, to remember between whom flows went.
 const ENDS_PART: u64 = 16;
@@ -228,6 +228,5 @@ fn tell_forgotten(told: Told<'_>) {
             format!("there was no room for the ends of {} flows (give more --memory)", report::human_count(n))
         }
     };
-    let mut err = anstream::stderr().lock();
-    let _ = writeln!(err, "hydrophone: {without} pieces of evidence are written without ports: {why}");
+    say(&format!("{without} pieces of evidence are written without ports: {why}"));
 }

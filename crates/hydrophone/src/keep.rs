@@ -1,14 +1,18 @@
 //! `read --store` and `listen --store`: what is read or heard is kept.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use behaviour::Home;
 use pipeline::{ByteSize, Input, Outcome};
+use record::{Record, Timestamp};
 use store::{StoredInput, Writer};
 
 use crate::config::Config;
-use crate::{Failure, find};
+use crate::{Failure, find, say};
 
+/// How often records are put on the disk while it is listened: so much is lost when the program is killed.
+const FLUSHED: Duration = Duration::from_secs(10);
 /// The part of the memory budget that a segment may take while it is written.
 const PART: u64 = 8;
 
@@ -46,4 +50,64 @@ fn stored(input: &Input) -> StoredInput {
         _ => input.path.clone(),
     };
     StoredInput { path, size: input.size, sha256: input.sha256.clone(), log: input.log.clone() }
+}
+
+/// A store that is written for months: what stands in its way is told, and tried again.
+pub struct Keeper<'a> {
+    dir: &'a Path,
+    config: &'a Config,
+    memory: ByteSize,
+    writer: Option<Writer>,
+    flushed: Option<Timestamp>,
+    /// Records that nobody wrote down.
+    unkept: u64,
+}
+
+impl<'a> Keeper<'a> {
+    /// Begins to keep records.
+    pub fn begin(dir: &'a Path, config: &'a Config, memory: ByteSize) -> Result<Self, Failure> {
+        let writer = Some(begin(dir, &[], config, memory)?);
+        Ok(Self { dir, config, memory, writer, flushed: None, unkept: 0 })
+    }
+
+    /// Takes a record.
+    pub fn record(&mut self, record: &Record) {
+        match &mut self.writer {
+            Some(writer) => writer.record(record),
+            None => self.unkept += 1,
+        }
+    }
+
+    /// Time has passed: puts what was taken on the disk, if it is time to.
+    pub fn until(&mut self, clock: Timestamp) {
+        if clock.since(*self.flushed.get_or_insert(clock)) < FLUSHED {
+            return;
+        }
+        self.flushed = Some(clock);
+        match &mut self.writer {
+            Some(writer) => {
+                if let Err(e) = writer.flush() {
+                    say(&format!("records are not kept: {e}; it is tried again"));
+                    // What it wrote lies there as after a kill.
+                    self.writer = None;
+                }
+            }
+            None => {
+                if let Ok(again) = begin(self.dir, &[], self.config, self.memory) {
+                    say(&format!("records are kept again; {} were not", self.unkept));
+                    self.writer = Some(again);
+                }
+            }
+        }
+    }
+
+    /// Ends what is kept.
+    pub fn finish(self, outcome: &mut Outcome) {
+        if let Some(writer) = self.writer {
+            finish(writer, outcome);
+        }
+        if self.unkept > 0 {
+            outcome.failures.push(format!("{} records were not kept", self.unkept));
+        }
+    }
 }

@@ -16,17 +16,17 @@ use record::Timestamp;
 use report::{Detail, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::flag;
-use store::Writer;
 use verdict::Turn;
 
 use crate::args::Listen;
 use crate::config::Config;
+use crate::keep::Keeper;
 use crate::notify::Manager;
 use crate::read::{Prepared, capture_line, choice, exit, failed, prepare, print_lines, print_story};
 use crate::rights::{self, Needs};
 use crate::status::{Board, Doors, Status};
 use crate::tell::Sinks;
-use crate::{Exit, Failure, keep, knowledge};
+use crate::{Exit, Failure, knowledge, say};
 
 /// The part of the memory budget in which the kernel may keep packets.
 const RING_PART: u64 = 8;
@@ -34,10 +34,8 @@ const RING_PART: u64 = 8;
 const SMALLEST_RING: ByteSize = ByteSize(1 << 20);
 /// Flows after which it can be said that home is somewhere else (*assumed*).
 const ENOUGH_FLOWS: u64 = 200;
-/// How often hosts are counted.
+/// How often hosts are counted, and the process of the sinks is looked after.
 const COUNTED: Duration = Duration::from_secs(1);
-/// How often a store's records are put on the disk: so much is lost when the program is killed.
-const FLUSHED: Duration = Duration::from_secs(10);
 
 pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let config = Config::of(&args.judging)?;
@@ -46,6 +44,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
     }
+    // From here on nobody who asks for something ends it.
+    let signals = Signals::heard().map_err(Failure::usage)?;
     let Prepared { mut options, geo, passed_over } = prepare(&args.judging, &config)?;
     let listening = listening(args, options.memory).map_err(Failure::usage)?;
     let live = Live::open(&listening, options.opening.stop.clone()).map_err(Failure::input)?;
@@ -53,6 +53,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // Nobody waits until it is found out: whoever turns is told at once.
     options.home.get_or_insert_with(|| Home::private().networks().to_vec());
     options.state.clone_from(&args.state);
+    options.follow.clone_from(&args.follow);
     let mut manager = Manager::of_environment();
     // Whom it tells is another process's business, whose rights are its own.
     let mut sinks = match &args.tell {
@@ -62,13 +63,20 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // The interfaces are open: from here on there is nothing more to be opened but what was named.
     let mut kept = rights::step_down(args.user.as_deref()).map_err(Failure::usage)?;
     let mut keeper = match &args.store {
-        Some(dir) => Some(keep::begin(dir, &[], &config, options.memory)?),
+        Some(dir) => Some(Keeper::begin(dir, &config, options.memory)?),
         None => None,
     };
+    let heard: Vec<String> = args
+        .interface
+        .iter()
+        .cloned()
+        .chain(args.netflow.iter().map(|at| format!("UDP {at}")))
+        .chain(args.follow.iter().map(|p| p.display().to_string()))
+        .collect();
     let doors = Doors::open(args.control.as_deref(), args.metrics).map_err(Failure::usage)?;
     let board = Board::new(Status {
         version: env!("HYDROPHONE_VERSION").to_owned(),
-        interfaces: args.interface.clone(),
+        interfaces: heard.clone(),
         budget: config.memory().map_err(Failure::usage)?.0,
         store: args.store.as_ref().map(|p| p.display().to_string()),
         state: args.state.as_ref().map(|p| p.display().to_string()),
@@ -85,11 +93,9 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     for why in kept.iter().filter(|_| !args.quiet) {
         say(why);
     }
-    let signals = Signals::heard().map_err(Failure::usage)?;
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
-    let (mut flushed, mut records, mut unkept) = (None::<Timestamp>, 0u64, 0u64);
-    let mut looked: Option<Timestamp> = None;
+    let (mut records, mut looked) = (0u64, None::<Timestamp>);
     let mut said = Said { json: args.json, colour: choice(args.color), gone: None };
     let mut may_be_elsewhere = true;
     let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
@@ -114,17 +120,14 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 manager.is_ready();
             }
             if std::mem::take(&mut says) {
-                let names = args.interface.join(", ");
-                let _ =
-                    writeln!(anstream::stderr().lock(), "hydrophone: listens to {names}; end it with Ctrl-C");
+                say(&format!("listens to {}; end it with Ctrl-C", heard.join(", ")));
             }
         },
         |heard| match heard {
             Heard::Record(record) => {
                 records += 1;
-                match &mut keeper {
-                    Some(keeper) => keeper.record(record),
-                    None => unkept += u64::from(args.store.is_some()),
+                if let Some(keeper) = &mut keeper {
+                    keeper.record(record);
                 }
             }
             Heard::Turn(turn) => {
@@ -143,15 +146,16 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
-            Heard::Trouble(why) => {
-                say(&why);
-            }
+            Heard::News(what) => say(&what),
             Heard::Until(clock, analysts, teller) => {
                 let mut status = board.write();
                 (status.clock, status.records) = (Some(clock), records);
                 // What has to be counted is counted once a second.
                 if looked.is_none_or(|at| clock.since(at) >= COUNTED) {
                     looked = Some(clock);
+                    if let Some(sinks) = &mut sinks {
+                        sinks.look_after();
+                    }
                     status.hosts =
                         teller.standing().into_iter().map(|(v, n)| (v.name().to_owned(), n)).collect();
                     status.hosts_bytes = analysts.held() as u64;
@@ -168,9 +172,6 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     }
                 }
                 drop(status);
-                if let Some(sinks) = &mut sinks {
-                    sinks.hand_over();
-                }
                 if signals.wants_anew() {
                     match anew(args) {
                         Ok((expectations, intel, told)) => {
@@ -186,19 +187,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 if signals.wants_statistics() {
                     say(&counted(&board.read()));
                 }
-                let last = *flushed.get_or_insert(clock);
-                if clock.since(last) >= FLUSHED {
-                    flushed = Some(clock);
-                    if let Some(Err(e)) = keeper.as_mut().map(Writer::flush) {
-                        say(&format!("records are not kept: {e}; it is tried again"));
-                        // What it wrote lies there as after a kill.
-                        keeper = None;
-                    } else if let (None, Some(dir)) = (&keeper, &args.store)
-                        && let Ok(again) = keep::begin(dir, &[], &config, options.memory)
-                    {
-                        say(&format!("records are kept again; {unkept} were not"));
-                        keeper = Some(again);
-                    }
+                if let Some(keeper) = &mut keeper {
+                    keeper.until(clock);
                 }
             }
         },
@@ -206,7 +196,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     manager.ends();
     let mut outcome = ran.map_err(failed)?;
     if let Some(keeper) = keeper {
-        keep::finish(keeper, &mut outcome);
+        keeper.finish(&mut outcome);
     }
     outcome.notices.extend(passed_over);
     outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
@@ -224,9 +214,6 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     if lost > 0 {
         outcome.failures.push(format!("of {lost} turns of hosts nobody will be told"));
     }
-    if unkept > 0 {
-        outcome.failures.push(format!("{unkept} records were not kept"));
-    }
     if let Some(why) = said.gone.filter(|why| *why != std::io::ErrorKind::BrokenPipe) {
         outcome.failures.push(format!("standard output took no more: {why}"));
     }
@@ -235,11 +222,6 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     }
     drop(sockets);
     Ok(exit(None, &config, &capture, &outcome))
-}
-
-/// Says something to whoever runs it.
-fn say(what: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "hydrophone: {what}");
 }
 
 /// What signals ask for, beside an end.
@@ -304,7 +286,8 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
         let within = if p.is_dir() { vec![whole(p), real.clone()] } else { Vec::new() };
         [folder(p), folder(&real)].into_iter().chain(within)
     };
-    let reads = args.judging.expect.iter().chain(&args.judging.intel).flat_map(read).collect();
+    let reads =
+        args.judging.expect.iter().chain(&args.judging.intel).chain(&args.follow).flat_map(read).collect();
     Needs { writes, reads, answers, mute, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
 }
 
@@ -333,7 +316,8 @@ fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
         };
         interfaces.push((name.clone(), filter));
     }
-    Ok(Listening { interfaces, ring: ring.0 as usize, promiscuous: !args.no_promiscuous })
+    let (exporters, promiscuous) = (args.netflow.clone(), !args.no_promiscuous);
+    Ok(Listening { interfaces, exporters, ring: ring.0 as usize, promiscuous })
 }
 
 /// Where hosts that turn are told.

@@ -15,10 +15,6 @@ mod manual;
 mod notify;
 mod opened;
 mod read;
-#[cfg(target_os = "linux")]
-mod rights;
-#[cfg(not(target_os = "linux"))]
-#[path = "no_rights.rs"]
 mod rights;
 mod selftest;
 mod serve;
@@ -120,6 +116,12 @@ fn meant(error: &clap::Error) -> Option<String> {
     is_input.then(|| format!("hydrophone: to read {0}, write: hydrophone read {0}", input.to_string_lossy()))
 }
 
+/// Says something to whoever runs the program, beside what it prints.
+fn say(what: &str) {
+    // Who closed standard error wants to hear nothing.
+    let _ = writeln!(anstream::stderr().lock(), "hydrophone: {what}");
+}
+
 /// An error with its causes, each once: some say what theirs say.
 fn chain(error: &anyhow::Error) -> String {
     let mut said = error.to_string();
@@ -167,8 +169,7 @@ fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(failure) if is_broken_pipe(&failure.error) => ExitCode::SUCCESS,
         Err(failure) => {
-            let mut err = anstream::stderr().lock();
-            let _ = writeln!(err, "hydrophone: {}", chain(&failure.error));
+            say(&chain(&failure.error));
             ExitCode::from(failure.exit as u8)
         }
     }

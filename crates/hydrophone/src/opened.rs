@@ -1,7 +1,7 @@
 //! A case to look into: one that lies there, or one made of captures, logs or a store for as long as it is looked into.
 
 use std::ffi::OsString;
-use std::io::Write;
+
 use std::path::Path;
 
 use case::Case;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::args::{Args, Command, Read};
 use crate::config::Config;
-use crate::{Failure, read};
+use crate::{Failure, read, say};
 
 /// A case, and where it lies while it is looked into.
 pub struct Opened {
@@ -41,7 +41,7 @@ pub fn analyse(options: &Read) -> Result<(), Failure> {
         return Err(Failure::input(anyhow::anyhow!("{first}")));
     }
     for failure in &done.outcome.failures {
-        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
+        say(failure);
     }
     Ok(())
 }

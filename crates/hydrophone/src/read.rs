@@ -17,7 +17,7 @@ use crate::args::{Colour, Judging, Level, Read};
 use crate::config::Config;
 use crate::formats::{Formats, Printed};
 use crate::geo::Geo;
-use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge};
+use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge, say};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -38,7 +38,7 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         None => print(args, &capture, &outcome, printed.as_ref())?,
     }
     for failure in &outcome.failures {
-        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {failure}");
+        say(failure);
     }
     Ok(exit(args.fail_on, &config, &capture, &outcome))
 }
@@ -164,12 +164,10 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         let replaced = writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
         if !replaced.is_empty() {
             let of: Vec<String> = replaced.iter().map(|p| report::clean(p)).collect();
-            let mut err = anstream::stderr().lock();
-            let _ = writeln!(
-                err,
-                "hydrophone: this case takes the place of one of {}; notes of that are in triage-before.json",
+            say(&format!(
+                "this case takes the place of one of {}; notes of that are in triage-before.json",
                 of.join(", ")
-            );
+            ));
         }
     }
     if let Some(path) = &args.html {

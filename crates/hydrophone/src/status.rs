@@ -11,9 +11,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use capture::now;
 use record::Timestamp;
 use report::{human_bytes, human_count, human_duration};
 use serde::{Deserialize, Serialize};
@@ -76,13 +77,6 @@ pub struct Board {
     status: Arc<Mutex<Status>>,
     /// The kernel's word for the memory of the process, opened while that could be.
     memory: Option<Arc<File>>,
-}
-
-/// The clock of the machine.
-#[allow(clippy::disallowed_methods)] // How far behind it is can be told by no other.
-fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
 }
 
 impl Board {
@@ -239,7 +233,7 @@ impl Doors {
     }
 
     /// Answers, on threads of their own; `anew` is set where somebody asks to have lists read anew.
-    pub fn serve(self, board: &Board, anew: &Arc<AtomicBool>) -> io::Result<Guest> {
+    pub fn serve(self, board: &Board, anew: &Arc<AtomicBool>) -> io::Result<Open> {
         let path = self.control.as_ref().map(|(_, path)| path.clone());
         if let Some((door, _)) = self.control {
             let (board, anew) = (board.clone(), anew.clone());
@@ -258,16 +252,16 @@ impl Doors {
                 }
             })?;
         }
-        Ok(Guest { path })
+        Ok(Open { path })
     }
 }
 
-/// The door of the file system, which is taken away at the end.
-pub struct Guest {
+/// Doors that are open: that of the file system is taken away at the end.
+pub struct Open {
     path: Option<PathBuf>,
 }
 
-impl Drop for Guest {
+impl Drop for Open {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
             let _ = std::fs::remove_file(path);

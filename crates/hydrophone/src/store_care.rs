@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use record::{Timestamp, human_bytes, human_count};
 use store::{Keep, PrunedDay};
@@ -74,11 +74,8 @@ fn prune(args: &Prune) -> Result<Exit, Failure> {
 }
 
 /// By this machine's clock, at the edge: days that it has not seen come are a capture's mistake, by which no others are forgotten.
-#[allow(clippy::disallowed_methods)]
 fn tomorrow() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_secs(i64::try_from(since.as_secs()).unwrap_or(i64::MAX / 2_000_000_000))
-        .plus(Duration::from_hours(24))
+    capture::now().plus(Duration::from_hours(24))
 }
 
 fn line(day: &PrunedDay) -> String {

@@ -19,7 +19,7 @@ use tell::{Config, Message, Report, Teller};
 use verdict::{Turn, Verdict};
 
 use crate::args::Tell;
-use crate::{Exit, Failure, rights, selftest};
+use crate::{Exit, Failure, rights, say, selftest};
 
 /// The most bytes that wait for the process of the sinks. It takes everything at once and never waits for a sink, so that more means that it hangs.
 const MOST_WAITING: usize = 64 << 20;
@@ -32,10 +32,6 @@ const UNTOLD: &str = "untold";
 const LOOK_UP: Duration = Duration::from_millis(200);
 /// So often it is looked whether the sinks have ended: three quarters of a minute.
 const PATIENCE: u32 = 225;
-
-fn say(what: &str) {
-    let _ = writeln!(anstream::stderr().lock(), "hydrophone: {what}");
-}
 
 pub fn run(args: &Tell) -> Result<Exit, Failure> {
     let mut config = Config::file(&args.sinks).map_err(Failure::usage)?;
@@ -87,9 +83,10 @@ pub fn run(args: &Tell) -> Result<Exit, Failure> {
     let mut owed = 0;
     for done in teller.end() {
         owed += done.owed;
-        if args.test || done.owed > 0 {
+        if args.test || done.owed + done.aside > 0 {
             let why = done.why.map(|why| format!(": {why}")).unwrap_or_default();
-            say(&format!("sink {}: {} told, {} not told{why}", done.name, done.told, done.owed));
+            let aside = if done.aside > 0 { format!(", {} put aside", done.aside) } else { String::new() };
+            say(&format!("sink {}: {} told, {} not told{aside}{why}", done.name, done.told, done.owed));
         }
     }
     Ok(if owed > 0 { Exit::Partial } else { Exit::Done })
@@ -188,11 +185,15 @@ impl Sinks {
         self.hand_over();
     }
 
-    /// Hands over what can be taken now.
-    pub fn hand_over(&mut self) {
+    /// Looks whether it is still there, and hands over what can be taken now.
+    pub fn look_after(&mut self) {
         if self.way.is_some() && matches!(self.child.try_wait(), Ok(Some(_))) {
             self.is_gone("it has ended");
         }
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
         while let (Some(way), false) = (&mut self.way, self.waiting.is_empty()) {
             let (first, _) = self.waiting.as_slices();
             match way.write(first) {
@@ -230,7 +231,7 @@ impl Sinks {
     /// Hands over what is left, and waits until it has ended, not for ever; says how many turns nobody will be told of.
     pub fn end(mut self) -> u64 {
         for waited in 0..PATIENCE {
-            self.hand_over();
+            self.look_after();
             if self.waiting.is_empty() {
                 self.way = None;
             }
@@ -245,19 +246,16 @@ impl Sinks {
         say("the sinks do not end: what they are owed is told by the next run");
         let waiting: Vec<u8> = self.waiting.drain(..).collect();
         self.write_down(&waiting);
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // Who has given its rights up may not end it: what it is not handed any more, it waits for no longer.
+        if self.child.kill().is_ok() {
+            let _ = self.child.wait();
+        }
         self.lost
     }
 }
 
-#[cfg(target_os = "linux")]
+/// Nobody waits for who reads this.
 fn unblocked(way: &ChildStdin) -> std::io::Result<()> {
     let flags = rustix::fs::fcntl_getfl(way)? | rustix::fs::OFlags::NONBLOCK;
     Ok(rustix::fs::fcntl_setfl(way, flags)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn unblocked(_: &ChildStdin) -> std::io::Result<()> {
-    Ok(())
 }

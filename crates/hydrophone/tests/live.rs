@@ -626,9 +626,31 @@ fn what_an_exporter_sends_is_heard() {
     net.run("softflowd", &exporter);
     let capture = dumped(&net, dump);
     let (turns, end) = net.end(listener);
-    let _ = taker.child.id();
+    drop(taker);
     same_as_read(&end, &capture);
     assert!(turns.iter().any(|t| t["story"]["host"] == "10.20.0.13"), "{turns:?}");
+}
+
+#[test]
+fn exporters_may_send_to_it() {
+    let Some(net) = Net::new() else { return };
+    if Command::new("softflowd").arg("-h").output().is_err() {
+        return skipped("no softflowd");
+    }
+    net.run("ip", &["link", "set", "lo", "up"]);
+    let dump = net.dump("lo");
+    let listener = net.listen(&[], &["--netflow", "127.0.0.1:2055", "--home", HOME]);
+    let from = sample("kraken-old.pcapng").display().to_string();
+    let pid = net.path("pid").display().to_string();
+    let exporter = ["-a", "-d", "-c", "none", "-r", &from, "-v", "10", "-n", "127.0.0.1:2055", "-p", &pid];
+    net.run("softflowd", &exporter);
+    let capture = dumped(&net, dump);
+    let (turns, end) = net.end(listener);
+    // A socket does not tell of the frames in which datagrams came.
+    let read = common::read_json(&["--home", HOME, capture.to_str().unwrap()]);
+    assert_eq!(end[0]["packets"], read[0]["packets"]);
+    assert_eq!(told(host(&end, "10.20.0.13")), told(host(&read, "10.20.0.13")));
+    assert!(turns.iter().any(|t| t["story"]["host"] == "10.20.0.13"), "{} turns", turns.len());
 }
 
 #[test]
@@ -697,4 +719,19 @@ fn where_nobody_is_at_home_it_says_so_at_once() {
     net.replay("va", "--pps=4000", &office, &["--limit=20000"]);
     net.wait("listen.err", "name your networks by --home");
     net.end(listener);
+}
+
+#[test]
+fn who_is_ended_and_begun_again_counts_nothing_twice() {
+    let Some(net) = Net::new() else { return };
+    let (state, store) = (net.path("state").display().to_string(), net.path("store").display().to_string());
+    let begin = || net.listen(&["vb"], &["--home", HOME, "--state", &state, "--store", &store]);
+    let listener = begin();
+    net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+    // What is open ends by the clock of the machine, after the last packet.
+    sleep(Duration::from_millis(2500));
+    let (_, first) = net.end(listener);
+    let (_, again) = net.end(begin());
+    let told = |lines: &[Value]| -> Vec<Value> { lines.iter().skip(1).map(told).collect() };
+    assert_eq!(told(&again), told(&first));
 }

@@ -20,7 +20,7 @@ use record::{
 };
 
 pub use exports::Exports;
-pub use merge::{LogFile, LogSet, holds_log, is_log};
+pub use merge::{Followed, LogFile, LogSet, Position, holds_log, is_log};
 
 /// The most that a count of one row may be: 4 TiB of a flow.
 const MOST: u64 = 1 << 42;

@@ -28,7 +28,17 @@ impl Lines {
         Self { window, array, given: 0, number: 0 }
     }
 
-    /// The next line; none at the end.
+    /// The same, whose first line has the number behind this one.
+    pub fn behind(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    /// The number of the line that was given last.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The next line; none at the end. Of a file that grows, a line is given when it is whole.
     ///
     /// # Errors
     /// The file ends within something packed, or cannot be read: what came before it stands.
@@ -106,7 +116,7 @@ impl Lines {
             if have < wanted {
                 return match self.window.take_failure() {
                     Some(failure) => Err(failure),
-                    None => Ok((looked > 0).then_some(looked)),
+                    None => Ok((looked > 0 && !self.window.grows()).then_some(looked)),
                 };
             }
             wanted = looked + PIECE;

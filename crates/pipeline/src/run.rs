@@ -6,20 +6,22 @@ use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
 use capture::{Batch, CaptureError, CaptureSet, InputFile, Live, Opening, Source, Window};
-use import::{Exports, LogSet};
+use import::{Followed, LogFile, LogSet, Position};
 use ipnet::IpNet;
-use record::{Accounts, Anomaly, Health, Record, RecordKey, Service, Timestamp};
+use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
 use serde::{Deserialize, Serialize};
-use store::{Analysed, Reader, Span, StoreError};
-use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior, Teller, Turn};
+use store::{Analysed, Span, StoreError};
+use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior};
 
 use crate::activity::Activity;
 use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
 use crate::feed::Feed;
+use crate::others::{Others, Told};
 use crate::scheduler::{self, Step};
 use crate::sensor::Sensor;
 use crate::state::{self, Past, StateError};
+use crate::watch::{Heard, Watch, catch_up};
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
@@ -37,6 +39,8 @@ const SHOWN_PROXIES: usize = 3;
 pub struct RunOptions {
     /// What to read.
     pub inputs: Vec<Source>,
+    /// Logs of other sensors, and folders of them, that are followed while it is listened.
+    pub follow: Vec<PathBuf>,
     /// Local networks; `None` to find out.
     pub home: Option<Vec<IpNet>>,
     /// Threads, ≥ 1; each does whatever is to be done next.
@@ -92,9 +96,14 @@ pub struct Input {
 }
 
 impl Input {
-    fn of(file: &InputFile) -> Self {
+    pub(crate) fn of(file: &InputFile) -> Self {
         let path = file.path.display().to_string();
         Self { path, size: file.size, sha256: file.sha256.clone(), log: None }
+    }
+
+    pub(crate) fn of_log(log: LogFile) -> Self {
+        let path = log.path.display().to_string();
+        Self { path, size: log.size, sha256: log.sha256, log: Some(log.kind) }
     }
 }
 
@@ -174,6 +183,8 @@ pub struct Sensed {
     pub(crate) repeated: bool,
     /// Days of stores that were read as a whole.
     pub(crate) stored: Vec<Analysed>,
+    /// How far logs were read that were followed.
+    pub(crate) positions: Vec<Position>,
 }
 
 impl Sensed {
@@ -210,6 +221,13 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
     (accounts.nobodys(), what.join(", "))
 }
 
+/// What is attended to while it happens: interfaces, and logs that grow.
+#[derive(Default)]
+struct Attended {
+    live: Option<Live>,
+    followed: Option<Followed>,
+}
+
 /// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch. Either may be
 /// called on any thread, one call at a time.
 ///
@@ -222,7 +240,7 @@ pub fn sense(
 ) -> Result<Sensed, RunError> {
     options.check()?;
     let divided = divide(&options.inputs, &options.opening)?;
-    sense_divided(options, divided, None, progress, |step| {
+    sense_divided(options, divided, Attended::default(), progress, |step, _| {
         if let Step::Record(key, record) = step {
             sink(key, record);
         }
@@ -232,10 +250,11 @@ pub fn sense(
 fn sense_divided(
     options: &RunOptions,
     divided: Divided,
-    live: Option<Live>,
+    attended: Attended,
     mut progress: impl FnMut(Progress) + Send,
-    mut sink: impl FnMut(Step<'_>) + Send,
+    mut sink: impl FnMut(Step<'_>, Option<&mut Followed>) + Send,
 ) -> Result<Sensed, RunError> {
+    let Attended { live, followed } = attended;
     let budget = options.budget(&divided, live.is_some());
     let Divided { captures, logs, stores, standard, standard_is_log } = divided;
     let (of_logs, of_captures) = if standard_is_log { (standard, None) } else { (None, standard) };
@@ -248,8 +267,19 @@ fn sense_divided(
     // What waits for earlier rows is a part of the memory, as it is for packets.
     let logs =
         LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
-    let mut told = Told::of(logs, &stores, first, &options.span)?;
-    let mut exports = Exports::new(options.memory.0 as usize / LOGS_PART);
+    let mut others = Others::new(
+        Told::of(logs, &stores, first, &options.span)?,
+        followed,
+        options.memory.0 as usize / LOGS_PART,
+    );
+    // What lies there already is told before anything is heard.
+    let mut rows = 0u64;
+    while !options.opening.stop.load(Ordering::Relaxed) && others.earlier(&mut sink) {
+        rows += 1;
+        if rows.is_multiple_of(TOLD_EVERY) {
+            progress(Progress { packets: 0, bytes: 0, dropped: feed.dropped(), clock: None });
+        }
+    }
     let sensors = (0..SHARDS)
         .map(|s| Sensor::new(s, budget.flows, options.segments_apart).hashing(options.hashes))
         .collect();
@@ -271,153 +301,38 @@ fn sense_divided(
         });
         true
     };
-    // What was given last: what exporters tell may lie before it, and is known then.
-    let mut given = Timestamp::MIN;
-    let late = |mut record: Record, given: Timestamp| {
-        let head = record.head_mut();
-        head.known = head.known.max(given);
-        record
-    };
-    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |step| {
-        let Step::Record(key, record) = step else {
-            // Where nothing comes, what exporters told is due all the same.
-            if let Step::Until { clock, idle: true } = step {
-                while let Some(earlier) = exports.next(Some(clock)) {
-                    let earlier = late(earlier, given);
-                    given = earlier.head().known;
-                    sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
-                }
-            }
-            return sink(step);
-        };
-        while !told.is_empty()
-            && !stopped()
-            && let Some(earlier) = told.next(Some(key.known))
-        {
-            given = given.max(earlier.head().known);
-            sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
-        }
-        while let Some(earlier) = exports.next(Some(key.known)) {
-            let earlier = late(earlier, given);
-            given = earlier.head().known;
-            sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
-        }
-        match record {
-            Record::Export(export) => exports.take(export),
-            Record::Conn(c) if c.service == Service::NetFlow => exports.hold(record.clone()),
-            _ => {
-                exports.saw(record.tuple().orig.ip);
-                given = given.max(key.known);
-                sink(Step::Record(key, record));
-            }
-        }
+    let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |step| match step {
+        Step::Record(key, record) => others.beside(key, record, stopped, &mut sink),
+        Step::Until { clock, idle } => others.until(clock, idle, &mut sink),
     });
     health.merge(&feed.health());
-    while let Some(record) = exports.next(None) {
-        let record = late(record, given);
-        while let Some(earlier) = told.next(Some(record.head().known)) {
-            sink(Step::Record(RecordKey::of_row(&earlier), &earlier));
-        }
-        given = record.head().known;
-        sink(Step::Record(RecordKey::of_row(&record), &record));
-    }
-    health.merge(exports.health());
-    // What is left of logs and stores when the captures are over.
-    let mut rows = 0u64;
-    while !stopped()
-        && let Some(record) = told.next(None)
-    {
-        sink(Step::Record(RecordKey::of_row(&record), &record));
+    // What is left of what others tell when the captures are over.
+    others.rest_of_others(capture::now(), &mut sink);
+    rows = 0;
+    while !stopped() && others.rest(&mut sink) {
         rows += 1;
         if rows.is_multiple_of(TOLD_EVERY) {
             let (packets, bytes) =
-                (health.packets + told.logs.health().packets, feed.offset() + told.logs.offset());
-            progress(Progress { packets, bytes, dropped: 0, clock: Some(record.head().known) });
+                (health.packets + others.logs().health().packets, feed.offset() + others.logs().offset());
+            progress(Progress { packets, bytes, dropped: 0, clock: Some(others.given()) });
         }
     }
-    let Told { logs, stores, .. } = told;
     interrupted |= stopped();
-    health.merge(logs.health());
-    let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
-    notices.extend(exports.notices());
+    let (mut notices, mut failures, mut inputs) = others.told(&mut health);
     let (told_of_inputs, failed) = feed.told();
     notices.extend(told_of_inputs);
     failures.extend(failed);
-    let mut inputs: Vec<Input> = feed.files().iter().map(Input::of).collect();
-    inputs.extend(logs.files().into_iter().map(|log| Input {
-        path: log.path.display().to_string(),
-        size: log.size,
-        sha256: log.sha256,
-        log: Some(log.kind),
-    }));
-    for store in &stores {
-        health.merge(&store.health());
-        notices.extend(store.notices());
-        failures.extend(store.failures().iter().cloned());
-        inputs.extend(store.inputs().iter().map(|i| Input {
-            path: i.path.clone(),
-            size: i.size,
-            sha256: i.sha256.clone(),
-            log: i.log.clone(),
-        }));
-    }
-    let stored = stores.iter().map(|s| s.analysed().clone()).collect();
+    inputs.splice(..0, feed.files().iter().map(Input::of));
+    let (stored, positions) = (others.analysed(), others.positions());
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
     }
-    if inputs.is_empty() {
+    if inputs.is_empty() && !endless {
         let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
         failures.push(format!("{}: there is no capture and no log in it", names.join(", ")));
     }
-    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false, stored })
-}
-
-/// What was told of before: by logs of other sensors, and by stores.
-struct Told {
-    logs: LogSet,
-    /// The row that comes next, taken out to look at it.
-    row: Option<Record>,
-    stores: Vec<Reader>,
-    /// The record that each store gives next.
-    next: Vec<Option<Record>>,
-}
-
-impl Told {
-    /// Opens stores; the first input of the first is called by this number and so many as there are logs.
-    fn of(logs: LogSet, stores: &[PathBuf], first: u32, span: &Span) -> Result<Self, StoreError> {
-        let mut first = first + logs.files().len() as u32;
-        let mut opened = Vec::new();
-        for path in stores {
-            let reader = Reader::open(path, span.clone(), first)?;
-            first += reader.inputs().len() as u32;
-            opened.push(reader);
-        }
-        let next = opened.iter_mut().map(|r| r.next(None)).collect();
-        Ok(Self { logs, row: None, stores: opened, next })
-    }
-
-    fn is_empty(&self) -> bool {
-        self.logs.is_empty() && self.stores.is_empty()
-    }
-
-    /// The next record that was known until then.
-    fn next(&mut self, until: Option<Timestamp>) -> Option<Record> {
-        let known = |r: &Option<Record>| r.as_ref().map(|r| r.head().known);
-        let earliest = (0..self.next.len()).filter_map(|n| Some((known(&self.next[n])?, n))).min();
-        if self.row.is_none() && !self.logs.is_empty() {
-            let until = [until, earliest.map(|(at, _)| at)].into_iter().flatten().min();
-            self.row = self.logs.next(until);
-        }
-        match (known(&self.row), earliest) {
-            (Some(row), first) if first.is_none_or(|(at, _)| row <= at) => self.row.take(),
-            (_, Some((at, n))) if until.is_none_or(|until| at <= until) => {
-                let following = self.stores[n].next(None);
-                std::mem::replace(&mut self.next[n], following)
-            }
-            _ => None,
-        }
-    }
+    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false, stored, positions })
 }
 
 /// What a run reads: what a file or folder is, it says itself.
@@ -485,6 +400,7 @@ impl RunOptions {
     pub fn of(inputs: Vec<Source>) -> Self {
         Self {
             inputs,
+            follow: Vec::new(),
             home: None,
             threads: 1,
             memory: Self::MEMORY,
@@ -545,19 +461,7 @@ pub fn run_with(
     })
 }
 
-/// What whoever listens is told, in order.
-pub enum Heard<'a> {
-    /// A record.
-    Record(&'a Record),
-    /// A host turned.
-    Turn(&'a Turn),
-    /// Something could not be done, and will be tried again.
-    Trouble(String),
-    /// All that was known until then has been told, and the analysts may be told something.
-    Until(Timestamp, &'a mut Analysts, &'a Teller),
-}
-
-/// Listens to interfaces until it is stopped, and tells who turned. What is remembered is written down at the beginning and every hour, too; where it is gone on from, records
+/// Listens to interfaces, and follows logs, until it is stopped, and tells who turned. What is remembered is written down at the beginning and every hour, too; where it is gone on from, records
 /// that came later and rest in `store` are judged first, for whoever was killed did not write down the last.
 ///
 /// # Errors
@@ -602,23 +506,29 @@ fn go(
     }
     options.opening.earlier = past.inputs.len() as u32;
     let mut unheard = Vec::new();
-    let live = match listening {
-        Some((mut live, store)) => {
-            live.number_from(options.opening.earlier);
-            // It listens already while what was kept is judged.
-            if let (Some(store), true) = (store, past.last.is_some()) {
-                unheard = catch_up(store, &mut past, &mut analysts)?;
-            }
-            if let Some(last) = past.last {
-                live.go_on_from(last);
-            }
-            Some(live)
+    let mut attended = Attended::default();
+    if let Some((mut live, store)) = listening {
+        live.number_from(options.opening.earlier);
+        // It listens already while what was kept is judged.
+        let remembered = past.last;
+        if let (Some(store), true) = (store, past.last.is_some()) {
+            unheard = catch_up(store, &mut past, &mut analysts)?;
         }
-        None => None,
-    };
+        if let Some(last) = past.last.filter(|_| !live.files().is_empty()) {
+            live.go_on_from(last);
+        }
+        if !options.follow.is_empty() {
+            let first = options.opening.earlier + live.files().len() as u32;
+            let (positions, bytes) = (past.positions.clone(), options.memory.0 as usize / LOGS_PART);
+            // Rows behind what is remembered may rest in the store as well.
+            let judged = past.last.filter(|_| past.last != remembered);
+            attended.followed = Some(Followed::open(&options.follow, positions, judged, first, bytes)?);
+        }
+        attended.live = Some(live);
+    }
     let mut activity = Activity::default();
-    let mut watch = live.as_ref().map(|live| Watch::begin(&options, &past, live, &analysts));
-    let mut sensed = sense_divided(&options, divided, live, progress, |step| match step {
+    let mut watch = attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, &analysts));
+    let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
             on(Heard::Record(record));
             activity.learn(record);
@@ -626,7 +536,7 @@ fn go(
         }
         Step::Until { clock, idle } => {
             if let Some(watch) = &mut watch {
-                watch.until(clock, idle, &mut analysts, &mut on);
+                watch.until(clock, idle, followed, &mut analysts, &mut on);
             }
         }
     })?;
@@ -635,6 +545,9 @@ fn go(
     if let Some(path) = &options.state {
         let told = past.learn(path, &mut sensed);
         sensed.notices.extend(told);
+        if let Some(watch) = &watch {
+            past.last = past.last.max(watch.clock());
+        }
         (facts.first, facts.last) = (past.first, past.last);
         if sensed.interrupted {
             sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
@@ -688,84 +601,6 @@ fn go(
         segments_apart: options.segments_apart,
         prior: options.prior,
     })
-}
-
-/// Judges what a store holds beyond what is remembered: what of it could not be read.
-fn catch_up(store: &Path, past: &mut Past, analysts: &mut Analysts) -> Result<Vec<String>, StoreError> {
-    if !store::is_store(store) {
-        return Ok(Vec::new());
-    }
-    let since = past.last.map(|last| last.plus(Duration::from_nanos(1)));
-    let mut kept = Reader::open(store, Span { since, ..Span::default() }, 0)?;
-    while let Some(record) = kept.next(None) {
-        past.last = past.last.max(Some(record.head().known));
-        analysts.observe(&record);
-    }
-    Ok(kept.failures().to_vec())
-}
-
-/// How often what is remembered is written down while it is listened.
-const SAVED: Duration = Duration::from_hours(1);
-/// And when that failed.
-const TRIED_AGAIN: Duration = Duration::from_mins(5);
-
-/// Who looks at the hosts while it is listened.
-struct Watch {
-    teller: Teller,
-    /// Where what is remembered rests, and what was read when it is written.
-    state: Option<(PathBuf, Past)>,
-    saved: Option<Timestamp>,
-}
-
-impl Watch {
-    fn begin(options: &RunOptions, past: &Past, live: &Live, analysts: &Analysts) -> Self {
-        let mut past = past.clone();
-        past.inputs.extend(live.files().iter().map(Input::of));
-        Self {
-            teller: Teller::going_on(analysts),
-            state: options.state.clone().map(|path| (path, past)),
-            saved: None,
-        }
-    }
-
-    /// All that was known until then has been told.
-    fn until(
-        &mut self,
-        clock: Timestamp,
-        idle: bool,
-        analysts: &mut Analysts,
-        on: &mut impl FnMut(Heard<'_>),
-    ) {
-        if idle {
-            analysts.pass(clock);
-        }
-        self.tell(clock, analysts, on);
-        on(Heard::Until(clock, analysts, &self.teller));
-        if let Some((path, past)) = &mut self.state
-            && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
-        {
-            self.saved = Some(clock);
-            past.first.get_or_insert(clock);
-            past.last = past.last.max(Some(clock));
-            if let Err(e) = state::save(path, past, analysts) {
-                self.saved = Some(clock.minus(SAVED.saturating_sub(TRIED_AGAIN)));
-                on(Heard::Trouble(e.to_string()));
-            }
-        }
-    }
-
-    /// The same at the end, when nobody is asked a second time.
-    fn tell_all(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
-        for turn in self.teller.look_now(analysts, at) {
-            on(Heard::Turn(&turn));
-        }
-    }
-
-    fn tell(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
-        for turn in self.teller.look(analysts, at) {
-            on(Heard::Turn(&turn));
-        }
-    }
 }
 
 /// What must be told of segments of the network: that addresses repeat in them, or that there are too many.

@@ -3,6 +3,7 @@
 //! A line that names form and version, then everything that is known as postcard under zstd, then the SHA-256 of all of that: what was damaged is
 //! never read. A file takes the place of the one before in one step.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use behaviour::{read_back, write_down};
 use capture::Source;
+use import::Position;
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,7 +22,7 @@ use crate::run::{Input, RunError, RunOptions, Sensed};
 /// How the line begins that every version has.
 const NAME: &str = "hydrophone state ";
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// Bytes of the checksum at the end.
 const SUM: u64 = 32;
 /// The longest first line.
@@ -41,6 +43,8 @@ pub struct Past {
     pub segments_apart: bool,
     /// What was believed of a host before looking.
     pub prior: Prior,
+    /// How far logs were read that were followed.
+    pub positions: Vec<Position>,
 }
 
 impl Past {
@@ -98,6 +102,10 @@ impl Past {
             }
         }
         self.inputs.append(&mut sensed.inputs);
+        self.positions.append(&mut sensed.positions);
+        let latest: BTreeMap<PathBuf, Position> =
+            self.positions.drain(..).map(|p| (p.path.clone(), p)).collect();
+        self.positions = latest.into_values().collect();
         self.first = [self.first, sensed.health.first].into_iter().flatten().min();
         self.last = self.last.max(sensed.health.last);
         told

@@ -25,5 +25,5 @@ pub use markdown::markdown;
 pub use profile::place;
 pub use prose::describe;
 pub use record::{clean, defang, human_bytes, human_count, human_duration};
-pub use terminal::{Dates, Detail, LANES_FROM, terminal, trimmed as number};
+pub use terminal::{Dates, Detail, LANES_FROM, standing, terminal, trimmed as number};
 pub use turn::turn;

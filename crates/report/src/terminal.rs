@@ -183,18 +183,23 @@ fn answer(c: &CaptureLine, machines: &[Machine<'_>]) -> Vec<String> {
     lines
 }
 
+/// How it stands with a host, in words that follow "is".
+pub fn standing(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Infected => "infected",
+        Verdict::Likely => "likely infected",
+        Verdict::Suspicious => "suspicious",
+        Verdict::Quiet | Verdict::Inconclusive => "not suspicious",
+    }
+}
+
 /// What became of a host, in a sentence: `pc-03 (10.20.0.13) is infected since 10:22:00Z: Kraken; 13 addresses and names to block.`
 pub fn sentence(s: &HostStory, days: Dates) -> String {
     let who = match s.names.host_names.first() {
         Some(name) => format!("{} ({})", clean(name), s.label()),
         None => s.label(),
     };
-    let verdict = match s.verdict {
-        Verdict::Infected => "is infected",
-        Verdict::Likely => "is likely infected",
-        Verdict::Suspicious => "is suspicious",
-        Verdict::Quiet | Verdict::Inconclusive => "is not suspicious",
-    };
+    let verdict = standing(s.verdict);
     let since =
         s.reached.get(&s.verdict).map(|at| format!(" since {}", clock(*at, days))).unwrap_or_default();
     let mut kinds: Vec<String> = Vec::new();
@@ -212,7 +217,7 @@ pub fn sentence(s: &HostStory, days: Dates) -> String {
         1 => "; 1 address or name to block".to_owned(),
         n => format!("; {} addresses and names to block", human_count(n as u64)),
     };
-    format!("{who} {verdict}{since}{kinds}{block}.")
+    format!("{who} is {verdict}{since}{kinds}{block}.")
 }
 
 /// Units stay with their numbers.
@@ -468,7 +473,7 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     say(
         c.longest_pause_s > 3_600.0,
         format!(
-            "nothing was captured for {} at a time: an idle network, or gaps in the capture",
+            "no packet came for {} at a time: an idle network, or gaps in the capture",
             human_duration(std::time::Duration::from_secs_f64(c.longest_pause_s))
         ),
     );
@@ -644,7 +649,7 @@ fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: Dates, p
     }
 }
 
-/// The swimlane: a row for each stage of the story, time from left to right; `░` where nothing was captured.
+/// The swimlane: a row for each stage of the story, time from left to right; `░` where no packet came for more than a minute.
 fn lanes(out: &mut String, c: &CaptureLine, s: &HostStory, columns: usize, days: Dates, paint: &Paint) {
     let width = columns - 16;
     let Some((from, to)) = crate::html::window(s) else { return };

@@ -6,7 +6,7 @@ use record::{clean, human_count};
 use verdict::{Turn, Verdict};
 
 use crate::prose::describe;
-use crate::terminal::{Dates, clock, sentence};
+use crate::terminal::{Dates, clock, sentence, standing};
 
 /// Pieces of evidence that a line names.
 const SHOWN: usize = 3;
@@ -17,12 +17,12 @@ pub fn turn(t: &Turn) -> String {
     let at = clock(t.at, Dates::Year);
     if t.is_end() {
         let who = sentence(s, Dates::Year);
-        return format!("{at}  {who} It was {}.", word(t.before));
+        return format!("{at}  {who} It was {}.", standing(t.before));
     }
     let mut out = format!("{at}  {}", sentence(s, Dates::Year));
     match (t.before, t.found.as_slice()) {
         (before, _) if before >= Verdict::Suspicious && before != s.verdict => {
-            let _ = write!(out, " Before, it was {}.", word(before));
+            let _ = write!(out, " Before, it was {}.", standing(before));
         }
         (before, [_, ..]) if before == s.verdict => {
             let found: Vec<String> = t.found.iter().map(|kind| clean(kind)).collect();
@@ -50,13 +50,4 @@ pub fn turn(t: &Turn) -> String {
         out.push('.');
     }
     out
-}
-
-fn word(v: Verdict) -> &'static str {
-    match v {
-        Verdict::Infected => "infected",
-        Verdict::Likely => "likely infected",
-        Verdict::Suspicious => "suspicious",
-        Verdict::Quiet | Verdict::Inconclusive => "not suspicious",
-    }
 }

@@ -25,6 +25,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use arrow_schema::ArrowError;
 use bytes::Bytes;
 use place::Place;
 use record::{Health, Timestamp};
@@ -135,6 +136,14 @@ impl StoreError {
     fn io(what: &'static str, path: &Path) -> impl Fn(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { what, path: path.clone(), source }
+    }
+
+    /// What stood in the way of writing: the disk, or what was to be written.
+    fn written(path: &Path) -> impl Fn(ArrowError) -> Self {
+        move |e| match e {
+            ArrowError::IoError(_, source) => Self::io("write", path)(source),
+            other => Self::damaged(path, &other),
+        }
     }
 
     fn damaged(path: &Path, why: &impl ToString) -> Self {

@@ -62,13 +62,13 @@ impl Hot {
         let io = StoreError::io("write", path);
         let file = File::create_new(path).map_err(io)?;
         let schema = Schema::new(fields());
-        let to = StreamWriter::try_new_buffered(file, &schema).map_err(|e| StoreError::damaged(path, &e))?;
+        let to = StreamWriter::try_new_buffered(file, &schema).map_err(StoreError::written(path))?;
         Ok(Self { to })
     }
 
     /// Writes rows; when this returns they are on the disk.
     pub fn append(&mut self, path: &Path, rows: &RecordBatch) -> Result<(), StoreError> {
-        self.to.write(rows).and_then(|()| self.to.flush()).map_err(|e| StoreError::damaged(path, &e))?;
+        self.to.write(rows).and_then(|()| self.to.flush()).map_err(StoreError::written(path))?;
         self.to.get_ref().get_ref().sync_data().map_err(StoreError::io("write", path))
     }
 }

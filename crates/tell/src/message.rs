@@ -12,6 +12,14 @@ pub struct Message {
     turns: Vec<(Turn, String)>,
 }
 
+/// How it stands with a host whose verdict has ended.
+const ENDED: &str = "no longer suspicious";
+
+/// How it stands with a host that turned, in words that follow "is".
+fn stands(turn: &Turn) -> &'static str {
+    if turn.is_end() { ENDED } else { report::standing(turn.story.verdict) }
+}
+
 impl Message {
     /// Reads a line of `listen --json`; none where it is about something else.
     ///
@@ -50,12 +58,6 @@ impl Message {
     pub fn subject(&self) -> String {
         if let [(turn, _)] = self.turns.as_slice() {
             let s = &turn.story;
-            let word = match s.verdict {
-                Verdict::Infected => "is infected",
-                Verdict::Likely => "is likely infected",
-                Verdict::Suspicious => "is suspicious",
-                Verdict::Quiet | Verdict::Inconclusive => "is no longer suspicious",
-            };
             let kinds: BTreeSet<String> = s.findings.iter().map(|f| record::clean(&f.kind)).collect();
             let kinds: Vec<String> = kinds.into_iter().collect();
             let kinds = if kinds.is_empty() || s.verdict < Verdict::Suspicious {
@@ -65,20 +67,15 @@ impl Message {
             };
             let name =
                 s.names.host_names.first().map(|n| format!("{} ", record::clean(n))).unwrap_or_default();
-            return format!("{name}{} {word}{kinds}", s.label());
+            return format!("{name}{} is {}{kinds}", s.label(), stands(turn));
         }
         // As each stood last.
-        let hosts: BTreeMap<HostId, Verdict> =
-            self.turns().map(|t| (t.story.id(), t.story.verdict.max(Verdict::Inconclusive))).collect();
-        let words = [
-            (Verdict::Infected, "infected"),
-            (Verdict::Likely, "likely infected"),
-            (Verdict::Suspicious, "suspicious"),
-            (Verdict::Inconclusive, "no longer suspicious"),
-        ];
+        let hosts: BTreeMap<HostId, &str> = self.turns().map(|t| (t.story.id(), stands(t))).collect();
+        let words = [Verdict::Infected, Verdict::Likely, Verdict::Suspicious].map(report::standing);
         let counted: Vec<String> = words
             .into_iter()
-            .map(|(verdict, word)| (hosts.values().filter(|v| **v == verdict).count(), word))
+            .chain([ENDED])
+            .map(|word| (hosts.values().filter(|w| **w == word).count(), word))
             .filter(|(n, _)| *n > 0)
             .map(|(n, word)| format!("{n} {word}"))
             .collect();

@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_hours(1);
 /// Hosts that are looked at in one go: the others come the next time.
 const AT_ONCE: usize = 4096;
-/// Hosts of which it is remembered what was told (*assumed*: more hosts than this do not turn in any network that is still one).
+/// Hosts of which it is remembered what was told; further ones are told again whenever something fires on them (*assumed*: no network that is still one has as many).
 const MAX_TOLD: usize = 65_536;
 
 /// A host's verdict rose, fell or ended, or it was found to be something more.
@@ -32,11 +32,6 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// Whether it stands worse with the host than was told before.
-    pub fn is_rise(&self) -> bool {
-        self.story.verdict > self.before || !self.found.is_empty()
-    }
-
     /// Whether nothing stands against the host any more.
     pub fn is_end(&self) -> bool {
         self.story.verdict < Verdict::Suspicious
@@ -55,8 +50,6 @@ pub struct Teller {
     told: BTreeMap<HostId, Told>,
     looked: Option<Timestamp>,
     again: Option<Timestamp>,
-    /// Turns of which nobody remembers that they were told.
-    beyond: u64,
 }
 
 /// Less than suspicious is all the same here.
@@ -108,11 +101,6 @@ impl Teller {
         counted
     }
 
-    /// Turns of which nobody remembers that they were told.
-    pub const fn beyond(&self) -> u64 {
-        self.beyond
-    }
-
     fn turn(&mut self, story: HostStory, at: Timestamp) -> Option<Turn> {
         let told = self.told.get(&story.id());
         let before = told.map_or(Verdict::Quiet, |t| t.verdict);
@@ -136,8 +124,6 @@ impl Teller {
         } else if self.told.len() < MAX_TOLD || self.told.contains_key(&story.id()) {
             let findings = story.findings.iter().map(|f| f.kind.clone()).collect();
             self.told.insert(story.id(), Told { verdict, findings });
-        } else {
-            self.beyond += 1;
         }
     }
 }

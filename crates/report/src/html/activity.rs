@@ -68,7 +68,7 @@ fn picture(capture: &CaptureLine, machines: &[Machine<'_>], most: u64) -> Markup
         div.chart.scroll tabindex="0" role="group" aria-label="The network over time" {
             svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) role="img" aria-label={ "Bytes of each group of protocols from " (a.start) " to " (end) } {
                 @for (from, to) in capture.gaps.iter().filter(|(from, to)| to.since(*from).as_secs() > a.column_s) {
-                    rect.gap x=(px(scale.x(*from))) y=(px(ABOVE)) width=(px(scale.x(*to) - scale.x(*from))) height=(px(BARS)) { title { "nothing was captured from " (from) " to " (to) } }
+                    rect.gap x=(px(scale.x(*from))) y=(px(ABOVE)) width=(px(scale.x(*to) - scale.x(*from))) height=(px(BARS)) { title { "no packet came from " (from) " to " (to) } }
                 }
                 text.soft x="0" y=(px(ABOVE + 12.0)) { (human_bytes(most)) }
                 text.soft x="0" y=(px(ABOVE + 28.0)) { "in " (record::human_duration(std::time::Duration::from_secs(a.column_s))) }

@@ -186,7 +186,8 @@ fn health(c: &CaptureLine) -> Markup {
     html! {
         h2 id="health" { "What the capture is worth" }
         @for w in &warnings { p.warn { (clean(w)) } }
-        @if warnings.is_empty() { p { "Nothing speaks against taking it at its word: no drops, cuts, gaps or clocks that step back." } }
+        @if warnings.is_empty() { p { "No capture problems found: no drops, cuts, missing bytes or clocks that step back."
+            @if c.pauses > 0 { " " (human_count(c.pauses)) @if c.pauses == 1 { " pause" } @else { " pauses" } " of more than a minute, when no packet came: an idle network looks like that, and so does a capture that stood still." } } }
         dl.facts {
             @if let (Some(a), Some(b)) = (c.first, c.last) { dt { "from, to" } dd { (full(a)) " to " (full(b)) } }
             dt { "packets" } dd { (human_count(c.packets)) " (" (human_bytes(c.bytes)) ")" }
@@ -366,7 +367,7 @@ pub fn host(
             @for f in &s.findings { p { strong { (clean(&f.kind)) } " since " (moment(f.since, days)) } }
             h3 { "When" }
             (swimlane(capture, s, link))
-            p.soft.legend { "A disc stands where it began, and is larger where more packets prove it; the bar behind it is how long it took." @if !capture.gaps.is_empty() { " Grey: nothing was captured." } }
+            p.soft.legend { "A disc stands where it began, and is larger where more packets prove it; the bar behind it is how long it took." @if !capture.gaps.is_empty() { " Grey: no packet came for more than a minute." } }
             @if let (Some(a), Some(b)) = (s.first, s.last) { p.soft { "Its flows go from " (moment(a, days)) " to " (moment(b, days)) "." } }
             (calendar::of_machine(machine))
             h3 { "What it did" }

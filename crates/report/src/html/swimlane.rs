@@ -91,7 +91,7 @@ pub fn swimlane(
             svg viewBox={ "0 0 " (WIDTH) " " (height) } width=(WIDTH) height=(height) data-from=(from.0) data-to=(to.0) data-left=(LEFT) data-right=(WIDTH - RIGHT) role=(role) aria-label={ "Stages of " (s.label()) " from " (from) " to " (last) } {
                 @for (a, b) in &capture.gaps {
                     @if *b > from && *a < to {
-                        rect.gap x=(px(scale.x(*a))) y="0" width=(px(scale.x(*b) - scale.x(*a))) height=(px(height - 34.0)) { title { "nothing was captured from " (a) " to " (b) } }
+                        rect.gap x=(px(scale.x(*a))) y="0" width=(px(scale.x(*b) - scale.x(*a))) height=(px(height - 34.0)) { title { "no packet came from " (a) " to " (b) } }
                     }
                 }
                 @for (row, stage) in lanes.iter().enumerate() {

@@ -1,7 +1,7 @@
-//! What a sensor needs no more once it listens: it becomes an unprivileged user, and can open no file but those it declared, no socket, and run no program.
+//! By setuid, capabilities, Landlock and seccomp.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ffi::CString;
 
 use anyhow::{Context, anyhow};
 use caps::{CapSet, Capability};
@@ -9,10 +9,12 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
     path_beneath_rules,
 };
-use nix::unistd::{Uid, User, setgid, setgroups, setuid};
+use nix::unistd::{Uid, User, initgroups, setgid, setuid};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
+
+use super::Needs;
 
 /// The newest rules that are asked for; older kernels keep those that they know.
 const RULES: ABI = ABI::V6;
@@ -60,19 +62,6 @@ const REFUSED: &[libc::c_long] = &[
     libc::SYS_clock_settime,
     libc::SYS_personality,
 ];
-/// System calls that write to a descriptor, or make another one of it, and which argument it is: refused for the sockets at which it is listened.
-const WRITING: &[(libc::c_long, u8)] = &[
-    (libc::SYS_write, 0),
-    (libc::SYS_writev, 0),
-    (libc::SYS_pwrite64, 0),
-    (libc::SYS_pwritev, 0),
-    (libc::SYS_pwritev2, 0),
-    (libc::SYS_sendfile, 0),
-    (libc::SYS_splice, 2),
-    (libc::SYS_dup, 0),
-    (libc::SYS_dup3, 0),
-    (libc::SYS_fcntl, 0),
-];
 /// Those of them without which nothing can be asked of a network.
 const ASKING: &[libc::c_long] = &[
     libc::SYS_socket,
@@ -86,20 +75,19 @@ const ASKING: &[libc::c_long] = &[
 /// Those of them without which nobody who asks can be answered.
 const ANSWERING: &[libc::c_long] = &[libc::SYS_accept, libc::SYS_accept4];
 
-/// What is still needed when the rest is given up.
-#[derive(Clone, Debug, Default)]
-pub struct Needs {
-    /// Folders that are written in.
-    pub writes: Vec<PathBuf>,
-    /// Files and folders that are read.
-    pub reads: Vec<PathBuf>,
-    /// Whether something is asked of a network.
-    pub asks: bool,
-    /// Whether somebody who asks is answered, at doors that are open.
-    pub answers: bool,
-    /// Sockets at which it is listened: what is written to them would be sent.
-    pub mute: Vec<i32>,
-}
+/// System calls that write to a descriptor, or make another one of it, and which argument it is: refused for the sockets at which it is listened.
+const WRITING: &[(libc::c_long, u8)] = &[
+    (libc::SYS_write, 0),
+    (libc::SYS_writev, 0),
+    (libc::SYS_pwrite64, 0),
+    (libc::SYS_pwritev, 0),
+    (libc::SYS_pwritev2, 0),
+    (libc::SYS_sendfile, 0),
+    (libc::SYS_splice, 2),
+    (libc::SYS_dup, 0),
+    (libc::SYS_dup3, 0),
+    (libc::SYS_fcntl, 0),
+];
 
 /// Whether it is root.
 pub fn is_root() -> bool {
@@ -142,7 +130,9 @@ fn become_user(user: Option<&str>) -> anyhow::Result<bool> {
     let Some(name) = user else { return Ok(true) };
     let found = User::from_name(name).with_context(|| format!("--user {name} cannot be looked up"))?;
     let found = found.ok_or_else(|| anyhow!("--user {name}: there is no such user"))?;
-    setgroups(&[found.gid])
+    // Groups are how a sensor's logs are made readable.
+    let called = CString::new(name).with_context(|| format!("--user {name}"))?;
+    initgroups(&called, found.gid)
         .and_then(|()| setgid(found.gid))
         .and_then(|()| setuid(found.uid))
         .with_context(|| format!("it cannot become {name}"))?;

@@ -3,6 +3,8 @@
 //! A sensor writes a flow when it is over, and other logs as things happen, so that rows of one moment lie far apart. What a row tells becomes known at its
 //! own time; a row waits until no file can tell of anything earlier, or until too many wait.
 
+mod follow;
+
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -18,6 +20,8 @@ use crate::lines::{Lines, objects};
 use crate::queue::Queue;
 use crate::wrap::Wrap;
 use crate::zeek::{self, Form, Kind, Names};
+
+pub use follow::{Followed, Position};
 
 /// How much later than what it tells of a row may be written: Zeek and Suricata hold a silent flow for five to ten minutes.
 const LATE: Duration = Duration::from_mins(10);
@@ -159,9 +163,32 @@ struct Log {
     /// Lines that could not be read, and the first of them with why.
     bad: u64,
     first_bad: Option<(u64, &'static str)>,
+    /// Whether its end is only the end for now.
+    grows: bool,
+    /// Lines up to this one were judged by an earlier run.
+    judged: u64,
 }
 
 impl Log {
+    /// One of which nothing was read.
+    fn new(file: LogFile, number: u32) -> Self {
+        Self {
+            file,
+            number,
+            reading: None,
+            array: false,
+            seal: None,
+            clock: Timestamp::MIN,
+            over: false,
+            rows: 0,
+            odd: None,
+            bad: 0,
+            first_bad: None,
+            grows: false,
+            judged: 0,
+        }
+    }
+
     /// A line could not be read.
     fn spoil(&mut self, line: u64, why: &'static str) {
         self.bad += 1;
@@ -222,6 +249,10 @@ pub struct LogSet {
     certificates_in_order: VecDeque<String>,
     /// What was given last.
     given: Timestamp,
+    /// No row tells of anything later.
+    now: Timestamp,
+    /// Whether they are followed as they grow: then each row comes when it is written.
+    follows: bool,
     late: u64,
     /// Bytes that what waits may take, and takes.
     most_bytes: usize,
@@ -254,26 +285,19 @@ impl LogSet {
         first: u32,
         bytes: usize,
     ) -> Self {
-        let mut set =
-            Self { opening: opening.clone(), given: Timestamp::MIN, most_bytes: bytes, ..Self::default() };
+        let mut set = Self {
+            opening: opening.clone(),
+            given: Timestamp::MIN,
+            now: Timestamp::MAX,
+            most_bytes: bytes,
+            ..Self::default()
+        };
         let paths = set.once(paths);
         for (path, number) in paths.into_iter().zip(first..) {
             let lies = std::fs::metadata(capture::file_of(&path));
             let size = lies.ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
             let file = LogFile { path, size, sha256: None, kind: String::new() };
-            let mut log = Log {
-                file,
-                number,
-                reading: None,
-                array: false,
-                seal: None,
-                clock: Timestamp::MIN,
-                over: false,
-                rows: 0,
-                odd: None,
-                bad: 0,
-                first_bad: None,
-            };
+            let mut log = Log::new(file, number);
             // Its first time tells when it is its turn; it is opened again then, if it can be.
             let is_input = is_input(&log.file.path);
             match set.begin(&mut log, input.take_if(|_| is_input)) {
@@ -402,7 +426,7 @@ impl LogSet {
             }
         };
         // What comes too late is known when it comes.
-        self.late += u64::from(known < self.given);
+        self.late += u64::from(known < self.given && !self.follows);
         self.given = self.given.max(known);
         record.head_mut().known = self.given;
         Some(record)
@@ -425,7 +449,7 @@ impl LogSet {
             }
             None => log.over = true,
         }
-        if log.over {
+        if log.over && !log.grows {
             self.close(&mut log);
         }
         // Where it was.
@@ -440,7 +464,9 @@ impl LogSet {
                 Ok(Some(line)) => line,
                 Ok(None) => {
                     log.over = true;
-                    if let Some((line, ..)) = log.odd.take() {
+                    if !log.grows
+                        && let Some((line, ..)) = log.odd.take()
+                    {
                         log.spoil(line, OUT_OF_TIME);
                     }
                     return;
@@ -453,6 +479,10 @@ impl LogSet {
                     return;
                 }
             };
+            // Of what was judged, the header is wanted still.
+            if number <= log.judged && !line.is_some_and(|l| l.starts_with(b"#")) {
+                continue;
+            }
             let proof = PacketId::new(log.number, number);
             if log.file.kind.is_empty() {
                 log.file.kind = reading.kind();
@@ -675,6 +705,8 @@ impl LogSet {
     }
 
     fn push(&mut self, known: Timestamp, what: What) {
+        // Nobody can tell before it is so, whatever his clock shows.
+        let known = known.min(self.now);
         self.bytes = self.bytes.saturating_add(what.weight());
         self.waiting.push(known, what);
     }
@@ -744,6 +776,10 @@ impl LogSet {
         const SHOWN: usize = 4;
         let mut told = self.notices.clone();
         if self.logs.is_empty() {
+            return told;
+        }
+        if self.follows && self.kinds.is_empty() {
+            told.push("nothing was written to the logs that are followed".to_owned());
             return told;
         }
         let rows: Vec<String> = self.kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();

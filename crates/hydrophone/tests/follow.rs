@@ -1,0 +1,190 @@
+//! `listen --follow`: what it tells of logs that grow is what `read` tells of them when they are whole, whatever is rotated, stopped or killed in between.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Logs that grow do so in real time.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::{host, read_json, run, sample};
+use serde_json::Value;
+
+/// Zeek's logs of a sample, whose last rows are to be written yet.
+struct Zeek {
+    /// What stands above the rows.
+    heads: BTreeMap<String, String>,
+    /// When a row is written, seconds since 1970; its log; itself. The latest first.
+    rows: Vec<(f64, String, String)>,
+}
+
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
+}
+
+impl Zeek {
+    /// So many of a sample's rows, the last of which is written `ahead` seconds from now.
+    fn of(sample_name: &str, kept: usize, ahead: f64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let to = format!("zeek={}", dir.path().display());
+        let (code, ..) = run(&["read", sample(sample_name).to_str().unwrap(), "-q", "--format", &to]);
+        assert_eq!(code, Some(0));
+        let (mut heads, mut rows) = (BTreeMap::new(), Vec::new());
+        for name in ["conn.log", "dns.log", "http.log", "smtp.log"] {
+            let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
+            let (above, below): (Vec<&str>, Vec<&str>) =
+                text.lines().filter(|l| !l.starts_with("#close")).partition(|l| l.starts_with('#'));
+            heads.insert(name.to_owned(), above.join("\n") + "\n");
+            for row in below {
+                let fields: Vec<&str> = row.split('\t').collect();
+                let (ts, rest) = row.split_once('\t').unwrap();
+                let ts: f64 = ts.parse().unwrap();
+                // A flow is written when it is over.
+                let took = if name == "conn.log" { fields[8].parse().unwrap_or(0.0) } else { 0.0 };
+                rows.push((ts + took, ts, name.to_owned(), rest.to_owned()));
+            }
+        }
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        rows.truncate(kept);
+        let shift = now() + ahead - rows.last().unwrap().0;
+        let moved = |(end, ts, name, rest): (f64, f64, String, String)| {
+            (end + shift, name, format!("{:.6}\t{rest}\n", ts + shift))
+        };
+        let mut rows: Vec<_> = rows.into_iter().map(moved).collect();
+        rows.reverse();
+        Self { heads, rows }
+    }
+
+    fn append(dir: &Path, name: &str, text: &str) {
+        let file = OpenOptions::new().append(true).create(true).open(dir.join(name));
+        file.unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Writes what is to be written until then, each row at its time.
+    fn write(&mut self, dir: &Path, until: f64) -> usize {
+        let before = self.rows.len();
+        while let Some((at, ..)) = self.rows.last()
+            && *at <= until
+        {
+            sleep(Duration::from_secs_f64((at - now()).max(0.0)));
+            let (_, name, row) = self.rows.pop().unwrap();
+            if !dir.join(&name).exists() {
+                Self::append(dir, &name, &self.heads[&name]);
+            }
+            Self::append(dir, &name, &row);
+        }
+        before - self.rows.len()
+    }
+}
+
+struct Running(Child);
+
+impl Running {
+    fn begin(dir: &Path, name: &str, args: &[&str], says: &str) -> Self {
+        let file = |end: &str| File::create(dir.join(format!("{name}.{end}"))).unwrap();
+        let child = Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["listen", "--json"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(file("out"))
+            .stderr(file("err"))
+            .spawn()
+            .unwrap();
+        let (begun, err) = (Instant::now(), dir.join(format!("{name}.err")));
+        while !std::fs::read_to_string(&err).unwrap().contains(says) {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{}", std::fs::read_to_string(&err).unwrap());
+            sleep(Duration::from_millis(20));
+        }
+        Self(child)
+    }
+
+    fn end(mut self, signal: &str) {
+        let id = self.0.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn lines(dir: &Path, name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(dir.join(format!("{name}.out"))).unwrap();
+    text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
+}
+
+/// What is believed of a host, and each piece of evidence with its value.
+fn believed(lines: &[Value]) -> (Value, f64, Vec<(Value, Value, Value)>) {
+    let of = host(lines, "10.20.0.13");
+    let evidence = of["evidence"].as_array().unwrap().iter();
+    let mut all: Vec<_> =
+        evidence.map(|e| (e["behaviour"].clone(), e["key"].clone(), e["value"].clone())).collect();
+    all.sort_by_key(|(behaviour, key, _)| (behaviour.to_string(), key.to_string()));
+    (of["verdict"].clone(), of["level_db"].as_f64().unwrap(), all)
+}
+
+#[test]
+fn logs_that_grow_are_told_as_logs_that_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (current, state, store) = (dir.join("current"), dir.join("state"), dir.join("store"));
+    std::fs::create_dir(&current).unwrap();
+    let mut zeek = Zeek::of("kraken-old.pcapng", 230, 24.0);
+    let begun = now();
+    let earlier = zeek.write(&current, begun);
+    let follow = ["--follow", current.to_str().unwrap(), "--state", state.to_str().unwrap()];
+    let kept = [&follow[..], &["--store", store.to_str().unwrap()]].concat();
+
+    // What lies there is told first, and then what comes; a log is rotated as Zeek does it.
+    let first = Running::begin(dir, "first", &kept, "listens to");
+    let mut live = zeek.write(&current, begun + 5.0);
+    std::fs::rename(current.join("smtp.log"), current.join("smtp-26-11-28_10.00.00.log")).unwrap();
+    live += zeek.write(&current, begun + 9.0);
+    first.end("TERM");
+    let turns: Vec<Value> = lines(dir, "first").into_iter().filter(|l| l["type"] == "turn").collect();
+    assert!(matches!(&turns[..], [one, ..] if one["story"]["host"] == "10.20.0.13"), "{} turns", turns.len());
+
+    // While nobody follows, rows are written and a log is exchanged.
+    live += zeek.write(&current, begun + 10.0);
+    std::fs::rename(current.join("conn.log"), current.join("conn-26-11-28_10.00.00.log")).unwrap();
+    live += zeek.write(&current, begun + 14.0);
+    let second = Running::begin(dir, "second", &kept, "listens to");
+    live += zeek.write(&current, begun + 18.0);
+    second.end("KILL");
+    live += zeek.write(&current, begun + 19.0);
+    let third = Running::begin(dir, "third", &kept, "listens to");
+    live += zeek.write(&current, f64::MAX);
+    third.end("TERM");
+    assert!(earlier > 200 && live > 8, "{earlier} rows lay there, {live} came");
+
+    let whole = read_json(&[current.to_str().unwrap()]);
+    let told = lines(dir, "third");
+    assert_eq!(believed(&told), believed(&whole));
+    // Nobody is told of twice.
+    let again = |name: &str| lines(dir, name).iter().filter(|l| l["type"] == "turn").count();
+    assert_eq!((again("second"), again("third")), (0, 0));
+    // What is kept is all of it, once.
+    assert_eq!(believed(&read_json(&[store.to_str().unwrap()])), believed(&whole));
+}
+
+#[test]
+fn what_cannot_be_followed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let (code, _, err) = run(&["listen", "--follow", &path("none")]);
+    assert!(code == Some(3) && err.contains("cannot be opened"), "{code:?} {err}");
+    std::fs::write(path("words.txt"), "some words\n").unwrap();
+    let (code, _, err) = run(&["listen", "--follow", &path("words.txt")]);
+    assert!(code == Some(3) && err.contains("no log of Zeek or Suricata"), "{code:?} {err}");
+    let empty = Running::begin(dir.path(), "empty", &["--follow", dir.path().to_str().unwrap()], "no log in");
+    empty.end("TERM");
+}

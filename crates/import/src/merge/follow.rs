@@ -1,0 +1,596 @@
+//! Logs that are followed as they grow.
+//!
+//! What lies there is read first, in the order of time as any log is. From then on a row waits for [`LAG`] after it was written, or after what it tells of if that
+//! is later, so that rows of several logs come in their order. A sensor exchanges its logs: whatever it wrote to the old file is read before the new one is.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use capture::{CaptureError, Window};
+use record::{Health, Record, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{ANSWERED, LOOKED_AT, Log, LogFile, LogSet, called, recognise};
+use crate::lines::Lines;
+
+/// How long a row waits for rows of other logs that tell of something earlier (*assumed*: Zeek and Suricata write within a second or two).
+const LAG: Duration = Duration::from_secs(5);
+/// How often files are read on, and folders looked into.
+const READ: Duration = Duration::from_millis(250);
+const LOOKED_FOR: Duration = Duration::from_secs(2);
+/// Logs that are followed.
+const MOST: usize = 256;
+
+/// Which file lies somewhere: another one may lie there later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    fn of(lies: &Metadata) -> Self {
+        Self { device: lies.dev(), inode: lies.ino() }
+    }
+}
+
+/// How far a log was read when it was followed last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// The number by which it is called in proofs.
+    pub number: u32,
+    file: FileId,
+    /// Its lines that were read.
+    lines: u64,
+    /// Lines of the files that lay there before.
+    before: u64,
+}
+
+/// A log of which the end is read.
+struct Tail {
+    path: PathBuf,
+    file: FileId,
+    /// Lines of the files that lay there before.
+    before: u64,
+    /// It was seen without anything in it, though something had been read.
+    emptied: bool,
+    /// It could not be read, and nothing was said of it since.
+    troubled: bool,
+}
+
+/// Logs that are followed.
+pub struct Followed {
+    set: LogSet,
+    /// Files and folders, as they were named.
+    named: Vec<PathBuf>,
+    /// Of each log of the set, in its order, where its end is.
+    tails: Vec<Tail>,
+    /// The number of the next log.
+    next: u32,
+    /// Logs below this number were followed before.
+    first: u32,
+    /// Files that are none, or are read under another name; and how long they were.
+    passed: BTreeMap<FileId, u64>,
+    /// How far they were read before.
+    positions: Vec<Position>,
+    /// What was known until then was judged, wherever it stands.
+    judged: Option<Timestamp>,
+    read: Option<Timestamp>,
+    looked: Option<Timestamp>,
+    /// Whether what lay there at the beginning was read.
+    begun: bool,
+    news: Vec<String>,
+}
+
+impl Followed {
+    /// Follows these files, and the logs in these folders: those there, and those that come. The first log is called by this number in proofs. Those read before go on at their `positions`, and what was known until `judged` is left out of what lies there; what waits may take so many `bytes`.
+    ///
+    /// # Errors
+    /// There is no such file or folder, it cannot be read, or a file that is named is no log.
+    pub fn open(
+        named: &[PathBuf],
+        positions: Vec<Position>,
+        judged: Option<Timestamp>,
+        first: u32,
+        bytes: usize,
+    ) -> Result<Self, CaptureError> {
+        let set = LogSet {
+            given: Timestamp::MIN,
+            now: Timestamp::MAX,
+            most_bytes: bytes,
+            follows: true,
+            ..LogSet::default()
+        };
+        let mut made = Self {
+            set,
+            named: named.to_vec(),
+            tails: Vec::new(),
+            next: first,
+            first,
+            passed: BTreeMap::new(),
+            positions,
+            judged,
+            read: None,
+            looked: None,
+            begun: false,
+            news: Vec::new(),
+        };
+        for path in named {
+            let fail = |source| CaptureError::Open { path: path.display().to_string(), source };
+            let lies = std::fs::metadata(path).map_err(fail)?;
+            if lies.is_dir() {
+                let before = made.tails.len();
+                for path in logs_in(path).map_err(fail)? {
+                    if let Err(e) = made.find(&path) {
+                        made.news.push(format!("{}: {e}; it is tried again", path.display()));
+                    }
+                }
+                if made.tails.len() == before {
+                    made.news.push(format!(
+                        "there is no log in {} yet: those that come are followed",
+                        path.display()
+                    ));
+                }
+            } else {
+                made.find(path).map_err(fail)?;
+                let is_empty = lies.len() == 0;
+                if !is_empty && !made.tails.iter().any(|t| t.path == *path) {
+                    return Err(CaptureError::Unsupported {
+                        path: path.display().to_string(),
+                        what: "no log of Zeek or Suricata that can be followed: what is whole, or packed, is read by `hydrophone read`".into(),
+                    });
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    /// Begins with the log that lies there, if it is one that is not followed yet.
+    fn find(&mut self, path: &Path) -> io::Result<()> {
+        if self.tails.len() >= MOST || self.tails.iter().any(|t| t.path == path) {
+            return Ok(());
+        }
+        let lies = std::fs::metadata(path)?;
+        let file = FileId::of(&lies);
+        let is_known = self.tails.iter().any(|t| t.file == file);
+        if !lies.is_file()
+            || is_known
+            || self.passed.get(&file).is_some_and(|len| *len == lies.len() || *len >= LOOKED_AT as u64)
+        {
+            return Ok(());
+        }
+        let kept = LogFile { path: path.to_owned(), size: None, sha256: None, kind: String::new() };
+        // One that was read before may lie beside its successor.
+        let before = self.positions.iter().find(|p| p.path == path).cloned();
+        let (number, lines) = before.as_ref().map_or((self.next, 0), |p| (p.number, p.before));
+        let mut log = Log { grows: true, ..Log::new(kept, number) };
+        let older = before.as_ref().filter(|p| p.file != file).and_then(|p| beside(path, p.file));
+        let (from, file) = match (&before, older) {
+            (Some(p), Some(older)) => (older, p.file),
+            _ => (path.to_owned(), file),
+        };
+        match &before {
+            Some(p) if p.file == file => log.judged = lines + p.lines,
+            Some(p) => self.news.push(format!(
+                "{} is another file than the one that was read to line {}: what was written to that one behind it was not read",
+                path.display(),
+                p.lines
+            )),
+            None => {}
+        }
+        // Lines are counted on, whichever file they stand in.
+        let lines = lines + before.as_ref().filter(|p| p.file != file).map_or(0, |p| p.lines);
+        if begin(&mut log, &from, lines)? {
+            LogSet::look_at_first(&mut log);
+            begin(&mut log, &from, lines)?;
+            self.next += u32::from(number == self.next);
+            self.tails.push(Tail {
+                path: path.to_owned(),
+                file,
+                before: lines,
+                emptied: false,
+                troubled: false,
+            });
+            self.set.logs.push(log);
+            self.set.is_first_known = false;
+        } else {
+            self.passed.insert(file, lies.len());
+        }
+        Ok(())
+    }
+
+    /// What lay there at the beginning, in its order; none when all of it was told, which is asked once.
+    pub fn earlier(&mut self) -> Option<Record> {
+        while !self.begun {
+            match self.set.next(None) {
+                None => self.begun = true,
+                Some(record) if self.judged.is_some_and(|until| record.head().known <= until) => {}
+                earlier => return earlier,
+            }
+        }
+        None
+    }
+
+    /// Reads what was written since, at `now`; looks for logs that came, and for files that others took the place of.
+    pub fn come(&mut self, now: Timestamp) {
+        let is_due = |at: Option<Timestamp>, every| at.is_none_or(|at| now.since(at) >= every || at > now);
+        if !is_due(self.read, READ) {
+            return;
+        }
+        (self.read, self.begun) = (Some(now), true);
+        self.set.now = now;
+        if is_due(self.looked, LOOKED_FOR) {
+            self.looked = Some(now);
+            self.look_for_more();
+        }
+        for n in 0..self.tails.len() {
+            self.read_on(n);
+            if let Err(e) = self.exchange(n)
+                && !std::mem::replace(&mut self.tails[n].troubled, true)
+            {
+                self.news.push(format!("{}: {e}; it is tried again", self.tails[n].path.display()));
+            }
+        }
+        self.set.give_up(now.minus(ANSWERED));
+    }
+
+    fn look_for_more(&mut self) {
+        for named in self.named.clone() {
+            let found = match logs_in(&named) {
+                Ok(found) => found,
+                // A file.
+                Err(_) => vec![named],
+            };
+            for path in found {
+                let before = self.tails.len();
+                // What cannot be read now may be read later; what never was read was told of.
+                let _ = self.find(&path);
+                if self.tails.len() > before {
+                    self.news.push(format!("follows {} as well", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Reads a log to its end, as long as there is room.
+    fn read_on(&mut self, n: usize) {
+        self.set.logs[n].over = false;
+        while !self.set.logs[n].over && !self.set.crowded() {
+            self.set.read(n);
+        }
+    }
+
+    /// Goes on with the file that took a log's place, once that holds something and the old one was read to its end.
+    fn exchange(&mut self, n: usize) -> io::Result<()> {
+        let (tail, log) = (&self.tails[n], &self.set.logs[n]);
+        let lies = match std::fs::metadata(&tail.path) {
+            // Its successor comes.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            lies => lies?,
+        };
+        let file = FileId::of(&lies);
+        let read = log.reading.as_ref().map_or(0, |(_, lines)| lines.offset());
+        let is_cut = file == tail.file && (tail.emptied || lies.len() < read);
+        self.tails[n].emptied = is_cut;
+        let tail = &self.tails[n];
+        if (file == tail.file && !is_cut) || lies.len() == 0 || !log.over {
+            return Ok(());
+        }
+        let path = tail.path.clone();
+        if is_cut {
+            self.news.push(format!(
+                "{} was cut to {} bytes when {read} had been read, and is read from its beginning",
+                path.display(),
+                lies.len()
+            ));
+        } else {
+            // Whoever wrote to the old one has begun the new one, so that nothing more comes to it.
+            self.read_on(n);
+        }
+        let log = &mut self.set.logs[n];
+        let lines = log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
+        if !begin(log, &path, lines)? {
+            // What it is shows when its first line is whole.
+            return Ok(());
+        }
+        log.judged = 0;
+        let tail = &mut self.tails[n];
+        (tail.file, tail.before, tail.emptied, tail.troubled) = (file, lines, false, false);
+        self.read_on(n);
+        Ok(())
+    }
+
+    /// The next record that is due; all that wait, the earliest first, when `now` is as late as can be.
+    pub fn due(&mut self, now: Timestamp) -> Option<Record> {
+        let next = self.set.waiting.earliest()?;
+        if next.plus(LAG) <= now || self.set.crowded() { self.set.give() } else { None }
+    }
+
+    /// All that was written and was not told, at the end.
+    pub fn rest(&mut self, now: Timestamp) -> Vec<Record> {
+        self.read = None;
+        self.come(now);
+        self.set.give_up(Timestamp::MAX);
+        std::iter::from_fn(|| self.due(Timestamp::MAX)).collect()
+    }
+
+    /// How long what was written waits before it is told.
+    pub const fn lag() -> Duration {
+        LAG
+    }
+
+    /// How far each log was read.
+    pub fn positions(&self) -> Vec<Position> {
+        let of = |(tail, log): (&Tail, &Log)| {
+            let (_, lines) = log.reading.as_ref()?;
+            Some(Position {
+                path: tail.path.clone(),
+                number: log.number,
+                file: tail.file,
+                lines: lines.number().saturating_sub(tail.before),
+                before: tail.before,
+            })
+        };
+        self.tails.iter().zip(&self.set.logs).filter_map(of).collect()
+    }
+
+    /// What happened since it was asked last.
+    pub fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The logs that were not followed before, in the order of their numbers.
+    pub fn files(&self) -> Vec<LogFile> {
+        let fresh = self.set.logs.iter().filter(|l| l.number >= self.first);
+        fresh.map(|l| l.file.clone()).collect()
+    }
+
+    /// What was counted.
+    pub const fn health(&self) -> &Health {
+        &self.set.health
+    }
+
+    /// What must be told of them.
+    pub fn notices(&self) -> Vec<String> {
+        self.set.notices()
+    }
+
+    /// Logs that could not be read on.
+    pub fn failures(&self) -> &[String] {
+        &self.set.failures
+    }
+}
+
+/// Opens a log's file; its first line is numbered behind `lines`. Gives whether it is a log: `log` is left as it was where it is none.
+fn begin(log: &mut Log, path: &Path, lines: u64) -> io::Result<bool> {
+    let mut window = Window::growing(File::open(path)?);
+    window.ensure(LOOKED_AT);
+    if let Some(e) = window.take_failure() {
+        return Err(e);
+    }
+    let Some(reading) = recognise(window.rest(), &called(path)).filter(|r| !r.array) else {
+        return Ok(false);
+    };
+    log.reading = Some((reading, Lines::of(window, false).behind(lines)));
+    Ok(true)
+}
+
+/// The file of this name's folder that has this identity.
+fn beside(path: &Path, file: FileId) -> Option<PathBuf> {
+    let is_it = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|lies| FileId::of(&lies) == file);
+    let entries = std::fs::read_dir(path.parent()?).ok()?;
+    entries.filter_map(|e| Some(e.ok()?.path())).find(is_it)
+}
+
+/// Files of a folder that are called as logs are which are written to.
+fn logs_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if is_current(&called(&path)) && path.is_file() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a file is called as a log that is written to: what was put aside has a date in its name, or an ending behind its own.
+fn is_current(name: &str) -> bool {
+    let Some((stem, "log" | "json" | "ndjson" | "labeled")) = name.rsplit_once('.') else { return false };
+    let numbers = || stem.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
+    !name.starts_with('.') && numbers().count() < 3 && numbers().all(|run| run.len() < 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
+    use super::*;
+
+    const HEAD: &str = "#separator \\x09\n#path\tconn\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\tduration\torig_bytes\tresp_bytes\tconn_state\thistory\torig_pkts\tresp_pkts\n";
+
+    fn row(at: u32) -> String {
+        format!("{at}.0\tC{at}\t10.0.0.5\t1001\t198.51.100.7\t80\ttcp\t-\t1.0\t-\t-\tS0\tS\t3\t0\n")
+    }
+
+    fn asked(at: u32) -> String {
+        format!(
+            r#"{{"timestamp":"1970-01-01T00:{:02}:{:02}.000000+0000","flow_id":{at},"event_type":"http","src_ip":"10.0.0.5","src_port":1001,"dest_ip":"198.51.100.7","dest_port":80,"proto":"TCP","http":{{"hostname":"a.example","url":"/{at}","http_method":"GET","protocol":"HTTP/1.1","status":200,"length":5}}}}"#,
+            at / 60,
+            at % 60
+        ) + "\n"
+    }
+
+    fn append(path: &Path, text: &str) {
+        OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The seconds at which what is due then was begun, and the lines that say so.
+    fn due(of: &mut Followed, now: i64) -> Vec<(i64, String)> {
+        let now = Timestamp::from_secs(now);
+        of.come(now);
+        std::iter::from_fn(|| of.due(now)).map(|r| told(&r)).collect()
+    }
+
+    fn told(record: &Record) -> (i64, String) {
+        let line = match record {
+            Record::Conn(c) => c.key_packets.to_vec()[0].to_string(),
+            Record::Http(h) => h.packets[0].to_string(),
+            _ => String::new(),
+        };
+        (record.head().ts.0 / 1_000_000_000, line)
+    }
+
+    fn earlier(of: &mut Followed) -> Vec<i64> {
+        std::iter::from_fn(|| of.earlier()).map(|r| told(&r).0).collect()
+    }
+
+    fn follow(dir: &Path, positions: Vec<Position>) -> Followed {
+        Followed::open(&[dir.to_owned()], positions, None, 0, 64 << 20).unwrap()
+    }
+
+    fn said(all: &[(i64, &str)]) -> Vec<(i64, String)> {
+        all.iter().map(|(at, line)| (*at, (*line).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_lies_there_comes_first_and_then_what_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (conn, eve) = (dir.path().join("conn.log"), dir.path().join("eve.json"));
+        append(&conn, &format!("{HEAD}{}{}", row(100), row(300)));
+        append(&eve, &asked(200));
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs), [100, 200, 300], "in the order of time");
+        // A line is taken when it is whole.
+        let whole = row(400);
+        append(&conn, &whole[..20]);
+        assert!(due(&mut logs, 402).is_empty());
+        append(&conn, &whole[20..]);
+        assert!(due(&mut logs, 403).is_empty(), "it waits for others");
+        append(&eve, &asked(399));
+        assert_eq!(due(&mut logs, 407), said(&[(399, "1:2"), (400, "6")]), "and comes in its order");
+        // Whoever is late is known when he comes, and whose clock runs ahead is not waited for.
+        append(&eve, &format!("{}{}", asked(200), asked(3_000)));
+        let now = Timestamp::from_secs(450);
+        logs.come(now);
+        let all: Vec<Record> = std::iter::from_fn(|| logs.due(now.plus(LAG))).collect();
+        assert_eq!(all.iter().map(|r| r.head().known.0 / 1_000_000_000).collect::<Vec<_>>(), [401, 450]);
+        assert!(logs.failures().is_empty(), "{:?}", logs.failures());
+    }
+
+    #[test]
+    fn a_log_whose_place_another_takes_is_read_to_its_end_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = dir.path().join("conn.log");
+        append(&conn, &format!("{HEAD}{}", row(100)));
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs), [100]);
+        assert!(due(&mut logs, 101).is_empty());
+        // As Zeek does: the last rows, another name, a new file when there is something to be written.
+        append(&conn, &row(110));
+        std::fs::rename(&conn, dir.path().join("conn.2026-11-28-10-00-00.log")).unwrap();
+        assert_eq!(due(&mut logs, 120), said(&[(110, "5")]));
+        append(&conn, &format!("{HEAD}{}", row(130)));
+        assert_eq!(due(&mut logs, 140), said(&[(130, "9")]), "lines are counted on");
+        // As logrotate does: an empty file lies there while the sensor writes to the old one.
+        let aside = dir.path().join("conn.log.1");
+        std::fs::rename(&conn, &aside).unwrap();
+        append(&conn, "");
+        append(&aside, &row(150));
+        assert_eq!(due(&mut logs, 160), said(&[(150, "10")]));
+        append(&aside, &row(151));
+        append(&conn, &format!("{HEAD}{}", row(170)));
+        assert_eq!(due(&mut logs, 180), said(&[(151, "11"), (170, "15")]));
+        // And as it does with copytruncate.
+        File::create(&conn).unwrap();
+        assert!(due(&mut logs, 190).is_empty());
+        append(&conn, &format!("{HEAD}{}", row(191)));
+        assert!(due(&mut logs, 192).is_empty());
+        append(&conn, &row(193));
+        assert_eq!(due(&mut logs, 200).len(), 2);
+        assert_eq!(logs.files().len(), 1, "what was put aside is no other log");
+        assert!(logs.failures().is_empty(), "{:?}", logs.failures());
+    }
+
+    #[test]
+    fn it_goes_on_where_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = dir.path().join("conn.log");
+        append(&conn, &format!("{HEAD}{}{}", row(100), row(110)));
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs).len(), 2);
+        let positions = logs.positions();
+        drop(logs);
+        append(&conn, &row(120));
+        let mut logs = follow(dir.path(), positions);
+        assert_eq!(earlier(&mut logs), [120]);
+        let positions = logs.positions();
+        drop(logs);
+        // Exchanged in between: what was written to the old one is read as well, where it lies beside.
+        append(&conn, &row(130));
+        std::fs::rename(&conn, dir.path().join("conn.log.1")).unwrap();
+        append(&conn, &format!("{HEAD}{}", row(140)));
+        let mut logs = follow(dir.path(), positions.clone());
+        assert_eq!(earlier(&mut logs), [130]);
+        assert_eq!(due(&mut logs, 150), said(&[(140, "11")]));
+        assert!(logs.news().is_empty());
+        drop(logs);
+        // Where it does not, that is said.
+        std::fs::remove_file(dir.path().join("conn.log.1")).unwrap();
+        let mut logs = follow(dir.path(), positions);
+        assert_eq!(earlier(&mut logs), [140]);
+        let news = logs.news();
+        assert!(
+            matches!(&news[..], [one] if one.contains("another file") && one.contains("line 6")),
+            "{news:?}"
+        );
+    }
+
+    #[test]
+    fn logs_that_come_are_followed_and_what_is_no_log_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        append(&dir.path().join("stats.log"), "uptime 7\n");
+        let mut logs = follow(dir.path(), Vec::new());
+        assert!(earlier(&mut logs).is_empty() && logs.files().is_empty());
+        append(&dir.path().join("conn.log"), &HEAD[..30]);
+        assert!(due(&mut logs, 100).is_empty());
+        append(&dir.path().join("conn.log"), &format!("{}{}", &HEAD[30..], row(101)));
+        append(&dir.path().join("eve.json"), &asked(105));
+        append(&dir.path().join("eve-2026-11-28.json"), &asked(103));
+        assert_eq!(due(&mut logs, 110), said(&[(101, "4"), (105, "1:1")]));
+        assert_eq!(logs.news().len(), 2);
+        let no_log = Followed::open(&[dir.path().join("stats.log")], Vec::new(), None, 0, 1 << 20);
+        assert!(no_log.is_err_and(|e| e.to_string().contains("no log")));
+        assert!(Followed::open(&[dir.path().join("none")], Vec::new(), None, 0, 1 << 20).is_err());
+        // What a store holds already is not told again.
+        let judged = Some(Timestamp::from_secs(101).plus(Duration::from_secs(1)));
+        let mut logs = Followed::open(&[dir.path().to_owned()], Vec::new(), judged, 0, 64 << 20).unwrap();
+        assert_eq!(earlier(&mut logs), [105]);
+    }
+
+    #[test]
+    fn names_of_logs_that_are_written_to() {
+        for name in ["conn.log", "x509.log", "eve.json", "eve.12.json", "dns_1.log", "conn.log.labeled"] {
+            assert!(is_current(name), "{name}");
+        }
+        for name in [
+            "conn.2026-11-28-10-00-00.log",
+            "conn-26-11-28_10.00.00.log",
+            "eve-20261128.json",
+            "eve.json.1",
+            "conn.log.gz",
+            ".conn.log",
+            "log",
+        ] {
+            assert!(!is_current(name), "{name}");
+        }
+    }
+}

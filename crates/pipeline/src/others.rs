@@ -1,0 +1,214 @@
+//! What others tell of the same network beside the packets: logs of sensors, stores, exported flows, and logs that are followed. All of it goes into one order.
+
+use std::path::PathBuf;
+
+use import::{Exports, Followed, LogSet, Position};
+use record::{Health, Record, RecordKey, Service, Timestamp};
+use store::{Analysed, Reader, Span, StoreError};
+
+use crate::run::Input;
+use crate::scheduler::Step;
+
+/// What was told of before: by logs of other sensors, and by stores.
+pub struct Told {
+    logs: LogSet,
+    /// The row that comes next, taken out to look at it.
+    row: Option<Record>,
+    stores: Vec<Reader>,
+    /// The record that each store gives next.
+    next: Vec<Option<Record>>,
+}
+
+impl Told {
+    /// Opens stores; the first input of the first is called by this number and so many as there are logs.
+    /// # Errors
+    /// A store cannot be opened.
+    pub fn of(logs: LogSet, stores: &[PathBuf], first: u32, span: &Span) -> Result<Self, StoreError> {
+        let mut first = first + logs.files().len() as u32;
+        let mut opened = Vec::new();
+        for path in stores {
+            let reader = Reader::open(path, span.clone(), first)?;
+            first += reader.inputs().len() as u32;
+            opened.push(reader);
+        }
+        let next = opened.iter_mut().map(|r| r.next(None)).collect();
+        Ok(Self { logs, row: None, stores: opened, next })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.logs.is_empty() && self.stores.is_empty()
+    }
+
+    /// The next record that was known until then.
+    fn next(&mut self, until: Option<Timestamp>) -> Option<Record> {
+        let known = |r: &Option<Record>| r.as_ref().map(|r| r.head().known);
+        let earliest = (0..self.next.len()).filter_map(|n| Some((known(&self.next[n])?, n))).min();
+        if self.row.is_none() && !self.logs.is_empty() {
+            let until = [until, earliest.map(|(at, _)| at)].into_iter().flatten().min();
+            self.row = self.logs.next(until);
+        }
+        match (known(&self.row), earliest) {
+            (Some(row), first) if first.is_none_or(|(at, _)| row <= at) => self.row.take(),
+            (_, Some((at, n))) if until.is_none_or(|until| at <= until) => {
+                let following = self.stores[n].next(None);
+                std::mem::replace(&mut self.next[n], following)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What others tell, beside what packets tell.
+pub struct Others {
+    told: Told,
+    exports: Exports,
+    followed: Option<Followed>,
+    /// What was given last: what exporters and followed logs tell may lie before it, and is known then.
+    given: Timestamp,
+}
+
+/// Whoever takes a step, and may ask the logs that are followed.
+pub trait Sink: FnMut(Step<'_>, Option<&mut Followed>) {}
+impl<F: FnMut(Step<'_>, Option<&mut Followed>)> Sink for F {}
+
+impl Others {
+    /// What waits of exported flows may take so many `bytes`.
+    pub fn new(told: Told, followed: Option<Followed>, bytes: usize) -> Self {
+        Self { told, exports: Exports::new(bytes), followed, given: Timestamp::MIN }
+    }
+
+    /// Gives what comes from elsewhere: it is known now, if it tells of something earlier.
+    fn give(&mut self, mut record: Record, sink: &mut impl Sink) {
+        let head = record.head_mut();
+        head.known = head.known.max(self.given);
+        self.given = head.known;
+        sink(Step::Record(RecordKey::of_row(&record), &record), self.followed.as_mut());
+    }
+
+    /// Gives a record of those that followed logs held at the beginning; `false` when there are no more.
+    pub fn earlier(&mut self, sink: &mut impl Sink) -> bool {
+        let Some(record) = self.followed.as_mut().and_then(Followed::earlier) else { return false };
+        self.give(record, sink);
+        true
+    }
+
+    /// Takes what packets tell; whatever was known before it goes first.
+    pub fn beside(
+        &mut self,
+        key: RecordKey,
+        record: &Record,
+        stopped: impl Fn() -> bool,
+        sink: &mut impl Sink,
+    ) {
+        while !self.told.is_empty()
+            && !stopped()
+            && let Some(earlier) = self.told.next(Some(key.known))
+        {
+            self.give(earlier, sink);
+        }
+        self.exported(Some(key.known), sink);
+        match record {
+            Record::Export(export) => self.exports.take(export),
+            Record::Conn(c) if c.service == Service::NetFlow => self.exports.hold(record.clone()),
+            _ => {
+                self.exports.saw(record.tuple().orig.ip);
+                self.given = self.given.max(key.known);
+                sink(Step::Record(key, record), self.followed.as_mut());
+            }
+        }
+    }
+
+    /// Time has passed; where nothing comes, what exporters told is due all the same.
+    pub fn until(&mut self, mut clock: Timestamp, idle: bool, sink: &mut impl Sink) {
+        if idle {
+            self.exported(Some(clock), sink);
+        }
+        if let Some(followed) = &mut self.followed {
+            followed.come(clock);
+            while let Some(record) = self.followed.as_mut().and_then(|f| f.due(clock)) {
+                self.give(record, sink);
+            }
+            if idle {
+                // What was written since then has not been told.
+                clock = clock.minus(Followed::lag());
+            }
+            clock = clock.max(self.given);
+            self.given = clock;
+        }
+        sink(Step::Until { clock, idle }, self.followed.as_mut());
+    }
+
+    fn exported(&mut self, until: Option<Timestamp>, sink: &mut impl Sink) {
+        while let Some(earlier) = self.exports.next(until) {
+            self.give(earlier, sink);
+        }
+    }
+
+    /// Gives what exporters and followed logs told and nobody was given yet, when there are no packets any more.
+    pub fn rest_of_others(&mut self, now: Timestamp, sink: &mut impl Sink) {
+        while let Some(record) = self.exports.next(None) {
+            while let Some(earlier) = self.told.next(Some(record.head().known.max(self.given))) {
+                self.give(earlier, sink);
+            }
+            self.give(record, sink);
+        }
+        for record in self.followed.as_mut().map(|f| f.rest(now)).unwrap_or_default() {
+            self.give(record, sink);
+        }
+    }
+
+    /// Gives a record of those that are left of logs and stores; `false` when there are no more.
+    pub fn rest(&mut self, sink: &mut impl Sink) -> bool {
+        let Some(record) = self.told.next(None) else { return false };
+        self.give(record, sink);
+        true
+    }
+
+    /// The logs that are read.
+    pub const fn logs(&self) -> &LogSet {
+        &self.told.logs
+    }
+
+    /// When what was given last became known.
+    pub const fn given(&self) -> Timestamp {
+        self.given
+    }
+
+    /// What must be told of all of them, what failed, and the inputs; counters are added to `health`.
+    pub fn told(&self, health: &mut Health) -> (Vec<String>, Vec<String>, Vec<Input>) {
+        let Told { logs, stores, .. } = &self.told;
+        let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
+        notices.extend(self.exports.notices());
+        health.merge(self.exports.health());
+        health.merge(logs.health());
+        let mut inputs: Vec<Input> = logs.files().into_iter().map(Input::of_log).collect();
+        if let Some(followed) = &self.followed {
+            health.merge(followed.health());
+            notices.extend(followed.notices());
+            failures.extend(followed.failures().iter().cloned());
+            inputs.extend(followed.files().into_iter().map(Input::of_log));
+        }
+        for store in stores {
+            health.merge(&store.health());
+            notices.extend(store.notices());
+            failures.extend(store.failures().iter().cloned());
+            inputs.extend(store.inputs().iter().map(|i| Input {
+                path: i.path.clone(),
+                size: i.size,
+                sha256: i.sha256.clone(),
+                log: i.log.clone(),
+            }));
+        }
+        (notices, failures, inputs)
+    }
+
+    /// Days of stores that were read as a whole.
+    pub fn analysed(&self) -> Vec<Analysed> {
+        self.told.stores.iter().map(|s| s.analysed().clone()).collect()
+    }
+
+    /// How far logs were read that are followed.
+    pub fn positions(&self) -> Vec<Position> {
+        self.followed.as_ref().map(Followed::positions).unwrap_or_default()
+    }
+}
