@@ -223,6 +223,8 @@ pub struct CaptureSet {
     archive: Option<(PathBuf, Option<String>)>,
     /// Bytes of packets in the batch that is being filled.
     in_batch: usize,
+    /// Packets of times that are not wanted.
+    passed_over: u64,
 }
 
 impl CaptureSet {
@@ -266,6 +268,7 @@ impl CaptureSet {
             opening: opening.clone(),
             archive: None,
             in_batch: 0,
+            passed_over: 0,
         };
         let mut files: Vec<(PathBuf, bool)> = Vec::new();
         for (path, listed) in found {
@@ -372,6 +375,11 @@ impl CaptureSet {
         health
     }
 
+    /// Packets so far of times that were not wanted.
+    pub const fn passed_over(&self) -> u64 {
+        self.passed_over
+    }
+
     /// Packets read so far.
     pub fn packets(&self) -> u64 {
         self.clock.counters.packets
@@ -445,32 +453,35 @@ impl CaptureSet {
     fn take(&mut self, slot: usize, batch: &mut Batch) {
         loop {
             let active = &mut self.active[slot];
-            let generation = active.reader.generation();
-            let block = match active.registered {
-                Some((index, g)) if g == generation => index,
-                _ => {
-                    let index = batch.blocks.len() as u32;
-                    batch.blocks.push(active.reader.block().clone());
-                    active.registered = Some((index, generation));
-                    index
-                }
-            };
             let raw = active.head;
-            let id = PacketId::new(self.opening.earlier + active.file, active.number);
+            if self.opening.wants(raw.ts) {
+                let generation = active.reader.generation();
+                let block = match active.registered {
+                    Some((index, g)) if g == generation => index,
+                    _ => {
+                        let index = batch.blocks.len() as u32;
+                        batch.blocks.push(active.reader.block().clone());
+                        active.registered = Some((index, generation));
+                        index
+                    }
+                };
+                let clock = self.clock.count(raw.ts, raw.captured, raw.original);
+                self.in_batch += raw.captured as usize;
+                batch.packets.push(PacketMeta {
+                    ts: raw.ts,
+                    clock,
+                    id: PacketId::new(self.opening.earlier + active.file, active.number),
+                    link: raw.link,
+                    block,
+                    offset: raw.offset,
+                    captured: raw.captured,
+                    original: raw.original,
+                });
+            } else {
+                self.passed_over += 1;
+            }
             let next = active.reader.next_packet();
             active.offset = active.reader.offset();
-            let clock = self.clock.count(raw.ts, raw.captured, raw.original);
-            self.in_batch += raw.captured as usize;
-            batch.packets.push(PacketMeta {
-                ts: raw.ts,
-                clock,
-                id,
-                link: raw.link,
-                block,
-                offset: raw.offset,
-                captured: raw.captured,
-                original: raw.original,
-            });
             let active = &mut self.active[slot];
             match next {
                 Ok(Some(head)) => {
@@ -611,6 +622,23 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn what_came_between_keeps_its_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths =
+            [file(dir.path(), "a.pcapng", &[10, 20, 30, 40]), file(dir.path(), "b.pcapng", &[25, 50])];
+        let opening =
+            Opening { since: Some(Timestamp(20)), until: Some(Timestamp(40)), ..Opening::default() };
+        let mut set = CaptureSet::open(&paths.map(Source::Path), &opening).unwrap();
+        let (mut batch, mut all) = (Batch::default(), Vec::new());
+        while set.next_batch(&mut batch) {
+            all.extend(batch.packets.iter().map(|p| (p.ts.0, p.id.to_string())));
+        }
+        assert_eq!(all, [(20, "2".to_owned()), (25, "1:1".to_owned()), (30, "3".to_owned())]);
+        assert_eq!((set.packets(), set.passed_over()), (3, 3));
+        assert_eq!((set.health().first, set.health().last), (Some(Timestamp(20)), Some(Timestamp(30))));
     }
 
     #[test]

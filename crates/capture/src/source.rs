@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use record::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sha2::{Digest, Sha256};
 
@@ -244,8 +245,20 @@ pub struct Opening {
     pub passwords: Vec<String>,
     /// Whether the SHA-256 of files is taken while they are read.
     pub hashed: bool,
+    /// Packets before it are passed over.
+    pub since: Option<Timestamp>,
+    /// Packets at it and later are passed over.
+    pub until: Option<Timestamp>,
     /// Inputs of earlier runs, whose packets keep their names: the first file of this one is called by their number.
     pub earlier: u32,
+}
+
+impl Opening {
+    /// Whether a packet of this time is wanted.
+    #[inline]
+    pub fn wants(&self, ts: Timestamp) -> bool {
+        self.since.is_none_or(|since| ts >= since) && self.until.is_none_or(|until| ts < until)
+    }
 }
 
 /// Captures that are read again, in the order of packet numbers, and how they are opened.

@@ -95,6 +95,19 @@ impl<W: Write> PcapngWriter<W> {
         write_block(&mut self.out, 6, &body)
     }
 
+    /// What is written to.
+    pub const fn get_ref(&self) -> &W {
+        &self.out
+    }
+
+    /// Makes sure that all of it was handed on.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     /// Gives back what was written to.
     pub fn into_inner(self) -> W {
         self.out

@@ -112,6 +112,15 @@ impl Key {
 /// Spreads packets over `shards` so that both directions of a flow meet. The same on every run, so that what each
 /// shard's limits forget is the same too; the tables inside hash with a seed of their own.
 pub fn shard_of(p: &Packet, shards: u32) -> u32 {
+    (((mix(both_ends(p)) >> 32) * u64::from(shards)) >> 32) as u32
+}
+
+/// A number for the flow of a packet, the same both ways and on every run; few flows share one.
+pub fn hash_of(p: &Packet) -> u64 {
+    mix(both_ends(p).wrapping_add(u64::from(p.transport.number())))
+}
+
+fn both_ends(p: &Packet) -> u64 {
     let end = |ip: IpAddr, port: u16| {
         let folded = match ip {
             IpAddr::V4(ip) => u64::from(u32::from(ip)),
@@ -123,8 +132,7 @@ pub fn shard_of(p: &Packet, shards: u32) -> u32 {
         mix(folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(port))
     };
     // A sum is the same whichever end is named first.
-    let both = end(p.src, p.sport).wrapping_add(end(p.dst, p.dport));
-    (((mix(both) >> 32) * u64::from(shards)) >> 32) as u32
+    end(p.src, p.sport).wrapping_add(end(p.dst, p.dport))
 }
 
 /// The finaliser of SplitMix64 (Steele, Lea, Flood 2014).

@@ -17,7 +17,7 @@ mod tcp;
 mod timer;
 
 pub use fuzz::fuzz_follow;
-pub use key::shard_of;
+pub use key::{hash_of, shard_of};
 pub use table::{Arrival, FlowTable, Limits, Sessions};
 
 #[cfg(test)]

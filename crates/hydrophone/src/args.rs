@@ -248,10 +248,10 @@ pub struct Read {
     /// Keep every record in this store as well, a folder or s3://BUCKET/PREFIX that is made where there is none: `read STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE", conflicts_with = "state")]
     pub store: Option<PathBuf>,
-    /// Of stores, leave out what became known before, for example 2026-11-01 or 2026-11-01T08:00:00Z
+    /// Leave out what came before (of stores and logs what became known before), for example 2026-11-01 or 2026-11-01T08:00:00Z
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub since: Option<Timestamp>,
-    /// Of stores, leave out what became known then or later
+    /// Leave out what came then or later
     #[arg(long, value_name = "TIME", value_parser = moment)]
     pub until: Option<Timestamp>,
     /// Of stores, take this site alone (again for more)
@@ -307,6 +307,15 @@ pub struct Listen {
     /// Keep every record in this store, on the disk within seconds; with --state, what was not remembered yet when it was killed is judged again: `read STORE`, `serve STORE` and `find STORE` ask it again
     #[arg(long, value_name = "STORE")]
     pub store: Option<PathBuf>,
+    /// Keep packets in this folder, as captures of which the oldest go: `read FOLDER -o CASE` and `carve FOLDER HOST` show them
+    #[arg(long, value_name = "FOLDER")]
+    pub keep_packets: Option<PathBuf>,
+    /// The most that this folder may hold
+    #[arg(long, value_name = "SIZE", default_value = "10GiB", requires = "keep_packets")]
+    pub keep_size: ByteSize,
+    /// What is kept of each flow, beside the packets that open and end it; 0 for all of it
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", requires = "keep_packets")]
+    pub keep_flow: ByteSize,
     /// Tell the sinks in this file of hosts that turn (TOML; see docs/listen.md): a process of its own does, which is `hydrophone tell`
     #[arg(long, value_name = "FILE")]
     pub tell: Option<PathBuf>,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use behaviour::{Expectations, Home, Intel};
 use capture::{Filter, Listening, Live};
-use pipeline::{ByteSize, Heard, SMALLEST};
+use pipeline::{ByteSize, Heard, Keeping, Listened, PacketKeeper, SMALLEST};
 use record::Timestamp;
 use report::{Detail, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
@@ -61,7 +61,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         None => None,
     };
     // The interfaces are open: from here on there is nothing more to be opened but what was named.
-    let mut kept = rights::step_down(args.user.as_deref()).map_err(Failure::usage)?;
+    let mut untaken = rights::step_down(args.user.as_deref()).map_err(Failure::usage)?;
     let mut keeper = match &args.store {
         Some(dir) => Some(Keeper::begin(dir, &config, options.memory)?),
         None => None,
@@ -73,6 +73,13 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         .chain(args.netflow.iter().map(|at| format!("UDP {at}")))
         .chain(args.follow.iter().map(|p| p.display().to_string()))
         .collect();
+    let packets = match &args.keep_packets {
+        Some(folder) => Some(PacketKeeper::open(keeping(args, folder)?).map_err(|e| {
+            Failure::usage(anyhow::anyhow!("packets cannot be kept in {}: {e}", folder.display()))
+        })?),
+        None => None,
+    };
+    let kept = packets.as_ref().map(PacketKeeper::kept);
     let doors = Doors::open(args.control.as_deref(), args.metrics).map_err(Failure::usage)?;
     let board = Board::new(Status {
         version: env!("HYDROPHONE_VERSION").to_owned(),
@@ -80,17 +87,18 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         budget: config.memory().map_err(Failure::usage)?.0,
         store: args.store.as_ref().map(|p| p.display().to_string()),
         state: args.state.as_ref().map(|p| p.display().to_string()),
+        keeps_packets: args.keep_packets.as_ref().map(|p| p.display().to_string()),
         ..Status::default()
     });
     // Kept to the very end, so that no file gets their numbers.
     let sockets = live.sockets();
     if !args.no_sandbox {
         let mute = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        kept.extend(
+        untaken.extend(
             rights::give_up(&needs(args, doors.is_any(), mute, sinks.as_ref())).map_err(Failure::usage)?,
         );
     }
-    for why in kept.iter().filter(|_| !args.quiet) {
+    for why in untaken.iter().filter(|_| !args.quiet) {
         say(why);
     }
     // Their threads begin when the rights are gone, and have none.
@@ -104,8 +112,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let (mut begins, mut says) = (true, !args.quiet);
     let ran = pipeline::listen(
         &options,
-        live,
-        args.store.as_deref(),
+        Listened { live, store: args.store.as_deref(), keeper: packets },
         |progress| {
             {
                 let mut status = board.write();
@@ -113,6 +120,14 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     (progress.packets, progress.bytes, progress.dropped);
             }
             manager.lives(|| counted(&board.read()));
+            if let Some(kept) = &kept {
+                let mut status = board.write();
+                status.packets_kept = kept.packets.load(Ordering::Relaxed);
+                status.packets_not_kept = kept.lost.load(Ordering::Relaxed);
+                status.kept_bytes = kept.bytes.load(Ordering::Relaxed);
+                drop(status);
+                kept.news().iter().for_each(|what| say(what));
+            }
             for what in news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 say(&what);
             }
@@ -211,6 +226,12 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     }
     // What is kept and told here does not wait for them.
     let lost = sinks.map_or(0, Sinks::end);
+    let unkept = kept.map_or(0, |kept| kept.lost.load(Ordering::Relaxed));
+    if unkept > 0 {
+        outcome
+            .failures
+            .push(format!("{unkept} packets were not kept: the disk was too slow, or refused them"));
+    }
     if lost > 0 {
         outcome.failures.push(format!("of {lost} turns of hosts nobody will be told"));
     }
@@ -278,7 +299,9 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
     // A state takes the place of the one before, which is a change of its folder.
     // And a socket's file is taken away at the end, from its folder.
     let spool = sinks.map(|s| whole(&s.spool().to_owned()));
-    let writes = args.state.iter().chain(&args.control).map(folder).chain(store).chain(spool).collect();
+    let packets = args.keep_packets.as_ref().map(whole);
+    let own = [store, packets, spool].into_iter().flatten();
+    let writes = args.state.iter().chain(&args.control).map(folder).chain(own).collect();
     // Editors put a new file in the place of the old one, which is another file in the same folder.
     // A name may lead elsewhere, and a folder be exchanged as a whole.
     let read = |p: &PathBuf| {
@@ -289,6 +312,19 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
     let reads =
         args.judging.expect.iter().chain(&args.judging.intel).chain(&args.follow).flat_map(read).collect();
     Needs { writes, reads, answers, mute, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
+}
+
+/// What is kept of packets.
+fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
+    /// A file of the smallest size, and what waits for it.
+    const LEAST: ByteSize = ByteSize(64 << 20);
+    let (most, of_flow) = (args.keep_size, Some(args.keep_flow).filter(|size| size.0 > 0));
+    if most < LEAST {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--keep-size {most} is too little: at least {LEAST} are needed"
+        )));
+    }
+    Ok(Keeping { folder: folder.to_owned(), most, of_flow })
 }
 
 /// What is listened to.

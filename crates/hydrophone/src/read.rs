@@ -100,15 +100,15 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
         }
     }
-    let part = args.since.is_some() || args.until.is_some() || !args.site.is_empty();
-    if part && !args.inputs.iter().any(|p| store::is_store(p)) {
-        let why = "--since, --until and --site leave out parts of stores (read --store), and none is read";
+    if !args.site.is_empty() && !args.inputs.iter().any(|p| store::is_store(p)) {
+        let why = "--site takes parts of stores (read --store), and none is read";
         return Err(Failure::usage(anyhow::anyhow!(why)));
     }
     let Prepared { mut options, geo, passed_over } = prepare(&args.judging, config)?;
     options.inputs = args.inputs.iter().cloned().map(Source::Path).collect();
     options.opening.passwords.clone_from(&args.zip_password);
     options.opening.hashed = args.output.is_some() || args.store.is_some() || args.markdown;
+    (options.opening.since, options.opening.until) = (args.since, args.until);
     options.span = Span { since: args.since, until: args.until, sites: args.site.clone() };
     options.state.clone_from(&args.state);
     if let Some(path) = &args.html {

@@ -69,6 +69,14 @@ pub struct Status {
     pub store: Option<String>,
     /// The state's file.
     pub state: Option<String>,
+    /// The folder that packets are kept in.
+    pub keeps_packets: Option<String>,
+    /// Packets that were kept there.
+    pub packets_kept: u64,
+    /// Packets that should have been, and were not.
+    pub packets_not_kept: u64,
+    /// Bytes in that folder.
+    pub kept_bytes: u64,
 }
 
 /// Where it is written what goes on, and read by who asks.
@@ -151,6 +159,20 @@ impl Status {
         );
         let kept = self.store.as_ref().map_or_else(|| "not kept".to_owned(), |s| format!("kept in {s}"));
         line("records", format!("{}, {kept}", human_count(self.records)));
+        if let Some(folder) = &self.keeps_packets {
+            let lost = match self.packets_not_kept {
+                0 => String::new(),
+                n => format!("; {} packets were not kept", human_count(n)),
+            };
+            line(
+                "kept",
+                format!(
+                    "{} packets, {} in {folder}{lost}",
+                    human_count(self.packets_kept),
+                    human_bytes(self.kept_bytes)
+                ),
+            );
+        }
         line("state", self.state.clone().unwrap_or_else(|| "not kept: a restart begins anew".to_owned()));
         out
     }
@@ -170,6 +192,17 @@ impl Status {
         let ring = [("{cause=\"ring\"}".to_owned(), self.dropped as f64)];
         one("packets_dropped_total", "counter", "Packets that were lost.", &ring);
         one("records_total", "counter", "Records that were judged.", &plain(self.records as f64));
+        if self.keeps_packets.is_some() {
+            one("packets_kept_total", "counter", "Packets that were kept.", &plain(self.packets_kept as f64));
+            let why = "Packets that should have been kept, and were not.";
+            one("packets_not_kept_total", "counter", why, &plain(self.packets_not_kept as f64));
+            one(
+                "packets_kept_bytes",
+                "gauge",
+                "Bytes of the packets that are kept.",
+                &plain(self.kept_bytes as f64),
+            );
+        }
         one("turns_total", "counter", "Turns of hosts that were told.", &plain(self.turns as f64));
         let levels = [Verdict::Suspicious, Verdict::Likely, Verdict::Infected].map(|v| {
             let n = self.hosts.get(v.name()).copied().unwrap_or(0);

@@ -654,6 +654,35 @@ fn exporters_may_send_to_it() {
 }
 
 #[test]
+fn packets_that_are_kept_show_what_was_told() {
+    let Some(net) = Net::new() else { return };
+    let (folder, socket) =
+        (net.path("packets").display().to_string(), net.path("control").display().to_string());
+    let more = ["--home", HOME, "--keep-packets", &folder, "--keep-flow", "0", "--control", &socket];
+    let listener = net.listen(&["vb"], &more);
+    net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+    sleep(Duration::from_secs(3));
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let status = String::from_utf8(net.run(&program, &["status", "--control", &socket]).stdout).unwrap();
+    assert!(
+        status.contains("kept ") && status.contains(&folder) && !status.contains("not kept;"),
+        "{status}"
+    );
+    let (_, end) = net.end(listener);
+    let bot = host(&end, testkit::BOT);
+    // The same story, from the folder alone; and the packets that prove it.
+    let again = common::read_json(&["--home", HOME, &folder]);
+    assert_eq!(again[0]["packets"], end[0]["packets"]);
+    assert_eq!(told(host(&again, testkit::BOT)), told(bot));
+    let carved = net.path("carved.pcapng").display().to_string();
+    let (code, _, err) = common::run(&["carve", &folder, testkit::BOT, "-w", &carved]);
+    assert!(code == Some(0) && std::fs::metadata(&carved).unwrap().len() > 1_000, "{code:?} {err}");
+    // Of the time before nothing is there.
+    let (code, out, _) = common::run(&["read", &folder, "--until", "2020-01-01", "--json", "-q"]);
+    assert!(out.contains("were passed over") && !out.contains(r#""type":"host""#), "{code:?}");
+}
+
+#[test]
 fn what_cannot_be_told_or_written_costs_nothing_else() {
     let Some(net) = Net::new() else { return };
     let (config, turned, spool) = (net.path("tell.toml"), net.path("turned.jsonl"), net.path("spool"));

@@ -134,7 +134,7 @@ fn what_cannot_be_is_said() {
     assert_eq!((code, err.contains("is read: name another store")), (Some(2), true), "{err}");
     let (code, _, err) = run(&["find", utf8(&store), "1.2.3.4", "--since", "yesterday"]);
     assert_eq!((code, err.contains("is no time: write 2026-11-01")), (Some(2), true), "{err}");
-    let (code, _, err) = run(&["read", utf8(&capture), "--since", "2008-04-08"]);
+    let (code, _, err) = run(&["read", utf8(&capture), "--site", "1"]);
     assert_eq!((code, err.contains("none is read")), (Some(2), true), "{err}");
     let (code, _, err) = run(&["find", utf8(&store)]);
     assert_eq!((code, err.contains("<INDICATOR>")), (Some(2), true), "{err}");

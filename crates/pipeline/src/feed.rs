@@ -84,6 +84,12 @@ impl Feed {
                 }
             }
         }
+        if set.passed_over() > 0 {
+            notices.push(format!(
+                "{} packets of other times were passed over, as --since and --until say",
+                set.passed_over()
+            ));
+        }
         (notices, failures)
     }
 }

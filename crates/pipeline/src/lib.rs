@@ -11,6 +11,7 @@ mod budget;
 mod decode;
 mod feed;
 mod others;
+mod packets;
 mod run;
 mod scheduler;
 mod sensor;
@@ -20,7 +21,10 @@ mod watch;
 
 pub use activity::{Activity, Group, Volume};
 pub use budget::{Budget, ByteSize, SMALLEST};
-pub use run::{Input, Outcome, Progress, RunError, RunOptions, Sensed, listen, run, run_with, sense};
+pub use packets::{Keeping, Kept, PacketKeeper};
+pub use run::{
+    Input, Listened, Outcome, Progress, RunError, RunOptions, Sensed, listen, run, run_with, sense,
+};
 pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};

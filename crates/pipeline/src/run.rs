@@ -18,6 +18,7 @@ use crate::budget::{Budget, ByteSize};
 use crate::decode::Defragmenter;
 use crate::feed::Feed;
 use crate::others::{Others, Told};
+use crate::packets::PacketKeeper;
 use crate::scheduler::{self, Step};
 use crate::sensor::Sensor;
 use crate::state::{self, Past, StateError};
@@ -226,6 +227,7 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
 struct Attended {
     live: Option<Live>,
     followed: Option<Followed>,
+    keeper: Option<PacketKeeper>,
 }
 
 /// Runs the sensor half alone: every record goes to `sink`, in order. `progress` is called about once a batch. Either may be
@@ -254,7 +256,7 @@ fn sense_divided(
     mut progress: impl FnMut(Progress) + Send,
     mut sink: impl FnMut(Step<'_>, Option<&mut Followed>) + Send,
 ) -> Result<Sensed, RunError> {
-    let Attended { live, followed } = attended;
+    let Attended { live, followed, mut keeper } = attended;
     let budget = options.budget(&divided, live.is_some());
     let Divided { captures, logs, stores, standard, standard_is_log } = divided;
     let (of_logs, of_captures) = if standard_is_log { (standard, None) } else { (None, standard) };
@@ -293,6 +295,9 @@ fn sense_divided(
         if !more {
             return false;
         }
+        if let Some(keeper) = &mut keeper {
+            keeper.batch(batch);
+        }
         progress(Progress {
             packets: feed.packets(),
             bytes: feed.offset(),
@@ -305,6 +310,9 @@ fn sense_divided(
         Step::Record(key, record) => others.beside(key, record, stopped, &mut sink),
         Step::Until { clock, idle } => others.until(clock, idle, &mut sink),
     });
+    if let Some(keeper) = keeper {
+        keeper.finish();
+    }
     health.merge(&feed.health());
     // What is left of what others tell when the captures are over.
     others.rest_of_others(capture::now(), &mut sink);
@@ -461,24 +469,33 @@ pub fn run_with(
     })
 }
 
+/// What is listened to, and what is kept of it.
+pub struct Listened<'a> {
+    /// Interfaces, and sockets of exporters.
+    pub live: Live,
+    /// Where every record is kept.
+    pub store: Option<&'a Path>,
+    /// Who keeps packets.
+    pub keeper: Option<PacketKeeper>,
+}
+
 /// Listens to interfaces, and follows logs, until it is stopped, and tells who turned. What is remembered is written down at the beginning and every hour, too; where it is gone on from, records
-/// that came later and rest in `store` are judged first, for whoever was killed did not write down the last.
+/// that came later and rest in its store are judged first, for whoever was killed did not write down the last.
 ///
 /// # Errors
 /// As [`sense`].
 pub fn listen(
     options: &RunOptions,
-    live: Live,
-    store: Option<&Path>,
+    listening: Listened<'_>,
     progress: impl FnMut(Progress) + Send,
     on: impl FnMut(Heard<'_>) + Send,
 ) -> Result<Outcome, RunError> {
-    go(options, Some((live, store)), progress, on)
+    go(options, Some(listening), progress, on)
 }
 
 fn go(
     options: &RunOptions,
-    listening: Option<(Live, Option<&Path>)>,
+    listening: Option<Listened<'_>>,
     progress: impl FnMut(Progress) + Send,
     mut on: impl FnMut(Heard<'_>) + Send,
 ) -> Result<Outcome, RunError> {
@@ -507,7 +524,8 @@ fn go(
     options.opening.earlier = past.inputs.len() as u32;
     let mut unheard = Vec::new();
     let mut attended = Attended::default();
-    if let Some((mut live, store)) = listening {
+    if let Some(Listened { mut live, store, keeper }) = listening {
+        attended.keeper = keeper;
         live.number_from(options.opening.earlier);
         // It listens already while what was kept is judged.
         let remembered = past.last;
