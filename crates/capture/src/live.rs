@@ -249,6 +249,16 @@ impl Live {
         self.ports.iter().map(|p| p.dropped).sum()
     }
 
+    /// How full the fullest ring is, from 0 to 1.
+    pub fn fullness(&self) -> f64 {
+        self.ports.iter().filter_map(|p| p.inflow.ring()).map(Ring::fullness).fold(0.0, f64::max)
+    }
+
+    /// Says something at once, and in the report.
+    pub fn say(&mut self, what: &str) {
+        self.put_down(format!("{what} ({})", now()));
+    }
+
     /// What was counted so far: packets, bytes, times, drops.
     pub fn health(&self) -> Health {
         let mut health = self.clock.counters.clone();
@@ -424,8 +434,11 @@ impl Live {
     }
 
     fn event(&mut self, n: usize, what: &str) {
+        self.put_down(format!("{} {what} at {}", self.ports[n].name, now()));
+    }
+
+    fn put_down(&mut self, told: String) {
         self.events += 1;
-        let told = format!("{} {what} at {}", self.ports[n].name, now());
         let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
         if news.len() < MAX_EVENTS {
             news.push(told.clone());

@@ -67,7 +67,14 @@ impl Batch {
 
     /// The clock at the end of the batch; `None` when it is empty and nothing is known of the time.
     pub fn clock(&self) -> Option<Timestamp> {
-        self.packets.last().map(|p| p.clock).or(self.idle)
+        self.packets.last().map(|p| p.clock).max(self.idle)
+    }
+
+    /// Whoever took packets out says how far time had gone with them.
+    pub const fn pass(&mut self, clock: Option<Timestamp>) {
+        if clock.is_some() {
+            self.idle = clock;
+        }
     }
 
     pub(crate) fn clear(&mut self) {

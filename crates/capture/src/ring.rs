@@ -242,6 +242,14 @@ impl Ring {
         unsafe { AtomicU32::from_ptr(self.map.as_ptr().add(block * self.block + STATUS).cast()) }
     }
 
+    /// How full it is, from 0 to 1: blocks that wait.
+    pub fn fullness(&self) -> f64 {
+        let waits = |n: &usize| {
+            self.status((self.next + n) % self.blocks).load(Ordering::Relaxed) & libc::TP_STATUS_USER != 0
+        };
+        (0..self.blocks).take_while(waits).count() as f64 / self.blocks as f64
+    }
+
     /// Empties the next block that is ready, packet by packet; `false` if none is.
     pub fn take(&mut self, mut each: impl FnMut(Frame<'_>)) -> bool {
         let at = self.next;

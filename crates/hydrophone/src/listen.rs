@@ -116,8 +116,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         |progress| {
             {
                 let mut status = board.write();
-                (status.packets, status.bytes, status.dropped) =
-                    (progress.packets, progress.bytes, progress.dropped);
+                (status.packets, status.bytes) = (progress.packets, progress.bytes);
+                (status.dropped, status.shed) = (progress.dropped, progress.shed);
             }
             manager.lives(|| counted(&board.read()));
             if let Some(kept) = &kept {
@@ -284,10 +284,12 @@ fn counted(now: &Status) -> String {
     let clock = now.clock.map_or_else(|| "no packet yet".to_owned(), |t| format!("until {t}"));
     let lost = 100.0 * now.dropped as f64 / (now.packets + now.dropped).max(1) as f64;
     format!(
-        "{clock}: {} packets, {} ({} packets or {lost:.2} % found no room in the ring)",
+        "{clock}: {} packets, {} ({} packets or {lost:.2} % found no room in the ring{}), {} records",
         report::human_count(now.packets),
         report::human_bytes(now.bytes),
         report::human_count(now.dropped),
+        now.shed(),
+        report::human_count(now.records),
     )
 }
 

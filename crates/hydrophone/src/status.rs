@@ -51,6 +51,8 @@ pub struct Status {
     pub bytes: u64,
     /// Packets that found no room in the ring.
     pub dropped: u64,
+    /// Packets that were left out because more came than can be followed.
+    pub shed: u64,
     /// Records.
     pub records: u64,
     /// Turns of hosts that were told.
@@ -120,6 +122,14 @@ impl Board {
 }
 
 impl Status {
+    /// What was left out, if anything was.
+    pub fn shed(&self) -> String {
+        match self.shed {
+            0 => String::new(),
+            n => format!("; {} were left out because too much came", human_count(n)),
+        }
+    }
+
     /// For a person, on one screen.
     pub fn screen(&self) -> String {
         let lost = 100.0 * self.dropped as f64 / (self.packets + self.dropped).max(1) as f64;
@@ -144,7 +154,11 @@ impl Status {
         line("packets", format!("{}, {}", human_count(self.packets), human_bytes(self.bytes)));
         line(
             "lost",
-            format!("{} packets found no room in the ring ({lost:.2} %)", human_count(self.dropped)),
+            format!(
+                "{} packets found no room in the ring ({lost:.2} %){}",
+                human_count(self.dropped),
+                self.shed()
+            ),
         );
         line("clock", clock);
         line(
@@ -189,8 +203,9 @@ impl Status {
         let plain = |value: f64| [(String::new(), value)];
         one("packets_total", "counter", "Packets that were read.", &plain(self.packets as f64));
         one("captured_bytes_total", "counter", "Bytes of them.", &plain(self.bytes as f64));
-        let ring = [("{cause=\"ring\"}".to_owned(), self.dropped as f64)];
-        one("packets_dropped_total", "counter", "Packets that were lost.", &ring);
+        let lost = [("ring", self.dropped), ("shed", self.shed)];
+        let lost = lost.map(|(cause, n)| (format!("{{cause=\"{cause}\"}}"), n as f64));
+        one("packets_dropped_total", "counter", "Packets that were lost, or left out.", &lost);
         one("records_total", "counter", "Records that were judged.", &plain(self.records as f64));
         if self.keeps_packets.is_some() {
             one("packets_kept_total", "counter", "Packets that were kept.", &plain(self.packets_kept as f64));

@@ -267,6 +267,44 @@ fn as_fast_as_it_goes_every_packet_is_seen_or_said_to_be_lost() {
 }
 
 #[test]
+fn what_is_too_much_is_left_out_by_rule() {
+    let Some(net) = Net::new() else { return };
+    let socket = net.path("control").display().to_string();
+    let more = ["--home", HOME, "--ring", "16MiB", "--threads", "1", "--control", &socket];
+    let listener = net.listen(&["vb"], &more);
+    // It is held up, as on a machine that has too much to do.
+    listener.signal("STOP");
+    let long = sample("clean-bittorrent-vpn.pcapng");
+    let packets = common::read_json(&[long.to_str().unwrap()])[0]["packets"].as_u64().unwrap();
+    net.replay("va", "--topspeed", &long, &["--loop=40", "--preload-pcap"]);
+    listener.signal("CONT");
+    net.wait("listen.err", "all packets are followed again");
+    // And then as everything is.
+    net.replay("va", "--multiplier=60", &sample("kraken-blocked.pcapng"), &[]);
+    sleep(Duration::from_secs(2));
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let status = net.run(&program, &["status", "--json", "--control", &socket]).stdout;
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    let (_, end) = net.end(listener);
+    let capture = &end[0];
+    let shed: u64 = capture["accounts"]["unread"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|u| u["kind"] == "shed")
+        .map(|u| u["packets"].as_u64().unwrap())
+        .sum();
+    assert!(shed > 0 && status["shed"] == shed, "{shed} left out, {} told", status["shed"]);
+    let blocked = common::read_json(&[sample("kraken-blocked.pcapng").to_str().unwrap()]);
+    let sent = 40 * packets + blocked[0]["packets"].as_u64().unwrap();
+    let (seen, dropped) = (&capture["packets"], &capture["dropped_by_capture"]);
+    assert_eq!(seen.as_u64().unwrap() + dropped.as_u64().unwrap(), sent, "{seen} seen, {dropped} dropped");
+    assert_eq!(host(&end, testkit::BOT)["verdict"], host(&blocked, testkit::BOT)["verdict"]);
+    let said = net.text("listen.err");
+    assert!(said.contains("of long flows their first 64 KiB are"), "{said}");
+}
+
+#[test]
 fn tags_are_seen_and_filters_are_kept_to() {
     let Some(net) = Net::new() else { return };
     let tagged = net.path("tagged.pcap").display().to_string();

@@ -49,6 +49,21 @@ impl Feed {
         }
     }
 
+    /// How full the kernel's ring is, from 0 to 1; captures wait.
+    pub fn fullness(&self) -> f64 {
+        match self {
+            Self::Files(_) => 0.0,
+            Self::Live(live) => live.fullness(),
+        }
+    }
+
+    /// Says what happened to interfaces.
+    pub fn say(&mut self, what: &str) {
+        if let Self::Live(live) = self {
+            live.say(what);
+        }
+    }
+
     /// What was counted so far.
     pub fn health(&self) -> Health {
         match self {

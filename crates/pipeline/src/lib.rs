@@ -15,8 +15,10 @@ mod packets;
 mod run;
 mod scheduler;
 mod sensor;
+mod shed;
 mod slice;
 mod state;
+mod taken;
 mod watch;
 
 pub use activity::{Activity, Group, Volume};

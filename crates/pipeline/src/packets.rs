@@ -14,10 +14,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use capture::{Batch, LINKTYPE_ETHERNET, PcapngWriter};
-use record::{Anomaly, Timestamp};
-use wire::{FragmentPiece, Packet, Sink, TcpFlags};
+use record::Timestamp;
 
 use crate::budget::ByteSize;
+use crate::taken::{FlowsTaken, Holds};
 
 /// What is handed over at a time, in bytes, or how long packets wait for it.
 const AT_ONCE: usize = 1 << 20;
@@ -32,11 +32,6 @@ const LARGEST_FILE: u64 = 256 << 20;
 const LONGEST_FILE: Duration = Duration::from_hours(1);
 /// How long after a failure it is tried again.
 const TRIED_AGAIN: Duration = Duration::from_secs(10);
-/// Flows whose bytes are counted: so many sets of four.
-const SETS: usize = 1 << 16;
-const WAYS: usize = 4;
-/// A flow that was silent for so long begins anew (*assumed*).
-const SILENT: Duration = Duration::from_mins(10);
 /// How files begin and end that are ours.
 const NAME: (&str, &str) = ("packets-", ".pcapng");
 
@@ -85,39 +80,13 @@ struct Waiting {
     packets: Vec<(Timestamp, u32, u32, u32)>,
 }
 
-/// What a flow's packets took so far.
-#[derive(Clone, Copy)]
-struct Taken {
-    flow: u64,
-    bytes: u64,
-    last: Timestamp,
-}
-
 /// Keeps packets.
 pub struct PacketKeeper {
     keeping: Keeping,
-    flows: Vec<[Taken; WAYS]>,
+    flows: FlowsTaken,
     waiting: Waiting,
     hand: Option<(SyncSender<Waiting>, JoinHandle<()>)>,
     kept: Arc<Kept>,
-}
-
-/// What a frame holds: the flow of the innermost packet, and whether one opens or ends.
-#[derive(Default)]
-struct Holds {
-    flow: Option<u64>,
-    edge: bool,
-}
-
-impl Sink for Holds {
-    fn packet(&mut self, p: Packet) {
-        self.flow = Some(flow::hash_of(&p));
-        self.edge |= [TcpFlags::SYN, TcpFlags::FIN, TcpFlags::RST].iter().any(|flag| p.tcp.flags.has(*flag));
-    }
-
-    fn fragment(&mut self, _: FragmentPiece, _: &[u8]) {}
-
-    fn anomaly(&mut self, _: Anomaly) {}
 }
 
 impl PacketKeeper {
@@ -132,8 +101,7 @@ impl PacketKeeper {
         // Whether a file can be made shows when one is.
         let probe = keeping.folder.join(".hydrophone");
         File::create(&probe).and_then(|_| std::fs::remove_file(&probe))?;
-        let free = Taken { flow: 0, bytes: 0, last: Timestamp::MIN };
-        Ok(Self { keeping, flows: vec![[free; WAYS]; SETS], waiting: Waiting::default(), hand: None, kept })
+        Ok(Self { keeping, flows: FlowsTaken::default(), waiting: Waiting::default(), hand: None, kept })
     }
 
     /// How it goes, for whoever asks.
@@ -160,21 +128,10 @@ impl PacketKeeper {
 
     fn is_wanted(&mut self, frame: &[u8], link: u32, original: u32, now: Timestamp) -> bool {
         let Some(most) = self.keeping.of_flow else { return true };
-        let mut holds = Holds::default();
-        wire::decode(frame, link, original, &mut holds);
+        let holds = Holds::of(frame, link, original);
         // What is of no flow is little.
         let Some(flow) = holds.flow else { return true };
-        let set = &mut self.flows[flow as usize % SETS];
-        let oldest = set.iter().enumerate().min_by_key(|(_, t)| t.last).map_or(0, |(n, _)| n);
-        let at = set.iter().position(|t| t.flow == flow).unwrap_or(oldest);
-        let taken = &mut set[at];
-        if taken.flow != flow || now.since(taken.last) > SILENT {
-            *taken = Taken { flow, bytes: 0, last: now };
-        }
-        taken.last = now;
-        let wanted = taken.bytes < most.0;
-        taken.bytes = taken.bytes.saturating_add(u64::from(original));
-        wanted || holds.edge
+        self.flows.take(flow, original, now) < most.0 || holds.edge
     }
 
     fn hand_over(&mut self) {
@@ -376,8 +333,7 @@ mod tests {
         let (mut batch, mut all) = (Batch::default(), Vec::new());
         while set.next_batch(&mut batch) {
             for meta in &batch.packets {
-                let mut holds = Holds::default();
-                wire::decode(batch.frame(meta), meta.link, meta.original, &mut holds);
+                let holds = Holds::of(batch.frame(meta), meta.link, meta.original);
                 all.push((meta.ts, holds.flow, meta.original, batch.frame(meta).to_vec()));
             }
         }
@@ -412,8 +368,7 @@ mod tests {
         let mut expected = Vec::new();
         let mut taken = std::collections::BTreeMap::<u64, u64>::new();
         for packet in &all {
-            let mut holds = Holds::default();
-            wire::decode(&packet.3, 1, packet.2, &mut holds);
+            let holds = Holds::of(&packet.3, 1, packet.2);
             let bytes = taken.entry(packet.1.unwrap_or_default()).or_default();
             if packet.1.is_none() || *bytes < MOST || holds.edge {
                 expected.push(packet.clone());

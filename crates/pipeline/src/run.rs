@@ -21,6 +21,7 @@ use crate::others::{Others, Told};
 use crate::packets::PacketKeeper;
 use crate::scheduler::{self, Step};
 use crate::sensor::Sensor;
+use crate::shed::Shedder;
 use crate::state::{self, Past, StateError};
 use crate::watch::{Heard, Watch, catch_up};
 
@@ -79,6 +80,8 @@ pub struct Progress {
     pub bytes: u64,
     /// Packets that are known to have been lost.
     pub dropped: u64,
+    /// Packets that were left out because more came than can be followed.
+    pub shed: u64,
     /// Packet time.
     pub clock: Option<Timestamp>,
 }
@@ -279,13 +282,14 @@ fn sense_divided(
     while !options.opening.stop.load(Ordering::Relaxed) && others.earlier(&mut sink) {
         rows += 1;
         if rows.is_multiple_of(TOLD_EVERY) {
-            progress(Progress { packets: 0, bytes: 0, dropped: feed.dropped(), clock: None });
+            progress(Progress { packets: 0, bytes: 0, dropped: feed.dropped(), shed: 0, clock: None });
         }
     }
     let sensors = (0..SHARDS)
         .map(|s| Sensor::new(s, budget.flows, options.segments_apart).hashing(options.hashes))
         .collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
+    let mut shedder = Shedder::default();
     let mut interrupted = false;
     let stopped = || !endless && options.opening.stop.load(Ordering::Relaxed);
     let read = |batch: &mut Batch| {
@@ -295,6 +299,9 @@ fn sense_divided(
         if !more {
             return false;
         }
+        if endless && let Some(what) = shedder.batch(batch, feed.fullness()) {
+            feed.say(&what);
+        }
         if let Some(keeper) = &mut keeper {
             keeper.batch(batch);
         }
@@ -302,6 +309,7 @@ fn sense_divided(
             packets: feed.packets(),
             bytes: feed.offset(),
             dropped: feed.dropped(),
+            shed: shedder.all(),
             clock: batch.clock(),
         });
         true
@@ -314,6 +322,7 @@ fn sense_divided(
         keeper.finish();
     }
     health.merge(&feed.health());
+    shedder.account(&mut health.accounts);
     // What is left of what others tell when the captures are over.
     others.rest_of_others(capture::now(), &mut sink);
     rows = 0;
@@ -322,7 +331,7 @@ fn sense_divided(
         if rows.is_multiple_of(TOLD_EVERY) {
             let (packets, bytes) =
                 (health.packets + others.logs().health().packets, feed.offset() + others.logs().offset());
-            progress(Progress { packets, bytes, dropped: 0, clock: Some(others.given()) });
+            progress(Progress { packets, bytes, dropped: 0, shed: 0, clock: Some(others.given()) });
         }
     }
     interrupted |= stopped();

@@ -24,6 +24,8 @@ pub enum Unread {
     Ppp(u16),
     /// Reasons beyond the [`Accounts::MAX_REASONS`] that are told apart.
     Further,
+    /// Left out because more came than could be followed, and what that was.
+    Shed(&'static str),
 }
 
 /// A reason as it rests in a file.
@@ -37,6 +39,7 @@ enum Rested {
     EtherType(u16),
     Ppp(u16),
     Further,
+    Shed(String),
 }
 
 impl From<Unread> for Rested {
@@ -50,6 +53,7 @@ impl From<Unread> for Rested {
             Unread::EtherType(n) => Self::EtherType(n),
             Unread::Ppp(n) => Self::Ppp(n),
             Unread::Further => Self::Further,
+            Unread::Shed(what) => Self::Shed(what.to_owned()),
         }
     }
 }
@@ -65,6 +69,7 @@ impl From<Rested> for Unread {
             Rested::EtherType(n) => Self::EtherType(n),
             Rested::Ppp(n) => Self::Ppp(n),
             Rested::Further => Self::Further,
+            Rested::Shed(what) => Self::Shed(named(what)),
         }
     }
 }
@@ -109,6 +114,7 @@ impl Unread {
             Self::Tunnel(..) => "tunnel",
             Self::Encrypted(_) => "encrypted",
             Self::Further => "further",
+            Self::Shed(_) => "shed",
         }
     }
 
@@ -136,6 +142,7 @@ impl fmt::Display for Unread {
             Self::Tunnel(what, n) => write!(f, "{what} 0x{n:x}"),
             Self::Encrypted(what) => write!(f, "encrypted ({what})"),
             Self::Further => f.write_str("further reasons"),
+            Self::Shed(what) => write!(f, "left out because too much came ({what})"),
         }
     }
 }
@@ -193,6 +200,11 @@ impl Accounts {
         };
         *self.unread.entry(Unread::Further).or_default() += folded;
         self.unread.extend(kept.map(|why| (why, n)));
+    }
+
+    /// Counts packets that nobody looked at.
+    pub fn left_out(&mut self, why: Unread, n: u64) {
+        self.not_read(why, n);
     }
 
     /// Counts one packet.
