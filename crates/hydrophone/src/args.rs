@@ -31,6 +31,8 @@ pub enum Command {
     Read(Box<Read>),
     /// Listen to interfaces as a sensor does, and tell when a host turns (Linux; needs CAP_NET_RAW)
     Listen(Box<Listen>),
+    /// Say what `listen` with the same options would do, and what stands in its way
+    Check(Box<Listen>),
     /// Say how a running `listen --control SOCKET` goes
     Status(Status),
     /// Tell sinks (files, syslog, mail, webhooks, programs) of hosts that turned: reads the lines of `listen --json`

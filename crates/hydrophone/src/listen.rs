@@ -317,7 +317,7 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
 }
 
 /// What is kept of packets.
-fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
+pub fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
     /// A file of the smallest size, and what waits for it.
     const LEAST: ByteSize = ByteSize(64 << 20);
     let (most, of_flow) = (args.keep_size, Some(args.keep_flow).filter(|size| size.0 > 0));
@@ -330,7 +330,7 @@ fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
 }
 
 /// What is listened to.
-fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
+pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
     let ring = args.ring.unwrap_or(ByteSize((memory.0 / RING_PART).max(SMALLEST_RING.0)));
     ensure!(
         ring >= SMALLEST_RING && ring < memory,

@@ -1,6 +1,7 @@
 //! The command line: arguments → checked configuration → pipeline → exit code.
 
 mod args;
+mod check;
 mod config;
 mod diff;
 mod evidence;
@@ -148,6 +149,7 @@ fn main() -> ExitCode {
     let done = match args.command {
         Command::Read(read) => read::run(&read),
         Command::Listen(listen) => listen::run(&listen),
+        Command::Check(listen) => check::run(&listen),
         Command::Status(status) => status::run(&status),
         Command::Tell(tell) => tell::run(&tell),
         Command::Find(find) => find::run(&find),

@@ -28,12 +28,14 @@ fn now() -> f64 {
 }
 
 impl Zeek {
-    /// So many of a sample's rows, the last of which is written `ahead` seconds from now.
-    fn of(sample_name: &str, kept: usize, ahead: f64) -> Self {
+    /// So many of the rows of samples, the last of which is written `ahead` seconds from now.
+    fn of(samples: &[&str], kept: usize, ahead: f64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let to = format!("zeek={}", dir.path().display());
-        let (code, ..) = run(&["read", sample(sample_name).to_str().unwrap(), "-q", "--format", &to]);
-        assert_eq!(code, Some(0));
+        let samples: Vec<String> = samples.iter().map(|s| sample(s).display().to_string()).collect();
+        let mut args = vec!["read", "-q", "--format", &to];
+        args.extend(samples.iter().map(String::as_str));
+        assert_eq!(run(&args).0, Some(0));
         let (mut heads, mut rows) = (BTreeMap::new(), Vec::new());
         for name in ["conn.log", "dns.log", "http.log", "smtp.log"] {
             let text = std::fs::read_to_string(dir.path().join(name)).unwrap();
@@ -138,7 +140,7 @@ fn logs_that_grow_are_told_as_logs_that_are_whole() {
     let dir = dir.path();
     let (current, state, store) = (dir.join("current"), dir.join("state"), dir.join("store"));
     std::fs::create_dir(&current).unwrap();
-    let mut zeek = Zeek::of("kraken-old.pcapng", 230, 24.0);
+    let mut zeek = Zeek::of(&["kraken-old.pcapng"], 230, 24.0);
     let begun = now();
     let earlier = zeek.write(&current, begun);
     let follow = ["--follow", current.to_str().unwrap(), "--state", state.to_str().unwrap()];
@@ -177,6 +179,48 @@ fn logs_that_grow_are_told_as_logs_that_are_whole() {
 }
 
 #[test]
+fn who_is_killed_again_and_again_tells_one_story() {
+    const KILLS: u64 = 20;
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (current, state, store) = (dir.join("current"), dir.join("state"), dir.join("store"));
+    std::fs::create_dir(&current).unwrap();
+    // A day of an office, with a bot in it.
+    let mut zeek = Zeek::of(&["office-day.pcapng.zst", "kraken-old.pcapng"], usize::MAX, -1.0);
+    let rows = zeek.write(&current, f64::MAX);
+    let args = [
+        "--follow",
+        current.to_str().unwrap(),
+        "--state",
+        state.to_str().unwrap(),
+        "--store",
+        store.to_str().unwrap(),
+    ];
+    // From one that is killed at once to one that has read everything.
+    let (mut turns, mut at) = (Vec::new(), 7u64);
+    for n in 0..KILLS {
+        let running = Running::begin(dir, "killed", &args, "");
+        at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        sleep(Duration::from_millis((at >> 33) % (100 + 100 * n)));
+        running.end("KILL");
+        let text = std::fs::read_to_string(dir.join("killed.out")).unwrap();
+        turns.extend(
+            text.lines().filter(|l| l.ends_with('}')).map(|l| serde_json::from_str::<Value>(l).unwrap()),
+        );
+    }
+    let last = Running::begin(dir, "last", &args, "listens to");
+    sleep(Duration::from_secs(1));
+    last.end("TERM");
+    let whole = read_json(&[current.to_str().unwrap()]);
+    let told = lines(dir, "last");
+    assert_eq!(believed(&told), believed(&whole), "{rows} rows");
+    assert_eq!(believed(&read_json(&[store.to_str().unwrap()])), believed(&whole));
+    turns.extend(told.into_iter().filter(|l| l["type"] == "turn"));
+    let rose = turns.iter().filter(|t| t["story"]["host"] == "10.20.0.13" && t["before"] == "quiet").count();
+    assert!(rose >= 1, "{} turns", turns.len());
+}
+
+#[test]
 fn what_cannot_be_followed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
@@ -187,4 +231,65 @@ fn what_cannot_be_followed_is_refused() {
     assert!(code == Some(3) && err.contains("no log of Zeek or Suricata"), "{code:?} {err}");
     let empty = Running::begin(dir.path(), "empty", &["--follow", dir.path().to_str().unwrap()], "no log in");
     empty.end("TERM");
+}
+
+#[test]
+fn what_would_be_done_is_told_with_all_that_stands_in_its_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    std::fs::write(
+        path("eve.json"),
+        r#"{"timestamp":"2026-11-28T10:00:00.000000+0000","event_type":"stats"}"#,
+    )
+    .unwrap();
+    std::fs::write(
+        path("tell.toml"),
+        format!(
+            "spool = {:?}\n[[sink]]\nname = \"ops\"\nkind = \"file\"\npath = {:?}\n",
+            path("spool"),
+            path("turned")
+        ),
+    )
+    .unwrap();
+    let good = [
+        "check",
+        "--follow",
+        &path("eve.json"),
+        "--state",
+        &path("state"),
+        "--tell",
+        &path("tell.toml"),
+        "--home",
+        "192.0.2.0/24",
+    ];
+    let (code, out, err) = run(&good);
+    assert_eq!(code, Some(0), "{out}{err}");
+    for told in [
+        "hosts of 192.0.2.0/24 by",
+        "eve.json",
+        "which it makes",
+        "ops (from suspicious on)",
+        "nothing stands in its way",
+    ] {
+        assert!(out.contains(told), "{told}: {out}");
+    }
+    assert!(!dir.path().join("state").exists() && !dir.path().join("spool").exists(), "nothing is made");
+    std::fs::write(path("state"), "hydrophone state 1\n").unwrap();
+    std::fs::write(path("tell.toml"), "spool = 7\n").unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let taken = socket.local_addr().unwrap().to_string();
+    let none = path("none");
+    let bad = [
+        &good[..],
+        &["--netflow", &taken, "--follow", &none, "--metrics", "192.0.2.1:9477", "-i", "no-such0"],
+    ]
+    .concat();
+    let (code, out, _) = run(&bad);
+    assert_eq!(code, Some(2), "{out}");
+    let (_, way) = out.split_once("what stands in its way:").unwrap();
+    for problem in
+        ["no-such0", "none: cannot be opened", "state of form 1", "tell.toml", &taken, "loopback alone"]
+    {
+        assert!(way.contains(problem), "{problem}: {way}");
+    }
 }

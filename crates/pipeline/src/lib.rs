@@ -23,6 +23,7 @@ mod watch;
 
 pub use activity::{Activity, Group, Volume};
 pub use budget::{Budget, ByteSize, SMALLEST};
+pub use import::Followed;
 pub use packets::{Keeping, Kept, PacketKeeper};
 pub use run::{
     Input, Listened, Outcome, Progress, RunError, RunOptions, Sensed, listen, run, run_with, sense,

@@ -97,6 +97,11 @@ impl Others {
         true
     }
 
+    /// All that was given until now became known by then.
+    pub fn pause(&mut self, sink: &mut impl Sink) {
+        sink(Step::Until { clock: self.given, idle: false }, self.followed.as_mut());
+    }
+
     /// Takes what packets tell; whatever was known before it goes first.
     pub fn beside(
         &mut self,

@@ -23,7 +23,7 @@ use crate::scheduler::{self, Step};
 use crate::sensor::Sensor;
 use crate::shed::Shedder;
 use crate::state::{self, Past, StateError};
-use crate::watch::{Heard, Watch, catch_up};
+use crate::watch::{Heard, Held, Watch, catch_up};
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
 const SHARDS: u32 = 16;
@@ -32,6 +32,8 @@ const SHARDS: u32 = 16;
 const LOGS_PART: usize = 8;
 /// Rows of logs between two words of progress.
 const TOLD_EVERY: u64 = 16_384;
+/// And between two looks at the hosts while it is read what followed logs hold already.
+const PAUSED_EVERY: u64 = 4_096;
 
 /// Proxies that are told of.
 const SHOWN_PROXIES: usize = 3;
@@ -281,8 +283,9 @@ fn sense_divided(
     let mut rows = 0u64;
     while !options.opening.stop.load(Ordering::Relaxed) && others.earlier(&mut sink) {
         rows += 1;
-        if rows.is_multiple_of(TOLD_EVERY) {
+        if rows.is_multiple_of(PAUSED_EVERY) {
             progress(Progress { packets: 0, bytes: 0, dropped: feed.dropped(), shed: 0, clock: None });
+            others.pause(&mut sink);
         }
     }
     let sensors = (0..SHARDS)
@@ -449,6 +452,37 @@ impl RunOptions {
         Ok(())
     }
 
+    /// Analysts as these options have them, with what is remembered.
+    fn remembered(&self, divided: &Divided, attending: bool) -> Result<(Analysts, Past), RunError> {
+        let limits = self.budget(divided, attending).analyst;
+        let home = self.home.clone().map(Home::of);
+        let (settings, prior) = (self.settings.clone(), self.prior);
+        let (expectations, intel) = (self.expectations.clone(), self.intel.clone());
+        let make = move || {
+            let analyst = Analyst::new(home.clone(), settings.clone(), limits, prior.db())
+                .knowing(expectations.clone(), intel.clone());
+            if attending { analyst.attending() } else { analyst }
+        };
+        let (shares, apart) = (self.shares, self.segments_apart);
+        let mut analysts = Analysts::new(shares, apart, limits, make).map_err(RunError::Config)?;
+        let mut past = Past { shares, segments_apart: apart, prior, ..Past::default() };
+        if let Some(path) = self.state.as_ref().filter(|p| p.exists()) {
+            past = state::resume(path, &mut analysts, prior)?;
+            past.refuse(path, self)?;
+        }
+        Ok((analysts, past))
+    }
+
+    /// What listening with these options would go on from, if there is anything.
+    ///
+    /// # Errors
+    /// The options contradict themselves, or what is remembered cannot be read.
+    pub fn goes_on_from(&self) -> Result<Option<Past>, RunError> {
+        self.check()?;
+        let (_, past) = self.remembered(&Divided::default(), true)?;
+        Ok(Some(past).filter(|past| past.last.is_some()))
+    }
+
     fn budget(&self, inputs: &Divided, live: bool) -> Budget {
         Budget::divide(self.memory, SHARDS, live || !inputs.captures.is_empty())
     }
@@ -513,42 +547,31 @@ fn go(
     // Whether a file was read before is told by its hash.
     options.opening.hashed |= options.state.is_some();
     let divided = divide(&options.inputs, &options.opening)?;
-    let limits = options.budget(&divided, listening.is_some()).analyst;
-    let home = options.home.clone().map(Home::of);
-    let (settings, prior) = (options.settings.clone(), options.prior);
-    let (expectations, intel) = (options.expectations.clone(), options.intel.clone());
-    let attending = listening.is_some();
-    let make = move || {
-        let analyst = Analyst::new(home.clone(), settings.clone(), limits, prior.db())
-            .knowing(expectations.clone(), intel.clone());
-        if attending { analyst.attending() } else { analyst }
-    };
-    let (shares, apart) = (options.shares, options.segments_apart);
-    let mut analysts = Analysts::new(shares, apart, limits, make).map_err(RunError::Config)?;
-    let mut past = Past { shares, segments_apart: apart, prior, ..Past::default() };
-    if let Some(path) = options.state.as_ref().filter(|p| p.exists()) {
-        past = state::resume(path, &mut analysts, prior)?;
-        past.refuse(path, &options)?;
-    }
+    let (mut analysts, mut past) = options.remembered(&divided, listening.is_some())?;
     options.opening.earlier = past.inputs.len() as u32;
     let mut unheard = Vec::new();
     let mut attended = Attended::default();
+    let mut held = None;
     if let Some(Listened { mut live, store, keeper }) = listening {
         attended.keeper = keeper;
         live.number_from(options.opening.earlier);
         // It listens already while what was kept is judged.
         let remembered = past.last;
-        if let (Some(store), true) = (store, past.last.is_some()) {
-            unheard = catch_up(store, &mut past, &mut analysts)?;
+        let only_logs = live.files().is_empty();
+        match store {
+            // Logs tell it again, all of it and in its order; what is kept is not kept twice.
+            Some(store) if only_logs => held = Some(Held::in_store(store, remembered)?),
+            Some(store) if remembered.is_some() => unheard = catch_up(store, &mut past, &mut analysts)?,
+            _ => {}
         }
-        if let Some(last) = past.last.filter(|_| !live.files().is_empty()) {
+        if let Some(last) = past.last.filter(|_| !only_logs) {
             live.go_on_from(last);
         }
         if !options.follow.is_empty() {
             let first = options.opening.earlier + live.files().len() as u32;
             let (positions, bytes) = (past.positions.clone(), options.memory.0 as usize / LOGS_PART);
-            // Rows behind what is remembered may rest in the store as well.
-            let judged = past.last.filter(|_| past.last != remembered);
+            // Rows behind what is remembered may rest in the store as well; and whoever was killed before all that lay there was read has no place to go on from.
+            let judged = past.last.filter(|_| past.last != remembered || positions.is_empty());
             attended.followed = Some(Followed::open(&options.follow, positions, judged, first, bytes)?);
         }
         attended.live = Some(live);
@@ -557,7 +580,9 @@ fn go(
     let mut watch = attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, &analysts));
     let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
-            on(Heard::Record(record));
+            if !held.as_ref().is_some_and(|held| held.has(record)) {
+                on(Heard::Record(record));
+            }
             activity.learn(record);
             analysts.observe(record);
         }

@@ -1,5 +1,7 @@
 //! What happens beside judging while it is listened: who turned is told, what is remembered is written down, and what a kill left is made up for.
 
+use std::collections::HashMap;
+use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -41,6 +43,29 @@ pub fn catch_up(store: &Path, past: &mut Past, analysts: &mut Analysts) -> Resul
         analysts.observe(&record);
     }
     Ok(kept.failures().to_vec())
+}
+
+/// When the last record of each kind in a store became known, of those behind what is remembered: whoever is killed leaves more of one kind than of another.
+pub struct Held(HashMap<Discriminant<Record>, Timestamp>);
+
+impl Held {
+    /// Looks into a store.
+    pub fn in_store(store: &Path, since: Option<Timestamp>) -> Result<Self, StoreError> {
+        let mut held = HashMap::new();
+        if store::is_store(store) {
+            let mut kept = Reader::open(store, Span { since, ..Span::default() }, 0)?;
+            while let Some(record) = kept.next(None) {
+                let last = held.entry(discriminant(&record)).or_insert(Timestamp::MIN);
+                *last = record.head().known.max(*last);
+            }
+        }
+        Ok(Self(held))
+    }
+
+    /// Whether it holds this record, which is told once more.
+    pub fn has(&self, record: &Record) -> bool {
+        self.0.get(&discriminant(record)).is_some_and(|last| record.head().known <= *last)
+    }
 }
 
 /// Who looks at the hosts while it is listened.

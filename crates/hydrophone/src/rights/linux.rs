@@ -94,6 +94,11 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
+/// Whether there is such a user.
+pub fn is_user(name: &str) -> bool {
+    matches!(User::from_name(name), Ok(Some(_)))
+}
+
 /// Becomes another user, if one is named, and gives up what root may more than others. What is made from here on is that user's.
 ///
 /// # Errors

@@ -9,7 +9,7 @@ mod system;
 #[path = "other.rs"]
 mod system;
 
-pub use system::{give_up, is_root, step_down};
+pub use system::{give_up, is_root, is_user, step_down};
 
 /// What is still needed when the rest is given up.
 #[derive(Clone, Debug, Default)]

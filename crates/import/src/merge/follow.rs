@@ -3,7 +3,7 @@
 //! What lies there is read first, in the order of time as any log is. From then on a row waits for [`LAG`] after it was written, or after what it tells of if that
 //! is later, so that rows of several logs come in their order. A sensor exchanges its logs: whatever it wrote to the old file is read before the new one is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -46,8 +46,10 @@ pub struct Position {
     /// The number by which it is called in proofs.
     pub number: u32,
     file: FileId,
-    /// Its lines that were read.
+    /// Its lines that were told, and those that were read: those between were told if they tell of what was known by `told_by`.
+    told: u64,
     lines: u64,
+    told_by: Timestamp,
     /// Lines of the files that lay there before.
     before: u64,
 }
@@ -82,6 +84,8 @@ pub struct Followed {
     /// What was known until then was judged, wherever it stands.
     judged: Option<Timestamp>,
     read: Option<Timestamp>,
+    /// Which line of each log had been read when, as long ago as something of it may wait.
+    lines: VecDeque<(Timestamp, Vec<u64>)>,
     looked: Option<Timestamp>,
     /// Whether what lay there at the beginning was read.
     begun: bool,
@@ -117,6 +121,7 @@ impl Followed {
             positions,
             judged,
             read: None,
+            lines: VecDeque::new(),
             looked: None,
             begun: false,
             news: Vec::new(),
@@ -176,7 +181,10 @@ impl Followed {
             _ => (path.to_owned(), file),
         };
         match &before {
-            Some(p) if p.file == file => log.judged = lines + p.lines,
+            Some(p) if p.file == file => {
+                log.judged = lines + p.told;
+                log.judged_by = (lines + p.lines, p.told_by);
+            }
             Some(p) => self.news.push(format!(
                 "{} is another file than the one that was read to line {}: what was written to that one behind it was not read",
                 path.display(),
@@ -238,6 +246,11 @@ impl Followed {
             }
         }
         self.set.give_up(now.minus(ANSWERED));
+        let line = |log: &Log| log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
+        self.lines.push_back((now, self.set.logs.iter().map(line).collect()));
+        while self.lines.get(1).is_some_and(|(at, _)| at.plus(LAG) <= now) {
+            self.lines.pop_front();
+        }
     }
 
     fn look_for_more(&mut self) {
@@ -299,7 +312,7 @@ impl Followed {
             // What it is shows when its first line is whole.
             return Ok(());
         }
-        log.judged = 0;
+        (log.judged, log.judged_by) = (0, (0, Timestamp::MIN));
         let tail = &mut self.tails[n];
         (tail.file, tail.before, tail.emptied, tail.troubled) = (file, lines, false, false);
         self.read_on(n);
@@ -325,19 +338,31 @@ impl Followed {
         LAG
     }
 
-    /// How far each log was read.
+    /// How far each log was read; none of them while what lay there is read in the order of time, when they are not read to the same moment.
     pub fn positions(&self) -> Vec<Position> {
-        let of = |(tail, log): (&Tail, &Log)| {
-            let (_, lines) = log.reading.as_ref()?;
-            Some(Position {
+        if !self.begun {
+            return Vec::new();
+        }
+        let now = self.read.unwrap_or(Timestamp::MIN);
+        // What was read by then was told, whatever it tells of.
+        let told = self.lines.front().filter(|(at, _)| at.plus(LAG) <= now).map(|(_, lines)| lines);
+        let nothing_waits = self.set.waiting.len() == 0;
+        let of = |(n, tail): (usize, &Tail)| {
+            let log = &self.set.logs[n];
+            let lines = log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
+            let told =
+                if nothing_waits { lines } else { told.and_then(|told| told.get(n)).copied().unwrap_or(0) };
+            Position {
                 path: tail.path.clone(),
                 number: log.number,
                 file: tail.file,
-                lines: lines.number().saturating_sub(tail.before),
+                told: told.saturating_sub(tail.before),
+                lines: lines.saturating_sub(tail.before),
+                told_by: now.minus(LAG),
                 before: tail.before,
-            })
+            }
         };
-        self.tails.iter().zip(&self.set.logs).filter_map(of).collect()
+        self.tails.iter().enumerate().map(of).collect()
     }
 
     /// What happened since it was asked last.
@@ -566,7 +591,7 @@ mod tests {
         append(&dir.path().join("eve.json"), &asked(105));
         append(&dir.path().join("eve-2026-11-28.json"), &asked(103));
         assert_eq!(due(&mut logs, 110), said(&[(101, "4"), (105, "1:1")]));
-        assert_eq!(logs.news().len(), 2);
+        assert_eq!(logs.news().len(), 3);
         let no_log = Followed::open(&[dir.path().join("stats.log")], Vec::new(), None, 0, 1 << 20);
         assert!(no_log.is_err_and(|e| e.to_string().contains("no log")));
         assert!(Followed::open(&[dir.path().join("none")], Vec::new(), None, 0, 1 << 20).is_err());

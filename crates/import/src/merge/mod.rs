@@ -167,6 +167,8 @@ struct Log {
     grows: bool,
     /// Lines up to this one were judged by an earlier run.
     judged: u64,
+    /// And up to this one where they tell of what was known by then.
+    judged_by: (u64, Timestamp),
 }
 
 impl Log {
@@ -186,6 +188,7 @@ impl Log {
             first_bad: None,
             grows: false,
             judged: 0,
+            judged_by: (0, Timestamp::MIN),
         }
     }
 
@@ -251,6 +254,8 @@ pub struct LogSet {
     given: Timestamp,
     /// No row tells of anything later.
     now: Timestamp,
+    /// What became known by then was judged, of the line in hand.
+    judged: Option<Timestamp>,
     /// Whether they are followed as they grow: then each row comes when it is written.
     follows: bool,
     late: u64,
@@ -445,6 +450,7 @@ impl LogSet {
         match log.reading.take() {
             Some((mut reading, mut lines)) => {
                 self.read_lines(&mut log, &mut reading, &mut lines);
+                self.judged = None;
                 log.reading = Some((reading, lines));
             }
             None => log.over = true,
@@ -483,6 +489,8 @@ impl LogSet {
             if number <= log.judged && !line.is_some_and(|l| l.starts_with(b"#")) {
                 continue;
             }
+            let (until, by) = log.judged_by;
+            self.judged = (number <= until).then_some(by);
             let proof = PacketId::new(log.number, number);
             if log.file.kind.is_empty() {
                 log.file.kind = reading.kind();
@@ -705,6 +713,9 @@ impl LogSet {
     }
 
     fn push(&mut self, known: Timestamp, what: What) {
+        if self.judged.is_some_and(|by| known <= by) {
+            return;
+        }
         // Nobody can tell before it is so, whatever his clock shows.
         let known = known.min(self.now);
         self.bytes = self.bytes.saturating_add(what.weight());
