@@ -146,12 +146,14 @@ pub struct GradeWorth {
     pub cap: Option<f64>,
     /// Whether this base tells too little by itself to be a host's control.
     pub weak: bool,
+    /// Whether an act that shows it tells of control by itself: no program does it for who sits there.
+    pub tells: bool,
 }
 
 impl GradeWorth {
     /// A base.
     pub const fn base(name: &'static str, db: f64) -> Self {
-        Self { name, key: "", base: true, db, most: None, cap: None, weak: false }
+        Self { name, key: "", base: true, db, most: None, cap: None, weak: false, tells: false }
     }
 
     /// What adds to a base.
@@ -175,6 +177,12 @@ impl GradeWorth {
     #[must_use]
     pub const fn cap(self, db: f64) -> Self {
         Self { cap: Some(db), ..self }
+    }
+
+    /// The same, which tells of control though it is an act.
+    #[must_use]
+    pub const fn tells(self) -> Self {
+        Self { tells: true, ..self }
     }
 
     /// The same, which by itself tells too little.

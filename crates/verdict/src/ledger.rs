@@ -576,6 +576,15 @@ fn item(e: &Evidence, roles: &[RoleSeen], habit: Option<&Habit>, shared: Option<
     }
 }
 
+impl Item {
+    /// Whether it tells of control though it is an act, and is believed.
+    fn tells(&self) -> bool {
+        let grades = Calibration::in_use().grades(&self.behaviour);
+        self.db >= TELLING_DB
+            && grades.iter().any(|g| g.tells && self.parts.iter().any(|(part, _)| part == g.name))
+    }
+}
+
 /// The same item where nothing else is bet on its flows.
 fn unshared(mut item: Item) -> Item {
     item.discounts.retain(|d| d.shared_with.is_none());
@@ -627,9 +636,10 @@ fn judge(
     let telling: Vec<f64> =
         [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
     let stages = Stage::STORY.iter().filter_map(fired).count();
-    // An act says what a host does, not what it is: without a telling channel of command it stays a finding of its own.
+    // An act says what a host does, not what it is: without a telling channel of command it stays a finding of its own, unless nobody who sits there does it.
     let only_acts =
-        [Stage::Rendezvous, Stage::Command, Stage::Update].iter().filter_map(fired).all(|db| db < TELLING_DB);
+        [Stage::Rendezvous, Stage::Command, Stage::Update].iter().filter_map(fired).all(|db| db < TELLING_DB)
+            && !memory.get(&Stage::Act).is_some_and(|s| s.items.iter().any(Item::tells));
     let at_cap =
         today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::in_use().cap(*stage));
     if reaches(Verdict::Infected)
@@ -854,6 +864,24 @@ pub(crate) mod tests {
         let names =
             evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
         assert_eq!(run(vec![names]).state().verdict, Verdict::Infected);
+    }
+
+    #[test]
+    fn an_act_that_nobody_does_for_himself_tells() {
+        let theft = |grades: &[&'static str]| {
+            let echo =
+                evidence(Stage::Rendezvous, "address_echo", "asked", &["asked", "unnamed_program"], 10);
+            let sent = evidence(Stage::Act, "exfiltration", "mail", grades, 60);
+            let soon = evidence(Stage::Cycle, "quick_succession", "together", &["two_stages"], 60);
+            run(vec![echo, sent, soon]).state()
+        };
+        let list = theft(&["mail", "after_echo", "passwords"]);
+        assert!(list.level_db >= 30.0 && list.verdict == Verdict::Likely, "{list:?}");
+        let words = theft(&["mail", "after_echo", "several_remotes", "to_controller"]);
+        assert_eq!(words.verdict, Verdict::Suspicious, "{words:?}");
+        let alone =
+            run(vec![evidence(Stage::Act, "exfiltration", "mail", &["mail", "passwords"], 60)]).state();
+        assert_eq!(alone.verdict, Verdict::Suspicious, "one stage is one stage: {alone:?}");
     }
 
     #[test]

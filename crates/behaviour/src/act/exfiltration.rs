@@ -356,7 +356,7 @@ impl Behaviour for Watcher {
                 GradeWorth::add("to_controller", 5.0),
                 GradeWorth::add("several_remotes", 3.0),
                 GradeWorth::add("after_echo", 7.0),
-                GradeWorth::add("passwords", 11.0),
+                GradeWorth::add("passwords", 13.0).tells(),
             ],
         )
     };
