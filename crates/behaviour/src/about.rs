@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use record::{Conn, Evidence, Role, Service, Stage, Transport};
+use record::{Conn, Evidence, Grade, Role, Service, Stage, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::honest::Alike;
@@ -77,6 +77,26 @@ impl About {
     /// What a grade is worth.
     pub fn grade(&self, name: &str) -> Option<&GradeWorth> {
         self.grades.iter().find(|g| g.name == name)
+    }
+
+    /// Whether what evidence says of itself makes it count for less.
+    pub fn is_excused(&self, evidence: &Evidence) -> bool {
+        let excuses = |excuse: &Excuse| match excuse {
+            Excuse::Fact(fact, ..) => evidence.flag(fact),
+            Excuse::Factor(fact, _) => evidence.facts.contains_key(*fact) && evidence.number(fact) < 1.0,
+            Excuse::Role(..) => false,
+        };
+        evidence.flag("prevalent") || self.excuses.iter().any(excuses)
+    }
+
+    /// What grades are assumed to bring together, in decibans.
+    pub fn assumed(&self, grades: &[Grade]) -> f64 {
+        let worth = |g: &Grade| {
+            let worth = self.grade(&g.name)?;
+            let all = worth.db * f64::from(g.times);
+            Some(worth.most.map_or(all, |most| all.min(most)))
+        };
+        grades.iter().filter_map(worth).sum()
     }
 }
 

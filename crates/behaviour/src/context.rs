@@ -214,7 +214,7 @@ crate::held!(Began: flows);
 
 impl Began {
     /// Whether both were seen in the same packet or flow: then they happened once.
-    fn is_one_with(&self, other: &Self) -> bool {
+    pub fn is_one_with(&self, other: &Self) -> bool {
         self.ts == other.ts || self.flows.iter().any(|f| other.flows.contains(f))
     }
 }
@@ -227,6 +227,8 @@ pub struct Fired {
     events: BTreeMap<Word, VecDeque<(Timestamp, Timestamp)>>,
     /// First time of each stage in a day, and those that were ever seen.
     stages: BTreeMap<Stage, Began>,
+    /// The same of evidence that tells by itself.
+    telling: BTreeMap<Stage, Began>,
     ever: BTreeSet<Stage>,
     commanders: SeededSet<IpAddr>,
     /// Remotes of what tells of control: since when, and when it was last told.
@@ -235,7 +237,7 @@ pub struct Fired {
     bringers: SeededMap<IpAddr, Timestamp>,
 }
 
-crate::held!(Fired: events, stages, ever, commanders, controllers, bringers);
+crate::held!(Fired: events, stages, telling, ever, commanders, controllers, bringers);
 
 impl Fired {
     /// The name under which [`Self::events`] keeps what tells of control, whichever behaviour saw it.
@@ -256,9 +258,22 @@ impl Fired {
         self.ever.iter().copied()
     }
 
-    /// When each stage first fired within a day, by time, without those that were seen in the packets or flows of an earlier one.
-    pub fn story(&self) -> Vec<&Began> {
-        let mut all: Vec<&Began> = self.stages.values().collect();
+    /// What evidence is assumed to bring at least that tells by itself, in decibans (DETECTION §2).
+    pub const TELLING_DB: f64 = 9.0;
+
+    /// When each stage first fired within the day before `now`, by time, without those that were seen in the packets or flows of an earlier one.
+    pub fn story(&self, now: Timestamp) -> Vec<&Began> {
+        Self::in_order(&self.stages, now)
+    }
+
+    /// The same of evidence that tells by itself, and that nothing excuses.
+    pub fn telling(&self, now: Timestamp) -> Vec<&Began> {
+        Self::in_order(&self.telling, now)
+    }
+
+    fn in_order(stages: &BTreeMap<Stage, Began>, now: Timestamp) -> Vec<&Began> {
+        let mut all: Vec<&Began> =
+            stages.values().filter(|began| now.since(began.ts) <= STAGE_MEMORY).collect();
         all.sort_by_key(|b| b.ts);
         let mut kept: Vec<&Began> = Vec::new();
         for began in all {
@@ -285,7 +300,7 @@ impl Fired {
         self.bringers.get(&remote).is_some_and(|last| *last <= ts && ts.since(*last) <= span)
     }
 
-    /// Notes what fired, with remotes as packets or proxies have them. Gives whether a stage was first seen, or seen earlier than known.
+    /// Notes what fired, with remotes as packets or proxies have them. Gives whether a stage was first seen, seen earlier than known, or tells by itself since.
     fn note(&mut self, entry: &Entry, evidence: &Evidence, remotes: &[IpAddr]) -> bool {
         let (about, stage) = (&entry.about, entry.about.stage);
         let weak = evidence.grades.first().is_none_or(|g| about.grade(&g.name).is_some_and(|g| g.weak));
@@ -320,13 +335,20 @@ impl Fired {
             return false;
         }
         self.ever.insert(stage);
-        self.stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
-        let earlier = self.stages.get(&stage).is_none_or(|began| began.ts > evidence.started);
-        if earlier {
-            let (ts, flows) = (evidence.started, evidence.flows.clone());
-            self.stages.insert(stage, Began { stage, ts, follows: Cow::Borrowed(about.follows), flows });
+        let tells = about.assumed(&evidence.grades) >= Self::TELLING_DB && !about.is_excused(evidence);
+        let mut changed = false;
+        for (stages, learns) in [(&mut self.stages, true), (&mut self.telling, tells)] {
+            stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
+            if !learns {
+                continue;
+            }
+            if stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
+                let (ts, flows) = (evidence.started, evidence.flows.clone());
+                stages.insert(stage, Began { stage, ts, follows: Cow::Borrowed(about.follows), flows });
+                changed = true;
+            }
         }
-        earlier
+        changed
     }
 }
 

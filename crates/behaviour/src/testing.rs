@@ -52,12 +52,35 @@ impl Bench {
         self.fired_with(stage, behaviour, started, ended, &[]);
     }
 
+    /// The same with a grade of the behaviour's own.
+    pub fn fired_as(
+        &mut self,
+        stage: Stage,
+        behaviour: &'static str,
+        grade: &'static str,
+        started: f64,
+        ended: f64,
+    ) {
+        self.fire(stage, behaviour, grade, [started, ended], &[]);
+    }
+
     pub fn fired_with(
         &mut self,
         stage: Stage,
         behaviour: &'static str,
         started: f64,
         ended: f64,
+        remotes: &[&str],
+    ) {
+        self.fire(stage, behaviour, "x", [started, ended], remotes);
+    }
+
+    fn fire(
+        &mut self,
+        stage: Stage,
+        behaviour: &'static str,
+        grade: &'static str,
+        [started, ended]: [f64; 2],
         remotes: &[&str],
     ) {
         let mut dropped = Vec::new();
@@ -76,7 +99,7 @@ impl Bench {
         context.fire(crate::Fire {
             host: HOST.parse().unwrap(),
             key: "x".into(),
-            grades: vec![("x", 1)],
+            grades: vec![(grade, 1)],
             started: at(started),
             value: 1.0,
             threshold: 1.0,

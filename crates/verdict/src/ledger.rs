@@ -25,7 +25,7 @@ const MAX_EVIDENCE: usize = 256;
 /// Days of the calendar of which a host's level is remembered: the last.
 pub const CALENDAR_DAYS: usize = 400;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
-const TELLING_DB: f64 = 9.0;
+const TELLING_DB: f64 = behaviour::Fired::TELLING_DB;
 
 /// What counts of evidence whose flows are bet on in another stage already (*assumed*).
 const SHARED: f64 = 0.3;
@@ -580,7 +580,8 @@ impl Item {
     /// Whether it tells of control though it is an act, and is believed.
     fn tells(&self) -> bool {
         let grades = Calibration::in_use().grades(&self.behaviour);
-        self.db >= TELLING_DB
+        !self.habit
+            && self.db >= TELLING_DB
             && grades.iter().any(|g| g.tells && self.parts.iter().any(|(part, _)| part == g.name))
     }
 }

@@ -24,7 +24,7 @@ pub enum Verdict {
     Quiet,
     /// Odds of 1:100 (10 dB under the default prior), or one stage at its cap.
     Suspicious,
-    /// Even odds (30 dB) and two stages, one of rendezvous, command and update at 9 dB or more.
+    /// Even odds (30 dB) and two stages, one of rendezvous, command and update (or an act that tells by itself) at 9 dB or more.
     Likely,
     /// Odds of 10:1 (40 dB) and two telling stages, one of them as for `Likely`; or two exact generated names.
     Infected,

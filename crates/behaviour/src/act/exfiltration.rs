@@ -335,12 +335,19 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         alike: &[
-            Alike::to(Honest::Agent).unless(&["mail", "to_controller", "after_echo", "several_remotes"]),
+            Alike::to(Honest::Agent).unless(&[
+                "mail",
+                "to_controller",
+                "after_echo",
+                "several_remotes",
+                "passwords",
+            ]),
             Alike::to(Honest::Administration).unless(&[
                 "mail",
                 "to_controller",
                 "after_echo",
                 "several_remotes",
+                "passwords",
             ]),
         ],
         needs: &[Traffic::Tcp],
@@ -376,6 +383,10 @@ impl Behaviour for Watcher {
                     lists.pop_first();
                 }
                 lists.insert(r.head.flow);
+            }
+            // POP3 and IMAP within TLS.
+            Record::Tls(t) if matches!(t.head.tuple.resp.port, 993 | 995) => {
+                states.of(host, context.now).collects_mail = true;
             }
             Record::Tls(t) => {
                 let name = t.sni.as_deref().filter(|n| domains::is_drop_service(n));

@@ -7,11 +7,12 @@
 //!
 //! ## How it decides
 //! Two of the stages probe, rendezvous, command, update and act begin, not with one and the same packet or flow, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
-//! unrelated things happen in one day of activity, they lie within ten minutes of each other with a probability of 20/1440, or 1.4 %.
+//! unrelated things happen in one day of activity, they lie within ten minutes of each other with a probability of 20/1440, or 1.4 %. *telling* is added where two of them, the probe aside, tell by themselves: evidence
+//! of each, of its own flows, within ten minutes, is assumed to bring 9 dB, nothing excuses it (a remote that many use, an application that explains it), and the later one does not come behind the earlier by its definition (a module, behind a command).
 //!
 //! ## What else looks like this
 //! Nothing by itself: it adds to what other behaviours saw. Things with a common cause, as an installer that reports and fetches, do come together, so that
-//! the payoff is far below what the probability would allow.
+//! the payoff is far below what the probability would allow. Monitors and mail servers probe and act at once, which is why a probe does not count for *telling*.
 //!
 //! ## Blind spots
 //! A bot that waits between its steps.
@@ -28,7 +29,7 @@ use std::time::Duration;
 use record::{Evidence, Record, Role, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
+use crate::{About, Began, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,8 @@ impl Default for Settings {
 /// Stages that were reported together.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Host {
-    reported: usize,
+    /// How many, and whether two of them tell by themselves.
+    reported: (usize, bool),
 }
 
 /// The detector.
@@ -73,7 +75,11 @@ impl Behaviour for Watcher {
         ..About::new(
             Stage::Cycle,
             &["T1104"],
-            &[GradeWorth::base("two_stages", 4.0), GradeWorth::base("three_stages", 8.0)],
+            &[
+                GradeWorth::base("two_stages", 4.0),
+                GradeWorth::base("three_stages", 8.0),
+                GradeWorth::add("telling", 9.0),
+            ],
         )
     };
 
@@ -86,7 +92,14 @@ impl Behaviour for Watcher {
     fn stirred(&self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (state, card) = states.open(host, context.now);
         let stages: Vec<(Stage, Timestamp)> =
-            card.fired.story().into_iter().map(|b| (b.stage, b.ts)).collect();
+            card.fired.story(context.now).into_iter().map(|b| (b.stage, b.ts)).collect();
+        let tells = card.fired.telling(context.now);
+        let tells: Vec<_> = tells.iter().filter(|b| b.stage != Stage::Probe).collect();
+        // That somebody comes behind another by the definition of what fired tells nothing.
+        let soon = |first: &Began, then: &Began| {
+            then.ts.since(first.ts) <= self.settings.window && !then.follows.contains(&first.stage)
+        };
+        let telling = (1..tells.len()).any(|n| tells[..n].iter().any(|first| soon(first, tells[n])));
         // The most stages that begin within one window.
         let within = |from: usize| {
             stages[from..].iter().take_while(|s| s.1.since(stages[from].1) <= self.settings.window).count()
@@ -102,17 +115,21 @@ impl Behaviour for Watcher {
             }
             return;
         }
-        if state.reported >= count {
+        let together = &stages[from..from + count];
+        if state.reported >= (count, telling) {
             return;
         }
-        state.reported = count;
-        let together = &stages[from..from + count];
+        state.reported = (count, telling);
+        let mut grades = vec![(if count > 2 { "three_stages" } else { "two_stages" }, 1)];
+        if telling {
+            grades.push(("telling", 1));
+        }
         let names: Vec<String> = together.iter().map(|s| s.0.name().to_owned()).collect();
         let span = together.last().map_or(0.0, |l| l.1.since(together[0].1).as_secs_f64());
         context.fire(Fire {
             host,
             key: "together".into(),
-            grades: vec![(if count > 2 { "three_stages" } else { "two_stages" }, 1)],
+            grades,
             started: together.last().map_or(together[0].1, |l| l.1),
             value: count as f64,
             threshold: 2.0,
@@ -134,11 +151,11 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: reported);
+crate::held!(Host);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
-        self.reported = 0;
+        self.reported = (0, false);
     }
 }
 
@@ -164,6 +181,25 @@ mod tests {
         assert!(run(&[(Update, 1.0), (Command, 602.0)]).is_empty());
         assert_eq!(run(&[(Update, 1.0), (Command, 300.0), (Act, 600.0)]), ["three_stages"]);
         assert_eq!(run(&[(Update, 1.0), (Command, 300.0), (Act, 5000.0)]), ["two_stages"]);
+    }
+
+    #[test]
+    fn stages_that_tell_by_themselves() {
+        use Stage::{Command, Update};
+        let run = |stages: &[(Stage, &'static str, &'static str, f64)]| {
+            let mut b = Bench::new("quick_succession", Watcher::new(Settings::default()));
+            for (stage, behaviour, grade, t) in stages {
+                b.fired_as(*stage, behaviour, grade, *t, *t);
+                b.tick(*t);
+            }
+            b.grades()
+        };
+        let (gate, fetched) = ((Command, "http_control", "gate"), (Update, "payload_download", "unbidden"));
+        let at = |(stage, behaviour, grade), t| (stage, behaviour, grade, t);
+        assert_eq!(run(&[at(fetched, 1.0), at(gate, 300.0)]), ["two_stages", "telling"]);
+        assert_eq!(run(&[at(fetched, 1.0), (Command, "beacon", "steady", 300.0)]), ["two_stages"]);
+        let probe = (Stage::Probe, "smtp_probe", "attempts", 300.0);
+        assert_eq!(run(&[at(fetched, 1.0), probe]), ["two_stages"], "a probe is little");
     }
 
     #[test]

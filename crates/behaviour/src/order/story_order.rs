@@ -111,7 +111,7 @@ impl Behaviour for Watcher {
 
     fn stirred(&self, host: IpAddr, states: &mut States<'_, Host>, context: &mut Context<'_>) {
         let (state, card) = states.open(host, context.now);
-        let mut story: Vec<&Began> = card.fired.story();
+        let mut story: Vec<&Began> = card.fired.story(context.now);
         let Some(newest) = story.last().map(|b| b.ts) else { return };
         story.retain(|b| newest.since(b.ts) <= self.settings.window);
         story.sort_by_key(|b| b.stage);

@@ -494,7 +494,7 @@ fn method(capture: &CaptureLine) -> Markup {
         h2 id="method" { "Method and limits" }
         p { "Every behaviour is a bet against \"this host is clean\" with a payoff set by how rarely clean hosts do it. Levels are decibans (dB): 10 more are ten times the odds that it is a bot. " (false_alarms(prior))
              " What a host did on an earlier day within a week is bet on no more. Starting from " (prior) ", suspicious is " (least(Verdict::Suspicious)) " or a stage at its cap (odds of 1 to 100);
-             likely is " (least(Verdict::Likely)) " (even odds) with two stages, one of them a channel at 9 or more; infected is " (least(Verdict::Infected)) " (odds of 10 to 1) with two telling stages." }
+             likely is " (least(Verdict::Likely)) " (even odds) with two stages, one of them a channel (or an act that tells by itself) at 9 or more; infected is " (least(Verdict::Infected)) " (odds of 10 to 1) with two telling stages." }
         p { "Payoffs are " (clean(&capture.calibration)) ". What is encrypted is called opaque, nothing was decrypted, and nothing was sent. A host that is \"inconclusive\" may be a bot: the capture cannot tell." }
         dl.facts { dt { "ATT&CK" } dd { "Enterprise v" (ATTACK_VERSION) } dt { "version" } dd { (capture.version) } dt { "format" } dd { (capture.schema) } }
         }
