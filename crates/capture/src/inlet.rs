@@ -9,6 +9,7 @@ use rustix::net::{RecvFlags, recvfrom, sockopt};
 
 use crate::merge::now;
 use crate::ring::Frame;
+use crate::source::BLOCK;
 
 /// LINKTYPE_RAW: packets that begin with their IP header.
 pub const LINK: u32 = 101;
@@ -51,11 +52,16 @@ impl Inlet {
 
     /// Gives some of the datagrams that wait; `false` when there are none.
     pub fn take(&mut self, mut each: impl FnMut(Frame<'_>)) -> bool {
+        let mut bytes = 0;
         for n in 0..AT_ONCE {
+            if bytes >= BLOCK {
+                break;
+            }
             let received = recvfrom(&self.socket, &mut self.datagram[..], RecvFlags::DONTWAIT);
             // An error that somebody's network told of is nobody's datagram.
             let Ok((len, _, Some(from))) = received else { return n > 0 };
             let Ok(from) = SocketAddr::try_from(from) else { continue };
+            bytes += len;
             packed(from, self.local, &self.datagram[..len], &mut self.packet);
             each(Frame {
                 ns: now().0,

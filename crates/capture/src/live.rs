@@ -31,6 +31,8 @@ const BEHIND: Duration = Duration::from_millis(2 * PATIENCE_MS as u64 + 20);
 const SILENCE: Duration = Duration::from_secs(1);
 /// How often an interface that is gone is looked for, and losses are asked for.
 const LOOK: Duration = Duration::from_secs(1);
+/// How far the clock of the machine may be behind what it said before (*assumed*).
+const SET_BACK: Duration = Duration::from_mins(1);
 /// Blocks that are copied ahead of the others' time, of each interface.
 const AHEAD: usize = 8;
 /// Blocks whose memory is used again.
@@ -136,6 +138,8 @@ pub struct Live {
     heard: Instant,
     /// When it began, by the clock of the machine.
     begun: Timestamp,
+    /// Whether the clock of the machine is behind what packets said.
+    set_back: bool,
 }
 
 /// A clock of the machine that nobody sets.
@@ -182,6 +186,7 @@ impl Live {
             looked: begun,
             heard: begun,
             begun: at,
+            set_back: false,
         };
         for n in down {
             live.event(n, "is down, and heard as soon as it is up: it was opened");
@@ -223,7 +228,10 @@ impl Live {
     pub fn notices(&self) -> Vec<String> {
         let mut told = self.notices.clone();
         if self.events > told.len() {
-            told.push(format!("interfaces went and came {} times more", self.events - told.len()));
+            told.push(format!(
+                "{} further events of interfaces, losses and clocks",
+                self.events - told.len()
+            ));
         }
         told.extend(self.ports.iter().filter(|p| p.large > 0).map(|p| {
             format!(
@@ -276,6 +284,7 @@ impl Live {
         if self.stop.load(Ordering::Relaxed) && !self.closing {
             self.close();
         }
+        self.look();
         for turn in 0..2 {
             self.gather();
             self.merge(batch);
@@ -311,6 +320,10 @@ impl Live {
     /// Copies what the rings have.
     fn gather(&mut self) {
         for port in &mut self.ports {
+            // What exporters send has no end.
+            if self.closing && port.inflow.ring().is_none() {
+                continue;
+            }
             let before = now();
             let mut emptied = false;
             while port.pieces.len() < AHEAD && !emptied {
@@ -396,11 +409,26 @@ impl Live {
                 self.event(n, &format!("stopped ({why})"));
             }
         }
+    }
+
+    /// Looks after losses, lost interfaces and the machine's clock once in a while, however much comes.
+    fn look(&mut self) {
         let at = instant();
-        if at.duration_since(self.looked) >= LOOK {
-            self.looked = at;
-            self.count_losses();
-            self.look_for_lost();
+        if at.duration_since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = at;
+        self.count_losses();
+        self.look_for_lost();
+        let behind = self.clock.latest().since(now());
+        if behind < SET_BACK {
+            self.set_back = false;
+        } else if !std::mem::replace(&mut self.set_back, true) {
+            self.put_down(format!(
+                "the clock of this machine was set back by {:.0} s at {}: until it has caught up, nothing is due, told or written down where no packet says so",
+                behind.as_secs_f64(),
+                now()
+            ));
         }
     }
 

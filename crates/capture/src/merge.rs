@@ -206,6 +206,11 @@ impl Clock {
         self.previous = Some(last);
     }
 
+    /// The latest time given so far.
+    pub const fn latest(&self) -> Timestamp {
+        self.latest
+    }
+
     /// Time has passed, at least until then.
     pub fn pass(&mut self, at: Timestamp) -> Timestamp {
         // A time at the end of what can be written would leave no room for deadlines.

@@ -143,7 +143,6 @@ impl Ring {
                 return Err(e);
             }
         }
-        self.index = index;
         if self.promiscuous {
             let member = libc::packet_mreq {
                 mr_ifindex: index as c_int,
@@ -153,6 +152,8 @@ impl Ring {
             };
             set(&self.socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &member)?;
         }
+        // Whoever did not come so far tries it again.
+        self.index = index;
         Ok(())
     }
 

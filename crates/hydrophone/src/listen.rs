@@ -1,11 +1,13 @@
 //! `hydrophone listen`: the same street and the same analyst as `read`, at an interface.
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -104,7 +106,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
     let (mut records, mut looked) = (0u64, None::<Timestamp>);
-    let mut said = Said { json: args.json, colour: choice(args.color), gone: None };
+    let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
     let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
     let stop = options.opening.stop.clone();
@@ -157,7 +159,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
                 said.turn(&turn, &line);
                 // Where nobody else is told and nothing kept, there is nothing left to do.
-                if said.gone.is_some() && !goes_on {
+                if !goes_on && said.gone().is_some() {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
@@ -217,7 +219,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
     geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, false);
-    if !args.quiet && said.gone.is_none() {
+    let is_read = said.end();
+    if !args.quiet && is_read {
         if args.json {
             print_lines(&capture, &outcome)?;
         } else {
@@ -235,8 +238,16 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     if lost > 0 {
         outcome.failures.push(format!("of {lost} turns of hosts nobody will be told"));
     }
-    if let Some(why) = said.gone.filter(|why| *why != std::io::ErrorKind::BrokenPipe) {
-        outcome.failures.push(format!("standard output took no more: {why}"));
+    match said.gone() {
+        Some(ErrorKind::BrokenPipe) => {}
+        Some(why) => outcome.failures.push(format!("standard output took no more: {why}")),
+        None if !is_read => {
+            outcome.failures.push("standard output is not read: the report is not told there".to_owned());
+        }
+        None => {}
+    }
+    if said.untold > 0 {
+        outcome.failures.push(format!("{} turns of hosts found no room on standard output", said.untold));
     }
     for failure in &outcome.failures {
         say(failure);
@@ -358,23 +369,68 @@ pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
     Ok(Listening { interfaces, exporters, ring: ring.0 as usize, promiscuous })
 }
 
-/// Where hosts that turn are told.
+/// Where hosts that turn are told: on a thread of its own, so that nobody waits for who reads it.
 struct Said {
     json: bool,
-    colour: anstream::ColorChoice,
-    /// Why nobody reads any more.
-    gone: Option<std::io::ErrorKind>,
+    hand: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
+    gone: Arc<Mutex<Option<ErrorKind>>>,
+    /// Turns that found no room.
+    untold: u64,
 }
 
 impl Said {
-    fn turn(&mut self, turn: &Turn, json: &str) {
-        let line = if self.json { Cow::Borrowed(json) } else { Cow::Owned(report::turn(turn)) };
-        let mut out = anstream::AutoStream::new(std::io::stdout(), self.colour).lock();
-        if let Err(e) = writeln!(out, "{line}").and_then(|()| out.flush()) {
-            if self.gone.is_none() {
-                say(&format!("standard output takes no more ({e}): hosts that turn are not told there"));
+    fn new(json: bool, colour: anstream::ColorChoice) -> Self {
+        /// Lines that wait for who reads them.
+        const WAITING: usize = 1024;
+        let (hand, lines) = sync_channel::<String>(WAITING);
+        let gone = Arc::new(Mutex::new(None));
+        let thread = std::thread::spawn({
+            let gone = gone.clone();
+            move || {
+                for line in lines {
+                    let mut out = anstream::AutoStream::new(std::io::stdout(), colour).lock();
+                    let Err(e) = writeln!(out, "{line}").and_then(|()| out.flush()) else { continue };
+                    let before = gone.lock().unwrap_or_else(PoisonError::into_inner).replace(e.kind());
+                    if before.is_none() {
+                        say(&format!(
+                            "standard output takes no more ({e}): hosts that turn are not told there"
+                        ));
+                    }
+                }
             }
-            self.gone = Some(e.kind());
+        });
+        Self { json, hand: Some(hand), thread: Some(thread), gone, untold: 0 }
+    }
+
+    fn turn(&mut self, turn: &Turn, json: &str) {
+        let line = if self.json { json.to_owned() } else { report::turn(turn) };
+        if let Some(Err(TrySendError::Full(_))) = self.hand.as_ref().map(|hand| hand.try_send(line)) {
+            if self.untold == 0 {
+                say(
+                    "standard output is not read: hosts that turn find no room there, and are not told there",
+                );
+            }
+            self.untold += 1;
         }
+    }
+
+    /// Why nobody reads any more.
+    fn gone(&self) -> Option<ErrorKind> {
+        *self.gone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until all of it is said, not for ever; gives whether more may be said.
+    fn end(&mut self) -> bool {
+        const LOOKS: u32 = 50;
+        self.hand = None;
+        let Some(thread) = self.thread.take() else { return false };
+        for _ in 0..LOOKS {
+            if thread.is_finished() {
+                return self.gone().is_none();
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        false
     }
 }

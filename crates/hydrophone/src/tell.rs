@@ -66,9 +66,11 @@ pub fn run(args: &Tell) -> Result<Exit, Failure> {
         let _ = writeln!(out, "{READY}").and_then(|()| out.flush());
         let lines = lines_of_input();
         let mut n = 0u64;
-        while !ends.load(Ordering::Relaxed) {
+        loop {
+            // What was handed over already is taken, also when it should end.
             let line = match lines.recv_timeout(LOOK_UP) {
                 Ok(line) => line,
+                Err(RecvTimeoutError::Timeout) if ends.load(Ordering::Relaxed) => break,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
@@ -110,10 +112,20 @@ fn lines_of_input() -> Receiver<Vec<u8>> {
 fn untold(spool: &Path, tell: &impl Fn(&Message)) -> std::io::Result<()> {
     let path = spool.join(UNTOLD);
     let Ok(file) = std::fs::File::open(&path) else { return Ok(()) };
+    let mut unread = Vec::new();
     for line in std::io::BufReader::new(file).split(b'\n') {
-        if let Ok(Some(message)) = Message::of_line(&String::from_utf8_lossy(&line?)) {
-            tell(&message);
+        let line = line?;
+        match Message::of_line(&String::from_utf8_lossy(&line)) {
+            Ok(Some(message)) => tell(&message),
+            Ok(None) => {}
+            Err(_) => unread.extend(line.into_iter().chain([b'\n'])),
         }
+    }
+    if !unread.is_empty() {
+        let aside = spool.join(UNTOLD).with_extension("aside");
+        let kept = OpenOptions::new().create(true).append(true).open(&aside);
+        kept.and_then(|mut kept| kept.write_all(&unread))?;
+        say(&format!("what nobody can read of {} is put aside in {}", path.display(), aside.display()));
     }
     std::fs::remove_file(path)
 }

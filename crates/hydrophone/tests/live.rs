@@ -182,11 +182,22 @@ fn dumped(net: &Net, dump: Running) -> PathBuf {
 
 /// A host without what moves by the microseconds that lie between the stamps of two sockets.
 fn told(host: &Value) -> Value {
-    let evidence: Vec<Value> = host["evidence"]
-        .as_array()
-        .unwrap()
+    // Each piece as it stood at the end: in which steps it grew depends on whose clock stamped the packets around a tick, and two programs that listen stamp
+    // them some microseconds apart.
+    let whole = |n: usize, e: &Value, all: &[Value]| {
+        let same = |l: &Value, keys: &[&str]| keys.iter().all(|k| l[k] == e[k]);
+        // What is about stages alone has no packets, and begins anew with each.
+        let is_of_stages = e["packets"].as_array().is_none_or(Vec::is_empty);
+        let later =
+            |l: &Value| same(l, &["behaviour", "key"]) && (is_of_stages || l["started"] == e["started"]);
+        !all[n + 1..].iter().any(later)
+    };
+    let all = host["evidence"].as_array().unwrap();
+    let evidence: Vec<Value> = all
         .iter()
-        .map(|e| serde_json::json!([e["behaviour"], e["remotes"], e["packets"], e["db"]]))
+        .enumerate()
+        .filter(|(n, e)| whole(*n, e, all))
+        .map(|(_, e)| serde_json::json!([e["behaviour"], e["remotes"], e["packets"], e["db"]]))
         .collect();
     let profile: Vec<&Value> = ["agents", "uses", "offers", "ja4"]
         .iter()

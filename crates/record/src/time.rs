@@ -50,6 +50,10 @@ impl Timestamp {
         let mut parts = date.rsplitn(3, '-');
         let (day, month): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let year: i64 = parts.next()?.parse().ok()?;
+        let within = (-9999..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        if !within {
+            return None;
+        }
         let y = year - i64::from(month <= 2);
         let era = y.div_euclid(400);
         let yoe = y.rem_euclid(400);

@@ -57,10 +57,15 @@ impl Teller {
         lock.try_lock().map_err(|_| io::Error::other("another process tells the sinks of this spool"))?;
         let mut sinks = Vec::new();
         for sink in &config.sinks {
-            let account = Arc::new(Account {
-                debts: Mutex::new(Debts::open(&config.spool, &sink.name)?),
-                news: Condvar::new(),
-            });
+            let (debts, unread) = Debts::open(&config.spool, &sink.name)?;
+            if unread > 0 {
+                let place = debts.aside.display();
+                report(&format!(
+                    "sink {}: {unread} lines that nobody can read, of another version, are put aside in {place}",
+                    sink.name
+                ));
+            }
+            let account = Arc::new(Account { debts: Mutex::new(debts), news: Condvar::new() });
             let postman = Postman {
                 sink: Sink::new(sink.kind.clone()),
                 config: sink.clone(),
@@ -140,28 +145,34 @@ struct Debts {
 }
 
 impl Debts {
-    fn open(spool: &Path, name: &str) -> io::Result<Self> {
+    /// Gives how many lines could not be read, too.
+    fn open(spool: &Path, name: &str) -> io::Result<(Self, u64)> {
         let path = spool.join(format!("{name}.owed"));
         let file = OpenOptions::new().create(true).append(true).read(true).open(&path)?;
         let aside = spool.join(format!("{name}.aside"));
         let mut made = Self { path, file, aside, queue: VecDeque::new(), struck: 0, beyond: 0, closed: None };
-        made.tidy()?;
+        let unread = made.tidy()?;
         made.load()?;
-        Ok(made)
+        Ok((made, unread))
     }
 
-    /// Leaves whole lines alone: the last one of whoever was killed may be cut.
-    fn tidy(&mut self) -> io::Result<()> {
+    /// Leaves alone what can be told: the last line of whoever was killed may be cut, and what another version wrote is put aside.
+    fn tidy(&mut self) -> io::Result<u64> {
         let fresh = self.path.with_extension("part");
         let mut to = io::BufWriter::new(File::create(&fresh)?);
-        for line in BufReader::new(File::open(&self.path)?).split(b'\n') {
-            let line = line?;
+        let (mut from, mut line, mut unread) = (BufReader::new(File::open(&self.path)?), Vec::new(), 0);
+        while from.read_until(b'\n', &mut line)? > 0 {
             if matches!(Message::of_line(&String::from_utf8_lossy(&line)), Ok(Some(_))) {
-                to.write_all(&line)?;
+                to.write_all(line.trim_ascii_end())?;
                 to.write_all(b"\n")?;
+            } else if line.ends_with(b"\n") && line.len() > 1 {
+                OpenOptions::new().create(true).append(true).open(&self.aside)?.write_all(&line)?;
+                unread += 1;
             }
+            line.clear();
         }
-        self.replace(&fresh, to)
+        self.replace(&fresh, to)?;
+        Ok(unread)
     }
 
     /// Puts a file in the place of the one before.
