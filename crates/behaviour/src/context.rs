@@ -1,6 +1,7 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use record::{
@@ -198,6 +199,9 @@ pub struct Fire {
 /// Stages that began longer ago are of another story (DETECTION §4.12).
 const STAGE_MEMORY: Duration = Duration::from_hours(24);
 
+/// Remotes of a stage's beginning that are kept.
+const MAX_BEGAN: usize = 4;
+
 /// How a stage began.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Began {
@@ -207,10 +211,20 @@ pub struct Began {
     pub ts: Timestamp,
     /// Stages that came before by the definition of what fired.
     pub follows: Cow<'static, [Stage]>,
+    /// Whom it was about, the first few.
+    pub remotes: Vec<IpAddr>,
     flows: Vec<FlowId>,
 }
 
-crate::held!(Began: flows);
+crate::held!(Began: remotes, flows);
+
+/// What evidence brings as it is bet on, by how often it was measured; where nobody bets, what is assumed.
+static PAYOFF: OnceLock<fn(&Evidence) -> f64> = OnceLock::new();
+
+/// Whoever bets says what evidence brings, in decibans.
+pub fn bet_by(payoff: fn(&Evidence) -> f64) {
+    PAYOFF.get_or_init(|| payoff);
+}
 
 impl Began {
     /// Whether both were seen in the same packet or flow: then they happened once.
@@ -335,7 +349,8 @@ impl Fired {
             return false;
         }
         self.ever.insert(stage);
-        let tells = about.assumed(&evidence.grades) >= Self::TELLING_DB && !about.is_excused(evidence);
+        let brings = PAYOFF.get().map_or_else(|| about.assumed(&evidence.grades), |payoff| payoff(evidence));
+        let tells = brings >= Self::TELLING_DB && !about.is_excused(evidence);
         let mut changed = false;
         for (stages, learns) in [(&mut self.stages, true), (&mut self.telling, tells)] {
             stages.retain(|_, began| evidence.started.since(began.ts) <= STAGE_MEMORY);
@@ -343,8 +358,9 @@ impl Fired {
                 continue;
             }
             if stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
-                let (ts, flows) = (evidence.started, evidence.flows.clone());
-                stages.insert(stage, Began { stage, ts, follows: Cow::Borrowed(about.follows), flows });
+                let (ts, follows) = (evidence.started, Cow::Borrowed(about.follows));
+                let remotes = remotes.iter().take(MAX_BEGAN).copied().collect();
+                stages.insert(stage, Began { stage, ts, follows, remotes, flows: evidence.flows.clone() });
                 changed = true;
             }
         }

@@ -23,7 +23,8 @@ pub enum Maker {
 }
 
 /// Devices whose built-in players and applications send a browser's name and nothing else of it.
-const NOT_A_DESK: [&str; 14] = [
+const NOT_A_DESK: [&str; 15] = [
+    "PowerShell",
     "Android",
     "iPhone",
     "iPad",

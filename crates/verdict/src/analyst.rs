@@ -16,6 +16,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibration;
 use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
 use crate::identity::{ChangedHands, SameHost, identities, machines};
@@ -260,6 +261,8 @@ impl Outside {
 impl Analyst {
     /// An analyst who knows where home is, or will find out. `prior_db` is what one believes of a host before looking.
     pub fn new(home: Option<Home>, settings: Settings, limits: AnalystLimits, prior_db: f64) -> Self {
+        // What tells by itself tells as it is bet on.
+        behaviour::bet_by(|evidence| Calibration::in_use().payoff(evidence).db);
         Self {
             given_home: home,
             settings,

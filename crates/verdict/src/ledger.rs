@@ -876,12 +876,18 @@ pub(crate) mod tests {
             let soon = evidence(Stage::Cycle, "quick_succession", "together", &["two_stages"], 60);
             run(vec![echo, sent, soon]).state()
         };
-        let list = theft(&["mail", "after_echo", "passwords"]);
+        let list = theft(&["mail", "after_echo", "passwords", "many_passwords"]);
         assert!(list.level_db >= 30.0 && list.verdict == Verdict::Likely, "{list:?}");
         let words = theft(&["mail", "after_echo", "several_remotes", "to_controller"]);
         assert_eq!(words.verdict, Verdict::Suspicious, "{words:?}");
-        let alone =
-            run(vec![evidence(Stage::Act, "exfiltration", "mail", &["mail", "passwords"], 60)]).state();
+        let alone = run(vec![evidence(
+            Stage::Act,
+            "exfiltration",
+            "mail",
+            &["mail", "passwords", "many_passwords"],
+            60,
+        )])
+        .state();
         assert_eq!(alone.verdict, Verdict::Suspicious, "one stage is one stage: {alone:?}");
     }
 

@@ -11,7 +11,7 @@
 //! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
 //! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
 //! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a drop box or
-//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *passwords* to a mail or a file that lists at least two pairs of a name and a password in its first 2 kB (`User: … Password: …`; in clear or in base 64), *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *passwords* to a mail or a file that lists at least two pairs of a name and a password in its first 2 kB (`User: … Password: …`; in clear or in base 64) and *many_passwords* where it lists three or more, *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
 //!
 //! ## What else looks like this
 //! Mail programs and scripts (also those that report backups, and registrations, which send one password), scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
@@ -40,6 +40,8 @@ use crate::{
     About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, domains,
 };
 
+/// Pairs of names and passwords that nobody writes to somebody by hand (*assumed*).
+const MANY_PASSWORDS: u32 = 3;
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
 
@@ -86,7 +88,7 @@ pub struct Host {
     /// Flows with drop services, and their names.
     drops: BTreeMap<FlowId, String>,
     /// Flows in which lists of passwords went out.
-    lists: BTreeSet<FlowId>,
+    lists: BTreeMap<FlowId, u32>,
 }
 
 /// The detector.
@@ -137,8 +139,11 @@ impl Watcher {
         if echo {
             grades.push(("after_echo", 1));
         }
-        if state.lists.remove(&sent.flow) {
+        if let Some(pairs) = state.lists.remove(&sent.flow) {
             grades.push(("passwords", 1));
+            if pairs >= MANY_PASSWORDS {
+                grades.push(("many_passwords", 1));
+            }
         }
         context.fire(Fire {
             host: sent.host,
@@ -363,7 +368,8 @@ impl Behaviour for Watcher {
                 GradeWorth::add("to_controller", 5.0),
                 GradeWorth::add("several_remotes", 3.0),
                 GradeWorth::add("after_echo", 7.0),
-                GradeWorth::add("passwords", 13.0).tells(),
+                GradeWorth::add("passwords", 11.0),
+                GradeWorth::add("many_passwords", 2.0).tells(),
             ],
         )
     };
@@ -382,7 +388,7 @@ impl Behaviour for Watcher {
                 if lists.len() >= MAX_SERVERS {
                     lists.pop_first();
                 }
-                lists.insert(r.head.flow);
+                lists.insert(r.head.flow, r.passwords);
             }
             // POP3 and IMAP within TLS.
             Record::Tls(t) if matches!(t.head.tuple.resp.port, 993 | 995) => {
@@ -471,6 +477,7 @@ mod tests {
             b.grades()
         };
         assert_eq!(run(2), ["mail", "passwords"]);
+        assert_eq!(run(3), ["mail", "passwords", "many_passwords"]);
         assert_eq!(run(1), ["mail"]);
     }
 

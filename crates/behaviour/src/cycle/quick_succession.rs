@@ -8,7 +8,7 @@
 //! ## How it decides
 //! Two of the stages probe, rendezvous, command, update and act begin, not with one and the same packet or flow, within 10 minutes of each other (*two_stages*), or three (*three_stages*). If two
 //! unrelated things happen in one day of activity, they lie within ten minutes of each other with a probability of 20/1440, or 1.4 %. *telling* is added where two of them, the probe aside, tell by themselves: evidence
-//! of each, of its own flows, within ten minutes, is assumed to bring 9 dB, nothing excuses it (a remote that many use, an application that explains it), and the later one does not come behind the earlier by its definition (a module, behind a command).
+//! of each, of its own flows, within ten minutes, brings 9 dB as it was measured, the two are not about servers of one registered name (a maker's program that updates itself and reports), an act is about another remote than what it comes with, nothing excuses it (a remote that many use, an application that explains it), and the later one does not come behind the earlier by its definition (a module, behind a command).
 //!
 //! ## What else looks like this
 //! Nothing by itself: it adds to what other behaviours saw. Things with a common cause, as an installer that reports and fetches, do come together, so that
@@ -23,13 +23,14 @@
 //! ## References
 //! ATT&CK T1104; G. Gu et al., "BotHunter", USENIX Security 2007.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{Evidence, Record, Role, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Began, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants};
+use crate::{About, Began, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants, domains};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,7 +79,7 @@ impl Behaviour for Watcher {
             &[
                 GradeWorth::base("two_stages", 4.0),
                 GradeWorth::base("three_stages", 8.0),
-                GradeWorth::add("telling", 9.0),
+                GradeWorth::add("telling", 6.0),
             ],
         )
     };
@@ -95,9 +96,21 @@ impl Behaviour for Watcher {
             card.fired.story(context.now).into_iter().map(|b| (b.stage, b.ts)).collect();
         let tells = card.fired.telling(context.now);
         let tells: Vec<_> = tells.iter().filter(|b| b.stage != Stage::Probe).collect();
-        // That somebody comes behind another by the definition of what fired tells nothing.
+        // That somebody comes behind another by the definition of what fired tells nothing, and neither does what a host does with one maker's servers, or twice with one remote.
+        let makers = |began: &Began| -> BTreeSet<String> {
+            let names = began.remotes.iter().filter_map(|r| context.network.name_of(*r, context.now));
+            names
+                .filter(|name| !domains::is_dynamic(name))
+                .filter_map(|name| Some(domains::registrable(name)?.to_owned()))
+                .collect()
+        };
         let soon = |first: &Began, then: &Began| {
-            then.ts.since(first.ts) <= self.settings.window && !then.follows.contains(&first.stage)
+            let acts = first.stage == Stage::Act || then.stage == Stage::Act;
+            let one_remote = acts && first.remotes.iter().any(|r| then.remotes.contains(r));
+            then.ts.since(first.ts) <= self.settings.window
+                && !then.follows.contains(&first.stage)
+                && !one_remote
+                && makers(first).is_disjoint(&makers(then))
         };
         let telling = (1..tells.len()).any(|n| tells[..n].iter().any(|first| soon(first, tells[n])));
         // The most stages that begin within one window.
