@@ -127,6 +127,9 @@ impl Window {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => {
                         self.failure = Some(e);
+                        if self.grows {
+                            break;
+                        }
                         self.more = None;
                     }
                 }

@@ -217,7 +217,7 @@ fn who_is_killed_again_and_again_tells_one_story() {
     assert_eq!(believed(&read_json(&[store.to_str().unwrap()])), believed(&whole));
     turns.extend(told.into_iter().filter(|l| l["type"] == "turn"));
     let rose = turns.iter().filter(|t| t["story"]["host"] == "10.20.0.13" && t["before"] == "quiet").count();
-    assert!(rose >= 1, "{} turns", turns.len());
+    assert_eq!(rose, 1, "of {} turns", turns.len());
 }
 
 #[test]

@@ -577,7 +577,8 @@ fn go(
         attended.live = Some(live);
     }
     let mut activity = Activity::default();
-    let mut watch = attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, &analysts));
+    let mut watch =
+        attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, held.as_ref(), &analysts));
     let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
             if !held.as_ref().is_some_and(|held| held.has(record)) {

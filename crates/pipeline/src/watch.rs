@@ -62,6 +62,11 @@ impl Held {
         Ok(Self(held))
     }
 
+    /// Until when it was told who turned, before it was killed.
+    pub fn last(&self) -> Option<Timestamp> {
+        self.0.values().max().copied()
+    }
+
     /// Whether it holds this record, which is told once more.
     pub fn has(&self, record: &Record) -> bool {
         self.0.get(&discriminant(record)).is_some_and(|last| record.head().known <= *last)
@@ -71,6 +76,8 @@ impl Held {
 /// Who looks at the hosts while it is listened.
 pub struct Watch {
     teller: Teller,
+    /// Who turned until then was told by the run before.
+    told: Option<Timestamp>,
     /// Where what is remembered rests, and what was read when it is written.
     state: Option<(PathBuf, Past)>,
     /// Inputs of earlier runs, and interfaces: those before the logs that are followed.
@@ -80,11 +87,18 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn begin(options: &RunOptions, past: &Past, live: &Live, analysts: &Analysts) -> Self {
+    pub fn begin(
+        options: &RunOptions,
+        past: &Past,
+        live: &Live,
+        held: Option<&Held>,
+        analysts: &Analysts,
+    ) -> Self {
         let mut past = past.clone();
         past.inputs.extend(live.files().iter().map(Input::of));
         Self {
             teller: Teller::going_on(analysts),
+            told: held.and_then(Held::last),
             interfaces: past.inputs.len(),
             state: options.state.clone().map(|path| (path, past)),
             saved: None,
@@ -141,8 +155,11 @@ impl Watch {
     }
 
     fn tell(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
+        let again = self.told.is_some_and(|told| at <= told);
         for turn in self.teller.look(analysts, at) {
-            on(Heard::Turn(&turn));
+            if !again {
+                on(Heard::Turn(&turn));
+            }
         }
     }
 }

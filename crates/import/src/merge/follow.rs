@@ -106,7 +106,7 @@ impl Followed {
     ) -> Result<Self, CaptureError> {
         let set = LogSet {
             given: Timestamp::MIN,
-            now: Timestamp::MAX,
+            now: capture::now(),
             most_bytes: bytes,
             follows: true,
             ..LogSet::default()
@@ -180,23 +180,23 @@ impl Followed {
             (Some(p), Some(older)) => (older, p.file),
             _ => (path.to_owned(), file),
         };
-        match &before {
-            Some(p) if p.file == file => {
-                log.judged = lines + p.told;
-                log.judged_by = (lines + p.lines, p.told_by);
-            }
-            Some(p) => self.news.push(format!(
-                "{} is another file than the one that was read to line {}: what was written to that one behind it was not read",
-                path.display(),
-                p.lines
-            )),
-            None => {}
+        let other = before.as_ref().filter(|p| p.file != file);
+        if let Some(p) = before.as_ref().filter(|p| p.file == file) {
+            log.judged = lines + p.told;
+            log.judged_by = (lines + p.lines, p.told_by);
         }
         // Lines are counted on, whichever file they stand in.
-        let lines = lines + before.as_ref().filter(|p| p.file != file).map_or(0, |p| p.lines);
+        let lines = lines + other.map_or(0, |p| p.lines);
         if begin(&mut log, &from, lines)? {
             LogSet::look_at_first(&mut log);
             begin(&mut log, &from, lines)?;
+            if let Some(p) = other {
+                self.news.push(format!(
+                    "{} is another file than the one that was read to line {}: what was written to that one behind it was not read",
+                    path.display(),
+                    p.lines
+                ));
+            }
             self.next += u32::from(number == self.next);
             self.tails.push(Tail {
                 path: path.to_owned(),
@@ -273,9 +273,17 @@ impl Followed {
 
     /// Reads a log to its end, as long as there is room.
     fn read_on(&mut self, n: usize) {
+        let failures = self.set.failures.len();
         self.set.logs[n].over = false;
         while !self.set.logs[n].over && !self.set.crowded() {
             self.set.read(n);
+        }
+        // It is tried again, and said once.
+        let troubled = self.set.failures.len() > failures;
+        if troubled {
+            let before = std::mem::replace(&mut self.tails[n].troubled, true);
+            self.news.extend(self.set.failures.last().filter(|_| !before).cloned());
+            self.set.failures.truncate(failures + usize::from(!before));
         }
     }
 
@@ -296,13 +304,7 @@ impl Followed {
             return Ok(());
         }
         let path = tail.path.clone();
-        if is_cut {
-            self.news.push(format!(
-                "{} was cut to {} bytes when {read} had been read, and is read from its beginning",
-                path.display(),
-                lies.len()
-            ));
-        } else {
+        if !is_cut {
             // Whoever wrote to the old one has begun the new one, so that nothing more comes to it.
             self.read_on(n);
         }
@@ -311,6 +313,12 @@ impl Followed {
         if !begin(log, &path, lines)? {
             // What it is shows when its first line is whole.
             return Ok(());
+        }
+        if is_cut {
+            let (path, len) = (path.display(), lies.len());
+            self.news.push(format!(
+                "{path} was cut to {len} bytes when {read} had been read, and is read from its beginning"
+            ));
         }
         (log.judged, log.judged_by) = (0, (0, Timestamp::MIN));
         let tail = &mut self.tails[n];
@@ -383,7 +391,9 @@ impl Followed {
 
     /// What must be told of them.
     pub fn notices(&self) -> Vec<String> {
-        self.set.notices()
+        let mut told: Vec<String> = self.set.logs.iter().filter_map(Log::spoiled).collect();
+        told.extend(self.set.notices());
+        told
     }
 
     /// Logs that could not be read on.
@@ -509,6 +519,11 @@ mod tests {
         let all: Vec<Record> = std::iter::from_fn(|| logs.due(now.plus(LAG))).collect();
         assert_eq!(all.iter().map(|r| r.head().known.0 / 1_000_000_000).collect::<Vec<_>>(), [401, 450]);
         assert!(logs.failures().is_empty(), "{:?}", logs.failures());
+        // What cannot be read costs itself, and is told.
+        append(&eve, &format!("{{\"timestamp\":7}}\n{}", asked(460)));
+        assert_eq!(due(&mut logs, 480), said(&[(460, "1:6")]));
+        let notices = logs.notices();
+        assert!(notices.iter().any(|n| n.contains("eve.json: 1 line could not be read")), "{notices:?}");
     }
 
     #[test]

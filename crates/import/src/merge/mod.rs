@@ -192,6 +192,13 @@ impl Log {
         }
     }
 
+    /// What must be told of lines that could not be read.
+    fn spoiled(&self) -> Option<String> {
+        let (line, why) = self.first_bad?;
+        let (path, what) = (self.file.path.display(), if self.bad == 1 { "line" } else { "lines" });
+        Some(format!("{path}: {} {what} could not be read, the first is line {line}: {why}", self.bad))
+    }
+
     /// A line could not be read.
     fn spoil(&mut self, line: u64, why: &'static str) {
         self.bad += 1;
@@ -730,10 +737,7 @@ impl LogSet {
             *self.unused.entry(kind).or_default() += n;
         }
         let path = log.file.path.display();
-        if let Some((line, why)) = log.first_bad {
-            let what = if log.bad == 1 { "line" } else { "lines" };
-            let told =
-                format!("{path}: {} {what} could not be read, the first is line {line}: {why}", log.bad);
+        if let Some(told) = log.spoiled() {
             // A file of which nothing could be read was not read.
             let of = if log.rows == 0 { &mut self.failures } else { &mut self.notices };
             of.push(told);
