@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use record::{Conn, Evidence, Grade, Role, Service, Stage, Transport};
+use record::{Conn, Evidence, Role, Service, Stage, Transport};
 use serde::{Deserialize, Serialize};
 
 use crate::honest::Alike;
@@ -81,22 +81,7 @@ impl About {
 
     /// Whether what evidence says of itself makes it count for less.
     pub fn is_excused(&self, evidence: &Evidence) -> bool {
-        let excuses = |excuse: &Excuse| match excuse {
-            Excuse::Fact(fact, ..) => evidence.flag(fact),
-            Excuse::Factor(fact, _) => evidence.facts.contains_key(*fact) && evidence.number(fact) < 1.0,
-            Excuse::Role(..) => false,
-        };
-        evidence.flag("prevalent") || self.excuses.iter().any(excuses)
-    }
-
-    /// What grades are assumed to bring together, in decibans.
-    pub fn assumed(&self, grades: &[Grade]) -> f64 {
-        let worth = |g: &Grade| {
-            let worth = self.grade(&g.name)?;
-            let all = worth.db * f64::from(g.times);
-            Some(worth.most.map_or(all, |most| all.min(most)))
-        };
-        grades.iter().filter_map(worth).sum()
+        evidence.flag("prevalent") || self.excuses.iter().any(|excuse| excuse.of(evidence).is_some())
     }
 }
 
@@ -221,6 +206,18 @@ pub enum Excuse {
     Fact(&'static str, &'static str, f64),
     /// A fact of the evidence is the factor, where it is below one; what is told of it.
     Factor(&'static str, &'static str),
+}
+
+impl Excuse {
+    /// What evidence says itself that excuses it, and by which factor.
+    pub fn of(&self, evidence: &Evidence) -> Option<(&'static str, f64)> {
+        match *self {
+            Self::Fact(fact, because, factor) => evidence.flag(fact).then_some((because, factor)),
+            Self::Factor(fact, because) => (evidence.facts.contains_key(fact) && evidence.number(fact) < 1.0)
+                .then(|| (because, evidence.number(fact))),
+            Self::Role(..) => None,
+        }
+    }
 }
 
 /// Who passes mail on for others.

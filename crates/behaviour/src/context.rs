@@ -1,7 +1,6 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use record::{
@@ -218,14 +217,6 @@ pub struct Began {
 
 crate::held!(Began: remotes, flows);
 
-/// What evidence brings as it is bet on, by how often it was measured; where nobody bets, what is assumed.
-static PAYOFF: OnceLock<fn(&Evidence) -> f64> = OnceLock::new();
-
-/// Whoever bets says what evidence brings, in decibans.
-pub fn bet_by(payoff: fn(&Evidence) -> f64) {
-    PAYOFF.get_or_init(|| payoff);
-}
-
 impl Began {
     /// Whether both were seen in the same packet or flow: then they happened once.
     pub fn is_one_with(&self, other: &Self) -> bool {
@@ -315,7 +306,7 @@ impl Fired {
     }
 
     /// Notes what fired, with remotes as packets or proxies have them. Gives whether a stage was first seen, seen earlier than known, or tells by itself since.
-    fn note(&mut self, entry: &Entry, evidence: &Evidence, remotes: &[IpAddr]) -> bool {
+    fn note(&mut self, entry: &Entry, evidence: &Evidence, brings: f64, remotes: &[IpAddr]) -> bool {
         let (about, stage) = (&entry.about, entry.about.stage);
         let weak = evidence.grades.first().is_none_or(|g| about.grade(&g.name).is_some_and(|g| g.weak));
         let control = about.control && !weak;
@@ -349,7 +340,6 @@ impl Fired {
             return false;
         }
         self.ever.insert(stage);
-        let brings = PAYOFF.get().map_or_else(|| about.assumed(&evidence.grades), |payoff| payoff(evidence));
         let tells = brings >= Self::TELLING_DB && !about.is_excused(evidence);
         let mut changed = false;
         for (stages, learns) in [(&mut self.stages, true), (&mut self.telling, tells)] {
@@ -421,6 +411,8 @@ pub struct Context<'a> {
     pub index: u8,
     /// What is known of it.
     pub entry: &'a Entry,
+    /// What evidence brings as it is bet on, in decibans.
+    pub payoff: fn(&Evidence) -> f64,
 }
 
 impl Context<'_> {
@@ -498,7 +490,9 @@ impl Context<'_> {
         self.name_stand_ins(&mut evidence);
         evidence.expected = self.network.expected(&evidence, &called);
         // What is expected leads to nothing.
-        if evidence.expected.is_none() && card.fired.note(self.entry, &evidence, &remotes) {
+        if evidence.expected.is_none()
+            && card.fired.note(self.entry, &evidence, (self.payoff)(&evidence), &remotes)
+        {
             self.stirred.insert(evidence.host);
         }
         self.evidence.push(evidence);

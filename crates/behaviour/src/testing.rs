@@ -95,6 +95,7 @@ impl Bench {
             outbound: None,
             index: 0,
             entry: &entry,
+            payoff: assumed,
         };
         context.fire(crate::Fire {
             host: HOST.parse().unwrap(),
@@ -125,6 +126,7 @@ impl Bench {
             outbound: outbound(self.network.home(), record.tuple()),
             index: 0,
             entry: self.entry,
+            payoff: assumed,
         };
         if now.since(self.ticked).as_secs() >= 1 {
             self.detector.tick(&mut self.files, &mut context);
@@ -147,6 +149,7 @@ impl Bench {
             outbound: None,
             index: 0,
             entry: self.entry,
+            payoff: assumed,
         };
         self.detector.tick(&mut self.files, &mut context);
         for host in std::mem::take(context.stirred) {
@@ -337,4 +340,14 @@ pub fn frame(
         facts: PayloadFacts::of(bytes, bytes.len() as u32),
         packets: base.key_packets.to_vec(),
     }))
+}
+
+/// What evidence is assumed to bring, where nothing was measured.
+fn assumed(evidence: &Evidence) -> f64 {
+    let of = |grade: &record::Grade| {
+        let worth = crate::entry(&evidence.behaviour)?.about.grade(&grade.name)?;
+        let all = worth.db * f64::from(grade.times);
+        Some(worth.most.map_or(all, |most| all.min(most)))
+    };
+    evidence.grades.iter().filter_map(of).sum()
 }

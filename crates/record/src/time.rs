@@ -135,6 +135,7 @@ mod tests {
             assert!(again.0.abs_diff(t.0) < 1000, "{t} {again}");
         }
         assert_eq!(Timestamp::parse("1677-09-21T00:12:43.145223Z"), None, "before all time");
+        assert_eq!(Timestamp::parse("9000000000000000000-01-01T00:00:00Z"), None, "no year");
     }
 
     #[test]

@@ -261,8 +261,6 @@ impl Outside {
 impl Analyst {
     /// An analyst who knows where home is, or will find out. `prior_db` is what one believes of a host before looking.
     pub fn new(home: Option<Home>, settings: Settings, limits: AnalystLimits, prior_db: f64) -> Self {
-        // What tells by itself tells as it is bet on.
-        behaviour::bet_by(|evidence| Calibration::in_use().payoff(evidence).db);
         Self {
             given_home: home,
             settings,
@@ -726,6 +724,7 @@ impl Analysis {
             outbound,
             index: 0,
             entry: &CATALOGUE[0],
+            payoff: |evidence| Calibration::in_use().payoff(evidence).db,
         };
         let wanted =
             who.map_or(&self.plan[Wants::CLOCK][0], |(kind, out)| &self.plan[kind][usize::from(out)]);

@@ -612,11 +612,11 @@ fn discounts(e: &Evidence, roles: &[RoleSeen]) -> Vec<Discount> {
             Excuse::Role(any, factor) if roles.iter().any(|r| any.contains(&r.role)) => {
                 add(&format!("role: {}", any[0]), *factor);
             }
-            Excuse::Fact(fact, because, factor) if e.flag(fact) => add(because, *factor),
-            Excuse::Factor(fact, because) if e.facts.contains_key(*fact) && e.number(fact) < 1.0 => {
-                add(because, e.number(fact));
+            excuse => {
+                if let Some((because, factor)) = excuse.of(e) {
+                    add(because, factor);
+                }
             }
-            _ => {}
         }
     }
     found
