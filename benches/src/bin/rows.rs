@@ -14,8 +14,9 @@ fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip(1).map(PathBuf::from);
     let path = args.next().context("name a log")?;
     // The generator's hosts.
-    let is_local = |ip| matches!(ip, std::net::IpAddr::V4(ip) if ip.octets()[0] == 10);
-    let mut store = args.next().map(|root| Writer::begin(&root, is_local)).transpose()?;
+    let home: ipnet::IpNet = "10.0.0.0/8".parse()?;
+    let mut store =
+        args.next().map(|root| Writer::begin(&root, &[home], move |ip| home.contains(&ip))).transpose()?;
     let size = std::fs::metadata(&path)?.len();
     let begun = Instant::now();
     let mut set = LogSet::open(vec![path], &Opening::default(), 0, 256 << 20);

@@ -26,7 +26,8 @@ pub fn begin(dir: &Path, inputs: &[PathBuf], config: &Config, memory: ByteSize) 
         )));
     }
     let home = if config.home.is_empty() { Home::private() } else { Home::of(config.home.clone()) };
-    let writer = Writer::begin(dir, move |ip| home.contains(ip)).map_err(find::failure)?;
+    let networks = home.networks().to_vec();
+    let writer = Writer::begin(dir, &networks, move |ip| home.contains(ip)).map_err(find::failure)?;
     Ok(writer.within((memory.0 / PART) as usize))
 }
 

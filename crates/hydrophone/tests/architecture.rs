@@ -15,7 +15,11 @@ const STREET: &[(&str, &[&str])] = &[
     ("behaviour", &["record"]),
     ("verdict", &["record", "behaviour"]),
     ("report", &["record", "behaviour", "verdict"]),
-    ("pipeline", &["record", "capture", "import", "wire", "flow", "proto", "behaviour", "verdict", "store"]),
+    (
+        "pipeline",
+        &["record", "capture", "import", "wire", "flow", "proto", "behaviour", "verdict", "report", "store"],
+    ),
+    ("cluster", &["record", "behaviour", "verdict", "report", "pipeline", "store"]),
     ("case", &["record", "capture", "behaviour", "verdict", "report"]),
     ("console", &["record", "capture", "behaviour", "verdict", "report", "case", "pipeline"]),
     ("export", &["record", "wire", "behaviour", "verdict", "report"]),

@@ -8,7 +8,9 @@ use common::{host, hydrophone, read_json, sample};
 use pipeline::{ByteSize, RunOptions, sense};
 use record::{Record, RecordKey};
 use testkit::BOT;
-use verdict::{Analyst, AnalystLimits, Analysts, CaptureFacts, Prior, Share, stories};
+use verdict::{
+    Analyst, AnalystLimits, Analysts, CaptureFacts, NetworkFacts, Prior, Share, ShareTold, stories,
+};
 
 const LIMITS: AnalystLimits = AnalystLimits { bytes: 64 << 20, hosts: 10_000 };
 
@@ -45,7 +47,8 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
                 analyst
             };
             let apart: Vec<Analyst> = Share::all(of).expect("shares").into_iter().map(alone).collect();
-            let (together, whole) = (stories(&apart, None, &facts), one_run.stories(&facts));
+            let told: Vec<ShareTold<'_>> = apart.iter().map(Analyst::told).collect();
+            let (together, whole) = (stories(&told, None, &facts), one_run.stories(&facts));
             assert_eq!(together, whole, "{of} shares, home {home}");
             let mut hosts: Vec<_> = whole.iter().map(|s| s.host).collect();
             let n = hosts.len();
@@ -53,6 +56,41 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
             hosts.dedup();
             assert!(n > 20 && hosts.len() == n, "each host once");
         }
+    }
+}
+
+/// Whoever analyses a share on another machine sees no record but its hosts' own, and has what the analysts say carried to him.
+#[test]
+fn analysts_that_see_their_own_records_alone_say_what_one_run_says() {
+    let (records, facts) = office();
+    let home = Home::private();
+    for of in [2, 16, 64] {
+        let mut one_run = Analysts::new(of, false, LIMITS, || analyst(true)).expect("shares");
+        for (_, record) in &records {
+            one_run.observe(record);
+        }
+        one_run.settle(facts.last);
+        let mut carried = Vec::new();
+        let mut seen = 0;
+        for share in Share::all(of).expect("shares") {
+            let mut analyst = analyst(true).of_share(share);
+            for (_, record) in &records {
+                let mine = record.ends(|ip| home.contains(ip)).all().any(|end| share.has(end));
+                if mine || matches!(record, Record::Dhcp(_)) {
+                    analyst.observe(record);
+                    seen += 1;
+                }
+            }
+            analyst.settle(facts.last);
+            carried.push(postcard::to_stdvec(&analyst.told()).expect("it is written down"));
+        }
+        assert!(seen < 2 * records.len(), "{seen} of {}", records.len());
+        let told: Vec<ShareTold<'_>> =
+            carried.iter().map(|bytes| postcard::from_bytes(bytes).expect("it is read back")).collect();
+        assert_eq!(stories(&told, None, &facts), one_run.stories(&facts), "{of} shares");
+        let network = NetworkFacts::of(told.iter().map(|t| &t.facts));
+        assert_eq!(network, one_run.facts(), "{of} shares");
+        assert!(network.outside.of > 100, "{network:?}");
     }
 }
 

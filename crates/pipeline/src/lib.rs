@@ -13,6 +13,7 @@ mod feed;
 mod others;
 mod packets;
 mod run;
+mod said;
 mod scheduler;
 mod sensor;
 mod shed;
@@ -26,8 +27,10 @@ pub use budget::{Budget, ByteSize, SMALLEST};
 pub use import::Followed;
 pub use packets::{Keeping, Kept, PacketKeeper};
 pub use run::{
-    Input, Listened, Outcome, Progress, RunError, RunOptions, Sensed, listen, run, run_with, sense,
+    Input, Listened, Outcome, Progress, RunError, RunOptions, Sensed, facts, listen, run, run_with, sense,
+    told_of_network,
 };
+pub use said::capture_line;
 pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};

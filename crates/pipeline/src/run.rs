@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Analysed, Span, StoreError};
-use verdict::{Analyst, Analysts, CaptureFacts, HostStory, Outside, Prior};
+use verdict::{Analyst, Analysts, CaptureFacts, HostStory, NetworkFacts, Outside, Prior};
 
 use crate::activity::Activity;
 use crate::budget::{Budget, ByteSize};
@@ -196,17 +196,22 @@ pub struct Sensed {
 impl Sensed {
     /// What a verdict must know of the capture as a whole.
     pub fn facts(&self) -> CaptureFacts {
-        let (tcp, udp, other) = self.health.flows;
-        CaptureFacts {
-            first: self.health.first,
-            last: self.health.last,
-            dropped: self.health.dropped_by_capture,
-            packets: self.health.packets,
-            unread: nobodys(&self.health.accounts),
-            complete: self.failures.is_empty() && !self.interrupted,
-            backward: Duration::from_nanos(self.health.largest_backward_ns),
-            forgotten: (self.health.anomalies.of(Anomaly::FlowEvicted), tcp + udp + other),
-        }
+        facts(&self.health, self.failures.is_empty() && !self.interrupted)
+    }
+}
+
+/// What a verdict must know of what was read as a whole.
+pub fn facts(health: &Health, complete: bool) -> CaptureFacts {
+    let (tcp, udp, other) = health.flows;
+    CaptureFacts {
+        first: health.first,
+        last: health.last,
+        dropped: health.dropped_by_capture,
+        packets: health.packets,
+        unread: nobodys(&health.accounts),
+        complete,
+        backward: Duration::from_nanos(health.largest_backward_ns),
+        forgotten: (health.anomalies.of(Anomaly::FlowEvicted), tcp + udp + other),
     }
 }
 
@@ -626,20 +631,17 @@ fn go(
     let (home, home_chosen) = analysts.home();
     let mut notices = sensed.notices;
     let of_inputs = notices.len();
-    for (proxy, through, web) in analysts.proxies().into_iter().take(SHOWN_PROXIES) {
-        let percent = 100.0 * through as f64 / web.max(1) as f64;
-        notices.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
-    }
-    notices.extend(repeated(&analysts));
-    let lost = analysts.forgotten_with_evidence();
-    if lost > 0 {
+    let network = analysts.facts();
+    notices.extend(told_of_network(&network, analysts.segments_apart()));
+    if analysts.beyond() > 0 {
         notices.push(format!(
-            "{lost} hosts on which something had fired were forgotten to stay within --memory: give more, or fewer hosts with --home"
+            "{} records of further segments were judged together (HOST@others): 64 VLANs and 64 overlays have hosts of their own",
+            analysts.beyond()
         ));
     }
     Ok(Outcome {
         stories: analysts.stories(&facts),
-        hosts_forgotten: analysts.forgotten(),
+        hosts_forgotten: network.forgotten,
         inputs: if options.state.is_some() { past.inputs } else { sensed.inputs },
         health: sensed.health,
         notices,
@@ -648,7 +650,7 @@ fn go(
         home,
         home_chosen,
         activity,
-        outside: analysts.outside(),
+        outside: network.outside,
         interrupted: sensed.interrupted,
         shares: options.shares,
         segments_apart: options.segments_apart,
@@ -656,12 +658,16 @@ fn go(
     })
 }
 
-/// What must be told of segments of the network: that addresses repeat in them, or that there are too many.
-fn repeated(analysts: &Analysts) -> Vec<String> {
+/// What must be told of a network as a whole; `apart` says whether each of its segments has hosts of its own.
+pub fn told_of_network(network: &NetworkFacts, apart: bool) -> Vec<String> {
     const SHOWN: usize = 3;
-    let repeated = analysts.repeated();
     let mut told = Vec::new();
-    if !repeated.is_empty() && !analysts.segments_apart() {
+    for &(proxy, through, web) in network.proxies.iter().take(SHOWN_PROXIES) {
+        let percent = 100.0 * through as f64 / web.max(1) as f64;
+        told.push(format!("{percent:.0} % of the flows of HTTP and TLS went through a proxy at {proxy}: its clients are judged by whom they asked for"));
+    }
+    let repeated = &network.repeated;
+    if !repeated.is_empty() && !apart {
         let shown: Vec<String> = repeated.iter().take(SHOWN).map(ToString::to_string).collect();
         let (n, more) = (repeated.len(), if repeated.len() > SHOWN { ", …" } else { "" });
         let what = if n == 1 { "1 address is".to_owned() } else { format!("{n} addresses are") };
@@ -670,10 +676,10 @@ fn repeated(analysts: &Analysts) -> Vec<String> {
             shown.join(", ")
         ));
     }
-    if analysts.beyond() > 0 {
+    let lost = network.forgotten_with_evidence;
+    if lost > 0 {
         told.push(format!(
-            "{} records of further segments were judged together (HOST@others): 64 VLANs and 64 overlays have hosts of their own",
-            analysts.beyond()
+            "{lost} hosts on which something had fired were forgotten to stay within --memory: give more, or fewer hosts with --home"
         ));
     }
     told

@@ -40,8 +40,9 @@ pub use plain::{
 };
 pub use role::Role;
 pub use rows::{
-    Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Export, FrameCandidate, Head, Http, Irc, KeyProof,
-    Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh, Tls, hex,
+    Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Ends, Export, FrameCandidate, Head, Http, Irc,
+    KeyProof, Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh,
+    Tls, hex,
 };
 pub use self_report::SelfReport;
 pub use service::Service;

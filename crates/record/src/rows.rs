@@ -170,6 +170,44 @@ impl Record {
     pub const fn tuple(&self) -> &Tuple {
         &self.head().tuple
     }
+
+    /// Whom it tells of, first whose own it is: its local ends, who began before who answered, and a local proxy that it went through on its way. Where
+    /// none of them is local, who began.
+    pub fn ends(&self, is_local: impl Fn(IpAddr) -> bool) -> Ends {
+        let tuple = self.tuple();
+        let mut ends = Ends::default();
+        ends.add(tuple.orig.ip, &is_local);
+        ends.add(tuple.resp.ip, &is_local);
+        if let Self::Conn(c) = self
+            && let Some(via) = c.via
+        {
+            ends.add(via.ip, &is_local);
+        }
+        if ends.0[0].is_none() {
+            ends.0[0] = Some(tuple.orig.ip);
+        }
+        ends
+    }
+}
+
+/// Whom a record tells of: one address at least, each once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ends([Option<IpAddr>; 3]);
+
+impl Ends {
+    fn add(&mut self, ip: IpAddr, is_local: impl Fn(IpAddr) -> bool) {
+        if is_local(ip)
+            && !self.0.contains(&Some(ip))
+            && let Some(free) = self.0.iter_mut().find(|end| end.is_none())
+        {
+            *free = Some(ip);
+        }
+    }
+
+    /// All of them, first whose own the record is.
+    pub fn all(self) -> impl Iterator<Item = IpAddr> {
+        self.0.into_iter().flatten()
+    }
 }
 
 /// How a proxy is asked.

@@ -162,6 +162,7 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
         inputs: Vec::new(),
         complete: true,
         rows: 0,
+        home: past.runs.get(last).and_then(|run| run.home.clone()),
         notices: Vec::new(),
         failures: Vec::new(),
         health: Health::default(),
@@ -170,6 +171,9 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
     for name in names {
         let run = past.runs.get(name).ok_or_else(|| place.damaged(&run_key(name), &"it is gone"))?;
         let first = joined.inputs.len() as u32;
+        if run.home != joined.home {
+            joined.home = None;
+        }
         joined.inputs.extend(past.inputs_of(name).iter().cloned());
         joined.notices.extend(run.notices.iter().cloned());
         joined

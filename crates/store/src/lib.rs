@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod catalog;
 mod compact;
 mod find;
 mod late;
@@ -27,14 +28,16 @@ use std::path::{Path, PathBuf};
 
 use arrow_schema::ArrowError;
 use bytes::Bytes;
+use ipnet::IpNet;
 use place::Place;
 use record::{Health, Timestamp};
 use serde::{Deserialize, Serialize};
 
+pub use catalog::{Catalog, Objects, TableFile, columns};
 pub use compact::{Compacted, compact};
 pub use find::{Found, Indicator, Search, Sought, find};
 pub use late::Analysed;
-pub use place::is_bucket;
+pub use place::{is_bucket, objects};
 pub use prune::{Keep, Pruned, PrunedDay, prune};
 pub use read::{Reader, Span};
 pub use write::{Writer, Written};
@@ -182,6 +185,8 @@ pub struct Run {
     pub complete: bool,
     /// Rows of all segments.
     pub rows: u64,
+    /// The local networks that its rows are filed by, where it says so.
+    pub home: Option<Vec<IpNet>>,
     /// What was said about the inputs.
     pub notices: Vec<String>,
     /// Inputs that failed or ended early.
@@ -194,12 +199,13 @@ impl Run {
     /// What is to be said of one that was killed.
     const KILLED: &str = "what was not on the disk by then is missing";
 
-    /// One of which nothing is said.
-    fn empty(complete: bool) -> Self {
+    /// One of which nothing is said but how its rows are filed.
+    fn empty(complete: bool, home: Option<Vec<IpNet>>) -> Self {
         Self {
             inputs: Vec::new(),
             complete,
             rows: 0,
+            home,
             notices: Vec::new(),
             failures: Vec::new(),
             health: Health::default(),
@@ -207,7 +213,7 @@ impl Run {
     }
 
     /// Whether it ended without a word.
-    const fn was_killed(&self) -> bool {
+    pub(crate) const fn was_killed(&self) -> bool {
         !self.complete && self.failures.is_empty()
     }
 }
@@ -218,6 +224,8 @@ struct RestedRun {
     inputs: Vec<StoredInput>,
     complete: bool,
     rows: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    home: Option<Vec<IpNet>>,
     notices: Vec<String>,
     failures: Vec<String>,
     /// Postcard, in hexadecimal digits.
@@ -264,9 +272,9 @@ fn run_key(id: &str) -> String {
 fn write_run(place: &Place, id: &str, run: &Run, replaces: &[String]) -> Result<(), StoreError> {
     let key = run_key(id);
     let health = postcard::to_stdvec(&run.health).map_err(|e| place.damaged(&key, &e))?;
-    let Run { inputs, complete, rows, notices, failures, health: _ } = run.clone();
+    let Run { inputs, complete, rows, home, notices, failures, health: _ } = run.clone();
     let (health, replaces) = (record::hex(&health), replaces.to_vec());
-    place.write_json(&key, &RestedRun { inputs, complete, rows, notices, failures, health, replaces })
+    place.write_json(&key, &RestedRun { inputs, complete, rows, home, notices, failures, health, replaces })
 }
 
 fn parse_run(place: &Place, key: &str, text: &[u8]) -> Result<Rested, StoreError> {
@@ -276,8 +284,8 @@ fn parse_run(place: &Place, key: &str, text: &[u8]) -> Result<Rested, StoreError
         digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()).collect();
     let bytes = bytes.ok_or_else(|| place.damaged(key, &"its health is no number"))?;
     let health = postcard::from_bytes(&bytes).map_err(|e| place.damaged(key, &e))?;
-    let RestedRun { inputs, complete, rows, notices, failures, health: _, replaces } = rested;
-    Ok(Rested { run: Run { inputs, complete, rows, notices, failures, health }, replaces })
+    let RestedRun { inputs, complete, rows, home, notices, failures, health: _, replaces } = rested;
+    Ok(Rested { run: Run { inputs, complete, rows, home, notices, failures, health }, replaces })
 }
 
 /// A run by its name, or why it cannot be read.
@@ -303,11 +311,11 @@ fn replaced(runs: &[Known]) -> BTreeSet<String> {
 }
 
 /// Begins a run: its number is taken, whatever becomes of it. Whoever calls it holds the lock.
-fn begin_run(place: &Place) -> Result<String, StoreError> {
+fn begin_run(place: &Place, home: Option<Vec<IpNet>>) -> Result<String, StoreError> {
     let runs = place.names(RUNS, ".json")?;
     let last = runs.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
     let run = format!("r{:06}", last + 1);
-    write_run(place, &run, &Run::empty(false), &[])?;
+    write_run(place, &run, &Run::empty(false, home), &[])?;
     Ok(run)
 }
 

@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
+use crate::catalog::Objects;
 use crate::{HOT, LOCK, READERS, StoreError};
 
 /// How the name of a place in a bucket begins.
@@ -66,6 +67,65 @@ pub fn is_bucket(path: &Path) -> bool {
     path.to_str().is_some_and(|p| p.starts_with(SCHEME))
 }
 
+/// A part of a bucket, as its name and the environment say.
+struct Found {
+    url: String,
+    prefix: Key,
+    objects: Arc<dyn ObjectStore>,
+    endpoint: String,
+}
+
+/// The name of the bucket.
+fn bucket_of(url: &str) -> &str {
+    url[SCHEME.len()..].split('/').next().unwrap_or_default()
+}
+
+/// What is asked for the files of a place in a bucket: `s3://BUCKET/`, and what stands before each path.
+///
+/// # Errors
+/// The name or the environment is not such.
+pub fn objects(path: &Path) -> Result<Option<Objects>, StoreError> {
+    if !is_bucket(path) {
+        return Ok(None);
+    }
+    let Found { url, prefix, objects, .. } = find(path)?;
+    Ok(Some(Objects { store: objects, base: format!("{SCHEME}{}/", bucket_of(&url)), prefix }))
+}
+
+/// Finds a place in a bucket.
+fn find(path: &Path) -> Result<Found, StoreError> {
+    let given = path.to_string_lossy();
+    let rest = given[SCHEME.len()..].trim_end_matches('/');
+    let url = format!("{SCHEME}{rest}");
+    let bad = |why: String| StoreError::Named { url: url.clone(), why };
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(bad("it names no bucket: s3://BUCKET/PREFIX".into()));
+    }
+    let prefix = Key::parse(prefix).map_err(|e| bad(e.to_string()))?;
+    let retry = RetryConfig { max_retries: TRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
+    let times = ClientOptions::new().with_connect_timeout(CONNECTING).with_timeout(CARRYING);
+    let builder = AmazonS3Builder::from_env().with_client_options(times);
+    let builder = builder.with_bucket_name(bucket).with_retry(retry);
+    let said = |key| builder.get_config_value(&key);
+    let endpoint =
+        said(AmazonS3ConfigKey::S3Endpoint).or_else(|| said(AmazonS3ConfigKey::Endpoint)).unwrap_or_default();
+    let is_url = |scheme: &str| {
+        endpoint.strip_prefix(scheme).is_some_and(|host| {
+            host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+                && !host.contains(|c: char| c.is_whitespace() || c.is_control())
+        })
+    };
+    if !endpoint.is_empty() && !is_url("http://") && !is_url("https://") {
+        return Err(bad(format!(
+            "AWS_ENDPOINT_URL is {endpoint:?}, and no http://HOST:PORT or https://HOST"
+        )));
+    }
+    let builder = if endpoint.starts_with("http://") { builder.with_allow_http(true) } else { builder };
+    let objects: Arc<dyn ObjectStore> = Arc::new(builder.build().map_err(|e| bad(e.to_string()))?);
+    Ok(Found { url, prefix, objects, endpoint })
+}
+
 impl Place {
     /// The place that a path or `s3://BUCKET/PREFIX` names. Who may ask, and where, is said by the environment as for other programs
     /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL` …).
@@ -76,43 +136,16 @@ impl Place {
         if !is_bucket(path) {
             return Ok(Self::Folder(path.to_owned()));
         }
-        let given = path.to_string_lossy();
-        let rest = given[SCHEME.len()..].trim_end_matches('/');
-        let url = format!("{SCHEME}{rest}");
+        let Found { url, prefix, objects, endpoint, .. } = find(path)?;
         let bad = |why: String| StoreError::Named { url: url.clone(), why };
-        let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-        if bucket.is_empty() {
-            return Err(bad("it names no bucket: s3://BUCKET/PREFIX".into()));
-        }
-        let prefix = Key::parse(prefix).map_err(|e| bad(e.to_string()))?;
-        let retry = RetryConfig { max_retries: TRIES, retry_timeout: PATIENCE, ..RetryConfig::default() };
-        let times = ClientOptions::new().with_connect_timeout(CONNECTING).with_timeout(CARRYING);
-        let builder = AmazonS3Builder::from_env().with_client_options(times);
-        let builder = builder.with_bucket_name(bucket).with_retry(retry);
-        let said = |key| builder.get_config_value(&key);
-        let endpoint = said(AmazonS3ConfigKey::S3Endpoint)
-            .or_else(|| said(AmazonS3ConfigKey::Endpoint))
-            .unwrap_or_default();
-        let is_url = |scheme: &str| {
-            endpoint.strip_prefix(scheme).is_some_and(|host| {
-                host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
-                    && !host.contains(|c: char| c.is_whitespace() || c.is_control())
-            })
-        };
-        if !endpoint.is_empty() && !is_url("http://") && !is_url("https://") {
-            return Err(bad(format!(
-                "AWS_ENDPOINT_URL is {endpoint:?}, and no http://HOST:PORT or https://HOST"
-            )));
-        }
-        let builder = if endpoint.starts_with("http://") { builder.with_allow_http(true) } else { builder };
-        let objects = builder.build().map_err(|e| bad(e.to_string()))?;
+        let bucket = bucket_of(&url);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|e| bad(e.to_string()))?;
         let spool = state_folder()
             .ok_or_else(|| bad("what is being written needs a folder: set XDG_STATE_HOME or HOME".into()))?
             .join("hydrophone/spool")
             .join([endpoint.trim_end_matches('/'), bucket, prefix.as_ref()].map(plain).join("_"));
-        Ok(Self::Bucket(Arc::new(Bucket { url, prefix, objects: Arc::new(objects), runtime, spool })))
+        Ok(Self::Bucket(Arc::new(Bucket { url, prefix, objects, runtime, spool })))
     }
 
     /// How people name a file of it.

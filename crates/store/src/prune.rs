@@ -123,7 +123,7 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             }
             // The last number stays taken: what is left of it elsewhere is not the next one's.
             if Some(&run) == last.as_ref() {
-                write_run(place, &run, &Run::empty(true), &[])?;
+                write_run(place, &run, &Run::empty(true, None), &[])?;
             } else {
                 place.remove(&run_key(&run))?;
             }

@@ -1,17 +1,17 @@
 //! Reading records back, in the order in which they were seen.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use record::{Health, Record, Timestamp};
 
+use crate::catalog::Catalog;
 use crate::late::{self, Analysed};
 use crate::merge::Merge;
 use crate::place::Place;
 use crate::settle::settle;
-use crate::{Counted, Known, Rested, Run, Segment, StoreError, StoredInput, counted, open};
+use crate::{Known, Rested, Run, Segment, StoreError, StoredInput};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -45,11 +45,8 @@ impl Span {
 
 /// Reads a store.
 pub struct Reader {
-    span: Span,
-    runs: BTreeMap<String, Run>,
-    inputs: Vec<StoredInput>,
+    catalog: Catalog,
     records: Merge,
-    notices: Vec<String>,
     failures: Vec<String>,
     rows: u64,
     first: Option<Timestamp>,
@@ -57,8 +54,6 @@ pub struct Reader {
     /// Rows that came to days after these were analysed.
     late: Vec<(String, u64)>,
     analysed: Analysed,
-    /// Files that are read stay until it is gone.
-    _reading: Option<File>,
 }
 
 impl Reader {
@@ -67,28 +62,19 @@ impl Reader {
     /// # Errors
     /// It is no store, or another version's.
     pub fn open(root: &Path, span: Span, first_input: u32) -> Result<Self, StoreError> {
-        let place = &open(root)?;
-        let notices = settled(place);
-        let reading = place.reading();
-        let Counted { runs, segments: all, bad } = counted(place)?;
-        let mut failures: Vec<String> = bad.iter().map(ToString::to_string).collect();
-        let past = Past::of(runs, &all, first_input);
-        failures.extend(past.failures);
+        let catalog = Catalog::open(root, span, first_input)?;
+        let (place, span, all) = (&catalog.place, &catalog.span, &catalog.segments);
         let of = |name: &String| all.iter().filter(|s| s.run == *name).cloned().collect();
-        let streams = past.first_inputs.iter().map(|(name, first)| (*first, of(name))).collect();
+        let streams = catalog.past.first_inputs.iter().map(|(name, first)| (*first, of(name))).collect();
         Ok(Self {
-            records: Merge::of(place, &span, streams),
-            late: late::late(place, &all, &span),
-            analysed: Analysed::of(place, &all, &span),
-            span,
-            runs: past.runs,
-            inputs: past.inputs,
-            notices,
-            failures,
+            records: Merge::of(place, span, streams),
+            late: late::late(place, all, span),
+            analysed: Analysed::of(place, all, span),
+            failures: catalog.failures.clone(),
+            catalog,
             rows: 0,
             first: None,
             last: None,
-            _reading: reading,
         })
     }
 
@@ -106,14 +92,13 @@ impl Reader {
 
     /// What was read into it, in the order of packet ids.
     pub fn inputs(&self) -> &[StoredInput] {
-        &self.inputs
+        self.catalog.inputs()
     }
 
     /// What the captures were worth.
     pub fn health(&self) -> Health {
-        let mut sum = Health::default();
-        self.runs.values().for_each(|r| sum.merge(&r.health));
-        if !self.span.is_whole() {
+        let mut sum = self.catalog.health();
+        if !self.catalog.span.is_whole() {
             (sum.first, sum.last) = (self.first, self.last);
         }
         sum
@@ -121,19 +106,14 @@ impl Reader {
 
     /// What has to be told: of the runs, and of reading them.
     pub fn notices(&self) -> Vec<String> {
-        let mut told: Vec<String> = self.runs.values().flat_map(|r| r.notices.iter().cloned()).collect();
-        told.extend(self.notices.iter().cloned());
-        let killed = self.runs.values().filter(|r| r.was_killed()).count();
-        if killed > 0 {
-            told.push(format!("{killed} runs that wrote it were killed: {}", Run::KILLED));
-        }
+        let mut told = self.catalog.notices();
         if !self.late.is_empty() {
             told.push(format!(
                 "rows came to days after these were analysed: {}; what was told of them before was without these",
                 late::said(&self.late)
             ));
         }
-        if !self.span.is_whole() {
+        if !self.catalog.span.is_whole() {
             told.push(format!("{} records of the store were in the span that was asked for", self.rows));
         }
         told

@@ -16,11 +16,11 @@ pub struct Row {
     pub site: u16,
     /// The bucket of the host, 0–63.
     pub bucket: u8,
-    /// The local end, or who began where none is.
+    /// The local end or proxy, or who began where none is.
     pub host: String,
     /// The other end.
     pub remote: String,
-    /// Whether this row is the record's own; where both ends are local there is a second one.
+    /// Whether this row is the record's own; where both ends are local, or it went through a local proxy, there are more.
     pub is_primary: bool,
     /// When it became known, nanoseconds since 1970.
     pub known: i64,
@@ -119,7 +119,7 @@ fn words<T: ToString>(all: impl IntoIterator<Item = T>) -> Option<String> {
 }
 
 impl Row {
-    /// Adds the record's rows: one for each local end, or one where none is.
+    /// Adds the record's rows: one for each of its [ends](Record::ends).
     ///
     /// # Errors
     /// It cannot be written down.
@@ -129,16 +129,11 @@ impl Row {
         is_local: impl Fn(IpAddr) -> bool,
         rows: &mut Vec<Self>,
     ) -> Result<(), postcard::Error> {
-        let tuple = record.tuple();
-        let (orig, resp) = (tuple.orig.ip, tuple.resp.ip);
         let row = Self::told(record, seq)?;
-        match (is_local(orig), is_local(resp)) {
-            (true, true) if orig != resp => {
-                let other = row.clone().standing(false, tuple, false);
-                rows.extend([row.standing(true, tuple, true), other]);
-            }
-            (false, true) => rows.push(row.standing(false, tuple, true)),
-            _ => rows.push(row.standing(true, tuple, true)),
+        let mut primary = true;
+        for host in record.ends(is_local).all() {
+            rows.push(row.clone().standing(host, record.tuple(), primary));
+            primary = false;
         }
         Ok(())
     }
@@ -149,16 +144,15 @@ impl Row {
     /// It cannot be written down.
     pub fn again(record: &Record, seq: u64, host: &str, is_primary: bool) -> Result<Self, postcard::Error> {
         let row = Self::told(record, seq)?;
-        let is_orig = row.orig_h == host;
-        Ok(row.standing(is_orig, record.tuple(), is_primary))
+        let host = host.parse().unwrap_or(record.tuple().orig.ip);
+        Ok(row.standing(host, record.tuple(), is_primary))
     }
 
-    /// The row of who began, or of the other end.
-    fn standing(mut self, is_orig: bool, tuple: &Tuple, is_primary: bool) -> Self {
-        let (host, remote) =
-            if is_orig { (&self.orig_h, &self.resp_h) } else { (&self.resp_h, &self.orig_h) };
-        (self.host, self.remote) = (host.clone(), remote.clone());
-        self.bucket = bucket(if is_orig { tuple.orig.ip } else { tuple.resp.ip }) as u8;
+    /// The row of an end; the other one is who answered, or who began.
+    fn standing(mut self, host: IpAddr, tuple: &Tuple, is_primary: bool) -> Self {
+        let remote = if host == tuple.orig.ip { tuple.resp.ip } else { tuple.orig.ip };
+        (self.host, self.remote) = (host.to_string(), remote.to_string());
+        self.bucket = bucket(host) as u8;
         self.is_primary = is_primary;
         self
     }

@@ -46,6 +46,15 @@ fn fields() -> Vec<FieldRef> {
     Vec::<FieldRef>::try_from(&schema()).unwrap_or_else(|e| unreachable!("{e}"))
 }
 
+fn in_file(field: &FieldRef) -> bool {
+    !PARTITIONS.contains(&field.name().as_str())
+}
+
+/// The columns of a table's files.
+pub fn in_files() -> Vec<FieldRef> {
+    fields().into_iter().filter(in_file).collect()
+}
+
 /// Rows as a batch.
 pub fn batch(rows: &[Row]) -> Result<RecordBatch, serde_arrow::Error> {
     serde_arrow::to_record_batch(&fields(), &rows)
@@ -181,12 +190,7 @@ fn properties() -> WriterProperties {
 
 /// These rows of the batches as one table.
 fn parquet(batches: &[RecordBatch], rows: &[(usize, usize)]) -> Result<Vec<u8>, ParquetError> {
-    let all = fields();
-    let kept: Vec<usize> = (0..)
-        .zip(&all)
-        .filter(|(_, f): &(usize, &FieldRef)| !PARTITIONS.contains(&f.name().as_str()))
-        .map(|(i, _)| i)
-        .collect();
+    let kept: Vec<usize> = (0..).zip(&fields()).filter(|(_, f)| in_file(f)).map(|(i, _)| i).collect();
     let narrow: Result<Vec<RecordBatch>, _> = batches.iter().map(|b| b.project(&kept)).collect();
     let narrow = narrow?;
     let narrow: Vec<&RecordBatch> = narrow.iter().collect();

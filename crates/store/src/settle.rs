@@ -45,7 +45,7 @@ pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
                 close(place, run, number, &batches)?;
             } else if rows > 0 {
                 // The run was joined or forgotten meanwhile: nobody would read them there.
-                close(place, &begin_run(place)?, 0, &batches)?;
+                close(place, &begin_run(place, None)?, 0, &batches)?;
             }
         }
         remove_file(&path)?;

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use arrow_array::RecordBatch;
+use ipnet::IpNet;
 use record::{Health, Record};
 
 use crate::late;
@@ -76,12 +77,13 @@ struct Ending {
 }
 
 impl Writer {
-    /// Begins a run; makes the store where there is none. What a killed run left is brought in order first.
+    /// Begins a run, whose rows are filed by the local ends of records: of these networks, which `is_local` knows. Makes the store where there is none. What a killed run left is brought in order first.
     ///
     /// # Errors
     /// It is no store, another version's, or somebody else writes into it.
     pub fn begin(
         root: &Path,
+        home: &[IpNet],
         is_local: impl Fn(IpAddr) -> bool + Send + 'static,
     ) -> Result<Self, StoreError> {
         let place = Place::of(root)?;
@@ -96,11 +98,12 @@ impl Writer {
         place.make_hot()?;
         let lock = place.lock()?;
         let notices = repair(&place)?;
-        let run = begin_run(&place)?;
+        let run = begin_run(&place, Some(home.to_vec()))?;
         let pen = Pen {
             place,
             run,
             number: 0,
+            home: home.to_vec(),
             is_local: Box::new(is_local),
             hot: None,
             rows: Vec::new(),
@@ -230,6 +233,7 @@ struct Pen {
     place: Place,
     run: String,
     number: u32,
+    home: Vec<IpNet>,
     is_local: IsLocal,
     hot: Option<Hot>,
     /// Rows that are not on the disk yet.
@@ -343,7 +347,8 @@ impl Pen {
         }
         let rows = self.seq;
         let Ending { inputs, complete, notices, failures, health } = ending;
-        let run = Run { inputs, complete, rows, notices, failures, health };
+        let home = Some(self.home.clone());
+        let run = Run { inputs, complete, rows, home, notices, failures, health };
         write_run(&self.place, &self.run, &run, &[])?;
         let late = late::among(&self.place, &self.days);
         let notice = (!late.is_empty()).then(|| {

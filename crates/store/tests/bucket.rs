@@ -30,7 +30,7 @@ fn task() {
     let mut out = std::io::stdout().lock();
     match task.as_str() {
         "write" => {
-            let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(200, 1_000);
+            let mut writer = Writer::begin(&root, &[], is_local).unwrap().in_pieces_of(200, 1_000);
             for n in 0..RECORDS {
                 writer.record(&record(n));
                 if n % 100 == 99 {
@@ -58,7 +58,7 @@ fn task() {
         }
         "count" => writeln!(out, "says {}", read(&root, Span::default()).0.len()).unwrap(),
         "begin" => {
-            let refused = Writer::begin(&root, is_local).map(|_| ()).unwrap_err();
+            let refused = Writer::begin(&root, &[], is_local).map(|_| ()).unwrap_err();
             writeln!(out, "says {refused}").unwrap();
         }
         "find" => {

@@ -23,7 +23,7 @@ const KILLS: u64 = 40;
 #[test]
 fn writes_until_it_is_killed() {
     let Some(root) = std::env::var_os(ROOT) else { return };
-    let mut writer = Writer::begin(Path::new(&root), is_local).unwrap().in_pieces_of(200, 1_000);
+    let mut writer = Writer::begin(Path::new(&root), &[], is_local).unwrap().in_pieces_of(200, 1_000);
     let mut out = std::io::stdout().lock();
     for n in 0..RECORDS {
         writer.record(&record(n));

@@ -142,7 +142,7 @@ fn a_damaged_file_is_named_and_everything_else_is_there() {
 fn a_run_that_was_killed_gives_what_was_on_the_disk() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");
-    let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(100, 1000);
+    let mut writer = Writer::begin(&root, &[], is_local).unwrap().in_pieces_of(100, 1000);
     (0..1_234).for_each(|n| writer.record(&record(n)));
     writer.flush().unwrap();
     // Gone without a word; the last batch is torn.
@@ -176,20 +176,20 @@ fn files_that_no_segment_names_do_not_count() {
 fn one_writes_at_a_time_and_only_into_a_store() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");
-    let writer = Writer::begin(&root, is_local).unwrap();
-    assert!(matches!(Writer::begin(&root, is_local), Err(StoreError::Busy(_))));
+    let writer = Writer::begin(&root, &[], is_local).unwrap();
+    assert!(matches!(Writer::begin(&root, &[], is_local), Err(StoreError::Busy(_))));
     let (_, reader) = read(&root, Span::default());
     assert!(reader.notices()[0].contains("is being written"), "{:?}", reader.notices());
     drop(writer);
-    assert!(Writer::begin(&root, is_local).is_ok());
+    assert!(Writer::begin(&root, &[], is_local).is_ok());
     let other = dir.path().join("photos");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("cat.jpg"), b"x").unwrap();
-    assert!(matches!(Writer::begin(&other, is_local), Err(StoreError::Other(_))));
+    assert!(matches!(Writer::begin(&other, &[], is_local), Err(StoreError::Other(_))));
     assert!(matches!(find(&other, &[], &Span::default()), Err(StoreError::Other(_))));
     std::fs::write(root.join("store.json"), r#"{"hydrophone_store":9}"#).unwrap();
     let said = || {
-        let Err(e) = Writer::begin(&root, is_local) else { panic!() };
+        let Err(e) = Writer::begin(&root, &[], is_local) else { panic!() };
         e.to_string()
     };
     assert!(
@@ -217,7 +217,7 @@ fn files_are_the_same_however_their_rows_came() {
     let dir = tempfile::tempdir().unwrap();
     let written = |name: &str, batch: usize, kill: bool| {
         let root = dir.path().join(name);
-        let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(batch, 2_000);
+        let mut writer = Writer::begin(&root, &[], is_local).unwrap().in_pieces_of(batch, 2_000);
         (0..5_100).for_each(|n| writer.record(&record(n)));
         if kill {
             writer.flush().unwrap();
@@ -240,7 +240,7 @@ fn files_are_the_same_however_their_rows_came() {
 fn a_writer_that_fails_stops_nobody_and_says_why() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("store");
-    let mut writer = Writer::begin(&root, is_local).unwrap().in_pieces_of(100, 1_000);
+    let mut writer = Writer::begin(&root, &[], is_local).unwrap().in_pieces_of(100, 1_000);
     std::fs::remove_dir(root.join("hot")).unwrap();
     // More than may wait for it.
     (0..50_000).for_each(|n| writer.record(&record(n)));
@@ -249,7 +249,7 @@ fn a_writer_that_fails_stops_nobody_and_says_why() {
     assert!(said.contains("cannot write") && said.contains("hot"), "{said}");
     // Who asks for the disk in between is told then.
     std::fs::create_dir(root.join("hot")).unwrap();
-    let mut writer = Writer::begin(&root, is_local).unwrap();
+    let mut writer = Writer::begin(&root, &[], is_local).unwrap();
     std::fs::remove_dir(root.join("hot")).unwrap();
     writer.record(&record(1));
     assert!(matches!(writer.flush(), Err(StoreError::Io { .. })));

@@ -1,5 +1,5 @@
 use std::borrow::Cow;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use behaviour::{
     read_back, write_down,
 };
 use record::{
-    CommunityId, Conn, ConnPhase, Evidence, FlowId, HostId, NearMiss, Record, Role, Segment, Service, Stage,
+    CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Segment, Service, Stage,
     Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
@@ -19,12 +19,13 @@ use serde::{Deserialize, Serialize};
 use crate::calibration::Calibration;
 use crate::hands::Neighbours;
 use crate::host_book::{self, HostPage, PAGE};
-use crate::identity::{ChangedHands, SameHost, identities, machines};
+use crate::identity::ChangedHands;
 use crate::ledger::{Ledger, Terms};
 use crate::profile::{self, HostProfile, PROFILE, Profile};
 use crate::roles::{self, HostRoles, ROLES, RoleSeen};
 use crate::shares::Share;
 use crate::story::{CaptureFacts, HostStory, Note, Verdict, findings, second_story};
+use crate::told::{HostTold, ShareFacts, ShareTold, stories};
 
 /// Records held back until it is known where home is.
 const HELD_BACK: usize = 20_000;
@@ -36,6 +37,10 @@ const OUTSIDE_SHARE: f64 = 0.05;
 const UNREAD_SHARE: f64 = 0.05;
 /// How often detectors may decide what was waiting.
 const TICK: Duration = Duration::from_secs(1);
+/// A minute in nanoseconds.
+const MINUTE: i64 = 60_000_000_000;
+/// So many minutes a share's clock goes through one by one: longer than anything waits.
+const MOST_MINUTES: i64 = 60 * 24 * 60;
 /// A capture shorter than this shows no window of ten minutes, which most behaviours need.
 const SHORTEST: Duration = Duration::from_mins(10);
 /// Flows of a host below which nothing can be said of it (*assumed*).
@@ -242,6 +247,12 @@ pub struct Outside {
 }
 
 impl Outside {
+    /// Of two parts of a network.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self { of: self.of + other.of, flows: self.flows + other.flows, given: self.given || other.given }
+    }
+
     /// What to do about it.
     pub const fn advice(self) -> &'static str {
         if self.given { "--home lacks a network" } else { "say --home" }
@@ -456,18 +467,9 @@ impl Analyst {
         }
     }
 
-    /// Flows without a local end.
+    /// Flows without a local end, of its share.
     pub fn outside(&self) -> Outside {
         self.seen.analysis.as_ref().map_or(Outside::default(), |d| d.outside)
-    }
-
-    /// Proxies that were seen through, most used first, each with the flows that went through it and those of the web in all: HTTP, TLS, and
-    /// whatever went through a proxy.
-    pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
-        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
-        let mut all: Vec<_> = analysis.proxies.iter().map(|(ip, n)| (*ip, *n, analysis.web)).collect();
-        all.sort_by_key(|(ip, n, _)| (Reverse(*n), *ip));
-        all
     }
 
     /// Bytes that the files of its hosts hold.
@@ -480,22 +482,9 @@ impl Analyst {
         self.seen.analysis.as_ref().map_or(0, |a| a.network.known())
     }
 
-    /// Local addresses that machines in two segments of the network used at once, so that what they did is told as one host's.
-    pub fn repeated(&self) -> Vec<IpAddr> {
-        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
-        let page = |host: &IpAddr| analysis.files.get::<HostPage>(PAGE, *host);
-        let hosts = analysis.files.hosts(&[PAGE]).into_iter();
-        hosts.filter(|host| page(host).is_some_and(|p| p.repeated().is_some())).collect()
-    }
-
-    /// Hosts on which something had fired, and which were forgotten for want of memory.
-    pub fn forgotten_with_evidence(&self) -> u64 {
-        self.seen.analysis.as_ref().map_or(0, |d| d.files.forgotten_with_evidence())
-    }
-
     /// Hosts that were forgotten for want of memory.
-    pub fn forgotten(&self) -> u64 {
-        self.seen.analysis.as_ref().map_or(0, |d| d.files.forgotten() + d.forgotten_before)
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.seen.analysis.as_ref().map_or(0, |a| a.files.forgotten() + a.forgotten_before)
     }
 
     /// All records were seen, the last packet at `last`: what waits for a quiet moment gets it.
@@ -511,7 +500,7 @@ impl Analyst {
     /// The stories of its local hosts as they stand, strongest first, then by address; none before it is known where home is. `capture` tells how
     /// far "quiet" can be said.
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
-        stories(std::slice::from_ref(self), None, capture)
+        stories(&[self.told()], None, capture)
     }
 
     /// Time has passed until then, though no record says so.
@@ -532,73 +521,51 @@ impl Analyst {
         std::iter::from_fn(|| fired.pop_first()).take(most).collect()
     }
 
-    /// The story of the machine that has an address now, as it stands.
-    pub fn story(&self, host: IpAddr, capture: &CaptureFacts) -> Option<HostStory> {
+    /// The story of the machine that has an address now, as it stands; `outside` is of all shares.
+    pub(crate) fn story(&self, host: IpAddr, capture: &CaptureFacts, outside: Outside) -> Option<HostStory> {
         let analysis = self.seen.analysis.as_ref().filter(|_| self.share.has(host))?;
         let machine = analysis.machine(host);
-        machine.is_told().then(|| machine.story(capture, self.outside(), self.prior_db))
+        machine.is_told().then(|| machine.story(capture, outside, self.prior_db))
     }
 
-    /// The machines that have and had addresses of its share.
-    fn machines(&self) -> Vec<Cow<'_, Machine>> {
-        let Some(analysis) = &self.seen.analysis else { return Vec::new() };
-        let hosts = analysis.files.hosts(&[PAGE, LEDGER]).into_iter();
-        let now = hosts.filter(|host| self.share.has(*host)).map(|host| Cow::Owned(analysis.machine(host)));
-        now.chain(analysis.before.iter().filter(|m| m.is_told() && self.share.has(m.host)).map(Cow::Borrowed))
-            .collect()
+    /// What it has to tell of its share, as it stands.
+    pub fn told(&self) -> ShareTold<'_> {
+        let mine = |host: IpAddr| self.share.has(host);
+        let hosts = self.seen.analysis.iter().flat_map(|analysis| {
+            let now = analysis.files.hosts(&[PAGE, LEDGER]).into_iter().filter(move |host| mine(*host));
+            let now = now.map(|host| Cow::Owned(analysis.machine(host)));
+            let before = analysis.before.iter().filter(move |m| m.is_told() && mine(m.host));
+            now.chain(before.map(Cow::Borrowed)).map(HostTold)
+        });
+        let mut hosts: Vec<HostTold<'_>> = hosts.collect();
+        hosts.sort_by_key(HostTold::who);
+        ShareTold { hosts, facts: self.facts() }
     }
-}
 
-/// The stories of the hosts of several analysts of one network, or of a segment of it, strongest first, then by address.
-pub fn stories(analysts: &[Analyst], segment: Option<Segment>, capture: &CaptureFacts) -> Vec<HostStory> {
-    let mut machines = Vec::new();
-    let mut stories = Vec::new();
-    for analyst in analysts {
-        let mine = analyst.machines();
-        let told = mine.iter().map(|m| m.story(capture, analyst.outside(), analyst.prior_db));
-        stories.extend(told.map(|s| HostStory { segment, ..s }));
-        machines.extend(mine);
-    }
-    let pages: Vec<(IpAddr, &HostPage)> = machines.iter().map(|m| (m.host, &m.page)).collect();
-    let all = || analysts.iter().filter_map(|a| a.seen.analysis.as_ref());
-    let routes = |mac| all().any(|a| a.neighbours.routes(mac));
-    let card = |a: &Analysis, host, mac| a.files.card(host).is_some_and(|c| c.known.is_leased_to(mac));
-    let leased = |host, mac| all().any(|a| card(a, host, mac));
-    let same = identities(&pages, routes, leased);
-    tell_machines(&mut stories, same);
-    by_strength(&mut stories);
-    stories
-}
-
-/// Tells each story of the machine's other addresses.
-fn tell_machines(stories: &mut [HostStory], same: Vec<Vec<(usize, SameHost)>>) {
-    let machine = machines(&same);
-    let mut strongest: BTreeMap<usize, usize> = BTreeMap::new();
-    for (story, of) in machine.iter().enumerate() {
-        let best = strongest.entry(*of).or_insert(story);
-        if order(&stories[story], &stories[*best]).is_lt() {
-            *best = story;
+    /// What belongs to no one host of its share, as it stands.
+    pub fn facts(&self) -> ShareFacts {
+        let mut facts = ShareFacts { prior_db: self.prior_db, ..ShareFacts::default() };
+        let Some(analysis) = &self.seen.analysis else { return facts };
+        facts.outside = analysis.outside;
+        facts.proxies.clone_from(&analysis.proxies);
+        facts.web = analysis.web;
+        facts.routers = analysis.neighbours.routers().collect();
+        facts.routers.sort_unstable();
+        let mine = |host: &IpAddr| self.share.has(*host);
+        for host in analysis.files.hosts(&[PAGE]).into_iter().filter(mine) {
+            let Some(page) = analysis.files.get::<HostPage>(PAGE, host) else { continue };
+            if page.repeated().is_some() {
+                facts.repeated.push(host);
+            }
+            if let Some(card) = analysis.files.card(host) {
+                let leased = page.macs.keys().filter(|mac| card.known.is_leased_to(**mac));
+                facts.leases.extend(leased.map(|mac| (host, *mac)));
+            }
         }
+        facts.forgotten = self.forgotten();
+        facts.forgotten_with_evidence = analysis.files.forgotten_with_evidence();
+        facts
     }
-    let ids: Vec<(Verdict, HostId)> = stories.iter().map(|s| (s.verdict, s.id())).collect();
-    for (i, (story, same)) in stories.iter_mut().zip(same).enumerate() {
-        let told = |(other, same): (usize, SameHost)| SameHost { verdict: ids[other].0, ..same };
-        story.same_as = same.into_iter().map(told).collect();
-        let best = strongest.get(&machine[i]).filter(|best| **best != i);
-        story.part_of = best.map(|best| ids[*best].1);
-    }
-}
-
-/// Strongest first, then by address and segment.
-pub(crate) fn by_strength(stories: &mut [HostStory]) {
-    stories.sort_by(order);
-}
-
-fn order(a: &HostStory, b: &HostStory) -> Ordering {
-    b.verdict
-        .cmp(&a.verdict)
-        .then(b.level_db.total_cmp(&a.level_db))
-        .then((a.host, a.segment).cmp(&(b.host, b.segment)))
 }
 
 /// The detectors that want each kind of record, by their places in the catalogue; those of the stage `without` want nothing.
@@ -625,17 +592,20 @@ impl Analysis {
 
     fn observe(&mut self, record: &Record) {
         let at = record.head().known;
+        self.reach(at);
+        let (mine, own) = self.concerns(record);
+        if !mine {
+            return;
+        }
         self.first.get_or_insert(at);
         if self.ticked == Timestamp::MIN || at.since(self.ticked) >= TICK {
             self.tick(at);
         }
         if let Record::Conn(c) = record
             && c.phase == ConnPhase::Closed
+            && own
         {
             self.count(c);
-        }
-        if !self.share.is_whole() && !self.concerns(record) {
-            return;
         }
         self.network.learn(record, &mut self.files, at);
         let mut pages = self.files.states(PAGE);
@@ -666,15 +636,31 @@ impl Analysis {
         self.bank(conn);
     }
 
-    /// Whether a record tells of a host of a share: one of its ends, or whoever it is that leases are given to.
-    fn concerns(&self, record: &Record) -> bool {
-        let mine = |ip: IpAddr| self.share.has(ip) && self.network.home().contains(ip);
-        let ends = |t: &Tuple| mine(t.orig.ip) || mine(t.resp.ip);
-        match record {
-            Record::Dhcp(_) => true,
-            Record::Conn(c) => ends(&c.head.tuple) || ends(&c.wire_tuple()),
-            other => ends(other.tuple()),
+    /// A share's clock goes by its own records, and through every whole minute between them: what it tells hangs on no other host's records, which
+    /// whoever analyses it elsewhere does not see.
+    fn reach(&mut self, at: Timestamp) {
+        if self.share.is_whole() || self.ticked == Timestamp::MIN {
+            return;
         }
+        let after = |t: Timestamp| (t.0.div_euclid(MINUTE) + 1).saturating_mul(MINUTE);
+        let mut next = after(self.ticked);
+        // After so long nothing waits any more.
+        next = next.max((at.0.div_euclid(MINUTE) - MOST_MINUTES).saturating_mul(MINUTE));
+        while next <= at.0 {
+            self.tick(Timestamp(next));
+            next = after(Timestamp(next));
+        }
+    }
+
+    /// Whether a record tells of a host of a share, and whether it is that host's own: in all shares it is one's. Leases tell of whoever they are given to.
+    fn concerns(&self, record: &Record) -> (bool, bool) {
+        if self.share.is_whole() {
+            return (true, true);
+        }
+        let home = self.network.home();
+        let mut mine = record.ends(|ip| home.contains(ip)).all().map(|end| self.share.has(end));
+        let own = mine.next().unwrap_or(false);
+        (own || matches!(record, Record::Dhcp(_)) || mine.any(|mine| mine), own)
     }
 
     /// Counts a flow that closed: whether it has a local end, and for one of the web whom it went through.
@@ -856,9 +842,9 @@ impl Analysis {
 
 /// What is known of a machine at an address.
 #[derive(Clone, Serialize, Deserialize)]
-struct Machine {
-    host: IpAddr,
-    page: HostPage,
+pub(crate) struct Machine {
+    pub(crate) host: IpAddr,
+    pub(crate) page: HostPage,
     ledger: Ledger,
     roles: Vec<RoleSeen>,
     near: Vec<NearMiss>,
@@ -869,11 +855,11 @@ behaviour::held!(Machine: page, ledger, roles, profile);
 
 impl Machine {
     /// Whether there is anything to tell of it.
-    fn is_told(&self) -> bool {
+    pub(crate) fn is_told(&self) -> bool {
         self.page.flows > 0 || !self.ledger.is_empty()
     }
 
-    fn story(&self, capture: &CaptureFacts, outside: Outside, prior: f64) -> HostStory {
+    pub(crate) fn story(&self, capture: &CaptureFacts, outside: Outside, prior: f64) -> HostStory {
         let (page, roles) = (&self.page, &self.roles);
         // A host that is seen no more has not been seen clean: its verdict stands.
         let now = page.last.unwrap_or(Timestamp::MIN);

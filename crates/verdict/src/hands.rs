@@ -65,9 +65,9 @@ impl Neighbours {
         }
     }
 
-    /// Whether it carries what comes from elsewhere, as a router does.
-    pub fn routes(&self, mac: Mac) -> bool {
-        self.0.get(&mac).is_some_and(|spoken| spoken.outside)
+    /// Those that carry what comes from elsewhere, as routers do.
+    pub fn routers(&self) -> impl Iterator<Item = Mac> {
+        self.0.iter().filter(|(_, spoken)| spoken.outside).map(|(mac, _)| *mac)
     }
 
     /// Whether it says nothing of a machine: it speaks for many, or it is no machine's address but a group's or a filled-in one.

@@ -19,9 +19,10 @@ mod shares;
 mod story;
 mod system;
 mod telling;
+mod told;
 
 pub use alternative::{Alternative, Left};
-pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, stories};
+pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError};
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use ledger::CALENDAR_DAYS;
@@ -35,3 +36,4 @@ pub use story::{
     StageScore, Verdict, WouldChange,
 };
 pub use telling::{Teller, Turn};
+pub use told::{HostTold, NetworkFacts, ShareFacts, ShareTold, by_strength, stories};

@@ -1,6 +1,5 @@
 //! A network in shares: each host belongs to one of 64 buckets, and a share is so many of them, with an analyst of its own.
 
-use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -8,8 +7,9 @@ use std::net::IpAddr;
 use behaviour::{Expectations, Intel, read_back, write_down};
 use record::{BUCKETS, HostId, Record, Segment, Timestamp, bucket};
 
-use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError, by_strength, stories};
+use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError};
 use crate::story::{CaptureFacts, HostStory};
+use crate::told::{NetworkFacts, ShareFacts, by_strength, stories};
 
 /// Divides a whole among parts that hold so much each: what is free falls to all of them equally; where they hold more than the whole, each has its part of it.
 fn parts(whole: usize, held: &[usize]) -> Vec<usize> {
@@ -75,6 +75,13 @@ const REBALANCED: u32 = 4096;
 struct Team {
     scope: Scope,
     analysts: Vec<Analyst>,
+}
+
+impl Team {
+    /// Flows without a local end.
+    fn outside(&self) -> Outside {
+        self.analysts.iter().fold(Outside::default(), |all, a| all.and(a.outside()))
+    }
 }
 
 /// Makes an analyst that has seen nothing.
@@ -158,7 +165,9 @@ impl Analysts {
         };
         let bytes = parts(self.limits.bytes, &held(Analyst::held));
         let hosts = parts(self.limits.hosts, &held(Analyst::known));
-        let (among, shares) = (self.teams.len(), self.shares.len() as u32);
+        // Sites are few, and what one remembers of its flows hangs on no other.
+        let among = if self.apart { self.teams.len() } else { 1 };
+        let shares = self.shares.len() as u32;
         for (team, (bytes, hosts)) in self.teams.iter_mut().zip(bytes.into_iter().zip(hosts)) {
             let part = AnalystLimits { bytes, hosts }.shared(shares);
             team.analysts.iter_mut().for_each(|a| a.limit(part, among));
@@ -171,11 +180,6 @@ impl Analysts {
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Analyst> {
         self.teams.iter_mut().flat_map(|t| &mut t.analysts)
-    }
-
-    /// The first analyst of every scope: what each of its share counts of all.
-    fn firsts(&self) -> impl Iterator<Item = &Analyst> {
-        self.teams.iter().filter_map(|t| t.analysts.first())
     }
 
     fn team(&mut self, scope: Scope) -> usize {
@@ -227,7 +231,8 @@ impl Analysts {
     pub fn stories(&self, capture: &CaptureFacts) -> Vec<HostStory> {
         let mut all: Vec<HostStory> = Vec::new();
         for team in &self.teams {
-            all.extend(stories(&team.analysts, team.scope.1, capture));
+            let told: Vec<_> = team.analysts.iter().map(Analyst::told).collect();
+            all.extend(stories(&told, team.scope.1, capture));
         }
         by_strength(&mut all);
         all
@@ -249,9 +254,10 @@ impl Analysts {
     pub fn fired(&mut self, capture: &CaptureFacts, most: usize) -> Vec<HostStory> {
         let mut all = Vec::new();
         for team in &mut self.teams {
+            let outside = team.outside();
             for analyst in &mut team.analysts {
                 let hosts = analyst.fired(most - all.len());
-                let told = hosts.into_iter().filter_map(|host| analyst.story(host, capture));
+                let told = hosts.into_iter().filter_map(|host| analyst.story(host, capture, outside));
                 all.extend(told.map(|s| HostStory { segment: team.scope.1, ..s }));
             }
         }
@@ -264,7 +270,9 @@ impl Analysts {
         let mut all = Vec::new();
         for team in &self.teams {
             let mine = hosts.iter().filter(|h| h.segment == team.scope.1);
-            let told = mine.filter_map(|h| team.analysts.iter().find_map(|a| a.story(h.address, capture)));
+            let outside = team.outside();
+            let told =
+                mine.filter_map(|h| team.analysts.iter().find_map(|a| a.story(h.address, capture, outside)));
             all.extend(told.map(|s| HostStory { segment: team.scope.1, ..s }));
         }
         all
@@ -312,18 +320,15 @@ impl Analysts {
         (networks, how)
     }
 
-    /// See [`Analyst::outside`]; every analyst counts all of its scope.
-    pub fn outside(&self) -> Outside {
-        let add =
-            |a: Outside, b: Outside| Outside { of: a.of + b.of, flows: a.flows + b.flows, given: b.given };
-        self.firsts().map(Analyst::outside).reduce(add).unwrap_or_default()
+    /// What belongs to no one host.
+    pub fn facts(&self) -> NetworkFacts {
+        let facts: Vec<ShareFacts> = self.all().map(Analyst::facts).collect();
+        NetworkFacts::of(&facts)
     }
 
-    /// See [`Analyst::proxies`]; every analyst counts all of its scope.
-    pub fn proxies(&self) -> Vec<(IpAddr, u64, u64)> {
-        let mut all: Vec<_> = self.firsts().flat_map(Analyst::proxies).collect();
-        all.sort_by_key(|(ip, n, _)| (Reverse(*n), *ip));
-        all
+    /// Flows without a local end, so far.
+    pub fn outside(&self) -> Outside {
+        self.teams.iter().fold(Outside::default(), |all, team| all.and(team.outside()))
     }
 
     /// Bytes that the files of hosts hold, of all of them.
@@ -331,19 +336,9 @@ impl Analysts {
         self.all().map(Analyst::held).sum()
     }
 
-    /// See [`Analyst::forgotten`].
+    /// Hosts that were forgotten for want of memory, so far.
     pub fn forgotten(&self) -> u64 {
         self.all().map(Analyst::forgotten).sum()
-    }
-
-    /// See [`Analyst::forgotten_with_evidence`].
-    pub fn forgotten_with_evidence(&self) -> u64 {
-        self.all().map(Analyst::forgotten_with_evidence).sum()
-    }
-
-    /// See [`Analyst::repeated`].
-    pub fn repeated(&self) -> Vec<IpAddr> {
-        self.firsts().flat_map(Analyst::repeated).collect()
     }
 
     /// Records of segments beyond those that are judged each for itself.

@@ -103,7 +103,7 @@ pub fn write(root: &Path, numbers: std::ops::Range<u64>) {
 
 /// The same, and what comes of it.
 pub fn written(root: &Path, numbers: std::ops::Range<u64>) -> Written {
-    let mut writer = Writer::begin(root, is_local).unwrap().in_pieces_of(100, 1000);
+    let mut writer = Writer::begin(root, &[], is_local).unwrap().in_pieces_of(100, 1000);
     numbers.for_each(|n| writer.record(&record(n)));
     let health = Health { packets: 7, ..Health::default() };
     writer.finish(inputs(), true, vec!["said".into()], Vec::new(), health).unwrap()

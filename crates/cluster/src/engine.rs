@@ -1,0 +1,140 @@
+//! Where plans run: here, or on a cluster.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ballista_core::extension::SessionConfigExt;
+use ballista_core::serde::protobuf::execute_query_params::Query;
+use ballista_core::serde::protobuf::scheduler_grpc_client::SchedulerGrpcClient;
+use ballista_core::serde::protobuf::{
+    CancelJobParams, ExecuteQueryParams, GetJobStatusParams, KeyValuePair, execute_query_result, job_status,
+};
+use ballista_core::utils::{GrpcClientConfig, create_grpc_client_endpoint};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::SessionContext;
+use datafusion_proto::physical_plan::AsExecutionPlan;
+use datafusion_proto::protobuf::PhysicalPlanNode;
+use tonic::transport::Channel;
+
+use crate::codec::Codec;
+use crate::nodes::session;
+
+/// How often it is asked how a job stands.
+const ASKED: Duration = Duration::from_millis(200);
+
+/// Where plans run.
+#[derive(Clone)]
+pub enum Engine {
+    /// In this process.
+    Embedded(Arc<RuntimeEnv>),
+    /// On a cluster, by its scheduler's address.
+    Cluster(String),
+}
+
+/// Why a plan did not come to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// It may go well the next time.
+    #[error("{0}")]
+    Lost(String),
+    /// It will go so every time.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl Engine {
+    /// Runs a plan whose result is what it leaves.
+    ///
+    /// # Errors
+    /// It failed, or took longer than this.
+    pub async fn run(&self, plan: Arc<dyn ExecutionPlan>, patience: Duration) -> Result<(), Failed> {
+        match self {
+            Self::Embedded(runtime) => {
+                let context = SessionContext::new_with_config_rt(session(), runtime.clone());
+                let done = collect(plan, context.task_ctx()).await;
+                done.map(|_| ()).map_err(|e| Failed::Wrong(e.to_string()))
+            }
+            Self::Cluster(at) => submit(at, plan, patience).await,
+        }
+    }
+}
+
+async fn connect(at: &str, config: &GrpcClientConfig) -> Result<SchedulerGrpcClient<Channel>, Failed> {
+    let lost =
+        |e: &dyn std::fmt::Display| Failed::Lost(format!("the scheduler at {at} does not answer: {e}"));
+    let endpoint = create_grpc_client_endpoint(format!("http://{at}"), Some(config)).map_err(|e| lost(&e))?;
+    let channel = endpoint.connect().await.map_err(|e| lost(&e))?;
+    let most = config.max_message_size;
+    Ok(SchedulerGrpcClient::new(channel).max_encoding_message_size(most).max_decoding_message_size(most))
+}
+
+/// A job of a scheduler, and how to ask for it.
+struct Job {
+    scheduler: SchedulerGrpcClient<Channel>,
+    id: String,
+}
+
+async fn submit(at: &str, plan: Arc<dyn ExecutionPlan>, patience: Duration) -> Result<(), Failed> {
+    let wrong = |e: &dyn std::fmt::Display| Failed::Wrong(format!("the plan cannot be sent: {e}"));
+    let node = PhysicalPlanNode::try_from_physical_plan(plan, &Codec::default()).map_err(|e| wrong(&e))?;
+    let mut body = Vec::new();
+    node.try_encode(&mut body).map_err(|e| wrong(&e))?;
+    let session = session();
+    let config = GrpcClientConfig::from(&session.ballista_config());
+    if body.len() >= config.max_message_size {
+        return Err(wrong(&format!("it has {} bytes: ask for more --ranges", body.len())));
+    }
+    let settings = session.options().entries().into_iter();
+    let settings = settings.map(|e| KeyValuePair { key: e.key, value: e.value }).collect();
+    let mut scheduler = connect(at, &config).await?;
+    let query = ExecuteQueryParams {
+        query: Some(Query::PhysicalPlan(body)),
+        settings,
+        session_id: uuid::Uuid::new_v4().to_string(),
+        operation_id: uuid::Uuid::new_v4().to_string(),
+    };
+    let mut request = tonic::Request::new(query);
+    ballista_core::version::insert_version_header(request.metadata_mut());
+    let said = scheduler.execute_query(request).await.map_err(|e| Failed::Lost(e.to_string()))?;
+    let id = match said.into_inner().result {
+        Some(execute_query_result::Result::Success(job)) => job.job_id,
+        other => return Err(Failed::Wrong(format!("the scheduler at {at} refuses the plan: {other:?}"))),
+    };
+    let mut job = Job { scheduler, id };
+    let done = tokio::time::timeout(patience, job.wait(at, &config)).await;
+    let done =
+        done.unwrap_or_else(|_| Err(Failed::Lost(format!("it was not done after {} s", patience.as_secs()))));
+    if done.is_err() {
+        // Whatever of it still runs is wanted no more.
+        let cancel = CancelJobParams { job_id: job.id.clone() };
+        let _ = tokio::time::timeout(Duration::from_secs(2), job.scheduler.cancel_job(cancel)).await;
+    }
+    done
+}
+
+impl Job {
+    async fn wait(&mut self, at: &str, config: &GrpcClientConfig) -> Result<(), Failed> {
+        loop {
+            tokio::time::sleep(ASKED).await;
+            let asked = GetJobStatusParams { job_id: self.id.clone() };
+            let said = match self.scheduler.get_job_status(asked).await {
+                Ok(said) => said.into_inner(),
+                Err(e) => {
+                    // It may be back in a moment; whether it still knows of the job, it says then.
+                    if let Ok(again) = connect(at, config).await {
+                        self.scheduler = again;
+                        continue;
+                    }
+                    return Err(Failed::Lost(format!("the scheduler at {at} is gone: {}", e.message())));
+                }
+            };
+            match said.status.and_then(|s| s.status) {
+                Some(job_status::Status::Successful(_)) => return Ok(()),
+                Some(job_status::Status::Failed(e)) => return Err(Failed::Wrong(e.error)),
+                Some(_) => {}
+                None => return Err(Failed::Lost(format!("the scheduler at {at} knows of the job no more"))),
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! `hydrophone-cluster`: the same analysis of a store, here or on more than one machine.
+#![forbid(unsafe_code)]
+
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use behaviour::{Expectations, Settings};
+use clap::{Args, Parser, Subcommand};
+use hydrophone_cluster::analysis::{self, Analysed, Asked};
+use hydrophone_cluster::engine::Engine;
+use hydrophone_cluster::{Judging, nodes};
+use indicatif::{ProgressBar, ProgressStyle};
+use ipnet::IpNet;
+use pipeline::{Budget, ByteSize, capture_line};
+use report::{Detail, Line, terminal};
+use verdict::{Calibration, Prior};
+
+/// Analyses a store of records, on this machine or on more than one.
+#[derive(Parser)]
+#[command(version, name = "hydrophone-cluster")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Analyse a store.
+    Analyse(Analyse),
+    /// Serve as scheduler of a cluster. Its port asks nobody who he is: bind it to loopback or a network of its own.
+    Scheduler {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:50050")]
+        bind: SocketAddr,
+    },
+    /// Work for a scheduler. Its ports ask nobody who he is, either.
+    Executor {
+        /// The scheduler.
+        #[arg(long, default_value = "127.0.0.1:50050")]
+        scheduler: SocketAddr,
+        /// The address that others fetch from.
+        #[arg(long, default_value = "127.0.0.1")]
+        bind: IpAddr,
+        /// Where rows lie while a job runs.
+        #[arg(long, value_name = "FOLDER")]
+        work: Option<PathBuf>,
+        /// Memory for sorting; the analyst's own stands beside it.
+        #[arg(long, default_value = "1GiB")]
+        memory: ByteSize,
+        /// Payoffs in place of the built-in ones: the same everywhere.
+        #[arg(long, value_name = "FILE")]
+        payoffs: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct Analyse {
+    /// The store: a folder that every executor reaches by this name, or s3://BUCKET/PREFIX.
+    store: PathBuf,
+    /// The scheduler of a cluster: df://HOST:PORT. Without it everything runs here.
+    #[arg(long, value_name = "URL")]
+    cluster: Option<String>,
+    /// Local networks; those that the store is filed by, where none are given.
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    home: Vec<IpNet>,
+    /// Shares that a site is analysed in, each by itself: 1, 2, 4 … 64.
+    #[arg(long, default_value_t = 8)]
+    shares: u32,
+    /// Tasks that a site's shares are divided into.
+    #[arg(long, default_value_t = 4)]
+    ranges: u32,
+    /// Tasks that run at a time.
+    #[arg(long, default_value_t = 2)]
+    parallel: usize,
+    /// Memory: half of it for sorting, and what hosts' files may hold in all shares.
+    #[arg(long, default_value = "1GiB")]
+    memory: ByteSize,
+    /// What one believes of a host before looking.
+    #[arg(long, default_value_t = Prior::default())]
+    prior: Prior,
+    /// What is expected of hosts.
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
+    /// Lists of indicators.
+    #[arg(long, value_name = "FILE")]
+    intel: Vec<PathBuf>,
+    /// Payoffs in place of the built-in ones: the same everywhere.
+    #[arg(long, value_name = "FILE")]
+    payoffs: Option<PathBuf>,
+    /// Settings of behaviours: the part [behaviour] of a configuration of `hydrophone read`.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Do everything again, whatever was published before.
+    #[arg(long)]
+    anew: bool,
+    /// Seconds that an attempt at a task may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    patience: u64,
+    /// Attempts at a task.
+    #[arg(long, default_value_t = 4)]
+    attempts: usize,
+    /// Print JSON lines.
+    #[arg(long)]
+    json: bool,
+    /// Every host, also those that are quiet.
+    #[arg(short, long)]
+    all: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Analyse(args) => analyse(&args),
+        Command::Scheduler { bind } => serve(nodes::scheduler(bind)).map(|()| ExitCode::SUCCESS),
+        Command::Executor { scheduler, bind, work, memory, payoffs: given } => payoffs(given.as_deref())
+            .and_then(|()| {
+                let work = work.unwrap_or_else(std::env::temp_dir);
+                serve(nodes::executor(nodes::Executor { scheduler, bind, work, memory: memory.0 }))
+            })
+            .map(|()| ExitCode::SUCCESS),
+    };
+    done.unwrap_or_else(|e| {
+        say(&format!("{e:#}"));
+        ExitCode::from(2)
+    })
+}
+
+#[allow(clippy::print_stderr)] // What a person is told.
+fn say(what: &str) {
+    eprintln!("{}", report::clean(what));
+}
+
+/// Serves until a signal.
+fn serve(node: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    runtime()?.block_on(async {
+        tokio::select! {
+            served = node => served,
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn payoffs(path: Option<&std::path::Path>) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let text = read(path)?;
+    let made = Calibration::built_in().giving(&path.display().to_string(), &text);
+    made.map_err(anyhow::Error::msg)?.put_in_use();
+    Ok(())
+}
+
+fn read(path: &std::path::Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The part of a configuration that is of the behaviours.
+#[derive(serde::Deserialize, Default)]
+struct Config {
+    #[serde(default)]
+    behaviour: Settings,
+}
+
+fn judging(args: &Analyse) -> anyhow::Result<Judging> {
+    payoffs(args.payoffs.as_deref())?;
+    let expectations = match &args.expect {
+        Some(path) => {
+            Expectations::parse(&read(path)?).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?
+        }
+        None => Expectations::default(),
+    };
+    let config: Config = match &args.config {
+        Some(path) => toml::from_str(&read(path)?).with_context(|| format!("{}", path.display()))?,
+        None => Config::default(),
+    };
+    let mut intel = Vec::new();
+    for path in &args.intel {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        intel.push((name, read(path)?));
+    }
+    let limits = Budget::divide(args.memory, 1, false).analyst.shared(args.shares);
+    Ok(Judging {
+        home: args.home.clone(),
+        settings: config.behaviour,
+        prior: args.prior,
+        expectations,
+        intel,
+        bytes: limits.bytes,
+        hosts: limits.hosts,
+    })
+}
+
+fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
+    let judging = judging(args)?;
+    let catalog = analysis::open(&args.store)?;
+    let engine = match &args.cluster {
+        Some(url) => {
+            let at = url.strip_prefix("df://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
+            Engine::Cluster(at.trim_end_matches('/').to_owned())
+        }
+        None => Engine::Embedded(nodes::runtime(None, Some((args.memory.0 / 2) as usize))?),
+    };
+    let asked = Asked {
+        store: args.store.clone(),
+        shares: args.shares,
+        ranges: args.ranges,
+        parallel: args.parallel,
+        judging,
+        anew: args.anew,
+        patience: Duration::from_secs(args.patience),
+        attempts: args.attempts,
+    };
+    let bar = if std::io::stderr().is_terminal() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:32} {human_pos} of {human_len} rows ETA {eta}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let progress = |rows: u64, of: u64| {
+        bar.set_length(of);
+        bar.set_position(rows);
+    };
+    let run = analysis::analyse(&asked, &catalog, &engine, progress);
+    let done = runtime()?.block_on(async {
+        tokio::select! {
+            done = run => done,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted: what is done stays done, and the same command goes on from there")),
+        }
+    });
+    bar.finish_and_clear();
+    let Analysed { outcome, records, folder, from, before, retried } = done?;
+    for what in &retried {
+        say(&format!("tried again: {what}"));
+    }
+    print(args, &outcome)?;
+    for failure in &outcome.failures {
+        say(failure);
+    }
+    let mut told =
+        format!("{records} records were analysed; what was found is in {}/{folder}", args.store.display());
+    if before > 0 {
+        told += &format!("; {before} tasks were done before");
+    }
+    if let Some(from) = from {
+        told += &format!("; it goes on from {from}");
+    }
+    say(&told);
+    Ok(if outcome.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+}
+
+fn print(args: &Analyse, outcome: &pipeline::Outcome) -> anyhow::Result<()> {
+    let capture = capture_line(outcome, false);
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    if args.json {
+        let hosts = outcome.stories.iter().map(|s| Line::Host(std::borrow::Cow::Borrowed(s)));
+        for line in std::iter::once(Line::Capture(std::borrow::Cow::Borrowed(&capture))).chain(hosts) {
+            writeln!(out, "{}", line.to_json()?)?;
+        }
+    } else {
+        let detail = if args.all { Detail::Each } else { Detail::Summary };
+        out.write_all(terminal(&capture, &outcome.stories, detail, true, None).as_bytes())?;
+    }
+    out.flush()?;
+    Ok(())
+}

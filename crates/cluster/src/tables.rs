@@ -1,0 +1,97 @@
+//! What an analysis found, as tables; and the tables of a store, to be asked by SQL.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt16Array, UInt64Array,
+};
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::parquet::basic::{Compression, ZstdLevel};
+use datafusion::parquet::file::properties::WriterProperties;
+use object_store::path::Path as Key;
+use object_store::{ObjectStore, ObjectStoreExt};
+use record::Timestamp;
+use report::Line;
+use verdict::HostStory;
+
+fn parquet(columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<Vec<u8>> {
+    let batch = RecordBatch::try_from_iter(columns)?;
+    let properties =
+        WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties))?;
+    writer.write(&batch)?;
+    Ok(writer.into_inner()?)
+}
+
+fn text<T: ToString>(all: impl Iterator<Item = T>) -> ArrayRef {
+    Arc::new(StringArray::from(all.map(|t| t.to_string()).collect::<Vec<_>>()))
+}
+
+fn times(all: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
+    let times: TimestampNanosecondArray = all.map(|t| t.map(|t| t.0)).collect();
+    Arc::new(times.with_timezone("UTC"))
+}
+
+fn words<T: ToString>(all: impl IntoIterator<Item = T>) -> String {
+    all.into_iter().map(|t| t.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+/// A row a host: what is said of it, and the whole of it as the program's line.
+///
+/// # Errors
+/// It cannot be written down.
+pub fn hosts(all: &[(u16, HostStory)]) -> anyhow::Result<Vec<u8>> {
+    let s = || all.iter().map(|(_, s)| s);
+    let lines: Result<Vec<String>, _> =
+        s().map(|s| Line::Host(std::borrow::Cow::Borrowed(s)).to_json()).collect();
+    parquet(vec![
+        ("site", Arc::new(UInt16Array::from_iter_values(all.iter().map(|(site, _)| *site)))),
+        ("host", text(s().map(|s| s.host))),
+        ("verdict", text(s().map(|s| s.verdict.name()))),
+        ("level_db", Arc::new(Float64Array::from_iter_values(s().map(|s| s.level_db)))),
+        ("since", times(s().map(|s| s.since))),
+        ("first", times(s().map(|s| s.first))),
+        ("last", times(s().map(|s| s.last))),
+        ("flows", Arc::new(UInt64Array::from_iter_values(s().map(|s| s.flows)))),
+        (
+            "findings",
+            text(s().map(|s| s.findings.iter().map(|f| f.kind.as_str()).collect::<Vec<_>>().join("; "))),
+        ),
+        ("line", text(lines?.into_iter())),
+    ])
+}
+
+/// A row a piece of evidence.
+///
+/// # Errors
+/// It cannot be written down.
+pub fn evidence(all: &[(u16, HostStory)]) -> anyhow::Result<Vec<u8>> {
+    let e = || all.iter().flat_map(|(site, s)| s.evidence.iter().map(move |e| (*site, e)));
+    parquet(vec![
+        ("site", Arc::new(UInt16Array::from(e().map(|(site, _)| site).collect::<Vec<_>>()))),
+        ("host", text(e().map(|(_, e)| e.evidence.host))),
+        ("started", times(e().map(|(_, e)| Some(e.evidence.started)))),
+        ("ts", times(e().map(|(_, e)| Some(e.evidence.ts)))),
+        ("stage", text(e().map(|(_, e)| e.evidence.stage))),
+        ("behaviour", text(e().map(|(_, e)| e.evidence.behaviour.clone()))),
+        ("grades", text(e().map(|(_, e)| words(e.evidence.grades.iter().map(|g| g.name.clone()))))),
+        ("db", Arc::new(Float64Array::from(e().map(|(_, e)| e.db).collect::<Vec<_>>()))),
+        ("key", text(e().map(|(_, e)| e.evidence.key.clone()))),
+        ("remotes", text(e().map(|(_, e)| words(&e.evidence.remotes)))),
+        ("community_ids", text(e().map(|(_, e)| words(&e.evidence.community_ids)))),
+        ("packets", text(e().map(|(_, e)| words(&e.evidence.packets)))),
+    ])
+}
+
+/// Reads a whole file of a table, to see whether it can be read.
+///
+/// # Errors
+/// It cannot.
+pub async fn check(objects: &Arc<dyn ObjectStore>, key: &Key) -> anyhow::Result<()> {
+    let bytes = objects.get(key).await?.bytes().await?;
+    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
+        batch?;
+    }
+    Ok(())
+}

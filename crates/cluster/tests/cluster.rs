@@ -1,0 +1,379 @@
+//! One store, analysed here and on a cluster of real processes: equal bytes, whatever is killed.
+#![allow(clippy::disallowed_methods)] // Processes are waited for.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use behaviour::{Home, Settings};
+use capture::Source;
+use hydrophone_cluster::analysis::{self, Analysed, Asked};
+use hydrophone_cluster::engine::Engine;
+use hydrophone_cluster::{Judging, nodes};
+use pipeline::{Budget, Outcome, RunOptions, run, run_with};
+use report::Line;
+use store::Writer;
+use verdict::Prior;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_hydrophone-cluster");
+
+fn samples(names: &[&str]) -> Vec<Source> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../samples");
+    names.iter().map(|name| Source::Path(folder.join(name))).collect()
+}
+
+/// Reads captures into a store, a run each, as several sensors would: of sites of their own where they are told apart.
+fn keep(store: &Path, captures: &[&str], site: u16) {
+    let home = Home::private();
+    for capture in captures {
+        let networks = home.networks().to_vec();
+        let local = home.clone();
+        let writer = Writer::begin(store, &networks, move |ip| local.contains(ip)).expect("a store");
+        let mut writer = writer.in_pieces_of(500, 4_000);
+        let outcome = run_with(
+            &RunOptions::of(samples(&[capture])),
+            |_| (),
+            |record| {
+                let mut record = record.clone();
+                record.head_mut().site = site;
+                writer.record(&record);
+            },
+        );
+        let outcome = outcome.expect("it is read");
+        let inputs = outcome.inputs.iter().map(|i| store::StoredInput {
+            path: i.path.clone(),
+            size: i.size,
+            sha256: None,
+            log: None,
+        });
+        let inputs = inputs.collect();
+        writer.finish(inputs, true, Vec::new(), Vec::new(), outcome.health).expect("it is kept");
+    }
+}
+
+fn judging(shares: u32) -> Judging {
+    let limits = Budget::divide(RunOptions::MEMORY, 1, false).analyst.shared(shares);
+    Judging {
+        home: Vec::new(),
+        settings: Settings::default(),
+        prior: Prior::default(),
+        expectations: behaviour::Expectations::default(),
+        intel: Vec::new(),
+        bytes: limits.bytes,
+        hosts: limits.hosts,
+    }
+}
+
+fn asked(store: &Path, shares: u32, ranges: u32) -> Asked {
+    Asked {
+        store: store.to_owned(),
+        shares,
+        ranges,
+        parallel: 2,
+        judging: judging(shares),
+        anew: false,
+        patience: Duration::from_mins(1),
+        attempts: 4,
+    }
+}
+
+fn embedded() -> Engine {
+    Engine::Embedded(nodes::runtime(None, Some(64 << 20)).expect("a runtime"))
+}
+
+fn analyse(asked: &Asked, engine: &Engine) -> anyhow::Result<Analysed> {
+    let catalog = analysis::open(&asked.store)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(analysis::analyse(asked, &catalog, engine, |_, _| ()))
+}
+
+/// The lines of all hosts.
+fn lines(outcome: &Outcome) -> Vec<String> {
+    let line = |s| Line::Host(std::borrow::Cow::Borrowed(s)).to_json().expect("JSON");
+    outcome.stories.iter().map(line).collect()
+}
+
+/// What `hydrophone read STORE --shares N` says.
+fn read(store: &Path, shares: u32) -> Vec<String> {
+    let options = RunOptions {
+        home: Some(Home::private().networks().to_vec()),
+        shares,
+        ..RunOptions::of(vec![Source::Path(store.to_owned())])
+    };
+    lines(&run(&options, |_| ()).expect("it is read"))
+}
+
+/// What an analysis left, to be compared with another one: its tables.
+fn tables(store: &Path, of: &Analysed) -> Vec<Vec<u8>> {
+    ["hosts.parquet", "evidence.parquet"]
+        .map(|t| std::fs::read(store.join(&of.folder).join(t)).expect(t))
+        .into()
+}
+
+const ALL: [&str; 4] =
+    ["office-day.pcapng.zst", "kraken-old.pcapng", "kraken-mutated.pcapng", "clean-mail-server.pcapng"];
+
+/// A store of two sites.
+fn two_sites(store: &Path) {
+    keep(store, &ALL, 0);
+    keep(store, &["kraken-new.pcapng", "clean-browser-news.pcapng"], 7);
+}
+
+#[test]
+fn here_it_says_what_reading_the_store_says() {
+    let dir = tempfile::tempdir().expect("a folder");
+    two_sites(dir.path());
+    let whole = read(dir.path(), 8);
+    let bots = whole.iter().filter(|l| l.contains("\"verdict\":\"infected\"")).count();
+    assert!(bots >= 2 && whole.len() > 50, "{bots} of {}", whole.len());
+    for ranges in [1, 2, 8] {
+        let done = analyse(&asked(dir.path(), 8, ranges), &embedded()).expect("it is analysed");
+        assert!(done.records > 5_000 && done.before == 0);
+        assert_eq!(lines(&done.outcome), whole, "{ranges} ranges");
+        // It is published, and not done twice.
+        let again = analyse(&asked(dir.path(), 8, ranges), &embedded()).expect("it is analysed");
+        assert_eq!((again.records, again.before), (0, 2 * ranges as usize));
+        assert_eq!(lines(&again.outcome), whole);
+    }
+    for shares in [1, 64] {
+        let done = analyse(&asked(dir.path(), shares, 1), &embedded()).expect("it is analysed");
+        assert_eq!(lines(&done.outcome), read(dir.path(), shares), "{shares} shares");
+    }
+}
+
+#[test]
+fn what_came_later_is_read_alone_and_says_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // Captures of one day after the other.
+    let mut days: Vec<(&str, i64)> = ALL
+        .iter()
+        .map(|c| {
+            (*c, run(&RunOptions::of(samples(&[c])), |_| ()).expect("read").health.first.expect("packets").0)
+        })
+        .collect();
+    days.sort_by_key(|(_, first)| *first);
+    let (last, before) = days.split_last().expect("captures");
+    for (capture, _) in before {
+        keep(dir.path(), &[capture], 0);
+    }
+    let first = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    assert!(first.from.is_none());
+    keep(dir.path(), &[last.0], 0);
+    let then = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    let whole = Asked { anew: true, ..asked(dir.path(), 4, 2) };
+    if then.from.is_some() {
+        assert!(then.records < first.records + then.records);
+    }
+    let all = analyse(&whole, &embedded()).expect("it is analysed");
+    assert_eq!(lines(&then.outcome), lines(&all.outcome));
+    assert_eq!(lines(&all.outcome), read(dir.path(), 4));
+}
+
+#[test]
+fn a_damaged_file_is_named_and_everything_else_is_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &ALL[1..3], 0);
+    let mut tables: Vec<PathBuf> = Vec::new();
+    files(&dir.path().join("kind=http"), &mut tables);
+    let victim = tables.first().expect("a table of requests");
+    let mut bytes = std::fs::read(victim).expect("it is read");
+    // All of its columns, and not what says where they are.
+    let columns = bytes.len() / 2;
+    bytes[4..columns].iter_mut().for_each(|b| *b ^= 0x5a);
+    std::fs::write(victim, bytes).expect("it is written");
+    let done = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    let name = victim.file_name().expect("a name").to_string_lossy().into_owned();
+    let failures = done.outcome.failures.join("\n");
+    assert!(failures.contains(&name) && failures.contains("is damaged"), "{failures}");
+    assert_eq!(lines(&done.outcome), read(dir.path(), 4));
+}
+
+fn files(folder: &Path, all: &mut Vec<PathBuf>) {
+    for path in std::fs::read_dir(folder).expect("a folder").flatten().map(|e| e.path()) {
+        if path.is_dir() { files(&path, all) } else { all.push(path) }
+    }
+}
+
+/// A process that is gone when it is dropped.
+struct Process(Child);
+
+impl Process {
+    fn begin(args: &[&str]) -> Self {
+        let child = Command::new(PROGRAM).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.expect("it begins"))
+    }
+
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([name, &self.0.id().to_string()]).status();
+        assert!(done.expect("kill").success(), "{name}");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A scheduler and executors, on loopback.
+struct Cluster {
+    at: SocketAddr,
+    work: tempfile::TempDir,
+    scheduler: Option<Process>,
+    executors: Vec<Process>,
+}
+
+impl Cluster {
+    fn begin() -> Self {
+        let at = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        let work = tempfile::tempdir().expect("a folder");
+        let mut cluster = Self { at, work, scheduler: None, executors: Vec::new() };
+        cluster.serve();
+        cluster.join();
+        cluster.join();
+        cluster
+    }
+
+    fn serve(&mut self) {
+        self.scheduler = Some(Process::begin(&["scheduler", "--bind", &self.at.to_string()]));
+        let begun = Instant::now();
+        while TcpStream::connect(self.at).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "the scheduler does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn join(&mut self) {
+        let work = self.work.path().display().to_string();
+        let at = self.at.to_string();
+        self.executors.push(Process::begin(&[
+            "executor",
+            "--scheduler",
+            &at,
+            "--work",
+            &work,
+            "--memory",
+            "128MiB",
+        ]));
+    }
+
+    fn engine(&self) -> Engine {
+        Engine::Cluster(self.at.to_string())
+    }
+}
+
+#[test]
+fn a_cluster_says_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    two_sites(dir.path());
+    let here = analyse(&asked(dir.path(), 8, 4), &embedded()).expect("it is analysed");
+    let expected = tables(dir.path(), &here);
+    let cluster = Cluster::begin();
+    let there =
+        analyse(&Asked { anew: true, ..asked(dir.path(), 8, 4) }, &cluster.engine()).expect("it is analysed");
+    assert_eq!(there.folder, here.folder);
+    assert_eq!(lines(&there.outcome), lines(&here.outcome));
+    assert_eq!(tables(dir.path(), &there), expected, "equal bytes");
+    assert!(there.retried.is_empty(), "{:?}", there.retried);
+}
+
+/// What is done to a cluster that works.
+fn survives(what: impl FnOnce(&mut Cluster) + Send) {
+    let dir = tempfile::tempdir().expect("a folder");
+    two_sites(dir.path());
+    let here = analyse(&asked(dir.path(), 16, 16), &embedded()).expect("it is analysed");
+    let expected = tables(dir.path(), &here);
+    let mut cluster = Cluster::begin();
+    let engine = cluster.engine();
+    let asked = Asked {
+        anew: true,
+        // So many that everybody is at work.
+        parallel: 8,
+        patience: Duration::from_secs(20),
+        attempts: 8,
+        ..asked(dir.path(), 16, 16)
+    };
+    let begun = Instant::now();
+    let there = std::thread::scope(|scope| {
+        let working = scope.spawn(|| analyse(&asked, &engine));
+        // Some of the tasks are done.
+        let parts = dir.path().join(&here.folder).join("parts");
+        let some = || std::fs::read_dir(&parts).map_or(0, Iterator::count);
+        while some() < 4 || dir.path().join(&here.folder).join("MANIFEST.json").exists() {
+            assert!(begun.elapsed() < Duration::from_mins(1) && !working.is_finished(), "nothing is done");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        what(&mut cluster);
+        working.join().expect("it does not panic")
+    });
+    let there = there.expect("it is analysed");
+    assert_eq!(tables(dir.path(), &there), expected, "equal bytes");
+    assert_eq!(lines(&there.outcome), lines(&here.outcome));
+    assert!(begun.elapsed() < Duration::from_mins(4), "{:?}", there.retried);
+}
+
+#[test]
+fn an_executor_that_is_killed_takes_nothing_with_it() {
+    survives(|cluster| cluster.executors[0].signal("-KILL"));
+}
+
+#[test]
+fn an_executor_that_ends_takes_nothing_with_it() {
+    survives(|cluster| cluster.executors[0].signal("-TERM"));
+}
+
+#[test]
+fn an_executor_that_is_stopped_holds_nothing_up() {
+    survives(|cluster| cluster.executors[0].signal("-STOP"));
+}
+
+#[test]
+fn executors_that_come_back_go_on() {
+    survives(|cluster| {
+        cluster.executors.clear();
+        std::thread::sleep(Duration::from_secs(2));
+        cluster.join();
+        cluster.join();
+    });
+}
+
+#[test]
+fn a_scheduler_that_comes_back_goes_on() {
+    survives(|cluster| {
+        cluster.scheduler = None;
+        cluster.executors.clear();
+        std::thread::sleep(Duration::from_secs(1));
+        cluster.serve();
+        cluster.join();
+        cluster.join();
+    });
+}
+
+#[test]
+fn where_nobody_is_it_is_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &ALL[1..2], 0);
+    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let asked = Asked { attempts: 2, ..asked(dir.path(), 2, 1) };
+    let begun = Instant::now();
+    let refused = analyse(&asked, &Engine::Cluster(nobody.to_string())).map(|_| ()).unwrap_err().to_string();
+    assert!(refused.contains(&nobody.to_string()) && refused.contains("given up after 2"), "{refused}");
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    // And what went wrong before does not stand in the way.
+    assert!(analyse(&asked, &embedded()).is_ok());
+}
+
+#[test]
+fn another_home_than_the_store_is_filed_by_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &ALL[1..2], 0);
+    let mut other = asked(dir.path(), 2, 1);
+    other.judging.home = vec!["192.0.2.0/24".parse().expect("a network")];
+    let refused = analyse(&other, &embedded()).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        refused.contains("filed by the local networks 10.0.0.0/8") && refused.contains("--store NEW"),
+        "{refused}"
+    );
+}
