@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// Whose sources decide.
-const ROOMS: [&str; 3] = ["record", "behaviour", "verdict"];
+const ROOMS: [&str; 6] = ["record", "behaviour", "verdict", "store", "pipeline", "cluster"];
 
 fn files(folder: &Path, all: &mut Vec<PathBuf>) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };

@@ -191,6 +191,9 @@ async fn analyse(
 async fn end(task: &Task, shift: &mut Shift, writer: &mut PartWriter) -> Result<()> {
     let mut state = Vec::new();
     shift.analyst.save(&mut state).map_err(external)?;
+    if let Some(known) = task.known {
+        shift.analyst.reach(known);
+    }
     shift.analyst.settle(task.last);
     writer.share(shift.share, &shift.analyst.told(), &state).await
 }

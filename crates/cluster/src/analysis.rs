@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use datafusion::common::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ipnet::IpNet;
@@ -21,13 +20,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::{Catalog, Span, TableFile};
-use verdict::{HostStory, NetworkFacts, by_strength, stories};
+use verdict::{HostStory, NetworkFacts, Share, by_strength, stories};
 
 use crate::engine::{Engine, Failed};
 use crate::part::{self, Part};
 use crate::plan::plan;
 use crate::tables;
-use crate::task::{Judging, Task, edition};
+use crate::task::{Judging, Task, below, edition};
 
 /// Where analyses lie below a store.
 pub const FOLDER: &str = "analyses";
@@ -116,19 +115,38 @@ impl Place {
         if let Some(found) = store::objects(store)? {
             return Ok(Self { objects: found.store, base: found.base, prefix: found.prefix.to_string() });
         }
-        let full = std::path::absolute(store)?;
+        let full = std::fs::canonicalize(store)?;
         let prefix = Key::from_absolute_path(&full)?.to_string();
         let url = url::Url::parse("file:///")?;
         let objects = crate::nodes::Places::default().get_store(&url)?;
         Ok(Self { objects, base: url.to_string(), prefix })
     }
 
-    fn key(&self, path: &str) -> Key {
-        Key::from(format!("{}/{path}", self.prefix))
+    fn key(&self, path: &str) -> anyhow::Result<Key> {
+        Ok(below(&self.prefix, path)?)
+    }
+
+    /// Whether there is such a file.
+    async fn has(&self, path: &str) -> anyhow::Result<bool> {
+        match self.objects.head(&self.key(path)?).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Whether all parts are there.
+    async fn has_all(&self, parts: &[Part]) -> anyhow::Result<bool> {
+        for part in parts {
+            if !self.has(&part.path).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn read<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Option<T>> {
-        match self.objects.get(&self.key(path)).await {
+        match self.objects.get(&self.key(path)?).await {
             Ok(found) => {
                 let bytes = found.bytes().await?;
                 Ok(Some(serde_json::from_slice(&bytes).with_context(|| format!("{path} is damaged"))?))
@@ -145,7 +163,7 @@ impl Place {
         what: &T,
     ) -> anyhow::Result<Option<T>> {
         let text = serde_json::to_vec_pretty(what)?;
-        match self.objects.put_opts(&self.key(path), text.into(), PutMode::Create.into()).await {
+        match self.objects.put_opts(&self.key(path)?, text.into(), PutMode::Create.into()).await {
             Ok(_) => Ok(None),
             Err(object_store::Error::AlreadyExists { .. }) => self.read(path).await,
             Err(e) => Err(e.into()),
@@ -157,14 +175,14 @@ impl Place {
     /// # Errors
     /// It cannot be written.
     pub async fn write(&self, path: &str, content: Vec<u8>) -> anyhow::Result<()> {
-        self.objects.put(&self.key(path), content.into()).await?;
+        self.objects.put(&self.key(path)?, content.into()).await?;
         Ok(())
     }
 
     /// Paths in a folder, below the store.
     async fn list(&self, folder: &str) -> anyhow::Result<Vec<String>> {
         let all: Vec<object_store::ObjectMeta> =
-            self.objects.list(Some(&self.key(folder))).try_collect().await?;
+            self.objects.list(Some(&self.key(folder)?)).try_collect().await?;
         let below = |m: &object_store::ObjectMeta| {
             m.location.as_ref().strip_prefix(&self.prefix).map(|p| p.trim_start_matches('/').to_owned())
         };
@@ -174,7 +192,7 @@ impl Place {
     }
 
     async fn remove(&self, path: &str) -> anyhow::Result<()> {
-        match self.objects.delete(&self.key(path)).await {
+        match self.objects.delete(&self.key(path)?).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(e) => Err(e.into()),
         }
@@ -208,6 +226,7 @@ pub async fn analyse(
     engine: &Engine,
     progress: impl Fn(u64, u64) + Sync,
 ) -> anyhow::Result<Analysed> {
+    Share::all(asked.shares).map_err(anyhow::Error::msg)?;
     if !asked.ranges.is_power_of_two() || asked.ranges > asked.shares {
         bail!(
             "--ranges {}: the {} shares are divided into 1, 2, 4 … {} ranges",
@@ -220,7 +239,8 @@ pub async fn analyse(
     let filed = catalog.home();
     match (&filed, judging.home.is_empty()) {
         (Some(filed), true) => judging.home.clone_from(filed),
-        (Some(filed), false) if *filed == judging.home => {}
+        (Some(filed), false) if networks(filed) == networks(&judging.home) => judging.home.clone_from(filed),
+        (None, _) if catalog.files().is_empty() => {}
         (Some(filed), false) => {
             let filed: Vec<String> = filed.iter().map(ToString::to_string).collect();
             let filed = filed.join(",");
@@ -285,11 +305,16 @@ impl Plan<'_> {
         let id = hash(&(&self.edition, shares, ranges, &self.judged, &names, self.last, &self.first_inputs))?;
         let folder = format!("{FOLDER}/{}", &id[..16]);
         if self.asked.anew {
-            for path in self.place.list(&folder).await? {
-                self.place.remove(&path).await?;
+            // First what says that something is there.
+            let (parts, first): (Vec<String>, Vec<String>) =
+                self.place.list(&folder).await?.into_iter().partition(|p| p.contains("/parts/"));
+            for path in first.iter().chain(&parts) {
+                self.place.remove(path).await?;
             }
         }
-        if let Some(manifest) = self.place.read::<Manifest>(&format!("{folder}/{MANIFEST}")).await? {
+        if let Some(manifest) = self.place.read::<Manifest>(&format!("{folder}/{MANIFEST}")).await?
+            && self.place.has_all(&manifest.parts).await?
+        {
             let before = manifest.parts.len();
             let done = Done { folder, manifest, is_published: true, records: 0, before, retried: Vec::new() };
             return Ok(Ran::Done(Box::new(done)));
@@ -313,6 +338,7 @@ impl Plan<'_> {
                     shares: (range * each, (range + 1) * each),
                     of: shares,
                     first_inputs: self.first_inputs.clone(),
+                    known: files.iter().filter(|f| f.site == site).map(|f| f.known.1).max(),
                     last: self.last,
                     from: None,
                     judging: self.judging.clone(),
@@ -391,6 +417,7 @@ impl Plan<'_> {
             if same
                 && read.iter().all(|path| all.contains_key(path))
                 && later()
+                && self.place.has_all(&m.parts).await?
                 && best.as_ref().is_none_or(|(_, b)| b.files.len() < m.files.len())
             {
                 let folder = path.trim_end_matches(MANIFEST).trim_end_matches('/').to_owned();
@@ -404,24 +431,34 @@ impl Plan<'_> {
     async fn task(&self, task: &Task, files: &[TableFile], engine: &Engine) -> anyhow::Result<Attempted> {
         let published = format!("{}/range-{}.json", task.folder, task.name());
         if let Some(part) = self.place.read::<Part>(&published).await? {
-            return Ok(Attempted::Before(part));
+            if self.place.has(&part.path).await? {
+                return Ok(Attempted::Before(part));
+            }
+            self.place.remove(&published).await?;
         }
         let mine: Vec<TableFile> = files.iter().filter(|f| f.site == task.site).cloned().collect();
         let mut again = Vec::new();
         loop {
             // What an attempt left that nobody waited for any more counts as well.
             if let Some(part) = self.left(task).await? {
-                if let Some(other) = self.place.publish(&published, &part).await?
-                    && other.digest != part.digest
-                {
+                let other = self.place.publish(&published, &part).await?;
+                if other.as_ref().is_some_and(|other| other.digest != part.digest) {
                     bail!("{}: two attempts tell differently of the same hosts: {published}", task.name());
                 }
-                return Ok(Attempted::Now(part, again));
+                // Whoever published first counts.
+                return Ok(Attempted::Now(other.unwrap_or(part), again));
             }
             let made = plan(task.clone(), &mine)?;
-            let Err(failed) = engine.run(made, self.asked.patience).await else { continue };
+            let failed = match engine.run(made, self.asked.patience).await {
+                Err(failed) => failed,
+                Ok(()) if self.left(task).await?.is_some() => continue,
+                Ok(()) => Failed::Lost(format!(
+                    "it is done, and nothing of it is in {}: do all executors reach this store by this name?",
+                    self.asked.store.display()
+                )),
+            };
             if let Failed::Wrong(why) = &failed {
-                let damaged = self.damaged(&mine).await;
+                let damaged = self.damaged(&mine).await?;
                 if !damaged.is_empty() {
                     return Ok(Attempted::Damaged(damaged));
                 }
@@ -459,18 +496,18 @@ impl Plan<'_> {
     }
 
     /// The files that cannot be read, and why.
-    async fn damaged(&self, files: &[TableFile]) -> BTreeMap<String, String> {
+    async fn damaged(&self, files: &[TableFile]) -> anyhow::Result<BTreeMap<String, String>> {
         let mut found = BTreeMap::new();
         for file in files {
-            let key = self.place.key(&file.path);
-            if let Err(e) = tables::check(&self.place.objects, &key).await {
+            let key = self.place.key(&file.path)?;
+            if let Some(e) = tables::damage(&self.place.objects, &key).await? {
                 let path = PathBuf::from(&self.asked.store).join(&file.path);
                 let why =
                     format!("{} is damaged ({e}); everything else of the store is there", path.display());
                 found.insert(file.path.clone(), why);
             }
         }
-        found
+        Ok(found)
     }
 
     /// Tells the stories of all shares, and publishes them.
@@ -480,14 +517,14 @@ impl Plan<'_> {
         failures.extend(manifest.failures.iter().cloned());
         let health = catalog.health();
         let facts = pipeline::facts(&health, failures.is_empty());
-        let mut by_site: BTreeMap<&str, Vec<&Part>> = BTreeMap::new();
+        let mut by_site: BTreeMap<u16, Vec<&Part>> = BTreeMap::new();
         for part in &manifest.parts {
-            by_site.entry(part.task.split('-').next().unwrap_or_default()).or_default().push(part);
+            let site = part.task.split('-').next().and_then(|s| s.strip_prefix("site")?.parse().ok());
+            by_site.entry(site.unwrap_or_default()).or_default().push(part);
         }
         let mut all: Vec<(u16, HostStory)> = Vec::new();
         let mut shares = Vec::new();
         for (site, parts) in by_site {
-            let site: u16 = site.trim_start_matches("site").parse().unwrap_or_default();
             let mut told = Vec::new();
             for part in parts {
                 told.extend(part::told(&self.place.objects, &self.place.prefix, part).await?);
@@ -501,8 +538,8 @@ impl Plan<'_> {
             manifest.evidence = all.iter().map(|(_, s)| s.evidence.len() as u64).sum();
             self.place.write(&format!("{folder}/hosts.parquet"), tables::hosts(&all)?).await?;
             self.place.write(&format!("{folder}/evidence.parquet"), tables::evidence(&all)?).await?;
-            self.place.publish(&format!("{folder}/{MANIFEST}"), &manifest).await?;
-            self.tidy(&folder, &manifest).await?;
+            let other = self.place.publish(&format!("{folder}/{MANIFEST}"), &manifest).await?;
+            self.tidy(&folder, other.as_ref().unwrap_or(&manifest)).await?;
         }
         let mut stories: Vec<HostStory> = all.into_iter().map(|(_, s)| s).collect();
         by_strength(&mut stories);
@@ -565,7 +602,26 @@ pub fn open(store: &std::path::Path) -> anyhow::Result<Catalog> {
     Ok(Catalog::open(store, Span::default(), 0)?)
 }
 
-/// What DataFusion says, in one line.
-pub fn said(e: &DataFusionError) -> String {
-    e.to_string().lines().next().unwrap_or_default().to_owned()
+/// Networks in one order.
+fn networks(all: &[IpNet]) -> BTreeSet<IpNet> {
+    all.iter().map(IpNet::trunc).collect()
+}
+
+/// The folder of the analysis that read most of what a store holds now, if there is a whole one.
+///
+/// # Errors
+/// The store cannot be listed.
+pub async fn newest(place: &Place, catalog: &Catalog) -> anyhow::Result<Option<String>> {
+    let now: BTreeSet<String> = catalog.files().into_iter().map(|f| f.path).collect();
+    let mut best: Option<(usize, String)> = None;
+    for path in place.list(FOLDER).await? {
+        let Some(folder) = path.strip_suffix(MANIFEST) else { continue };
+        let Ok(Some(m)) = place.read::<Manifest>(&path).await else { continue };
+        if !m.files.iter().all(|f| now.contains(f)) {
+            continue;
+        }
+        let this = (m.files.len(), folder.trim_end_matches('/').to_owned());
+        best = best.max(Some(this));
+    }
+    Ok(best.map(|(_, folder)| folder))
 }

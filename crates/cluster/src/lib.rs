@@ -13,6 +13,7 @@ pub mod engine;
 pub mod nodes;
 mod part;
 mod plan;
+pub mod sql;
 mod tables;
 mod task;
 

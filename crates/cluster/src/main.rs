@@ -10,9 +10,12 @@ use std::time::Duration;
 use anyhow::Context;
 use behaviour::{Expectations, Settings};
 use clap::{Args, Parser, Subcommand};
+use datafusion::arrow::csv;
+use datafusion::arrow::json::LineDelimitedWriter;
+use datafusion::arrow::util::pretty::pretty_format_batches;
 use hydrophone_cluster::analysis::{self, Analysed, Asked};
 use hydrophone_cluster::engine::Engine;
-use hydrophone_cluster::{Judging, nodes};
+use hydrophone_cluster::{Judging, nodes, sql};
 use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
 use pipeline::{Budget, ByteSize, capture_line};
@@ -31,6 +34,22 @@ struct Cli {
 enum Command {
     /// Analyse a store.
     Analyse(Analyse),
+    /// Ask a store by SQL: a table for each kind of record (conn, dns, http …), and hosts and evidence of its newest analysis.
+    Sql {
+        /// The store.
+        store: PathBuf,
+        /// The question: "SELECT …".
+        question: String,
+        /// The scheduler of a cluster: df://HOST:PORT. Without it everything runs here.
+        #[arg(long, value_name = "URL")]
+        cluster: Option<String>,
+        /// Memory for sorting and joining.
+        #[arg(long, default_value = "1GiB")]
+        memory: ByteSize,
+        /// How the answer is printed.
+        #[arg(long, value_enum, default_value_t = Format::Table)]
+        format: Format,
+    },
     /// Serve as scheduler of a cluster. Its port asks nobody who he is: bind it to loopback or a network of its own.
     Scheduler {
         /// Where to listen.
@@ -55,6 +74,14 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         payoffs: Option<PathBuf>,
     },
+}
+
+/// How an answer is printed.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    Json,
 }
 
 #[derive(Args)]
@@ -115,6 +142,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Analyse(args) => analyse(&args),
+        Command::Sql { store, question, cluster, memory, format } => {
+            ask(&store, &question, cluster.as_deref(), memory, format).map(|()| ExitCode::SUCCESS)
+        }
         Command::Scheduler { bind } => serve(nodes::scheduler(bind)).map(|()| ExitCode::SUCCESS),
         Command::Executor { scheduler, bind, work, memory, payoffs: given } => payoffs(given.as_deref())
             .and_then(|()| {
@@ -196,16 +226,56 @@ fn judging(args: &Analyse) -> anyhow::Result<Judging> {
     })
 }
 
-fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
-    let judging = judging(args)?;
-    let catalog = analysis::open(&args.store)?;
-    let engine = match &args.cluster {
+/// Where plans run.
+fn engine(cluster: Option<&str>, memory: ByteSize) -> anyhow::Result<Engine> {
+    Ok(match cluster {
         Some(url) => {
             let at = url.strip_prefix("df://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
             Engine::Cluster(at.trim_end_matches('/').to_owned())
         }
-        None => Engine::Embedded(nodes::runtime(None, Some((args.memory.0 / 2) as usize))?),
-    };
+        None => Engine::Embedded(nodes::runtime(None, Some((memory.0 / 2) as usize))?),
+    })
+}
+
+fn ask(
+    store: &std::path::Path,
+    question: &str,
+    cluster: Option<&str>,
+    memory: ByteSize,
+    format: Format,
+) -> anyhow::Result<()> {
+    let catalog = analysis::open(store)?;
+    let place = analysis::Place::of(store)?;
+    let engine = engine(cluster, memory)?;
+    let tables = nodes::runtime(None, Some((memory.0 / 2) as usize))?;
+    let answer = runtime()?.block_on(sql::ask(&catalog, &place, &engine, tables, question))?;
+    for failure in catalog.failures() {
+        say(failure);
+    }
+    let mut text = Vec::new();
+    match format {
+        Format::Table => text = pretty_format_batches(&answer)?.to_string().into_bytes(),
+        Format::Csv => {
+            let mut writer = csv::Writer::new(&mut text);
+            answer.iter().try_for_each(|batch| writer.write(batch))?;
+        }
+        Format::Json => {
+            let mut writer = LineDelimitedWriter::new(&mut text);
+            writer.write_batches(&answer.iter().collect::<Vec<_>>())?;
+            writer.finish()?;
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for line in String::from_utf8_lossy(&text).lines() {
+        writeln!(out, "{}", report::clean(line))?;
+    }
+    Ok(())
+}
+
+fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
+    let judging = judging(args)?;
+    let catalog = analysis::open(&args.store)?;
+    let engine = engine(args.cluster.as_deref(), args.memory)?;
     let asked = Asked {
         store: args.store.clone(),
         shares: args.shares,

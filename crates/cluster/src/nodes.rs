@@ -17,6 +17,7 @@ use ballista_scheduler::config::SchedulerConfig;
 use ballista_scheduler::scheduler_process::start_server;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
@@ -69,7 +70,7 @@ pub fn runtime(spill: Option<PathBuf>, memory: Option<usize>) -> Result<Arc<Runt
         builder = builder.with_temp_file_path(folder);
     }
     if let Some(memory) = memory {
-        builder = builder.with_memory_limit(memory, 1.0);
+        builder = builder.with_memory_pool(Arc::new(FairSpillPool::new(memory)));
     }
     builder.build_arc()
 }

@@ -13,14 +13,13 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use object_store::buffered::BufWriter;
-use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use verdict::{HostTold, ShareFacts, ShareTold};
 
-use crate::task::Task;
+use crate::task::{Task, below};
 
 /// What a row is: of no one host, of a host, or a piece of what the analyst remembers.
 const FACTS: u8 = 0;
@@ -78,7 +77,7 @@ impl PartWriter {
     /// It cannot be written.
     pub fn begin(task: &Task, objects: Arc<dyn ObjectStore>) -> Result<Self> {
         let path = format!("{}/parts/{}-{}.parquet", task.folder, task.name(), uuid::Uuid::new_v4());
-        let to = BufWriter::new(objects.clone(), Key::from(format!("{}/{path}", task.prefix)));
+        let to = BufWriter::new(objects.clone(), below(&task.prefix, &path).map_err(external)?);
         let properties =
             WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
         let to = AsyncArrowWriter::try_new(to, schema(), Some(properties))?;
@@ -149,7 +148,7 @@ impl PartWriter {
         self.to.close().await?;
         self.part.digest = record::hex(&self.digest.finalize());
         let note = serde_json::to_vec(&self.part).map_err(external)?;
-        let key = Key::from(format!("{}/{}", self.prefix, note_of(&self.part.path)));
+        let key = below(&self.prefix, &note_of(&self.part.path)).map_err(external)?;
         self.objects.put(&key, note.into()).await.map_err(external)?;
         Ok(self.part)
     }
@@ -222,7 +221,7 @@ async fn each(
     path: &str,
     mut take: impl FnMut(u32, u8, &[u8]) -> Result<()>,
 ) -> Result<()> {
-    let found = objects.get(&Key::from(format!("{prefix}/{path}"))).await.map_err(external)?;
+    let found = objects.get(&below(prefix, path).map_err(external)?).await.map_err(external)?;
     let bytes = found.bytes().await.map_err(external)?;
     for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.with_batch_size(256).build()? {
         let batch = batch?;

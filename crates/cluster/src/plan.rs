@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
@@ -19,10 +20,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
+use object_store::ObjectMeta;
 use store::TableFile;
 
 use crate::analyse::Analyse;
-use crate::task::Task;
+use crate::task::{Task, below};
 
 /// The columns that the analyst takes, in its order.
 pub const SHARE: &str = "share";
@@ -58,6 +60,23 @@ fn binary(left: Arc<dyn PhysicalExpr>, op: Operator, right: Arc<dyn PhysicalExpr
     Arc::new(BinaryExpr::new(left, op, right))
 }
 
+/// A file of a table, as a scan takes it.
+///
+/// # Errors
+/// Its name is none.
+pub fn file_of(prefix: &str, f: &TableFile) -> Result<PartitionedFile> {
+    let location = below(prefix, &f.path).map_err(|e| DataFusionError::External(e.into()))?;
+    // It is never written again.
+    let last_modified = DateTime::default();
+    Ok(PartitionedFile::new_from_meta(ObjectMeta {
+        location,
+        last_modified,
+        size: f.bytes,
+        e_tag: None,
+        version: None,
+    }))
+}
+
 /// The plan of a task over these files of its site. It is one stage: what one executor reads comes from the store and from no other executor, so that who is lost takes
 /// with him what he does, and holds nobody up.
 ///
@@ -79,16 +98,18 @@ pub fn plan(task: Task, files: &[TableFile]) -> Result<Arc<dyn ExecutionPlan>> {
     );
     let is_told_to = binary(to.clone(), Operator::NotEq, lit(WHOSE_IT_IS));
     let wanted = binary(is_told_to.clone(), Operator::Or, in_range);
-    let file = |f: &TableFile, to: u8| {
+    let file = |f: &TableFile, to: u8| -> Result<PartitionedFile> {
         let values = vec![ScalarValue::UInt32(Some(f.run)), ScalarValue::UInt8(Some(to))];
-        PartitionedFile::new(format!("{}/{}", task.prefix, f.path), f.bytes).with_partition_values(values)
+        Ok(file_of(&task.prefix, f)?.with_partition_values(values))
     };
     let mut group = Vec::new();
     for f in files {
         if f.kind == LEASES {
-            group.extend((task.shares.0..task.shares.1).map(|share| file(f, share as u8)));
+            for share in task.shares.0..task.shares.1 {
+                group.push(file(f, share as u8)?);
+            }
         } else {
-            group.push(file(f, WHOSE_IT_IS));
+            group.push(file(f, WHOSE_IT_IS)?);
         }
     }
     let source = ParquetSource::new(schema).with_predicate(wanted.clone());
@@ -115,5 +136,5 @@ fn order(schema: &Schema) -> Result<LexOrdering> {
     let by =
         [SHARE, KNOWN, RUN, SEQ].iter().map(|name| Ok(PhysicalSortExpr::new_default(column(name, schema)?)));
     let by: Vec<PhysicalSortExpr> = by.collect::<Result<_>>()?;
-    LexOrdering::new(by).ok_or_else(|| datafusion::common::DataFusionError::Internal("no order".into()))
+    LexOrdering::new(by).ok_or_else(|| DataFusionError::Internal("no order".into()))
 }

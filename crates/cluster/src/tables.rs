@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt16Array, UInt64Array,
+    ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt16Array,
+    UInt64Array,
 };
-use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use datafusion::parquet::arrow::{ArrowWriter, ProjectionMask};
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
-use record::Timestamp;
+use record::{Record, Timestamp};
 use report::Line;
 use verdict::HostStory;
 
@@ -84,14 +85,28 @@ pub fn evidence(all: &[(u16, HostStory)]) -> anyhow::Result<Vec<u8>> {
     ])
 }
 
-/// Reads a whole file of a table, to see whether it can be read.
+/// Reads what the analyst needs of a file of a table: why it cannot be had, where it is damaged.
 ///
 /// # Errors
-/// It cannot.
-pub async fn check(objects: &Arc<dyn ObjectStore>, key: &Key) -> anyhow::Result<()> {
-    let bytes = objects.get(key).await?.bytes().await?;
-    for batch in ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()? {
-        batch?;
-    }
-    Ok(())
+/// It cannot be fetched.
+pub async fn damage(objects: &Arc<dyn ObjectStore>, key: &Key) -> anyhow::Result<Option<String>> {
+    let bytes = match objects.get(key).await {
+        Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
+        found => found?.bytes().await?,
+    };
+    let read = || -> anyhow::Result<()> {
+        let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+        let needed = ["bucket", "known", "seq", "record"];
+        let mask = ProjectionMask::columns(builder.parquet_schema(), needed);
+        for batch in builder.with_projection(mask).build()? {
+            let batch = batch?;
+            let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i64>());
+            let records = records.ok_or_else(|| anyhow::anyhow!("its columns are of other types"))?;
+            for record in records.iter().flatten() {
+                postcard::from_bytes::<Record>(record)?;
+            }
+        }
+        Ok(())
+    };
+    Ok(read().err().map(|e| e.to_string()))
 }

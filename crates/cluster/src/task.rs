@@ -2,6 +2,7 @@
 
 use behaviour::{Expectations, Home, Intel, Settings};
 use ipnet::IpNet;
+use object_store::path::Path as Key;
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use verdict::{Analyst, AnalystLimits, Calibration, Prior, Share};
@@ -25,6 +26,8 @@ pub struct Task {
     pub of: u32,
     /// The number of each run's first input.
     pub first_inputs: Vec<u32>,
+    /// When the last record of its site became known, of whichever share.
+    pub known: Option<Timestamp>,
     /// When the last packet of all came.
     pub last: Option<Timestamp>,
     /// What earlier analysts of the same shares remember: a file below the store.
@@ -81,6 +84,14 @@ impl Task {
         let analyst = Analyst::new(Some(Home::of(home.clone())), settings.clone(), limits, prior.db());
         Ok(analyst.knowing(expectations.clone(), intel).of_share(*share))
     }
+}
+
+/// A file below a store.
+///
+/// # Errors
+/// It is no path.
+pub fn below(prefix: &str, path: &str) -> Result<Key, object_store::path::Error> {
+    Key::parse(format!("{prefix}/{path}").trim_start_matches('/'))
 }
 
 /// What decides verdicts, as one word: the sources of the rooms that judge, and the payoffs in use. Verdicts of another edition are other verdicts.

@@ -279,6 +279,37 @@ fn a_cluster_says_the_same() {
     assert!(there.retried.is_empty(), "{:?}", there.retried);
 }
 
+/// What the program answers.
+fn sql(store: &Path, question: &str, more: &[&str]) -> String {
+    let store = store.display().to_string();
+    let out = Command::new(PROGRAM).args(["sql", &store, question, "--format", "csv"]).args(more).output();
+    let out = out.expect("it runs");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+#[test]
+fn people_ask_by_sql_here_and_there() {
+    let dir = tempfile::tempdir().expect("a folder");
+    two_sites(dir.path());
+    let done = analyse(&asked(dir.path(), 8, 2), &embedded()).expect("it is analysed");
+    let infected =
+        sql(dir.path(), "SELECT host FROM hosts WHERE verdict = 'infected' ORDER BY site, host", &[]);
+    let told = done.outcome.stories.iter().filter(|s| s.verdict.name() == "infected").count();
+    assert_eq!(infected.lines().count(), 1 + told, "{infected}");
+    let mail = "SELECT host, count(*) AS n FROM conn WHERE resp_p = 25 AND is_primary AND site = 7 GROUP BY host ORDER BY n DESC, host";
+    let here = sql(dir.path(), mail, &[]);
+    assert!(here.starts_with("host,n\n") && here.lines().count() > 1, "{here}");
+    let cluster = Cluster::begin();
+    assert_eq!(sql(dir.path(), mail, &["--cluster", &format!("df://{}", cluster.at)]), here);
+    for question in ["DROP TABLE conn", "SET a = b", "nonsense"] {
+        let store = dir.path().display().to_string();
+        let out = Command::new(PROGRAM).args(["sql", &store, question]).output().expect("it runs");
+        assert_eq!(out.status.code(), Some(2), "{question}");
+        assert!(!out.stderr.is_empty());
+    }
+}
+
 /// What is done to a cluster that works.
 fn survives(what: impl FnOnce(&mut Cluster) + Send) {
     let dir = tempfile::tempdir().expect("a folder");

@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use behaviour::{Home, Settings};
 use capture::Source;
 use common::{host, hydrophone, read_json, sample};
@@ -62,7 +64,19 @@ fn analysts_that_know_nothing_of_each_other_say_what_one_run_says() {
 /// Whoever analyses a share on another machine sees no record but its hosts' own, and has what the analysts say carried to him.
 #[test]
 fn analysts_that_see_their_own_records_alone_say_what_one_run_says() {
-    let (records, facts) = office();
+    let (mut records, mut facts) = office();
+    // Some go on for days while the others are silent.
+    let later: Vec<_> = records.iter().rev().take(40).rev().cloned().collect();
+    for day in 1..4 {
+        records.extend(later.iter().cloned().map(|(key, mut record)| {
+            let head = record.head_mut();
+            let by = Duration::from_hours(30 * day);
+            (head.ts, head.known) = (head.ts.plus(by), head.known.plus(by));
+            (key, record)
+        }));
+    }
+    let known = records.iter().map(|(_, r)| r.head().known).max().expect("records");
+    facts.last = Some(known);
     let home = Home::private();
     for of in [2, 16, 64] {
         let mut one_run = Analysts::new(of, false, LIMITS, || analyst(true)).expect("shares");
@@ -81,6 +95,7 @@ fn analysts_that_see_their_own_records_alone_say_what_one_run_says() {
                     seen += 1;
                 }
             }
+            analyst.reach(known);
             analyst.settle(facts.last);
             carried.push(postcard::to_stdvec(&analyst.told()).expect("it is written down"));
         }

@@ -1,5 +1,6 @@
 //! What of a store counts: which files hold what is wanted, and what is to be told of the runs that wrote them.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -109,9 +110,8 @@ impl Catalog {
 
     /// The local networks that its rows are filed by, where all runs agree and said so.
     pub fn home(&self) -> Option<Vec<IpNet>> {
-        let has_rows = |name: &String| self.segments.iter().any(|s| s.run == *name);
-        let mut homes =
-            self.past.runs.iter().filter(|(name, _)| has_rows(name)).map(|(_, run)| run.home.as_ref());
+        let runs: BTreeSet<&String> = self.segments.iter().map(|s| &s.run).collect();
+        let mut homes = runs.into_iter().map(|run| self.past.runs.get(run).and_then(|run| run.home.as_ref()));
         let first = homes.next()??;
         homes.all(|home| home == Some(first)).then(|| first.clone())
     }

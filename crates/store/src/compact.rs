@@ -162,18 +162,21 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
         inputs: Vec::new(),
         complete: true,
         rows: 0,
-        home: past.runs.get(last).and_then(|run| run.home.clone()),
+        home: None,
         notices: Vec::new(),
         failures: Vec::new(),
         health: Health::default(),
     };
     let mut streams: Vec<(u32, VecDeque<Segment>)> = Vec::new();
+    // Runs without rows are filed by nothing.
+    let has_rows = |name: &&String| of.iter().any(|s| s.run == **name);
+    let mut homes =
+        names.iter().filter(has_rows).map(|name| past.runs.get(name).and_then(|r| r.home.clone()));
+    let first = homes.next().flatten();
+    joined.home = first.filter(|first| homes.all(|home| home.as_ref() == Some(first)));
     for name in names {
         let run = past.runs.get(name).ok_or_else(|| place.damaged(&run_key(name), &"it is gone"))?;
         let first = joined.inputs.len() as u32;
-        if run.home != joined.home {
-            joined.home = None;
-        }
         joined.inputs.extend(past.inputs_of(name).iter().cloned());
         joined.notices.extend(run.notices.iter().cloned());
         joined

@@ -39,8 +39,8 @@ const UNREAD_SHARE: f64 = 0.05;
 const TICK: Duration = Duration::from_secs(1);
 /// A minute in nanoseconds.
 const MINUTE: i64 = 60_000_000_000;
-/// So many minutes a share's clock goes through one by one: longer than anything waits.
-const MOST_MINUTES: i64 = 60 * 24 * 60;
+/// So many minutes after its last record a share's clock goes through one by one: a day is what is remembered longest of a story that goes on, and an hour more.
+const MOST_MINUTES: i64 = 25 * 60;
 /// A capture shorter than this shows no window of ten minutes, which most behaviours need.
 const SHORTEST: Duration = Duration::from_mins(10);
 /// Flows of a host below which nothing can be said of it (*assumed*).
@@ -222,6 +222,8 @@ struct Analysis {
     flows: FlowMemory,
     first: Option<Timestamp>,
     ticked: Timestamp,
+    /// When its last record became known.
+    own: Timestamp,
     outside: Outside,
     /// Flows that went through each proxy, and those of the web in all.
     proxies: BTreeMap<IpAddr, u64>,
@@ -381,6 +383,7 @@ impl Analyst {
             flows: FlowMemory::default(),
             first: None,
             ticked: Timestamp::MIN,
+            own: Timestamp::MIN,
             outside,
             proxies: BTreeMap::new(),
             web: 0,
@@ -487,12 +490,20 @@ impl Analyst {
         self.seen.analysis.as_ref().map_or(0, |a| a.files.forgotten() + a.forgotten_before)
     }
 
+    /// Records of other shares became known until then.
+    pub fn reach(&mut self, at: Timestamp) {
+        if let Some(analysis) = &mut self.seen.analysis {
+            analysis.reach(at);
+        }
+    }
+
     /// All records were seen, the last packet at `last`: what waits for a quiet moment gets it.
     pub fn settle(&mut self, last: Option<Timestamp>) {
         if self.seen.analysis.is_none() {
             self.begin();
         }
         if let (Some(analysis), Some(last)) = (&mut self.seen.analysis, last) {
+            analysis.reach(last);
             analysis.tick(last.plus(Duration::from_mins(1)));
         }
     }
@@ -598,6 +609,7 @@ impl Analysis {
             return;
         }
         self.first.get_or_insert(at);
+        self.own = self.own.max(at);
         if self.ticked == Timestamp::MIN || at.since(self.ticked) >= TICK {
             self.tick(at);
         }
@@ -642,13 +654,11 @@ impl Analysis {
         if self.share.is_whole() || self.ticked == Timestamp::MIN {
             return;
         }
-        let after = |t: Timestamp| (t.0.div_euclid(MINUTE) + 1).saturating_mul(MINUTE);
-        let mut next = after(self.ticked);
+        let minute = |t: Timestamp| t.0.div_euclid(MINUTE);
         // After so long nothing waits any more.
-        next = next.max((at.0.div_euclid(MINUTE) - MOST_MINUTES).saturating_mul(MINUTE));
-        while next <= at.0 {
-            self.tick(Timestamp(next));
-            next = after(Timestamp(next));
+        let last = minute(at).min(minute(self.own) + MOST_MINUTES);
+        for minute in minute(self.ticked) + 1..=last {
+            self.tick(Timestamp(minute * MINUTE));
         }
     }
 
