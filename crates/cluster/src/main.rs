@@ -15,11 +15,13 @@ use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use hydrophone_cluster::analysis::{self, Analysed, Asked};
 use hydrophone_cluster::engine::Engine;
+use hydrophone_cluster::nodes::Address;
 use hydrophone_cluster::{Judging, nodes, sql};
 use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
 use pipeline::{Budget, ByteSize, capture_line};
 use report::{Detail, Line, terminal};
+use tokio::signal::unix::{SignalKind, signal};
 use verdict::{Calibration, Prior};
 
 /// Analyses a store of records, on this machine or on more than one.
@@ -42,7 +44,7 @@ enum Command {
         question: String,
         /// The scheduler of a cluster: df://HOST:PORT. Without it everything runs here.
         #[arg(long, value_name = "URL")]
-        cluster: Option<String>,
+        cluster: Option<Address>,
         /// Memory for sorting and joining.
         #[arg(long, default_value = "1GiB")]
         memory: ByteSize,
@@ -59,11 +61,14 @@ enum Command {
     /// Work for a scheduler. Its ports ask nobody who he is, either.
     Executor {
         /// The scheduler.
-        #[arg(long, default_value = "127.0.0.1:50050")]
-        scheduler: SocketAddr,
-        /// The address that others fetch from.
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50050")]
+        scheduler: Address,
+        /// The address to listen at.
         #[arg(long, default_value = "127.0.0.1")]
         bind: IpAddr,
+        /// What others call this machine: its address or name; the address that it listens at, or where it listens everywhere its host name.
+        #[arg(long)]
+        host: Option<String>,
         /// Where rows lie while a job runs.
         #[arg(long, value_name = "FOLDER")]
         work: Option<PathBuf>,
@@ -90,7 +95,7 @@ struct Analyse {
     store: PathBuf,
     /// The scheduler of a cluster: df://HOST:PORT. Without it everything runs here.
     #[arg(long, value_name = "URL")]
-    cluster: Option<String>,
+    cluster: Option<Address>,
     /// Local networks; those that the store is filed by, where none are given.
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     home: Vec<IpNet>,
@@ -107,7 +112,7 @@ struct Analyse {
     #[arg(long, default_value = "1GiB")]
     memory: ByteSize,
     /// What one believes of a host before looking.
-    #[arg(long, default_value_t = Prior::default())]
+    #[arg(long, default_value = "1/1000")]
     prior: Prior,
     /// What is expected of hosts.
     #[arg(long, value_name = "FILE")]
@@ -143,15 +148,24 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Analyse(args) => analyse(&args),
         Command::Sql { store, question, cluster, memory, format } => {
-            ask(&store, &question, cluster.as_deref(), memory, format).map(|()| ExitCode::SUCCESS)
+            ask(&store, &question, cluster.as_ref(), memory, format).map(|()| ExitCode::SUCCESS)
         }
         Command::Scheduler { bind } => serve(nodes::scheduler(bind)).map(|()| ExitCode::SUCCESS),
-        Command::Executor { scheduler, bind, work, memory, payoffs: given } => payoffs(given.as_deref())
-            .and_then(|()| {
-                let work = work.unwrap_or_else(std::env::temp_dir);
-                serve(nodes::executor(nodes::Executor { scheduler, bind, work, memory: memory.0 }))
-            })
-            .map(|()| ExitCode::SUCCESS),
+        Command::Executor { scheduler, bind, host, work, memory, payoffs: given } => {
+            payoffs(given.as_deref())
+                .and_then(|()| {
+                    let work = work.unwrap_or_else(std::env::temp_dir);
+                    // It hears signals itself, and ends what it does first.
+                    runtime()?.block_on(nodes::executor(nodes::Executor {
+                        scheduler,
+                        bind,
+                        host,
+                        work,
+                        memory: memory.0,
+                    }))
+                })
+                .map(|()| ExitCode::SUCCESS)
+        }
     };
     done.unwrap_or_else(|e| {
         say(&format!("{e:#}"));
@@ -164,12 +178,14 @@ fn say(what: &str) {
     eprintln!("{}", report::clean(what));
 }
 
-/// Serves until a signal.
+/// Serves until a signal: the first process of a container has no other end.
 fn serve(node: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     runtime()?.block_on(async {
+        let mut ended = signal(SignalKind::terminate())?;
         tokio::select! {
             served = node => served,
             _ = tokio::signal::ctrl_c() => Ok(()),
+            _ = ended.recv() => Ok(()),
         }
     })
 }
@@ -227,12 +243,9 @@ fn judging(args: &Analyse) -> anyhow::Result<Judging> {
 }
 
 /// Where plans run.
-fn engine(cluster: Option<&str>, memory: ByteSize) -> anyhow::Result<Engine> {
+fn engine(cluster: Option<&Address>, memory: ByteSize) -> anyhow::Result<Engine> {
     Ok(match cluster {
-        Some(url) => {
-            let at = url.strip_prefix("df://").or_else(|| url.strip_prefix("http://")).unwrap_or(url);
-            Engine::Cluster(at.trim_end_matches('/').to_owned())
-        }
+        Some(at) => Engine::Cluster(at.to_string()),
         None => Engine::Embedded(nodes::runtime(None, Some((memory.0 / 2) as usize))?),
     })
 }
@@ -240,7 +253,7 @@ fn engine(cluster: Option<&str>, memory: ByteSize) -> anyhow::Result<Engine> {
 fn ask(
     store: &std::path::Path,
     question: &str,
-    cluster: Option<&str>,
+    cluster: Option<&Address>,
     memory: ByteSize,
     format: Format,
 ) -> anyhow::Result<()> {
@@ -275,7 +288,7 @@ fn ask(
 fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
     let judging = judging(args)?;
     let catalog = analysis::open(&args.store)?;
-    let engine = engine(args.cluster.as_deref(), args.memory)?;
+    let engine = engine(args.cluster.as_ref(), args.memory)?;
     let asked = Asked {
         store: args.store.clone(),
         shares: args.shares,

@@ -1,6 +1,9 @@
 //! One store, analysed here and on a cluster of real processes: equal bytes, whatever is killed.
 #![allow(clippy::disallowed_methods)] // Processes are waited for.
 
+#[path = "../../store/tests/common/s3.rs"]
+mod s3;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -195,12 +198,17 @@ fn files(folder: &Path, all: &mut Vec<PathBuf>) {
     }
 }
 
+/// What the environment tells a process.
+type Env = Vec<(&'static str, String)>;
+
 /// A process that is gone when it is dropped.
 struct Process(Child);
 
 impl Process {
-    fn begin(args: &[&str]) -> Self {
-        let child = Command::new(PROGRAM).args(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    fn begin(args: &[&str], env: &Env) -> Self {
+        let mut program = Command::new(PROGRAM);
+        program.args(args).envs(env.iter().cloned()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = program.spawn();
         Self(child.expect("it begins"))
     }
 
@@ -223,13 +231,18 @@ struct Cluster {
     work: tempfile::TempDir,
     scheduler: Option<Process>,
     executors: Vec<Process>,
+    env: Env,
 }
 
 impl Cluster {
     fn begin() -> Self {
+        Self::begin_in(Vec::new())
+    }
+
+    fn begin_in(env: Env) -> Self {
         let at = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
         let work = tempfile::tempdir().expect("a folder");
-        let mut cluster = Self { at, work, scheduler: None, executors: Vec::new() };
+        let mut cluster = Self { at, work, scheduler: None, executors: Vec::new(), env };
         cluster.serve();
         cluster.join();
         cluster.join();
@@ -237,7 +250,7 @@ impl Cluster {
     }
 
     fn serve(&mut self) {
-        self.scheduler = Some(Process::begin(&["scheduler", "--bind", &self.at.to_string()]));
+        self.scheduler = Some(Process::begin(&["scheduler", "--bind", &self.at.to_string()], &self.env));
         let begun = Instant::now();
         while TcpStream::connect(self.at).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(30), "the scheduler does not answer");
@@ -248,20 +261,40 @@ impl Cluster {
     fn join(&mut self) {
         let work = self.work.path().display().to_string();
         let at = self.at.to_string();
-        self.executors.push(Process::begin(&[
-            "executor",
-            "--scheduler",
-            &at,
-            "--work",
-            &work,
-            "--memory",
-            "128MiB",
-        ]));
+        let args = ["executor", "--scheduler", &at, "--work", &work, "--memory", "128MiB"];
+        self.executors.push(Process::begin(&args, &self.env));
     }
 
     fn engine(&self) -> Engine {
         Engine::Cluster(self.at.to_string())
     }
+}
+
+#[test]
+fn in_a_bucket_it_says_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let server = s3::Server::start(&dir.path().join("served"));
+    let in_bucket = dir.path().join("served").join(s3::BUCKET).join("of/two");
+    two_sites(&in_bucket);
+    let on_disk = analyse(&asked(&in_bucket, 8, 4), &embedded()).expect("it is analysed");
+    let expected = tables(&in_bucket, &on_disk);
+    let env = server.env(dir.path());
+    let cluster = Cluster::begin_in(env.clone());
+    let url = format!("df://{}", cluster.at);
+    for more in [&[][..], &["--cluster", &url][..]] {
+        std::fs::remove_dir_all(in_bucket.join("analyses")).expect("it is there");
+        let args =
+            [&["analyse", "s3://sensors/of/two", "--json", "--shares", "8", "--ranges", "4"], more].concat();
+        let (found, said, code) = program(&args, &env);
+        assert_eq!(code, Some(0), "{said}");
+        let told: Vec<&str> = found.lines().filter(|l| l.contains("\"type\":\"host\"")).collect();
+        assert_eq!(told, lines(&on_disk.outcome), "{more:?}: {said}");
+        assert_eq!(tables(&in_bucket, &on_disk), expected, "{more:?}: equal bytes");
+    }
+    let question = "SELECT host, count(*) AS n FROM conn GROUP BY host ORDER BY n DESC, host LIMIT 3";
+    let there =
+        program(&["sql", "s3://sensors/of/two", question, "--format", "csv", "--cluster", &url], &env);
+    assert_eq!(there.0, sql(&in_bucket, question, &[]), "{}", there.1);
 }
 
 #[test]
@@ -407,4 +440,52 @@ fn another_home_than_the_store_is_filed_by_is_refused() {
         refused.contains("filed by the local networks 10.0.0.0/8") && refused.contains("--store NEW"),
         "{refused}"
     );
+}
+
+/// What the program prints, what it says, and how it ends.
+fn program(args: &[&str], env: &Env) -> (String, String, Option<i32>) {
+    let ran = Command::new(PROGRAM)
+        .args(args)
+        .envs(env.iter().cloned())
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let text = |of: Vec<u8>| String::from_utf8(of).expect("text");
+    (text(ran.stdout), text(ran.stderr), ran.status.code())
+}
+
+#[test]
+fn the_program_says_what_it_finds_and_what_is_wrong() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &ALL[1..2], 0);
+    let (store, here) = (dir.path().to_str().expect("a name"), Env::new());
+    let (found, said, code) = program(&["analyse", store], &here);
+    assert!(found.contains("infected") && said.contains("records were analysed"), "{found}{said}");
+    assert_eq!(code, Some(0));
+    let (found, said, code) = program(&["analyse", store, "--prior", "1/10", "--json"], &here);
+    assert!(
+        found.lines().all(|l| l.starts_with('{')) && found.contains("\"verdict\":\"infected\""),
+        "{found}"
+    );
+    assert!(code == Some(0) && !said.is_empty());
+    let (rows, _, code) =
+        program(&["sql", store, "SELECT host, verdict FROM hosts", "--format", "csv"], &here);
+    assert!(code == Some(0) && rows.starts_with("host,verdict") && rows.contains(",infected"), "{rows}");
+    let alone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let alone = alone.to_string();
+    for (args, why) in [
+        (vec!["analyse", store, "--shares", "128"], "128"),
+        (vec!["analyse", store, "--ranges", "3"], "3"),
+        (vec!["analyse", store, "--prior", "2"], "is no share of hosts"),
+        (vec!["analyse", "/nowhere"], "/nowhere"),
+        (vec!["sql", store, "SELECT 1; DROP TABLE conn"], "single SQL statement"),
+        (vec!["sql", store, "SELECT nothing FROM conn"], "nothing"),
+        (vec!["executor", "--scheduler", &alone], "there is no scheduler at 127.0.0.1"),
+    ] {
+        let (found, said, code) = program(&args, &here);
+        assert!(
+            found.is_empty() && said.contains(why) && code == Some(2),
+            "{args:?}: {found}{said} {code:?}"
+        );
+    }
 }
