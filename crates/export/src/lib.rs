@@ -14,7 +14,7 @@ mod xarf;
 
 pub use bundle::{Checked, bundle, verify};
 pub use events::{Ended, Ends, EventForm, Told, ZeekLogs};
-pub use pseudonym::{Pseudonyms, Rewritten};
+pub use pseudonym::{Pseudonyms, Rewritten, key_of};
 pub use stix::stix;
 pub use xarf::{Reporter, arf, xarf};
 

@@ -62,21 +62,30 @@ pub enum Rewritten {
     LeftOut(&'static str),
 }
 
+/// A key for other names, from its text: 64 hexadecimal digits.
+///
+/// # Errors
+/// It is none.
+pub fn key_of(text: &str) -> anyhow::Result<[u8; 32]> {
+    let digits = text.trim();
+    ensure!(
+        digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()),
+        "the key must be 64 hexadecimal digits, as `openssl rand -hex 32` prints"
+    );
+    let mut bytes = [0u8; 32];
+    for (i, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&digits[2 * i..2 * i + 2], 16)?;
+    }
+    Ok(bytes)
+}
+
 impl Pseudonyms {
     /// From a key of 32 bytes in hexadecimal, for a case.
     ///
     /// # Errors
     /// The key is none, or the case does not say what is local.
     pub fn new(key: &str, capture: &CaptureLine, stories: &[HostStory]) -> anyhow::Result<Self> {
-        let digits = key.trim();
-        ensure!(
-            digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()),
-            "the key must be 64 hexadecimal digits, as `openssl rand -hex 32` prints"
-        );
-        let mut bytes = [0u8; 32];
-        for (i, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(&digits[2 * i..2 * i + 2], 16)?;
-        }
+        let bytes = key_of(key)?;
         let (cipher, pad) = bytes.split_at(16);
         let cipher = Aes128::new_from_slice(cipher).ok().context("a key of 16 bytes")?;
         let home: Vec<IpNet> = capture.home.iter().filter_map(|n| n.parse().ok()).collect();

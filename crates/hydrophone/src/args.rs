@@ -53,6 +53,8 @@ pub enum Command {
     Carve(Carve),
     /// Make a zip file to hand over: packets, report, STIX, XARF, mail, indicators, hashes
     Bundle(Bundle),
+    /// For an abuse desk: one verdict a subscriber and day, and reports by the addresses that they had
+    Desk(Desk),
     /// Check every file of a bundle against its manifest
     Verify {
         /// The bundle
@@ -193,6 +195,12 @@ pub struct Judging {
     /// Do not hash files in transfer: quicker where much is downloaded
     #[arg(long)]
     pub no_hashes: bool,
+    /// Who had which address and ports when (CSV): hosts are subscribers then, under pseudonyms (see docs/scale.md)
+    #[arg(long, value_name = "FILE")]
+    pub subscribers: Option<PathBuf>,
+    /// Key that is mixed into the pseudonyms (64 hexadecimal digits)
+    #[arg(long, value_name = "KEYFILE", requires = "subscribers")]
+    pub subscribers_key: Option<PathBuf>,
     /// What is expected of hosts (TOML); what fulfils it counts for nothing, and is counted (see docs/manual.md)
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,
@@ -524,6 +532,31 @@ pub struct Bundle {
     #[arg(long, value_name = "ADDRESS")]
     pub source: Option<IpAddr>,
     /// Write the report for abuse desks also of what is less than likely and attacks nobody
+    #[arg(long)]
+    pub anyway: bool,
+}
+
+/// What an abuse desk needs of a case of subscribers.
+#[derive(Debug, clap::Args)]
+pub struct Desk {
+    /// The case: a folder made by `read --subscribers FILE -o`
+    pub case: PathBuf,
+    /// Who had which address and ports when (CSV): the list that the case was read with
+    #[arg(long, value_name = "FILE")]
+    pub subscribers: PathBuf,
+    /// Key that was mixed into the pseudonyms
+    #[arg(long, value_name = "KEYFILE")]
+    pub subscribers_key: Option<PathBuf>,
+    /// Where to write: a new or an empty folder
+    #[arg(short, long, value_name = "FOLDER")]
+    pub output: PathBuf,
+    /// Who reports: an organisation, for XARF and mail
+    #[arg(long, value_name = "NAME", default_value = "unnamed")]
+    pub org: String,
+    /// Who reports: a mail address
+    #[arg(long, value_name = "ADDRESS", default_value = "nobody@invalid.example")]
+    pub contact: String,
+    /// Write reports also of who is less than likely and attacks nobody
     #[arg(long)]
     pub anyway: bool,
 }

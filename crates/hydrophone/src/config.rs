@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use behaviour::Settings;
 use ipnet::IpNet;
-use pipeline::{ByteSize, RunOptions};
+use pipeline::{ByteSize, PSEUDONYMS, RunOptions};
 use serde::{Deserialize, Serialize};
 use verdict::Prior;
 
@@ -96,6 +96,9 @@ impl Config {
         };
         if !args.home.is_empty() {
             config.home.clone_from(&args.home);
+        }
+        if args.subscribers.is_some() {
+            config.home.push(PSEUDONYMS.into());
         }
         if let Some(threads) = args.threads {
             config.threads = threads;

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -9,7 +10,7 @@ use capture::{Captures, PcapngWriter, Source};
 use case::Case;
 use export::{Pseudonyms, Rewritten};
 use ipnet::IpNet;
-use pipeline::{Frame, RunOptions, Wanted, Within, walk};
+use pipeline::{Frame, PSEUDONYMS, RunOptions, Wanted, Within, walk};
 use record::{Evidence, PacketId, Segment, Stage};
 use report::describe;
 use verdict::HostStory;
@@ -132,6 +133,13 @@ fn slice(
     only: Option<&str>,
     others: Option<&Pseudonyms>,
 ) -> Result<Slice, Failure> {
+    if matches!(story.host, IpAddr::V6(v6) if PSEUDONYMS.contains(&v6)) {
+        let why = format!(
+            "{} is a subscriber's pseudonym, and packets are under addresses: cut them out of a case that was read without --subscribers",
+            story.host
+        );
+        return Err(Failure::usage(anyhow::anyhow!(why)));
+    }
     // What is written of the story, under other names if there are any; evidence stands at the same places.
     let other = others.map(|o| o.story(&case.capture, story)).transpose().map_err(Failure::input)?;
     let shown = other.as_ref().map_or(story, |(_, story)| story);

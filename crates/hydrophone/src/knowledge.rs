@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use behaviour::{Expectations, Intel};
-use pipeline::Outcome;
+use pipeline::{Outcome, Subscribers};
 use verdict::{Calibration, Role};
 
 use crate::Failure;
@@ -40,6 +40,24 @@ pub fn expectations(path: Option<&Path>) -> Result<Expectations, Failure> {
         }
     }
     Ok(made)
+}
+
+/// Reads the list of subscribers, if there is one; what stands in the key's file is mixed into their pseudonyms.
+pub fn subscribers(path: Option<&Path>, key: Option<&Path>) -> Result<Option<Subscribers>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let text = |path: &Path, what: &str| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the {what} {}", path.display()))
+            .map_err(Failure::usage)
+    };
+    let key = match key {
+        Some(key) => export::key_of(&text(key, "key")?)
+            .with_context(|| key.display().to_string())
+            .map_err(Failure::usage)?,
+        None => [0; 32],
+    };
+    let made = Subscribers::parse(&text(path, "list of subscribers")?, &key);
+    made.map(Some).map_err(|e| Failure::usage(anyhow::anyhow!("{}: {e}", path.display())))
 }
 
 /// Reads lists of indicators, of folders every file; gives them with what must be told of them.

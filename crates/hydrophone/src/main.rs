@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod config;
+mod desk;
 mod diff;
 mod evidence;
 mod explain;
@@ -158,6 +159,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => serve::run(&serve),
         Command::Carve(carve) => evidence::carve(&carve),
         Command::Bundle(bundle) => evidence::bundle(&bundle),
+        Command::Desk(args) => desk::desk(&args),
         Command::Verify { bundle } => evidence::verify(&bundle),
         Command::Diff { before, after } => diff::run(&before, &after),
         Command::Behaviours { name } => manual::behaviours(name.as_deref()),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use capture::{Opening, Source};
@@ -74,6 +75,7 @@ pub fn prepare(args: &Judging, config: &Config) -> Result<Prepared, Failure> {
     knowledge::payoffs(args.payoffs.as_deref())?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
+    let subscribers = knowledge::subscribers(args.subscribers.as_deref(), args.subscribers_key.as_deref())?;
     let options = RunOptions {
         home: (!config.home.is_empty()).then(|| config.home.clone()),
         threads: config.threads,
@@ -86,6 +88,7 @@ pub fn prepare(args: &Judging, config: &Config) -> Result<Prepared, Failure> {
         shares: config.shares,
         segments_apart: config.separate_segments,
         hashes: !args.no_hashes,
+        subscribers: subscribers.map(Arc::new),
         ..RunOptions::of(Vec::new())
     };
     Ok(Prepared { options, geo: Geo::open(&args.geo)?, passed_over })

@@ -19,6 +19,7 @@ mod sensor;
 mod shed;
 mod slice;
 mod state;
+mod subscribers;
 mod taken;
 mod watch;
 
@@ -34,4 +35,5 @@ pub use said::capture_line;
 pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};
+pub use subscribers::{Had, PSEUDONYMS, Renamed, Subscribers};
 pub use watch::Heard;

@@ -1,6 +1,7 @@
 //! The whole way, from paths to stories.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use crate::scheduler::{self, Step};
 use crate::sensor::Sensor;
 use crate::shed::Shedder;
 use crate::state::{self, Past, StateError};
+use crate::subscribers::{Renamed, Subscribers};
 use crate::watch::{Heard, Held, Watch, catch_up};
 
 /// Shards of the sensor. Fixed, whatever the number of threads: what a full table forgets must not depend on it.
@@ -69,6 +71,8 @@ pub struct RunOptions {
     pub hashes: bool,
     /// Which part of stores is wanted; of captures and logs everything is.
     pub span: Span,
+    /// Who had which address: then hosts are subscribers, by their pseudonyms, and the local networks must hold [`PSEUDONYMS`](crate::PSEUDONYMS).
+    pub subscribers: Option<Arc<Subscribers>>,
     /// Where what is remembered rests between runs, if it does: read first where there is such a file, written at the end.
     pub state: Option<PathBuf>,
 }
@@ -438,6 +442,7 @@ impl RunOptions {
             segments_apart: false,
             hashes: true,
             span: Span::default(),
+            subscribers: None,
             state: None,
         }
     }
@@ -584,8 +589,13 @@ fn go(
     let mut activity = Activity::default();
     let mut watch =
         attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, held.as_ref(), &analysts));
+    let (subscribers, mut renamed) = (options.subscribers.clone(), Renamed::default());
     let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
+            let record = match &subscribers {
+                Some(subscribers) => &subscribers.renamed(record, &mut renamed),
+                None => record,
+            };
             if !held.as_ref().is_some_and(|held| held.has(record)) {
                 on(Heard::Record(record));
             }
@@ -631,6 +641,9 @@ fn go(
     let (home, home_chosen) = analysts.home();
     let mut notices = sensed.notices;
     let of_inputs = notices.len();
+    if let Some(subscribers) = &subscribers {
+        notices.extend(renamed.said(subscribers.len()));
+    }
     let network = analysts.facts();
     notices.extend(told_of_network(&network, analysts.segments_apart()));
     if analysts.beyond() > 0 {

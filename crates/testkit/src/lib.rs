@@ -13,6 +13,7 @@ pub mod evaluate;
 pub mod evasions;
 pub mod floods;
 mod frame;
+pub mod isp;
 pub mod office;
 pub mod protocols;
 pub mod scenarios;

@@ -6,6 +6,7 @@ mod logs;
 mod seeds;
 mod tables;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -15,6 +16,7 @@ const USAGE: &str = "usage: testkit evaluate [MANIFEST]   measures, and writes d
      \u{20}                                 docs/blind-spots.md and crates/verdict/calibration.toml\n\
      \u{20}      testkit samples FOLDER        writes the captures under samples/\n\
      \u{20}      testkit seeds FOLDER          writes seeds for the fuzz targets\n\
+     \u{20}      testkit isp SUBSCRIBERS [MEM]  judges a synthetic provider's NetFlow, sampled 1:1, 1:100 and 1:1000\n\
      \u{20}      testkit logs FORM FLOWS       writes flows of 100,000 hosts and 30 days as zeek, zeek-json or eve";
 
 fn main() -> anyhow::Result<()> {
@@ -34,7 +36,7 @@ fn main() -> anyhow::Result<()> {
             let (manifest, rates) = (path()?, path()?);
             let which = args.next().context(USAGE)?.parse()?;
             let row = halves::judge(&manifest, &rates, which)?;
-            std::io::Write::write_all(&mut std::io::stdout(), row.as_bytes())?;
+            std::io::stdout().write_all(row.as_bytes())?;
             Ok(())
         }
         // Logs as long as months of them, to standard output.
@@ -46,6 +48,29 @@ fn main() -> anyhow::Result<()> {
                 rows,
                 &mut std::io::BufWriter::with_capacity(1 << 20, std::io::stdout().lock()),
             )
+        }
+        // What is found of a provider's subscribers where one in so many packets is looked at.
+        Some("isp") => {
+            let subscribers = args.next().context(USAGE)?.parse()?;
+            let memory = args.next().as_deref().unwrap_or("1GiB").parse().map_err(anyhow::Error::msg)?;
+            let mut out = std::io::stdout().lock();
+            writeln!(
+                out,
+                "| one in | kind | subscribers | seen | suspicious | likely | infected | s |\n|---|---|---|---|---|---|---|---|"
+            )?;
+            for sampling in [1, 100, 1_000] {
+                let begun = std::time::Instant::now();
+                for (kind, [all, seen, suspicious, likely, infected]) in
+                    testkit::isp::judge(subscribers, sampling, memory)?
+                {
+                    let took = begun.elapsed().as_secs();
+                    writeln!(
+                        out,
+                        "| {sampling} | {kind:?} | {all} | {seen} | {suspicious} | {likely} | {infected} | {took} |"
+                    )?;
+                }
+            }
+            Ok(())
         }
         Some("seeds") => seeds::write(Path::new(&args.next().context(USAGE)?)),
         Some("samples") => samples(Path::new(&args.next().context(USAGE)?)),
