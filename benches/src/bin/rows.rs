@@ -1,5 +1,6 @@
 //! What reading a log costs, without judging: rows a second of one file on one processor.
-//! `cargo run --release -p hydrophone-benches --bin rows -- LOG [STORE]`, with a log from `testkit logs FORM FLOWS`; with a STORE what keeping it costs as well.
+//! `cargo run --release -p hydrophone-benches --bin rows -- LOG [STORE [SITE]]`, with a log from `testkit logs FORM FLOWS`; with a STORE what keeping it costs as well,
+//! as that SITE's.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)] // This measures the clock and prints what it measured.
 
 use std::path::PathBuf;
@@ -17,12 +18,14 @@ fn main() -> anyhow::Result<()> {
     let home: ipnet::IpNet = "10.0.0.0/8".parse()?;
     let mut store =
         args.next().map(|root| Writer::begin(&root, &[home], move |ip| home.contains(&ip))).transpose()?;
+    let site: u16 = args.next().map_or(Ok(0), |site| site.to_string_lossy().parse())?;
     let size = std::fs::metadata(&path)?.len();
     let begun = Instant::now();
     let mut set = LogSet::open(vec![path], &Opening::default(), 0, 256 << 20);
     let mut records = 0u64;
-    while let Some(record) = set.next(None) {
+    while let Some(mut record) = set.next(None) {
         records += 1;
+        record.head_mut().site = site;
         if let Some(store) = &mut store {
             store.record(&record);
         }

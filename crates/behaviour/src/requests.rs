@@ -1,6 +1,6 @@
 //! Who made an HTTP request: a person's browser, or a program, perhaps one that says it is a browser?
 
-use record::{Http, Magic, RequestHeaders};
+use record::{Http, Magic, PayloadFacts, RequestHeaders};
 use serde::{Deserialize, Serialize};
 
 use crate::{Card, Context, domains};
@@ -203,10 +203,26 @@ pub fn has_a_type_of_its_own(declared: Option<&str>) -> bool {
         .is_some_and(|own| !own.is_empty() && !ANYBODYS.contains(&own))
 }
 
+/// No hash is so long, in digits (*assumed*).
+const DIGITS: u64 = 1024;
+
+/// Whether a response calls itself a page, begins with 32 hexadecimal digits, and is longer than a hash.
+pub fn is_page_of_digits(request: &Http) -> bool {
+    let body = &request.response;
+    let begins = |f: &PayloadFacts| f.head().len() >= 32 && f.head().iter().all(u8::is_ascii_hexdigit);
+    body.len >= DIGITS
+        && body.declared.as_deref() == Some("text/html")
+        && !body.encoded
+        && body.facts.as_ref().is_some_and(begins)
+}
+
 /// Whether a response calls itself a page or text and is neither, nor anything else that has a name.
 pub fn is_opaque_page(request: &Http) -> bool {
     let body = &request.response;
     let declared = body.declared.as_deref().unwrap_or_default();
+    if is_page_of_digits(request) {
+        return true;
+    }
     declared.starts_with("text/")
         && !body.encoded
         && body.magic == Magic::None

@@ -196,7 +196,7 @@ pub struct Judging {
     #[arg(long)]
     pub no_hashes: bool,
     /// Who had which address and ports when (CSV): hosts are subscribers then, under pseudonyms (see docs/scale.md)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "separate_segments")]
     pub subscribers: Option<PathBuf>,
     /// Key that is mixed into the pseudonyms (64 hexadecimal digits)
     #[arg(long, value_name = "KEYFILE", requires = "subscribers")]

@@ -16,7 +16,7 @@ use crate::args::Judging;
 const MAX_LOSS_PERCENT: f64 = 1.0;
 
 /// The version of the form that is read and written.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The configuration, as the file has it and `--print-config` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -98,6 +98,7 @@ impl Config {
             config.home.clone_from(&args.home);
         }
         if args.subscribers.is_some() {
+            config.home.retain(|n| *n != PSEUDONYMS.into());
             config.home.push(PSEUDONYMS.into());
         }
         if let Some(threads) = args.threads {

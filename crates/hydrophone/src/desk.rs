@@ -90,7 +90,7 @@ pub fn desk(args: &Desk) -> Result<Exit, Failure> {
     let mut out = anstream::stdout().lock();
     writeln!(
         out,
-        "{}: {known} subscribers were seen, {accused} are at least suspicious, {reports} reports",
+        "{}: {known} subscribers were seen, {accused} of them at least suspicious; {reports} reported",
         args.output.display()
     )?;
     Ok(Exit::Done)
@@ -98,7 +98,10 @@ pub fn desk(args: &Desk) -> Result<Exit, Failure> {
 
 /// Writes the reports of whom a desk can be told, by the first address that it had when its verdict was reached; gives their name.
 fn reported(args: &Desk, subscribers: &Subscribers, story: &HostStory) -> anyhow::Result<Option<String>> {
-    let Some(at) = story.level_at.or(story.last) else { return Ok(None) };
+    // What it had when the last of what led there began: it may be known after the address has gone to another.
+    let reached = story.level_at.or(story.last).unwrap_or(Timestamp::MAX);
+    let began = story.evidence.iter().map(|e| e.evidence.started).filter(|t| *t <= reached).max();
+    let Some(at) = began.or(story.last) else { return Ok(None) };
     let had = subscribers.had(story.host, at, Timestamp(at.0.saturating_add(1)));
     let by = Reporter {
         org: args.org.clone(),

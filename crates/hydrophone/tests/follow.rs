@@ -209,7 +209,7 @@ fn who_is_killed_again_and_again_tells_one_story() {
         );
     }
     let last = Running::begin(dir, "last", &args, "listens to");
-    sleep(Duration::from_secs(1));
+    sleep(Duration::from_secs(5));
     last.end("TERM");
     let whole = read_json(&[current.to_str().unwrap()]);
     let told = lines(dir, "last");

@@ -116,5 +116,5 @@ fn what_is_of_another_version_is_refused_by_name() {
     let (code, said) = run(&["read", bot, "-c", &path("old.toml")]);
     assert!(code == Some(2) && said.contains("configuration of version 7"), "{code:?} {said}");
     std::fs::write(path("none.toml"), "threads = 1\n").expect("written");
-    assert_eq!(run(&["read", "-q", bot, "-c", &path("none.toml")]).0, Some(0), "version 1 is meant");
+    assert_eq!(run(&["read", "-q", bot, "-c", &path("none.toml")]).0, Some(0), "this version is meant");
 }

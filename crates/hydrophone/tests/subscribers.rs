@@ -163,7 +163,7 @@ fn the_desk_gets_a_digest_and_reports() {
     };
     let (code, told, said) = desk(&key, &out);
     assert_eq!(code, Some(0), "{said}");
-    assert!(told.contains("2 subscribers were seen, 1 are at least suspicious, 1 reports"), "{told}");
+    assert!(told.contains("2 subscribers were seen, 1 of them at least suspicious; 1 reported"), "{told}");
     let digest = std::fs::read_to_string(dir.path().join("desk/digest.csv")).expect("a digest");
     let bot = digest.lines().find(|l| l.contains("bot-13")).expect("its day");
     assert!(

@@ -1,11 +1,11 @@
 //! Subscribers: who had which address, and which of its ports, when. Records are told of subscribers and not of addresses, so that whoever gets another address
-//! every day, or shares one with a hundred others (RFC 6888), is one host; and what is judged, written and kept names nobody.
+//! every day, or shares one with a hundred others (RFC 6888), is one host, and goes by a pseudonym wherever it is judged, written and kept. What was said is left as it is: names, and addresses within messages, may still tell who it is.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
-use record::{Record, Timestamp};
+use record::{Record, Timestamp, Transport};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -53,7 +53,7 @@ pub struct Had {
 pub struct Renamed {
     /// Records that are told of subscribers.
     pub told: u64,
-    /// Records of addresses in the list that nobody had then: they are judged as nobody's.
+    /// Records of addresses in the list that nobody had then: they stand under these.
     pub nobodys: u64,
 }
 
@@ -68,7 +68,7 @@ impl Renamed {
         }
         if self.nobodys > 0 {
             said.push(format!(
-                "{} records are of addresses in the list of subscribers that nobody had then: nobody is judged by them",
+                "{} records are of addresses in the list of subscribers that nobody had then: they stand under their addresses",
                 self.nobodys
             ));
         }
@@ -107,6 +107,13 @@ fn moment(text: Option<&str>, otherwise: Timestamp) -> Option<Timestamp> {
     }
 }
 
+/// The number of the line that a row stands in; it is told from where the one before ended.
+fn line_of(text: &str, at: &csv::Position) -> u64 {
+    let rest = usize::try_from(at.byte()).ok().and_then(|byte| text.get(byte..)).unwrap_or_default();
+    let passed = rest.lines().take_while(|line| line.trim().is_empty() || line.starts_with('#'));
+    at.line().saturating_add(passed.count() as u64)
+}
+
 impl Subscribers {
     /// Reads a list: CSV whose first line names the columns `subscriber`, `address` (or network), and where they are needed `ports` (`1024-2047`), `since` and
     /// `until` (RFC 3339 in UTC, or a day). `key` is mixed into the pseudonyms, so that who knows what a subscriber is called cannot tell its pseudonym.
@@ -122,7 +129,7 @@ impl Subscribers {
         let mut known: HashMap<String, u32> = HashMap::new();
         for row in reader.records() {
             let row = row.map_err(|e| e.to_string())?;
-            let line = row.position().map_or(0, csv::Position::line);
+            let line = row.position().map_or(0, |at| line_of(text, at));
             let row: Row = row.deserialize(Some(&head)).map_err(|e| format!("line {line}: {e}"))?;
             made.add(&row, line, &mut known, key).map_err(|e| format!("line {line}: {e}"))?;
         }
@@ -239,7 +246,8 @@ impl Subscribers {
     }
 
     /// Who had an address and port; `Some(None)` where the list knows the address and nobody had it then.
-    fn who(&self, ip: IpAddr, port: u16, at: Timestamp) -> Option<Option<u32>> {
+    /// Without a port it asks who had all of it.
+    fn who(&self, ip: IpAddr, port: Option<u16>, at: Timestamp) -> Option<Option<u32>> {
         let mut is_known = false;
         for &(length, v4) in &self.lengths {
             if v4 != ip.is_ipv4() {
@@ -248,8 +256,11 @@ impl Subscribers {
             let Ok(network) = IpNet::new(ip, length) else { continue };
             let Some(blocks) = self.blocks.get(&network.trunc()) else { continue };
             is_known = true;
-            let of_port = blocks.iter().take_while(|(ports, _)| ports.0 <= port);
-            for (_, times) in of_port.filter(|(ports, _)| port <= ports.1) {
+            let holds = |ports: &Ports| match port {
+                Some(port) => (ports.0..=ports.1).contains(&port),
+                None => *ports == ALL_PORTS,
+            };
+            for (_, times) in blocks.iter().filter(|(ports, _)| holds(ports)) {
                 let before = times.partition_point(|h| h.since <= at);
                 let last = before.checked_sub(1).and_then(|i| times.get(i));
                 if let Some(held) = last.filter(|h| at < h.until) {
@@ -265,8 +276,10 @@ impl Subscribers {
         let mut record = record.clone();
         let head = record.head_mut();
         let (mut told, mut nobodys) = (false, false);
+        // What ICMP has in the place of ports is none.
+        let has_ports = matches!(head.tuple.transport, Transport::Tcp | Transport::Udp);
         for end in [&mut head.tuple.orig, &mut head.tuple.resp] {
-            match self.who(end.ip, end.port, head.ts) {
+            match self.who(end.ip, has_ports.then_some(end.port), head.ts) {
                 Some(Some(who)) => {
                     if let Some(pseudonym) = self.pseudonyms.get(who as usize) {
                         end.ip = IpAddr::V6(*pseudonym);
@@ -278,9 +291,13 @@ impl Subscribers {
             }
         }
         let at = head.ts;
+        // Who has a pseudonym has no Ethernet address either.
+        if let (Record::Conn(c), true) = (&mut record, told) {
+            c.mac = [None; 2];
+        }
         // A lease is of a whole address.
         if let Record::Dhcp(lease) = &mut record
-            && let Some(Some(Some(who))) = lease.ip.map(|ip| self.who(ip, 0, at))
+            && let Some(Some(Some(who))) = lease.ip.map(|ip| self.who(ip, None, at))
         {
             lease.ip = self.pseudonyms.get(who as usize).copied().map(IpAddr::V6);
         }
@@ -330,7 +347,7 @@ mod tests {
     }
 
     fn who<'a>(all: &'a Subscribers, ip: &str, port: u16, when: &str) -> Option<Option<&'a str>> {
-        let found = all.who(ip.parse().expect(ip), port, at(when))?;
+        let found = all.who(ip.parse().expect(ip), (port > 0).then_some(port), at(when))?;
         Some(found.map(|who| all.names[who as usize].as_str()))
     }
 
@@ -362,6 +379,9 @@ A-1, 198.51.100.9, , 2026-11-03, 2026-11-04
             ("203.0.113.4", 1024, noon, Some(Some("B-1"))),
             ("203.0.113.4", 2048, noon, Some(Some("B-2"))),
             ("203.0.113.4", 3072, noon, Some(None)),
+            // No port: whoever had all of it, and nobody of what is shared.
+            ("203.0.113.4", 0, noon, Some(None)),
+            ("198.51.100.7", 0, noon, Some(Some("A-2"))),
             ("2001:db8:7:2::1", 9, noon, Some(Some("C-1"))),
             ("2001:db8:7:1::1", 9, noon, Some(Some("C-2"))),
             ("192.0.2.1", 9, noon, None),

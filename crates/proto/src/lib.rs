@@ -15,6 +15,7 @@ mod dcerpc;
 mod dhcp;
 mod dns;
 mod exports;
+mod framing;
 mod http;
 mod irc;
 mod lines;

@@ -6,6 +6,7 @@ use record::{
 };
 
 use crate::content::{BareFile, is_bare_file};
+use crate::framing::Framing;
 use crate::outbox::{Outbox, ParseContext};
 use crate::protocol::{Protocol, READERS, Reader, Step, begin};
 use crate::recognise::{self, Probe};
@@ -65,6 +66,8 @@ pub struct Session {
     reported: bool,
     /// Whether its first bytes are missing.
     holed: bool,
+    /// Whether its messages state their own length, as long as that is not known.
+    framing: Option<Box<Framing>>,
 }
 
 /// Proxies behind one another that are seen through; people chain two or three.
@@ -80,7 +83,15 @@ struct Fed {
 impl Session {
     /// A flow begins.
     pub fn new() -> Self {
-        Self { state: State::Fresh, payloads: [0; 2], remote: None, relays: 0, reported: false, holed: false }
+        Self {
+            state: State::Fresh,
+            payloads: [0; 2],
+            remote: None,
+            relays: 0,
+            reported: false,
+            holed: false,
+            framing: None,
+        }
     }
 
     /// Bytes came.
@@ -145,6 +156,10 @@ impl Session {
         let verdict = match &mut self.state {
             State::Fresh => first_look(flow, chunk),
             State::Probing(probing) => probing.look(flow, chunk),
+            State::Unknown => {
+                self.framed(flow, chunk.from, chunk.bytes, chunk.at, chunk.packet, out);
+                return Fed::default();
+            }
             _ => {
                 let mut context =
                     ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
@@ -187,6 +202,9 @@ impl Session {
                         ParseContext { flow, ts: chunk.ts, at: chunk.at, packet: chunk.packet, out };
                     self.state = State::Read(Box::new(BareFile::new(&context)));
                     self.feed(chunk.from, chunk.bytes, &mut context);
+                } else {
+                    self.frames_from(flow, chunk.packet);
+                    self.framed(flow, chunk.from, chunk.bytes, chunk.at, chunk.packet, out);
                 }
                 opaque_or_not(&chunk.counted())
             }),
@@ -238,6 +256,8 @@ impl Session {
             }
             _ => {}
         }
+        // Nor does what comes behind one tell where messages begin.
+        self.framing = None;
         Progress { service, wants_more: self.wants_more(), remote: None }
     }
 
@@ -273,7 +293,8 @@ impl Session {
     /// About how many bytes hang on it: what was kept until its protocol is known, or the parser of that.
     pub fn weight(&self) -> usize {
         match &self.state {
-            State::Fresh | State::Unknown | State::Done => 0,
+            State::Unknown => self.framing.as_ref().map_or(0, |f| f.weight()),
+            State::Fresh | State::Done => 0,
             State::Probing(p) => {
                 let kept = p.early.iter().map(|e| e.bytes.len().saturating_add(size_of::<Early>()));
                 // Streams stand in the heads too.
@@ -328,8 +349,43 @@ impl Session {
                 file.data(e.from, &e.bytes, &mut ParseContext { flow, ts: e.ts, at, packet: e.packet, out });
             }
             self.state = State::Read(file);
+        } else {
+            self.frames_from(flow, flow.id.packet);
+            for e in &probing.early {
+                self.framed(flow, e.from, &e.bytes, at, e.packet, out);
+            }
         }
         probing.unrecognised()
+    }
+
+    /// Begins to look whether the flow's messages state their own length.
+    fn frames_from(&mut self, flow: &FlowFacts, packet: PacketId) {
+        let whole = flow.start_seen && !self.holed && flow.tuple.transport == Transport::Tcp;
+        self.framing = whole.then(|| Box::new(Framing::new(packet)));
+    }
+
+    /// Looks whether they still do, and tells it when it shows.
+    fn framed(
+        &mut self,
+        flow: &FlowFacts,
+        from: Direction,
+        bytes: &[u8],
+        at: Timestamp,
+        packet: PacketId,
+        out: &mut Outbox,
+    ) {
+        let Some(framing) = &mut self.framing else { return };
+        if !framing.take(from, bytes) {
+            self.framing = None;
+        } else if let Some(shown) = framing.shown() {
+            out.records.push(Record::Framing(Box::new(record::Framing {
+                head: flow.head(flow.ts, at),
+                messages: shown.messages,
+                before: shown.before,
+                packets: vec![shown.first, packet],
+            })));
+            self.framing = None;
+        }
     }
 
     /// Tells what a message of the client's tells of its machine, once.

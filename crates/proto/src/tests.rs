@@ -964,3 +964,27 @@ fn rpc_and_directories_by_their_lengths() {
         assert_eq!(tcp(12_345, &[(Orig, &ldap)]).0, Service::Ldap, "{ldap:x?}");
     }
 }
+
+#[test]
+fn messages_that_state_their_own_length_are_told_once() {
+    let one = |mark: &[u8], n: u32| [mark, &n.to_le_bytes(), &RANDOM.repeat(9)[..n as usize]].concat();
+    let pieces: Vec<(Direction, Vec<u8>)> =
+        [(Orig, 75), (Resp, 1), (Orig, 134), (Resp, 9), (Orig, 30), (Resp, 12)]
+            .into_iter()
+            .map(|(from, n)| (from, one(b"\x00\xff", n)))
+            .collect();
+    let told = |pieces: &[(Direction, Vec<u8>)]| {
+        let pieces: Vec<(Direction, &[u8])> = pieces.iter().map(|(from, b)| (*from, b.as_slice())).collect();
+        let (_, records) = tcp(443, &pieces);
+        let framing = |r: &Record| match r {
+            Record::Framing(f) => Some((f.messages, f.before)),
+            _ => None,
+        };
+        records.iter().filter_map(framing).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&pieces), [([2, 2], 2)]);
+    assert!(told(&pieces[..3]).is_empty(), "three messages");
+    let facts = FlowFacts { start_seen: false, ..flow(Transport::Tcp, 443) };
+    let parts: Vec<(Direction, &[u8])> = pieces.iter().map(|(from, b)| (*from, b.as_slice())).collect();
+    assert!(!run_on(&facts, &parts).1.iter().any(|r| matches!(r, Record::Framing(_))), "from the middle");
+}

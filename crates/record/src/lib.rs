@@ -10,6 +10,7 @@ mod community_id;
 mod conn;
 mod evidence;
 mod file;
+mod framing;
 mod health;
 mod net;
 mod payload;
@@ -28,6 +29,7 @@ pub use community_id::CommunityId;
 pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use file::FileInfo;
+pub use framing::Framing;
 pub use health::Health;
 pub use net::{
     BUCKETS, Direction, Endpoint, FlowId, HostId, IN_ARRAY, Mac, PacketId, Segment, Transport, Tuple, bucket,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use sha2::Digest;
 
 use crate::{
-    Conn, DceRpc, Direction, Endpoint, FileInfo, FlowId, Mac, PacketId, PayloadFacts, Segment, SelfReport,
-    Smb, Timestamp, Tuple,
+    Conn, DceRpc, Direction, Endpoint, FileInfo, FlowId, Framing, Mac, PacketId, PayloadFacts, Segment,
+    SelfReport, Smb, Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +86,8 @@ pub enum Record {
     SelfReport(Box<SelfReport>),
     /// A file that passed.
     File(Box<FileInfo>),
+    /// Messages that state their own length.
+    Framing(Box<Framing>),
 }
 
 impl Record {
@@ -109,6 +111,7 @@ impl Record {
             Self::DceRpc(r) => &r.head,
             Self::SelfReport(r) => &r.head,
             Self::File(r) => &r.head,
+            Self::Framing(r) => &r.head,
         }
     }
 
@@ -137,6 +140,7 @@ impl Record {
             Self::DceRpc(r) => &mut r.packets,
             Self::SelfReport(r) => &mut r.packets,
             Self::File(r) => &mut r.packets,
+            Self::Framing(r) => &mut r.packets,
         };
         for packet in packets {
             *packet = packet.behind(files);
@@ -163,6 +167,7 @@ impl Record {
             Self::DceRpc(r) => &mut r.head,
             Self::SelfReport(r) => &mut r.head,
             Self::File(r) => &mut r.head,
+            Self::Framing(r) => &mut r.head,
         }
     }
 

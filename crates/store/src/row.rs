@@ -106,6 +106,7 @@ const fn kind(record: &Record) -> &'static str {
         Record::DceRpc(_) => "dce_rpc",
         Record::SelfReport(_) => "self_report",
         Record::File(_) => "file",
+        Record::Framing(_) => "framing",
     }
 }
 
@@ -300,6 +301,7 @@ impl Row {
                 self.info = Some(r.text.clone());
                 self.proof = proof(&r.packets);
             }
+            Record::Framing(f) => self.proof = proof(&f.packets),
             Record::File(f) => {
                 self.service = Some(f.carrier.name().to_owned());
                 self.uri.clone_from(&f.name);

@@ -870,15 +870,20 @@ pub(crate) mod tests {
     #[test]
     fn an_act_that_nobody_does_for_himself_tells() {
         let theft = |grades: &[&'static str]| {
-            let echo =
-                evidence(Stage::Rendezvous, "address_echo", "asked", &["asked", "unnamed_program"], 10);
+            let echo = evidence(
+                Stage::Rendezvous,
+                "address_echo",
+                "asked",
+                &["asked", "unnamed_program", "then_sent"],
+                10,
+            );
             let sent = evidence(Stage::Act, "exfiltration", "mail", grades, 60);
             let soon = evidence(Stage::Cycle, "quick_succession", "together", &["two_stages"], 60);
             run(vec![echo, sent, soon]).state()
         };
-        let list = theft(&["mail", "after_echo", "passwords", "many_passwords"]);
+        let list = theft(&["mail", "passwords", "many_passwords"]);
         assert!(list.level_db >= 30.0 && list.verdict == Verdict::Likely, "{list:?}");
-        let words = theft(&["mail", "after_echo", "several_remotes", "to_controller"]);
+        let words = theft(&["mail", "several_remotes", "to_controller"]);
         assert_eq!(words.verdict, Verdict::Suspicious, "{words:?}");
         let alone = run(vec![evidence(
             Stage::Act,

@@ -11,16 +11,16 @@
 //! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
 //! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
 //! protocol in which at least 20 kB went out and less than a quarter of that came back. *drop*: a TLS session with a drop box or
-//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *passwords* to a mail or a file that lists at least two pairs of a name and a password in its first 2 kB (`User: … Password: …`; in clear or in base 64) and *many_passwords* where it lists three or more, *several_remotes* when such uploads went to at least two of them by name, *after_echo* when the host had asked for its own address (`address_echo`) within ten minutes before.
+//! a chat service's interface for programs, by a shipped list, in which more went out than came in, and at least `upload`. *to_controller* is added to an upload to such a remote, *passwords* to a mail or a file that lists at least two pairs of a name and a password in its first 2 kB (`User: … Password: …`; in clear or in base 64) and *many_passwords* where it lists three or more, *several_remotes* when such uploads went to at least two of them by name. That the host had asked for its own address before is booked there (`address_echo`).
 //!
 //! ## What else looks like this
-//! Mail programs and scripts (also those that report backups, and registrations, which send one password), scanners and cameras that mail pictures, web authors, telemetry. None of them asks for its address first.
+//! Mail programs and scripts (also those that report backups, and registrations, which send one password), scanners and cameras that mail pictures, web authors, telemetry.
 //!
 //! ## Blind spots
 //! TLS to where nothing else is odd; services that people use as well; slow drips.
 //!
 //! ## Options
-//! `window` (10m), `control` (1h), `file` (100), `upload` (2000), `hidden` (20000).
+//! `control` (1h), `file` (100), `upload` (2000), `hidden` (20000).
 //!
 //! ## References
 //! ATT&CK T1048.003, T1041, T1071.003; RFC 4954 §4 (clients should not log in without TLS).
@@ -49,9 +49,6 @@ const MAX_SERVERS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
-    /// How long before the address was asked for (*assumed*).
-    #[serde(with = "humantime_serde")]
-    pub window: Duration,
     /// How long before an upload its remote told of control (*assumed*).
     #[serde(with = "humantime_serde")]
     pub control: Duration,
@@ -65,13 +62,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            window: Duration::from_mins(10),
-            control: Duration::from_hours(1),
-            file: 100,
-            upload: 2000,
-            hidden: 20_000,
-        }
+        Self { control: Duration::from_hours(1), file: 100, upload: 2000, hidden: 20_000 }
     }
 }
 
@@ -118,10 +109,7 @@ impl Watcher {
     }
 
     fn fire(&self, states: &mut States<'_, Host>, sent: Sent<'_>, context: &mut Context<'_>) {
-        let window = self.settings.window;
         let (state, card) = states.open(sent.host, context.now);
-        let mut echoes = card.fired.events("address_echo");
-        let echo = echoes.any(|(asked, _)| asked <= sent.ts && sent.ts.since(asked) <= window);
         let mut grades = vec![(sent.grade, 1)];
         let control = self.settings.control;
         if sent.grade == "upload" && card.fired.controls(sent.remote, sent.ts, control) {
@@ -135,9 +123,6 @@ impl Watcher {
             if controllers.len() > 1 {
                 grades.push(("several_remotes", 1));
             }
-        }
-        if echo {
-            grades.push(("after_echo", 1));
         }
         if let Some(pairs) = state.lists.remove(&sent.flow) {
             grades.push(("passwords", 1));
@@ -340,17 +325,10 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         alike: &[
-            Alike::to(Honest::Agent).unless(&[
-                "mail",
-                "to_controller",
-                "after_echo",
-                "several_remotes",
-                "passwords",
-            ]),
+            Alike::to(Honest::Agent).unless(&["mail", "to_controller", "several_remotes", "passwords"]),
             Alike::to(Honest::Administration).unless(&[
                 "mail",
                 "to_controller",
-                "after_echo",
                 "several_remotes",
                 "passwords",
             ]),
@@ -367,7 +345,6 @@ impl Behaviour for Watcher {
                 GradeWorth::base("drop", 3.0).key("drop"),
                 GradeWorth::add("to_controller", 5.0),
                 GradeWorth::add("several_remotes", 3.0),
-                GradeWorth::add("after_echo", 7.0),
                 GradeWorth::add("passwords", 11.0),
                 GradeWorth::add("many_passwords", 2.0).tells(),
             ],
@@ -416,11 +393,9 @@ impl Behaviour for Watcher {
         };
         let path = request_path(e.text("path")).map(|path| format!(" ({path})")).unwrap_or_default();
         let mut said = format!("by {} to {to}{path}", clean(e.text("how")));
-        for (grade, words) in [
-            ("to_controller", ", which commands it"),
-            ("passwords", ", with a list of passwords"),
-            ("after_echo", ", after it had asked for its own public address"),
-        ] {
+        for (grade, words) in
+            [("to_controller", ", which commands it"), ("passwords", ", with a list of passwords")]
+        {
             if e.has(grade) {
                 said.push_str(words);
             }
@@ -442,12 +417,8 @@ mod tests {
     use crate::testing::*;
     use record::{BodyFacts, SelfReport, Stage};
 
-    fn bench(echo: bool) -> Bench {
-        let mut b = Bench::new("exfiltration", Watcher::new(Settings::default()));
-        if echo {
-            b.fired_with(Stage::Probe, "address_echo", 5.0, 5.0, &[]);
-        }
-        b
+    fn bench() -> Bench {
+        Bench::new("exfiltration", Watcher::new(Settings::default()))
     }
 
     fn mail(port: u16) -> Smtp {
@@ -460,7 +431,7 @@ mod tests {
     #[test]
     fn lists_of_passwords() {
         let run = |passwords: u32| {
-            let mut b = bench(false);
+            let mut b = bench();
             let s = mail(587);
             let report = SelfReport {
                 head: s.head,
@@ -483,27 +454,26 @@ mod tests {
 
     #[test]
     fn mail_through_an_account() {
-        let run = |s: Smtp, echo| {
-            let mut b = bench(echo);
+        let run = |s: Smtp| {
+            let mut b = bench();
             b.feed(Record::Smtp(Box::new(s)), 12.0);
             b.grades()
         };
-        assert_eq!(run(mail(587), false), ["mail"]);
-        assert_eq!(run(mail(587), true), ["mail", "after_echo"]);
+        assert_eq!(run(mail(587)), ["mail"]);
         let mut tls = mail(587);
         tls.starttls_used = true;
-        assert!(run(tls, true).is_empty());
+        assert!(run(tls).is_empty());
         let mut named = mail(587);
         named.helo = Some("pc.example.com".into());
-        assert!(run(named, true).is_empty());
+        assert!(run(named).is_empty());
         let mut relay = mail(587);
         relay.auth = false;
-        assert!(run(relay, true).is_empty());
+        assert!(run(relay).is_empty());
     }
 
     #[test]
     fn who_collects_mail_may_send_it() {
-        let mut b = bench(true);
+        let mut b = bench();
         let mut c = conn(6.0, Transport::Tcp, REMOTE, 110);
         c.service = Service::Pop3;
         b.feed(record(c), 7.0);
@@ -514,7 +484,7 @@ mod tests {
     #[test]
     fn a_file_by_ftp() {
         let run = |sent: u64, received: u64| {
-            let mut b = bench(false);
+            let mut b = bench();
             let mut control = conn(10.0, Transport::Tcp, REMOTE, 21);
             (control.service, control.bytes) = (Service::Ftp, [130, 600]);
             control.phase = ConnPhase::Classified;
@@ -531,8 +501,8 @@ mod tests {
 
     #[test]
     fn what_is_handed_to_a_drop_box() {
-        let run = |name: &str, echo, bytes| {
-            let mut b = bench(echo);
+        let run = |name: &str, bytes| {
+            let mut b = bench();
             let Record::Tls(hello) = tls(10.0, REMOTE, name) else { unreachable!() };
             let mut c = conn(10.0, Transport::Tcp, REMOTE, 443);
             (c.service, c.head.flow, c.bytes) = (Service::Tls, hello.head.flow, bytes);
@@ -540,16 +510,16 @@ mod tests {
             b.feed(record(c), 20.0);
             b.grades()
         };
-        assert_eq!(run("api.telegram.org", true, [9_000, 6_000]), ["drop", "after_echo"]);
-        assert_eq!(run("transfer.sh", false, [9_000, 6_000]), ["drop"]);
-        assert!(run("api.telegram.org", true, [900, 6_000]).is_empty(), "a note");
-        assert!(run("web.telegram.org", true, [9_000, 6_000]).is_empty(), "a person's");
+        assert_eq!(run("api.telegram.org", [9_000, 6_000]), ["drop"]);
+        assert_eq!(run("transfer.sh", [9_000, 6_000]), ["drop"]);
+        assert!(run("api.telegram.org", [900, 6_000]).is_empty(), "a note");
+        assert!(run("web.telegram.org", [9_000, 6_000]).is_empty(), "a person's");
     }
 
     #[test]
     fn what_goes_to_a_controller_in_secret() {
         let run = |sent: u64, received: u64, commanded: bool| {
-            let mut b = bench(false);
+            let mut b = bench();
             if commanded {
                 b.fired_with(Stage::Command, "tls_control", 5.0, 5.0, &[REMOTE]);
             }
@@ -560,7 +530,7 @@ mod tests {
         };
         assert_eq!(run(20_000, 4_999, true), ["upload", "to_controller"]);
         for (behaviour, at) in [("beacon", 5.0), ("peer_walk", 5.0), ("tls_control", 11.0)] {
-            let mut b = bench(false);
+            let mut b = bench();
             b.fired_with(Stage::Command, behaviour, at, at, &[REMOTE]);
             let mut c = conn(10.0, Transport::Tcp, REMOTE, 7084);
             (c.service, c.bytes) = (Service::Tls, [20_000, 100]);
@@ -570,7 +540,7 @@ mod tests {
                 "{behaviour} at {at}: an agent that reports, or control that came later"
             );
         }
-        let mut b = bench(false);
+        let mut b = bench();
         for (i, remote) in ["198.51.100.1", "198.51.100.2"].into_iter().enumerate() {
             b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[remote]);
             let mut c = conn(10.0, Transport::Tcp, remote, 7084);
@@ -586,7 +556,7 @@ mod tests {
     #[test]
     fn an_upload_that_no_page_led_to() {
         let run = |sent: u64, received: u64, agent: Option<&str>| {
-            let mut b = bench(false);
+            let mut b = bench();
             let mut h = http(10.0, REMOTE, "POST", Some("example.com"), "/up");
             h.user_agent = agent.map(str::to_owned);
             h.request = BodyFacts { len: sent, ..BodyFacts::default() };
@@ -595,7 +565,7 @@ mod tests {
             b.grades()
         };
         assert_eq!(run(2000, 499, None), ["upload"]);
-        let mut b = bench(false);
+        let mut b = bench();
         b.fired_with(Stage::Command, "http_control", 5.0, 5.0, &[REMOTE]);
         let mut h = http(10.0, REMOTE, "POST", Some("example.com"), "/up");
         h.request = BodyFacts { len: 2000, ..BodyFacts::default() };

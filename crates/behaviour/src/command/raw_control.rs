@@ -9,12 +9,12 @@
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
 //! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
-//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *shell*: the first payload of either side is the greeting of a Windows command
+//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
-//! them (none of these three for a single call); a port of the web or mail, whose protocol this is not; more than one such remote.
+//! them (none of these three for a single call, nor for a framed one but that no name was asked for); a port of the web or mail, whose protocol this is not; more than one such remote.
 //!
 //! ## What else looks like this
-//! Games, file sharing, messengers, industrial protocols, databases: they are recognised by content where that is known,
+//! Games, file sharing, messengers (which frame their messages and know their servers by other ways than DNS), industrial protocols, databases: they are recognised by content where that is known,
 //! call by name, and hold one connection. A verified peer-to-peer application within the hour discounts it.
 //!
 //! ## Blind spots
@@ -31,7 +31,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Direction, Evidence, FlowId, PacketId, Record, Role, Service, Stage, Timestamp,
+    Conn, ConnPhase, Direction, Evidence, FlowId, Framing, PacketId, Record, Role, Service, Stage, Timestamp,
     Transport, defang, tally,
 };
 use serde::{Deserialize, Serialize};
@@ -89,6 +89,7 @@ pub struct Host {
     #[serde(with = "crate::words")]
     reported: BTreeMap<(IpAddr, u16), Vec<Word>>,
     fired: BTreeSet<(IpAddr, u16)>,
+    framed: BTreeSet<(IpAddr, u16)>,
 }
 
 /// The detector.
@@ -129,6 +130,48 @@ impl Watcher {
             flows: vec![c.head.flow],
             remotes: vec![remote.ip],
             facts: vec![("port", u64::from(c.head.tuple.resp.port).into())],
+        });
+    }
+
+    /// A connection whose messages state their own length.
+    fn framed(states: &mut States<'_, Host>, host: IpAddr, f: &Framing, context: &mut Context<'_>) {
+        let end = (f.head.tuple.resp.ip, f.head.tuple.resp.port);
+        let (state, card) = states.open(host, context.now);
+        if state.framed.len() >= MAX_REMOTES || !state.framed.insert(end) {
+            return;
+        }
+        let name = context.network.name_of(end.0, context.now);
+        let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
+        let mut grades = vec![("framed", 1)];
+        let mut add = |holds: bool, grade: &'static str| {
+            if holds {
+                grades.push((grade, 1));
+            }
+        };
+        add(name.is_none(), "unnamed");
+        add(dynamic, "dynamic_name");
+        add(KNOWN_PORTS.contains(&end.1), "known_port");
+        let p2p = context.runs(card, Application::P2p);
+        let messages = f.messages.iter().map(|n| u64::from(*n)).sum::<u64>();
+        context.fire(Fire {
+            host,
+            key: "framed".into(),
+            grades,
+            started: f.head.ts,
+            value: messages as f64,
+            threshold: 4.0,
+            unit: "messages that state their own length, in no known protocol",
+            source: "assumed",
+            packets: f.packets.clone(),
+            flows: vec![f.head.flow],
+            remotes: vec![end.0],
+            facts: vec![
+                ("port", u64::from(end.1).into()),
+                ("before_length", u64::from(f.before).into()),
+                ("name", name.unwrap_or_default().into()),
+                ("application_within_hour", p2p.into()),
+                ("prevalent", context.prevalent(end.0).into()),
+            ],
         });
     }
 
@@ -259,6 +302,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("same_words", 6.0).key("same_words"),
                 GradeWorth::base("one_call", 2.0).key("same_words").weak(),
                 GradeWorth::base("from_bringer", 7.0).key("from_bringer"),
+                GradeWorth::base("framed", 7.0).key("framed"),
                 GradeWorth::base("shell", 17.0).key("shell"),
                 GradeWorth::base("dead_remote", 6.0).key("dead_remote").weak(),
                 GradeWorth::add("known_port", 4.0),
@@ -272,11 +316,20 @@ impl Behaviour for Watcher {
     };
 
     fn wants(&self) -> Wants {
-        Wants::CLOSED.and(Wants::OUTBOUND)
+        Wants::CLOSED.and(Wants::OTHER).and(Wants::OUTBOUND)
     }
 
     fn observe(&self, record: &Record, states: &mut States<'_, Host>, context: &mut Context<'_>) {
-        let Record::Conn(c) = record else { return };
+        let c = match record {
+            Record::Conn(c) => c,
+            Record::Framing(f) => {
+                if let Some(host) = context.outbound() {
+                    Self::framed(states, host, f, context);
+                }
+                return;
+            }
+            _ => return,
+        };
         if c.phase != ConnPhase::Closed || c.head.tuple.transport != Transport::Tcp {
             return;
         }
@@ -295,6 +348,10 @@ impl Behaviour for Watcher {
         let (remote, port) = (e.remote(), e.count("port"));
         if e.key == "shell" {
             format!("ran a Windows command shell over a connection with {remote}")
+        } else if e.key == "framed" {
+            format!(
+                "spoke an unknown protocol with {remote} port {port}, in messages that begin with their own length"
+            )
         } else if e.flag("dead") {
             format!("made {} calls to {remote} port {port}, none of which was answered", tally(e.value))
         } else if e.has("from_bringer") {
@@ -313,11 +370,12 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Call);
-crate::held!(Host: remotes, reported, fired);
+crate::held!(Host: remotes, reported, fired, framed);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
         self.reported.clear();
+        self.framed.clear();
     }
 }
 
@@ -442,5 +500,20 @@ mod tests {
         let mut c = call(1.0, b"Microsoft Windows XP [Version 5.1.2600]", true);
         c.service = Service::Unrecognised;
         assert_eq!(run(vec![record(c)]), ["shell"]);
+    }
+
+    #[test]
+    fn messages_that_state_their_own_length() {
+        let framed = |port: u16| {
+            let head = conn(10.0, Transport::Tcp, REMOTE, port).head;
+            Record::Framing(Box::new(Framing { head, messages: [2, 3], before: 2, packets: vec![] }))
+        };
+        assert_eq!(run(vec![framed(1985)]), ["framed", "unnamed"]);
+        let named = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
+        assert_eq!(run(vec![named, framed(443)]), ["framed", "dynamic_name", "known_port"]);
+        let mut b = Bench::new("raw_control", Watcher::new(Settings::default()));
+        b.feed(framed(1985), 11.0);
+        b.feed(framed(1985), 12.0);
+        assert_eq!(b.evidence.len(), 1, "the same once");
     }
 }

@@ -8,12 +8,12 @@
 //! ## How it decides
 //! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
 //! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
-//! 20 kB that begin as nothing known, under a type of text; or, for a nameless program or a false browser, under none, a program's or that of any bytes. Each from
+//! 20 kB that begin as nothing known, under a type of text; or, for a nameless program or a false browser, under none, a program's or that of any bytes; or a page that begins with 32 hexadecimal digits; *archive*: an archive of as much that a nameless program fetched from an address (nothing is built on it). Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
 //! browser, a nameless program or what Windows gives to scripts, without `Referer`), when it came from an address instead of a name, under a type or a name
 //! that says something else (*disguised*), is declared a program and begins as none that any system runs (*sealed*), or says no file at all (*unnamed_file*), as one of several within ten minutes (archives that a program fetched count for that), and after at least three
 //! names were tried in vain within a minute (*sources_tried*). *hidden*: a TLS connection that brought 20 kB–2 MB for a small request, after at
-//! least 3 other names, each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
+//! least 3 other names (by TLS, or by HTTP that was refused), each asked when the one before had failed, gave nothing within a minute, not even a handshake, and no other TLS worked meanwhile. Refusals that
 //! come at once and without a word are a filter's, and do not count. What a program fetched that says what it is (curl, wget, a language's library) is told, and that it came from an address
 //! or as one of several adds nothing: so do people, and their scripts; nor does it to what a false browser fetched under no program's type (*packed*), on which nothing is built.
 //!
@@ -101,6 +101,8 @@ struct Tried {
     to: Timestamp,
     domain: String,
     tls: bool,
+    /// Whether it was a refusal: who is sent on elsewhere did not ask in vain.
+    refused: bool,
 }
 
 /// What is remembered of one host.
@@ -154,6 +156,19 @@ fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
     let called = SCRIPTS.contains(&extension.as_str()) && readable;
     if (called || body.magic == Magic::WindowsScript) && h.status == Some(200) {
         return Some(("script", "script"));
+    }
+    let packed = matches!(body.magic, Magic::Zip | Magic::Rar | Magic::SevenZip | Magic::Cab);
+    let nowhere = h.host.as_deref().is_none_or(domains::is_address_literal);
+    if packed
+        && nowhere
+        && body.len >= opaque
+        && h.status == Some(200)
+        && requests::maker(h) == Maker::Nameless
+    {
+        return Some(("archive", body.magic.name()));
+    }
+    if body.len >= opaque && requests::is_page_of_digits(h) {
+        return Some(("opaque", "digits"));
     }
     let large = body.len >= opaque && body.magic == Magic::None && !body.encoded;
     let bytes = body.declared.as_deref().is_none_or(|d| d == "application/octet-stream" || is_program(d));
@@ -227,7 +242,13 @@ impl Watcher {
             Self::in_vain(
                 states,
                 host,
-                Tried { from: h.head.ts, to: h.head.ts, domain: domain.to_owned(), tls: false },
+                Tried {
+                    from: h.head.ts,
+                    to: h.head.known,
+                    domain: domain.to_owned(),
+                    tls: false,
+                    refused: h.status.is_none_or(|s| s >= 400),
+                },
                 now,
             );
         }
@@ -253,7 +274,13 @@ impl Watcher {
         if c.bytes[1] <= NO_HANDSHAKE {
             let filtered = c.bytes[1] == 0 && c.duration() < AT_ONCE;
             if let Some(domain) = domain.filter(|_| !filtered && c.missed_bytes[1] == 0) {
-                let made = Tried { from: c.head.ts, to: c.last, domain: domain.to_owned(), tls: true };
+                let made = Tried {
+                    from: c.head.ts,
+                    to: c.last,
+                    domain: domain.to_owned(),
+                    tls: true,
+                    refused: true,
+                };
                 Self::in_vain(states, host, made, context.now);
             }
             return;
@@ -262,12 +289,12 @@ impl Watcher {
         let (window, sources) = (s.sources_within, s.sources);
         let fits = (s.opaque..=s.largest).contains(&c.bytes[1]) && c.bytes[0] <= s.request;
         // What works matters only after something was in vain.
-        let Some(state) = states.get_mut(host).filter(|s| s.tried.iter().any(|t| t.tls)) else { return };
+        let Some(state) = states.get_mut(host).filter(|s| !s.tried.is_empty()) else { return };
         state.worked.push_back(c.head.ts);
         if state.worked.len() > MAX_REMEMBERED {
             state.worked.pop_front();
         }
-        let before = |t: &&Tried| t.tls && t.from <= c.head.ts && c.head.ts.since(t.from) <= window;
+        let before = |t: &&Tried| t.refused && t.from <= c.head.ts && c.head.ts.since(t.from) <= window;
         let mut tried: Vec<&Tried> =
             state.tried.iter().filter(before).filter(|t| Some(t.domain.as_str()) != domain).collect();
         tried.sort_by_key(|t| t.from);
@@ -354,8 +381,10 @@ impl Watcher {
             }
         };
         let unbidden = is_unbidden(h);
-        add(unbidden, "unbidden");
-        add(domains::is_address_literal(&name) && !tool && !packed, "from_address");
+        // That nobody is named on either side is what an archive stands on already.
+        let archive = what.0 == "archive";
+        add(unbidden && !archive, "unbidden");
+        add(domains::is_address_literal(&name) && !tool && !packed && !archive, "from_address");
         add(is_disguised(h, what.0), "disguised");
         add(what.0 == "opaque" && is_program(declared), "sealed");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
@@ -432,6 +461,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("script", 4.0).key("script"),
                 GradeWorth::base("opaque", 2.0).key("opaque"),
                 GradeWorth::base("packed", 2.0).key("opaque").weak(),
+                GradeWorth::base("archive", 7.0).key("archive").weak(),
                 GradeWorth::base("by_a_tool", 3.0).key("by_a_tool").weak(),
                 GradeWorth::base("hidden", 9.0).key("hidden"),
                 GradeWorth::add("unbidden", 11.0),
@@ -510,7 +540,7 @@ impl HostState for Host {}
 mod tests {
     use super::*;
     use crate::testing::*;
-    use record::{BodyFacts, RequestHeaders, Transport};
+    use record::{BodyFacts, PayloadFacts, RequestHeaders, Transport};
 
     fn get(t: f64, host: &str, path: &str, body: BodyFacts) -> Http {
         let mut h = http(t, REMOTE, "GET", Some(host), path);
@@ -683,6 +713,44 @@ mod tests {
         let mut all = sources(&FOUR[3..], 1.0, 7, 40_000, 2.0);
         all.extend([moved(0.2, "example.com"), moved(0.4, "example.net"), moved(0.6, "example.org")]);
         assert!(reported(all).is_empty(), "redirections");
+        let refused = |t: f64, host: &str| {
+            let mut h = get(t, host, "/", BodyFacts::default());
+            (h.status, h.head.known) = (Some(404), at(t));
+            (Record::Http(Box::new(h)), t)
+        };
+        let by_http = [refused(0.2, "example.com"), refused(0.4, "example.net"), refused(0.6, "example.org")];
+        let mut all = sources(&FOUR[3..], 1.0, 7, 40_000, 2.0);
+        all.extend(by_http.clone());
+        assert_eq!(reported(all.clone()), ["hidden"], "by HTTP, too");
+        let mut between = conn(0.5, Transport::Tcp, "198.51.100.77", 443);
+        (between.service, between.bytes) = (Service::Tls, [900, 6_000]);
+        all.push((record(between), 0.7));
+        assert!(reported(all).is_empty(), "TLS worked meanwhile");
+    }
+
+    #[test]
+    fn archives_from_nowhere_and_pages_of_digits() {
+        let archive = |host: &str, len: u64| {
+            get(1.0, host, "/a.zip", BodyFacts { len, magic: Magic::Zip, ..BodyFacts::default() })
+        };
+        assert_eq!(run(vec![archive("198.51.100.7", 20_000)]), ["archive"]);
+        assert!(run(vec![archive("example.com", 20_000)]).is_empty(), "it has a name");
+        assert!(run(vec![archive("198.51.100.7", 19_999)]).is_empty());
+        let mut tool = archive("198.51.100.7", 20_000);
+        tool.user_agent = Some("curl/8.0".into());
+        assert!(run(vec![tool]).is_empty(), "it says what it is");
+        let page = |text: &[u8]| {
+            let body = BodyFacts {
+                len: 120_000,
+                declared: Some("text/html".into()),
+                magic: Magic::Text,
+                facts: Some(PayloadFacts::of(&text.repeat(64), 512)),
+                ..BodyFacts::default()
+            };
+            get(1.0, "example.com", "/p", body)
+        };
+        assert_eq!(run(vec![page(b"3fa9c17e")]), ["opaque", "unbidden"]);
+        assert!(run(vec![page(b"words ok")]).is_empty());
     }
 
     #[test]
