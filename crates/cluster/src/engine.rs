@@ -10,6 +10,7 @@ use ballista_core::serde::protobuf::{
     CancelJobParams, ExecuteQueryParams, GetJobStatusParams, KeyValuePair, execute_query_result, job_status,
 };
 use ballista_core::utils::{GrpcClientConfig, create_grpc_client_endpoint};
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::SessionContext;
@@ -52,7 +53,10 @@ impl Engine {
         match self {
             Self::Embedded(runtime) => {
                 let context = SessionContext::new_with_config_rt(session(), runtime.clone());
-                let done = collect(plan, context.task_ctx()).await;
+                // A task of its own: a plan of one stage does all of it where it is waited for.
+                let task = context.task_ctx();
+                let done = SpawnedTask::spawn(collect(plan, task)).join().await;
+                let done = done.map_err(|e| Failed::Lost(e.to_string()))?;
                 done.map(|_| ()).map_err(|e| Failed::Wrong(e.to_string()))
             }
             Self::Cluster(at) => submit(at, plan, patience).await,
