@@ -35,6 +35,17 @@ struct Held {
     line: u64,
 }
 
+/// Whose an address and port are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// A subscriber's, by number.
+    Is(u32),
+    /// The list knows the address, and nobody had it then.
+    Nobody,
+    /// The list does not know it.
+    Unlisted,
+}
+
 /// The first and the last port.
 type Ports = (u16, u16);
 const ALL_PORTS: Ports = (0, u16::MAX);
@@ -84,7 +95,7 @@ pub struct Subscribers {
     by_pseudonym: BTreeMap<Ipv6Addr, u32>,
     /// Networks by their length, the longest first.
     lengths: Vec<(u8, bool)>,
-    blocks: HashMap<IpNet, Vec<(Ports, Vec<Held>)>>,
+    blocks: BTreeMap<IpNet, Vec<(Ports, Vec<Held>)>>,
     /// What each had, for who asks the other way round.
     networks: BTreeMap<u32, Vec<IpNet>>,
 }
@@ -165,20 +176,19 @@ impl Subscribers {
         if since >= until {
             return Err("it ends before it begins".into());
         }
-        let who = match known.get(&row.subscriber) {
-            Some(who) => *who,
-            None => {
-                let who = self.names.len() as u32;
-                let digest = Sha256::new().chain_update(key).chain_update(&row.subscriber).finalize();
-                let mut bits = u128::from(PSEUDONYMS.network());
-                bits |= digest.iter().take(10).fold(0, |bits, b| bits << 8 | u128::from(*b));
-                let pseudonym = Ipv6Addr::from(bits);
-                self.names.push(row.subscriber.clone());
-                self.pseudonyms.push(pseudonym);
-                self.by_pseudonym.insert(pseudonym, who);
-                known.insert(row.subscriber.clone(), who);
-                who
-            }
+        let who = if let Some(who) = known.get(&row.subscriber) {
+            *who
+        } else {
+            let who = self.names.len() as u32;
+            let digest = Sha256::new().chain_update(key).chain_update(&row.subscriber).finalize();
+            let mut bits = u128::from(PSEUDONYMS.network());
+            bits |= digest.iter().take(10).fold(0, |bits, b| bits << 8 | u128::from(*b));
+            let pseudonym = Ipv6Addr::from(bits);
+            self.names.push(row.subscriber.clone());
+            self.pseudonyms.push(pseudonym);
+            self.by_pseudonym.insert(pseudonym, who);
+            known.insert(row.subscriber.clone(), who);
+            who
         };
         let blocks = self.blocks.entry(network).or_default();
         let held = Held { since, until, who, line };
@@ -245,9 +255,9 @@ impl Subscribers {
         self.names.is_empty()
     }
 
-    /// Who had an address and port; `Some(None)` where the list knows the address and nobody had it then.
+    /// Who had an address and port.
     /// Without a port it asks who had all of it.
-    fn who(&self, ip: IpAddr, port: Option<u16>, at: Timestamp) -> Option<Option<u32>> {
+    fn who(&self, ip: IpAddr, port: Option<u16>, at: Timestamp) -> Owner {
         let mut is_known = false;
         for &(length, v4) in &self.lengths {
             if v4 != ip.is_ipv4() {
@@ -264,11 +274,11 @@ impl Subscribers {
                 let before = times.partition_point(|h| h.since <= at);
                 let last = before.checked_sub(1).and_then(|i| times.get(i));
                 if let Some(held) = last.filter(|h| at < h.until) {
-                    return Some(Some(held.who));
+                    return Owner::Is(held.who);
                 }
             }
         }
-        is_known.then_some(None)
+        if is_known { Owner::Nobody } else { Owner::Unlisted }
     }
 
     /// A record that tells of subscribers instead of addresses.
@@ -280,14 +290,14 @@ impl Subscribers {
         let has_ports = matches!(head.tuple.transport, Transport::Tcp | Transport::Udp);
         for end in [&mut head.tuple.orig, &mut head.tuple.resp] {
             match self.who(end.ip, has_ports.then_some(end.port), head.ts) {
-                Some(Some(who)) => {
+                Owner::Is(who) => {
                     if let Some(pseudonym) = self.pseudonyms.get(who as usize) {
                         end.ip = IpAddr::V6(*pseudonym);
                         told = true;
                     }
                 }
-                Some(None) => nobodys = true,
-                None => {}
+                Owner::Nobody => nobodys = true,
+                Owner::Unlisted => {}
             }
         }
         let at = head.ts;
@@ -297,7 +307,7 @@ impl Subscribers {
         }
         // A lease is of a whole address.
         if let Record::Dhcp(lease) = &mut record
-            && let Some(Some(Some(who))) = lease.ip.map(|ip| self.who(ip, None, at))
+            && let Some(Owner::Is(who)) = lease.ip.map(|ip| self.who(ip, None, at))
         {
             lease.ip = self.pseudonyms.get(who as usize).copied().map(IpAddr::V6);
         }
@@ -346,9 +356,12 @@ mod tests {
         Timestamp::parse(text).expect(text)
     }
 
-    fn who<'a>(all: &'a Subscribers, ip: &str, port: u16, when: &str) -> Option<Option<&'a str>> {
-        let found = all.who(ip.parse().expect(ip), (port > 0).then_some(port), at(when))?;
-        Some(found.map(|who| all.names[who as usize].as_str()))
+    fn who<'a>(all: &'a Subscribers, ip: &str, port: u16, when: &str) -> Option<&'a str> {
+        match all.who(ip.parse().expect(ip), (port > 0).then_some(port), at(when)) {
+            Owner::Is(who) => Some(all.names[who as usize].as_str()),
+            Owner::Nobody => Some("nobody"),
+            Owner::Unlisted => None,
+        }
     }
 
     const LIST: &str = "\
@@ -370,20 +383,20 @@ A-1, 198.51.100.9, , 2026-11-03, 2026-11-04
         assert_eq!(all.len(), 6);
         let noon = "2026-11-02T12:00:00Z";
         for (ip, port, when, want) in [
-            ("198.51.100.7", 50_000, "2026-11-02T11:59:59Z", Some(Some("A-1"))),
-            ("198.51.100.7", 50_000, noon, Some(Some("A-2"))),
-            ("198.51.100.7", 50_000, "2026-10-31T23:00:00Z", Some(None)),
-            ("198.51.100.9", 1, noon, Some(Some("A-1"))),
-            ("198.51.100.9", 1, "2026-11-04T23:00:00Z", Some(Some("A-1"))),
-            ("198.51.100.9", 1, "2026-11-05T00:00:00Z", Some(None)),
-            ("203.0.113.4", 1024, noon, Some(Some("B-1"))),
-            ("203.0.113.4", 2048, noon, Some(Some("B-2"))),
-            ("203.0.113.4", 3072, noon, Some(None)),
+            ("198.51.100.7", 50_000, "2026-11-02T11:59:59Z", Some("A-1")),
+            ("198.51.100.7", 50_000, noon, Some("A-2")),
+            ("198.51.100.7", 50_000, "2026-10-31T23:00:00Z", Some("nobody")),
+            ("198.51.100.9", 1, noon, Some("A-1")),
+            ("198.51.100.9", 1, "2026-11-04T23:00:00Z", Some("A-1")),
+            ("198.51.100.9", 1, "2026-11-05T00:00:00Z", Some("nobody")),
+            ("203.0.113.4", 1024, noon, Some("B-1")),
+            ("203.0.113.4", 2048, noon, Some("B-2")),
+            ("203.0.113.4", 3072, noon, Some("nobody")),
             // No port: whoever had all of it, and nobody of what is shared.
-            ("203.0.113.4", 0, noon, Some(None)),
-            ("198.51.100.7", 0, noon, Some(Some("A-2"))),
-            ("2001:db8:7:2::1", 9, noon, Some(Some("C-1"))),
-            ("2001:db8:7:1::1", 9, noon, Some(Some("C-2"))),
+            ("203.0.113.4", 0, noon, Some("nobody")),
+            ("198.51.100.7", 0, noon, Some("A-2")),
+            ("2001:db8:7:2::1", 9, noon, Some("C-1")),
+            ("2001:db8:7:1::1", 9, noon, Some("C-2")),
             ("192.0.2.1", 9, noon, None),
         ] {
             assert_eq!(who(&all, ip, port, when), want, "{ip} {port} {when}");
