@@ -607,6 +607,12 @@ impl Network {
         self.remotes.get(ip)?.names.iter().rev().find(asked).map(|n| n.name.as_str())
     }
 
+    /// How a remote is called, if anybody asked for it by name within a day, and whether `host` itself did by a dynamic one.
+    pub fn called(&self, host: IpAddr, remote: IpAddr, now: Timestamp) -> (Option<&str>, bool) {
+        let dynamic = self.name_for(host, remote, now).is_some_and(domains::is_dynamic);
+        (self.name_of(remote, now), dynamic)
+    }
+
     /// All names resolved to `ip` within a day, newest last, at most four.
     pub fn names_of(&self, ip: IpAddr, now: Timestamp) -> Vec<&str> {
         let names = self.remotes.get(ip).map(|r| r.names.iter());

@@ -56,7 +56,7 @@ impl Engine {
                 // A task of its own: a plan of one stage does all of it where it is waited for.
                 let task = context.task_ctx();
                 let done = SpawnedTask::spawn(collect(plan, task)).join().await;
-                let done = done.map_err(|e| Failed::Lost(e.to_string()))?;
+                let done = done.map_err(|e| Failed::Wrong(e.to_string()))?;
                 done.map(|_| ()).map_err(|e| Failed::Wrong(e.to_string()))
             }
             Self::Cluster(at) => submit(at, plan, patience).await,

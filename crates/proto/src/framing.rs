@@ -6,8 +6,6 @@ use record::{Direction, PacketId};
 const BEFORE: [u8; 5] = [0, 1, 2, 3, 4];
 /// The longest message: random bytes state a shorter one once in four thousand times.
 const LONGEST: u32 = 1 << 20;
-/// Messages of both sides together that show it (*assumed*).
-const LEAST: u32 = 4;
 /// What known protocols of this kind say behind the length: Steam's mark, and the length and version of Tencent's header.
 const KNOWN: [&[u8]; 2] = [b"VT01", &[0, 16, 0, 1]];
 
@@ -143,7 +141,8 @@ impl Framing {
         orig.fits.iter().filter(|fit| fit.next == orig.at).find_map(|own| {
             let other = resp.fits.iter().find(|fit| fit.form == own.form && fit.next == resp.at)?;
             let messages = [own.messages, other.messages];
-            let enough = messages.iter().all(|n| *n > 0) && messages.iter().sum::<u32>() >= LEAST;
+            let enough =
+                messages.iter().all(|n| *n > 0) && messages.iter().sum::<u32>() >= record::Framing::LEAST;
             let several = own.varied || other.varied || own.first != other.first;
             (enough && several).then_some(Shown { messages, before: own.form.before, first: self.first })
         })

@@ -16,3 +16,8 @@ pub struct Framing {
     /// The packets in which it begins, and in which it showed.
     pub packets: Vec<PacketId>,
 }
+
+impl Framing {
+    /// Messages of both sides together that show it (*assumed*).
+    pub const LEAST: u32 = 4;
+}

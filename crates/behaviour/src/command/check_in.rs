@@ -30,9 +30,7 @@ use record::{Evidence, Record, SelfReport, Stage, clean, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{
-    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, domains,
-};
+use crate::{About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 64;
@@ -63,8 +61,7 @@ impl Watcher {
     fn report(states: &mut States<'_, Host>, host: IpAddr, r: &SelfReport, context: &mut Context<'_>) {
         let Some(system) = r.system.clone().filter(|_| !r.within.is_recognised()) else { return };
         let end = (r.head.tuple.resp.ip, r.head.tuple.resp.port);
-        let name = context.network.name_of(end.0, context.now);
-        let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
+        let (name, dynamic) = context.network.called(host, end.0, context.now);
         let (state, card) = states.open(host, context.now);
         if card.known.exchanges_files_with(end.0) {
             return;

@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use crate::words::Word;
 use crate::{
     About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
-    Traffic, Wants, domains,
+    Traffic, Wants,
 };
 
 /// Lines remembered of one host.
@@ -143,8 +143,7 @@ impl Watcher {
         };
         let end = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         // A line that is held for days was named when it began.
-        let name = context.network.name_of(end.0, c.head.ts);
-        let dynamic = context.network.name_for(host, end.0, c.head.ts).is_some_and(domains::is_dynamic);
+        let (name, dynamic) = context.network.called(host, end.0, c.head.ts);
         let mut grades = vec![("held", 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {

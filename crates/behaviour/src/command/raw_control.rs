@@ -39,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use crate::words::Word;
 use crate::{
     About, Alike, Application, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States,
-    Traffic, Wants, domains,
+    Traffic, Wants,
 };
 
 /// Remotes remembered of one host.
@@ -140,8 +140,7 @@ impl Watcher {
         if state.framed.len() >= MAX_REMOTES || !state.framed.insert(end) {
             return;
         }
-        let name = context.network.name_of(end.0, context.now);
-        let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
+        let (name, dynamic) = context.network.called(host, end.0, context.now);
         let mut grades = vec![("framed", 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
@@ -159,7 +158,7 @@ impl Watcher {
             grades,
             started: f.head.ts,
             value: messages as f64,
-            threshold: 4.0,
+            threshold: f64::from(Framing::LEAST),
             unit: "messages that state their own length, in no known protocol",
             source: "assumed",
             packets: f.packets.clone(),
@@ -203,8 +202,7 @@ impl Watcher {
         let alike =
             |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
         let same: Vec<&Call> = calls.iter().filter(alike).collect();
-        let name = context.network.name_of(end.0, context.now);
-        let dynamic = context.network.name_for(host, end.0, context.now).is_some_and(domains::is_dynamic);
+        let (name, dynamic) = context.network.called(host, end.0, context.now);
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let brought = card.fired.brought(end.0, c.head.ts, window);
         let few = !spoke || same.len() < self.settings.connections;
