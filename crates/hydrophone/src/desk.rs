@@ -65,9 +65,14 @@ pub fn desk(args: &Desk) -> Result<Exit, Failure> {
     }
     empty(&args.output).map_err(Failure::usage)?;
     let (mut reports, mut accused, mut digest) = (0, 0, csv::Writer::from_writer(Vec::new()));
+    let mut unreported = Vec::new();
     for story in stories {
         let Some(subscriber) = subscribers.name(story.host) else { continue };
         let report = reported(args, &subscribers, story).map_err(Failure::input)?;
+        if let (Err(why), true) = (&report, story.verdict >= Verdict::Likely) {
+            unreported.push(format!("{}: {why}", story.label()));
+        }
+        let report = report.ok();
         reports += usize::from(report.is_some());
         accused += usize::from(story.verdict >= Verdict::Suspicious);
         for day in &story.calendar {
@@ -90,35 +95,45 @@ pub fn desk(args: &Desk) -> Result<Exit, Failure> {
     let mut out = anstream::stdout().lock();
     writeln!(
         out,
-        "{}: {known} subscribers were seen, {accused} of them at least suspicious; {reports} reported",
+        "{}: subscribers seen: {known}, at least suspicious: {accused}, reported: {reports}",
         args.output.display()
     )?;
+    for why in &unreported {
+        writeln!(out, "  {why}")?;
+    }
     Ok(Exit::Done)
 }
 
-/// Writes the reports of whom a desk can be told, by the first address that it had when its verdict was reached; gives their name.
-fn reported(args: &Desk, subscribers: &Subscribers, story: &HostStory) -> anyhow::Result<Option<String>> {
+/// Writes the reports of whom a desk can be told, by the first address that it had when its verdict was reached; gives their name, or why there are none.
+fn reported(
+    args: &Desk,
+    subscribers: &Subscribers,
+    story: &HostStory,
+) -> anyhow::Result<Result<String, String>> {
     // What it had when the last of what led there began: it may be known after the address has gone to another.
     let reached = story.level_at.or(story.last).unwrap_or(Timestamp::MAX);
     let began = story.evidence.iter().map(|e| e.evidence.started).filter(|t| *t <= reached).max();
-    let Some(at) = began.or(story.last) else { return Ok(None) };
+    let Some(at) = began.or(story.last) else { return Ok(Err("nothing was seen of it".to_owned())) };
     let had = subscribers.had(story.host, at, Timestamp(at.0.saturating_add(1)));
+    let Some(source) = had.first().map(|h| h.network.addr()) else {
+        return Ok(Err(format!("without a report: by the list it had no address at {at}")));
+    };
     let by = Reporter {
         org: args.org.clone(),
         contact: args.contact.clone(),
-        source: had.first().map(|h| h.network.addr()),
+        source: Some(source),
         anyway: args.anyway,
         is_renamed: true,
     };
-    if by.refuses(story).is_some() {
-        return Ok(None);
+    if let Some(why) = by.refuses(story) {
+        return Ok(Err(why));
     }
     let name = story.host.to_string().replace(':', "-");
     let mut xarf = serde_json::to_vec_pretty(&export::xarf(story, &by))?;
     xarf.push(b'\n');
     write(&args.output.join(format!("{name}.xarf.json")), &xarf)?;
     write(&args.output.join(format!("{name}.eml")), export::arf(story, &by).as_bytes())?;
-    Ok(Some(name))
+    Ok(Ok(name))
 }
 
 fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {

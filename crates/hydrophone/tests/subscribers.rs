@@ -163,7 +163,7 @@ fn the_desk_gets_a_digest_and_reports() {
     };
     let (code, told, said) = desk(&key, &out);
     assert_eq!(code, Some(0), "{said}");
-    assert!(told.contains("2 subscribers were seen, 1 of them at least suspicious; 1 reported"), "{told}");
+    assert!(told.contains("subscribers seen: 2, at least suspicious: 1, reported: 1"), "{told}");
     let digest = std::fs::read_to_string(dir.path().join("desk/digest.csv")).expect("a digest");
     let bot = digest.lines().find(|l| l.contains("bot-13")).expect("its day");
     assert!(
@@ -177,6 +177,16 @@ fn the_desk_gets_a_digest_and_reports() {
     assert_eq!(xarf["source_identifier"], "203.0.113.13");
     assert!(dir.path().join(format!("desk/{report}.eml")).is_file());
     assert!(!xarf.to_string().contains("bot-13"), "who it is stands in the digest alone");
+    // Of whom no desk can be told is said.
+    let inside = path("inside.csv");
+    std::fs::write(&inside, LIST.replace("203.0.113.13", BOT)).expect("written");
+    let (sample, kept) = (common::sample("kraken-new.pcapng"), path("kept"));
+    run(&["read", sample.to_str().expect("UTF-8"), "--subscribers", &inside, "-o", &kept, "--quiet"]);
+    let (code, told, _) = run(&["desk", &kept, "--subscribers", &inside, "-o", &path("nobody")]);
+    assert!(
+        code == Some(0) && told.contains("reported: 0") && told.contains("no desk knows 10.20.0.13"),
+        "{told}"
+    );
     // Not over what is there, not of another list, and no packets by pseudonyms.
     let (code, _, said) = desk(&key, &out);
     assert!(code == Some(2) && said.contains("is not empty"), "{said}");
