@@ -85,20 +85,20 @@ impl<'a> Keeper<'a> {
             return;
         }
         self.flushed = Some(clock);
-        match &mut self.writer {
-            Some(writer) => {
-                if let Err(e) = writer.flush() {
-                    say(&format!("records are not kept: {e}; it is tried again"));
-                    // What it wrote lies there as after a kill.
-                    self.writer = None;
-                }
-            }
-            None => {
-                if let Ok(again) = begin(self.dir, &[], self.config, self.memory) {
-                    say(&format!("records are kept again; {} were not", self.unkept));
-                    self.writer = Some(again);
-                }
-            }
+        if self.writer.is_some() {
+            self.flush();
+        } else if let Ok(again) = begin(self.dir, &[], self.config, self.memory) {
+            say(&format!("records are kept again; {} were not", self.unkept));
+            self.writer = Some(again);
+        }
+    }
+
+    /// Puts what was taken on the disk.
+    pub fn flush(&mut self) {
+        if let Some(Err(e)) = self.writer.as_mut().map(Writer::flush) {
+            say(&format!("records are not kept: {e}; it is tried again"));
+            // What it wrote lies there as after a kill.
+            self.writer = None;
         }
     }
 

@@ -164,6 +164,11 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
             }
             Heard::News(what) => say(&what),
+            Heard::Remembering => {
+                if let Some(keeper) = &mut keeper {
+                    keeper.flush();
+                }
+            }
             Heard::Until(clock, analysts, teller) => {
                 let mut status = board.write();
                 (status.clock, status.records) = (Some(clock), records);

@@ -620,6 +620,7 @@ fn go(
         if sensed.interrupted {
             sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
         } else if !sensed.repeated {
+            on(Heard::Remembering);
             match state::save(path, &past, &analysts) {
                 // Whoever listened has more to tell, and to write, than this.
                 Err(e) if watch.is_some() => sensed.failures.push(e.to_string()),

@@ -27,6 +27,8 @@ pub enum Heard<'a> {
     Turn(&'a Turn),
     /// Something happened that is to be said at once.
     News(String),
+    /// What was told until now is about to be remembered, and will not be told again: whoever keeps it must have it on the disk first.
+    Remembering,
     /// All that was known until then has been told, and the analysts may be told something.
     Until(Timestamp, &'a mut Analysts, &'a Teller),
 }
@@ -140,6 +142,7 @@ impl Watch {
                 past.inputs.extend(followed.files().into_iter().map(Input::of_log));
                 past.positions = followed.positions();
             }
+            on(Heard::Remembering);
             if let Err(e) = state::save(path, past, analysts) {
                 self.saved = Some(clock.minus(SAVED.saturating_sub(TRIED_AGAIN)));
                 on(Heard::News(e.to_string()));
