@@ -199,7 +199,7 @@ impl Case {
                 Line::Capture(c) => capture = Some(c.into_owned()),
                 Line::Host(h) => stories.push(h.into_owned()),
                 // Told while it was listened; what came of it stands in the host's own line.
-                Line::Turn(_) => {}
+                Line::Turn(_) | Line::Day(_) => {}
             }
         }
         let capture =

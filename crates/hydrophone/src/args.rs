@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -170,6 +171,12 @@ impl FromStr for To {
     }
 }
 
+/// A time of day, as what has passed since midnight.
+fn time_of_day(text: &str) -> Result<Duration, String> {
+    let time: jiff::civil::Time = text.parse().map_err(|_| "write it as 08:00 or 08:00:00".to_owned())?;
+    time.duration_since(jiff::civil::Time::midnight()).try_into().map_err(|e: jiff::Error| e.to_string())
+}
+
 /// How hosts are judged, whatever is read.
 #[derive(Debug, clap::Args)]
 pub struct Judging {
@@ -329,6 +336,9 @@ pub struct Listen {
     /// Tell the sinks in this file of hosts that turn (TOML; see docs/listen.md): a process of its own does, which is `hydrophone tell`
     #[arg(long, value_name = "FILE")]
     pub tell: Option<PathBuf>,
+    /// Print a line also when a day ends: all quiet, or who stands where, and what was missed. TIME is of the day, UTC
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "00:00", value_parser = time_of_day)]
+    pub daily: Option<Duration>,
     /// Answer `hydrophone status` at this socket, a file that is made
     #[arg(long, value_name = "SOCKET")]
     pub control: Option<PathBuf>,
@@ -361,7 +371,7 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
-    /// Have expectations and lists read anew instead, as SIGHUP does
+    /// Have its files read anew instead, as SIGHUP does
     #[arg(long, conflicts_with_all = ["watch", "json"])]
     pub reload: bool,
 }

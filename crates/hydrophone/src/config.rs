@@ -161,6 +161,21 @@ impl Config {
         Ok(out)
     }
 
+    /// Names of the entries beside the behaviours' that say something else than in another.
+    pub fn unlike(&self, other: &Self) -> Vec<&'static str> {
+        let differs = [
+            self.version != other.version,
+            self.home != other.home,
+            self.threads != other.threads,
+            self.memory != other.memory,
+            self.shares != other.shares,
+            self.separate_segments != other.separate_segments,
+            self.prior != other.prior,
+            self.max_loss_percent.to_bits() != other.max_loss_percent.to_bits(),
+        ];
+        MEANS.iter().zip(differs).filter(|(_, differs)| *differs).map(|((name, _), _)| *name).collect()
+    }
+
     /// The memory budget.
     pub fn memory(&self) -> anyhow::Result<ByteSize> {
         self.memory.parse().map_err(|e| anyhow::anyhow!("memory: {e}"))

@@ -9,7 +9,7 @@ use record::{Record, Timestamp};
 use store::{StoredInput, Writer};
 
 use crate::config::Config;
-use crate::{Failure, find, say};
+use crate::{Failure, find};
 
 /// How often records are put on the disk while it is listened: so much is lost when the program is killed.
 const FLUSHED: Duration = Duration::from_secs(10);
@@ -79,27 +79,25 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    /// Time has passed: puts what was taken on the disk, if it is time to.
-    pub fn until(&mut self, clock: Timestamp) {
+    /// Time has passed: puts what was taken on the disk, if it is time to; gives what is to be said.
+    pub fn until(&mut self, clock: Timestamp) -> Option<String> {
         if clock.since(*self.flushed.get_or_insert(clock)) < FLUSHED {
-            return;
+            return None;
         }
         self.flushed = Some(clock);
         if self.writer.is_some() {
-            self.flush();
-        } else if let Ok(again) = begin(self.dir, &[], self.config, self.memory) {
-            say(&format!("records are kept again; {} were not", self.unkept));
-            self.writer = Some(again);
+            return self.flush();
         }
+        self.writer = Some(begin(self.dir, &[], self.config, self.memory).ok()?);
+        Some(format!("records are kept again; {} were not", self.unkept))
     }
 
-    /// Puts what was taken on the disk.
-    pub fn flush(&mut self) {
-        if let Some(Err(e)) = self.writer.as_mut().map(Writer::flush) {
-            say(&format!("records are not kept: {e}; it is tried again"));
-            // What it wrote lies there as after a kill.
-            self.writer = None;
-        }
+    /// Puts what was taken on the disk; gives what is to be said.
+    pub fn flush(&mut self) -> Option<String> {
+        let e = self.writer.as_mut()?.flush().err()?;
+        // What it wrote lies there as after a kill.
+        self.writer = None;
+        Some(format!("records are not kept: {e}; it is tried again"))
     }
 
     /// Ends what is kept.

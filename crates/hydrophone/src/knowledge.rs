@@ -9,16 +9,14 @@ use verdict::{Calibration, Role};
 
 use crate::Failure;
 
-/// Puts the user's payoffs in use, if there are any.
-pub fn payoffs(path: Option<&Path>) -> Result<(), Failure> {
-    let Some(path) = path else { return Ok(()) };
+/// The user's payoffs, if there are any.
+pub fn payoffs(path: Option<&Path>) -> Result<Option<Calibration>, Failure> {
+    let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read the payoffs {}", path.display()))
         .map_err(Failure::usage)?;
     let name = path.display().to_string();
-    let made = Calibration::built_in().giving(&name, &text);
-    made.map_err(|e| Failure::usage(anyhow::anyhow!(e)))?.put_in_use();
-    Ok(())
+    Calibration::built_in().giving(&name, &text).map(Some).map_err(|e| Failure::usage(anyhow::anyhow!(e)))
 }
 
 /// Reads the file of expectations, if there is one.

@@ -11,17 +11,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::ensure;
-use behaviour::{Expectations, Home, Intel};
+use behaviour::Home;
 use capture::{Filter, Listening, Live};
-use pipeline::{ByteSize, Heard, Keeping, Listened, PacketKeeper, SMALLEST, capture_line};
+use pipeline::{ByteSize, Heard, Keeping, Listened, Moment, PacketKeeper, SMALLEST, Subscribers, capture_line};
 use record::Timestamp;
 use report::{Detail, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::flag;
-use verdict::Turn;
+use verdict::{Analysts, Calibration, Knowledge};
 
-use crate::args::Listen;
+use crate::args::{Judging, Listen};
 use crate::config::Config;
+use crate::daily::Days;
 use crate::keep::Keeper;
 use crate::notify::Manager;
 use crate::read::{Prepared, choice, exit, failed, prepare, print_lines, print_story};
@@ -106,6 +107,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
     let (mut records, mut looked) = (0u64, None::<Timestamp>);
+    let mut days = Days::ending(args.daily.unwrap_or_default());
     let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
     let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
@@ -128,10 +130,10 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 status.packets_not_kept = kept.lost.load(Ordering::Relaxed);
                 status.kept_bytes = kept.bytes.load(Ordering::Relaxed);
                 drop(status);
-                kept.news().iter().for_each(|what| say(what));
+                kept.news().iter().for_each(|what| board.say(what));
             }
             for what in news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-                say(&what);
+                board.say(&what);
             }
             if std::mem::take(&mut begins) {
                 manager.is_ready();
@@ -157,19 +159,20 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 if let Some(sinks) = &mut sinks {
                     sinks.tell(&line);
                 }
-                said.turn(&turn, &line);
+                said.line(|| report::turn(&turn), &line);
                 // Where nobody else is told and nothing kept, there is nothing left to do.
                 if !goes_on && said.gone().is_some() {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
-            Heard::News(what) => say(&what),
+            Heard::News(what) => board.say(&what),
             Heard::Remembering => {
-                if let Some(keeper) = &mut keeper {
-                    keeper.flush();
+                if let Some(what) = keeper.as_mut().and_then(Keeper::flush) {
+                    board.say(&what);
                 }
             }
-            Heard::Until(clock, analysts, teller) => {
+            Heard::Until(Moment { clock, analysts, teller, subscribers }) => {
+                let mut elsewhere = None;
                 let mut status = board.write();
                 (status.clock, status.records) = (Some(clock), records);
                 // What has to be counted is counted once a second.
@@ -186,31 +189,39 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     if std::mem::take(&mut may_be_elsewhere) {
                         may_be_elsewhere = outside.of < ENOUGH_FLOWS || !outside.is_much();
                         if !may_be_elsewhere {
-                            say(&format!(
+                            elsewhere = Some(format!(
                                 "{:.0} % of the flows have no local end, and nobody of theirs is judged: name your networks by --home",
                                 outside.percent()
                             ));
                         }
                     }
                 }
+                // Hosts are counted a little later than they turn.
+                let ended = if looked == Some(clock) { days.until(clock, &status) } else { Vec::new() };
                 drop(status);
+                if let Some(what) = elsewhere {
+                    board.say(&what);
+                }
+                for day in ended {
+                    let line = Line::Day(Cow::Borrowed(&day)).to_json().unwrap_or_default();
+                    if let Some(sinks) = &mut sinks {
+                        sinks.tell(&line);
+                    }
+                    if args.daily.is_some() {
+                        said.line(|| report::day(&day), &line);
+                    }
+                }
                 if signals.wants_anew() {
-                    match anew(args) {
-                        Ok((expectations, intel, told)) => {
-                            analysts.know(&expectations, &intel);
-                            say("expectations and lists of indicators were read anew");
-                            for what in &told {
-                                say(what);
-                            }
-                        }
+                    match Anew::read(args, &config) {
+                        Ok(anew) => anew.put_in_use(analysts, subscribers),
                         Err(e) => say(&format!("nothing was read anew: {}", crate::chain(&e))),
                     }
                 }
                 if signals.wants_statistics() {
                     say(&counted(&board.read()));
                 }
-                if let Some(keeper) = &mut keeper {
-                    keeper.until(clock);
+                if let Some(what) = keeper.as_mut().and_then(|keeper| keeper.until(clock)) {
+                    board.say(&what);
                 }
             }
         },
@@ -288,11 +299,44 @@ impl Signals {
     }
 }
 
-/// What is expected and listed, as the files say it now, with what must be told of them.
-fn anew(args: &Listen) -> anyhow::Result<(Expectations, Intel, Vec<String>)> {
-    let expectations = knowledge::expectations(args.judging.expect.as_deref()).map_err(|f| f.error)?;
-    let (intel, told) = knowledge::intel(&args.judging.intel).map_err(|f| f.error)?;
-    Ok((expectations, intel, told))
+/// What files say now: all of them are read before anything of them is used.
+struct Anew {
+    knowledge: Knowledge,
+    payoffs: Option<Calibration>,
+    subscribers: Option<Subscribers>,
+    /// What must be told of them.
+    told: Vec<String>,
+}
+
+impl Anew {
+    /// Reads them; `begun` is the configuration that it began with.
+    fn read(args: &Listen, begun: &Config) -> anyhow::Result<Self> {
+        let judging = &args.judging;
+        let config = Config::of(judging).map_err(|f| f.error)?;
+        let payoffs = knowledge::payoffs(judging.payoffs.as_deref()).map_err(|f| f.error)?;
+        let expectations = knowledge::expectations(judging.expect.as_deref()).map_err(|f| f.error)?;
+        let (intel, mut told) = knowledge::intel(&judging.intel).map_err(|f| f.error)?;
+        let (list, key) = (judging.subscribers.as_deref(), judging.subscribers_key.as_deref());
+        let subscribers = knowledge::subscribers(list, key).map_err(|f| f.error)?;
+        let others = config.unlike(begun);
+        if !others.is_empty() {
+            told.push(format!("only a restart changes {}", others.join(", ")));
+        }
+        let knowledge = Knowledge { settings: config.behaviour, expectations, intel };
+        Ok(Self { knowledge, payoffs, subscribers, told })
+    }
+
+    fn put_in_use(self, analysts: &mut Analysts, subscribers: &mut Option<Arc<Subscribers>>) {
+        analysts.know(self.knowledge);
+        if let Some(payoffs) = self.payoffs {
+            payoffs.put_in_use();
+        }
+        if let Some(list) = self.subscribers {
+            *subscribers = Some(Arc::new(list));
+        }
+        say("configuration, payoffs, expectations and lists were read anew");
+        self.told.iter().for_each(|what| say(what));
+    }
 }
 
 /// How it goes, in a line.
@@ -327,8 +371,9 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
         let within = if p.is_dir() { vec![whole(p), real.clone()] } else { Vec::new() };
         [folder(p), folder(&real)].into_iter().chain(within)
     };
-    let reads =
-        args.judging.expect.iter().chain(&args.judging.intel).chain(&args.follow).flat_map(read).collect();
+    let Judging { config, payoffs, expect, intel, subscribers, subscribers_key, .. } = &args.judging;
+    let once = [config, payoffs, expect, subscribers, subscribers_key].into_iter().flatten();
+    let reads = once.chain(intel).chain(&args.follow).flat_map(read).collect();
     Needs { writes, reads, answers, mute, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
 }
 
@@ -408,8 +453,8 @@ impl Said {
         Self { json, hand: Some(hand), thread: Some(thread), gone, untold: 0 }
     }
 
-    fn turn(&mut self, turn: &Turn, json: &str) {
-        let line = if self.json { json.to_owned() } else { report::turn(turn) };
+    fn line(&mut self, text: impl FnOnce() -> String, json: &str) {
+        let line = if self.json { json.to_owned() } else { text() };
         if let Some(Err(TrySendError::Full(_))) = self.hand.as_ref().map(|hand| hand.try_send(line)) {
             if self.untold == 0 {
                 say(

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod config;
+mod daily;
 mod desk;
 mod diff;
 mod evidence;

@@ -72,7 +72,9 @@ pub struct Prepared {
 
 /// Opens what the arguments name, so that a wrong name is told before anything is read.
 pub fn prepare(args: &Judging, config: &Config) -> Result<Prepared, Failure> {
-    knowledge::payoffs(args.payoffs.as_deref())?;
+    if let Some(payoffs) = knowledge::payoffs(args.payoffs.as_deref())? {
+        payoffs.put_in_use();
+    }
     let expectations = knowledge::expectations(args.expect.as_deref())?;
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
     let subscribers = knowledge::subscribers(args.subscribers.as_deref(), args.subscribers_key.as_deref())?;

@@ -1,6 +1,6 @@
 //! How a running sensor goes: told to `hydrophone status` over a socket of the file system, and to Prometheus over loopback.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -27,6 +27,8 @@ use crate::{Exit, Failure};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest question.
 const LONGEST: usize = 4096;
+/// So much of what was said is remembered.
+const REMEMBERED: usize = 8;
 /// How often `--watch` asks.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -79,6 +81,10 @@ pub struct Status {
     pub packets_not_kept: u64,
     /// Bytes in that folder.
     pub kept_bytes: u64,
+    /// What was said of it last, the latest at the end.
+    pub said: VecDeque<String>,
+    /// How much was said of it in all.
+    pub said_in_all: u64,
 }
 
 /// Where it is written what goes on, and read by who asks.
@@ -101,6 +107,17 @@ impl Board {
     /// What stands on it, to be changed.
     pub fn write(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says something that whoever runs it should know, and remembers it.
+    pub fn say(&self, what: &str) {
+        crate::say(what);
+        let mut status = self.write();
+        status.said_in_all += 1;
+        if status.said.len() >= REMEMBERED {
+            status.said.pop_front();
+        }
+        status.said.push_back(what.to_owned());
     }
 
     /// How it goes now.
@@ -188,6 +205,7 @@ impl Status {
             );
         }
         line("state", self.state.clone().unwrap_or_else(|| "not kept: a restart begins anew".to_owned()));
+        self.said.iter().for_each(|what| line("said", what.clone()));
         out
     }
 

@@ -226,7 +226,7 @@ fn a_case_under_other_names_tells_the_same_story() {
         let lines = report::parse_lines(&std::fs::read_to_string(path).expect("lines")).expect("lines");
         let stories = lines.into_iter().filter_map(|l| match l {
             report::Line::Host(h) => Some(h),
-            report::Line::Capture(_) | report::Line::Turn(_) => None,
+            report::Line::Capture(_) | report::Line::Turn(_) | report::Line::Day(_) => None,
         });
         stories
             .filter(|s| !s.evidence.is_empty())

@@ -225,6 +225,104 @@ fn who_is_killed_again_and_again_tells_one_story() {
 }
 
 #[test]
+fn days_that_end_are_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (current, spool) = (dir.join("current"), dir.join("spool"));
+    std::fs::create_dir(&current).unwrap();
+    let mut zeek = Zeek::of(&["kraken-old.pcapng"], 230, 3.0);
+    // The day ends a little after all of it was told.
+    let end = now() + 12.0;
+    let of_day = end as u64 % 86_400;
+    let daily = format!("--daily={:02}:{:02}:{:02}", of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let sink = |name: &str, more: &str| {
+        let to = dir.join(name).display().to_string();
+        format!("[[sink]]\nname = \"{name}\"\nkind = \"file\"\npath = \"{to}\"\n{more}")
+    };
+    let sinks = format!("spool = {spool:?}\n{}{}", sink("every", "daily = true\n"), sink("turns", ""));
+    std::fs::write(dir.join("tell.toml"), sinks).unwrap();
+    let tell = dir.join("tell.toml").display().to_string();
+    let args = [&daily, "--follow", current.to_str().unwrap(), "--tell", &tell];
+    let running = Running::begin(dir, "daily", &args, "listens to");
+    zeek.write(&current, f64::MAX);
+    // What comes is told five seconds later, and so is the end.
+    sleep(Duration::from_secs_f64(end + 8.0 - now()));
+    running.end("TERM");
+    let told = lines(dir, "daily");
+    let of = |kind: &str| told.iter().filter(|l| l["type"] == kind).collect::<Vec<_>>();
+    let (days, turns) = (of("day"), of("turn"));
+    let [day] = &days[..] else { panic!("{} days, {} turns", days.len(), turns.len()) };
+    assert_eq!((&day["hosts"]["infected"], &day["turns"]), (&Value::from(1), &Value::from(turns.len())), "{day}");
+    assert!(day["records"].as_u64() > Some(100), "{day}");
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(dir.join(name)).unwrap();
+        text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["type"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(read("every").iter().filter(|kind| **kind == "day").count(), days.len());
+    assert!(read("turns").iter().all(|kind| kind == "turn"));
+}
+
+#[test]
+fn all_files_are_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let path = |name: &str| dir.join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
+    let said = |what: &str| {
+        let begun = Instant::now();
+        while !std::fs::read_to_string(dir.join("anew.err")).unwrap().contains(what) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(30),
+                "{}",
+                std::fs::read_to_string(dir.join("anew.err")).unwrap()
+            );
+            sleep(Duration::from_millis(20));
+        }
+    };
+    let (current, files) = (dir.join("current"), dir.join("etc"));
+    std::fs::create_dir(&current).unwrap();
+    std::fs::create_dir(&files).unwrap();
+    write("etc/config.toml", "[behaviour.spam_run]\nconnections = 1000000\nfirst_contacts = 1000000\n");
+    write("etc/payoffs.toml", "[generated_names]\nexact_name = 0.0\n");
+    write("etc/list.csv", "subscriber,address\nS-7,10.99.0.1\n");
+    let (config, payoffs, list) = (path("etc/config.toml"), path("etc/payoffs.toml"), path("etc/list.csv"));
+    let files = ["--config", &config, "--payoffs", &payoffs, "--subscribers", &list, "--home", "10.20.0.0/16"];
+    let following = ["--follow", current.to_str().unwrap()];
+    let running = Running::begin(dir, "anew", &[&following[..], &files[..]].concat(), "listens to");
+    let hup = || {
+        let id = running.0.id().to_string();
+        assert!(Command::new("kill").args(["-HUP", &id]).status().unwrap().success());
+    };
+
+    // One file that is wrong, and nothing of the others is used.
+    write("etc/config.toml", "memory = \"512MiB\"\n");
+    write("etc/payoffs.toml", "[generated_names]\nexact_names = 5.0\n");
+    hup();
+    said("nothing was read anew: ");
+    write("etc/payoffs.toml", "[generated_names]\nexact_name = 5.0\n");
+    write("etc/list.csv", "subscriber,address\nS-7,10.20.0.13\n");
+    hup();
+    said("configuration, payoffs, expectations and lists were read anew");
+    said("only a restart changes memory");
+
+    Zeek::of(&["kraken-old.pcapng"], usize::MAX, -8.0).write(&current, f64::MAX);
+    sleep(Duration::from_secs(6));
+    running.end("TERM");
+    let (told, whole) = (lines(dir, "anew"), read_json(&[&files[..], &[current.to_str().unwrap()]].concat()));
+    let by_pseudonym = |lines: &[Value]| {
+        let of = lines.iter().find(|l| l["type"] == "host" && l["host"].as_str().unwrap().starts_with("fd48:"));
+        let of = of.expect("a subscriber");
+        let kinds: std::collections::BTreeSet<String> =
+            of["evidence"].as_array().unwrap().iter().map(|e| e["behaviour"].to_string()).collect();
+        (of["host"].clone(), of["level_db"].clone(), kinds)
+    };
+    assert_eq!(by_pseudonym(&told), by_pseudonym(&whole));
+    assert!(by_pseudonym(&told).2.contains("\"spam_run\""));
+    let with_others = read_json(&[&files[..2], &files[4..], &[current.to_str().unwrap()]].concat());
+    assert_ne!(by_pseudonym(&with_others).1, by_pseudonym(&whole).1);
+}
+
+#[test]
 fn what_cannot_be_followed_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();

@@ -36,4 +36,4 @@ pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};
 pub use subscribers::{Had, PSEUDONYMS, Renamed, Subscribers};
-pub use watch::Heard;
+pub use watch::{Heard, Moment};

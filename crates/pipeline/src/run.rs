@@ -589,7 +589,7 @@ fn go(
     let mut activity = Activity::default();
     let mut watch =
         attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, held.as_ref(), &analysts));
-    let (subscribers, mut renamed) = (options.subscribers.clone(), Renamed::default());
+    let (mut subscribers, mut renamed) = (options.subscribers.clone(), Renamed::default());
     let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
             let record = match &subscribers {
@@ -604,7 +604,7 @@ fn go(
         }
         Step::Until { clock, idle } => {
             if let Some(watch) = &mut watch {
-                watch.until(clock, idle, followed, &mut analysts, &mut on);
+                watch.until(clock, idle, followed, (&mut analysts, &mut subscribers), &mut on);
             }
         }
     })?;

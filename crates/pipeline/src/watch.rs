@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use capture::Live;
@@ -13,11 +14,24 @@ use verdict::{Analysts, Teller, Turn};
 
 use crate::run::{Input, RunOptions};
 use crate::state::{self, Past};
+use crate::subscribers::Subscribers;
 
 /// How often what is remembered is written down while it is listened.
 const SAVED: Duration = Duration::from_hours(1);
 /// And when that failed.
 const TRIED_AGAIN: Duration = Duration::from_mins(5);
+
+/// Where it stands, all that was known until then having been told.
+pub struct Moment<'a> {
+    /// Until when.
+    pub clock: Timestamp,
+    /// Who judges.
+    pub analysts: &'a mut Analysts,
+    /// Who told of hosts that turned.
+    pub teller: &'a Teller,
+    /// Who has which address, where hosts are subscribers.
+    pub subscribers: &'a mut Option<Arc<Subscribers>>,
+}
 
 /// What whoever listens is told, in order.
 pub enum Heard<'a> {
@@ -29,8 +43,8 @@ pub enum Heard<'a> {
     News(String),
     /// What was told until now is about to be remembered, and will not be told again: whoever keeps it must have it on the disk first.
     Remembering,
-    /// All that was known until then has been told, and the analysts may be told something.
-    Until(Timestamp, &'a mut Analysts, &'a Teller),
+    /// All that was known until then has been told, and something may be known anew.
+    Until(Moment<'a>),
 }
 
 /// Judges what a store holds beyond what is remembered: what of it could not be read.
@@ -119,7 +133,7 @@ impl Watch {
         clock: Timestamp,
         idle: bool,
         mut followed: Option<&mut Followed>,
-        analysts: &mut Analysts,
+        (analysts, subscribers): (&mut Analysts, &mut Option<Arc<Subscribers>>),
         on: &mut impl FnMut(Heard<'_>),
     ) {
         self.clock = Some(clock);
@@ -130,7 +144,7 @@ impl Watch {
         for news in followed.as_mut().map(|f| f.news()).unwrap_or_default() {
             on(Heard::News(news));
         }
-        on(Heard::Until(clock, analysts, &self.teller));
+        on(Heard::Until(Moment { clock, analysts, teller: &self.teller, subscribers }));
         if let Some((path, past)) = &mut self.state
             && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
         {

@@ -5,6 +5,7 @@
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+mod day;
 mod explain;
 pub mod html;
 mod indicators;
@@ -15,6 +16,7 @@ mod prose;
 mod terminal;
 mod turn;
 
+pub use day::{DayLine, day};
 pub use explain::{checks, explain, fact};
 pub use indicators::{Indicator, IndicatorKind, indicators};
 pub use lines::{

@@ -5,6 +5,8 @@ use record::{Accounts, Health, PacketId, Timestamp, Transport, clean};
 use serde::{Deserialize, Serialize};
 use verdict::{HostStory, Prior, Turn};
 
+use crate::day::DayLine;
+
 /// An input of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InputLine {
@@ -304,6 +306,8 @@ pub enum Line<'a> {
     Host(Cow<'a, HostStory>),
     /// A host that turned while it was listened to.
     Turn(Box<Cow<'a, Turn>>),
+    /// A day on which it was listened.
+    Day(Cow<'a, DayLine>),
 }
 
 impl Line<'_> {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use verdict::Verdict;
 
+use crate::message::Message;
+
 /// Messages that a person gets before there is a digest (*assumed*).
 const BURST: u32 = 10;
 /// In how many seconds (*assumed*).
@@ -34,6 +36,8 @@ pub struct SinkConfig {
     pub kind: Kind,
     /// Whoever turned below it is not told of.
     pub level: Verdict,
+    /// Whether it is told of every day that ends, also where all was quiet.
+    pub daily: bool,
     /// So many messages in so long; what is beyond comes as one. For people; machines get everything.
     burst: Option<u32>,
     /// In how many seconds.
@@ -58,11 +62,12 @@ impl TryFrom<toml::Table> for SinkConfig {
         let name = name.ok_or("a sink has no name")?;
         let in_sink = |why: String| format!("sink {name:?}: {why}");
         let level = of(&mut table, "level").map_err(in_sink)?.unwrap_or(Verdict::Suspicious);
+        let daily = of(&mut table, "daily").map_err(in_sink)?.unwrap_or(false);
         let burst = of(&mut table, "burst").map_err(in_sink)?;
         let per_s = of(&mut table, "per_s").map_err(in_sink)?;
         let patience_s = of(&mut table, "patience_s").map_err(in_sink)?;
         let kind = toml::Value::Table(table).try_into().map_err(|e| in_sink(e.to_string()))?;
-        Ok(Self { name, kind, level, burst, per_s, patience_s })
+        Ok(Self { name, kind, level, daily, burst, per_s, patience_s })
     }
 }
 
@@ -241,6 +246,12 @@ impl Config {
 }
 
 impl SinkConfig {
+    /// Whether it is told of this.
+    pub fn wants(&self, message: &Message) -> bool {
+        let turned = message.turns().next().is_some() && message.level() >= self.level;
+        turned || (self.daily && message.days().next().is_some())
+    }
+
     /// So many messages in so long; none where everything is told one by one.
     pub fn limit(&self) -> Option<(u32, Duration)> {
         let for_people = matches!(self.kind, Kind::Mail { .. } | Kind::Webhook { .. });

@@ -13,6 +13,6 @@ mod owed;
 mod sinks;
 
 pub use config::{Config, ConfigError, Form, Kind, SinkConfig};
-pub use message::Message;
+pub use message::{Message, Told};
 pub use owed::{Delivery, Report, Teller};
 pub use sinks::{Sink, SinkError};

@@ -1,15 +1,35 @@
-//! What is told: a host that turned, or a digest of several.
+//! What is told: a host that turned, a day that ended, or a digest of several.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use record::HostId;
+use report::{DayLine, Line};
 use serde_json::Value;
 use verdict::{Turn, Verdict};
 
-/// Turns that go out together: one, or those of an outbreak.
+/// What is told of.
+#[derive(Clone, Debug)]
+pub enum Told {
+    /// A host that turned.
+    Turn(Box<Turn>),
+    /// A day that ended.
+    Day(DayLine),
+}
+
+impl Told {
+    /// In a line.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Turn(turn) => report::turn(turn),
+            Self::Day(day) => report::day(day),
+        }
+    }
+}
+
+/// What goes out together: one turn, those of an outbreak, or a day.
 #[derive(Clone, Debug)]
 pub struct Message {
-    turns: Vec<(Turn, String)>,
+    told: Vec<(Told, String)>,
 }
 
 /// How it stands with a host whose verdict has ended.
@@ -27,26 +47,46 @@ impl Message {
     /// It is no line of ours.
     pub fn of_line(line: &str) -> Result<Option<Self>, serde_json::Error> {
         let value: Value = serde_json::from_str(line)?;
-        if value["type"] != "turn" {
+        if value["type"] != "turn" && value["type"] != "day" {
             return Ok(None);
         }
-        let turn: Turn = serde_json::from_value(value)?;
-        Ok(Some(Self { turns: vec![(turn, line.to_owned())] }))
+        let told = match serde_json::from_value(value)? {
+            Line::Turn(turn) => Told::Turn(Box::new(turn.into_owned())),
+            Line::Day(day) => Told::Day(day.into_owned()),
+            Line::Capture(_) | Line::Host(_) => return Ok(None),
+        };
+        Ok(Some(Self { told: vec![(told, line.to_owned())] }))
     }
 
     /// Several as one.
     pub fn digest(messages: impl IntoIterator<Item = Self>) -> Self {
-        Self { turns: messages.into_iter().flat_map(|m| m.turns).collect() }
+        Self { told: messages.into_iter().flat_map(|m| m.told).collect() }
+    }
+
+    /// What is told of, in order.
+    pub fn told(&self) -> impl Iterator<Item = &Told> {
+        self.told.iter().map(|(told, _)| told)
     }
 
     /// The turns.
     pub fn turns(&self) -> impl Iterator<Item = &Turn> {
-        self.turns.iter().map(|(turn, _)| turn)
+        self.told().filter_map(|told| match told {
+            Told::Turn(turn) => Some(&**turn),
+            Told::Day(_) => None,
+        })
+    }
+
+    /// The days.
+    pub fn days(&self) -> impl Iterator<Item = &DayLine> {
+        self.told().filter_map(|told| match told {
+            Told::Day(day) => Some(day),
+            Told::Turn(_) => None,
+        })
     }
 
     /// Each as the line of JSON that it came as.
     pub fn lines(&self) -> impl Iterator<Item = &str> {
-        self.turns.iter().map(|(_, line)| line.as_str())
+        self.told.iter().map(|(_, line)| line.as_str())
     }
 
     /// The highest verdict in it, also one that has ended.
@@ -56,7 +96,12 @@ impl Message {
 
     /// A line that says what it is about: `10.20.0.13 is infected (spam source)`, `17 hosts turned: 3 infected, 14 suspicious`.
     pub fn subject(&self) -> String {
-        if let [(turn, _)] = self.turns.as_slice() {
+        if let Some(day) = self.days().last()
+            && self.turns().next().is_none()
+        {
+            return day.subject();
+        }
+        if let [(Told::Turn(turn), _)] = self.told.as_slice() {
             let s = &turn.story;
             let kinds: BTreeSet<String> = s.findings.iter().map(|f| record::clean(&f.kind)).collect();
             let kinds: Vec<String> = kinds.into_iter().collect();
@@ -82,8 +127,8 @@ impl Message {
         format!("{} hosts turned: {}", hosts.len(), counted.join(", "))
     }
 
-    /// A line for each turn.
+    /// A line for each.
     pub fn text(&self) -> String {
-        self.turns().map(report::turn).collect::<Vec<_>>().join("\n")
+        self.told().map(Told::text).collect::<Vec<_>>().join("\n")
     }
 }

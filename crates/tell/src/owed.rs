@@ -88,7 +88,7 @@ impl Teller {
     pub fn tell(&self, message: &Message) -> io::Result<()> {
         let mut written = Ok(());
         for (config, account, _) in &self.sinks {
-            if message.level() >= config.level {
+            if config.wants(message) {
                 let owed = account.debts().owe(message.clone());
                 written = written.and(owed);
                 account.news.notify_all();

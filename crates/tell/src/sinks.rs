@@ -13,7 +13,7 @@ use serde_json::json;
 use verdict::Verdict;
 
 use crate::config::{Form, Kind};
-use crate::message::Message;
+use crate::message::{Message, Told};
 
 /// How long somebody may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -126,7 +126,7 @@ fn append(open: &mut Option<File>, path: &Path, most: u64, keep: usize, message:
     written
 }
 
-/// Words of RFC 5424, one of each turn.
+/// Words of RFC 5424, one of each turn and day.
 fn syslog(
     stream: &mut Option<TcpStream>,
     to: &str,
@@ -136,23 +136,34 @@ fn syslog(
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host: String = host.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
     let host = if host.is_empty() { "-".to_owned() } else { host };
-    for turn in message.turns() {
-        let severity = match turn.story.verdict {
-            Verdict::Infected => 2,
-            Verdict::Likely => 3,
-            Verdict::Suspicious => 4,
-            Verdict::Quiet | Verdict::Inconclusive => 5,
+    for told in message.told() {
+        let (severity, at, kind, data) = match told {
+            Told::Turn(turn) => {
+                let severity = match turn.story.verdict {
+                    Verdict::Infected => 2,
+                    Verdict::Likely => 3,
+                    Verdict::Suspicious => 4,
+                    Verdict::Quiet | Verdict::Inconclusive => 5,
+                };
+                let data = format!(
+                    "host={} verdict={} before={} level_db=\"{:.1}\"",
+                    quoted(&turn.story.label()),
+                    quoted(turn.story.verdict.name()),
+                    quoted(turn.before.name()),
+                    turn.story.level_db
+                );
+                (severity, turn.at, "turn", data)
+            }
+            Told::Day(day) => {
+                let (quiet, missed) = (day.is_quiet(), day.missed.len());
+                (5 + u32::from(quiet), day.until, "day", format!("quiet=\"{quiet}\" missed=\"{missed}\""))
+            }
         };
         let word = format!(
-            "<{}>1 {} {host} hydrophone {} turn [hydrophone@32473 host={} verdict={} before={} level_db=\"{:.1}\"] \u{feff}{}",
+            "<{}>1 {at} {host} hydrophone {} {kind} [hydrophone@32473 {data}] \u{feff}{}",
             u32::from(facility) * 8 + severity,
-            turn.at,
             std::process::id(),
-            quoted(&turn.story.label()),
-            quoted(turn.story.verdict.name()),
-            quoted(turn.before.name()),
-            turn.story.level_db,
-            report::turn(turn)
+            told.text()
         );
         match to.split_once("://") {
             Some(("udp", to)) => {
@@ -288,9 +299,10 @@ fn web(form: Form, message: &Message) -> serde_json::Value {
     };
     match form {
         Form::Json => {
-            let turns: Vec<serde_json::Value> =
+            let mut lines: Vec<serde_json::Value> =
                 message.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-            json!({ "subject": subject, "text": text, "turns": turns })
+            let days: Vec<_> = lines.extract_if(.., |line| line["type"] == "day").collect();
+            json!({ "subject": subject, "text": text, "turns": lines, "days": days })
         }
         // Names and addresses are no mentions and no links.
         Form::Slack => {

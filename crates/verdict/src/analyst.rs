@@ -107,6 +107,17 @@ impl AnalystLimits {
     }
 }
 
+/// What the user knows beside the records, and how he wants behaviours to be seen.
+#[derive(Clone, Debug, Default)]
+pub struct Knowledge {
+    /// Settings of the behaviours.
+    pub settings: Settings,
+    /// What is expected of hosts.
+    pub expectations: Expectations,
+    /// Lists of indicators.
+    pub intel: Intel,
+}
+
 /// The analyst half: records in, stories out.
 pub struct Analyst {
     given_home: Option<Home>,
@@ -297,13 +308,15 @@ impl Analyst {
         self
     }
 
-    /// What is expected of hosts, and the user's lists, are these from now on: what was told before stands.
-    pub fn know(&mut self, expectations: Expectations, intel: Intel) {
+    /// Settings, what is expected of hosts, and the user's lists are these from now on: what was told before stands, and nothing that was seen is forgotten.
+    pub fn know(&mut self, knowledge: Knowledge) {
+        (self.settings, self.expectations, self.intel) =
+            (knowledge.settings, knowledge.expectations, knowledge.intel);
         if let Some(analysis) = &mut self.seen.analysis {
-            analysis.network.expect(expectations);
-            analysis.network.inform(intel);
-        } else {
-            (self.expectations, self.intel) = (expectations, intel);
+            analysis.network.expect(std::mem::take(&mut self.expectations));
+            analysis.network.inform(std::mem::take(&mut self.intel));
+            analysis.detectors = detectors(&self.settings);
+            analysis.plan = plan(&analysis.detectors, self.without);
         }
     }
 

@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::sync::{PoisonError, RwLock};
 
 use behaviour::{CATALOGUE, Entry, GradeWorth, entry};
 use record::{Evidence, Stage};
@@ -117,7 +117,7 @@ pub struct Calibration {
     given: Option<String>,
 }
 
-static IN_USE: OnceLock<Calibration> = OnceLock::new();
+static IN_USE: RwLock<Option<&'static Calibration>> = RwLock::new(None);
 
 /// What a piece of evidence is worth, and how that came about.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -135,7 +135,11 @@ pub struct Payoff {
 impl Calibration {
     /// The calibration in use: the one that was built in, unless another was put in its place.
     pub fn in_use() -> &'static Self {
-        IN_USE.get_or_init(Self::built_in)
+        if let Some(calibration) = *IN_USE.read().unwrap_or_else(PoisonError::into_inner) {
+            return calibration;
+        }
+        let mut in_use = IN_USE.write().unwrap_or_else(PoisonError::into_inner);
+        *in_use.get_or_insert_with(|| Box::leak(Box::new(Self::built_in())))
     }
 
     /// The calibration that was built in. The file is part of the program and a test reads it: if it does not parse, nothing was measured.
@@ -184,9 +188,10 @@ impl Calibration {
         Ok(self)
     }
 
-    /// Puts this calibration in use. Gives false where another one is in use already.
-    pub fn put_in_use(self) -> bool {
-        IN_USE.set(self).is_ok()
+    /// Puts this calibration in use, in the place of another if there is one: what fires, and what is added up, from now on has its payoffs. It is kept for as long as the
+    /// program runs (some 20 kB), since whoever is adding up may still look at it.
+    pub fn put_in_use(self) {
+        *IN_USE.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::leak(Box::new(self)));
     }
 
     /// Where the values come from.

@@ -22,7 +22,7 @@ mod telling;
 mod told;
 
 pub use alternative::{Alternative, Left};
-pub use analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError};
+pub use analyst::{Analyst, AnalystLimits, Knowledge, Outside, ResumeError, SaveError};
 pub use calibration::{Calibration, Counts, ENOUGH, Exposure, Measured, NETWORK_DAYS, clopper_pearson};
 pub use identity::{ChangedHands, SameHost};
 pub use ledger::CALENDAR_DAYS;

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::IpAddr;
 
-use behaviour::{Expectations, Intel, read_back, write_down};
+use behaviour::{read_back, write_down};
 use record::{BUCKETS, HostId, Record, Segment, Timestamp, bucket};
 
-use crate::analyst::{Analyst, AnalystLimits, Outside, ResumeError, SaveError};
+use crate::analyst::{Analyst, AnalystLimits, Knowledge, Outside, ResumeError, SaveError};
 use crate::story::{CaptureFacts, HostStory};
 use crate::told::{NetworkFacts, ShareFacts, by_strength, stories};
 
@@ -97,7 +97,7 @@ pub struct Analysts {
     apart: bool,
     make: Make,
     /// What analysts know that begin now, where it is something else than `make` gives them.
-    known: Option<(Expectations, Intel)>,
+    known: Option<Knowledge>,
     limits: AnalystLimits,
     /// Records of segments beyond those that have analysts.
     beyond: u64,
@@ -147,8 +147,8 @@ impl Analysts {
     fn begin(&mut self, scope: Scope) -> usize {
         let analysts = self.shares.iter().map(|share| {
             let mut analyst = (self.make)().of_share(*share);
-            if let Some((expectations, intel)) = &self.known {
-                analyst.know(expectations.clone(), intel.clone());
+            if let Some(known) = &self.known {
+                analyst.know(known.clone());
             }
             analyst
         });
@@ -238,10 +238,10 @@ impl Analysts {
         all
     }
 
-    /// What is expected of hosts, and the user's lists, are these from now on.
-    pub fn know(&mut self, expectations: &Expectations, intel: &Intel) {
-        self.all_mut().for_each(|a| a.know(expectations.clone(), intel.clone()));
-        self.known = Some((expectations.clone(), intel.clone()));
+    /// See [`Analyst::know`].
+    pub fn know(&mut self, knowledge: Knowledge) {
+        self.all_mut().for_each(|a| a.know(knowledge.clone()));
+        self.known = Some(knowledge);
     }
 
     /// See [`Analyst::pass`].
