@@ -289,12 +289,24 @@ impl Seal {
     /// # Errors
     /// The rest cannot be read.
     pub fn whole(&self, path: &Path) -> io::Result<String> {
-        let (mut hash, read) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let (hash, read) = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut file = File::open(path)?;
         file.seek(io::SeekFrom::Start(read))?;
+        Self::all_of(hash, file)
+    }
+
+    /// The hash of the first so many bytes of a file, as [`Self::whole`] gives it.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn of_first(bytes: u64, path: &Path) -> io::Result<String> {
+        Self::all_of(Sha256::new(), File::open(path)?.take(bytes))
+    }
+
+    fn all_of(mut hash: Sha256, mut from: impl Read) -> io::Result<String> {
         let mut block = vec![0; BLOCK];
         loop {
-            match file.read(&mut block)? {
+            match from.read(&mut block)? {
                 0 => return Ok(record::hex(&hash.finalize())),
                 n => hash.update(&block[..n]),
             }

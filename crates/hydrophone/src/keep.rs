@@ -1,18 +1,22 @@
 //! `read --store` and `listen --store`: what is read or heard is kept.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use behaviour::Home;
+use capture::Seal;
 use pipeline::{ByteSize, Input, Outcome};
 use record::{Record, Timestamp};
-use store::{StoredInput, Writer};
+use store::{Catalog, Span, StoreError, StoredInput, Writer};
 
 use crate::config::Config;
 use crate::{Failure, find};
 
 /// How often records are put on the disk while it is listened: so much is lost when the program is killed.
 const FLUSHED: Duration = Duration::from_secs(10);
+/// Files that are named where some are read again.
+const SHOWN: usize = 3;
 /// The part of the memory budget that a segment may take while it is written.
 const PART: u64 = 8;
 
@@ -29,6 +33,124 @@ pub fn begin(dir: &Path, inputs: &[PathBuf], config: &Config, memory: ByteSize) 
     let networks = home.networks().to_vec();
     let writer = Writer::begin(dir, &networks, move |ip| home.contains(ip)).map_err(find::failure)?;
     Ok(writer.within((memory.0 / PART) as usize))
+}
+
+/// What a run is to read, and what becomes of runs that read some of it before.
+#[derive(Default)]
+pub struct Planned {
+    files: Vec<StoredInput>,
+    /// Runs that began to read the same and did not come to their end.
+    instead: Vec<String>,
+}
+
+impl Planned {
+    /// Lists what is to be read into a store. What it holds of these files already would count twice: a file that was read into it before, or that was and has grown since, is
+    /// refused; where it was not read to its end, this run takes the place of that one.
+    pub fn of(dir: &Path, inputs: &[PathBuf]) -> Result<Self, Failure> {
+        let mut planned = Self { files: files_of(inputs)?, instead: Vec::new() };
+        if !store::is_store(dir) {
+            return Ok(planned);
+        }
+        let catalog = match Catalog::open(dir, Span::default(), 0) {
+            Ok(catalog) => catalog,
+            // A bucket with nothing in it yet; what it is else is told by whoever writes into it.
+            Err(StoreError::Other(_)) => return Ok(planned),
+            Err(e) => return Err(find::failure(e)),
+        };
+        let mut files = Files::of(&planned.files);
+        let mut repeated = Vec::new();
+        for (name, run) in catalog.runs() {
+            let read = || run.inputs.iter().chain(&run.planned);
+            let again: Vec<_> = read().map(|input| files.find(input)).collect();
+            if !run.complete && !again.is_empty() && again.iter().all(Option::is_some) {
+                planned.instead.push(name.clone());
+                continue;
+            }
+            for (input, file) in read().zip(again).filter_map(|(input, file)| Some((input, file?))) {
+                let how = match (run.complete, input.size == file.size) {
+                    (false, _) => "was begun to be read into it, with others",
+                    (true, true) => "was read into it before",
+                    (true, false) => "was read into it before and has grown since",
+                };
+                repeated.push(format!("{} {how} ({name}: {})", file.path, input.path));
+            }
+        }
+        if repeated.is_empty() {
+            return Ok(planned);
+        }
+        let more = match repeated.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            n => format!("; and {n} more"),
+        };
+        Err(Failure::usage(anyhow::anyhow!(
+            "{}: {}{more}: it would count twice. Leave it out, or write into another store",
+            dir.display(),
+            repeated[..repeated.len().min(SHOWN)].join("; ")
+        )))
+    }
+
+    /// Tells a store of it; says what is to be said.
+    pub fn begin(self, writer: Writer) -> Result<(Writer, Option<String>), Failure> {
+        let said = (!self.instead.is_empty()).then(|| {
+            format!("what {} began to read and did not end does not count any more: it is read anew", self.instead.join(", "))
+        });
+        Ok((writer.reading(self.files, self.instead).map_err(find::failure)?, said))
+    }
+}
+
+/// The files that are to be read, but for what stores hold.
+fn files_of(inputs: &[PathBuf]) -> Result<Vec<StoredInput>, Failure> {
+    let mut files = Vec::new();
+    for path in inputs.iter().filter(|path| !store::is_store(path)) {
+        if path.is_dir() {
+            files.extend(capture::files_in(path).map_err(Failure::input)?);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    let planned = |file: PathBuf| {
+        // What cannot be read is told by whoever reads it.
+        let size = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
+        let path = std::path::absolute(&file).unwrap_or(file).display().to_string();
+        Some(StoredInput { path, size: Some(size), sha256: None, log: None })
+    };
+    Ok(files.into_iter().filter_map(planned).collect())
+}
+
+/// Files that are to be read, by what tells them again; a hash is taken once, and where it is asked for.
+struct Files<'a> {
+    files: &'a [StoredInput],
+    by_size: BTreeMap<u64, Vec<usize>>,
+    by_path: BTreeMap<&'a str, usize>,
+    hashes: BTreeMap<(usize, u64), Option<String>>,
+}
+
+impl<'a> Files<'a> {
+    fn of(files: &'a [StoredInput]) -> Self {
+        let mut by_size: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (at, file) in files.iter().enumerate() {
+            by_size.entry(file.size.unwrap_or_default()).or_default().push(at);
+        }
+        let by_path = files.iter().enumerate().map(|(at, file)| (file.path.as_str(), at)).collect();
+        Self { files, by_size, by_path, hashes: BTreeMap::new() }
+    }
+
+    /// The file that is what was read, or a log that goes on where it ended. Of what was planned and killed no hash is known: path and size tell.
+    fn find(&mut self, read: &StoredInput) -> Option<&'a StoredInput> {
+        let (size, files) = (read.size?, self.files);
+        let named = self.by_path.get(read.path.as_str()).copied();
+        let Some(sha256) = &read.sha256 else {
+            return named.map(|at| &files[at]).filter(|file| file.size == read.size);
+        };
+        let grown = named.filter(|at| read.log.is_some() && files[*at].size > read.size);
+        let same = self.by_size.get(&size).into_iter().flatten().copied();
+        let hashes = &mut self.hashes;
+        let mut is_it = |at: &usize| {
+            let first = || Seal::of_first(size, Path::new(&files[*at].path)).ok();
+            hashes.entry((*at, size)).or_insert_with(first).as_ref() == Some(sha256)
+        };
+        same.chain(grown).find(|at| is_it(at)).map(|at| &files[at])
+    }
 }
 
 /// Ends what is kept with what was read. What could not be kept is a failure of the run, and takes nothing from its story.

@@ -17,6 +17,7 @@ use crate::args::{Colour, Judging, Level, Read};
 use crate::config::Config;
 use crate::formats::{Formats, Printed};
 use crate::geo::Geo;
+use crate::keep::Planned;
 use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge, say};
 
 /// A bar is worth showing from this many bytes on.
@@ -136,7 +137,14 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         None => None,
     };
     let mut keeper = match &args.store {
-        Some(dir) => Some(keep::begin(dir, &args.inputs, config, options.memory)?),
+        Some(dir) => {
+            // Of parts of a file nobody knows which were read.
+            let whole = args.since.is_none() && args.until.is_none();
+            let planned = if whole { Planned::of(dir, &args.inputs)? } else { Planned::default() };
+            let (writer, said) = planned.begin(keep::begin(dir, &args.inputs, config, options.memory)?)?;
+            said.iter().for_each(|what| say(what));
+            Some(writer)
+        }
         None => None,
     };
     let mut formats = Formats::begin(args, options.memory)?;

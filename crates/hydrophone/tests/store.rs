@@ -20,6 +20,73 @@ fn hosts(lines: &[Value]) -> Vec<&Value> {
 }
 
 #[test]
+fn what_was_not_read_to_its_end_is_read_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, store) = (dir.path().join("whole"), dir.path().join("store"));
+    let capture = sample("office-day.pcapng.zst");
+    let read = |into: &Path| run(&["read", utf8(&capture), "--store", utf8(into), "--quiet"]);
+    let rows = |of: &Path| run(&["find", utf8(of), "10.20.0.13", "--json"]).1;
+    assert_eq!(read(&whole).0, Some(0));
+    // Killed when some of it is on the disk, twice, and asked to end once.
+    let mut begun = 0;
+    for signal in ["-KILL", "-KILL", "-INT"] {
+        let mut reading = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["read", utf8(&capture), "--store", utf8(&store), "--quiet"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let hot = store.join("hot");
+        let is_there = || std::fs::read_dir(&hot).is_ok_and(|all| all.flatten().any(|e| e.path().is_file()));
+        while reading.try_wait().unwrap().is_none() && !is_there() {
+            std::thread::yield_now();
+        }
+        let id = reading.id().to_string();
+        begun += u32::from(reading.try_wait().unwrap().is_none());
+        std::process::Command::new("kill").args([signal, &id]).status().unwrap();
+        reading.wait().unwrap();
+    }
+    assert!(begun > 0, "it was never caught at it");
+    let (code, _, err) = read(&store);
+    assert!(code == Some(0) && err.contains("is read anew"), "{code:?} {err}");
+    assert_eq!(rows(&store), rows(&whole));
+    assert_eq!(hosts(&read_json(&[utf8(&store)])), hosts(&read_json(&[utf8(&whole)])));
+    let (code, _, err) = read(&store);
+    assert!(code == Some(2) && err.contains("was read into it before"), "{err}");
+}
+
+#[test]
+fn what_is_read_twice_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let (capture, copy) = (dir.path().join("a.pcapng"), dir.path().join("b.pcapng"));
+    std::fs::copy(sample("clean-monitor.pcapng"), &capture).unwrap();
+    std::fs::copy(sample("clean-monitor.pcapng"), &copy).unwrap();
+    let read = |what: &Path| run(&["read", utf8(what), "--store", utf8(&store), "--quiet"]);
+    let told = || run(&["read", utf8(&store), "--json", "--quiet"]).1;
+    assert_eq!(read(&capture).0, Some(0));
+    let once = told();
+    for again in [&capture, &copy, &dir.path().to_owned()] {
+        let (code, _, err) = read(again);
+        assert!(code == Some(2) && err.contains("was read into it before"), "{err}");
+        assert_eq!(told(), once);
+    }
+    // A log that has grown, and one that was written anew under the same name.
+    let (zeek, log) = (dir.path().join("zeek"), dir.path().join("conn.log"));
+    run(&["read", "-q", utf8(&sample("kraken-old.pcapng")), "--format", &format!("zeek={}", zeek.display())]);
+    let all = std::fs::read_to_string(zeek.join("conn.log")).unwrap();
+    let half = all[..all.len() / 2].rfind('\n').unwrap() + 1;
+    std::fs::write(&log, &all[..half]).unwrap();
+    assert_eq!(read(&log).0, Some(0));
+    std::fs::write(&log, &all).unwrap();
+    let (code, _, err) = read(&log);
+    assert!(code == Some(2) && err.contains("and has grown since"), "{err}");
+    let other: String = all.lines().filter(|l| !l.contains("\t53\t")).map(|l| format!("{l}\n")).collect();
+    std::fs::write(&log, other).unwrap();
+    assert_eq!(read(&log).0, Some(0));
+}
+
+#[test]
 fn a_store_tells_the_stories_that_the_captures_told() {
     let dir = tempfile::tempdir().expect("a folder");
     for name in ["kraken-new", "kraken-old", "kraken-mutated", "clean-mail-server", "clean-bittorrent-vpn"] {

@@ -1,6 +1,6 @@
 //! What of a store counts: which files hold what is wanted, and what is to be told of the runs that wrote them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -101,6 +101,11 @@ impl Catalog {
     /// What was read into it, in the order of packet ids.
     pub fn inputs(&self) -> &[StoredInput] {
         &self.past.inputs
+    }
+
+    /// The runs that count, by their names.
+    pub const fn runs(&self) -> &BTreeMap<String, Run> {
+        &self.past.runs
     }
 
     /// The number of each run's first input: what [`record::Record::renumber`] takes.

@@ -160,6 +160,7 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
     let past = Past::of(counted(place)?.runs, &of, 0);
     let mut joined = Run {
         inputs: Vec::new(),
+        planned: Vec::new(),
         complete: true,
         rows: 0,
         home: None,
@@ -178,6 +179,7 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
         let run = past.runs.get(name).ok_or_else(|| place.damaged(&run_key(name), &"it is gone"))?;
         let first = joined.inputs.len() as u32;
         joined.inputs.extend(past.inputs_of(name).iter().cloned());
+        joined.planned.extend(run.planned.iter().cloned());
         joined.notices.extend(run.notices.iter().cloned());
         joined
             .notices

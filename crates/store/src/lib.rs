@@ -181,6 +181,8 @@ pub struct StoredInput {
 pub struct Run {
     /// What it read.
     pub inputs: Vec<StoredInput>,
+    /// What it was to read, which is all that is known of one that was killed.
+    pub planned: Vec<StoredInput>,
     /// Whether it came to its end; otherwise it was killed, and all that was on the disk by then is there.
     pub complete: bool,
     /// Rows of all segments.
@@ -203,6 +205,7 @@ impl Run {
     fn empty(complete: bool, home: Option<Vec<IpNet>>) -> Self {
         Self {
             inputs: Vec::new(),
+            planned: Vec::new(),
             complete,
             rows: 0,
             home,
@@ -222,6 +225,8 @@ impl Run {
 #[derive(Serialize, Deserialize)]
 struct RestedRun {
     inputs: Vec<StoredInput>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    planned: Vec<StoredInput>,
     complete: bool,
     rows: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,9 +277,10 @@ fn run_key(id: &str) -> String {
 fn write_run(place: &Place, id: &str, run: &Run, replaces: &[String]) -> Result<(), StoreError> {
     let key = run_key(id);
     let health = postcard::to_stdvec(&run.health).map_err(|e| place.damaged(&key, &e))?;
-    let Run { inputs, complete, rows, home, notices, failures, health: _ } = run.clone();
+    let Run { inputs, planned, complete, rows, home, notices, failures, health: _ } = run.clone();
     let (health, replaces) = (record::hex(&health), replaces.to_vec());
-    place.write_json(&key, &RestedRun { inputs, complete, rows, home, notices, failures, health, replaces })
+    let rested = RestedRun { inputs, planned, complete, rows, home, notices, failures, health, replaces };
+    place.write_json(&key, &rested)
 }
 
 fn parse_run(place: &Place, key: &str, text: &[u8]) -> Result<Rested, StoreError> {
@@ -284,8 +290,9 @@ fn parse_run(place: &Place, key: &str, text: &[u8]) -> Result<Rested, StoreError
         digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()).collect();
     let bytes = bytes.ok_or_else(|| place.damaged(key, &"its health is no number"))?;
     let health = postcard::from_bytes(&bytes).map_err(|e| place.damaged(key, &e))?;
-    let RestedRun { inputs, complete, rows, home, notices, failures, health: _, replaces } = rested;
-    Ok(Rested { run: Run { inputs, complete, rows, home, notices, failures, health }, replaces })
+    let RestedRun { inputs, planned, complete, rows, home, notices, failures, health: _, replaces } = rested;
+    let run = Run { inputs, planned, complete, rows, home, notices, failures, health };
+    Ok(Rested { run, replaces })
 }
 
 /// A run by its name, or why it cannot be read.

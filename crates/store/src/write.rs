@@ -112,11 +112,26 @@ impl Writer {
             seq: 0,
             days: BTreeMap::new(),
             failed: None,
+            instead: Vec::new(),
             is_behind: false,
             sizes: (BATCH, SEGMENT),
             _lock: lock,
         };
         Ok(Self { state: State::Idle(Box::new(pen)), piece: Vec::new(), notices })
+    }
+
+    /// Notes what is to be read, so that it is known also if the run is killed, and takes the place of earlier runs from now on, of which nothing counts any more:
+    /// those that began to read the same. It is said before the first record.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn reading(mut self, planned: Vec<StoredInput>, instead: Vec<String>) -> Result<Self, StoreError> {
+        if let State::Idle(pen) = &mut self.state {
+            let run = Run { planned, ..Run::empty(false, Some(pen.home.clone())) };
+            write_run(&pen.place, &pen.run, &run, &instead)?;
+            pen.instead = instead;
+        }
+        Ok(self)
     }
 
     /// Closes a segment before its rows take more than so many bytes; a batch is the least.
@@ -246,6 +261,8 @@ struct Pen {
     /// Rows of each day that were closed.
     days: BTreeMap<String, u64>,
     failed: Option<StoreError>,
+    /// Runs that this one takes the place of.
+    instead: Vec<String>,
     /// Whether a segment lies here that the bucket did not take.
     is_behind: bool,
     /// Rows of a batch, and of a segment.
@@ -348,8 +365,9 @@ impl Pen {
         let rows = self.seq;
         let Ending { inputs, complete, notices, failures, health } = ending;
         let home = Some(self.home.clone());
-        let run = Run { inputs, complete, rows, home, notices, failures, health };
-        write_run(&self.place, &self.run, &run, &[])?;
+        let planned = Vec::new();
+        let run = Run { inputs, planned, complete, rows, home, notices, failures, health };
+        write_run(&self.place, &self.run, &run, &self.instead)?;
         let late = late::among(&self.place, &self.days);
         let notice = (!late.is_empty()).then(|| {
             let name = self.place.name();
