@@ -12,7 +12,7 @@ pub(crate) const FILE: &str = "triage.json";
 /// Held while somebody writes.
 pub(crate) const LOCK: &str = ".triage.lock";
 /// What was said over other captures, in a case that took the place of theirs.
-pub(crate) const ASIDE: &str = "triage-before.json";
+pub const ASIDE: &str = "triage-before.json";
 /// Characters of a name.
 const LONGEST_NAME: usize = 100;
 /// Characters of a note.

@@ -338,7 +338,7 @@ fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
 
 fn print(args: &Analyse, outcome: &pipeline::Outcome) -> anyhow::Result<()> {
     let capture = capture_line(outcome, false);
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut out = std::io::BufWriter::new(anstream::stdout().lock());
     if args.json {
         let hosts = outcome.stories.iter().map(|s| Line::Host(std::borrow::Cow::Borrowed(s)));
         for line in std::iter::once(Line::Capture(std::borrow::Cow::Borrowed(&capture))).chain(hosts) {

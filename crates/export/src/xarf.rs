@@ -37,6 +37,8 @@ pub struct Reporter {
     pub anyway: bool,
     /// Whether hosts have other addresses here than they have (a pseudonym may be somebody else's address).
     pub is_renamed: bool,
+    /// Whether whoever asks can say `--source`.
+    pub asks_source: bool,
 }
 
 impl Reporter {
@@ -61,7 +63,8 @@ impl Reporter {
         } else if self.source.is_none() && self.is_renamed {
             "its address is another's here: name its own public one (--source)".to_owned()
         } else if !record::leads_somewhere(self.source(s)) {
-            format!("no desk knows {}: name the public address that it was behind (--source)", self.source(s))
+            let how = if self.asks_source { ": name the public address that it was behind (--source)" } else { "" };
+            format!("no desk knows {}{how}", self.source(s))
         } else {
             return None;
         };

@@ -39,6 +39,7 @@ fn desk() -> Reporter {
         source: Some(std::net::Ipv4Addr::new(203, 0, 113, 9).into()),
         anyway: false,
         is_renamed: false,
+        asks_source: true,
     }
 }
 

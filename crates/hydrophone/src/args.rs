@@ -292,7 +292,7 @@ pub struct Read {
 #[derive(Debug, clap::Args)]
 pub struct Listen {
     /// Interface to listen to (again for more: what they carry is put in one order)
-    #[arg(short, long, value_name = "NAME", required_unless_present_any = ["print_config", "follow", "netflow"])]
+    #[arg(short, long, value_name = "NAME")]
     pub interface: Vec<String>,
     /// Log of Zeek or Suricata, or folder of logs, to follow as it grows, across rotations (again for more; what lies there already is read first)
     #[arg(long, value_name = "PATH")]
@@ -492,7 +492,7 @@ pub struct Serve {
 /// Cut out the packets that prove a host's story.
 #[derive(Debug, clap::Args)]
 pub struct Carve {
-    /// The case: a folder made by `read -o`; or captures, logs or a store, which are analysed first
+    /// The case: a folder made by `read -o`; or captures, which are analysed first (of logs and stores there are no packets)
     pub case: PathBuf,
     /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: String,
@@ -516,7 +516,7 @@ pub struct Carve {
 /// Make a zip file to hand over.
 #[derive(Debug, clap::Args)]
 pub struct Bundle {
-    /// The case: a folder made by `read -o`; or captures, logs or a store, which are analysed first
+    /// The case: a folder made by `read -o`; or captures, which are analysed first (of logs and stores there are no packets)
     pub case: PathBuf,
     /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: String,

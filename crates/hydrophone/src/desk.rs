@@ -124,6 +124,7 @@ fn reported(
         source: Some(source),
         anyway: args.anyway,
         is_renamed: true,
+        asks_source: false,
     };
     if let Some(why) = by.refuses(story) {
         return Ok(Err(why));

@@ -58,6 +58,7 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
         source: args.source,
         anyway: args.anyway,
         is_renamed: others.is_some(),
+        asks_source: true,
     };
     let shown = match &others {
         Some(others) => others.story(&case.capture, story),

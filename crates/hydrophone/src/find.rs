@@ -42,9 +42,9 @@ pub fn run(args: &Find) -> Result<Exit, Failure> {
     Ok(if sought.failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
-/// An indicator as people read it; networks are no links.
+/// An indicator as people read it; networks are no links, and what was given defanged is none either.
 fn shown(word: &str) -> String {
-    if word.parse::<ipnet::IpNet>().is_ok() { word.to_owned() } else { defang(word) }
+    if word.parse::<ipnet::IpNet>().is_ok() || word.contains("[.]") { clean(word) } else { defang(word) }
 }
 
 /// Whose fault it is.

@@ -392,6 +392,10 @@ pub fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
 
 /// What is listened to.
 pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
+    ensure!(
+        !(args.interface.is_empty() && args.follow.is_empty() && args.netflow.is_empty()),
+        "nothing is named to listen to: say -i INTERFACE, --follow PATH or --netflow ADDRESS:PORT"
+    );
     let ring = args.ring.unwrap_or(ByteSize((memory.0 / RING_PART).max(SMALLEST_RING.0)));
     ensure!(
         ring >= SMALLEST_RING && ring < memory,

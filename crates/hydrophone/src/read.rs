@@ -176,10 +176,9 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         let replaced = writer.finish(&capture, &outcome.stories).map_err(Failure::input)?;
         if !replaced.is_empty() {
             let of: Vec<String> = replaced.iter().map(|p| report::clean(p)).collect();
-            say(&format!(
-                "this case takes the place of one of {}; notes of that are in triage-before.json",
-                of.join(", ")
-            ));
+            let aside = args.output.as_ref().is_some_and(|case| case.join(case::ASIDE).exists());
+            let notes = if aside { format!("; notes of that are in {}", case::ASIDE) } else { String::new() };
+            say(&format!("this case takes the place of one of {}{notes}", of.join(", ")));
         }
     }
     if let Some(path) = &args.html {

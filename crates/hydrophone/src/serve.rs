@@ -66,6 +66,7 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         source: None,
         anyway: false,
         is_renamed: false,
+        asks_source: true,
     };
     let console = Console::new(
         case,

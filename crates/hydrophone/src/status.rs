@@ -167,7 +167,8 @@ impl Status {
             human_duration(self.now.since(self.begun))
         );
         let mut line = |name: &str, what: String| _ = writeln!(out, "{name:<9} {what}");
-        line("hosts", format!("{hosts}; {} turns told", human_count(self.turns)));
+        let turns = if self.turns == 1 { "turn" } else { "turns" };
+        line("hosts", format!("{hosts}; {} {turns} told", human_count(self.turns)));
         line("packets", format!("{}, {}", human_count(self.packets), human_bytes(self.bytes)));
         line(
             "lost",

@@ -315,13 +315,14 @@ fn head(out: &mut String, c: &CaptureLine, hosts: (usize, usize), paint: &Paint)
         let flows = c.flows.tcp + c.flows.udp + c.flows.other;
         let _ = writeln!(
             out,
-            "{} to {} ({}) · {} packets · {} · {} flows",
+            "{} to {} ({}) · {} packets · {} · {} flow{}",
             first.to_string().get(..19).unwrap_or_default().to_owned() + "Z",
             last.to_string().get(..19).unwrap_or_default().to_owned() + "Z",
             human_duration(last.since(first)),
             human_count(c.packets),
             human_bytes(c.bytes),
-            human_count(flows)
+            human_count(flows),
+            if flows == 1 { "" } else { "s" }
         );
     } else {
         let _ = writeln!(out, "no packets");

@@ -147,7 +147,10 @@ impl Watcher {
         }
         let s = &self.settings;
         if walk.steps < END || walk.failed < s.failed {
-            if walk.failed > 1 {
+            if walk.failed >= s.failed {
+                let unit = "failed first contacts at one port more than answered ones";
+                context.near(host, walk.steps as f64, END as f64, unit);
+            } else if walk.failed > 1 {
                 context.near(host, walk.failed as f64, s.failed as f64, "failed first contacts at one port");
             }
             return;

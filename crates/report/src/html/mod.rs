@@ -487,7 +487,11 @@ fn indicator_table(s: &HostStory) -> Markup {
 
 fn method(capture: &CaptureLine) -> Markup {
     let prior = Prior::of_db(capture.prior_db);
-    let least = |verdict: Verdict| verdict.level_db(prior.db()).map(|db| format!("{db}")).unwrap_or_default();
+    let least = |verdict: Verdict| match verdict.level_db(prior.db()) {
+        Some(db) if db > 0.0 => db.to_string(),
+        Some(_) => "more than 0".to_owned(),
+        None => String::new(),
+    };
     html! {
         p.brief-only { "Printed in short: how each level adds up, every piece of evidence, the method and its limits stand on the page itself." }
         div.deep {
