@@ -324,10 +324,14 @@ impl Plan<'_> {
             base.iter().flat_map(|(_, m)| m.files.iter().map(String::as_str)).collect();
         let new: Vec<TableFile> =
             files.iter().filter(|f| !known.contains(f.path.as_str())).cloned().collect();
-        let sites: BTreeSet<u16> = files.iter().map(|f| f.site).collect();
+        let mut sites: BTreeMap<u16, Timestamp> = BTreeMap::new();
+        for f in files {
+            let known = sites.entry(f.site).or_insert(f.known.1);
+            *known = f.known.1.max(*known);
+        }
         let each = shares / ranges;
         let mut tasks = Vec::new();
-        for site in sites {
+        for (site, known) in sites {
             for range in 0..ranges {
                 let mut task = Task {
                     edition: self.edition.clone(),
@@ -338,7 +342,7 @@ impl Plan<'_> {
                     shares: (range * each, (range + 1) * each),
                     of: shares,
                     first_inputs: self.first_inputs.clone(),
-                    known: files.iter().filter(|f| f.site == site).map(|f| f.known.1).max(),
+                    known: Some(known),
                     last: self.last,
                     from: None,
                     judging: self.judging.clone(),
@@ -476,14 +480,9 @@ impl Plan<'_> {
 
     /// What attempts at a task left: one of them, where they tell the same.
     async fn left(&self, task: &Task) -> anyhow::Result<Option<Part>> {
-        let start = format!("{}/parts/{}-", task.folder, task.name());
         let mut found: Option<Part> = None;
-        for path in self.place.list(&format!("{}/parts", task.folder)).await? {
-            let is_note = path.strip_prefix(&start).is_some_and(|rest| rest.ends_with(part::NOTE));
-            if !is_note {
-                continue;
-            }
-            let Some(part) = self.place.read::<Part>(&path).await? else { continue };
+        for path in self.place.list(&task.parts()).await?.iter().filter(|path| path.ends_with(part::NOTE)) {
+            let Some(part) = self.place.read::<Part>(path).await? else { continue };
             match &found {
                 Some(other) if other.digest != part.digest => {
                     bail!("two attempts tell differently of the same hosts: {} and {}", other.path, part.path)

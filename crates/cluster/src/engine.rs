@@ -1,6 +1,7 @@
 //! Where plans run: here, or on a cluster.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ballista_core::extension::SessionConfigExt;
@@ -29,8 +30,13 @@ const ASKED: Duration = Duration::from_millis(200);
 pub enum Engine {
     /// In this process.
     Embedded(Arc<RuntimeEnv>),
-    /// On a cluster, by its scheduler's address.
-    Cluster(String),
+    /// On a cluster.
+    Cluster {
+        /// Its scheduler's address.
+        at: String,
+        /// Bytes of the largest plan that was sent there.
+        largest: Arc<AtomicUsize>,
+    },
 }
 
 /// Why a plan did not come to its end.
@@ -45,6 +51,19 @@ pub enum Failed {
 }
 
 impl Engine {
+    /// The cluster whose scheduler is there.
+    pub fn cluster(at: impl Into<String>) -> Self {
+        Self::Cluster { at: at.into(), largest: Arc::default() }
+    }
+
+    /// Bytes of the largest plan that was sent to a cluster.
+    pub fn largest_plan(&self) -> usize {
+        match self {
+            Self::Embedded(_) => 0,
+            Self::Cluster { largest, .. } => largest.load(Ordering::Relaxed),
+        }
+    }
+
     /// Runs a plan whose result is what it leaves.
     ///
     /// # Errors
@@ -59,7 +78,7 @@ impl Engine {
                 let done = done.map_err(|e| Failed::Wrong(e.to_string()))?;
                 done.map(|_| ()).map_err(|e| Failed::Wrong(e.to_string()))
             }
-            Self::Cluster(at) => submit(at, plan, patience).await,
+            Self::Cluster { at, largest } => submit(at, plan, patience, largest).await,
         }
     }
 }
@@ -79,7 +98,12 @@ struct Job {
     id: String,
 }
 
-async fn submit(at: &str, plan: Arc<dyn ExecutionPlan>, patience: Duration) -> Result<(), Failed> {
+async fn submit(
+    at: &str,
+    plan: Arc<dyn ExecutionPlan>,
+    patience: Duration,
+    largest: &AtomicUsize,
+) -> Result<(), Failed> {
     let wrong = |e: &dyn std::fmt::Display| Failed::Wrong(format!("the plan cannot be sent: {e}"));
     let node = PhysicalPlanNode::try_from_physical_plan(plan, &Codec::default()).map_err(|e| wrong(&e))?;
     let mut body = Vec::new();
@@ -87,8 +111,13 @@ async fn submit(at: &str, plan: Arc<dyn ExecutionPlan>, patience: Duration) -> R
     let session = session();
     let config = GrpcClientConfig::from(&session.ballista_config());
     if body.len() >= config.max_message_size {
-        return Err(wrong(&format!("it has {} bytes: ask for more --ranges", body.len())));
+        return Err(wrong(&format!(
+            "it has {} bytes, and a message may have {}: it names too many files; `hydrophone store compact` joins them",
+            body.len(),
+            config.max_message_size
+        )));
     }
+    largest.fetch_max(body.len(), Ordering::Relaxed);
     let settings = session.options().entries().into_iter();
     let settings = settings.map(|e| KeyValuePair { key: e.key, value: e.value }).collect();
     let mut scheduler = connect(at, &config).await?;

@@ -245,7 +245,7 @@ fn judging(args: &Analyse) -> anyhow::Result<Judging> {
 /// Where plans run.
 fn engine(cluster: Option<&Address>, memory: ByteSize) -> anyhow::Result<Engine> {
     Ok(match cluster {
-        Some(at) => Engine::Cluster(at.to_string()),
+        Some(at) => Engine::cluster(at.to_string()),
         None => Engine::Embedded(nodes::runtime(None, Some((memory.0 / 2) as usize))?),
     })
 }
@@ -326,6 +326,10 @@ fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
     }
     let mut told =
         format!("{records} records were analysed; what was found is in {}/{folder}", args.store.display());
+    if engine.largest_plan() > 0 {
+        let bytes = report::human_bytes(engine.largest_plan() as u64);
+        told += &format!("; the largest plan that was sent had {bytes}");
+    }
     if before > 0 {
         told += &format!("; {before} tasks were done before");
     }

@@ -76,7 +76,7 @@ impl PartWriter {
     /// # Errors
     /// It cannot be written.
     pub fn begin(task: &Task, objects: Arc<dyn ObjectStore>) -> Result<Self> {
-        let path = format!("{}/parts/{}-{}.parquet", task.folder, task.name(), uuid::Uuid::new_v4());
+        let path = format!("{}/{}.parquet", task.parts(), uuid::Uuid::new_v4());
         let to = BufWriter::new(objects.clone(), below(&task.prefix, &path).map_err(external)?);
         let properties =
             WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();

@@ -131,7 +131,7 @@ pub async fn ask(
     }
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let asked = context.sql_with_options(question, reads).await?;
-    let Engine::Cluster(at) = engine else { return Ok(asked.collect().await?) };
+    let Engine::Cluster { at, .. } = engine else { return Ok(asked.collect().await?) };
     let plan = asked.create_physical_plan().await?;
     let (session, codec) = (session(), Codec::default());
     let (config, id) = (session.ballista_config(), uuid::Uuid::new_v4().to_string());

@@ -61,6 +61,11 @@ impl Task {
         format!("site{}-{:02}-{:02}of{}", self.site, self.shares.0, self.shares.1, self.of)
     }
 
+    /// The folder of what its attempts leave, below the store.
+    pub fn parts(&self) -> String {
+        format!("{}/parts/{}", self.folder, self.name())
+    }
+
     /// The buckets of its shares, the last one included.
     pub fn buckets(&self) -> (u8, u8) {
         let each = record::BUCKETS / self.of;

@@ -266,7 +266,7 @@ impl Cluster {
     }
 
     fn engine(&self) -> Engine {
-        Engine::Cluster(self.at.to_string())
+        Engine::cluster(self.at.to_string())
     }
 }
 
@@ -364,7 +364,8 @@ fn survives(what: impl FnOnce(&mut Cluster) + Send) {
         let working = scope.spawn(|| analyse(&asked, &engine));
         // Some of the tasks are done.
         let parts = dir.path().join(&here.folder).join("parts");
-        let some = || std::fs::read_dir(&parts).map_or(0, Iterator::count);
+        let files = |of: std::fs::DirEntry| std::fs::read_dir(of.path()).map_or(0, Iterator::count);
+        let some = || std::fs::read_dir(&parts).map_or(0, |all| all.flatten().map(files).sum::<usize>());
         while some() < 4 || dir.path().join(&here.folder).join("MANIFEST.json").exists() {
             assert!(begun.elapsed() < Duration::from_mins(1) && !working.is_finished(), "nothing is done");
             std::thread::sleep(Duration::from_millis(10));
@@ -422,7 +423,7 @@ fn where_nobody_is_it_is_said() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let asked = Asked { attempts: 2, ..asked(dir.path(), 2, 1) };
     let begun = Instant::now();
-    let refused = analyse(&asked, &Engine::Cluster(nobody.to_string())).map(|_| ()).unwrap_err().to_string();
+    let refused = analyse(&asked, &Engine::cluster(nobody.to_string())).map(|_| ()).unwrap_err().to_string();
     assert!(refused.contains(&nobody.to_string()) && refused.contains("given up after 2"), "{refused}");
     assert!(begun.elapsed() < Duration::from_secs(30));
     // And what went wrong before does not stand in the way.

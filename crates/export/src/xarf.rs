@@ -63,7 +63,8 @@ impl Reporter {
         } else if self.source.is_none() && self.is_renamed {
             "its address is another's here: name its own public one (--source)".to_owned()
         } else if !record::leads_somewhere(self.source(s)) {
-            let how = if self.asks_source { ": name the public address that it was behind (--source)" } else { "" };
+            let how =
+                if self.asks_source { ": name the public address that it was behind (--source)" } else { "" };
             format!("no desk knows {}{how}", self.source(s))
         } else {
             return None;

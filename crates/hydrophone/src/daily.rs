@@ -111,8 +111,12 @@ mod tests {
         let told = days.until(at(24), &status);
         let [day] = &told[..] else { panic!("{told:?}") };
         assert_eq!((day.since, day.until, day.records, day.turns), (at(3), at(24), 9, 2));
-        let missed = ["7 packets found no room in the ring", "news 3", "news 4", "news 5", "news 6", "news 7"];
-        assert_eq!(day.missed, missed.iter().chain(&["and 4 more"]).map(ToString::to_string).collect::<Vec<_>>());
+        let missed =
+            ["7 packets found no room in the ring", "news 3", "news 4", "news 5", "news 6", "news 7"];
+        assert_eq!(
+            day.missed,
+            missed.iter().chain(&["and 4 more"]).map(ToString::to_string).collect::<Vec<_>>()
+        );
         assert!(days.until(at(25), &status).is_empty());
         let mut mornings = Days::ending(Duration::from_hours(8));
         assert!(mornings.until(at(3), &status).is_empty());

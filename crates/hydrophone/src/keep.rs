@@ -92,7 +92,10 @@ impl Planned {
     /// Tells a store of it; says what is to be said.
     pub fn begin(self, writer: Writer) -> Result<(Writer, Option<String>), Failure> {
         let said = (!self.instead.is_empty()).then(|| {
-            format!("what {} began to read and did not end does not count any more: it is read anew", self.instead.join(", "))
+            format!(
+                "what {} began to read and did not end does not count any more: it is read anew",
+                self.instead.join(", ")
+            )
         });
         Ok((writer.reading(self.files, self.instead).map_err(find::failure)?, said))
     }
@@ -119,7 +122,7 @@ fn files_of(inputs: &[PathBuf]) -> Result<Vec<StoredInput>, Failure> {
 
 /// Files that are to be read, by what tells them again; a hash is taken once, and where it is asked for.
 struct Files<'a> {
-    files: &'a [StoredInput],
+    all: &'a [StoredInput],
     by_size: BTreeMap<u64, Vec<usize>>,
     by_path: BTreeMap<&'a str, usize>,
     hashes: BTreeMap<(usize, u64), Option<String>>,
@@ -132,12 +135,12 @@ impl<'a> Files<'a> {
             by_size.entry(file.size.unwrap_or_default()).or_default().push(at);
         }
         let by_path = files.iter().enumerate().map(|(at, file)| (file.path.as_str(), at)).collect();
-        Self { files, by_size, by_path, hashes: BTreeMap::new() }
+        Self { all: files, by_size, by_path, hashes: BTreeMap::new() }
     }
 
     /// The file that is what was read, or a log that goes on where it ended. Of what was planned and killed no hash is known: path and size tell.
     fn find(&mut self, read: &StoredInput) -> Option<&'a StoredInput> {
-        let (size, files) = (read.size?, self.files);
+        let (size, files) = (read.size?, self.all);
         let named = self.by_path.get(read.path.as_str()).copied();
         let Some(sha256) = &read.sha256 else {
             return named.map(|at| &files[at]).filter(|file| file.size == read.size);

@@ -13,7 +13,9 @@ use std::time::Duration;
 use anyhow::ensure;
 use behaviour::Home;
 use capture::{Filter, Listening, Live};
-use pipeline::{ByteSize, Heard, Keeping, Listened, Moment, PacketKeeper, SMALLEST, Subscribers, capture_line};
+use pipeline::{
+    ByteSize, Heard, Keeping, Listened, Moment, PacketKeeper, SMALLEST, Subscribers, capture_line,
+};
 use record::Timestamp;
 use report::{Detail, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};

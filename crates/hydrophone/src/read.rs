@@ -142,7 +142,9 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
             let whole = args.since.is_none() && args.until.is_none();
             let planned = if whole { Planned::of(dir, &args.inputs)? } else { Planned::default() };
             let (writer, said) = planned.begin(keep::begin(dir, &args.inputs, config, options.memory)?)?;
-            said.iter().for_each(|what| say(what));
+            if let Some(what) = said {
+                say(&what);
+            }
             Some(writer)
         }
         None => None,

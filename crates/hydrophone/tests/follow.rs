@@ -252,7 +252,11 @@ fn days_that_end_are_told_of() {
     let of = |kind: &str| told.iter().filter(|l| l["type"] == kind).collect::<Vec<_>>();
     let (days, turns) = (of("day"), of("turn"));
     let [day] = &days[..] else { panic!("{} days, {} turns", days.len(), turns.len()) };
-    assert_eq!((&day["hosts"]["infected"], &day["turns"]), (&Value::from(1), &Value::from(turns.len())), "{day}");
+    assert_eq!(
+        (&day["hosts"]["infected"], &day["turns"]),
+        (&Value::from(1), &Value::from(turns.len())),
+        "{day}"
+    );
     assert!(day["records"].as_u64() > Some(100), "{day}");
     let read = |name: &str| {
         let text = std::fs::read_to_string(dir.join(name)).unwrap();
@@ -286,7 +290,8 @@ fn all_files_are_read_anew() {
     write("etc/payoffs.toml", "[generated_names]\nexact_name = 0.0\n");
     write("etc/list.csv", "subscriber,address\nS-7,10.99.0.1\n");
     let (config, payoffs, list) = (path("etc/config.toml"), path("etc/payoffs.toml"), path("etc/list.csv"));
-    let files = ["--config", &config, "--payoffs", &payoffs, "--subscribers", &list, "--home", "10.20.0.0/16"];
+    let files =
+        ["--config", &config, "--payoffs", &payoffs, "--subscribers", &list, "--home", "10.20.0.0/16"];
     let following = ["--follow", current.to_str().unwrap()];
     let running = Running::begin(dir, "anew", &[&following[..], &files[..]].concat(), "listens to");
     let hup = || {
@@ -310,7 +315,8 @@ fn all_files_are_read_anew() {
     running.end("TERM");
     let (told, whole) = (lines(dir, "anew"), read_json(&[&files[..], &[current.to_str().unwrap()]].concat()));
     let by_pseudonym = |lines: &[Value]| {
-        let of = lines.iter().find(|l| l["type"] == "host" && l["host"].as_str().unwrap().starts_with("fd48:"));
+        let of =
+            lines.iter().find(|l| l["type"] == "host" && l["host"].as_str().unwrap().starts_with("fd48:"));
         let of = of.expect("a subscriber");
         let kinds: std::collections::BTreeSet<String> =
             of["evidence"].as_array().unwrap().iter().map(|e| e["behaviour"].to_string()).collect();

@@ -44,7 +44,8 @@ impl DayLine {
     pub fn subject(&self) -> String {
         let levels = [Verdict::Infected, Verdict::Likely, Verdict::Suspicious];
         let mut hosts: Vec<String> = Vec::new();
-        for (n, v) in levels.iter().filter_map(|v| Some((*self.hosts.get(v.name()).filter(|n| **n > 0)?, v))) {
+        for (n, v) in levels.iter().filter_map(|v| Some((*self.hosts.get(v.name()).filter(|n| **n > 0)?, v)))
+        {
             let unit = match (hosts.is_empty(), n) {
                 (true, 1) => " host",
                 (true, _) => " hosts",

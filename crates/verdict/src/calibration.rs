@@ -139,7 +139,7 @@ impl Calibration {
             return calibration;
         }
         let mut in_use = IN_USE.write().unwrap_or_else(PoisonError::into_inner);
-        *in_use.get_or_insert_with(|| Box::leak(Box::new(Self::built_in())))
+        in_use.get_or_insert_with(|| Box::leak(Box::new(Self::built_in())))
     }
 
     /// The calibration that was built in. The file is part of the program and a test reads it: if it does not parse, nothing was measured.
