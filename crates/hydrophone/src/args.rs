@@ -371,6 +371,12 @@ pub struct Status {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Print the stories of hosts that are at least suspicious now, as `read` does (with --json its lines)
+    #[arg(long, conflicts_with_all = ["watch", "reload"])]
+    pub stories: bool,
+    /// Write them as one page for a browser
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "reload"])]
+    pub html: Option<PathBuf>,
     /// Have its files read anew instead, as SIGHUP does
     #[arg(long, conflicts_with_all = ["watch", "json"])]
     pub reload: bool,

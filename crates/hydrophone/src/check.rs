@@ -140,7 +140,7 @@ fn port(at: SocketAddr, found: &mut Found) {
 }
 
 fn logs(path: &Path, found: &mut Found) {
-    match Followed::open(&[path.to_owned()], Vec::new(), None, 0, 1 << 20) {
+    match Followed::open(&[path.to_owned()], Vec::new(), (false, None), 0, 1 << 20) {
         Ok(mut logs) => {
             let names: Vec<String> = logs
                 .files()

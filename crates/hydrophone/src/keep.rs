@@ -185,21 +185,25 @@ pub struct Keeper<'a> {
     memory: ByteSize,
     writer: Option<Writer>,
     flushed: Option<Timestamp>,
-    /// Records that nobody wrote down.
+    /// Records that nobody wrote down, and those that are not on the disk yet.
     unkept: u64,
+    taken: u64,
 }
 
 impl<'a> Keeper<'a> {
     /// Begins to keep records.
     pub fn begin(dir: &'a Path, config: &'a Config, memory: ByteSize) -> Result<Self, Failure> {
         let writer = Some(begin(dir, &[], config, memory)?);
-        Ok(Self { dir, config, memory, writer, flushed: None, unkept: 0 })
+        Ok(Self { dir, config, memory, writer, flushed: None, unkept: 0, taken: 0 })
     }
 
     /// Takes a record.
     pub fn record(&mut self, record: &Record) {
         match &mut self.writer {
-            Some(writer) => writer.record(record),
+            Some(writer) => {
+                writer.record(record);
+                self.taken += 1;
+            }
             None => self.unkept += 1,
         }
     }
@@ -217,11 +221,19 @@ impl<'a> Keeper<'a> {
         Some(format!("records are kept again; {} were not", self.unkept))
     }
 
+    /// Whether what comes is kept.
+    pub const fn is_writing(&self) -> bool {
+        self.writer.is_some()
+    }
+
     /// Puts what was taken on the disk; gives what is to be said.
     pub fn flush(&mut self) -> Option<String> {
-        let e = self.writer.as_mut()?.flush().err()?;
+        let flushed = self.writer.as_mut()?.flush();
+        let taken = std::mem::take(&mut self.taken);
+        let e = flushed.err()?;
         // What it wrote lies there as after a kill.
         self.writer = None;
+        self.unkept += taken;
         Some(format!("records are not kept: {e}; it is tried again"))
     }
 

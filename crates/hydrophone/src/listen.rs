@@ -17,14 +17,15 @@ use pipeline::{
     ByteSize, Heard, Keeping, Listened, Moment, PacketKeeper, SMALLEST, Subscribers, capture_line,
 };
 use record::Timestamp;
-use report::{Detail, Line};
+use report::{CaptureLine, Detail, InputLine, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::flag;
-use verdict::{Analysts, Calibration, Knowledge};
+use verdict::{Analysts, Calibration, CaptureFacts, HostStory, Knowledge, Prior, Teller};
 
 use crate::args::{Judging, Listen};
 use crate::config::Config;
 use crate::daily::Days;
+use crate::geo::Geo;
 use crate::keep::Keeper;
 use crate::notify::Manager;
 use crate::read::{Prepared, choice, exit, failed, prepare, print_lines, print_story};
@@ -109,6 +110,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
     let (mut records, mut looked) = (0u64, None::<Timestamp>);
+    let mut begun = None::<Timestamp>;
     let mut days = Days::ending(args.daily.unwrap_or_default());
     let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
@@ -168,15 +170,19 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
             }
             Heard::News(what) => board.say(&what),
-            Heard::Remembering => {
-                if let Some(what) = keeper.as_mut().and_then(Keeper::flush) {
-                    board.say(&what);
+            Heard::Remembering(kept) => {
+                if let Some(keeper) = &mut keeper {
+                    if let Some(what) = keeper.flush() {
+                        board.say(&what);
+                    }
+                    *kept = keeper.is_writing();
                 }
             }
             Heard::Until(Moment { clock, analysts, teller, subscribers }) => {
                 let mut elsewhere = None;
                 let mut status = board.write();
                 (status.clock, status.records) = (Some(clock), records);
+                begun.get_or_insert(clock);
                 // What has to be counted is counted once a second.
                 if looked.is_none_or(|at| clock.since(at) >= COUNTED) {
                     looked = Some(clock);
@@ -212,6 +218,10 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     if args.daily.is_some() {
                         said.line(|| report::day(&day), &line);
                     }
+                }
+                if board.wants_stories() {
+                    let first = *begun.get_or_insert(clock);
+                    board.tell_stories(stand(&board.read(), (first, clock), analysts, teller, &geo));
                 }
                 if signals.wants_anew() {
                     match Anew::read(args, &config) {
@@ -272,6 +282,51 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     }
     drop(sockets);
     Ok(exit(None, &config, &capture, &outcome))
+}
+
+/// The hosts that stand at *suspicious* or above, as lines; `span` is what was heard.
+fn stand(
+    status: &Status,
+    span: (Timestamp, Timestamp),
+    analysts: &mut Analysts,
+    teller: &Teller,
+    geo: &Geo,
+) -> String {
+    let facts = CaptureFacts {
+        first: Some(span.0),
+        last: Some(span.1),
+        packets: status.packets,
+        dropped: status.dropped,
+        complete: true,
+        ..CaptureFacts::default()
+    };
+    let mut stories = analysts.stories_of(&teller.told(), &facts);
+    geo.annotate(&mut stories);
+    let input =
+        |path: &String| InputLine { path: path.clone(), absolute: None, size: None, sha256: None, log: None };
+    let (home, home_chosen) = analysts.home();
+    let capture = CaptureLine {
+        version: status.version.clone(),
+        schema: CaptureLine::SCHEMA,
+        inputs: status.interfaces.iter().map(input).collect(),
+        complete: true,
+        notices: status.said.iter().cloned().collect(),
+        home,
+        home_chosen,
+        first: facts.first,
+        last: facts.last,
+        packets: status.packets,
+        bytes: status.bytes,
+        dropped_by_capture: status.dropped,
+        hosts_forgotten: status.hosts_forgotten,
+        hosts: status.hosts.clone(),
+        calibration: Calibration::in_use().source(),
+        prior_db: stories.first().map_or(Prior::default(), HostStory::prior).db(),
+        ..CaptureLine::default()
+    };
+    let hosts = stories.iter().map(|s| Line::Host(Cow::Borrowed(s)));
+    let lines = std::iter::once(Line::Capture(Cow::Borrowed(&capture))).chain(hosts);
+    lines.filter_map(|line| line.to_json().ok()).map(|line| line + "\n").collect()
 }
 
 /// What signals ask for, beside an end.

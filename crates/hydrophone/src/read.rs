@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunError, RunOptions, capture_line, run_with};
 use report::{CaptureLine, Detail, Line, terminal};
 use store::Span;
+use verdict::HostStory;
 
 use crate::args::{Colour, Judging, Level, Read};
 use crate::config::Config;
@@ -236,10 +237,20 @@ pub fn print_story(
     detail: Detail,
     colour: Colour,
 ) -> Result<(), Failure> {
+    print_stories(capture, &outcome.stories, detail, colour)
+}
+
+/// Prints the stories of hosts.
+pub fn print_stories(
+    capture: &CaptureLine,
+    stories: &[HostStory],
+    detail: Detail,
+    colour: Colour,
+) -> Result<(), Failure> {
     let columns = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
     let columns = columns.filter(|_| std::io::stdout().is_terminal());
     let mut out = anstream::AutoStream::new(std::io::stdout(), choice(colour)).lock();
-    out.write_all(terminal(capture, &outcome.stories, detail, true, columns).as_bytes())?;
+    out.write_all(terminal(capture, stories, detail, true, columns).as_bytes())?;
     out.flush()?;
     Ok(())
 }

@@ -10,21 +10,24 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use capture::now;
 use record::Timestamp;
-use report::{human_bytes, human_count, human_duration};
+use report::{Detail, Line, human_bytes, human_count, human_duration};
 use serde::{Deserialize, Serialize};
 use verdict::Verdict;
 
-use crate::args::Status as StatusArgs;
+use crate::args::{Colour, Status as StatusArgs};
+use crate::read::print_stories;
 use crate::{Exit, Failure};
 
 /// How long whoever asks may take to say what.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long whoever asks for stories waits until it is told.
+const TOLD_IN: Duration = Duration::from_secs(20);
 /// The longest question.
 const LONGEST: usize = 4096;
 /// So much of what was said is remembered.
@@ -87,10 +90,18 @@ pub struct Status {
     pub said_in_all: u64,
 }
 
+/// Lines that somebody asks for, and who judges answers when he comes to it.
+#[derive(Default)]
+struct Wanted {
+    is_asked: bool,
+    answer: Option<Arc<String>>,
+}
+
 /// Where it is written what goes on, and read by who asks.
 #[derive(Clone)]
 pub struct Board {
     status: Arc<Mutex<Status>>,
+    stories: Arc<(Mutex<Wanted>, Condvar)>,
     /// The kernel's word for the memory of the process, opened while that could be.
     memory: Option<Arc<File>>,
 }
@@ -100,6 +111,7 @@ impl Board {
         status.begun = now();
         Self {
             status: Arc::new(Mutex::new(status)),
+            stories: Arc::default(),
             memory: File::open("/proc/self/status").ok().map(Arc::new),
         }
     }
@@ -127,6 +139,27 @@ impl Board {
         status.lag_s = status.clock.map_or(0.0, |clock| status.now.since(clock).as_secs_f64());
         status.resident = self.resident().unwrap_or(0);
         status
+    }
+
+    /// Whether somebody waits for the stories of hosts.
+    pub fn wants_stories(&self) -> bool {
+        self.stories.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
+    }
+
+    /// Gives them to whoever waits.
+    pub fn tell_stories(&self, lines: String) {
+        let mut wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *wanted = Wanted { is_asked: false, answer: Some(Arc::new(lines)) };
+        self.stories.1.notify_all();
+    }
+
+    /// Asks for them, and waits, not for ever.
+    fn stories(&self) -> Option<Arc<String>> {
+        let mut wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *wanted = Wanted { is_asked: true, answer: None };
+        let waits = |wanted: &mut Wanted| wanted.answer.is_none();
+        let told = self.stories.1.wait_timeout_while(wanted, TOLD_IN, waits);
+        told.unwrap_or_else(PoisonError::into_inner).0.answer.take()
     }
 
     fn resident(&self) -> Option<u64> {
@@ -355,6 +388,10 @@ fn control(guest: UnixStream, board: &Board, anew: &AtomicBool) -> io::Result<()
     let said = question(&guest, b"\n")?;
     let answer = match serde_json::from_slice::<Ask>(&said) {
         Ok(Ask { ask: What::Status }) => serde_json::to_string(&board.read())?,
+        Ok(Ask { ask: What::Stories }) => match board.stories() {
+            Some(lines) => lines.trim_end().to_owned(),
+            None => "{\"error\":\"who judges did not come to it\"}".to_owned(),
+        },
         Ok(Ask { ask: What::Reload }) => {
             anew.store(true, Ordering::Relaxed);
             "{\"done\":\"reload\"}".to_owned()
@@ -365,7 +402,7 @@ fn control(guest: UnixStream, board: &Board, anew: &AtomicBool) -> io::Result<()
     writeln!(file, "{answer}")
 }
 
-/// What may be asked: `{"ask":"status"}`, `{"ask":"reload"}`.
+/// What may be asked: `{"ask":"status"}`, `{"ask":"stories"}`, `{"ask":"reload"}`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ask {
@@ -376,6 +413,7 @@ struct Ask {
 #[serde(rename_all = "lowercase")]
 enum What {
     Status,
+    Stories,
     Reload,
 }
 
@@ -410,15 +448,48 @@ fn ask(path: &Path, what: What) -> anyhow::Result<String> {
     let connected = UnixStream::connect(path)
         .with_context(|| format!("nobody answers at {} (hydrophone listen --control {0})", path.display()));
     let mut door = connected?;
-    door.set_read_timeout(Some(5 * PATIENCE))?;
+    door.set_read_timeout(Some(TOLD_IN + 5 * PATIENCE))?;
     writeln!(door, "{}", serde_json::to_string(&Ask { ask: what })?)?;
     let mut answer = String::new();
     door.read_to_string(&mut answer)?;
     Ok(answer)
 }
 
+/// Hosts that stand somewhere, as the sensor tells them.
+fn stories(args: &StatusArgs) -> Result<Exit, Failure> {
+    let answer = ask(&args.control, What::Stories).map_err(Failure::input)?;
+    let (mut capture, mut hosts) = (None, Vec::new());
+    for line in report::parse_lines(&answer).map_err(|e| {
+        Failure::input(anyhow::anyhow!("{} answers something else: {e}", args.control.display()))
+    })? {
+        match line {
+            Line::Capture(line) => capture = Some(line.into_owned()),
+            Line::Host(story) => hosts.push(story.into_owned()),
+            Line::Turn(_) | Line::Day(_) => {}
+        }
+    }
+    let nothing = || Failure::input(anyhow::anyhow!("{} tells of nothing", args.control.display()));
+    let capture = capture.ok_or_else(nothing)?;
+    if let Some(path) = &args.html {
+        let mut file = case::WholeFile::begin(path).map_err(Failure::input)?;
+        file.write_all(report::html::html(&capture, &hosts).as_bytes())?;
+        file.finish().map_err(Failure::input)?;
+    }
+    if args.json {
+        let mut out = io::stdout().lock();
+        out.write_all(answer.as_bytes())?;
+        out.flush()?;
+    } else if args.stories {
+        print_stories(&capture, &hosts, Detail::Summary, Colour::Auto)?;
+    }
+    Ok(Exit::Done)
+}
+
 /// `hydrophone status`.
 pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
+    if args.stories || args.html.is_some() {
+        return stories(args);
+    }
     let stop = crate::interrupted();
     loop {
         let what = if args.reload { What::Reload } else { What::Status };

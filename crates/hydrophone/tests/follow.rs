@@ -242,11 +242,21 @@ fn days_that_end_are_told_of() {
     let sinks = format!("spool = {spool:?}\n{}{}", sink("every", "daily = true\n"), sink("turns", ""));
     std::fs::write(dir.join("tell.toml"), sinks).unwrap();
     let tell = dir.join("tell.toml").display().to_string();
-    let args = [&daily, "--follow", current.to_str().unwrap(), "--tell", &tell];
+    let control = dir.join("control").display().to_string();
+    let args = [&daily, "--follow", current.to_str().unwrap(), "--tell", &tell, "--control", &control];
     let running = Running::begin(dir, "daily", &args, "listens to");
     zeek.write(&current, f64::MAX);
     // What comes is told five seconds later, and so is the end.
     sleep(Duration::from_secs_f64(end + 8.0 - now()));
+    let page = dir.join("now.html").display().to_string();
+    let (code, stand, err) = run(&["status", "--control", &control, "--stories", "--json", "--html", &page]);
+    assert_eq!(code, Some(0), "{err}");
+    let stand: Vec<Value> = stand.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((stand[0]["type"].as_str(), stand.len()), (Some("capture"), 2), "{stand:?}");
+    assert_eq!(host(&stand, "10.20.0.13")["verdict"], "infected");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("10.20.0.13"));
+    let (_, screen, _) = run(&["status", "--control", &control, "--stories"]);
+    assert!(screen.contains("10.20.0.13 is infected"), "{screen}");
     running.end("TERM");
     let told = lines(dir, "daily");
     let of = |kind: &str| told.iter().filter(|l| l["type"] == kind).collect::<Vec<_>>();
@@ -326,6 +336,58 @@ fn all_files_are_read_anew() {
     assert!(by_pseudonym(&told).2.contains("\"spam_run\""));
     let with_others = read_json(&[&files[..2], &files[4..], &[current.to_str().unwrap()]].concat());
     assert_ne!(by_pseudonym(&with_others).1, by_pseudonym(&whole).1);
+}
+
+/// So many flows of Zeek's, written when each is over or up to 20 seconds later, as sensors do that wait for what may still come.
+#[test]
+fn rows_that_are_late_are_kept_and_judged_once() {
+    const HEAD: &str = "#separator \\x09\n#path\tconn\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\tduration\torig_bytes\tresp_bytes\tconn_state\thistory\torig_pkts\tresp_pkts\n";
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let (current, state, store) = (dir.join("current"), dir.join("state"), dir.join("store"));
+    std::fs::create_dir(&current).unwrap();
+    let args = [
+        "--follow",
+        current.to_str().unwrap(),
+        "--state",
+        state.to_str().unwrap(),
+        "--store",
+        store.to_str().unwrap(),
+    ];
+    let (mut written, mut flows) = (0u64, 0u64);
+    let mut write = |rows: u64| {
+        let mut text = if written == 0 { HEAD.to_owned() } else { String::new() };
+        for _ in 0..rows {
+            written += 1;
+            let late = (written * 7919 % 20) as f64;
+            text += &format!(
+                "{:.6}\tC{written}\t10.20.0.9\t{}\t198.51.100.7\t443\ttcp\t-\t1.0\t10\t10\tSF\tShAdDaFf\t4\t4\n",
+                now() - 1.0 - late,
+                1024 + written % 60_000
+            );
+        }
+        Zeek::append(&current, "conn.log", &text);
+    };
+    write(200);
+    for (n, signal) in ["KILL", "TERM", "KILL", "KILL", "TERM"].into_iter().enumerate() {
+        let running = Running::begin(dir, "late", &args, "listens to");
+        for _ in 0..20 + 10 * n {
+            write(2);
+            sleep(Duration::from_millis(100));
+        }
+        running.end(signal);
+        write(5);
+        if signal == "TERM" {
+            let told = lines(dir, "late");
+            flows = host(&told, "10.20.0.9")["flows"].as_u64().unwrap();
+        }
+    }
+    let last = Running::begin(dir, "late", &args, "listens to");
+    sleep(Duration::from_secs(1));
+    last.end("TERM");
+    let judged = host(&lines(dir, "late"), "10.20.0.9")["flows"].as_u64().unwrap();
+    let kept = host(&read_json(&[store.to_str().unwrap()]), "10.20.0.9")["flows"].as_u64().unwrap();
+    assert_eq!((judged, kept), (written, written), "{flows} before the last");
 }
 
 #[test]

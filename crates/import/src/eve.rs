@@ -173,6 +173,11 @@ pub struct Way {
 }
 
 impl Way {
+    /// The line that tells it.
+    pub const fn line(&self) -> PacketId {
+        self.line
+    }
+
     /// When it was written.
     pub const fn at(&self) -> Timestamp {
         self.at

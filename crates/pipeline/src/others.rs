@@ -99,7 +99,13 @@ impl Others {
 
     /// All that was given until now became known by then.
     pub fn pause(&mut self, sink: &mut impl Sink) {
-        sink(Step::Until { clock: self.given, idle: false }, self.followed.as_mut());
+        self.until_then(self.given, false, sink);
+    }
+
+    fn until_then(&mut self, clock: Timestamp, idle: bool, sink: &mut impl Sink) {
+        sink(Step::Until { clock, idle }, self.followed.as_mut());
+        // Whoever was told then may have asked for what waited.
+        self.given = self.given.max(self.followed.as_ref().map_or(Timestamp::MIN, Followed::given));
     }
 
     /// Takes what packets tell; whatever was known before it goes first.
@@ -145,7 +151,7 @@ impl Others {
             clock = clock.max(self.given);
             self.given = clock;
         }
-        sink(Step::Until { clock, idle }, self.followed.as_mut());
+        self.until_then(clock, idle, sink);
     }
 
     fn exported(&mut self, until: Option<Timestamp>, sink: &mut impl Sink) {
@@ -215,6 +221,11 @@ impl Others {
     /// Days of stores that were read as a whole.
     pub fn analysed(&self) -> Vec<Analysed> {
         self.told.stores.iter().map(|s| s.analysed().clone()).collect()
+    }
+
+    /// Whether logs that are followed were not read to the end of what lay there.
+    pub fn has_more(&self) -> bool {
+        self.followed.as_ref().is_some_and(|f| !f.has_begun())
     }
 
     /// How far logs were read that are followed.

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use record::{Accounts, Anomaly, Health, Record, RecordKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use store::{Analysed, Span, StoreError};
-use verdict::{Analyst, Analysts, CaptureFacts, HostStory, NetworkFacts, Outside, Prior};
+use verdict::{Analyst, Analysts, CaptureFacts, HostStory, NetworkFacts, Outside, Prior, Teller};
 
 use crate::activity::Activity;
 use crate::budget::{Budget, ByteSize};
@@ -195,6 +195,8 @@ pub struct Sensed {
     pub(crate) stored: Vec<Analysed>,
     /// How far logs were read that were followed.
     pub(crate) positions: Vec<Position>,
+    /// Whether what lay in these was not read to its end.
+    pub(crate) has_more: bool,
 }
 
 impl Sensed {
@@ -352,7 +354,7 @@ fn sense_divided(
     notices.extend(told_of_inputs);
     failures.extend(failed);
     inputs.splice(..0, feed.files().iter().map(Input::of));
-    let (stored, positions) = (others.analysed(), others.positions());
+    let (stored, positions, has_more) = (others.analysed(), others.positions(), others.has_more());
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
@@ -361,7 +363,17 @@ fn sense_divided(
         let names: Vec<String> = options.inputs.iter().map(ToString::to_string).collect();
         failures.push(format!("{}: there is no capture and no log in it", names.join(", ")));
     }
-    Ok(Sensed { inputs, health, notices, failures, interrupted, repeated: false, stored, positions })
+    Ok(Sensed {
+        inputs,
+        health,
+        notices,
+        failures,
+        interrupted,
+        repeated: false,
+        stored,
+        positions,
+        has_more,
+    })
 }
 
 /// What a run reads: what a file or folder is, it says itself.
@@ -557,22 +569,31 @@ fn go(
     // Whether a file was read before is told by its hash.
     options.opening.hashed |= options.state.is_some();
     let divided = divide(&options.inputs, &options.opening)?;
+    let _alone = options.state.as_deref().map(state::lock).transpose()?;
     let (mut analysts, mut past) = options.remembered(&divided, listening.is_some())?;
     options.opening.earlier = past.inputs.len() as u32;
     let mut unheard = Vec::new();
     let mut attended = Attended::default();
     let mut held = None;
+    // What was told before is what was remembered; of what came later somebody has to be told still.
+    let teller = listening.is_some().then(|| Teller::going_on(&analysts));
+    let mut skips = false;
     if let Some(Listened { mut live, store, keeper }) = listening {
         attended.keeper = keeper;
         live.number_from(options.opening.earlier);
         // It listens already while what was kept is judged.
         let remembered = past.last;
         let only_logs = live.files().is_empty();
-        match store {
+        if let Some(store) = store {
             // Logs tell it again, all of it and in its order; what is kept is not kept twice.
-            Some(store) if only_logs => held = Some(Held::in_store(store, remembered)?),
-            Some(store) if remembered.is_some() => unheard = catch_up(store, &mut past, &mut analysts)?,
-            _ => {}
+            if !options.follow.is_empty() {
+                held = Some(Held::in_store(store, remembered)?);
+            }
+            // What packets told nobody tells again: it is judged from there, and what logs tell of it is left out.
+            if remembered.is_some() && !only_logs {
+                skips = true;
+                unheard = catch_up(store, &mut past, &mut analysts)?;
+            }
         }
         if let Some(last) = past.last.filter(|_| !only_logs) {
             live.go_on_from(last);
@@ -580,32 +601,33 @@ fn go(
         if !options.follow.is_empty() {
             let first = options.opening.earlier + live.files().len() as u32;
             let (positions, bytes) = (past.positions.clone(), options.memory.0 as usize / LOGS_PART);
-            // Rows behind what is remembered may rest in the store as well; and whoever was killed before all that lay there was read has no place to go on from.
-            let judged = past.last.filter(|_| past.last != remembered || positions.is_empty());
-            attended.followed = Some(Followed::open(&options.follow, positions, judged, first, bytes)?);
+            let remembers = (options.state.is_some(), past.last);
+            attended.followed = Some(Followed::open(&options.follow, positions, remembers, first, bytes)?);
         }
         attended.live = Some(live);
     }
     let mut activity = Activity::default();
-    let mut watch =
-        attended.live.as_ref().map(|live| Watch::begin(&options, &past, live, held.as_ref(), &analysts));
-    let (mut subscribers, mut renamed) = (options.subscribers.clone(), Renamed::default());
+    let mut watch = match (attended.live.as_ref(), teller) {
+        (Some(live), Some(teller)) => Some(Watch::begin(&options, &past, live, teller)?),
+        _ => None,
+    };
+    let mut subscribers = options.subscribers.clone();
+    let mut taken = Taken { held, skips, renamed: Renamed::default() };
     let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
-            let record = match &subscribers {
-                Some(subscribers) => &subscribers.renamed(record, &mut renamed),
-                None => record,
-            };
-            if !held.as_ref().is_some_and(|held| held.has(record)) {
-                on(Heard::Record(record));
-            }
-            activity.learn(record);
-            analysts.observe(record);
+            taken.take(record, subscribers.as_deref(), &mut activity, &mut analysts, &mut on);
         }
         Step::Until { clock, idle } => {
-            if let Some(watch) = &mut watch {
-                watch.until(clock, idle, followed, (&mut analysts, &mut subscribers), &mut on);
+            let Some(watch) = &mut watch else { return };
+            let mut followed = followed;
+            // What is remembered is all that was read: nothing of it waits.
+            let waits = followed.as_mut().filter(|f| watch.is_due(clock, Some(&***f)));
+            for mut record in waits.map(|f| f.all_that_waits()).unwrap_or_default() {
+                let head = record.head_mut();
+                head.known = head.known.max(clock);
+                taken.take(&record, subscribers.as_deref(), &mut activity, &mut analysts, &mut on);
             }
+            watch.until(clock, idle, followed, (&mut analysts, &mut subscribers), &mut on);
         }
     })?;
     sensed.failures.extend(unheard);
@@ -617,15 +639,35 @@ fn go(
             past.last = past.last.max(watch.clock());
         }
         (facts.first, facts.last) = (past.first, past.last);
+        let mut kept = true;
         if sensed.interrupted {
             sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
+        } else if sensed.has_more {
+            sensed.notices.push(format!(
+                "{} is left as it was, because what lay in the logs was not read to its end: whoever goes on reads it again",
+                path.display()
+            ));
         } else if !sensed.repeated {
-            on(Heard::Remembering);
-            match state::save(path, &past, &analysts) {
+            // Of whom nobody was told yet, he is told before that is remembered.
+            if let (Some(watch), Some(last)) = (&mut watch, facts.last) {
+                watch.tell_all(last, &mut analysts, &mut on);
+            }
+            on(Heard::Remembering(&mut kept));
+            match kept.then(|| state::save(path, &past, &analysts)).transpose() {
                 // Whoever listened has more to tell, and to write, than this.
                 Err(e) if watch.is_some() => sensed.failures.push(e.to_string()),
-                saved => saved?,
+                saved => {
+                    if let (Some(()), Some(watch)) = (saved?, &mut watch) {
+                        watch.is_remembered();
+                    }
+                }
             }
+        }
+        if !kept {
+            sensed.failures.push(format!(
+                "{} is left as it was, because records could not be kept: whoever goes on reads them again, where logs tell them",
+                path.display()
+            ));
         }
     }
     analysts.settle(facts.last);
@@ -643,7 +685,7 @@ fn go(
     let mut notices = sensed.notices;
     let of_inputs = notices.len();
     if let Some(subscribers) = &subscribers {
-        notices.extend(renamed.said(subscribers.len()));
+        notices.extend(taken.renamed.said(subscribers.len()));
     }
     let network = analysts.facts();
     notices.extend(told_of_network(&network, analysts.segments_apart()));
@@ -670,6 +712,40 @@ fn go(
         segments_apart: options.segments_apart,
         prior: options.prior,
     })
+}
+
+/// What becomes of a record.
+struct Taken {
+    /// Records that a store holds already, and that logs tell once more.
+    held: Option<Held>,
+    /// Whether these were judged from there.
+    skips: bool,
+    renamed: Renamed,
+}
+
+impl Taken {
+    /// Keeps and judges it, once each.
+    fn take(
+        &mut self,
+        record: &Record,
+        subscribers: Option<&Subscribers>,
+        activity: &mut Activity,
+        analysts: &mut Analysts,
+        on: &mut impl FnMut(Heard<'_>),
+    ) {
+        let record = match subscribers {
+            Some(subscribers) => &subscribers.renamed(record, &mut self.renamed),
+            None => record,
+        };
+        let is_kept = self.held.as_mut().is_some_and(|held| held.has(record));
+        if !is_kept {
+            on(Heard::Record(record));
+        }
+        if !is_kept || !self.skips {
+            activity.learn(record);
+            analysts.observe(record);
+        }
+    }
 }
 
 /// What must be told of a network as a whole; `apart` says whether each of its segments has hosts of its own.

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{File, Metadata};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use crate::run::{Input, RunError, RunOptions, Sensed};
 /// How the line begins that every version has.
 const NAME: &str = "hydrophone state ";
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 /// Bytes of the checksum at the end.
 const SUM: u64 = 32;
 /// The longest first line.
@@ -125,6 +125,9 @@ pub enum StateError {
         /// Why not.
         source: io::Error,
     },
+    /// Another run has it.
+    #[error("{} is used by another run, which would take the place of what this one remembers", .0.display())]
+    Busy(PathBuf),
     /// It is something else.
     #[error("{} is no state that hydrophone wrote: give --state another name", .0.display())]
     Other(PathBuf),
@@ -204,6 +207,23 @@ impl<W: Write> Write for Summed<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
+    }
+}
+
+/// Holds a state for one run: of two that went on from it, the last would take the other's place.
+///
+/// # Errors
+/// Another one has it.
+pub fn lock(path: &Path) -> Result<File, StateError> {
+    let mut name: OsString = path.as_os_str().to_owned();
+    name.push(".lock");
+    let io = |source| StateError::Io { what: "lock", path: path.to_owned(), source };
+    let file =
+        File::options().create(true).truncate(false).write(true).open(PathBuf::from(name)).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StateError::Busy(path.to_owned())),
+        Err(TryLockError::Error(e)) => Err(io(e)),
     }
 }
 

@@ -121,8 +121,13 @@ fn moment(text: Option<&str>, otherwise: Timestamp) -> Option<Timestamp> {
 /// The number of the line that a row stands in; it is told from where the one before ended.
 fn line_of(text: &str, at: &csv::Position) -> u64 {
     let rest = usize::try_from(at.byte()).ok().and_then(|byte| text.get(byte..)).unwrap_or_default();
-    let passed = rest.lines().take_while(|line| line.trim().is_empty() || line.starts_with('#'));
+    let passed = rest.lines().take_while(|line| line.trim().is_empty());
     at.line().saturating_add(passed.count() as u64)
+}
+
+/// Whether this line is the last one, and has no end.
+fn is_unended(text: &str, line: u64) -> bool {
+    !text.ends_with('\n') && text.lines().count() as u64 == line
 }
 
 impl Subscribers {
@@ -132,15 +137,34 @@ impl Subscribers {
     /// # Errors
     /// A line is none, or two lines give the same to two subscribers; it says which.
     pub fn parse(text: &str, key: &[u8; 32]) -> Result<Self, String> {
+        // A remark; a subscriber may be called `#4711`.
+        let is_remark = |line: &str| line.trim_end() == "#" || line.starts_with("# ");
+        let text: String =
+            text.split_inclusive('\n').map(|line| if is_remark(line) { "\n" } else { line }).collect();
+        let text = text.as_str();
         let mut reader = csv::ReaderBuilder::new();
-        let mut reader =
-            reader.trim(csv::Trim::All).comment(Some(b'#')).flexible(true).from_reader(text.as_bytes());
+        let mut reader = reader.trim(csv::Trim::All).flexible(true).from_reader(text.as_bytes());
         let head = reader.headers().map_err(|e| e.to_string())?.clone();
         let mut made = Self::default();
         let mut known: HashMap<String, u32> = HashMap::new();
         for row in reader.records() {
             let row = row.map_err(|e| e.to_string())?;
             let line = row.position().map_or(0, |at| line_of(text, at));
+            // What stands beyond what the first line names would be passed over.
+            if row.len() > head.len() {
+                return Err(format!(
+                    "line {line}: it has {} fields, and the first line names {}",
+                    row.len(),
+                    head.len()
+                ));
+            }
+            if row.len() < head.len() && is_unended(text, line) {
+                return Err(format!(
+                    "line {line}: it is cut: it has {} of {} fields, and no end of a line",
+                    row.len(),
+                    head.len()
+                ));
+            }
             let row: Row = row.deserialize(Some(&head)).map_err(|e| format!("line {line}: {e}"))?;
             made.add(&row, line, &mut known, key).map_err(|e| format!("line {line}: {e}"))?;
         }
@@ -436,6 +460,8 @@ A-1, 198.51.100.9, , 2026-11-03, 2026-11-04
             ("subscriber,address\nA,nowhere\n", "line 2: \"nowhere\" is no address"),
             ("subscriber,address\n,10.0.0.1\n", "line 2: no subscriber"),
             ("who,address\nA,10.0.0.1\n", "line 2: "),
+            ("subscriber,address\n#4711,10.0.0.1,,2026-01-01\n", "line 2: it has 4 fields"),
+            ("subscriber,address,ports\nA,10.0.0.1\nB,10.0.0.2", "line 3: it is cut"),
             ("subscriber,address,ports\nA,10.0.0.1,9-1\n", "line 2: \"9-1\" are no ports"),
             ("subscriber,address,since\nA,10.0.0.1,soon\n", "line 2: \"soon\" is no time"),
             ("subscriber,address,since,until\nA,10.0.0.1,2026-01-02,2026-01-01\n", "line 2: it ends before"),

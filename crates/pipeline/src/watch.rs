@@ -1,7 +1,10 @@
 //! What happens beside judging while it is listened: who turned is told, what is remembered is written down, and what a kill left is made up for.
 
-use std::collections::HashMap;
-use std::mem::{Discriminant, discriminant};
+use std::collections::{HashMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +13,10 @@ use capture::Live;
 use import::Followed;
 use record::{Record, Timestamp};
 use store::{Reader, Span, StoreError};
-use verdict::{Analysts, Teller, Turn};
+use verdict::{Analysts, Teller, TellerKnows, Turn};
 
 use crate::run::{Input, RunOptions};
-use crate::state::{self, Past};
+use crate::state::{self, Past, StateError};
 use crate::subscribers::Subscribers;
 
 /// How often what is remembered is written down while it is listened.
@@ -41,8 +44,8 @@ pub enum Heard<'a> {
     Turn(&'a Turn),
     /// Something happened that is to be said at once.
     News(String),
-    /// What was told until now is about to be remembered, and will not be told again: whoever keeps it must have it on the disk first.
-    Remembering,
+    /// What was told until now is about to be remembered, and will not be told again: whoever keeps it must have it on the disk first, and says so where it is not.
+    Remembering(&'a mut bool),
     /// All that was known until then has been told, and something may be known anew.
     Until(Moment<'a>),
 }
@@ -61,39 +64,71 @@ pub fn catch_up(store: &Path, past: &mut Past, analysts: &mut Analysts) -> Resul
     Ok(kept.failures().to_vec())
 }
 
-/// When the last record of each kind in a store became known, of those behind what is remembered: whoever is killed leaves more of one kind than of another.
-pub struct Held(HashMap<Discriminant<Record>, Timestamp>);
+/// Records of logs in a store, of those behind what is remembered: logs tell them once more, and each is known again by its kind, its time and the line that tells it.
+#[derive(Default)]
+pub struct Held {
+    places: HashMap<u64, u32>,
+    /// As they lie there, so that the oldest go where they are too many.
+    in_order: VecDeque<u64>,
+}
+
+/// Records of a store that are known again (*assumed*: an hour of a network with 300 flows a second, of which two records tell each; a third of 100 MB).
+const MOST_HELD: usize = 2 << 20;
+
+/// What tells a record of a log from every other.
+fn place(record: &Record) -> u64 {
+    let mut place = DefaultHasher::new();
+    discriminant(record).hash(&mut place);
+    let head = record.head();
+    (head.ts, head.tuple).hash(&mut place);
+    if let Record::Conn(c) = record {
+        discriminant(&c.phase).hash(&mut place);
+    }
+    record.packets().first().map(|line| line.number()).hash(&mut place);
+    place.finish()
+}
 
 impl Held {
     /// Looks into a store.
     pub fn in_store(store: &Path, since: Option<Timestamp>) -> Result<Self, StoreError> {
-        let mut held = HashMap::new();
+        let mut held = Self::default();
         if store::is_store(store) {
             let mut kept = Reader::open(store, Span { since, ..Span::default() }, 0)?;
             while let Some(record) = kept.next(None) {
-                let last = held.entry(discriminant(&record)).or_insert(Timestamp::MIN);
-                *last = record.head().known.max(*last);
+                let place = place(&record);
+                *held.places.entry(place).or_default() += 1;
+                held.in_order.push_back(place);
+                if held.in_order.len() > MOST_HELD
+                    && let Some(oldest) = held.in_order.pop_front()
+                {
+                    held.take(oldest);
+                }
             }
         }
-        Ok(Self(held))
+        held.in_order = VecDeque::new();
+        Ok(held)
     }
 
-    /// Until when it was told who turned, before it was killed.
-    pub fn last(&self) -> Option<Timestamp> {
-        self.0.values().max().copied()
+    fn take(&mut self, place: u64) -> bool {
+        let Some(left) = self.places.get_mut(&place) else { return false };
+        *left -= 1;
+        if *left == 0 {
+            self.places.remove(&place);
+        }
+        true
     }
 
-    /// Whether it holds this record, which is told once more.
-    pub fn has(&self, record: &Record) -> bool {
-        self.0.get(&discriminant(record)).is_some_and(|last| record.head().known <= *last)
+    /// Whether it holds this record, which is told once more; it is known again once.
+    pub fn has(&mut self, record: &Record) -> bool {
+        !self.places.is_empty() && self.take(place(record))
     }
 }
 
 /// Who looks at the hosts while it is listened.
 pub struct Watch {
     teller: Teller,
-    /// Who turned until then was told by the run before.
-    told: Option<Timestamp>,
+    /// Where it is written down of whom it was told since the state was written.
+    journal: Option<Journal>,
     /// Where what is remembered rests, and what was read when it is written.
     state: Option<(PathBuf, Past)>,
     /// Inputs of earlier runs, and interfaces: those before the logs that are followed.
@@ -107,19 +142,27 @@ impl Watch {
         options: &RunOptions,
         past: &Past,
         live: &Live,
-        held: Option<&Held>,
-        analysts: &Analysts,
-    ) -> Self {
+        mut teller: Teller,
+    ) -> Result<Self, StateError> {
         let mut past = past.clone();
         past.inputs.extend(live.files().iter().map(Input::of));
-        Self {
-            teller: Teller::going_on(analysts),
-            told: held.and_then(Held::last),
+        let journal = options.state.as_deref().map(|state| Journal::open(state, &mut teller)).transpose()?;
+        Ok(Self {
+            teller,
+            journal,
             interfaces: past.inputs.len(),
             state: options.state.clone().map(|path| (path, past)),
             saved: None,
             clock: None,
-        }
+        })
+    }
+
+    /// Whether what is remembered is written down at the next moment.
+    pub fn is_due(&self, clock: Timestamp, followed: Option<&Followed>) -> bool {
+        // What lies there is read again where it was not read to its end: the logs stand at different moments.
+        self.state.is_some()
+            && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
+            && followed.is_none_or(Followed::has_begun)
     }
 
     /// Until when all has been told: no record that became known by then comes again.
@@ -140,14 +183,13 @@ impl Watch {
         if idle {
             analysts.pass(clock);
         }
-        self.tell(clock, analysts, on);
-        for news in followed.as_mut().map(|f| f.news()).unwrap_or_default() {
+        let is_due = self.is_due(clock, followed.as_deref());
+        let again = self.tell(clock, analysts, is_due, on);
+        for news in followed.as_mut().map(|f| f.news()).unwrap_or_default().into_iter().chain(again) {
             on(Heard::News(news));
         }
         on(Heard::Until(Moment { clock, analysts, teller: &self.teller, subscribers }));
-        if let Some((path, past)) = &mut self.state
-            && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
-        {
+        if let Some((path, past)) = self.state.as_mut().filter(|_| is_due) {
             self.saved = Some(clock);
             past.first.get_or_insert(clock);
             past.last = past.last.max(Some(clock));
@@ -156,27 +198,89 @@ impl Watch {
                 past.inputs.extend(followed.files().into_iter().map(Input::of_log));
                 past.positions = followed.positions();
             }
-            on(Heard::Remembering);
-            if let Err(e) = state::save(path, past, analysts) {
-                self.saved = Some(clock.minus(SAVED.saturating_sub(TRIED_AGAIN)));
-                on(Heard::News(e.to_string()));
+            let mut kept = true;
+            on(Heard::Remembering(&mut kept));
+            // What could not be kept is read again by whoever goes on from what was remembered before.
+            let written = if kept { state::save(path, past, analysts).map(|()| true) } else { Ok(false) };
+            match written {
+                Ok(true) => self.is_remembered(),
+                failed => {
+                    self.saved = Some(clock.minus(SAVED.saturating_sub(TRIED_AGAIN)));
+                    if let Err(e) = failed {
+                        on(Heard::News(e.to_string()));
+                    }
+                }
             }
         }
+    }
+
+    /// What was told stands in the state.
+    pub fn is_remembered(&mut self) {
+        self.journal.iter_mut().for_each(Journal::begin_anew);
     }
 
     /// The same at the end, when nobody is asked a second time.
     pub fn tell_all(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
-        for turn in self.teller.look_now(analysts, at) {
-            on(Heard::Turn(&turn));
+        if let Some(failed) = self.tell(at, analysts, true, on) {
+            on(Heard::News(failed));
         }
     }
 
-    fn tell(&mut self, at: Timestamp, analysts: &mut Analysts, on: &mut impl FnMut(Heard<'_>)) {
-        let again = self.told.is_some_and(|told| at <= told);
-        for turn in self.teller.look(analysts, at) {
-            if !again {
-                on(Heard::Turn(&turn));
-            }
+    /// Tells of who turned; gives what could not be written down of that.
+    fn tell(
+        &mut self,
+        at: Timestamp,
+        analysts: &mut Analysts,
+        all: bool,
+        on: &mut impl FnMut(Heard<'_>),
+    ) -> Option<String> {
+        let turns = if all { self.teller.look_at_all(analysts, at) } else { self.teller.look(analysts, at) };
+        let mut failed = None;
+        for turn in turns {
+            on(Heard::Turn(&turn));
+            // Whoever is killed in between tells it again, rather than never.
+            failed = failed.or(self.journal.as_mut().and_then(|journal| journal.write(&turn).err()));
+        }
+        failed.map(|e| {
+            format!("of whom it was told cannot be written down, and may be told again after a kill: {e}")
+        })
+    }
+}
+
+/// Of whom it was told since the state was written: whoever is killed goes on from the state, and does not tell it again.
+struct Journal {
+    path: PathBuf,
+    file: File,
+}
+
+impl Journal {
+    /// Opens that beside a state, and lets the teller know of whom it was told.
+    fn open(state: &Path, teller: &mut Teller) -> Result<Self, StateError> {
+        let mut name = state.as_os_str().to_owned();
+        name.push(".told");
+        let path = PathBuf::from(name);
+        let io = |source| StateError::Io { what: "write", path: path.clone(), source };
+        let held = std::fs::read(&path).unwrap_or_default();
+        // A line that was not written to its end was of somebody who was not told of.
+        let lines = held.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n"));
+        for told in lines.filter_map(|line| serde_json::from_slice(line).ok()) {
+            teller.remember(told);
+        }
+        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        Ok(Self { path, file })
+    }
+
+    fn write(&mut self, turn: &Turn) -> std::io::Result<()> {
+        let mut line = serde_json::to_vec(&TellerKnows::of(turn))?;
+        line.push(b'\n');
+        self.file.write_all(&line)?;
+        self.file.sync_data()
+    }
+
+    /// The state tells all that it tells.
+    fn begin_anew(&mut self) {
+        if self.file.set_len(0).is_err() {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }

@@ -71,7 +71,8 @@ impl Deref for KeyPackets {
     type Target = [PacketId];
 
     fn deref(&self) -> &[PacketId] {
-        &self.packets[..usize::from(self.len)]
+        // What was read from a disk may say anything.
+        &self.packets[..usize::from(self.len).min(Self::MAX)]
     }
 }
 

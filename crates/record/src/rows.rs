@@ -115,6 +115,30 @@ impl Record {
         }
     }
 
+    /// Its proof: the packets or lines that tell it.
+    pub fn packets(&self) -> &[PacketId] {
+        match self {
+            Self::Conn(r) => &r.key_packets,
+            Self::Dns(r) => &r.packets,
+            Self::Smtp(r) => &r.packets,
+            Self::Http(r) => &r.packets,
+            Self::Tls(r) => &r.packets,
+            Self::Quic(r) => &r.packets,
+            Self::Irc(r) => &r.packets,
+            Self::Ssh(r) => &r.packets,
+            Self::Dhcp(r) => &r.packets,
+            Self::Frame(r) => &r.packets,
+            Self::Relay(r) => &r.packets,
+            Self::Alert(r) => &r.packets,
+            Self::Export(r) => &r.packets,
+            Self::Smb(r) => &r.packets,
+            Self::DceRpc(r) => &r.packets,
+            Self::SelfReport(r) => &r.packets,
+            Self::File(r) => &r.packets,
+            Self::Framing(r) => &r.packets,
+        }
+    }
+
     /// Tells of the same packets where so many files more come before their own.
     pub fn renumber(&mut self, files: u32) {
         let head = self.head_mut();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter};
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
@@ -10,6 +11,7 @@ use arrow_array::types::{TimestampNanosecondType, UInt8Type, UInt16Type, UInt64T
 use arrow_array::{BooleanArray, LargeStringArray, PrimitiveArray, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use arrow_ipc::writer::StreamWriter;
+use arrow_schema::ArrowError;
 use arrow_schema::{FieldRef, Schema};
 use arrow_select::interleave::interleave_record_batch;
 use parquet::arrow::ArrowWriter;
@@ -85,14 +87,16 @@ impl Hot {
 /// The rows of a hot segment whose writer is gone: all whole batches, and whether something behind them was torn.
 pub fn recovered(path: &Path) -> Result<(Vec<RecordBatch>, bool), StoreError> {
     let file = File::open(path).map_err(StoreError::io("read", path))?;
-    // A stream that was never finished has no end, which is no fault.
-    let Ok(reader) = StreamReader::try_new(BufReader::new(file), None) else { return Ok((Vec::new(), true)) };
     let mut batches = Vec::new();
-    for batch in reader {
-        let Ok(batch) = batch else { return Ok((batches, true)) };
-        batches.push(batch);
-    }
-    Ok((batches, false))
+    // A stream that was never finished has no end, which is no fault. Of a damaged one, its reader may panic.
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let reader = StreamReader::try_new(BufReader::new(file), None)?;
+        for batch in reader {
+            batches.push(batch?);
+        }
+        Ok::<(), ArrowError>(())
+    }));
+    Ok((batches, !matches!(read, Ok(Ok(())))))
 }
 
 /// The columns of a batch by which its rows are divided and put in order.

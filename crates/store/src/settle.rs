@@ -10,6 +10,9 @@ use crate::{
     Segment, StoreError, all_runs, all_segments, begin_run, counts, joinings, replaced, run_key, segment_key,
 };
 
+/// Bytes that the beginning of a hot segment has at most, before its rows (*assumed*: it has about five thousand).
+const HEADER: u64 = 16 << 10;
+
 /// Closes what killed runs left hot, if nobody writes; says what was found.
 ///
 /// # Errors
@@ -40,6 +43,16 @@ pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
             let (batches, torn) = recovered(&path)?;
             let end = if torn { ", and what came last was torn" } else { "" };
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+            // Whoever was killed leaves the beginning whole, or nothing behind it.
+            if rows == 0 && path.metadata().is_ok_and(|lies| lies.len() > HEADER) {
+                let aside = path.with_extension("damaged");
+                std::fs::rename(&path, &aside).map_err(StoreError::io("rename", &path))?;
+                told.push(format!(
+                    "{run}: {} is damaged, and put aside: none of its rows can be read",
+                    aside.display()
+                ));
+                continue;
+            }
             told.push(format!("{run} was killed: {rows} rows of it were on the disk{end}"));
             if rows > 0 && counts {
                 close(place, run, number, &batches)?;

@@ -35,5 +35,5 @@ pub use story::{
     CaptureFacts, DayLevel, Discount, Finding, HostStory, Item, Machine, Names, Note, Place, ScoredEvidence,
     StageScore, Verdict, WouldChange,
 };
-pub use telling::{Teller, Turn};
+pub use telling::{Teller, TellerKnows, Turn};
 pub use told::{HostTold, NetworkFacts, ShareFacts, ShareTold, by_strength, stories};

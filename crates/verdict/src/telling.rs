@@ -44,6 +44,26 @@ struct Told {
     findings: Vec<String>,
 }
 
+/// That it was told of a host, for a teller who goes on after a kill.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TellerKnows {
+    id: HostId,
+    verdict: Verdict,
+    findings: Vec<String>,
+}
+
+impl TellerKnows {
+    /// What a turn told.
+    pub fn of(turn: &Turn) -> Self {
+        Self::about(&turn.story)
+    }
+
+    fn about(story: &HostStory) -> Self {
+        let findings = story.findings.iter().map(|f| f.kind.clone()).collect();
+        Self { id: story.id(), verdict: level(story.verdict), findings }
+    }
+}
+
 /// Tells of every host once when its verdict rises, again when it changes, and when it ends.
 #[derive(Default)]
 pub struct Teller {
@@ -62,7 +82,7 @@ impl Teller {
     pub fn going_on(analysts: &Analysts) -> Self {
         let mut teller = Self::default();
         for story in analysts.stories(&CaptureFacts::default()) {
-            teller.remember(&story);
+            teller.remember(TellerKnows::about(&story));
         }
         teller
     }
@@ -77,9 +97,18 @@ impl Teller {
 
     /// Looks who turned, whenever it was looked last.
     pub fn look_now(&mut self, analysts: &mut Analysts, at: Timestamp) -> Vec<Turn> {
+        self.look_at(analysts, AT_ONCE, at)
+    }
+
+    /// The same, at however many: nobody is left on whom something fired.
+    pub fn look_at_all(&mut self, analysts: &mut Analysts, at: Timestamp) -> Vec<Turn> {
+        self.look_at(analysts, usize::MAX, at)
+    }
+
+    fn look_at(&mut self, analysts: &mut Analysts, most: usize, at: Timestamp) -> Vec<Turn> {
         self.looked = Some(at);
         let facts = CaptureFacts { last: Some(at), complete: true, ..CaptureFacts::default() };
-        let mut stories = analysts.fired(&facts, AT_ONCE);
+        let mut stories = analysts.fired(&facts, most);
         let again = *self.again.get_or_insert(at);
         if at.since(again) >= AGAIN {
             self.again = Some(at);
@@ -90,6 +119,11 @@ impl Teller {
             stories.extend(standing);
         }
         stories.into_iter().filter_map(|story| self.turn(story, at)).collect()
+    }
+
+    /// The hosts of which it told, and that still stand where it said.
+    pub fn told(&self) -> BTreeSet<HostId> {
+        self.told.keys().copied().collect()
     }
 
     /// How many hosts stand at each level.
@@ -113,17 +147,17 @@ impl Teller {
         if verdict == before && found.is_empty() {
             return None;
         }
-        self.remember(&story);
+        self.remember(TellerKnows::about(&story));
         Some(Turn { at, before, found, story })
     }
 
-    fn remember(&mut self, story: &HostStory) {
-        let verdict = level(story.verdict);
+    /// Somebody was told of a host.
+    pub fn remember(&mut self, told: TellerKnows) {
+        let TellerKnows { id, verdict, findings } = told;
         if verdict == Verdict::Quiet {
-            self.told.remove(&story.id());
-        } else if self.told.len() < MAX_TOLD || self.told.contains_key(&story.id()) {
-            let findings = story.findings.iter().map(|f| f.kind.clone()).collect();
-            self.told.insert(story.id(), Told { verdict, findings });
+            self.told.remove(&id);
+        } else if self.told.len() < MAX_TOLD || self.told.contains_key(&id) {
+            self.told.insert(id, Told { verdict, findings });
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,12 +46,36 @@ pub struct Position {
     /// The number by which it is called in proofs.
     pub number: u32,
     file: FileId,
-    /// Its lines that were told, and those that were read: those between were told if they tell of what was known by `told_by`.
-    told: u64,
+    /// Its lines that were read, all of which were told
     lines: u64,
-    told_by: Timestamp,
+    /// but these, which waited for others.
+    untold: Vec<u64>,
     /// Lines of the files that lay there before.
     before: u64,
+    /// Where the next line begins, and a hash of what stands before it: a file that was cut, or made anew in the same place, has something else there.
+    offset: u64,
+    mark: Option<u64>,
+}
+
+impl Position {
+    /// Whether a file still holds what was read of it.
+    fn is_in(&self, path: &Path) -> bool {
+        let Some(mark) = self.mark else { return true };
+        mark_of(path, self.offset) == Some(mark)
+    }
+}
+
+/// Bytes before a place that tell whether it is the same as before (*assumed*: a row or two, which hold times).
+const MARK: u64 = 1024;
+
+/// A hash of what stands before a place of a file; none where it does not reach that far, or cannot be read.
+fn mark_of(path: &Path, offset: u64) -> Option<u64> {
+    let from = offset.saturating_sub(MARK);
+    let mut file = File::open(path).ok()?;
+    file.seek(SeekFrom::Start(from)).ok()?;
+    let mut held = vec![0; (offset - from) as usize];
+    file.read_exact(&mut held).ok()?;
+    Some(record::fnv1a(&held))
 }
 
 /// A log of which the end is read.
@@ -64,6 +88,8 @@ struct Tail {
     emptied: bool,
     /// It could not be read, and nothing was said of it since.
     troubled: bool,
+    /// Files that lay there one after the other while nobody followed: they are read first.
+    between: VecDeque<PathBuf>,
 }
 
 /// Logs that are followed.
@@ -81,31 +107,32 @@ pub struct Followed {
     passed: BTreeMap<FileId, u64>,
     /// How far they were read before.
     positions: Vec<Position>,
-    /// What was known until then was judged, wherever it stands.
-    judged: Option<Timestamp>,
+    /// Whether somebody goes on later where this stops.
+    remembered: bool,
     read: Option<Timestamp>,
-    /// Which line of each log had been read when, as long ago as something of it may wait.
-    lines: VecDeque<(Timestamp, Vec<u64>)>,
     looked: Option<Timestamp>,
     /// Whether what lay there at the beginning was read.
     begun: bool,
+    /// Whether it was said that there are more logs than can be followed.
+    is_full: bool,
     news: Vec<String>,
 }
 
 impl Followed {
-    /// Follows these files, and the logs in these folders: those there, and those that come. The first log is called by this number in proofs. Those read before go on at their `positions`, and what was known until `judged` is left out of what lies there; what waits may take so many `bytes`.
+    /// Follows these files, and the logs in these folders: those there, and those that come. The first log is called by this number in proofs. Those read before go on at their `positions`; `remembered` says whether
+    /// somebody goes on later where this stops, and until when all is known that was told before: what comes is known later; what waits may take so many `bytes`.
     ///
     /// # Errors
     /// There is no such file or folder, it cannot be read, or a file that is named is no log.
     pub fn open(
         named: &[PathBuf],
         positions: Vec<Position>,
-        judged: Option<Timestamp>,
+        (remembered, last): (bool, Option<Timestamp>),
         first: u32,
         bytes: usize,
     ) -> Result<Self, CaptureError> {
         let set = LogSet {
-            given: Timestamp::MIN,
+            given: last.unwrap_or(Timestamp::MIN),
             now: capture::now(),
             most_bytes: bytes,
             follows: true,
@@ -119,11 +146,11 @@ impl Followed {
             first,
             passed: BTreeMap::new(),
             positions,
-            judged,
+            remembered,
             read: None,
-            lines: VecDeque::new(),
             looked: None,
             begun: false,
+            is_full: false,
             news: Vec::new(),
         };
         for path in named {
@@ -158,7 +185,16 @@ impl Followed {
 
     /// Begins with the log that lies there, if it is one that is not followed yet.
     fn find(&mut self, path: &Path) -> io::Result<()> {
-        if self.tails.len() >= MOST || self.tails.iter().any(|t| t.path == path) {
+        if self.tails.iter().any(|t| t.path == path) {
+            return Ok(());
+        }
+        if self.tails.len() >= MOST {
+            if !std::mem::replace(&mut self.is_full, true) {
+                self.news.push(format!(
+                    "{} and whatever comes after it is not followed: {MOST} logs are",
+                    path.display()
+                ));
+            }
             return Ok(());
         }
         let lies = std::fs::metadata(path)?;
@@ -175,15 +211,23 @@ impl Followed {
         let before = self.positions.iter().find(|p| p.path == path).cloned();
         let (number, lines) = before.as_ref().map_or((self.next, 0), |p| (p.number, p.before));
         let mut log = Log { grows: true, ..Log::new(kept, number) };
-        let older = before.as_ref().filter(|p| p.file != file).and_then(|p| beside(path, p.file));
+        let holds = |p: &&Position, path: &Path| p.is_in(path);
+        let older = before
+            .as_ref()
+            .filter(|p| p.file != file)
+            .and_then(|p| beside(path, p.file).filter(|at| holds(&p, at)));
+        let mut between = VecDeque::new();
         let (from, file) = match (&before, older) {
-            (Some(p), Some(older)) => (older, p.file),
+            (Some(p), Some(older)) => {
+                between = self.put_aside_since(path, &older);
+                (older, p.file)
+            }
             _ => (path.to_owned(), file),
         };
-        let other = before.as_ref().filter(|p| p.file != file);
-        if let Some(p) = before.as_ref().filter(|p| p.file == file) {
-            log.judged = lines + p.told;
-            log.judged_by = (lines + p.lines, p.told_by);
+        let other = before.as_ref().filter(|p| p.file != file || !holds(p, &from));
+        if let Some(p) = before.as_ref().filter(|_| other.is_none()) {
+            log.judged = lines + p.lines;
+            log.untold.extend(&p.untold);
         }
         // Lines are counted on, whichever file they stand in.
         let lines = lines + other.map_or(0, |p| p.lines);
@@ -204,6 +248,7 @@ impl Followed {
                 before: lines,
                 emptied: false,
                 troubled: false,
+                between,
             });
             self.set.logs.push(log);
             self.set.is_first_known = false;
@@ -218,7 +263,6 @@ impl Followed {
         while !self.begun {
             match self.set.next(None) {
                 None => self.begun = true,
-                Some(record) if self.judged.is_some_and(|until| record.head().known <= until) => {}
                 earlier => return earlier,
             }
         }
@@ -246,11 +290,37 @@ impl Followed {
             }
         }
         self.set.give_up(now.minus(ANSWERED));
-        let line = |log: &Log| log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
-        self.lines.push_back((now, self.set.logs.iter().map(line).collect()));
-        while self.lines.get(1).is_some_and(|(at, _)| at.plus(LAG) <= now) {
-            self.lines.pop_front();
+    }
+
+    /// Files that were put aside after this one, before the one that lies there now, in the order in which they were written to last. What was packed meanwhile is told.
+    fn put_aside_since(&mut self, path: &Path, older: &Path) -> VecDeque<PathBuf> {
+        let written = |at: &Path| std::fs::metadata(at).and_then(|lies| lies.modified());
+        let (Ok(since), Some(dir)) = (written(older), path.parent()) else { return VecDeque::new() };
+        let name = called(path);
+        let stem = name.split('.').next().unwrap_or_default();
+        let is_its = |at: &PathBuf| {
+            let rest = called(at).strip_prefix(stem).map(str::to_owned);
+            at != path
+                && at != older
+                && rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+        };
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+        let mut since: Vec<_> = entries
+            .filter(|at| at.is_file() && is_its(at))
+            .filter_map(|at| Some((written(&at).ok()?, at)))
+            .filter(|(at, _)| *at >= since)
+            .collect();
+        since.sort();
+        let is_packed = |at: &Path| {
+            at.extension().is_some_and(|e| ["gz", "zst", "xz", "bz2", "lz4", "zip"].iter().any(|p| e == *p))
+        };
+        let (packed, whole): (Vec<_>, Vec<_>) =
+            since.into_iter().map(|(_, at)| at).partition(|at| is_packed(at));
+        for at in packed {
+            self.news
+                .push(format!("{} was packed before it was read: `hydrophone read` reads it", at.display()));
         }
+        whole.into()
     }
 
     fn look_for_more(&mut self) {
@@ -303,7 +373,9 @@ impl Followed {
         if (file == tail.file && !is_cut) || lies.len() == 0 || !log.over {
             return Ok(());
         }
-        let path = tail.path.clone();
+        let current = tail.path.clone();
+        let path = self.tails[n].between.pop_front().unwrap_or(current);
+        let file = std::fs::metadata(&path).map_or(file, |lies| FileId::of(&lies));
         if !is_cut {
             // Whoever wrote to the old one has begun the new one, so that nothing more comes to it.
             self.read_on(n);
@@ -320,7 +392,8 @@ impl Followed {
                 "{path} was cut to {len} bytes when {read} had been read, and is read from its beginning"
             ));
         }
-        (log.judged, log.judged_by) = (0, (0, Timestamp::MIN));
+        log.judged = 0;
+        log.untold.clear();
         let tail = &mut self.tails[n];
         (tail.file, tail.before, tail.emptied, tail.troubled) = (file, lines, false, false);
         self.read_on(n);
@@ -335,10 +408,31 @@ impl Followed {
 
     /// All that was written and was not told, at the end.
     pub fn rest(&mut self, now: Timestamp) -> Vec<Record> {
+        // What lies there and was not read to its end is read again.
+        if self.remembered && !self.begun {
+            return Vec::new();
+        }
         self.read = None;
         self.come(now);
-        self.set.give_up(Timestamp::MAX);
-        std::iter::from_fn(|| self.due(Timestamp::MAX)).collect()
+        if !self.remembered {
+            self.set.give_up(Timestamp::MAX);
+        }
+        self.all_that_waits()
+    }
+
+    /// Everything that was read, whether others may tell of something earlier or not: then all but what waits for what belongs to it was told, and it can be gone on from.
+    pub fn all_that_waits(&mut self) -> Vec<Record> {
+        std::iter::from_fn(|| self.set.give()).collect()
+    }
+
+    /// Whether what lay there at the beginning was read.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// When the last that was given became known.
+    pub const fn given(&self) -> Timestamp {
+        self.set.given
     }
 
     /// How long what was written waits before it is told.
@@ -346,28 +440,26 @@ impl Followed {
         LAG
     }
 
-    /// How far each log was read; none of them while what lay there is read in the order of time, when they are not read to the same moment.
+    /// How far each log was read, [`Self::all_that_waits`] having been told; none of them while what lay there is read in the order of time, when they are not read to the same moment.
     pub fn positions(&self) -> Vec<Position> {
         if !self.begun {
             return Vec::new();
         }
-        let now = self.read.unwrap_or(Timestamp::MIN);
-        // What was read by then was told, whatever it tells of.
-        let told = self.lines.front().filter(|(at, _)| at.plus(LAG) <= now).map(|(_, lines)| lines);
-        let nothing_waits = self.set.waiting.len() == 0;
         let of = |(n, tail): (usize, &Tail)| {
             let log = &self.set.logs[n];
-            let lines = log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
-            let told =
-                if nothing_waits { lines } else { told.and_then(|told| told.get(n)).copied().unwrap_or(0) };
+            let (lines, offset) =
+                log.reading.as_ref().map_or((0, 0), |(_, lines)| (lines.number(), lines.offset()));
+            let lies = std::fs::metadata(&tail.path).ok().filter(|lies| FileId::of(lies) == tail.file);
+            let path = lies.map(|_| tail.path.clone()).or_else(|| beside(&tail.path, tail.file));
             Position {
                 path: tail.path.clone(),
                 number: log.number,
                 file: tail.file,
-                told: told.saturating_sub(tail.before),
                 lines: lines.saturating_sub(tail.before),
-                told_by: now.minus(LAG),
+                untold: self.set.untold(log.number),
                 before: tail.before,
+                offset,
+                mark: path.and_then(|path| mark_of(&path, offset)),
             }
         };
         self.tails.iter().enumerate().map(of).collect()
@@ -489,7 +581,7 @@ mod tests {
     }
 
     fn follow(dir: &Path, positions: Vec<Position>) -> Followed {
-        Followed::open(&[dir.to_owned()], positions, None, 0, 64 << 20).unwrap()
+        Followed::open(&[dir.to_owned()], positions, (true, None), 0, 64 << 20).unwrap()
     }
 
     fn said(all: &[(i64, &str)]) -> Vec<(i64, String)> {
@@ -595,6 +687,83 @@ mod tests {
     }
 
     #[test]
+    fn another_content_in_the_same_place_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = dir.path().join("conn.log");
+        append(&conn, &format!("{HEAD}{}{}", row(100), row(110)));
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs).len(), 2);
+        let positions = logs.positions();
+        drop(logs);
+        // Cut while nobody followed, and written to as far as before, and further.
+        for (rows, told) in [(2, vec![200, 201]), (5, vec![200, 201, 202, 203, 204])] {
+            let fresh: String = (200..200 + rows).map(row).collect();
+            OpenOptions::new().write(true).truncate(true).open(&conn).unwrap();
+            append(&conn, &format!("{HEAD}{fresh}"));
+            let mut logs = follow(dir.path(), positions.clone());
+            assert_eq!(earlier(&mut logs), told);
+            let news = logs.news();
+            assert!(matches!(&news[..], [one] if one.contains("another file")), "{news:?}");
+        }
+    }
+
+    #[test]
+    fn all_that_was_put_aside_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        append(&at("conn.log"), &format!("{HEAD}{}", row(100)));
+        append(&at("connections.log"), "of somebody else\n");
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs).len(), 1);
+        let positions = logs.positions();
+        drop(logs);
+        append(&at("conn.log"), &row(110));
+        for (n, when) in [(3, 120), (2, 130), (1, 140)] {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::rename(at("conn.log"), at(&format!("conn.log.{n}"))).unwrap();
+            append(&at("conn.log"), &format!("{HEAD}{}", row(when)));
+        }
+        std::fs::write(at("conn.log.0.gz"), [31, 139]).unwrap();
+        let mut logs = follow(dir.path(), positions);
+        assert_eq!(earlier(&mut logs), [110]);
+        let mut told = Vec::new();
+        for now in 150..160 {
+            told.extend(due(&mut logs, now).into_iter().map(|(at, _)| at));
+        }
+        assert_eq!(told, [120, 130, 140]);
+        let news = logs.news();
+        assert!(matches!(&news[..], [one] if one.contains("conn.log.0.gz was packed")), "{news:?}");
+    }
+
+    #[test]
+    fn what_waits_for_an_answer_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let eve = dir.path().join("eve.json");
+        let dns = |kind: &str, at: u32| {
+            format!(
+                r#"{{"timestamp":"1970-01-01T00:01:{at:02}.000000+0000","flow_id":7,"event_type":"dns","src_ip":"10.0.0.5","src_port":1001,"dest_ip":"198.51.100.7","dest_port":53,"proto":"UDP","dns":{{"type":"{kind}","id":9,"rrname":"a.example","rrtype":"A","rcode":"NOERROR","answers":[{{"rrname":"a.example","rrtype":"A","ttl":60,"rdata":"198.51.100.9"}}]}}}}"#
+            ) + "\n"
+        };
+        append(&eve, &asked(50));
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs).len(), 1);
+        append(&eve, &format!("{}{}", dns("query", 10), asked(72)));
+        logs.come(Timestamp::from_secs(73));
+        // Whoever goes on later goes on from here: the row is told, and the question waits for its answer.
+        assert_eq!(logs.all_that_waits().len(), 1);
+        let positions = logs.positions();
+        assert_eq!(positions[0].untold, [2]);
+        let rest = logs.rest(Timestamp::from_secs(74));
+        assert!(rest.is_empty(), "{rest:?}");
+        drop(logs);
+        append(&eve, &dns("answer", 15));
+        let mut logs = follow(dir.path(), positions);
+        let mut all: Vec<Record> = std::iter::from_fn(|| logs.earlier()).collect();
+        all.extend(logs.rest(Timestamp::from_secs(90)));
+        assert!(matches!(&all[..], [Record::Dns(d)] if d.packets.len() == 2), "{all:?}");
+    }
+
+    #[test]
     fn logs_that_come_are_followed_and_what_is_no_log_is_not() {
         let dir = tempfile::tempdir().unwrap();
         append(&dir.path().join("stats.log"), "uptime 7\n");
@@ -607,13 +776,9 @@ mod tests {
         append(&dir.path().join("eve-2026-11-28.json"), &asked(103));
         assert_eq!(due(&mut logs, 110), said(&[(101, "4"), (105, "1:1")]));
         assert_eq!(logs.news().len(), 3);
-        let no_log = Followed::open(&[dir.path().join("stats.log")], Vec::new(), None, 0, 1 << 20);
+        let no_log = Followed::open(&[dir.path().join("stats.log")], Vec::new(), (true, None), 0, 1 << 20);
         assert!(no_log.is_err_and(|e| e.to_string().contains("no log")));
-        assert!(Followed::open(&[dir.path().join("none")], Vec::new(), None, 0, 1 << 20).is_err());
-        // What a store holds already is not told again.
-        let judged = Some(Timestamp::from_secs(101).plus(Duration::from_secs(1)));
-        let mut logs = Followed::open(&[dir.path().to_owned()], Vec::new(), judged, 0, 64 << 20).unwrap();
-        assert_eq!(earlier(&mut logs), [105]);
+        assert!(Followed::open(&[dir.path().join("none")], Vec::new(), (true, None), 0, 1 << 20).is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod follow;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -165,10 +165,10 @@ struct Log {
     first_bad: Option<(u64, &'static str)>,
     /// Whether its end is only the end for now.
     grows: bool,
-    /// Lines up to this one were judged by an earlier run.
+    /// Lines up to this one were told by an earlier run,
     judged: u64,
-    /// And up to this one where they tell of what was known by then.
-    judged_by: (u64, Timestamp),
+    /// but for these, which waited for others.
+    untold: BTreeSet<u64>,
 }
 
 impl Log {
@@ -188,7 +188,7 @@ impl Log {
             first_bad: None,
             grows: false,
             judged: 0,
-            judged_by: (0, Timestamp::MIN),
+            untold: BTreeSet::new(),
         }
     }
 
@@ -257,12 +257,12 @@ pub struct LogSet {
     bodies_in_order: VecDeque<u64>,
     certificates: HashMap<String, Box<Certificate>>,
     certificates_in_order: VecDeque<String>,
+    /// Records of other times than are wanted.
+    passed: u64,
     /// What was given last.
     given: Timestamp,
     /// No row tells of anything later.
     now: Timestamp,
-    /// What became known by then was judged, of the line in hand.
-    judged: Option<Timestamp>,
     /// Whether they are followed as they grow: then each row comes when it is written.
     follows: bool,
     late: u64,
@@ -410,6 +410,26 @@ impl LogSet {
         }
     }
 
+    /// The lines of a log that were read and that nobody was told of: those that wait for what belongs to them.
+    fn untold(&self, number: u32) -> Vec<u64> {
+        let asked =
+            self.asked_in_order.iter().filter_map(|(_, flow)| self.asked.get(flow)).flat_map(|d| &d.packets);
+        let ways = self.ways_in_order.iter().filter_map(|(_, flow)| self.ways.get(flow));
+        let ways = ways.flat_map(|(there, back)| [Some(there.line()), back.as_ref().map(|b| b.line())]);
+        let mut lines: Vec<u64> = asked
+            .copied()
+            .chain(ways.flatten())
+            .filter(|line| line.file() == number)
+            .map(PacketId::number)
+            .collect();
+        lines.extend(
+            self.logs.iter().filter(|log| log.number == number).filter_map(|log| Some(log.odd.as_ref()?.0)),
+        );
+        lines.sort_unstable();
+        lines.dedup();
+        lines
+    }
+
     /// Whether too much waits.
     fn crowded(&self) -> bool {
         self.waiting.len() > MOST_WAITING || self.bytes > self.most_bytes
@@ -457,7 +477,6 @@ impl LogSet {
         match log.reading.take() {
             Some((mut reading, mut lines)) => {
                 self.read_lines(&mut log, &mut reading, &mut lines);
-                self.judged = None;
                 log.reading = Some((reading, lines));
             }
             None => log.over = true,
@@ -493,11 +512,12 @@ impl LogSet {
                 }
             };
             // Of what was judged, the header is wanted still.
-            if number <= log.judged && !line.is_some_and(|l| l.starts_with(b"#")) {
+            if number <= log.judged
+                && !log.untold.contains(&number)
+                && !line.is_some_and(|l| l.starts_with(b"#"))
+            {
                 continue;
             }
-            let (until, by) = log.judged_by;
-            self.judged = (number <= until).then_some(by);
             let proof = PacketId::new(log.number, number);
             if log.file.kind.is_empty() {
                 log.file.kind = reading.kind();
@@ -537,6 +557,10 @@ impl LogSet {
                 return Some((ts, kind, told));
             }
         }
+        // What is written now tells of now: nothing has to agree with that.
+        if self.follows && !far(ts, self.now) {
+            return Some((ts, kind, told));
+        }
         // Flows begin long before they are written; what lies ahead is odd.
         if before != Timestamp::MIN && log.rows > 0 && ts.since(before) > JUMP {
             log.odd = Some((number, ts, kind, told));
@@ -560,8 +584,12 @@ impl LogSet {
         } else {
             self.kinds.insert(kind.into_owned(), 1);
         }
-        self.health.first = [self.health.first, Some(ts)].into_iter().flatten().min();
-        self.health.last = self.health.last.max(Some(ts));
+        // Whose clock runs ahead does not tell how far time has come.
+        let at = if self.follows { ts.min(self.now) } else { ts };
+        if self.is_wanted(at) {
+            self.health.first = [self.health.first, Some(at)].into_iter().flatten().min();
+            self.health.last = self.health.last.max(Some(at));
+        }
         self.told(told);
     }
 
@@ -709,7 +737,17 @@ impl LogSet {
         }
     }
 
+    /// Whether something is of the part that is wanted.
+    fn is_wanted(&self, at: Timestamp) -> bool {
+        let Opening { since, until, .. } = &self.opening;
+        since.is_none_or(|since| at >= since) && until.is_none_or(|until| at < until)
+    }
+
     fn wait(&mut self, record: Record) {
+        if !self.is_wanted(record.head().known) {
+            self.passed += 1;
+            return;
+        }
         if let Record::Conn(c) = &record
             && c.phase == ConnPhase::Closed
         {
@@ -720,9 +758,6 @@ impl LogSet {
     }
 
     fn push(&mut self, known: Timestamp, what: What) {
-        if self.judged.is_some_and(|by| known <= by) {
-            return;
-        }
         // Nobody can tell before it is so, whatever his clock shows.
         let known = known.min(self.now);
         self.bytes = self.bytes.saturating_add(what.weight());
@@ -802,6 +837,12 @@ impl LogSet {
             "read from logs: {}",
             if rows.is_empty() { "nothing".to_owned() } else { rows.join(", ") }
         ));
+        if self.passed > 0 {
+            told.push(format!(
+                "{} records of the logs are of other times and were passed over, as --since and --until say",
+                self.passed
+            ));
+        }
         let has = |names: &[&str]| names.iter().any(|n| self.kinds.contains_key(*n));
         let lacking: Vec<&str> = [
             (&["conn", "flow"][..], "flows"),
