@@ -112,7 +112,7 @@ async fn submit(
     let config = GrpcClientConfig::from(&session.ballista_config());
     if body.len() >= config.max_message_size {
         return Err(wrong(&format!(
-            "it has {} bytes, and a message may have {}: it names too many files; `hydrophone store compact` joins them",
+            "it has {} bytes, and a message may have {}: it names too many files: small ones are joined by `hydrophone store compact`, and a store that is analysed as it grows is read in parts",
             body.len(),
             config.max_message_size
         )));

@@ -106,6 +106,11 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
             return Err(Failure::input(anyhow::anyhow!("{}: no such file or folder", path.display())));
         }
     }
+    if let (Some(since), Some(until)) = (args.since, args.until)
+        && since >= until
+    {
+        return Err(Failure::usage(anyhow::anyhow!("--since {since} is not before --until {until}: nothing lies between")));
+    }
     if !args.site.is_empty() && !args.inputs.iter().any(|p| store::is_store(p)) {
         let why = "--site takes parts of stores (read --store), and none is read";
         return Err(Failure::usage(anyhow::anyhow!(why)));

@@ -71,6 +71,9 @@ fn what_is_read_twice_is_refused() {
         assert!(code == Some(2) && err.contains("was read into it before"), "{err}");
         assert_eq!(told(), once);
     }
+    // Nothing lies between them.
+    let (code, _, err) = run(&["read", utf8(&capture), "--since", "2026-11-02", "--until", "2026-11-01"]);
+    assert!(code == Some(2) && err.contains("is not before --until"), "{err}");
     // A log that has grown, and one that was written anew under the same name.
     let (zeek, log) = (dir.path().join("zeek"), dir.path().join("conn.log"));
     run(&["read", "-q", utf8(&sample("kraken-old.pcapng")), "--format", &format!("zeek={}", zeek.display())]);

@@ -88,6 +88,8 @@ struct Tail {
     emptied: bool,
     /// It could not be read, and nothing was said of it since.
     troubled: bool,
+    /// It was told that a line cannot be read.
+    spoiled: bool,
     /// Files that lay there one after the other while nobody followed: they are read first.
     between: VecDeque<PathBuf>,
 }
@@ -248,6 +250,7 @@ impl Followed {
                 before: lines,
                 emptied: false,
                 troubled: false,
+                spoiled: false,
                 between,
             });
             self.set.logs.push(log);
@@ -354,6 +357,10 @@ impl Followed {
             let before = std::mem::replace(&mut self.tails[n].troubled, true);
             self.news.extend(self.set.failures.last().filter(|_| !before).cloned());
             self.set.failures.truncate(failures + usize::from(!before));
+        }
+        // The first line that cannot be read is told at once, and how many there were at the end.
+        if self.set.logs[n].bad > 0 && !std::mem::replace(&mut self.tails[n].spoiled, true) {
+            self.news.extend(self.set.logs[n].spoiled());
         }
     }
 
@@ -616,6 +623,7 @@ mod tests {
         assert_eq!(due(&mut logs, 480), said(&[(460, "1:6")]));
         let notices = logs.notices();
         assert!(notices.iter().any(|n| n.contains("eve.json: 1 line could not be read")), "{notices:?}");
+        assert!(logs.news().iter().any(|n| n.contains("eve.json: 1 line could not be read")), "it is said at once");
     }
 
     #[test]
