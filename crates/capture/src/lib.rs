@@ -32,7 +32,8 @@ pub use filter::{Filter, Instruction};
 pub use listening::Listening;
 pub use live::Live;
 pub use merge::{
-    Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, members_of, now,
+    Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, is_packed,
+    members_of, now,
 };
 pub use source::{Block, Captures, Opening, Seal, Window, open};
 pub use write::{LINKTYPE_ETHERNET, PcapngWriter};

@@ -570,6 +570,12 @@ fn is_zip(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip"))
 }
 
+/// Whether a file is packed, by its name.
+pub fn is_packed(path: &Path) -> bool {
+    let endings = ["gz", "zst", "lz4", "xz", "bz2", "zip"];
+    path.extension().is_some_and(|e| endings.iter().any(|packed| e == *packed))
+}
+
 /// The files of a directory and of everything below it, by name: no pipes and devices, and no directory twice, however links lead to it.
 ///
 /// # Errors

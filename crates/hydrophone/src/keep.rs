@@ -138,12 +138,12 @@ impl<'a> Files<'a> {
         Self { all: files, by_size, by_path, hashes: BTreeMap::new() }
     }
 
-    /// The file that is what was read, or a log that goes on where it ended. Of what was planned and killed no hash is known: path and size tell.
+    /// The file that is what was read, or a log that goes on where it ended. Of what was planned and killed no hash is known: the path tells, where it is no shorter.
     fn find(&mut self, read: &StoredInput) -> Option<&'a StoredInput> {
         let (size, files) = (read.size?, self.all);
         let named = self.by_path.get(read.path.as_str()).copied();
         let Some(sha256) = &read.sha256 else {
-            return named.map(|at| &files[at]).filter(|file| file.size == read.size);
+            return named.map(|at| &files[at]).filter(|file| file.size >= read.size);
         };
         let grown = named.filter(|at| read.log.is_some() && files[*at].size > read.size);
         let same = self.by_size.get(&size).into_iter().flatten().copied();

@@ -16,8 +16,8 @@ use capture::{Filter, Listening, Live};
 use pipeline::{
     ByteSize, Heard, Keeping, Listened, Moment, PacketKeeper, SMALLEST, Subscribers, capture_line,
 };
-use record::Timestamp;
-use report::{CaptureLine, Detail, InputLine, Line};
+use record::{ConnPhase, Record, Timestamp, Transport};
+use report::{CaptureLine, Detail, FlowCounts, InputLine, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::flag;
 use verdict::{Analysts, Calibration, CaptureFacts, HostStory, Knowledge, Prior, Teller};
@@ -110,7 +110,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
     let (mut records, mut looked) = (0u64, None::<Timestamp>);
-    let mut begun = None::<Timestamp>;
+    let (mut begun, mut flows) = (None::<Timestamp>, FlowCounts::default());
     let mut days = Days::ending(args.daily.unwrap_or_default());
     let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
@@ -149,6 +149,15 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         |heard| match heard {
             Heard::Record(record) => {
                 records += 1;
+                if let Record::Conn(c) = record
+                    && c.phase == ConnPhase::Closed
+                {
+                    match c.head.tuple.transport {
+                        Transport::Tcp => flows.tcp += 1,
+                        Transport::Udp => flows.udp += 1,
+                        _ => flows.other += 1,
+                    }
+                }
                 if let Some(keeper) = &mut keeper {
                     keeper.record(record);
                 }
@@ -221,7 +230,13 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 }
                 if board.wants_stories() {
                     let first = *begun.get_or_insert(clock);
-                    board.tell_stories(stand(&board.read(), (first, clock), analysts, teller, &geo));
+                    board.tell_stories(stand(
+                        &board.read(),
+                        (first, clock, flows.clone()),
+                        analysts,
+                        teller,
+                        &geo,
+                    ));
                 }
                 if signals.wants_anew() {
                     match Anew::read(args, &config) {
@@ -284,17 +299,17 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     Ok(exit(None, &config, &capture, &outcome))
 }
 
-/// The hosts that stand at *suspicious* or above, as lines; `span` is what was heard.
+/// The hosts that stand at *suspicious* or above, as lines; `heard` is when the first and the last was heard, and how many flows.
 fn stand(
     status: &Status,
-    span: (Timestamp, Timestamp),
+    heard: (Timestamp, Timestamp, FlowCounts),
     analysts: &mut Analysts,
     teller: &Teller,
     geo: &Geo,
 ) -> String {
     let facts = CaptureFacts {
-        first: Some(span.0),
-        last: Some(span.1),
+        first: Some(heard.0),
+        last: Some(heard.1),
         packets: status.packets,
         dropped: status.dropped,
         complete: true,
@@ -317,6 +332,7 @@ fn stand(
         last: facts.last,
         packets: status.packets,
         bytes: status.bytes,
+        flows: heard.2,
         dropped_by_capture: status.dropped,
         hosts_forgotten: status.hosts_forgotten,
         hosts: status.hosts.clone(),

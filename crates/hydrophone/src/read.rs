@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,7 +108,9 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
     if let (Some(since), Some(until)) = (args.since, args.until)
         && since >= until
     {
-        return Err(Failure::usage(anyhow::anyhow!("--since {since} is not before --until {until}: nothing lies between")));
+        return Err(Failure::usage(anyhow::anyhow!(
+            "--since {since} is not before --until {until}: nothing lies between"
+        )));
     }
     if !args.site.is_empty() && !args.inputs.iter().any(|p| store::is_store(p)) {
         let why = "--site takes parts of stores (read --store), and none is read";
@@ -297,10 +298,7 @@ fn bar(args: &Read) -> ProgressBar {
         .iter()
         .map(|p| std::fs::metadata(p).ok().filter(std::fs::Metadata::is_file).map(|m| m.len()))
         .collect();
-    let packed = |p: &Path| {
-        p.extension().is_some_and(|e| ["gz", "zst", "lz4", "xz", "bz2", "zip"].iter().any(|x| e == *x))
-    };
-    let known = sizes.iter().all(Option::is_some) && !args.inputs.iter().any(|p| packed(p));
+    let known = sizes.iter().all(Option::is_some) && !args.inputs.iter().any(|p| capture::is_packed(p));
     let total: u64 = sizes.iter().flatten().sum();
     if args.quiet || !std::io::stderr().is_terminal() || (known && total < LONG) {
         return ProgressBar::hidden();

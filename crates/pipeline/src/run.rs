@@ -197,6 +197,8 @@ pub struct Sensed {
     pub(crate) positions: Vec<Position>,
     /// Whether what lay in these was not read to its end.
     pub(crate) has_more: bool,
+    /// When the last that was given became known.
+    pub(crate) given: Timestamp,
 }
 
 impl Sensed {
@@ -355,6 +357,7 @@ fn sense_divided(
     failures.extend(failed);
     inputs.splice(..0, feed.files().iter().map(Input::of));
     let (stored, positions, has_more) = (others.analysed(), others.positions(), others.has_more());
+    let given = others.given();
     if interrupted {
         let n = health.packets;
         failures.insert(0, format!("interrupted by a signal after {n} packets"));
@@ -373,6 +376,7 @@ fn sense_divided(
         stored,
         positions,
         has_more,
+        given,
     })
 }
 
@@ -589,8 +593,8 @@ fn go(
             if !options.follow.is_empty() {
                 held = Some(Held::in_store(store, remembered)?);
             }
-            // What packets told nobody tells again: it is judged from there, and what logs tell of it is left out.
-            if remembered.is_some() && !only_logs {
+            // What packets told, and logs that are gone, is not told again: it is judged from there, and what logs tell of it is left out.
+            if remembered.is_some() {
                 skips = true;
                 unheard = catch_up(store, &mut past, &mut analysts)?;
             }
@@ -615,6 +619,7 @@ fn go(
     let mut taken = Taken { held, skips, renamed: Renamed::default() };
     let mut sensed = sense_divided(&options, divided, attended, progress, |step, followed| match step {
         Step::Record(_, record) => {
+            watch.iter_mut().for_each(Watch::takes);
             taken.take(record, subscribers.as_deref(), &mut activity, &mut analysts, &mut on);
         }
         Step::Until { clock, idle } => {
@@ -636,7 +641,7 @@ fn go(
         let told = past.learn(path, &mut sensed);
         sensed.notices.extend(told);
         if let Some(watch) = &watch {
-            past.last = past.last.max(watch.clock());
+            past.last = past.last.max(watch.clock()).max(Some(sensed.given));
         }
         (facts.first, facts.last) = (past.first, past.last);
         let mut kept = true;
@@ -644,7 +649,7 @@ fn go(
             sensed.notices.push(format!("{} is left as it was, because reading was stopped", path.display()));
         } else if sensed.has_more {
             sensed.notices.push(format!(
-                "{} is left as it was, because what lay in the logs was not read to its end: whoever goes on reads it again",
+                "{} is left as it was, because what lay in the logs was not read to its end: the next run reads it again",
                 path.display()
             ));
         } else if !sensed.repeated {
@@ -665,7 +670,7 @@ fn go(
         }
         if !kept {
             sensed.failures.push(format!(
-                "{} is left as it was, because records could not be kept: whoever goes on reads them again, where logs tell them",
+                "{} is left as it was, because records could not be kept: the next run reads them again, where logs tell them",
                 path.display()
             ));
         }

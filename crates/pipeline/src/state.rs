@@ -66,6 +66,13 @@ impl Past {
         Ok(())
     }
 
+    /// Logs were read this far; of others what is known stays.
+    pub(crate) fn stand_at(&mut self, positions: Vec<Position>) {
+        let all = self.positions.drain(..).chain(positions).map(|p| (p.path.clone(), p));
+        let latest: BTreeMap<PathBuf, Position> = all.collect();
+        self.positions = latest.into_values().collect();
+    }
+
     /// Adds what was read now; says what about it is not as it should be.
     pub(crate) fn learn(&mut self, state: &Path, sensed: &mut Sensed) -> Vec<String> {
         let mut told = Vec::new();
@@ -102,10 +109,7 @@ impl Past {
             }
         }
         self.inputs.append(&mut sensed.inputs);
-        self.positions.append(&mut sensed.positions);
-        let latest: BTreeMap<PathBuf, Position> =
-            self.positions.drain(..).map(|p| (p.path.clone(), p)).collect();
-        self.positions = latest.into_values().collect();
+        self.stand_at(std::mem::take(&mut sensed.positions));
         self.first = [self.first, sensed.health.first].into_iter().flatten().min();
         self.last = self.last.max(sensed.health.last);
         told

@@ -64,7 +64,8 @@ pub fn catch_up(store: &Path, past: &mut Past, analysts: &mut Analysts) -> Resul
     Ok(kept.failures().to_vec())
 }
 
-/// Records of logs in a store, of those behind what is remembered: logs tell them once more, and each is known again by its kind, its time and the line that tells it.
+/// Records in a store, of those behind what is remembered: logs tell them once more, and each is known again by its kind, its time and its ends, as often as it is there. When it
+/// became known is another moment the second time, and its line another number where a file is gone.
 #[derive(Default)]
 pub struct Held {
     places: HashMap<u64, u32>,
@@ -75,7 +76,7 @@ pub struct Held {
 /// Records of a store that are known again (*assumed*: an hour of a network with 300 flows a second, of which two records tell each; a third of 100 MB).
 const MOST_HELD: usize = 2 << 20;
 
-/// What tells a record of a log from every other.
+/// What tells a record of a log from others.
 fn place(record: &Record) -> u64 {
     let mut place = DefaultHasher::new();
     discriminant(record).hash(&mut place);
@@ -84,7 +85,6 @@ fn place(record: &Record) -> u64 {
     if let Record::Conn(c) = record {
         discriminant(&c.phase).hash(&mut place);
     }
-    record.packets().first().map(|line| line.number()).hash(&mut place);
     place.finish()
 }
 
@@ -134,6 +134,8 @@ pub struct Watch {
     /// Inputs of earlier runs, and interfaces: those before the logs that are followed.
     interfaces: usize,
     saved: Option<Timestamp>,
+    /// Records that came since.
+    taken: usize,
     clock: Option<Timestamp>,
 }
 
@@ -153,6 +155,7 @@ impl Watch {
             interfaces: past.inputs.len(),
             state: options.state.clone().map(|path| (path, past)),
             saved: None,
+            taken: 0,
             clock: None,
         })
     }
@@ -160,9 +163,16 @@ impl Watch {
     /// Whether what is remembered is written down at the next moment.
     pub fn is_due(&self, clock: Timestamp, followed: Option<&Followed>) -> bool {
         // What lies there is read again where it was not read to its end: the logs stand at different moments.
+        let is_long_ago = self.saved.is_none_or(|saved| clock.since(saved) >= SAVED);
         self.state.is_some()
-            && self.saved.is_none_or(|saved| clock.since(saved) >= SAVED)
+            // What came since is all known again after a kill.
+            && (is_long_ago || self.taken >= MOST_HELD / 2)
             && followed.is_none_or(Followed::has_begun)
+    }
+
+    /// A record came.
+    pub const fn takes(&mut self) {
+        self.taken += 1;
     }
 
     /// Until when all has been told: no record that became known by then comes again.
@@ -190,13 +200,16 @@ impl Watch {
         }
         on(Heard::Until(Moment { clock, analysts, teller: &self.teller, subscribers }));
         if let Some((path, past)) = self.state.as_mut().filter(|_| is_due) {
-            self.saved = Some(clock);
+            (self.saved, self.taken) = (Some(clock), 0);
             past.first.get_or_insert(clock);
             past.last = past.last.max(Some(clock));
             if let Some(followed) = followed {
+                // What was told is behind what comes, by a nanosecond at least.
+                past.last = past.last.max(Some(followed.given()));
+                followed.pass(past.last.unwrap_or(clock));
                 past.inputs.truncate(self.interfaces);
                 past.inputs.extend(followed.files().into_iter().map(Input::of_log));
-                past.positions = followed.positions();
+                past.stand_at(followed.positions());
             }
             let mut kept = true;
             on(Heard::Remembering(&mut kept));
@@ -235,12 +248,11 @@ impl Watch {
         on: &mut impl FnMut(Heard<'_>),
     ) -> Option<String> {
         let turns = if all { self.teller.look_at_all(analysts, at) } else { self.teller.look(analysts, at) };
-        let mut failed = None;
-        for turn in turns {
-            on(Heard::Turn(&turn));
-            // Whoever is killed in between tells it again, rather than never.
-            failed = failed.or(self.journal.as_mut().and_then(|journal| journal.write(&turn).err()));
+        for turn in &turns {
+            on(Heard::Turn(turn));
         }
+        // A sensor that is killed in between tells it again, rather than never.
+        let failed = self.journal.as_mut().filter(|_| !turns.is_empty()).and_then(|j| j.write(&turns).err());
         failed.map(|e| {
             format!("of whom it was told cannot be written down, and may be told again after a kill: {e}")
         })
@@ -249,7 +261,6 @@ impl Watch {
 
 /// Of whom it was told since the state was written: whoever is killed goes on from the state, and does not tell it again.
 struct Journal {
-    path: PathBuf,
     file: File,
 }
 
@@ -260,27 +271,30 @@ impl Journal {
         name.push(".told");
         let path = PathBuf::from(name);
         let io = |source| StateError::Io { what: "write", path: path.clone(), source };
-        let held = std::fs::read(&path).unwrap_or_default();
-        // A line that was not written to its end was of somebody who was not told of.
-        let lines = held.split_inclusive(|b| *b == b'\n').filter(|line| line.ends_with(b"\n"));
-        for told in lines.filter_map(|line| serde_json::from_slice(line).ok()) {
+        // Without the state it is of another beginning.
+        let mut held = if state.exists() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
+        held.truncate(held.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1));
+        for told in held.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             teller.remember(told);
         }
         let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
-        Ok(Self { path, file })
+        // A line that was not written to its end is of a host that was not told of.
+        file.set_len(held.len() as u64).map_err(io)?;
+        Ok(Self { file })
     }
 
-    fn write(&mut self, turn: &Turn) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(&TellerKnows::of(turn))?;
-        line.push(b'\n');
-        self.file.write_all(&line)?;
+    fn write(&mut self, turns: &[Turn]) -> std::io::Result<()> {
+        for turn in turns {
+            let mut line = serde_json::to_vec(&TellerKnows::of(turn))?;
+            line.push(b'\n');
+            self.file.write_all(&line)?;
+        }
         self.file.sync_data()
     }
 
     /// The state tells all that it tells.
     fn begin_anew(&mut self) {
-        if self.file.set_len(0).is_err() {
-            let _ = std::fs::remove_file(&self.path);
-        }
+        // What stays in it says nothing else.
+        let _ = self.file.set_len(0);
     }
 }

@@ -127,12 +127,17 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
         // What a joining left that did not come to its end could not be removed: its names are given again.
         return Err(StoreError::Read(place.name()));
     }
-    let mut candidates = Vec::new();
+    let (mut rows, mut together) = (Vec::new(), Vec::new());
     for (name, run) in counting {
-        run?;
-        candidates.push(Candidate::of(name, &all));
+        // What was not read to its end is read anew one day, and takes the place of its run: it stays by itself.
+        if run?.run.planned.is_empty() {
+            together.push(Candidate::of(name, &all));
+        } else {
+            rows.push(std::mem::take(&mut together));
+        }
     }
-    for group in groups_of(candidates) {
+    rows.push(together);
+    for group in rows.into_iter().flat_map(groups_of) {
         let names: Vec<String> = group.into_iter().map(|c| c.name).collect();
         join(place, &names, &all)?;
         sweep(place)?;
@@ -179,7 +184,6 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
         let run = past.runs.get(name).ok_or_else(|| place.damaged(&run_key(name), &"it is gone"))?;
         let first = joined.inputs.len() as u32;
         joined.inputs.extend(past.inputs_of(name).iter().cloned());
-        joined.planned.extend(run.planned.iter().cloned());
         joined.notices.extend(run.notices.iter().cloned());
         joined
             .notices

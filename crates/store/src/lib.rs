@@ -413,10 +413,12 @@ fn counted(place: &Place) -> Result<Counted, StoreError> {
     // A run that was joined counts when its own file is there; every other has one from the beginning on.
     let lost = |s: &&Segment| !is_joined(&s.run) && runs.iter().all(|(name, _)| *name != s.run);
     let lost: BTreeSet<&str> = segments.iter().filter(lost).map(|s| s.run.as_str()).collect();
-    bad.extend(
-        lost.into_iter()
-            .map(|run| place.damaged(&run_key(run), &"it is gone, and the rows of its run are not read")),
-    );
+    for run in lost {
+        // It may have begun since they were listed.
+        if !place.has(&run_key(run))? {
+            bad.push(place.damaged(&run_key(run), &"it is gone, and the rows of its run are not read"));
+        }
+    }
     runs.retain(|(name, _)| !gone.contains(name));
     let known: BTreeSet<&str> = runs.iter().map(|(name, _)| name.as_str()).collect();
     segments.retain(|s| known.contains(s.run.as_str()));

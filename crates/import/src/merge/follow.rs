@@ -60,8 +60,8 @@ pub struct Position {
 impl Position {
     /// Whether a file still holds what was read of it.
     fn is_in(&self, path: &Path) -> bool {
-        let Some(mark) = self.mark else { return true };
-        mark_of(path, self.offset) == Some(mark)
+        // None is of one that was gone when this was written down: what lies in its place is another.
+        self.mark.is_some() && mark_of(path, self.offset) == self.mark
     }
 }
 
@@ -134,7 +134,7 @@ impl Followed {
         bytes: usize,
     ) -> Result<Self, CaptureError> {
         let set = LogSet {
-            given: last.unwrap_or(Timestamp::MIN),
+            given: last.map_or(Timestamp::MIN, |last| last.plus(Duration::from_nanos(1))),
             now: capture::now(),
             most_bytes: bytes,
             follows: true,
@@ -298,27 +298,17 @@ impl Followed {
     /// Files that were put aside after this one, before the one that lies there now, in the order in which they were written to last. What was packed meanwhile is told.
     fn put_aside_since(&mut self, path: &Path, older: &Path) -> VecDeque<PathBuf> {
         let written = |at: &Path| std::fs::metadata(at).and_then(|lies| lies.modified());
-        let (Ok(since), Some(dir)) = (written(older), path.parent()) else { return VecDeque::new() };
-        let name = called(path);
-        let stem = name.split('.').next().unwrap_or_default();
-        let is_its = |at: &PathBuf| {
-            let rest = called(at).strip_prefix(stem).map(str::to_owned);
-            at != path
-                && at != older
-                && rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
-        };
-        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+        let Ok(since) = written(older) else { return VecDeque::new() };
+        let is_its = |at: &PathBuf| at != path && at != older && is_put_aside(&called(at), &called(path));
+        let entries = std::fs::read_dir(folder_of(path)).into_iter().flatten().flatten().map(|e| e.path());
         let mut since: Vec<_> = entries
             .filter(|at| at.is_file() && is_its(at))
             .filter_map(|at| Some((written(&at).ok()?, at)))
             .filter(|(at, _)| *at >= since)
             .collect();
         since.sort();
-        let is_packed = |at: &Path| {
-            at.extension().is_some_and(|e| ["gz", "zst", "xz", "bz2", "lz4", "zip"].iter().any(|p| e == *p))
-        };
         let (packed, whole): (Vec<_>, Vec<_>) =
-            since.into_iter().map(|(_, at)| at).partition(|at| is_packed(at));
+            since.into_iter().map(|(_, at)| at).partition(|at| capture::is_packed(at));
         for at in packed {
             self.news
                 .push(format!("{} was packed before it was read: `hydrophone read` reads it", at.display()));
@@ -427,6 +417,11 @@ impl Followed {
         self.all_that_waits()
     }
 
+    /// What comes from now on is known later than this.
+    pub fn pass(&mut self, at: Timestamp) {
+        self.set.given = self.set.given.max(at.plus(Duration::from_nanos(1)));
+    }
+
     /// Everything that was read, whether others may tell of something earlier or not: then all but what waits for what belongs to it was told, and it can be gone on from.
     pub fn all_that_waits(&mut self) -> Vec<Record> {
         std::iter::from_fn(|| self.set.give()).collect()
@@ -515,10 +510,29 @@ fn begin(log: &mut Log, path: &Path, lines: u64) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Where a file lies.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether a file is called as one that was put aside of another: its name with numbers and dates in it or behind it.
+fn is_put_aside(name: &str, current: &str) -> bool {
+    let stem = current.rsplit_once('.').map_or(current, |(stem, _)| stem);
+    let Some(rest) = name.strip_prefix(stem).filter(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
+    else {
+        return false;
+    };
+    let is_ending = |part: &str| {
+        ["log", "json", "ndjson", "labeled", "gz", "zst", "lz4", "xz", "bz2", "zip"].contains(&part)
+    };
+    let numbers = |part: &str| part.chars().all(|c| c.is_ascii_digit() || "-_:TZ".contains(c));
+    !is_current(name) && rest.split('.').all(|part| is_ending(part) || numbers(part))
+}
+
 /// The file of this name's folder that has this identity.
 fn beside(path: &Path, file: FileId) -> Option<PathBuf> {
     let is_it = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|lies| FileId::of(&lies) == file);
-    let entries = std::fs::read_dir(path.parent()?).ok()?;
+    let entries = std::fs::read_dir(folder_of(path)).ok()?;
     entries.filter_map(|e| Some(e.ok()?.path())).find(is_it)
 }
 
@@ -623,7 +637,10 @@ mod tests {
         assert_eq!(due(&mut logs, 480), said(&[(460, "1:6")]));
         let notices = logs.notices();
         assert!(notices.iter().any(|n| n.contains("eve.json: 1 line could not be read")), "{notices:?}");
-        assert!(logs.news().iter().any(|n| n.contains("eve.json: 1 line could not be read")), "it is said at once");
+        assert!(
+            logs.news().iter().any(|n| n.contains("eve.json: 1 line could not be read")),
+            "it is said at once"
+        );
     }
 
     #[test]
@@ -787,6 +804,30 @@ mod tests {
         let no_log = Followed::open(&[dir.path().join("stats.log")], Vec::new(), (true, None), 0, 1 << 20);
         assert!(no_log.is_err_and(|e| e.to_string().contains("no log")));
         assert!(Followed::open(&[dir.path().join("none")], Vec::new(), (true, None), 0, 1 << 20).is_err());
+    }
+
+    #[test]
+    fn names_of_logs_that_were_put_aside() {
+        for (name, current) in [
+            ("conn.log.1", "conn.log"),
+            ("conn.2026-11-28-10-00-00.log", "conn.log"),
+            ("conn-26-11-28_10.00.00.log", "conn.log"),
+            ("conn.10:00:00-11:00:00.log.gz", "conn.log"),
+            ("eve-20261128.json", "eve.json"),
+            ("eve.1.json.2", "eve.1.json"),
+        ] {
+            assert!(is_put_aside(name, current), "{name}");
+        }
+        for (name, current) in [
+            ("conn.log", "conn.log"),
+            ("connections.log.1", "conn.log"),
+            ("conn-summary.log.1", "conn.log"),
+            ("eve.2.json", "eve.json"),
+            ("eve.10.json.1", "eve.1.json"),
+            ("eve-dns.json.1", "eve.json"),
+        ] {
+            assert!(!is_put_aside(name, current), "{name}");
+        }
     }
 
     #[test]

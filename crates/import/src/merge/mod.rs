@@ -405,7 +405,8 @@ impl LogSet {
     fn look_for_first(&mut self) {
         let first = self.logs.iter().enumerate().filter(|(_, l)| !l.over).min_by_key(|(_, l)| l.clock);
         (self.first, self.is_first_known) = (first.map(|(at, log)| (at, log.clock)), true);
-        if self.first.is_none() {
+        // What is followed may be answered yet.
+        if self.first.is_none() && !self.follows {
             self.give_up(Timestamp::MAX);
         }
     }
