@@ -20,7 +20,7 @@ use record::{ConnPhase, Record, Timestamp, Transport};
 use report::{CaptureLine, Detail, FlowCounts, InputLine, Line};
 use signal_hook::consts::{SIGHUP, SIGUSR1};
 use signal_hook::flag;
-use verdict::{Analysts, Calibration, CaptureFacts, HostStory, Knowledge, Prior, Teller};
+use verdict::{Analysts, Calibration, CaptureFacts, Knowledge, Prior, Teller};
 
 use crate::args::{Judging, Listen};
 use crate::config::Config;
@@ -40,6 +40,9 @@ const RING_PART: u64 = 8;
 const SMALLEST_RING: ByteSize = ByteSize(1 << 20);
 /// Flows after which it can be said that home is somewhere else (*assumed*).
 const ENOUGH_FLOWS: u64 = 200;
+/// What is not known of a sensor that goes on.
+const GOES_ON: &str =
+    "the sensor goes on: gaps, cut packets and flows seen from one side alone are told when it ends";
 /// How often hosts are counted, and the process of the sinks is looked after.
 const COUNTED: Duration = Duration::from_secs(1);
 
@@ -233,8 +236,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     board.tell_stories(stand(
                         &board.read(),
                         (first, clock, flows.clone()),
-                        analysts,
-                        teller,
+                        (analysts, teller),
+                        config.prior,
                         &geo,
                     ));
                 }
@@ -303,8 +306,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
 fn stand(
     status: &Status,
     heard: (Timestamp, Timestamp, FlowCounts),
-    analysts: &mut Analysts,
-    teller: &Teller,
+    (analysts, teller): (&mut Analysts, &Teller),
+    prior: Prior,
     geo: &Geo,
 ) -> String {
     let facts = CaptureFacts {
@@ -325,7 +328,7 @@ fn stand(
         schema: CaptureLine::SCHEMA,
         inputs: status.interfaces.iter().map(input).collect(),
         complete: true,
-        notices: status.said.iter().cloned().collect(),
+        notices: std::iter::once(GOES_ON.to_owned()).chain(status.said.iter().cloned()).collect(),
         home,
         home_chosen,
         first: facts.first,
@@ -337,7 +340,7 @@ fn stand(
         hosts_forgotten: status.hosts_forgotten,
         hosts: status.hosts.clone(),
         calibration: Calibration::in_use().source(),
-        prior_db: stories.first().map_or(Prior::default(), HostStory::prior).db(),
+        prior_db: prior.db(),
         ..CaptureLine::default()
     };
     let hosts = stories.iter().map(|s| Line::Host(Cow::Borrowed(s)));

@@ -119,6 +119,12 @@ impl Drop for Running {
     }
 }
 
+/// What follows logs, remembers and keeps.
+fn keeping<'a>(current: &'a Path, state: &'a Path, store: &'a Path) -> [&'a str; 6] {
+    let [current, state, store] = [current, state, store].map(|p| p.to_str().unwrap());
+    ["--follow", current, "--state", state, "--store", store]
+}
+
 fn lines(dir: &Path, name: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(dir.join(format!("{name}.out"))).unwrap();
     text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
@@ -188,14 +194,7 @@ fn who_is_killed_again_and_again_tells_one_story() {
     // A day of an office, with a bot in it.
     let mut zeek = Zeek::of(&["office-day.pcapng.zst", "kraken-old.pcapng"], usize::MAX, -1.0);
     let rows = zeek.write(&current, f64::MAX);
-    let args = [
-        "--follow",
-        current.to_str().unwrap(),
-        "--state",
-        state.to_str().unwrap(),
-        "--store",
-        store.to_str().unwrap(),
-    ];
+    let args = keeping(&current, &state, &store);
     // From one that is killed at once to one that has read everything.
     let (mut turns, mut at) = (Vec::new(), 7u64);
     for n in 0..KILLS {
@@ -243,7 +242,17 @@ fn days_that_end_are_told_of() {
     std::fs::write(dir.join("tell.toml"), sinks).unwrap();
     let tell = dir.join("tell.toml").display().to_string();
     let control = dir.join("control").display().to_string();
-    let args = [&daily, "--follow", current.to_str().unwrap(), "--tell", &tell, "--control", &control];
+    let args = [
+        &daily,
+        "--follow",
+        current.to_str().unwrap(),
+        "--tell",
+        &tell,
+        "--control",
+        &control,
+        "--prior",
+        "1/101",
+    ];
     let running = Running::begin(dir, "daily", &args, "listens to");
     zeek.write(&current, f64::MAX);
     // What comes is told five seconds later, and so is the end.
@@ -254,7 +263,12 @@ fn days_that_end_are_told_of() {
     let stand: Vec<Value> = stand.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!((stand[0]["type"].as_str(), stand.len()), (Some("capture"), 2), "{stand:?}");
     assert_eq!(host(&stand, "10.20.0.13")["verdict"], "infected");
-    assert!(std::fs::read_to_string(&page).unwrap().contains("10.20.0.13"));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(
+        page.contains("10.20.0.13") && !page.contains("No capture problems"),
+        "what is not known is not promised"
+    );
+    assert_eq!(stand[0]["prior_db"], -20.0);
     let (_, screen, _) = run(&["status", "--control", &control, "--stories"]);
     assert!(screen.contains("10.20.0.13 is infected"), "{screen}");
     running.end("TERM");
@@ -346,14 +360,7 @@ fn rows_that_are_late_are_kept_and_judged_once() {
     let dir = dir.path();
     let (current, state, store) = (dir.join("current"), dir.join("state"), dir.join("store"));
     std::fs::create_dir(&current).unwrap();
-    let args = [
-        "--follow",
-        current.to_str().unwrap(),
-        "--state",
-        state.to_str().unwrap(),
-        "--store",
-        store.to_str().unwrap(),
-    ];
+    let args = keeping(&current, &state, &store);
     let (mut written, mut flows) = (0u64, 0u64);
     let mut write = |rows: u64| {
         let mut text = if written == 0 { HEAD.to_owned() } else { String::new() };

@@ -17,8 +17,6 @@ pub struct Told {
     stores: Vec<Reader>,
     /// The record that each store gives next.
     next: Vec<Option<Record>>,
-    /// Which part is wanted.
-    span: Span,
 }
 
 impl Told {
@@ -34,7 +32,7 @@ impl Told {
             opened.push(reader);
         }
         let next = opened.iter_mut().map(|r| r.next(None)).collect();
-        Ok(Self { logs, row: None, stores: opened, next, span: span.clone() })
+        Ok(Self { logs, row: None, stores: opened, next })
     }
 
     fn is_empty(&self) -> bool {
@@ -48,9 +46,6 @@ impl Told {
         if self.row.is_none() && !self.logs.is_empty() {
             let until = [until, earliest.map(|(at, _)| at)].into_iter().flatten().min();
             self.row = self.logs.next(until);
-            while self.row.as_ref().is_some_and(|row| !self.span.has(row.head().known)) {
-                self.row = self.logs.next(until);
-            }
         }
         match (known(&self.row), earliest) {
             (Some(row), first) if first.is_none_or(|(at, _)| row <= at) => self.row.take(),

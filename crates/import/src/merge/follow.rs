@@ -24,6 +24,8 @@ const READ: Duration = Duration::from_millis(250);
 const LOOKED_FOR: Duration = Duration::from_secs(2);
 /// Logs that are followed.
 const MOST: usize = 256;
+/// What logs are called by at the end.
+const ENDINGS: [&str; 4] = ["log", "json", "ndjson", "labeled"];
 
 /// Which file lies somewhere: another one may lie there later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -522,11 +524,13 @@ fn is_put_aside(name: &str, current: &str) -> bool {
     else {
         return false;
     };
-    let is_ending = |part: &str| {
-        ["log", "json", "ndjson", "labeled", "gz", "zst", "lz4", "xz", "bz2", "zip"].contains(&part)
+    // What packed it stands at the end.
+    let rest = match rest.rsplit_once('.') {
+        Some((rest, _)) if capture::is_packed(Path::new(name)) => rest,
+        _ => rest,
     };
     let numbers = |part: &str| part.chars().all(|c| c.is_ascii_digit() || "-_:TZ".contains(c));
-    !is_current(name) && rest.split('.').all(|part| is_ending(part) || numbers(part))
+    !is_current(name) && rest.split('.').all(|part| ENDINGS.contains(&part) || numbers(part))
 }
 
 /// The file of this name's folder that has this identity.
@@ -551,9 +555,12 @@ fn logs_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 /// Whether a file is called as a log that is written to: what was put aside has a date in its name, or an ending behind its own.
 fn is_current(name: &str) -> bool {
-    let Some((stem, "log" | "json" | "ndjson" | "labeled")) = name.rsplit_once('.') else { return false };
+    let Some((stem, ending)) = name.rsplit_once('.') else { return false };
     let numbers = || stem.split(|c: char| !c.is_ascii_digit()).filter(|run| !run.is_empty());
-    !name.starts_with('.') && numbers().count() < 3 && numbers().all(|run| run.len() < 6)
+    ENDINGS.contains(&ending)
+        && !name.starts_with('.')
+        && numbers().count() < 3
+        && numbers().all(|run| run.len() < 6)
 }
 
 #[cfg(test)]
@@ -603,6 +610,15 @@ mod tests {
 
     fn follow(dir: &Path, positions: Vec<Position>) -> Followed {
         Followed::open(&[dir.to_owned()], positions, (true, None), 0, 64 << 20).unwrap()
+    }
+
+    /// A log with rows of these seconds, all of which were told; how far it was read.
+    fn told_before(dir: &Path, rows: &[u32]) -> (PathBuf, Vec<Position>) {
+        let conn = dir.join("conn.log");
+        append(&conn, &format!("{HEAD}{}", rows.iter().map(|at| row(*at)).collect::<String>()));
+        let mut logs = follow(dir, Vec::new());
+        assert_eq!(earlier(&mut logs).len(), rows.len());
+        (conn, logs.positions())
     }
 
     fn said(all: &[(i64, &str)]) -> Vec<(i64, String)> {
@@ -680,12 +696,7 @@ mod tests {
     #[test]
     fn it_goes_on_where_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        let conn = dir.path().join("conn.log");
-        append(&conn, &format!("{HEAD}{}{}", row(100), row(110)));
-        let mut logs = follow(dir.path(), Vec::new());
-        assert_eq!(earlier(&mut logs).len(), 2);
-        let positions = logs.positions();
-        drop(logs);
+        let (conn, positions) = told_before(dir.path(), &[100, 110]);
         append(&conn, &row(120));
         let mut logs = follow(dir.path(), positions);
         assert_eq!(earlier(&mut logs), [120]);
@@ -714,12 +725,7 @@ mod tests {
     #[test]
     fn another_content_in_the_same_place_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        let conn = dir.path().join("conn.log");
-        append(&conn, &format!("{HEAD}{}{}", row(100), row(110)));
-        let mut logs = follow(dir.path(), Vec::new());
-        assert_eq!(earlier(&mut logs).len(), 2);
-        let positions = logs.positions();
-        drop(logs);
+        let (conn, positions) = told_before(dir.path(), &[100, 110]);
         // Cut while nobody followed, and written to as far as before, and further.
         for (rows, told) in [(2, vec![200, 201]), (5, vec![200, 201, 202, 203, 204])] {
             let fresh: String = (200..200 + rows).map(row).collect();
@@ -736,12 +742,8 @@ mod tests {
     fn all_that_was_put_aside_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        append(&at("conn.log"), &format!("{HEAD}{}", row(100)));
-        append(&at("connections.log"), "of somebody else\n");
-        let mut logs = follow(dir.path(), Vec::new());
-        assert_eq!(earlier(&mut logs).len(), 1);
-        let positions = logs.positions();
-        drop(logs);
+        append(&at("connections.log"), "of another program\n");
+        let (_, positions) = told_before(dir.path(), &[100]);
         append(&at("conn.log"), &row(110));
         for (n, when) in [(3, 120), (2, 130), (1, 140)] {
             std::thread::sleep(Duration::from_millis(20));

@@ -745,20 +745,21 @@ impl LogSet {
     }
 
     fn wait(&mut self, record: Record) {
-        if !self.is_wanted(record.head().known) {
-            self.passed += 1;
-            return;
-        }
+        let known = record.head().known;
         if let Record::Conn(c) = &record
             && c.phase == ConnPhase::Closed
+            && self.is_wanted(known)
         {
             crate::count(&mut self.health, c);
         }
-        let known = record.head().known;
         self.push(known, What::Record(Box::new(record)));
     }
 
     fn push(&mut self, known: Timestamp, what: What) {
+        if !self.is_wanted(known) {
+            self.passed += 1;
+            return;
+        }
         // Nobody can tell before it is so, whatever his clock shows.
         let known = known.min(self.now);
         self.bytes = self.bytes.saturating_add(what.weight());
