@@ -106,6 +106,61 @@ fn services_are_recognised_on_any_port() {
         (Service::Syslog, &[(Orig, b"61 <34>1 2024-01-01T00:00:00Z pc app - - - Linux version 5.10.0-8\n")]),
         (Service::Nats, &[(Resp, b"INFO {\"server_id\":\"N\",\"version\":\"2.10\"}\r\n")]),
         (Service::Levin, &[(Orig, b"\x01\x21\x01\x01\x01\x01\x01\x01\xe2\0\0\0\0\0\0\0")]),
+        (Service::Zmtp, &[(Orig, b"\xff\0\0\0\0\0\0\0\x01\x7f\x03")]),
+        (Service::Iec104, &[(Orig, b"\x68\x04\x07\0\0\0")]),
+        (Service::Gearman, &[(Orig, b"\0REQ\0\0\0\x16\0\0\0\x03abc")]),
+        (Service::Tarantool, &[(Resp, b"Tarantool 2.11.1 (Binary) 7170b4af-c72f-4f07-8729-08fc678543a1")]),
+        (Service::Munin, &[(Resp, b"# munin node at pc-03\n")]),
+        (Service::Rsync, &[(Resp, b"@RSYNCD: 31.0 sha512 sha256\n")]),
+        (Service::Git, &[(Orig, b"0032git-upload-pack /project.git\0host=example.com\0")]),
+        (Service::Hl7, &[(Orig, b"\x0bMSH|^~\\&|LAB|A|")]),
+        (Service::OpcUa, &[(Orig, b"HELF\x39\0\0\0\0\0\0\0\0\0\x01\0")]),
+        // IEEE 1815: a request of a master's link layer, 0 to 1, reset of link states.
+        (Service::Dnp3, &[(Orig, b"\x05\x64\x05\xc0\x01\0\0\x04\xe9\x21")]),
+        (Service::EtherNetIp, &[(Orig, b"\x65\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0")]),
+        (
+            Service::Ams,
+            &[(
+                Orig,
+                b"\0\0\x20\0\0\0\x0a\0\0\x02\x01\x01\x21\x27\x0a\0\0\x01\x01\x01\x01\x80\x01\0\x04\0\0\0\0\0\0\0\0\0\x01\0\0\0",
+            )],
+        ),
+        (
+            Service::Modbus,
+            &[
+                (Orig, b"\0\x01\0\0\0\x06\x01\x03\0\0\0\x0a"),
+                (Resp, b"\0\x01\0\0\0\x05\x01\x03\x02\0\x2a"),
+            ],
+        ),
+        (Service::SunRpc, &[(Orig, b"\x80\0\0\x28\x12\x34\x56\x78\0\0\0\0\0\0\0\x02\0\x01\x86\xa3\0\0\0\x03")]),
+        (Service::Diameter, &[(Orig, b"\x01\0\0\x8c\x80\0\x01\x01\0\0\0\0\x00\x00\x00\x01")]),
+        (Service::Smpp, &[(Orig, b"\0\0\0\x21\0\0\0\x09\0\0\0\0\0\0\0\x01test\0secret\0\0\x34\0\0\0")]),
+        (Service::Thrift, &[(Orig, b"\0\0\0\x11\x80\x01\0\x01\0\0\0\x04ping\0\0\0\0\0")]),
+        (Service::Kafka, &[(Orig, b"\0\0\0\x0e\0\x12\0\0\0\0\0\x01\0\x04test\0\0")]),
+        (Service::Cassandra, &[(Orig, b"\x04\0\0\0\x05\0\0\0\0")]),
+        (Service::Stomp, &[(Orig, b"CONNECT\naccept-version:1.2\nhost:a\n\n\0")]),
+        (Service::Graphite, &[(Orig, b"servers.web-1.cpu.idle 97.5 1732000000\n")]),
+        (Service::Graphite, &[(Orig, b"\0\0\0\x0a\x80\x02](X\x03\0\0\0abc")]),
+        (Service::Memcached, &[(Orig, b"get a\r\n"), (Resp, b"END\r\n")]),
+        (Service::AprsIs, &[(Orig, b"user N0CALL pass -1 vers aprx 2.9.1\r\n")]),
+        (Service::GpsTracker, &[(Orig, b"\0\x0f356307042441013")]),
+        (Service::GpsTracker, &[(Orig, b"*HQ,4109198974,V1,163245,A,2241.1")]),
+        (Service::Minecraft, &[(Orig, b"\x14\0\xf9\x05\x0dmc.example.de\x63\xdd\x01")]),
+        (Service::Freeciv, &[(Orig, b"\0\x61\x04klaus\0+Freeciv-3.0-network year32\0")]),
+        (Service::Tinc, &[(Orig, b"0 laptop 17\n")]),
+        (Service::Cotp, &[(Orig, b"\x03\0\0\x16\x11\xe0\0\0\0\x01\0\xc0\x01\x0a\xc1\x02\x01\0\xc2\x02\x01\x02")]),
+        (Service::Erlang, &[(Orig, b"\0\x07zrabbit")]),
+        (Service::Redis, &[(Orig, b"*3\r\n$6\r\nCLIENT\r\n"), (Resp, b"+OK\r\n")]),
+        (Service::Unrecognised, &[(Orig, b"hello there\n"), (Resp, b"+OK\r\n")]),
+        (Service::Redis, &[(Orig, b"*4\r\n$9\r\nsubscribe\r\n"), (Resp, b"+OK\r\n")]),
+        // A length of its own behind two bytes is no Modbus while nobody answers in kind.
+        (
+            Service::Unrecognised,
+            &[
+                (Orig, b"\0\x01\0\0\0\x06\x01\x03\0\0\0\x0a"),
+                (Resp, b"\0\x02\0\0\0\x05\x01\x03\x02\0\x2a"),
+            ],
+        ),
     ];
     for (service, pieces) in cases {
         assert_eq!(tcp(12_345, pieces).0, *service, "{:?}", String::from_utf8_lossy(pieces[0].1));

@@ -198,6 +198,90 @@ services! {
     Lumberjack = "lumberjack",
     /// What Splunk's forwarders send.
     Splunk = "splunk",
+    /// ZeroMQ's messages (Salt speaks them).
+    Zmtp = "zmtp",
+    /// IEC 60870-5-104, of substations.
+    Iec104 = "iec104",
+    /// Gearman's job servers.
+    Gearman = "gearman",
+    /// Tarantool.
+    Tarantool = "tarantool",
+    /// Munin's nodes.
+    Munin = "munin",
+    /// rsync's daemon.
+    Rsync = "rsync",
+    /// Network block devices.
+    Nbd = "nbd",
+    /// Distributed compilation.
+    Distcc = "distcc",
+    /// SPICE, of virtual machines' screens.
+    Spice = "spice",
+    /// Ceph.
+    Ceph = "ceph",
+    /// Subversion.
+    Svn = "svn",
+    /// Git's own protocol.
+    Git = "git",
+    /// HL7 over MLLP, of hospitals.
+    Hl7 = "hl7",
+    /// FIX, of exchanges.
+    Fix = "fix",
+    /// OPC UA, of plants.
+    OpcUa = "opcua",
+    /// DNP3, of utilities.
+    Dnp3 = "dnp3",
+    /// EtherNet/IP, of plants.
+    EtherNetIp = "enip",
+    /// Beckhoff's ADS, of plants.
+    Ams = "ams",
+    /// Modbus/TCP, of plants.
+    Modbus = "modbus",
+    /// ONC RPC (NFS and its kin).
+    SunRpc = "sunrpc",
+    /// Diameter.
+    Diameter = "diameter",
+    /// SMPP, of short messages.
+    Smpp = "smpp",
+    /// Android's debug bridge.
+    Adb = "adb",
+    /// Java's remote method invocation.
+    Rmi = "rmi",
+    /// Bolt (Neo4j).
+    Bolt = "bolt",
+    /// Trackers of vehicles: Teltonika, GT06, H02.
+    GpsTracker = "gps_tracker",
+    /// APRS-IS, of radio amateurs.
+    AprsIs = "aprs_is",
+    /// Thrift.
+    Thrift = "thrift",
+    /// Cassandra's native protocol.
+    Cassandra = "cassandra",
+    /// Kafka.
+    Kafka = "kafka",
+    /// ZooKeeper.
+    ZooKeeper = "zookeeper",
+    /// STOMP, the message brokers' text protocol.
+    Stomp = "stomp",
+    /// ClickHouse's own protocol.
+    ClickHouse = "clickhouse",
+    /// memcached's text protocol.
+    Memcached = "memcached",
+    /// Graphite's metrics, as lines or pickled.
+    Graphite = "graphite",
+    /// Bacula's and Bareos' daemons.
+    Bacula = "bacula",
+    /// X11.
+    X11 = "x11",
+    /// Minecraft (Java edition).
+    Minecraft = "minecraft",
+    /// Freeciv.
+    Freeciv = "freeciv",
+    /// ISO transport over TCP, above which plants speak S7 or MMS.
+    Cotp = "cotp",
+    /// Erlang's nodes and their port mapper (RabbitMQ's and ejabberd's clusters).
+    Erlang = "erlang",
+    /// tinc's meta connections.
+    Tinc = "tinc",
 }
 
 impl Service {
@@ -222,7 +306,16 @@ impl Service {
 
     /// Whether it is a tunnel that a user or the house set up.
     pub const fn is_vpn(self) -> bool {
-        matches!(self, Self::WireGuard | Self::OpenVpn | Self::Ipsec | Self::L2tp | Self::Pptp | Self::Teredo)
+        matches!(
+            self,
+            Self::WireGuard
+                | Self::OpenVpn
+                | Self::Ipsec
+                | Self::L2tp
+                | Self::Pptp
+                | Self::Teredo
+                | Self::Tinc
+        )
     }
 
     /// Whether it carries calls.

@@ -4,6 +4,7 @@
 //! is not called opaque any more. Where a protocol's own marks are weaker, its port must agree, and the comment says so.
 
 mod tcp;
+mod trades;
 mod udp;
 
 use record::{FlowFacts, Service};

@@ -2,7 +2,7 @@
 
 use record::{FlowFacts, Service};
 
-use super::{Probe, on_port, udp};
+use super::{Probe, on_port, trades, udp};
 use crate::{dns, http, irc, smtp};
 
 /// Bytes of both sides after which nothing new is expected.
@@ -17,6 +17,10 @@ pub fn stream(flow: &FlowFacts, heads: [&[u8]; 2]) -> Probe {
         }
     }
     if let Some(service) = by_client(flow, client).or_else(|| by_server(flow, client, server)) {
+        return Probe::Is(service);
+    }
+    let of_a_trade = heads.into_iter().find_map(trades::either_side).or_else(|| trades::by_client(client));
+    if let Some(service) = of_a_trade.or_else(|| trades::both(client, server)) {
         return Probe::Is(service);
     }
     // A text greeting waits for the word that tells which protocol it is.
@@ -110,7 +114,13 @@ fn by_client(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         {
             Service::Ssl2
         }
-        // TPKT with an X.224 connection request.
+        // TPKT with an X.224 connection request, whose first parameter is the size of what follows or a service access point (RFC 1006, RFC 905 §13.3.4):
+        // what plants speak above it names both, a screen's client neither.
+        [3, 0, 0, len, li, 0xe0, _, _, _, _, _, 0xc0..=0xc2, ..]
+            if usize::from(*len) == usize::from(*li).saturating_add(5) =>
+        {
+            Service::Cotp
+        }
         [3, 0, 0, len, li, 0xe0, ..] if usize::from(*len) == usize::from(*li).saturating_add(5) => {
             Service::Rdp
         }
@@ -170,9 +180,7 @@ fn by_client(flow: &FlowFacts, b: &[u8]) -> Option<Service> {
         _ if is_stratum(b) => Service::Stratum,
         _ if is_irc_client(b) => Service::Irc,
         _ if starts(b, &["EHLO ", "HELO ", "ehlo ", "helo "]) => Service::Smtp,
-        _ if starts(b, &["*1\r\n$4\r\n", "*2\r\n$4\r\n", "*3\r\n$3\r\n", "*2\r\n$3\r\n", "*1\r\n$7\r\n"]) => {
-            Service::Redis
-        }
+        _ if is_resp(b) => Service::Redis,
         _ if starts(b, &["CAPA\r\n"]) || (on_port(flow, 110) && starts(b, &["USER ", "APOP "])) => {
             Service::Pop3
         }
@@ -188,7 +196,9 @@ fn by_server(flow: &FlowFacts, client: &[u8], server: &[u8]) -> Option<Service> 
     if starts(server, &["* OK", "* PREAUTH", "* BYE"]) {
         return Some(Service::Imap);
     }
-    if starts(server, &["+OK"]) {
+    // It greets; others say so when they are asked for something.
+    let words = ["USER ", "APOP ", "AUTH", "CAPA", "STLS", "QUIT", "STAT", "LIST", "UIDL", "RETR "];
+    if starts(server, &["+OK"]) && (client.is_empty() || words.iter().any(|w| has_verb(client, w))) {
         return Some(Service::Pop3);
     }
     if irc_server(server) {
@@ -274,6 +284,11 @@ fn is_syslog(b: &[u8]) -> bool {
     message.first() == Some(&b'<') && udp::is_syslog(message)
 }
 
+/// Whether it begins with a word, in whatever letters.
+fn has_verb(b: &[u8], word: &str) -> bool {
+    b.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
+}
+
 fn starts(b: &[u8], words: &[&str]) -> bool {
     words.iter().any(|w| b.starts_with(w.as_bytes()))
 }
@@ -289,6 +304,16 @@ fn is_telnet(b: &[u8]) -> bool {
             b,
             [0xff, 0xfb..=0xfe, 0..=50] | [0xff, 0xfb..=0xfe, 0..=50, b'\r' | b'\n' | b' '..=b'~', ..]
         )
+}
+
+/// A command of Redis' protocol: how many words, then the length of the first.
+fn is_resp(b: &[u8]) -> bool {
+    fn counted(b: &[u8], mark: u8) -> Option<&[u8]> {
+        let rest = b.strip_prefix(&[mark])?;
+        let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+        rest.get(digits..)?.strip_prefix(b"\r\n").filter(|_| (1..=5).contains(&digits))
+    }
+    counted(b, b'*').and_then(|rest| counted(rest, b'$')).is_some()
 }
 
 /// A DSS header of DRDA: big-endian length, magic 0xD0, format 1–5 with flags, then a DDM object of just
