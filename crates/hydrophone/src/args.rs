@@ -502,6 +502,9 @@ pub struct Carve {
     pub case: PathBuf,
     /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: String,
+    /// How what is no case yet is read: options of `read`, for example -- --home 203.0.113.0/24
+    #[arg(last = true, value_name = "OPTIONS OF READ")]
+    pub read: Vec<OsString>,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -526,6 +529,9 @@ pub struct Bundle {
     pub case: PathBuf,
     /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: String,
+    /// How what is no case yet is read: options of `read`, for example -- --home 203.0.113.0/24
+    #[arg(last = true, value_name = "OPTIONS OF READ")]
+    pub read: Vec<OsString>,
     /// Where the captures lie now, if they were moved
     #[arg(long, value_name = "FOLDER")]
     pub captures: Option<PathBuf>,
@@ -584,6 +590,9 @@ pub struct Explain {
     pub case: PathBuf,
     /// The host's address or name; HOST@TIME where several machines had it, HOST@vlan12 where segments are apart
     pub host: String,
+    /// How what is no case yet is read: options of `read`, for example -- --home 203.0.113.0/24
+    #[arg(last = true, value_name = "OPTIONS OF READ")]
+    pub read: Vec<OsString>,
     /// Judge anew under these expectations (TOML), without reading the capture again
     #[arg(long, value_name = "FILE")]
     pub expect: Option<PathBuf>,

@@ -55,7 +55,7 @@ pub fn desk(args: &Desk) -> Result<Exit, Failure> {
     }
     let subscribers =
         knowledge::subscribers(Some(&args.subscribers), args.subscribers_key.as_deref())?.unwrap_or_default();
-    let opened = opened::open(&args.case)?;
+    let opened = opened::open(&args.case, &[])?;
     let stories = &opened.case.stories;
     let known = stories.iter().filter(|s| subscribers.name(s.host).is_some()).count();
     let why =

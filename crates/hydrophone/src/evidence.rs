@@ -27,7 +27,7 @@ struct Slice {
 }
 
 pub fn carve(args: &Carve) -> Result<Exit, Failure> {
-    let opened = opened::open(&args.case)?;
+    let opened = opened::open(&args.case, &args.read)?;
     let case = &opened.case;
     let story = case.host(&args.host).map_err(Failure::usage)?;
     case.may_write(&args.write).map_err(Failure::usage)?;
@@ -45,7 +45,7 @@ pub fn bundle(args: &Bundle) -> Result<Exit, Failure> {
     if !args.contact.contains('@') {
         return Err(Failure::usage(anyhow::anyhow!("--contact {:?} is no mail address", args.contact)));
     }
-    let opened = opened::open(&args.case)?;
+    let opened = opened::open(&args.case, &args.read)?;
     let case = &opened.case;
     let story = case.host(&args.host).map_err(Failure::usage)?;
     case.may_write(&args.output).map_err(Failure::usage)?;

@@ -6,7 +6,7 @@ use crate::args::Explain;
 use crate::{Exit, Failure, knowledge, opened};
 
 pub fn run(args: &Explain) -> Result<Exit, Failure> {
-    let opened = opened::open(&args.case)?;
+    let opened = opened::open(&args.case, &args.read)?;
     let case = &opened.case;
     let story = case.host(&args.host).map_err(Failure::usage)?;
     let expectations = knowledge::expectations(args.expect.as_deref())?;

@@ -46,14 +46,22 @@ pub fn analyse(options: &Read) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a case. What is none (a capture, a log, a folder of them, a store) is analysed first, as `read` does without options.
-pub fn open(path: &Path) -> Result<Opened, Failure> {
+/// Opens a case. What is none (a capture, a log, a folder of them, a store) is analysed first, as `read` does with these options.
+pub fn open(path: &Path, further: &[OsString]) -> Result<Opened, Failure> {
     let is_input = !case::is_case(path) && (store::is_store(path) || path.exists());
     if !is_input {
+        if let Some(option) = further.first() {
+            let why = anyhow::anyhow!(
+                "{} is a case, which was read already: {} and what follows are for what is read anew",
+                path.display(),
+                option.display()
+            );
+            return Err(Failure::usage(why));
+        }
         return Ok(Opened { case: Case::read(path).map_err(Failure::input)?, _place: None });
     }
     let place = tempfile::tempdir()?;
-    let options = options(path, &place.path().join("case"), &[])?;
+    let options = options(path, &place.path().join("case"), further)?;
     analyse(&options)?;
     let case = Case::read(&place.path().join("case")).map_err(Failure::input)?;
     Ok(Opened { case, _place: Some(place) })

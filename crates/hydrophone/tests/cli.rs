@@ -352,6 +352,8 @@ fn a_capture_is_explained_and_cut_without_a_case_and_a_host_by_its_name() {
     let (code, out, err) = run(&["explain", day, "pc-03"]);
     assert!(code == Some(0) && out.starts_with("10.20.0.13  INFECTED"), "{out}{err}");
     assert!(out.contains("starting from 1 host in 1,000 (-30.0 dB): over 99.9 % probable"), "{out}");
+    let (code, out, err) = run(&["explain", day, "pc-03", "--", "--prior", "1/10"]);
+    assert!(code == Some(0) && out.contains("starting from 1 host in 10"), "{out}{err}");
     let (code, _, err) = run(&["explain", day, "pc-99"]);
     assert!(
         code == Some(2) && err.contains("nobody in this case is called \"pc-99\": it knows pc-"),
