@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use record::{Conn, Evidence, Role, Service, Stage, Transport};
+use record::{Conn, Evidence, Role, Service, Stage, Transport, Tuple};
 use serde::{Deserialize, Serialize};
 
 use crate::honest::Alike;
@@ -28,6 +28,8 @@ pub struct About {
     pub control: bool,
     /// Whether it tells who brought a program.
     pub brings: bool,
+    /// Whether who is part of it commands the host: who is called regularly, and who brings a program, does not by that.
+    pub commands: bool,
     /// What makes it count for less.
     pub excuses: &'static [Excuse],
     /// Honest kinds of host and program that it may be taken for.
@@ -55,6 +57,7 @@ impl About {
             alone: None,
             control: false,
             brings: false,
+            commands: matches!(stage, Stage::Command | Stage::Update),
             excuses: &[],
             alike: &[],
             finding: None,
@@ -99,13 +102,16 @@ pub enum Traffic {
     Http,
     /// TLS, QUIC too.
     Tls,
+    /// Mail handed over, by what is said or by the port: whether a server answers or not.
+    Mail,
     /// Alerts of other sensors: no flow shows whether there could have been one.
     Alerts,
 }
 
 impl Traffic {
     /// Every kind.
-    pub const ALL: [Self; 6] = [Self::Tcp, Self::Udp, Self::Dns, Self::Http, Self::Tls, Self::Alerts];
+    pub const ALL: [Self; 7] =
+        [Self::Tcp, Self::Udp, Self::Dns, Self::Http, Self::Tls, Self::Mail, Self::Alerts];
 
     /// What flows of it carry that a sensor may leave out when it tells of them.
     pub const fn content(self) -> Option<&'static str> {
@@ -113,24 +119,31 @@ impl Traffic {
             Self::Dns => Some("DNS questions"),
             Self::Http => Some("HTTP requests"),
             Self::Tls => Some("TLS handshakes"),
-            Self::Tcp | Self::Udp | Self::Alerts => None,
+            Self::Tcp | Self::Udp | Self::Mail | Self::Alerts => None,
         }
     }
 
     /// The kinds that a flow is of.
     pub fn of(c: &Conn) -> impl Iterator<Item = Self> {
-        let transport = match c.head.tuple.transport {
-            Transport::Tcp => Some(Self::Tcp),
-            Transport::Udp => Some(Self::Udp),
-            _ => None,
-        };
+        let transport = Self::carrier(&c.head.tuple);
         let service = match c.service {
             Service::Dns => Some(Self::Dns),
             Service::Http | Service::Http2 => Some(Self::Http),
             Service::Tls | Service::Quic => Some(Self::Tls),
             _ => None,
         };
-        transport.into_iter().chain(service)
+        let mail =
+            transport == Some(Self::Tcp) && (c.service == Service::Smtp || c.wire_tuple().resp.port == 25);
+        transport.into_iter().chain(service).chain(mail.then_some(Self::Mail))
+    }
+
+    /// What carries a flow.
+    pub const fn carrier(tuple: &Tuple) -> Option<Self> {
+        match tuple.transport {
+            Transport::Tcp => Some(Self::Tcp),
+            Transport::Udp => Some(Self::Udp),
+            _ => None,
+        }
     }
 }
 

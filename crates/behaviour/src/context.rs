@@ -333,7 +333,7 @@ impl Fired {
                 *told = (evidence.started.min(told.0), evidence.ts.max(told.1));
             }
         }
-        if matches!(stage, Stage::Command | Stage::Update) && self.commanders.len() < MAX_COMMANDERS {
+        if about.commands && self.commanders.len() < MAX_COMMANDERS {
             self.commanders.extend(remotes);
         }
         if !Stage::STORY.contains(&stage) {

@@ -44,11 +44,75 @@ const NOT_A_DESK: [&str; 15] = [
 /// Systems of desks, as browsers name them.
 const SYSTEMS: [&str; 5] = ["Win", "Macintosh", "X11", "Linux", "CrOS"];
 
+/// What browsers on desks call themselves and their parts.
+const BROWSERS: [&str; 35] = [
+    "AppleWebKit",
+    "Brave",
+    "Camino",
+    "Chrome",
+    "Chromium",
+    "Edg",
+    "Edge",
+    "Epiphany",
+    "Fedora",
+    "Firefox",
+    "Gecko",
+    "Iceweasel",
+    "Iron",
+    "KHTML",
+    "Konqueror",
+    "LBBROWSER",
+    "Maxthon",
+    "MetaSr",
+    "Minefield",
+    "Mozilla",
+    "Namoroka",
+    "Navigator",
+    "Netscape",
+    "OPR",
+    "Opera",
+    "PaleMoon",
+    "Presto",
+    "QQBrowser",
+    "Safari",
+    "SeaMonkey",
+    "SE",
+    "Ubuntu",
+    "Version",
+    "Vivaldi",
+    "YaBrowser",
+];
+
+/// The products that a `User-Agent` names beside its comments, without their versions, which begin with a digit (RFC 9110 §10.1.5).
+fn products(agent: &str) -> impl Iterator<Item = &str> {
+    let mut depth = 0u32;
+    let outside = agent.split(move |c: char| {
+        match c {
+            '(' => depth += 1,
+            ')' => depth = depth.saturating_sub(1),
+            _ => return depth > 0 || c.is_whitespace(),
+        }
+        true
+    });
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    outside
+        .filter_map(|word| word.split_once('/'))
+        .filter(move |(name, version)| is_name(name) && version.starts_with(|c: char| c.is_ascii_digit()))
+        .map(|(name, _)| name)
+}
+
 /// Whether a `User-Agent` claims a browser on a desk. "Mozilla/5.0" alone names no browser, and crawlers give an address. Every browser names its system; who borrows
-/// Internet Explorer's name and gives a word of its own in that place ("compatible; MSIE 6.0; DynGate") says who it is.
+/// Internet Explorer's name and gives a word of its own in that place ("compatible; MSIE 6.0; DynGate"), or another product's name behind a browser's parts
+/// ("(KHTML, like Gecko) speedtest-cli/2.1.3"), says who it is.
 fn claims_browser(agent: &str) -> bool {
     let starts = agent.starts_with("Mozilla/") || agent.starts_with("Opera/");
     let Some((_, comment)) = agent.split_once('(').filter(|_| starts) else { return false };
+    if products(agent).any(|p| !BROWSERS.iter().any(|b| b.eq_ignore_ascii_case(p))) {
+        return false;
+    }
     let words: Vec<&str> = comment.split(')').next().unwrap_or(comment).split(';').map(str::trim).collect();
     let system = words.iter().any(|w| SYSTEMS.iter().any(|s| w.starts_with(s)));
     let own_name = words.len() == 3 && words[1].starts_with("MSIE") && !words[2].is_empty() && !system;
@@ -271,6 +335,9 @@ mod tests {
         assert_eq!(old("/", 0), Maker::FalseBrowser);
         assert_eq!(old("/", RequestHeaders::FORWARDED), Maker::Browser, "a proxy's");
         assert_eq!(old("http://example.com/", 0), Maker::Browser, "to a proxy");
+        let chrome = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Safari/537.36 Edg/120.0";
+        assert_eq!(of(Some(chrome), true, "/"), Maker::Browser);
+        assert_eq!(of(Some(chrome), false, "/"), Maker::FalseBrowser);
         assert_eq!(of(None, true, "/"), Maker::Nameless);
         assert_eq!(of(Some(" "), true, "/"), Maker::Nameless);
         for program in [
@@ -279,6 +346,8 @@ mod tests {
             "Mozilla/5.0 (Linux; U; Android 4.0.4; fr-fr)",
             "Mozilla/5.0 (compatible; bot/2.1; +http://example.com/bot.html)",
             "Mozilla/4.0 (compatible; MSIE 6.0; DynGate)",
+            "Mozilla/5.0 (Linux-6.1.0; U; 64bit; en-us) Python/3.11.7 (KHTML, like Gecko) speedtest-cli/2.1.3",
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Editor/1.9 Chrome/120.0 Safari/537.36",
         ] {
             assert_eq!(of(Some(program), false, "/"), Maker::Program, "{program}");
         }

@@ -249,9 +249,11 @@ patience_s = 2
     let (mut told, mut messages) = (0, 0);
     while told < 200 {
         let message = heard.recv_timeout(Duration::from_secs(20)).unwrap();
-        told += message["turns"].as_array().unwrap().len();
+        let of = message["turns"].as_array().unwrap().len();
+        told += of;
         messages += 1;
-        if messages > 3 {
+        // What is left over may be one.
+        if messages > 3 && of > 1 {
             assert!(
                 message["subject"].as_str().unwrap().contains("hosts turned: "),
                 "{}",

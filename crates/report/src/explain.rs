@@ -63,13 +63,13 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         let habits = !score.items.is_empty() && score.items.iter().all(|i| i.habit);
         let sum = if habits {
             "   no bet: it did all of this on an earlier day".to_owned()
-        } else if score.is_unheard() {
-            "   no bet: what was read does not tell of what would show it".to_owned()
+        } else if score.is_unplaced() {
+            "   no bet: in what was read of the host that day nothing could have shown it".to_owned()
         } else {
             format!("   = 10·log10(0.8 + Σ gains) = {:+.2}{capped}", score.raw_db)
         };
         let _ = writeln!(out, "\n  {:<10} {:+.1}{sum}", stage.name(), score.db);
-        if score.items.is_empty() && !score.is_unheard() {
+        if score.items.is_empty() && !score.is_unplaced() {
             let _ = writeln!(out, "      nothing fired: the stake of one fifth is lost");
         }
         for item in &score.items {

@@ -571,7 +571,7 @@ fn host(out: &mut String, capture: &CaptureLine, machine: &Machine<'_>, days: Da
     let silent: Vec<String> = s
         .stages
         .iter()
-        .filter(|(_, score)| score.items.is_empty() && !score.is_unheard())
+        .filter(|(_, score)| score.items.is_empty() && !score.is_unplaced())
         .map(|(stage, score)| format!("{stage} {:+.1}", score.db))
         .collect();
     if !silent.is_empty() {

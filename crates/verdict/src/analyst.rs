@@ -558,6 +558,7 @@ impl Analyst {
         let hosts = self.seen.analysis.iter().flat_map(|analysis| {
             let now = analysis.files.hosts(&[PAGE, LEDGER]).into_iter().filter(move |host| mine(*host));
             let now = now.map(|host| Cow::Owned(analysis.machine(host)));
+            let now = now.filter(|m: &Cow<'_, Machine>| !m.page.is_blank() || !m.ledger.is_empty());
             let before = analysis.before.iter().filter(move |m| m.is_told() && mine(m.host));
             now.chain(before.map(Cow::Borrowed)).map(HostTold)
         });
@@ -761,19 +762,18 @@ impl Analysis {
                 let mine = |m: &&mut Machine| m.host == host && m.page.since <= Some(evidence.started);
                 if let Some(machine) = self.before.iter_mut().rev().find(mine) {
                     let first = machine.page.first.unwrap_or(evidence.started);
-                    machine
-                        .ledger
-                        .set_terms(Terms { prior_db: self.prior_db, unheard: machine.page.unheard() });
+                    let unplaced = machine.page.unplaced(at);
+                    machine.ledger.set_terms(Terms { prior_db: self.prior_db, unplaced }, at);
                     machine.ledger.add(evidence, first, &machine.roles);
                 }
                 continue;
             }
             let first = page.and_then(|p| p.first).or(self.first).unwrap_or(at);
-            let unheard = page.map(HostPage::unheard).unwrap_or_default();
+            let unplaced = page.map(|p| p.unplaced(at)).unwrap_or_default();
             let roles = roles(&self.files, &self.network, host, (first, at));
             let mut ledgers = self.files.states::<Ledger>(LEDGER);
             let ledger = ledgers.of(host, at);
-            ledger.set_terms(Terms { prior_db: self.prior_db, unheard });
+            ledger.set_terms(Terms { prior_db: self.prior_db, unplaced }, at);
             ledger.add(evidence, first, &roles);
             let strength = (ledger.highest() * 10.0) as i32;
             self.files.accuse(host, at, strength);
@@ -889,7 +889,7 @@ impl Machine {
         let first = page.first.unwrap_or(now);
         // What a host is for is often clear only after it was judged.
         let mut told = self.ledger.clone();
-        told.set_terms(Terms { prior_db: prior, unheard: page.unheard() });
+        told.set_terms(Terms { prior_db: prior, unplaced: page.unplaced(now) }, now);
         let anew = told.with_hindsight(first, roles);
         let ledger = anew.as_ref().unwrap_or(&told);
         let best = ledger.best(first, now, roles);

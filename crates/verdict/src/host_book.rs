@@ -102,16 +102,21 @@ pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) -> 
         Record::Http(h) => learn_content(pages, &h.head, Traffic::Http, home),
         Record::Tls(t) => learn_content(pages, &t.head, Traffic::Tls, home),
         Record::Quic(q) => learn_content(pages, &q.head, Traffic::Tls, home),
+        Record::Conn(c) if c.packets[0] > 0 && home.contains(c.wire_tuple().orig.ip) => {
+            pages.of(c.wire_tuple().orig.ip, c.head.known).show(c.head.ts, Traffic::of(c));
+        }
         _ => {}
     }
     [false; 2]
 }
 
-/// Another sensor told what a flow carried.
+/// It is told what a flow carried.
 fn learn_content(pages: &mut States<'_, HostPage>, head: &Head, content: Traffic, home: &Home) {
     let host = head.tuple.orig.ip;
-    if head.flow.is_named() && home.contains(host) {
-        pages.of(host, head.known).told[content as usize].records += 1;
+    if home.contains(host) {
+        let page = pages.of(host, head.known);
+        page.show(head.ts, Traffic::carrier(&head.tuple).into_iter().chain([content]));
+        page.told[content as usize].records += u64::from(head.flow.is_named());
     }
 }
 
@@ -200,12 +205,35 @@ impl HostPage {
         }
     }
 
+    /// Whether nothing is known of the host but what was answered to it: that alone makes no host.
+    pub fn is_blank(&self) -> bool {
+        let told = self.told.iter().any(|t| t.flows > 0 || t.records > 0);
+        self.flows == 0 && self.names.is_empty() && self.first_spam.is_none() && !told
+    }
+
+    /// Which of its days a time lies in, from 0.
+    fn day_of(&self, at: Timestamp) -> u64 {
+        at.since(self.first.unwrap_or(at)).as_secs() / DAY_SECS
+    }
+
+    /// It shows such traffic in a flow of its own that began then.
+    fn show(&mut self, at: Timestamp, kinds: impl IntoIterator<Item = Traffic>) {
+        self.first = Some(self.first.map_or(at, |t| t.min(at)));
+        let day = self.day_of(at);
+        for kind in kinds {
+            let (days, last) = &mut self.exposed[kind as usize];
+            if *last <= day {
+                (*days, *last) = (*days + 1, day + 1);
+            }
+        }
+    }
+
     /// Counts a flow that closed, of which it was that side.
     pub fn count(&mut self, c: &Conn, side: usize) {
         self.first = Some(self.first.map_or(c.head.ts, |t| t.min(c.head.ts)));
         self.last = self.last.max(Some(c.last));
         self.flows += 1;
-        let day = c.head.ts.since(self.first.unwrap_or(c.head.ts)).as_secs() / DAY_SECS;
+        let day = self.day_of(c.head.ts);
         if self.days == 0 || day > self.day {
             (self.days, self.day) = (self.days + 1, day);
         }
@@ -214,12 +242,7 @@ impl HostPage {
             if let Some(content) = content(c).filter(|_| c.head.flow.is_named() && c.answered()) {
                 self.told[content as usize].flows += 1;
             }
-            for kind in Traffic::of(c) {
-                let (days, last) = &mut self.exposed[kind as usize];
-                if *last <= day {
-                    (*days, *last) = (*days + 1, day + 1);
-                }
-            }
+            self.show(c.head.ts, Traffic::of(c));
         }
         self.bytes += c.bytes.iter().sum::<u64>();
         let packets = c.packets.iter().sum::<u64>();
@@ -260,18 +283,21 @@ impl HostPage {
         Traffic::ALL.into_iter().zip(self.exposed).filter(|(_, e)| e.0 > 0).map(|(t, e)| (t, e.0)).collect()
     }
 
-    /// Stages of which nothing can be seen, because none of the flows that would show it was told with what it carried.
-    pub fn unheard(&self) -> BTreeSet<Stage> {
-        let is_untold = |kind: &Traffic| {
+    /// Stages on which no bet is placed while nothing fires in them: on the day of `now` the host has shown nothing in which any of their behaviours could
+    /// fire, or none of the flows that would show it was told with what it carried.
+    pub fn unplaced(&self, now: Timestamp) -> BTreeSet<Stage> {
+        let today = self.day_of(now) + 1;
+        let is_unseen = |kind: &Traffic| {
             let told = self.told[*kind as usize];
-            kind.content().is_some() && told.flows > 0 && told.records == 0
+            let untold = kind.content().is_some() && told.flows > 0 && told.records == 0;
+            untold || self.exposed[*kind as usize].1 < today
         };
-        let is_unheard = |stage: &Stage| {
+        let is_unplaced = |stage: &Stage| {
             let of = || CATALOGUE.iter().filter(|b| b.about.stage == *stage).map(|b| b.about.needs);
             let mut of = of().filter(|needs| *needs != [Traffic::Alerts]).peekable();
-            of.peek().is_some() && of.all(|needs| !needs.is_empty() && needs.iter().all(is_untold))
+            of.peek().is_some() && of.all(|needs| !needs.is_empty() && needs.iter().all(is_unseen))
         };
-        Stage::STORY.into_iter().filter(is_unheard).collect()
+        Stage::STORY.into_iter().filter(is_unplaced).collect()
     }
 
     /// The segments of the network in which two machines used its address at once.

@@ -24,6 +24,8 @@ const HABIT_MEMORY: Duration = Duration::from_hours(7 * 24);
 const MAX_EVIDENCE: usize = 256;
 /// Days of the calendar of which a host's level is remembered: the last.
 pub const CALENDAR_DAYS: usize = 400;
+/// Changes of terms that are remembered: as many as evidence.
+const MAX_TERMS: usize = MAX_EVIDENCE;
 /// What a telling stage must bring, at least one of two (DETECTION §2).
 const TELLING_DB: f64 = behaviour::Fired::TELLING_DB;
 
@@ -81,6 +83,8 @@ pub struct Ledger {
     /// Where it stood on each day on which something was told of it, in time order.
     calendar: Vec<DayLevel>,
     terms: Terms,
+    /// The stages on which no bet was placed, since when: what they were at a time is what they were then.
+    unplaced: Vec<(Timestamp, BTreeSet<Stage>)>,
 }
 
 /// On what terms is bet.
@@ -88,13 +92,13 @@ pub struct Ledger {
 pub struct Terms {
     /// What one believes of the host before looking, in decibans.
     pub prior_db: f64,
-    /// Stages of which nothing can be seen in what is told of the host: no bet is placed on their silence.
-    pub unheard: BTreeSet<Stage>,
+    /// Stages in which nothing of the host could fire, on this day or in what is told of it: no bet is placed on their silence.
+    pub unplaced: BTreeSet<Stage>,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { prior_db: Prior::default().db(), unheard: BTreeSet::new() }
+        Self { prior_db: Prior::default().db(), unplaced: BTreeSet::new() }
     }
 }
 
@@ -109,9 +113,22 @@ impl Ledger {
         Self { terms, ..Self::default() }
     }
 
-    /// Says on what terms is bet from now on.
-    pub fn set_terms(&mut self, terms: Terms) {
+    /// Says on what terms is bet from `now` on.
+    pub fn set_terms(&mut self, terms: Terms, now: Timestamp) {
         self.terms = terms;
+        if self.unplaced.last().is_none_or(|(_, stages)| *stages != self.terms.unplaced) {
+            if self.unplaced.len() >= MAX_TERMS {
+                self.unplaced.remove(0);
+            }
+            self.unplaced.push((now, self.terms.unplaced.clone()));
+        }
+    }
+
+    /// On what terms was bet at a time.
+    fn terms_at(&self, at: Timestamp) -> Terms {
+        let then = self.unplaced.iter().rev().find(|(since, _)| *since <= at).or(self.unplaced.first());
+        let unplaced = then.map(|(_, stages)| stages.clone()).unwrap_or_default();
+        Terms { unplaced, ..self.terms }
     }
 
     /// An empty one on the same terms.
@@ -224,6 +241,7 @@ impl Ledger {
         all.sort_by_key(|e| e.ts);
         for e in all {
             let (first, roles) = if later(e) { (at, &[][..]) } else { (first_seen, roles) };
+            both[usize::from(later(e))].set_terms(self.terms_at(e.ts), e.ts);
             both[usize::from(later(e))].add(e.clone(), first, roles);
         }
         both[0].dropped += self.dropped;
@@ -247,6 +265,7 @@ impl Ledger {
         let mut all: Vec<&Evidence> = self.evidence.iter().chain(&self.suppressed).collect();
         all.sort_by_key(|e| e.ts);
         for e in all {
+            anew.set_terms(self.terms_at(e.ts), e.ts);
             anew.add(e.clone(), first_seen, roles);
         }
         // Of what is told again and again the first and the last are kept: how often that was stays as it was counted.
@@ -340,7 +359,7 @@ impl Ledger {
     /// The bets as they stand at `now`.
     fn snapshot(&self, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
         let live = || self.items.iter().filter(|(_, e)| self.is_live(e, now));
-        let stages = score(live(), roles, &self.habits, &self.terms.unheard);
+        let stages = score(live(), roles, &self.habits, &self.terms.unplaced);
         let level_db = tenths(self.carried_db.max(0.0) + stages.values().map(|s| s.db).sum::<f64>());
         let prior_db = self.terms.prior_db;
         // On a first day the verdict remembers what is bet on.
@@ -353,7 +372,7 @@ impl Ledger {
         let old = self.remembered.iter().filter(|(key, e)| {
             !self.items.contains_key(*key) && self.is_live(e, now) && now.since(e.ts) <= NAME_MEMORY
         });
-        let memory = score(live().chain(old), roles, &BTreeMap::new(), &self.terms.unheard);
+        let memory = score(live().chain(old), roles, &BTreeMap::new(), &self.terms.unplaced);
         let verdict = judge(level_db, prior_db, &memory, &stages);
         Snapshot { at: now, verdict, level_db, carried_db: self.carried_db, prior_db, stages, memory }
     }
@@ -373,7 +392,7 @@ impl Ledger {
     /// The strongest state that stands at `now`; the empty bets when nothing ever fired.
     pub fn best(&self, first_seen: Timestamp, now: Timestamp, roles: &[RoleSeen]) -> Snapshot {
         let Some(best) = &self.best else {
-            let stages = score(std::iter::empty(), &[], &BTreeMap::new(), &self.terms.unheard);
+            let stages = score(std::iter::empty(), &[], &BTreeMap::new(), &self.terms.unplaced);
             let level_db = tenths(stages.values().map(|s| s.db).sum());
             let (at, carried_db) = (Timestamp::MIN, 0.0);
             return Snapshot {
@@ -484,7 +503,7 @@ fn score<'a>(
     live: impl Iterator<Item = (&'a ItemKey, &'a Evidence)>,
     roles: &[RoleSeen],
     habits: &BTreeMap<ItemKey, Habit>,
-    unheard: &BTreeSet<Stage>,
+    unplaced: &BTreeSet<Stage>,
 ) -> BTreeMap<Stage, StageScore> {
     let all: Vec<(&ItemKey, &Evidence)> = live.collect();
     let shared = shared(&all);
@@ -495,7 +514,7 @@ fn score<'a>(
     // Below three stages no bet is placed on their order.
     let placed = |stage: &Stage| *stage != Stage::Order || items.contains_key(stage);
     let stages: Vec<Stage> = Stage::ALL.into_iter().filter(placed).collect();
-    let of = |s: Stage| (s, total(s, items.remove(&s).unwrap_or_default(), unheard.contains(&s)));
+    let of = |s: Stage| (s, total(s, items.remove(&s).unwrap_or_default(), unplaced.contains(&s)));
     stages.into_iter().map(of).collect()
 }
 
@@ -524,10 +543,10 @@ fn shared<'a>(all: &[(&'a ItemKey, &'a Evidence)]) -> Vec<Option<&'a ItemKey>> {
     (0..all.len()).map(of).collect()
 }
 
-/// One stage's bet: `e = 0.8 + Σ gains`, capped; 1 where no bet was placed, because all that fired is a habit, or nothing fired of what can not be seen.
-fn total(stage: Stage, items: Vec<Item>, unheard: bool) -> StageScore {
+/// One stage's bet: `e = 0.8 + Σ gains`, capped; 1 where no bet was placed, because all that fired is a habit, or nothing could fire.
+fn total(stage: Stage, items: Vec<Item>, unplaced: bool) -> StageScore {
     let calibration = Calibration::in_use();
-    let no_bet = if items.is_empty() { unheard } else { items.iter().all(|i| i.habit) };
+    let no_bet = if items.is_empty() { unplaced } else { items.iter().all(|i| i.habit) };
     let kept = if no_bet { 1.0 } else { 1.0 - STAKE };
     let e = kept + items.iter().map(|i| i.gain).sum::<f64>();
     let raw_db = 10.0 * e.log10();
@@ -663,8 +682,8 @@ behaviour::held!(StageScore: items);
 behaviour::held!(Snapshot: stages, memory);
 behaviour::held!(Habit);
 behaviour::held!(DayLevel);
-behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached, calendar, terms);
-behaviour::held!(Terms: unheard);
+behaviour::held!(Ledger: items, remembered, habits, grounds, evidence, suppressed, best, reached, calendar, terms, unplaced);
+behaviour::held!(Terms: unplaced);
 impl HostState for Ledger {}
 
 #[cfg(test)]
@@ -805,9 +824,9 @@ pub(crate) mod tests {
     #[test]
     fn the_silence_of_what_cannot_be_seen_costs_nothing() {
         let mut ledger = Ledger::default();
-        ledger.set_terms(Terms { unheard: [Stage::Rendezvous].into(), ..Terms::default() });
+        ledger.set_terms(Terms { unplaced: [Stage::Rendezvous].into(), ..Terms::default() }, Timestamp::MIN);
         let best = ledger.state();
-        assert!(best.stages[&Stage::Rendezvous].is_unheard() && !best.stages[&Stage::Probe].is_unheard());
+        assert!(best.stages[&Stage::Rendezvous].is_unplaced() && !best.stages[&Stage::Probe].is_unplaced());
         assert_eq!((best.stages[&Stage::Rendezvous].db, best.level_db), (0.0, -5.0));
         // What fires there is bet on as ever.
         for e in [probe(10), walk(20)] {

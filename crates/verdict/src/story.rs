@@ -167,7 +167,7 @@ impl Item {
 pub struct StageScore {
     /// What it brings the level, in decibans: the rounded `raw_db`, capped.
     pub db: f64,
-    /// 10·log10(0.8 + Σ gains); 0 where all items are habits, and where there is none because nothing of the stage can be seen.
+    /// 10·log10(0.8 + Σ gains); 0 where all items are habits, and where there is none because nothing of the stage could have been seen.
     pub raw_db: f64,
     /// The cap.
     pub cap_db: f64,
@@ -176,8 +176,8 @@ pub struct StageScore {
 }
 
 impl StageScore {
-    /// Whether no bet was placed because nothing of it can be seen.
-    pub fn is_unheard(&self) -> bool {
+    /// Whether no bet was placed, because in what was told of the host that day nothing of it could have been seen.
+    pub fn is_unplaced(&self) -> bool {
         self.items.is_empty() && self.raw_db == 0.0
     }
 }
@@ -463,9 +463,9 @@ impl HostStory {
         }
         after.retain(|e| e.stage != Stage::Order && e.behaviour != "quick_succession");
         after.sort_by_key(|e| e.ts);
-        let unheard = self.stages.iter().filter(|(_, score)| score.is_unheard()).map(|(stage, _)| *stage);
+        let unplaced = self.stages.iter().filter(|(_, score)| score.is_unplaced()).map(|(stage, _)| *stage);
         let prior = self.prior().db();
-        let mut ledger = Ledger::on(Terms { prior_db: prior, unheard: unheard.collect() });
+        let mut ledger = Ledger::on(Terms { prior_db: prior, unplaced: unplaced.collect() });
         let now = self.last.or_else(|| after.last().map(|e| e.ts)).unwrap_or(Timestamp::MIN);
         let first = self.first.or_else(|| after.first().map(|e| e.started)).unwrap_or(now);
         for e in after {

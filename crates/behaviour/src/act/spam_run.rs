@@ -10,7 +10,7 @@
 //! test, failure rate 0.05 for a clean sender against 0.35: +1.95 nats for a failure, −0.38 for a success); the sum, in
 //! decibans, is the payoff once the volume holds. *Dialect*, with the volume: a HELO name that is no
 //! name, that changes between sessions, HELO where EHLO was offered, no QUIT, STARTTLS offered and not taken, five sender
-//! domains an hour, the header spelling `Message-Id`. Encrypted sessions keep counts, destinations and sizes.
+//! domains an hour (not the header spelling `Message-Id`, which Postfix writes, too). Encrypted sessions keep counts, destinations and sizes.
 //!
 //! Where of most servers that it speaks with one side or the answer is missing from the capture, nothing is said: whether they welcome it,
 //! and whether mail is what it is for, is unknown.
@@ -280,7 +280,6 @@ fn learn(state: &mut Host, s: &Smtp) {
     odd("helo_where_ehlo_offered", s.esmtp_offered && s.hello == SmtpCommandForm::Helo);
     odd("no_quit", !s.quit);
     odd("starttls_ignored", s.starttls_offered && !s.starttls_used);
-    odd("message_id_spelling", s.odd_message_id);
     if state.helos.len() < 64 {
         state.helos.insert(helo);
     }

@@ -366,6 +366,7 @@ impl Behaviour for Watcher {
             Alike::to(Honest::Mining),
         ],
         needs: &[Traffic::Tcp],
+        commands: false,
         excuses: &[Excuse::Role(&[Role::Monitor], 0.2)],
         finding: Some(Shows {
             // A single regular caller is no finding, a clockwork is.

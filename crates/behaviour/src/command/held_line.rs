@@ -11,7 +11,7 @@
 //! *both_fixed*: the other side replies within 3 s, with at least four fifths of its replies of at most two lengths. Of a flow the last 24 beats are known, and it is judged while it lasts.
 //!
 //! ## What else looks like this
-//! Push services, messengers, games, chat servers, remote desktops and agents keep lines alive in the same way (so that a line alone accuses nobody, and nothing is built on it): those whose protocols are known are not looked at, and those that are not
+//! Push services, messengers, games, chat servers, remote desktops and agents keep lines alive in the same way (so that a line alone accuses nobody: by itself it brings its stage at most 12 dB, *assumed*, and nothing is built on it): those whose protocols are known are not looked at, and those that are not
 //! mostly have a name. A verified peer-to-peer application within the hour discounts it.
 //!
 //! ## Blind spots
@@ -205,6 +205,7 @@ impl Behaviour for Watcher {
         ],
         needs: &[Traffic::Tcp],
         control: true,
+        alone: Some(12.0),
         excuses: &[Excuse::Fact("application_within_hour", "a P2P application ran within the hour", 0.3)],
         ..About::new(
             Stage::Command,

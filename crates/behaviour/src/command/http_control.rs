@@ -12,7 +12,7 @@
 //! host says that it is theirs), certificate checks and connectivity checks do not count. One of these must hold (the strongest counts):
 //! *gate*, a POST of a false browser to a remote from which it never fetched anything, without `Referer` and `Origin`, or
 //! with a `Referer` on the very remote from which nothing was fetched; *gate_nameless*, the same of a nameless program, unless it is a call of a programming
-//! interface by its type or has a type of its own (`application/` and anything but octets, forms and archives; requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, count for no path); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
+//! interface by its type or has a type of its own (`application/` and anything but octets, forms and archives; requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, or to a call in clear, or a reading of at most 64 bytes, one of at most 64 bytes, count for no path; nor do those of a false browser that say nothing, neither by a query nor a body, and get such an answer or one of a type of its own, nor those of a nameless program that say nothing and get words in clear or a page); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
 //! false browser or nameless program; *body_in_get*, a GET with a body of at least 16 bytes; *opaque_page*, a reply of at
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
 //! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query, or path without one, holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
@@ -40,8 +40,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Evidence, FlowId, Http, Magic, PacketId, Record, RequestHeaders, Stage, Timestamp, clean, defang,
-    human_count, request_path,
+    BodyFacts, Evidence, FlowId, Http, Magic, PacketId, Record, RequestHeaders, Stage, Timestamp, clean,
+    defang, human_count, request_path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,8 @@ const MAX_REMOTES: usize = 256;
 const MAX_PATHS: usize = 512;
 /// A reply that calls itself a page and is this small, in bytes, is looked at (*assumed*).
 const NO_PAGE: u64 = 1024;
+/// What whoever is told something by an interface's call may say back in a word or two, in bytes (*assumed*).
+const SHORT_ANSWER: u64 = 64;
 /// Proofs kept of one remote.
 const MAX_PROOFS: usize = 16;
 
@@ -178,7 +180,12 @@ impl Watcher {
             let reply = &h.response;
             let page = reply.declared.as_deref() == Some("text/html");
             let plain = !matches!(reply.magic, Magic::Markup) && !reply.encoded;
-            remote.no_page += u64::from(machine && page && plain && (1..=NO_PAGE).contains(&reply.len));
+            // Who has no name expects no page: scripts for devices answer in a word, under whatever type their server gives it.
+            let word = made == Maker::Nameless
+                && !h.request.facts.is_some_and(|f| f.is_opaque())
+                && reply.len <= SHORT_ANSWER;
+            remote.no_page +=
+                u64::from(machine && page && plain && !word && (1..=NO_PAGE).contains(&reply.len));
         }
         if h.method == "GET" && has_body {
             remote.body_in_get += 1;
@@ -189,13 +196,23 @@ impl Watcher {
             counts = true;
         }
         let path = requests::bare_path(&h.path);
-        // A program without a name that asks an interface and is told what it declares is what libraries and devices are.
+        // A program without a name that asks an interface and is told what it declares, or what it says in clear, is what libraries and devices are; who asks for
+        // what an interface tells, and says nothing by it, is one whatever it calls itself.
         let asks =
             |declared: Option<&str>| requests::is_interface_call(declared) || (untold && declared.is_none());
-        let ordinary = made == Maker::Nameless
-            && (h.request.len == 0 || asks(h.request.declared.as_deref()))
-            && asks(h.response.declared.as_deref())
-            && !h.response.facts.is_some_and(|f| f.is_opaque());
+        let opaque = |body: &BodyFacts| body.facts.is_some_and(|f| f.is_opaque());
+        let says_nothing = h.method == "GET" && h.request.len == 0 && !h.path.contains('?');
+        let check = made == Maker::Nameless && matches!(h.response.magic, Magic::None | Magic::Markup);
+        let told = asks(h.response.declared.as_deref())
+            || (says_nothing && (check || requests::has_a_type_of_its_own(h.response.declared.as_deref())));
+        // A reading that a device reports, in a few words in clear.
+        let reading = made == Maker::Nameless && h.request.len <= SHORT_ANSWER && !opaque(&h.request);
+        let plain_answer = h.response.len <= SHORT_ANSWER && h.response.magic == Magic::None;
+        let ordinary = (made == Maker::Nameless || (made == Maker::FalseBrowser && says_nothing && !untold))
+            && (h.request.len == 0 || asks(h.request.declared.as_deref()) || reading)
+            && (told || (h.request.len > 0 && !untold && plain_answer && !opaque(&h.request)))
+            && !opaque(&h.response)
+            && !h.response.magic.is_executable();
         if machine
             && !ordinary
             && path.len() > 1

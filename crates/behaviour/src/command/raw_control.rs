@@ -8,13 +8,13 @@
 //!
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
-//! spoke first and in no known protocol, with first payloads of the same lengths. *one_call*: a single such connection, whoever spoke first and with an
+//! spoke first and in no known protocol, with first payloads of the same lengths, which fill no segment; what stands beside FTP with the same remote is files. *one_call*: a single such connection, whoever spoke first and with an
 //! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
-//! them (none of these three for a single call, nor for a framed one but that no name was asked for); a port of the web or mail, whose protocol this is not; more than one such remote.
+//! them (none of these three for a single call, nor for a framed one but that no name was asked for); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike).
 //!
 //! ## What else looks like this
-//! Games, file sharing, messengers (which frame their messages and know their servers by other ways than DNS), industrial protocols, databases: they are recognised by content where that is known,
+//! Games, file sharing, messengers (which frame their messages and know their servers by other ways than DNS), industrial protocols, databases: they are recognised by content where that is known (nothing is built on *same_words*, so that who sends much to one of them is not said to steal),
 //! call by name, and hold one connection. A verified peer-to-peer application within the hour discounts it.
 //!
 //! ## Blind spots
@@ -46,6 +46,8 @@ use crate::{
 const MAX_REMOTES: usize = 256;
 /// Connections remembered of one remote.
 const MAX_CALLS: usize = 32;
+/// A payload of so many bytes fills a segment: its length is the network's, not its own (*assumed*: the smallest of IPv6 leaves 1,220).
+const FULL: u32 = 1_200;
 /// Ports whose protocols are known by content: what is unknown there hides (KRAKEN §5 and `port_imposter`).
 const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
 /// How a Windows command shell greets (all versions since NT 4).
@@ -88,7 +90,7 @@ pub struct Host {
     remotes: BTreeMap<(IpAddr, u16), VecDeque<Call>>,
     #[serde(with = "crate::words")]
     reported: BTreeMap<(IpAddr, u16), Vec<Word>>,
-    fired: BTreeSet<(IpAddr, u16)>,
+    fired: BTreeSet<(bool, IpAddr)>,
     framed: BTreeSet<(IpAddr, u16)>,
 }
 
@@ -178,6 +180,10 @@ impl Watcher {
         let end = (c.head.tuple.resp.ip, c.head.tuple.resp.port);
         let window = self.settings.window;
         let (state, card) = states.open(host, context.now);
+        // What goes beside FTP are files.
+        if c.failed() != Some(true) && card.known.exchanges_files_with(end.0) {
+            return;
+        }
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
             state.remotes.pop_first();
         }
@@ -212,7 +218,7 @@ impl Watcher {
             (same.len(), "from_bringer", 1, "connections in no known protocol")
         } else if few && answered && dynamic {
             (same.len(), "one_call", 1, "connections in no known protocol")
-        } else if !spoke {
+        } else if !spoke || said.iter().any(|len| len.unsigned_abs() >= FULL) {
             return;
         } else {
             (same.len(), "same_words", self.settings.connections, "connections with the same first words")
@@ -234,7 +240,8 @@ impl Watcher {
         add(!once && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
         add(!dead && same.iter().all(|k| !k.answered), "unanswered");
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
-        add(!once && state.fired.iter().any(|e| *e != end), "several_remotes");
+        // Two services of one machine are one remote, and who answers nothing is another kind than who speaks.
+        add(!once && state.fired.iter().any(|(d, ip)| *d == dead && *ip != end.0), "several_remotes");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         let p2p = context.runs(card, Application::P2p);
         let started = same.iter().map(|k| k.ts).min().unwrap_or(c.head.ts);
@@ -248,7 +255,7 @@ impl Watcher {
         ];
         let (packets, flows) = same.iter().map(|k| (k.packet, k.flow)).unzip();
         if !once && state.fired.len() < MAX_REMOTES {
-            state.fired.insert(end);
+            state.fired.insert((dead, end.0));
         }
         if state.reported.len() > MAX_REMOTES {
             state.reported.clear();
@@ -297,7 +304,7 @@ impl Behaviour for Watcher {
             Stage::Command,
             &["T1095", "T1059.003"],
             &[
-                GradeWorth::base("same_words", 6.0).key("same_words"),
+                GradeWorth::base("same_words", 6.0).key("same_words").weak(),
                 GradeWorth::base("one_call", 2.0).key("same_words").weak(),
                 GradeWorth::base("from_bringer", 7.0).key("from_bringer"),
                 GradeWorth::base("framed", 7.0).key("framed"),

@@ -12,7 +12,7 @@
 //!
 //! ## What else looks like this
 //! Nothing by itself: it adds to what other behaviours saw. Things with a common cause, as an installer that reports and fetches, do come together, so that
-//! the payoff is far below what the probability would allow. Monitors and mail servers probe and act at once, which is why a probe does not count for *telling*.
+//! the payoff is far below what the probability would allow. Monitors and mail servers probe and act at once, which is why a probe does not count for *telling*, and what passes mail on for others is discounted.
 //!
 //! ## Blind spots
 //! A bot that waits between its steps.
@@ -30,7 +30,9 @@ use std::time::Duration;
 use record::{Evidence, Record, Role, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::{About, Began, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, States, Wants, domains};
+use crate::{
+    About, Began, Behaviour, Context, Excuse, Fire, GradeWorth, HostState, MAIL, States, Wants, domains,
+};
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,8 @@ impl Behaviour for Watcher {
         excuses: &[
             // What different hosts do says nothing about one of them.
             Excuse::Role(&[Role::Nat], 0.5),
+            // To knock at mail servers that do not answer, to ask for others, and to hand mail over is one trade.
+            Excuse::Role(MAIL, 0.2),
         ],
         ..About::new(
             Stage::Cycle,

@@ -118,7 +118,7 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         alike: &[Alike::to(Honest::Mail), Alike::to(Honest::Monitor), Alike::to(Honest::Administration)],
-        needs: &[Traffic::Tcp],
+        needs: &[Traffic::Mail],
         excuses: &[Excuse::Role(MAIL, 0.2), Excuse::Role(&[Role::Monitor], 0.2)],
         ..About::new(
             Stage::Probe,

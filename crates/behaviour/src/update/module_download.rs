@@ -6,7 +6,7 @@
 //!
 //! ## How it decides
 //! At least 2 inbound transfers of 20 kB–2 MB from one remote that is part of what fired as command channel or
-//! update, each opaque or an executable or archive by its first bytes, each after a small request (at most 4 kB) or a POST.
+//! update (but for who is only called regularly, or brought a program), no two of the same length, each opaque or an executable or archive by its first bytes, each after a small request (at most 4 kB) or a POST.
 //! A single program, script or opaque payload is `payload_download`'s.
 //!
 //! ## What else looks like this
@@ -83,7 +83,8 @@ impl Watcher {
         let needed = self.settings.transfers;
         let (state, card) = states.open(host, context.now);
         let list = state.transfers.entry(remote).or_default();
-        if list.len() < 64 {
+        // The same once more is no further part.
+        if list.len() < 64 && !list.iter().any(|known| known.1 == made.1) {
             list.push(made);
         }
         let (count, last) = (list.len(), list.clone());

@@ -419,6 +419,7 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         brings: true,
+        commands: false,
         alike: &[
             Alike::to(Honest::Agent).unless(&[
                 "script",
