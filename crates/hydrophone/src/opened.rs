@@ -50,7 +50,7 @@ pub fn analyse(options: &Read) -> Result<(), Failure> {
 pub fn open(path: &Path, further: &[OsString]) -> Result<Opened, Failure> {
     let is_input = !case::is_case(path) && (store::is_store(path) || path.exists());
     if !is_input {
-        if let Some(option) = further.first() {
+        if let Some(option) = further.first().filter(|_| case::is_case(path)) {
             let why = anyhow::anyhow!(
                 "{} is a case, which was read already: {} and what follows are for what is read anew",
                 path.display(),

@@ -327,6 +327,22 @@ mod tests {
     }
 
     #[test]
+    fn a_bet_is_placed_from_the_first_flow_in_which_it_could_be_won() {
+        let at = Timestamp::from_secs;
+        let mut page = HostPage::default();
+        assert!(page.unplaced(at(1)).contains(&Stage::Act), "who showed nothing can do nothing");
+        page.show(at(1), [Traffic::Tcp]);
+        assert_eq!(page.unplaced(at(2)), [Stage::Probe, Stage::Rendezvous].into());
+        page.show(at(3), [Traffic::Udp, Traffic::Dns]);
+        assert_eq!(page.unplaced(at(4)), [Stage::Probe].into());
+        page.show(at(5), [Traffic::Tcp, Traffic::Mail]);
+        assert!(page.unplaced(at(6)).is_empty());
+        // Another day, another bet.
+        assert!(page.unplaced(at(6 + DAY_SECS as i64)).contains(&Stage::Update));
+        assert!(page.is_blank(), "what it asked for alone makes no host");
+    }
+
+    #[test]
     fn days_that_touch_are_one_span_in_whatever_order_they_come() {
         assert_eq!(heard(&[1, 1, 2, 3, 7]), [[1, 3], [7, 7]]);
         assert_eq!(heard(&[5, 1, 3, 2, 4, 9]), [[1, 5], [9, 9]]);

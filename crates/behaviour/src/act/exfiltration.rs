@@ -213,10 +213,10 @@ impl Watcher {
         let remote = c.head.tuple.resp.ip;
         if c.bytes[0] < self.settings.hidden
             || c.bytes[1] * 4 >= c.bytes[0]
-            || states.card(host).is_some_and(|of| of.known.exchanges_files_with(remote))
-            || !states
-                .card(host)
-                .is_some_and(|of| of.fired.controls(remote, c.head.ts, self.settings.control))
+            || !states.card(host).is_some_and(|of| {
+                of.fired.controls(remote, c.head.ts, self.settings.control)
+                    && !of.known.exchanges_files_with(remote)
+            })
         {
             return;
         }

@@ -160,6 +160,7 @@ impl Watcher {
         // Whoever saw it may not have told the types either.
         let untold = !h.headers.types_are_known();
         let has_body = h.request.len >= self.settings.body;
+        let opaque = |body: &BodyFacts| body.facts.is_some_and(|f| f.is_opaque());
         let mut counts = false;
         if h.method == "POST" && unled(h, remote.fetched) {
             let declared = h.request.declared.as_deref();
@@ -181,9 +182,7 @@ impl Watcher {
             let page = reply.declared.as_deref() == Some("text/html");
             let plain = !matches!(reply.magic, Magic::Markup) && !reply.encoded;
             // Who has no name expects no page: scripts for devices answer in a word, under whatever type their server gives it.
-            let word = made == Maker::Nameless
-                && !h.request.facts.is_some_and(|f| f.is_opaque())
-                && reply.len <= SHORT_ANSWER;
+            let word = made == Maker::Nameless && !opaque(&h.request) && reply.len <= SHORT_ANSWER;
             remote.no_page +=
                 u64::from(machine && page && plain && !word && (1..=NO_PAGE).contains(&reply.len));
         }
@@ -200,7 +199,6 @@ impl Watcher {
         // what an interface tells, and says nothing by it, is one whatever it calls itself.
         let asks =
             |declared: Option<&str>| requests::is_interface_call(declared) || (untold && declared.is_none());
-        let opaque = |body: &BodyFacts| body.facts.is_some_and(|f| f.is_opaque());
         let says_nothing = h.method == "GET" && h.request.len == 0 && !h.path.contains('?');
         let check = made == Maker::Nameless && matches!(h.response.magic, Magic::None | Magic::Markup);
         let told = asks(h.response.declared.as_deref())

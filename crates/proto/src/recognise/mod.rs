@@ -27,3 +27,13 @@ pub enum Probe {
 fn on_port(flow: &FlowFacts, port: u16) -> bool {
     flow.tuple.orig.port == port || flow.tuple.resp.port == port
 }
+
+/// Whether it begins with one of these words.
+fn starts(b: &[u8], words: &[&str]) -> bool {
+    words.iter().any(|w| b.starts_with(w.as_bytes()))
+}
+
+/// Whether these bytes stand anywhere in it.
+fn has(b: &[u8], needle: &[u8]) -> bool {
+    b.windows(needle.len()).any(|w| w == needle)
+}

@@ -2,7 +2,7 @@
 
 use record::{FlowFacts, Service};
 
-use super::{Probe, on_port, trades, udp};
+use super::{Probe, has, on_port, starts, trades, udp};
 use crate::{dns, http, irc, smtp};
 
 /// Bytes of both sides after which nothing new is expected.
@@ -287,14 +287,6 @@ fn is_syslog(b: &[u8]) -> bool {
 /// Whether it begins with a word, in whatever letters.
 fn has_verb(b: &[u8], word: &str) -> bool {
     b.get(..word.len()).is_some_and(|head| head.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-fn starts(b: &[u8], words: &[&str]) -> bool {
-    words.iter().any(|w| b.starts_with(w.as_bytes()))
-}
-
-fn has(b: &[u8], needle: &[u8]) -> bool {
-    b.windows(needle.len()).any(|w| w == needle)
 }
 
 /// Telnet: at least two option negotiations one after another.

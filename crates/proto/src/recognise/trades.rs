@@ -3,6 +3,8 @@
 
 use record::Service;
 
+use super::{has, starts};
+
 /// What either side may say first.
 pub fn either_side(b: &[u8]) -> Option<Service> {
     Some(match b {
@@ -126,14 +128,6 @@ pub fn both(client: &[u8], server: &[u8]) -> Option<Service> {
         return Some(Service::Memcached);
     }
     None
-}
-
-fn starts(b: &[u8], words: &[&str]) -> bool {
-    words.iter().any(|w| b.starts_with(w.as_bytes()))
-}
-
-fn has(b: &[u8], needle: &[u8]) -> bool {
-    b.windows(needle.len()).any(|w| w == needle)
 }
 
 fn has_head(b: &[u8], most: usize, needle: &[u8]) -> bool {
