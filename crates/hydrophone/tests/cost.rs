@@ -49,18 +49,16 @@ fn no_input_costs_much_more_than_the_mixed_capture() {
         (cost / packets(path).expect("packets"), cost / bytes as f64)
     };
     let (a_packet, a_byte) = of(&mixed, office.len());
-    let mut too_much = Vec::new();
     eprintln!("mixed: {a_packet:.0} instructions a packet, {a_byte:.1} a byte");
-    for (name, make) in costly::ALL {
+    let too_much = common::of_each(costly::ALL, |(name, make)| {
         let bytes = make().pcapng();
-        let path = dir.path().join("costly.pcapng");
+        let path = dir.path().join(format!("{name}.pcapng"));
         std::fs::write(&path, &bytes).expect("written");
         let (p, b) = of(&path, bytes.len());
         let times = (p / a_packet).min(b / a_byte);
         eprintln!("{name}: {p:.0} a packet, {b:.1} a byte: {times:.2}");
-        if times > AT_MOST {
-            too_much.push(format!("{name}: {times:.2} times"));
-        }
-    }
+        (times > AT_MOST).then(|| format!("{name}: {times:.2} times"))
+    });
+    let too_much: Vec<String> = too_much.into_iter().flatten().collect();
     assert!(too_much.is_empty(), "{too_much:?}");
 }
