@@ -88,6 +88,11 @@ impl Window {
         self.grows
     }
 
+    /// Nothing more comes to the file: its end is where it ends.
+    pub const fn stop_growing(&mut self) {
+        self.grows = false;
+    }
+
     /// A window over bytes in memory.
     pub fn memory(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
         Self::stream(Box::new(io::Cursor::new(bytes)))

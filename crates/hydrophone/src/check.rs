@@ -47,9 +47,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     for at in &args.netflow {
         port(*at, &mut found);
     }
-    for path in &args.follow {
-        logs(path, &mut found);
-    }
+    logs(&args.follow, &mut found);
     keeps(args, &mut found);
     tells(args, &mut found);
     becomes(args, &mut found);
@@ -139,20 +137,21 @@ fn port(at: SocketAddr, found: &mut Found) {
     }
 }
 
-fn logs(path: &Path, found: &mut Found) {
-    match Followed::open(&[path.to_owned()], Vec::new(), (false, None), 0, 1 << 20) {
-        Ok(mut logs) => {
-            let names: Vec<String> = logs
-                .files()
-                .iter()
-                .filter_map(|f| Some(f.path.file_name()?.to_string_lossy().into_owned()))
-                .collect();
-            let names = if names.is_empty() { "no log yet".to_owned() } else { names.join(", ") };
-            found.does("follows", format!("{}: {names}", path.display()));
-            logs.news().into_iter().filter(|n| n.contains("tried again")).for_each(|n| found.problem(n));
-        }
-        Err(e) => found.problem(e.to_string()),
+fn logs(named: &[PathBuf], found: &mut Found) {
+    let mut logs = match Followed::open(named, Vec::new(), (false, None), 0, 1 << 20) {
+        Ok(logs) => logs,
+        Err(e) => return found.problem(e.to_string()),
+    };
+    let files = logs.files();
+    for path in named {
+        let of = files.iter().filter(|f| f.path == *path || f.path.parent() == Some(path));
+        let names: Vec<String> =
+            of.filter_map(|f| Some(f.path.file_name()?.to_string_lossy().into_owned())).collect();
+        let names = if names.is_empty() { "no log yet".to_owned() } else { names.join(", ") };
+        found.does("follows", format!("{}: {names}", path.display()));
     }
+    let stands_in_the_way = |n: &String| n.contains("tried again") || n.contains("is not followed");
+    logs.news().into_iter().filter(stands_in_the_way).for_each(|n| found.problem(n));
 }
 
 /// What is kept, and where it is asked after.

@@ -60,25 +60,37 @@ pub fn subscribers(path: Option<&Path>, key: Option<&Path>) -> Result<Option<Sub
 
 /// Reads lists of indicators, of folders every file; gives them with what must be told of them.
 pub fn intel(paths: &[PathBuf]) -> Result<(Intel, Vec<String>), Failure> {
-    let mut files = Vec::new();
+    let (mut files, mut told) = (Vec::new(), Vec::new());
     for path in paths {
         if path.is_dir() {
             let entries = std::fs::read_dir(path)
                 .with_context(|| format!("cannot list {}", path.display()))
                 .map_err(Failure::usage)?;
+            let before = files.len();
             files.extend(entries.flatten().map(|e| e.path()).filter(|p| p.is_file()));
+            if files.len() == before {
+                told.push(format!("{}: no list of indicators lies in it", path.display()));
+            }
         } else {
             files.push(path.clone());
         }
     }
     files.sort();
     let mut intel = Intel::default();
-    let (mut told, mut good) = (Vec::new(), 0);
+    let mut good = 0;
     for file in &files {
         let read = std::fs::read(file).map_err(|e| format!("{}: cannot be read: {e}", file.display()));
         let name = file.file_name().unwrap_or_default().to_string_lossy();
         match read.and_then(|bytes| intel.add(&name, &bytes)) {
-            Ok(_) => good += 1,
+            Ok(added) => {
+                good += 1;
+                if added == 0 {
+                    told.push(format!(
+                        "{}: adds no indicator: it is empty, or other lists hold them all",
+                        file.display()
+                    ));
+                }
+            }
             // One bad list takes nothing away from the others.
             Err(e) => told.push(format!("list of indicators not used: {e}")),
         }

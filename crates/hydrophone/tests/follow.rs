@@ -451,6 +451,15 @@ fn what_would_be_done_is_told_with_all_that_stands_in_its_way() {
         assert!(out.contains(told), "{told}: {out}");
     }
     assert!(!dir.path().join("state").exists() && !dir.path().join("spool").exists(), "nothing is made");
+    // What is more than can be followed is told before it is lost.
+    let many = dir.path().join("many");
+    std::fs::create_dir(&many).unwrap();
+    for n in 0..257 {
+        std::fs::copy(path("eve.json"), many.join(format!("eve-{n}.json"))).unwrap();
+    }
+    let (code, out, _) = run(&["check", "--follow", many.to_str().unwrap(), "--home", "192.0.2.0/24"]);
+    assert_eq!(code, Some(2), "{out}");
+    assert!(out.contains("is not followed: 256 logs are"), "{out}");
     std::fs::write(path("state"), "hydrophone state 1\n").unwrap();
     std::fs::write(path("tell.toml"), "spool = 7\n").unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

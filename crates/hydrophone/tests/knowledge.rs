@@ -113,6 +113,15 @@ fn lists_are_evidence_and_the_verdict_without_them_is_shown() {
         notices.contains("pcapng") && notices.contains("mine.txt"),
         "a capture is no list, and that is said: {notices}"
     );
+    let (empty, nothing) = (write(dir.path(), "empty.txt", "# none yet\n"), dir.path().join("lists"));
+    std::fs::create_dir(&nothing).expect("made");
+    let with = ["--intel", &list, "--intel", &empty, "--intel", nothing.to_str().expect("UTF-8")];
+    let notices = read_json(&[&[capture.as_str()][..], &with].concat())[0]["notices"].to_string();
+    assert!(
+        notices.contains("empty.txt: adds no indicator")
+            && notices.contains("no list of indicators lies in it"),
+        "{notices}"
+    );
 }
 
 #[test]

@@ -222,6 +222,12 @@ keep = 3
     assert!(said.contains("sink gone: is reached again"), "{said}");
     assert!(said.contains("sink hangs: 0 told, 30 not told"), "{said}");
     assert_eq!(lines(&dir.path().join("spool/hangs.owed")), 30);
+    // Whoever gives it another name hears of what is owed to the old one.
+    let renamed = format!("[[sink]]\nname = \"lines\"\nkind = \"file\"\npath = {file:?}\n");
+    let (code, said) = end(begin(dir.path(), &renamed));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("30 turns are owed to hangs, which is no sink any more"), "{said}");
+    assert!(!said.contains("owed to gone"), "{said}");
 }
 
 #[test]

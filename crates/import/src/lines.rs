@@ -33,6 +33,11 @@ impl Lines {
         Self { number, ..self }
     }
 
+    /// Nothing more is written to the file: what stands at its end without an end of its own is its last line.
+    pub const fn stop_growing(&mut self) {
+        self.window.stop_growing();
+    }
+
     /// The number of the line that was given last.
     pub const fn number(&self) -> u64 {
         self.number

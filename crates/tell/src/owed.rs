@@ -55,6 +55,12 @@ impl Teller {
         fs::create_dir_all(&config.spool)?;
         let lock = File::create(config.spool.join("lock"))?;
         lock.try_lock().map_err(|_| io::Error::other("another process tells the sinks of this spool"))?;
+        for (name, owed) in owed_to_others(config)? {
+            report(&format!(
+                "{owed} turns are owed to {name}, which is no sink any more: give a sink that name, or delete {}",
+                config.spool.join(format!("{name}.owed")).display()
+            ));
+        }
         let mut sinks = Vec::new();
         for sink in &config.sinks {
             let (debts, unread) = Debts::open(&config.spool, &sink.name)?;
@@ -108,6 +114,26 @@ impl Teller {
         };
         self.sinks.into_iter().map(ended).collect()
     }
+}
+
+/// Names in the spool that no sink has any more, and how many turns each is owed.
+fn owed_to_others(config: &Config) -> io::Result<Vec<(String, usize)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(&config.spool)? {
+        let path = entry?.path();
+        let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let is_owed = path.extension().is_some_and(|e| e == "owed");
+        if !is_owed || config.sinks.iter().any(|s| s.name == name) {
+            continue;
+        }
+        let turns = BufReader::new(File::open(&path)?)
+            .split(b'\n')
+            .filter(|l| l.as_ref().is_ok_and(|l| !l.is_empty()));
+        found.push((name, turns.count()));
+    }
+    found.retain(|(_, turns)| *turns > 0);
+    found.sort();
+    Ok(found)
 }
 
 /// What one sink is owed, between who owes it and who delivers it.

@@ -373,12 +373,19 @@ impl Followed {
             return Ok(());
         }
         let current = tail.path.clone();
-        let path = self.tails[n].between.pop_front().unwrap_or(current);
-        let file = std::fs::metadata(&path).map_or(file, |lies| FileId::of(&lies));
         if !is_cut {
             // Whoever wrote to the old one has begun the new one, so that nothing more comes to it.
+            if let Some((_, lines)) = &mut self.set.logs[n].reading {
+                lines.stop_growing();
+            }
             self.read_on(n);
+            if !self.set.logs[n].over {
+                // There is no room now.
+                return Ok(());
+            }
         }
+        let path = self.tails[n].between.pop_front().unwrap_or(current);
+        let file = std::fs::metadata(&path).map_or(file, |lies| FileId::of(&lies));
         let log = &mut self.set.logs[n];
         let lines = log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
         if !begin(log, &path, lines)? {
@@ -679,9 +686,17 @@ mod tests {
         append(&conn, "");
         append(&aside, &row(150));
         assert_eq!(due(&mut logs, 160), said(&[(150, "10")]));
-        append(&aside, &row(151));
+        append(&aside, row(151).trim_end());
         append(&conn, &format!("{HEAD}{}", row(170)));
-        assert_eq!(due(&mut logs, 180), said(&[(151, "11"), (170, "15")]));
+        let last = "the last line is one without an end, too";
+        assert_eq!(due(&mut logs, 180), said(&[(151, "11"), (170, "15")]), "{last}");
+        // One that is cut is told.
+        std::fs::rename(&conn, dir.path().join("conn.log.2")).unwrap();
+        append(&dir.path().join("conn.log.2"), &row(171)[..9]);
+        append(&conn, &format!("{HEAD}{}", row(172)));
+        assert_eq!(due(&mut logs, 183), said(&[(172, "20")]));
+        let notices = logs.notices();
+        assert!(notices.iter().any(|n| n.contains("1 line could not be read")), "{notices:?}");
         // And as it does with copytruncate.
         File::create(&conn).unwrap();
         assert!(due(&mut logs, 190).is_empty());
