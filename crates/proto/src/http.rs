@@ -280,6 +280,8 @@ struct Body {
     encoded: bool,
     /// A part of the file was asked for, and came.
     part: bool,
+    /// Where its next chunk begins is not known.
+    astray: bool,
 }
 
 impl Body {
@@ -298,7 +300,13 @@ impl Body {
                 || head.lengths_differ
                 || head.start.get(1).is_some_and(|code| code == "206")
                 || head.content_type.as_ref().is_some_and(|t| t.starts_with("multipart/")),
+            astray: false,
         }
+    }
+
+    /// Whether a head at the beginning of a segment ends it: its chunks cannot be told apart any more, or a chunk's length is due, which no head is.
+    fn gives_way(&self) -> bool {
+        self.astray || (self.framing == Framing::Chunked && self.left == 0)
     }
 
     /// Takes its share of `bytes`; gives what is left over and whether the body is complete.
@@ -356,7 +364,7 @@ impl Body {
                 None => {
                     // Where a chunk begins is not known: some of the bytes are none of its own.
                     self.content.gap(0);
-                    self.framing = Framing::UntilClose;
+                    (self.framing, self.astray) = (Framing::UntilClose, true);
                     self.content.take(bytes, at);
                     return (&[], false);
                 }
@@ -693,7 +701,13 @@ impl HttpSession {
                         Side::Body(Body::new(Framing::UntilClose, &MessageHead::default(), context));
                 }
                 Side::Body(body) => {
-                    let (rest, done) = body.take(bytes, (context.ts, context.packet));
+                    let answers_the_next = self.waiting.len() > 1 && body.gives_way() && is_response(bytes);
+                    let (rest, done) = if answers_the_next {
+                        context.out.strange(Anomaly::HttpMalformed);
+                        (bytes, true)
+                    } else {
+                        body.take(bytes, (context.ts, context.packet))
+                    };
                     bytes = rest;
                     if done {
                         let facts = body.facts();

@@ -669,6 +669,24 @@ fn pages(pieces: &[(Direction, &[u8])]) -> Vec<String> {
 }
 
 #[test]
+fn a_broken_chunk_ends_where_the_next_answer_begins() {
+    let get = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n";
+    let page = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npage\r\n";
+    let program = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nMZ";
+    let told = |broken: &[u8], asked_again: bool| {
+        let again: &[u8] = if asked_again { get } else { b"" };
+        let pieces = [(Orig, &get[..]), (Resp, page), (Resp, broken), (Orig, again), (Resp, program)];
+        let all = tcp(80, &pieces).1.into_iter();
+        let all = all.filter_map(|r| if let Record::Http(h) = r { Some(h.response.magic) } else { None });
+        all.collect::<Vec<_>>()
+    };
+    for broken in [&b"0\r\n\r\n"[..], b"\x9c\x1f\x52\xe7\x03", b"not a length\r\n", b"0\r\n\x9c\x1f"] {
+        assert_eq!(told(broken, true), [Magic::None, Magic::Pe], "{}", broken.escape_ascii());
+    }
+    assert_eq!(told(b"not a length\r\n", false).len(), 1, "nobody asked for another");
+}
+
+#[test]
 fn http_bodies_end_where_they_end() {
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     // A trailer behind the last chunk is no request, however much it looks like one.

@@ -447,6 +447,10 @@ pub enum Magic {
     Flash,
     /// Other text.
     Text,
+    /// Windows executable under a repeating key.
+    SealedPe,
+    /// A form of one field, whose value is code: hexadecimal digits, or base64's letters that stand for nothing that can be read.
+    CodedForm,
 }
 
 impl Magic {
@@ -493,7 +497,9 @@ impl Magic {
                     shown.iter().filter(|&&c| matches!(c, 0x20..=0x7e | b'\t' | b'\r' | b'\n')).count();
                 match shown.len() >= 8 && plain == shown.len() {
                     true if speaks_script(rest) => Self::WindowsScript,
+                    true if is_coded_form(rest) => Self::CodedForm,
                     true => Self::Text,
+                    false if is_sealed_pe(b) => Self::SealedPe,
                     false => Self::None,
                 }
             }
@@ -514,7 +520,7 @@ impl Magic {
     }
 
     /// Every one.
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 22] = [
         Self::None,
         Self::Pe,
         Self::Elf,
@@ -535,6 +541,8 @@ impl Magic {
         Self::JavaClass,
         Self::Flash,
         Self::Text,
+        Self::SealedPe,
+        Self::CodedForm,
     ];
 
     /// By the name in records.
@@ -544,7 +552,7 @@ impl Magic {
 
     /// Whether it is told of as a file: no text or markup, which are pages and their parts, no pictures and no sound.
     pub const fn is_file(self) -> bool {
-        !matches!(self, Self::Markup | Self::Json | Self::Image | Self::Media | Self::Text)
+        !matches!(self, Self::Markup | Self::Json | Self::Image | Self::Media | Self::Text | Self::CodedForm)
     }
 
     /// The name in records.
@@ -570,8 +578,52 @@ impl Magic {
             Self::JavaClass => "java-class",
             Self::Flash => "flash",
             Self::Text => "text",
+            Self::SealedPe => "sealed-pe",
+            Self::CodedForm => "coded-form",
         }
     }
+}
+
+/// Whether text is a form of one field of at least 100 letters of code (*assumed*), as far as it is there.
+fn is_coded_form(text: &[u8]) -> bool {
+    const LONGEST_NAME: usize = 24;
+    const SHORTEST: usize = 100;
+    let Some(at) = text.iter().position(|b| *b == b'=').filter(|at| (1..=LONGEST_NAME).contains(at)) else {
+        return false;
+    };
+    let (name, value) = (&text[..at], String::from_utf8_lossy(&text[at + 1..]));
+    let value = value.replace("%2B", "+").replace("%2F", "/").replace("%2b", "+").replace("%2f", "/");
+    let value = value.trim_end_matches("%3D").trim_end_matches("%3d").trim_end_matches('=');
+    // A sign in percent code may be cut.
+    let value = value.rfind('%').filter(|at| at + 3 > value.len()).map_or(value, |at| &value[..at]);
+    if value.len() < SHORTEST || !name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_') {
+        return false;
+    }
+    let readable =
+        |plain: &[u8]| plain.iter().filter(|b| (0x20..0x7f).contains(*b)).count() * 4 > plain.len() * 3;
+    let decoded = || {
+        let whole = &value[..value.len() & !3];
+        base64::Engine::decode(&base64::engine::general_purpose::STANDARD_NO_PAD, whole)
+    };
+    value.bytes().all(|b| b.is_ascii_hexdigit())
+        || (value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+            && decoded().is_ok_and(|plain| !readable(&plain)))
+}
+
+/// Whether a Windows executable stands under a key that repeats (XOR). Bytes 0x1c to 0x3b of its DOS header are zero, so that the key shows there, and its
+/// DOS program says what it is (Microsoft, PE Format §MS-DOS Stub).
+fn is_sealed_pe(b: &[u8]) -> bool {
+    /// A key that shows twice.
+    const LONGEST_KEY: usize = 16;
+    const ZEROS: std::ops::Range<usize> = 0x1c..0x3c;
+    const STUB: &[u8] = b"This program";
+    let Some(zeros) = b.get(ZEROS) else { return false };
+    let period = (1..=LONGEST_KEY).find(|p| zeros.iter().zip(&zeros[*p..]).all(|(a, again)| a == again));
+    let Some(period) = period else { return false };
+    let plain = |at: usize| b.get(at).map(|c| c ^ zeros[(at + period * ZEROS.end - ZEROS.start) % period]);
+    plain(0) == Some(b'M')
+        && plain(1) == Some(b'Z')
+        && (0x40..0x80).any(|from| STUB.iter().enumerate().all(|(i, c)| plain(from + i) == Some(*c)))
 }
 
 /// Whether text is a script for Windows: it begins with a call of PowerShell and .NET (Microsoft's language reference), of the
@@ -951,6 +1003,54 @@ pub struct FrameCandidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_form_of_code_is_told_from_other_forms() {
+        let hex = "0f05f2393c1a354ad6e57d984568037e".repeat(4);
+        let code = "D/BSk8GjVK1uV9mEVoA3+efgcMrpIRzcD18bBlSEz2fmBUk4dwabvMa36uho".repeat(2);
+        let words = "SGVsbG8gV29ybGQsIHRoaXMgaXMgcGxhaW4gdGV4dC4g".repeat(3);
+        let percent = format!("data={}", code.replace('/', "%2F").replace('+', "%2B"));
+        for text in [
+            format!("o={hex}"),
+            format!("data={code}"),
+            percent.clone(),
+            format!("{percent}%3D%3D"),
+            format!("{percent}%2"),
+        ] {
+            assert_eq!(Magic::of(text.as_bytes()), Magic::CodedForm, "{text}");
+        }
+        for text in [
+            format!("id={}", &hex[..96]),
+            format!("id={hex}&v=1"),
+            format!("text={words}"),
+            hex.clone(),
+            format!("a b={hex}"),
+        ] {
+            assert_eq!(Magic::of(text.as_bytes()), Magic::Text, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_program_shows_through_a_key_that_repeats() {
+        let mut plain = vec![0u8; 256];
+        plain[..4].copy_from_slice(b"MZ\x90\0");
+        plain[0x3c] = 0x80;
+        plain[0x4e..0x74].copy_from_slice(b"This program cannot be run in DOS mode");
+        let under =
+            |key: &[u8]| -> Vec<u8> { plain.iter().zip(key.iter().cycle()).map(|(b, k)| b ^ k).collect() };
+        for key in [
+            &b"\x9c"[..],
+            b"01hdutnf",
+            b"bsip",
+            b"\xde\xad\xbe\xef\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b",
+        ] {
+            assert_eq!(Magic::of(&under(key)), Magic::SealedPe, "{}", key.escape_ascii());
+        }
+        let mut other = under(b"bsip");
+        other[0x50] ^= 1;
+        assert_eq!(Magic::of(&other), Magic::None, "it must say what it is");
+        assert_eq!(Magic::of(&[0x9c; 256]), Magic::None);
+    }
 
     #[test]
     fn scripts_are_told_from_other_text() {

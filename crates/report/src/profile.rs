@@ -133,6 +133,7 @@ pub fn kind(f: &FileSeen) -> &str {
         "pdf" => "PDF document",
         "script" => "script (#!)",
         "windows-script" => "script for Windows",
+        "sealed-pe" => "Windows program under a key",
         "java-class" => "Java class",
         "flash" => "Flash",
         known => known,

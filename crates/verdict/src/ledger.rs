@@ -657,9 +657,12 @@ fn judge(
         [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
     let stages = Stage::STORY.iter().filter_map(fired).count();
     // An act says what a host does, not what it is: without a telling channel of command it stays a finding of its own, unless nobody who sits there does it.
-    let only_acts =
-        [Stage::Rendezvous, Stage::Command, Stage::Update].iter().filter_map(fired).all(|db| db < TELLING_DB)
-            && !memory.get(&Stage::Act).is_some_and(|s| s.items.iter().any(Item::tells));
+    let only_acts = fired(&Stage::Act).is_some()
+        && [Stage::Rendezvous, Stage::Command, Stage::Update]
+            .iter()
+            .filter_map(fired)
+            .all(|db| db < TELLING_DB)
+        && !memory.get(&Stage::Act).is_some_and(|s| s.items.iter().any(Item::tells));
     let at_cap =
         today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::in_use().cap(*stage));
     if reaches(Verdict::Infected)

@@ -337,7 +337,7 @@ impl Talk {
 const fn rank(magic: Magic) -> u8 {
     match magic {
         m if m.is_executable() => 0,
-        Magic::WindowsScript | Magic::JavaClass | Magic::Flash => 0,
+        Magic::WindowsScript | Magic::JavaClass | Magic::Flash | Magic::SealedPe => 0,
         m if m.is_archive() => 1,
         Magic::Pdf => 2,
         _ => 3,

@@ -6,7 +6,8 @@
 //!
 //! ## How it decides
 //! *mail*: a message handed in with a password in clear, to a submission port (587, 465, 2525) or 25 elsewhere, under a host name
-//! without a dot, by a host that never collected mail (POP3 or IMAP); *ftp*: an FTP session elsewhere, and within it a connection to the same server
+//! without a dot, by a host that never collected mail (POP3 or IMAP), and *tells_machine* where the message names the machine's system (Windows, and no server's: what cron mails names Linux) and the name that the host gave itself; *mail_hidden*: the same after STARTTLS (but for `localhost`), within ten minutes after the host
+//! was brought a program for Windows (`payload_download`, but for what tools that say who they are fetched); *ftp*: an FTP session elsewhere, and within it a connection to the same server
 //! in which only this host sent, at least 100 bytes; *upload*: a POST of a false browser or nameless program of at least 2 kB of
 //! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
 //! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
@@ -20,7 +21,7 @@
 //! TLS to where nothing else is odd; services that people use as well; slow drips.
 //!
 //! ## Options
-//! `control` (1h), `file` (100), `upload` (2000), `hidden` (20000).
+//! `control` (1h), `file` (100), `upload` (2000), `hidden` (20000), `mailed` (10m).
 //!
 //! ## References
 //! ATT&CK T1048.003, T1041, T1071.003; RFC 4954 §4 (clients should not log in without TLS).
@@ -30,8 +31,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Evidence, FlowId, Http, PacketId, Record, Service, Smtp, Stage, Timestamp, Transport,
-    clean, defang, human_bytes, request_path,
+    Conn, ConnPhase, Evidence, FlowId, Http, Magic, PacketId, Record, Service, Smtp, Stage, Timestamp,
+    Transport, clean, defang, human_bytes, request_path,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,11 +59,20 @@ pub struct Settings {
     pub upload: u64,
     /// Bytes of an upload of which nothing can be read (*assumed*: the size of a module, KRAKEN §5).
     pub hidden: u64,
+    /// How soon after a program came a host hands mail in (*assumed*, as in `address_echo`).
+    #[serde(with = "humantime_serde")]
+    pub mailed: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { control: Duration::from_hours(1), file: 100, upload: 2000, hidden: 20_000 }
+        Self {
+            control: Duration::from_hours(1),
+            file: 100,
+            upload: 2000,
+            hidden: 20_000,
+            mailed: Duration::from_mins(10),
+        }
     }
 }
 
@@ -80,6 +90,10 @@ pub struct Host {
     drops: BTreeMap<FlowId, String>,
     /// Flows in which lists of passwords went out.
     lists: BTreeMap<FlowId, u32>,
+    /// When a program for Windows came last.
+    program: Option<Timestamp>,
+    /// What was readable in mail that named its machine's system; nothing where it is withheld.
+    machines: BTreeMap<FlowId, String>,
 }
 
 /// The detector.
@@ -88,6 +102,8 @@ pub struct Watcher {
 }
 
 struct Sent<'a> {
+    /// The name that the host gave itself, where it did.
+    own_name: &'a str,
     host: IpAddr,
     remote: IpAddr,
     grade: &'static str,
@@ -100,6 +116,18 @@ struct Sent<'a> {
     how: String,
     /// Name and path of whom it went to, where they are known.
     to: (&'a str, &'a str),
+}
+
+/// Whether a system is one that people sit at: servers, and whatever runs cron, report by mail.
+fn is_a_desk_s(system: &str) -> bool {
+    system.contains("Win") && !system.contains("Server")
+}
+
+impl Sent<'_> {
+    /// Whether what was readable holds the name that the host gave itself; where passwords stand beside it nothing is kept of it.
+    fn names_itself(&self, said: &str) -> bool {
+        said.is_empty() || said.to_ascii_lowercase().contains(&self.own_name.to_ascii_lowercase())
+    }
 }
 
 impl Watcher {
@@ -123,6 +151,10 @@ impl Watcher {
             if controllers.len() > 1 {
                 grades.push(("several_remotes", 1));
             }
+        }
+        let machine = state.machines.remove(&sent.flow);
+        if sent.grade == "mail" && machine.is_some_and(|said| sent.names_itself(&said)) {
+            grades.push(("tells_machine", 1));
         }
         if let Some(pairs) = state.lists.remove(&sent.flow) {
             grades.push(("passwords", 1));
@@ -155,23 +187,30 @@ impl Watcher {
         let port = s.head.tuple.resp.port;
         let collects = states.get(host).is_some_and(|h| h.collects_mail);
         let short = s.helo.as_deref().is_some_and(|n| !n.contains(['.', ':', '[']));
-        if s.auth
-            && !s.starttls_used
-            && s.data_count > 0
-            && short
-            && !collects
-            && matches!(port, 25 | 465 | 587 | 2525)
-        {
-            let how = format!("mail (port {port}, as {})", s.helo.as_deref().unwrap_or_default());
+        let in_clear = s.auth && !s.starttls_used && s.data_count > 0;
+        let (ts, within) = (s.head.ts, self.settings.mailed);
+        let brought = || {
+            let told = states.card(host).map(|card| card.fired.events("payload_download"));
+            let program = states.get(host).and_then(|h| h.program);
+            told.into_iter()
+                .flatten()
+                .any(|(start, _)| Some(start) == program && start <= ts && ts.since(start) <= within)
+        };
+        // Mail programs that know no name of their own say `localhost`.
+        let hidden = s.starttls_used && s.helo.as_deref() != Some("localhost") && brought();
+        if (in_clear || hidden) && short && !collects && matches!(port, 25 | 465 | 587 | 2525) {
+            let over = if in_clear { "mail" } else { "mail over STARTTLS" };
+            let how = format!("{over} (port {port}, as {})", s.helo.as_deref().unwrap_or_default());
             let sent = Sent {
                 host,
                 remote: s.head.tuple.resp.ip,
-                grade: "mail",
-                ts: s.head.ts,
+                grade: if in_clear { "mail" } else { "mail_hidden" },
+                ts,
                 bytes: s.client_bytes,
                 least: 1,
                 flow: s.head.flow,
                 packets: &s.packets,
+                own_name: s.helo.as_deref().unwrap_or_default(),
                 how,
                 to: ("", ""),
             };
@@ -201,6 +240,7 @@ impl Watcher {
                 least: self.settings.upload,
                 flow: h.head.flow,
                 packets: &h.packets,
+                own_name: "",
                 how: "POST".into(),
                 to: (h.host.as_deref().unwrap_or_default(), &h.path),
             };
@@ -229,6 +269,7 @@ impl Watcher {
             least: self.settings.hidden,
             flow: c.head.flow,
             packets: &c.key_packets,
+            own_name: "",
             how: format!(
                 "{} (port {})",
                 if c.service == Service::Tls { "TLS" } else { "an unknown protocol" },
@@ -253,6 +294,7 @@ impl Watcher {
             least: self.settings.upload,
             flow: c.head.flow,
             packets: &c.key_packets,
+            own_name: "",
             how: "TLS".into(),
             to: (&name, ""),
         };
@@ -315,6 +357,7 @@ impl Watcher {
             least: self.settings.file,
             flow,
             packets: &[packet],
+            own_name: "",
             how: "FTP".into(),
             to: ("", ""),
         };
@@ -326,9 +369,16 @@ impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
         alike: &[
-            Alike::to(Honest::Agent).unless(&["mail", "to_controller", "several_remotes", "passwords"]),
+            Alike::to(Honest::Agent).unless(&[
+                "mail",
+                "mail_hidden",
+                "to_controller",
+                "several_remotes",
+                "passwords",
+            ]),
             Alike::to(Honest::Administration).unless(&[
                 "mail",
+                "mail_hidden",
                 "to_controller",
                 "several_remotes",
                 "passwords",
@@ -341,12 +391,14 @@ impl Behaviour for Watcher {
             &["T1048.003", "T1041"],
             &[
                 GradeWorth::base("mail", 6.0).key("mail"),
+                GradeWorth::base("mail_hidden", 2.0).key("mail"),
                 GradeWorth::base("ftp", 4.0).key("ftp"),
                 GradeWorth::base("upload", 4.0).key("upload"),
                 GradeWorth::base("drop", 3.0).key("drop"),
                 GradeWorth::add("to_controller", 5.0),
                 GradeWorth::add("several_remotes", 3.0),
                 GradeWorth::add("passwords", 11.0),
+                GradeWorth::add("tells_machine", 4.0),
                 GradeWorth::add("many_passwords", 2.0).tells(),
             ],
         )
@@ -360,13 +412,26 @@ impl Behaviour for Watcher {
         let Some(host) = context.outbound() else { return };
         match record {
             Record::Smtp(s) => self.mail(states, host, s, context),
-            Record::Http(h) => self.upload(states, host, h, context),
-            Record::SelfReport(r) if r.passwords > 1 => {
-                let lists = &mut states.of(host, context.now).lists;
-                if lists.len() >= MAX_SERVERS {
-                    lists.pop_first();
+            Record::Http(h) => {
+                if matches!(h.response.magic, Magic::Pe | Magic::SealedPe) {
+                    states.of(host, context.now).program = Some(h.head.ts);
                 }
-                lists.insert(r.head.flow, r.passwords);
+                self.upload(states, host, h, context);
+            }
+            Record::SelfReport(r) => {
+                let Host { lists, machines, .. } = states.of(host, context.now);
+                if r.passwords > 1 {
+                    if lists.len() >= MAX_SERVERS {
+                        lists.pop_first();
+                    }
+                    lists.insert(r.head.flow, r.passwords);
+                }
+                if r.within == Service::Smtp && r.system.as_deref().is_some_and(is_a_desk_s) {
+                    if machines.len() >= MAX_SERVERS {
+                        machines.pop_first();
+                    }
+                    machines.insert(r.head.flow, r.text.clone());
+                }
             }
             // POP3 and IMAP within TLS.
             Record::Tls(t) if matches!(t.head.tuple.resp.port, 993 | 995) => {
@@ -394,9 +459,11 @@ impl Behaviour for Watcher {
         };
         let path = request_path(e.text("path")).map(|path| format!(" ({path})")).unwrap_or_default();
         let mut said = format!("by {} to {to}{path}", clean(e.text("how")));
-        for (grade, words) in
-            [("to_controller", ", which commands it"), ("passwords", ", with a list of passwords")]
-        {
+        for (grade, words) in [
+            ("to_controller", ", its suspected C2"),
+            ("tells_machine", ", naming itself and its system"),
+            ("passwords", ", with a list of passwords"),
+        ] {
             if e.has(grade) {
                 said.push_str(words);
             }
@@ -408,7 +475,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: servers, sent, controllers, drops, lists);
+crate::held!(Host: servers, sent, controllers, drops, lists, machines);
 
 impl HostState for Host {}
 

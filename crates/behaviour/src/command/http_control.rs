@@ -98,6 +98,7 @@ struct Remote {
     formless: u64,
     no_page: u64,
     coded: u64,
+    coded_form: bool,
     tells_a_mac: u64,
     tells_a_guid: bool,
     refused: BTreeMap<String, usize>,
@@ -232,6 +233,7 @@ impl Watcher {
         }
         let (hex, letters) = if machine { requests::coded_run(&h.path) } else { (0, 0) };
         remote.coded += u64::from(hex >= 64 || letters >= 100);
+        remote.coded_form |= counts && machine && h.request.magic == Magic::CodedForm;
         if made != Maker::Browser && requests::tells_a_mac(&h.path) {
             remote.tells_a_mac += 1;
             counts = true;
@@ -310,7 +312,7 @@ impl Watcher {
         add(remote.no_page > 0 && remote.opaque_page == 0, "no_page");
         add(remote.opaque_sent > 0, "opaque_body");
         add(remote.formless > 0, "no_form");
-        add(remote.coded > 1 && base != "coded_query", "coded");
+        add(remote.coded_form || (remote.coded > 1 && base != "coded_query"), "coded");
         add(remote.wrong_system, "wrong_system");
         add(remote.unfetched_referer > 0, "unfetched_referer");
         let often = if base == "calls" { 2 * self.settings.calls } else { self.settings.calls };

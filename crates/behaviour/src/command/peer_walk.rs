@@ -9,7 +9,7 @@
 //! Over 600 s of UDP to hosts elsewhere, without everything that is recognised by content: P distinct remotes, D distinct
 //! remote ports per remote, N share never resolved by DNS within 24 h, R share whose first datagram is opaque, F share
 //! unanswered. Fires at P ≥ 5, D ≥ 0.8 (0.5 from P = 20 on), R ≥ 0.7 and N ≥ 0.8 (or names of a known generator). More for P ≥ 20, for F ≥ 0.3, and for
-//! first datagrams of equal length with differing content, at least three.
+//! first datagrams of equal length with differing content, at least three; or for the same one to at least 20 remotes, nine in ten of all, of which at most one in 20 answered and each on a port of its own, but for one in ten (*same_datagram*: who knows his peers says something else to each, and hears from them; lists of game servers hold the game's port again and again).
 //!
 //! ## What else looks like this
 //! File sharing, calls, games and tunnels, as far as they are not recognised; a verified peer-to-peer or voice application
@@ -43,6 +43,10 @@ use crate::{
 const MAX_PEERS: usize = 512;
 /// Equal first lengths that count as recurring (*assumed*).
 const RECURRING: usize = 3;
+/// Of so many in ten the first datagram is the same, and the port another (*assumed*).
+const SAME: usize = 9;
+/// One in so many may answer it (*assumed*, as in `udp_sweep`).
+const ANSWERED: usize = 20;
 
 /// When to fire.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +114,8 @@ struct Peers {
     /// First bytes of opaque peers by length; and lengths that recur with differing ones.
     by_len: BTreeMap<u32, SeededMap<u64, u32>>,
     recurring: usize,
+    /// How many began with the same bytes, at most.
+    alike: u32,
 }
 
 impl Peers {
@@ -128,7 +134,9 @@ impl Peers {
         if peer.opaque {
             let heads = self.by_len.entry(peer.len).or_default();
             let before = heads.len();
-            *heads.entry(peer.head).or_default() += 1;
+            let alike = heads.entry(peer.head).or_default();
+            *alike += 1;
+            self.alike = self.alike.max(*alike);
             self.recurring += usize::from(before < RECURRING && heads.len() >= RECURRING);
         }
         self.by_address.insert(HostKey(remote), peer);
@@ -150,6 +158,8 @@ impl Peers {
         if let Some(heads) = self.by_len.get_mut(&peer.len).filter(|_| peer.opaque) {
             let before = heads.len();
             if let Some(n) = heads.get_mut(&peer.head) {
+                // Of two that are equally common the other is counted again with its next.
+                self.alike -= u32::from(*n == self.alike);
                 *n -= 1;
                 if *n == 0 {
                     heads.remove(&peer.head);
@@ -234,6 +244,7 @@ impl Behaviour for Watcher {
                 GradeWorth::add("many_peers", 2.0),
                 GradeWorth::add("unanswered", 2.0),
                 GradeWorth::add("equal_lengths", 4.0),
+                GradeWorth::add("same_datagram", 4.0),
             ],
         )
     };
@@ -300,6 +311,9 @@ impl Behaviour for Watcher {
         if e.has("unanswered") {
             let _ = write!(s, ", {:.0} % silent", 100.0 * e.number("unanswered_share"));
         }
+        if e.has("same_datagram") {
+            s.push_str(", the same to nearly all");
+        }
         match e.count("recurring_length") {
             0 => {}
             length => {
@@ -342,6 +356,12 @@ fn judge(settings: &Settings, host: IpAddr, (state, card): (&mut Host, &Card), c
     }
     if state.peers.recurring > 0 {
         grades.push(("equal_lengths", 1));
+    }
+    let alike = state.peers.alike as usize;
+    let answered = p - state.peers.unanswered;
+    let own_ports = 10 * state.peers.ports.len() >= SAME * p;
+    if alike >= settings.many_peers && 10 * alike >= SAME * p && ANSWERED * answered <= p && own_ports {
+        grades.push(("same_datagram", 1));
     }
     let recent = state.reported.filter(|(t, ..)| context.now.since(*t) <= settings.window);
     if recent.is_some_and(|(_, peers, g)| p < peers * 2 && grades.len() <= g) {
@@ -398,6 +418,27 @@ mod tests {
         let bytes = random(len, i + 7);
         c.first_payload[0] = payload(&bytes);
         c
+    }
+
+    #[test]
+    fn the_same_datagram_to_many_who_are_silent() {
+        let grades = |same: u64, answered: u64| {
+            let mut b = bench();
+            for i in 0..40 {
+                let mut c = peer(i, 40);
+                // Whoever differs comes first: it is judged as they come.
+                if i >= 40 - same {
+                    c.first_payload[0] = payload(&random(40, 1));
+                }
+                c.packets[1] = u64::from(i < answered);
+                b.feed(record(c), 10.0 + i as f64);
+            }
+            b.grades()
+        };
+        assert!(grades(40, 0).contains(&"same_datagram".to_owned()));
+        assert!(grades(36, 2).contains(&"same_datagram".to_owned()), "nine in ten, and one in 20 answers");
+        assert!(!grades(35, 0).contains(&"same_datagram".to_owned()));
+        assert!(!grades(40, 3).contains(&"same_datagram".to_owned()));
     }
 
     #[test]

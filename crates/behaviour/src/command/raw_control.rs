@@ -11,7 +11,7 @@
 //! spoke first and in no known protocol, with first payloads of the same lengths, which fill no segment; what stands beside FTP with the same remote is files. *one_call*: a single such connection, whoever spoke first and with an
 //! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *shell*: the first payload of either side is the greeting of a Windows command
 //! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
-//! them (none of these three for a single call, nor for a framed one but that no name was asked for); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike).
+//! them (none of these three for a single call; for a framed one that no name was asked for and that there are several); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike), or the same said on one port to three addresses without a name.
 //!
 //! ## What else looks like this
 //! Games, file sharing, messengers (which frame their messages and know their servers by other ways than DNS), industrial protocols, databases: they are recognised by content where that is known (nothing is built on *same_words*, so that who sends much to one of them is not said to steal),
@@ -48,6 +48,8 @@ const MAX_REMOTES: usize = 256;
 const MAX_CALLS: usize = 32;
 /// A payload of so many bytes fills a segment: its length is the network's, not its own (*assumed*: the smallest of IPv6 leaves 1,220).
 const FULL: u32 = 1_200;
+/// Addresses without a name to which the same is said that count as several (*assumed*).
+const STRANGERS: usize = 3;
 /// Ports whose protocols are known by content: what is unknown there hides (KRAKEN §5 and `port_imposter`).
 const KNOWN_PORTS: [u16; 12] = [25, 53, 80, 110, 143, 443, 465, 587, 993, 995, 8080, 8443];
 /// How a Windows command shell greets (all versions since NT 4).
@@ -92,6 +94,23 @@ pub struct Host {
     reported: BTreeMap<(IpAddr, u16), Vec<Word>>,
     fired: BTreeSet<(bool, IpAddr)>,
     framed: BTreeSet<(IpAddr, u16)>,
+    /// Addresses without a name to which the same was said on a port: in messages with their lengths in front, or in first words of these lengths.
+    strangers: BTreeMap<(u16, [i32; 2]), BTreeSet<IpAddr>>,
+}
+
+impl Host {
+    /// Notes to whom the same was said on a port; gives to how many.
+    fn says_to(&mut self, stranger: IpAddr, port: u16, words: [i32; 2]) -> usize {
+        let key = (port, words);
+        if self.strangers.len() >= MAX_REMOTES && !self.strangers.contains_key(&key) {
+            self.strangers.pop_first();
+        }
+        let known = self.strangers.entry(key).or_default();
+        if known.len() < STRANGERS {
+            known.insert(stranger);
+        }
+        known.len()
+    }
 }
 
 /// The detector.
@@ -152,6 +171,7 @@ impl Watcher {
         add(name.is_none(), "unnamed");
         add(dynamic, "dynamic_name");
         add(KNOWN_PORTS.contains(&end.1), "known_port");
+        add(name.is_none() && state.says_to(end.0, end.1, [0; 2]) >= STRANGERS, "several_remotes");
         let p2p = context.runs(card, Application::P2p);
         let messages = f.messages.iter().map(|n| u64::from(*n)).sum::<u64>();
         context.fire(Fire {
@@ -207,8 +227,11 @@ impl Watcher {
         let dead = calls.back().is_some_and(|k| k.refused);
         let alike =
             |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
-        let same: Vec<&Call> = calls.iter().filter(alike).collect();
         let (name, dynamic) = context.network.called(host, end.0, context.now);
+        let own_words = !dead && spoke && said.iter().all(|len| len.unsigned_abs() < FULL);
+        let strangers = if own_words && name.is_none() { state.says_to(end.0, end.1, said) } else { 0 };
+        let calls = state.remotes.entry(end).or_default();
+        let same: Vec<&Call> = calls.iter().filter(alike).collect();
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let brought = card.fired.brought(end.0, c.head.ts, window);
         let few = !spoke || same.len() < self.settings.connections;
@@ -218,7 +241,7 @@ impl Watcher {
             (same.len(), "from_bringer", 1, "connections in no known protocol")
         } else if few && answered && dynamic {
             (same.len(), "one_call", 1, "connections in no known protocol")
-        } else if !spoke || said.iter().any(|len| len.unsigned_abs() >= FULL) {
+        } else if !own_words {
             return;
         } else {
             (same.len(), "same_words", self.settings.connections, "connections with the same first words")
@@ -241,7 +264,8 @@ impl Watcher {
         add(!dead && same.iter().all(|k| !k.answered), "unanswered");
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         // Two services of one machine are one remote, and who answers nothing is another kind than who speaks.
-        add(!once && state.fired.iter().any(|(d, ip)| *d == dead && *ip != end.0), "several_remotes");
+        let others = state.fired.iter().any(|(d, ip)| *d == dead && *ip != end.0);
+        add(!once && (others || strangers >= STRANGERS), "several_remotes");
         let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         let p2p = context.runs(card, Application::P2p);
         let started = same.iter().map(|k| k.ts).min().unwrap_or(c.head.ts);
@@ -375,12 +399,13 @@ impl Behaviour for Watcher {
 }
 
 crate::held!(Call);
-crate::held!(Host: remotes, reported, fired, framed);
+crate::held!(Host: remotes, reported, fired, framed, strangers);
 
 impl HostState for Host {
     fn turn_day(&mut self) {
         self.reported.clear();
         self.framed.clear();
+        self.strangers.clear();
     }
 }
 
@@ -409,6 +434,21 @@ mod tests {
 
     fn calls(n: usize, gap: f64) -> Vec<Record> {
         (0..n).map(|i| record(call(1.0 + gap * i as f64, &random(69, i as u64 + 1), true))).collect()
+    }
+
+    #[test]
+    fn the_same_said_to_three_strangers() {
+        let to = |n: u64, len: usize| {
+            let mut c = call(1.0 + n as f64, &random(len, n + 1), true);
+            c.head.tuple.resp.ip = format!("198.51.100.{}", 20 + n).parse().unwrap();
+            record(c)
+        };
+        let three = || calls(3, 10.0);
+        let with =
+            |others: Vec<Record>| run([others, three()].concat()).contains(&"several_remotes".to_owned());
+        assert!(with(vec![to(1, 69), to(2, 69)]));
+        assert!(!with(vec![to(1, 69)]), "two are not three");
+        assert!(!with(vec![to(1, 69), to(2, 70)]), "others hear something else");
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        format!("made {} downloads from its C2 {}", tally(e.value), e.text("remote"))
+        format!("made {} downloads from its suspected C2 {}", tally(e.value), e.text("remote"))
     }
 }
 

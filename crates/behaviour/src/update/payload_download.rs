@@ -7,7 +7,7 @@
 //!
 //! ## How it decides
 //! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
-//! one in base64 text; *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
+//! one in base64 text or under a repeating key of at most 16 bytes (which its header's zeros show, *sealed*); *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
 //! 20 kB that begin as nothing known, under a type of text; or, for a nameless program or a false browser, under none, a program's or that of any bytes; or a page that begins with 32 hexadecimal digits; *archive*: an archive of as much that a nameless program fetched from an address (nothing is built on it). Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
 //! browser, a nameless program or what Windows gives to scripts, without `Referer`), when it came from an address instead of a name, under a type or a name
@@ -141,6 +141,9 @@ fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
     }
     if encoded {
         return Some(("executable", "a program in text"));
+    }
+    if body.magic == Magic::SealedPe {
+        return Some(("executable", "a program under a key"));
     }
     if body.magic == Magic::Ole && agent == "Windows Installer" {
         return Some(("installer", "ole"));
@@ -386,7 +389,7 @@ impl Watcher {
         add(unbidden && !archive, "unbidden");
         add(domains::is_address_literal(&name) && !tool && !packed && !archive, "from_address");
         add(is_disguised(h, what.0), "disguised");
-        add(what.0 == "opaque" && is_program(declared), "sealed");
+        add(h.response.magic == Magic::SealedPe || (what.0 == "opaque" && is_program(declared)), "sealed");
         add(unbidden && what.0 == "executable" && extension(&h.path).is_empty(), "unnamed_file");
         add(others > 0 && !tool, "several");
         add(unbidden && tried >= self.settings.sources, "sources_tried");

@@ -280,8 +280,8 @@ const fn mime(magic: Magic) -> Option<&'static str> {
         Magic::Script => "text/x-shellscript",
         Magic::JavaClass => "application/x-java-applet",
         Magic::Flash => "application/x-shockwave-flash",
-        Magic::Text | Magic::WindowsScript => "text/plain",
-        Magic::Image | Magic::Media | Magic::None => return None,
+        Magic::Text | Magic::WindowsScript | Magic::CodedForm => "text/plain",
+        Magic::Image | Magic::Media | Magic::SealedPe | Magic::None => return None,
     })
 }
 
