@@ -191,6 +191,13 @@ pub fn coded_run(path: &str) -> (usize, usize) {
     )
 }
 
+/// Whether a request reports what a sensor measured: in its form, or in its query where it has none.
+pub fn are_readings(request: &Http) -> bool {
+    let query =
+        || request.path.split_once('?').is_some_and(|(_, query)| record::are_readings(query.as_bytes()));
+    request.request.magic == Magic::Readings || (request.request.len == 0 && query())
+}
+
 /// Whether a query tells an Ethernet address: six pairs of hexadecimal digits between colons or hyphens.
 pub fn tells_a_mac(path: &str) -> bool {
     let query =
@@ -289,7 +296,7 @@ pub fn is_opaque_page(request: &Http) -> bool {
     }
     declared.starts_with("text/")
         && !body.encoded
-        && body.magic == Magic::None
+        && body.magic.is_unknown()
         && body.facts.is_some_and(|f| f.is_opaque())
 }
 

@@ -140,6 +140,9 @@ fn port(at: SocketAddr, found: &mut Found) {
 fn logs(named: &[PathBuf], found: &mut Found) {
     let mut logs = match Followed::open(named, Vec::new(), (false, None), 0, 1 << 20) {
         Ok(logs) => logs,
+        Err(_) if named.len() > 1 => {
+            return named.iter().for_each(|path| logs(std::slice::from_ref(path), found));
+        }
         Err(e) => return found.problem(e.to_string()),
     };
     let files = logs.files();
@@ -150,7 +153,7 @@ fn logs(named: &[PathBuf], found: &mut Found) {
         let names = if names.is_empty() { "no log yet".to_owned() } else { names.join(", ") };
         found.does("follows", format!("{}: {names}", path.display()));
     }
-    let stands_in_the_way = |n: &String| n.contains("tried again") || n.contains("is not followed");
+    let stands_in_the_way = |n: &String| n.contains("tried again") || n.contains("logs are followed");
     logs.news().into_iter().filter(stands_in_the_way).for_each(|n| found.problem(n));
 }
 

@@ -459,7 +459,7 @@ fn what_would_be_done_is_told_with_all_that_stands_in_its_way() {
     }
     let (code, out, _) = run(&["check", "--follow", many.to_str().unwrap(), "--home", "192.0.2.0/24"]);
     assert_eq!(code, Some(2), "{out}");
-    assert!(out.contains("is not followed: 256 logs are"), "{out}");
+    assert!(out.contains("only 256 logs are followed"), "{out}");
     std::fs::write(path("state"), "hydrophone state 1\n").unwrap();
     std::fs::write(path("tell.toml"), "spool = 7\n").unwrap();
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -44,7 +44,7 @@ pub use role::Role;
 pub use rows::{
     Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Ends, Export, FrameCandidate, Head, Http, Irc,
     KeyProof, Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh,
-    Tls, hex,
+    Tls, are_readings, hex,
 };
 pub use self_report::SelfReport;
 pub use service::Service;

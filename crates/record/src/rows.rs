@@ -451,6 +451,8 @@ pub enum Magic {
     SealedPe,
     /// A form of one field, whose value is code: hexadecimal digits, or base64's letters that stand for nothing that can be read.
     CodedForm,
+    /// A form whose values are numbers, of which one stands with a point, beside at most one word: what sensors report.
+    Readings,
 }
 
 impl Magic {
@@ -480,6 +482,7 @@ impl Magic {
             [0xca, 0xfe, 0xba, 0xbe, ..] => Self::JavaClass,
             [b'F' | b'C' | b'Z', b'W', b'S', ..] => Self::Flash,
             [b'#', b'!', b'/', ..] => Self::Script,
+            _ if is_sealed_pe(b) => Self::SealedPe,
             _ => Self::of_text(b),
         }
     }
@@ -498,12 +501,17 @@ impl Magic {
                 match shown.len() >= 8 && plain == shown.len() {
                     true if speaks_script(rest) => Self::WindowsScript,
                     true if is_coded_form(rest) => Self::CodedForm,
+                    true if are_readings(rest) => Self::Readings,
                     true => Self::Text,
-                    false if is_sealed_pe(b) => Self::SealedPe,
                     false => Self::None,
                 }
             }
         }
+    }
+
+    /// Whether it begins as nothing that anybody knows.
+    pub const fn is_unknown(self) -> bool {
+        matches!(self, Self::None | Self::SealedPe)
     }
 
     /// Whether it can be run as it is.
@@ -520,7 +528,7 @@ impl Magic {
     }
 
     /// Every one.
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::None,
         Self::Pe,
         Self::Elf,
@@ -543,6 +551,7 @@ impl Magic {
         Self::Text,
         Self::SealedPe,
         Self::CodedForm,
+        Self::Readings,
     ];
 
     /// By the name in records.
@@ -552,7 +561,16 @@ impl Magic {
 
     /// Whether it is told of as a file: no text or markup, which are pages and their parts, no pictures and no sound.
     pub const fn is_file(self) -> bool {
-        !matches!(self, Self::Markup | Self::Json | Self::Image | Self::Media | Self::Text | Self::CodedForm)
+        !matches!(
+            self,
+            Self::Markup
+                | Self::Json
+                | Self::Image
+                | Self::Media
+                | Self::Text
+                | Self::CodedForm
+                | Self::Readings
+        )
     }
 
     /// The name in records.
@@ -580,6 +598,7 @@ impl Magic {
             Self::Text => "text",
             Self::SealedPe => "sealed-pe",
             Self::CodedForm => "coded-form",
+            Self::Readings => "readings",
         }
     }
 }
@@ -607,7 +626,39 @@ fn is_coded_form(text: &[u8]) -> bool {
     };
     value.bytes().all(|b| b.is_ascii_hexdigit())
         || (value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
-            && decoded().is_ok_and(|plain| !readable(&plain)))
+            && decoded().is_ok_and(|plain| !readable(&plain) && !is_packed_or_wide(&plain)))
+}
+
+/// Whether bytes begin as gzip or zlib do (RFC 1950, 1952), or hold letters of two bytes.
+fn is_packed_or_wide(plain: &[u8]) -> bool {
+    let zeros = plain.iter().filter(|b| **b == 0).count();
+    matches!(plain, [0x1f, 0x8b, ..] | [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]) || zeros * 4 > plain.len()
+}
+
+/// Whether the fields of a form or a query are what sensors report: two numbers or more, one of them with a point, and at most one word of up to 64 letters (the sensor's name, or its key) (*assumed*).
+pub fn are_readings(fields: &[u8]) -> bool {
+    const LONGEST_WORD: usize = 64;
+    let Ok(fields) = std::str::from_utf8(fields.trim_ascii()) else { return false };
+    let values: Vec<Option<&str>> =
+        fields.split('&').map(|field| field.split_once('=').map(|(_, value)| value)).collect();
+    // What a program says of itself are numbers as well.
+    let is_of_a_program = |field: &str| {
+        let key = field.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        matches!(&*key, "v" | "vs" | "ver" | "version" | "os" | "build" | "win" | "arch" | "bit" | "bits")
+    };
+    if fields.split('&').any(is_of_a_program) {
+        return false;
+    }
+    let is_number = |v: &&str| {
+        !v.is_empty()
+            && v.bytes().all(|b| b.is_ascii_digit() || b"+-.".contains(&b))
+            && v.parse::<f64>().is_ok()
+    };
+    let numbers = values.iter().flatten().filter(|v| is_number(v));
+    let words = values.iter().flatten().filter(|v| !is_number(v));
+    let pointed = numbers.clone().any(|v| v.contains('.'));
+    let short = words.clone().all(|v| v.len() <= LONGEST_WORD);
+    values.iter().all(Option::is_some) && pointed && numbers.count() >= 2 && words.count() <= 1 && short
 }
 
 /// Whether a Windows executable stands under a key that repeats (XOR). Bytes 0x1c to 0x3b of its DOS header are zero, so that the key shows there, and its
@@ -1025,6 +1076,22 @@ mod tests {
             format!("text={words}"),
             hex.clone(),
             format!("a b={hex}"),
+        ] {
+            assert_eq!(Magic::of(text.as_bytes()), Magic::Text, "{text}");
+        }
+    }
+
+    #[test]
+    fn readings_are_told_from_other_forms() {
+        for text in ["temp=21.5&hum=40", "id=ESP-1A2B&t=-3.25&h=55&p=1013.2", "field1=7&field2=0.5\r\n"] {
+            assert_eq!(Magic::of(text.as_bytes()), Magic::Readings, "{text}");
+        }
+        for text in [
+            "id=152138533219&vs=3.50&sd=a7b9&os=9&bi=1&pc=PC-03&un=jo",
+            "temp=21&hum=40",
+            "temperature=21.5",
+            "id=7F3A&ver=1.2&os=10",
+            "t=1.5&h=2&word",
         ] {
             assert_eq!(Magic::of(text.as_bytes()), Magic::Text, "{text}");
         }

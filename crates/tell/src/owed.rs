@@ -55,9 +55,10 @@ impl Teller {
         fs::create_dir_all(&config.spool)?;
         let lock = File::create(config.spool.join("lock"))?;
         lock.try_lock().map_err(|_| io::Error::other("another process tells the sinks of this spool"))?;
-        for (name, owed) in owed_to_others(config)? {
+        for (name, owed) in owed_to_others(config) {
+            let turns = if owed == 1 { "1 turn is".to_owned() } else { format!("{owed} turns are") };
             report(&format!(
-                "{owed} turns are owed to {name}, which is no sink any more: give a sink that name, or delete {}",
+                "{turns} owed to {name}, which is no sink any more: give a sink that name, or delete {}",
                 config.spool.join(format!("{name}.owed")).display()
             ));
         }
@@ -116,24 +117,22 @@ impl Teller {
     }
 }
 
-/// Names in the spool that no sink has any more, and how many turns each is owed.
-fn owed_to_others(config: &Config) -> io::Result<Vec<(String, usize)>> {
+/// Names in the spool that no sink has any more, and how many turns each is owed, as far as that can be read.
+fn owed_to_others(config: &Config) -> Vec<(String, usize)> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(&config.spool)? {
-        let path = entry?.path();
+    for path in fs::read_dir(&config.spool).into_iter().flatten().flatten().map(|entry| entry.path()) {
         let name = path.file_stem().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        let is_owed = path.extension().is_some_and(|e| e == "owed");
+        let is_owed = path.extension().is_some_and(|e| e == "owed") && path.is_file();
         if !is_owed || config.sinks.iter().any(|s| s.name == name) {
             continue;
         }
-        let turns = BufReader::new(File::open(&path)?)
-            .split(b'\n')
-            .filter(|l| l.as_ref().is_ok_and(|l| !l.is_empty()));
-        found.push((name, turns.count()));
+        let Ok(file) = File::open(&path) else { continue };
+        let lines = BufReader::new(file).split(b'\n').map_while(Result::ok);
+        found.push((name, lines.filter(|line| !line.is_empty()).count()));
     }
     found.retain(|(_, turns)| *turns > 0);
     found.sort();
-    Ok(found)
+    found
 }
 
 /// What one sink is owed, between who owes it and who delivers it.

@@ -657,19 +657,21 @@ fn judge(
         [Stage::Rendezvous, Stage::Command, Stage::Update, Stage::Act].iter().filter_map(fired).collect();
     let stages = Stage::STORY.iter().filter_map(fired).count();
     // An act says what a host does, not what it is: without a telling channel of command it stays a finding of its own, unless nobody who sits there does it.
-    let only_acts = fired(&Stage::Act).is_some()
-        && [Stage::Rendezvous, Stage::Command, Stage::Update]
-            .iter()
-            .filter_map(fired)
-            .all(|db| db < TELLING_DB)
-        && !memory.get(&Stage::Act).is_some_and(|s| s.items.iter().any(Item::tells));
+    let channels = [Stage::Rendezvous, Stage::Command, Stage::Update];
+    let tells = channels.iter().filter_map(fired).any(|db| db >= TELLING_DB)
+        || memory.get(&Stage::Act).is_some_and(|s| s.items.iter().any(Item::tells));
+    // What the act adds is withheld, and no more.
+    let act = [memory, today].map(|of| of.get(&Stage::Act).map_or(0.0, |s| s.db.max(0.0)));
+    let beside = level - act[0].max(act[1]);
+    let three = stages - usize::from(fired(&Stage::Act).is_some()) >= 3;
+    let without_act = three && Verdict::Likely.level_db(prior).is_some_and(|least| beside >= least);
     let at_cap =
         today.iter().any(|(stage, s)| !s.items.is_empty() && s.db >= Calibration::in_use().cap(*stage));
     if reaches(Verdict::Infected)
-        && (two_names || (!only_acts && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB)))
+        && (two_names || (tells && telling.len() >= 2 && telling.iter().any(|db| *db >= TELLING_DB)))
     {
         Verdict::Infected
-    } else if reaches(Verdict::Likely) && stages >= 2 && !only_acts {
+    } else if reaches(Verdict::Likely) && ((stages >= 2 && tells) || without_act) {
         Verdict::Likely
     } else if reaches(Verdict::Suspicious) || at_cap {
         Verdict::Suspicious
@@ -887,6 +889,38 @@ pub(crate) mod tests {
         let names =
             evidence(Stage::Rendezvous, "generated_names", "exact", &["exact_name", "second_exact_name"], 5);
         assert_eq!(run(vec![names]).state().verdict, Verdict::Infected);
+    }
+
+    #[test]
+    fn who_does_nothing_is_no_mere_actor() {
+        let echo = || {
+            evidence(
+                Stage::Probe,
+                "address_echo",
+                "asked",
+                &["asked", "unnamed_program", "then_reported"],
+                10,
+            )
+        };
+        let called = || evidence(Stage::Command, "http_control", "requests", &["gate_nameless"], 20);
+        let fetched = || evidence(Stage::Update, "payload_download", "archive", &["archive"], 30);
+        let soon = || evidence(Stage::Cycle, "quick_succession", "together", &["three_stages"], 40);
+        let quiet = run(vec![echo(), called(), fetched(), soon()]).state();
+        assert!(quiet.level_db >= 30.0 && quiet.verdict == Verdict::Likely, "{quiet:?}");
+        let acts = evidence(Stage::Act, "exfiltration", "mail", &["mail"], 50);
+        let acting = run(vec![echo(), called(), fetched(), soon(), acts]).state();
+        assert_eq!(acting.verdict, Verdict::Likely, "what it does takes nothing away: {acting:?}");
+        let two = run(vec![
+            echo(),
+            called(),
+            soon(),
+            evidence(Stage::Act, "spam_run", "volume", &["volume", "rate"], 50),
+        ]);
+        assert!(
+            two.state().level_db >= 30.0 && two.state().verdict == Verdict::Suspicious,
+            "{:?}",
+            two.state()
+        );
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //!
 //! ## How it decides
 //! *mail*: a message handed in with a password in clear, to a submission port (587, 465, 2525) or 25 elsewhere, under a host name
-//! without a dot, by a host that never collected mail (POP3 or IMAP), and *tells_machine* where the message names the machine's system (Windows, and no server's: what cron mails names Linux) and the name that the host gave itself; *mail_hidden*: the same after STARTTLS (but for `localhost`), within ten minutes after the host
-//! was brought a program for Windows (`payload_download`, but for what tools that say who they are fetched); *ftp*: an FTP session elsewhere, and within it a connection to the same server
+//! without a dot, by a host that never collected mail (POP3 or IMAP), and *tells_machine* where the message names the machine's system (Windows, and no server's: what cron mails names Linux) and the name that the host gave itself, of four letters or more (where passwords stand beside them nothing is kept to look for it in); *mail_hidden*: the same after STARTTLS (but for `localhost`), within ten minutes after the host
+//! fetched a program for Windows without a name or under a browser's (`payload_download`); *ftp*: an FTP session elsewhere, and within it a connection to the same server
 //! in which only this host sent, at least 100 bytes; *upload*: a POST of a false browser or nameless program of at least 2 kB of
 //! which the reply is smaller than a quarter; or, to a remote that within an hour before was part of what tells of control by its content (`http_control`, `tls_control`, `raw_control`, `irc_control`, `kraken_frames`,
 //! `generated_contact`, but for their weakest bases), such a POST of whomever, or a connection of TLS or an unknown
@@ -43,6 +43,8 @@ use crate::{
 
 /// Pairs of names and passwords that nobody writes to somebody by hand (*assumed*).
 const MANY_PASSWORDS: u32 = 3;
+/// A shorter name stands in any text (*assumed*).
+const SHORTEST_NAME: usize = 4;
 /// FTP servers remembered of one host.
 const MAX_SERVERS: usize = 32;
 
@@ -90,9 +92,9 @@ pub struct Host {
     drops: BTreeMap<FlowId, String>,
     /// Flows in which lists of passwords went out.
     lists: BTreeMap<FlowId, u32>,
-    /// When a program for Windows came last.
-    program: Option<Timestamp>,
-    /// What was readable in mail that named its machine's system; nothing where it is withheld.
+    /// When programs for Windows came that nobody asked for in a browser.
+    programs: BTreeSet<Timestamp>,
+    /// What was readable in mail that named its machine's system; empty where it is withheld.
     machines: BTreeMap<FlowId, String>,
 }
 
@@ -126,7 +128,8 @@ fn is_a_desk_s(system: &str) -> bool {
 impl Sent<'_> {
     /// Whether what was readable holds the name that the host gave itself; where passwords stand beside it nothing is kept of it.
     fn names_itself(&self, said: &str) -> bool {
-        said.is_empty() || said.to_ascii_lowercase().contains(&self.own_name.to_ascii_lowercase())
+        let own = self.own_name.to_ascii_lowercase();
+        said.is_empty() || (own.len() >= SHORTEST_NAME && said.to_ascii_lowercase().contains(&own))
     }
 }
 
@@ -191,10 +194,10 @@ impl Watcher {
         let (ts, within) = (s.head.ts, self.settings.mailed);
         let brought = || {
             let told = states.card(host).map(|card| card.fired.events("payload_download"));
-            let program = states.get(host).and_then(|h| h.program);
+            let came = |start: &Timestamp| states.get(host).is_some_and(|h| h.programs.contains(start));
             told.into_iter()
                 .flatten()
-                .any(|(start, _)| Some(start) == program && start <= ts && ts.since(start) <= within)
+                .any(|(start, _)| came(&start) && start <= ts && ts.since(start) <= within)
         };
         // Mail programs that know no name of their own say `localhost`.
         let hidden = s.starttls_used && s.helo.as_deref() != Some("localhost") && brought();
@@ -413,8 +416,14 @@ impl Behaviour for Watcher {
         match record {
             Record::Smtp(s) => self.mail(states, host, s, context),
             Record::Http(h) => {
-                if matches!(h.response.magic, Magic::Pe | Magic::SealedPe) {
-                    states.of(host, context.now).program = Some(h.head.ts);
+                if matches!(h.response.magic, Magic::Pe | Magic::SealedPe)
+                    && matches!(requests::maker(h), Maker::FalseBrowser | Maker::Nameless)
+                {
+                    let programs = &mut states.of(host, context.now).programs;
+                    programs.insert(h.head.ts);
+                    if programs.len() > MAX_SERVERS {
+                        programs.pop_first();
+                    }
                 }
                 self.upload(states, host, h, context);
             }
@@ -461,7 +470,7 @@ impl Behaviour for Watcher {
         let mut said = format!("by {} to {to}{path}", clean(e.text("how")));
         for (grade, words) in [
             ("to_controller", ", its suspected C2"),
-            ("tells_machine", ", naming itself and its system"),
+            ("tells_machine", ", naming its system"),
             ("passwords", ", with a list of passwords"),
         ] {
             if e.has(grade) {
@@ -475,7 +484,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Host: servers, sent, controllers, drops, lists, machines);
+crate::held!(Host: servers, sent, controllers, drops, lists, programs, machines);
 
 impl HostState for Host {}
 
@@ -496,25 +505,59 @@ mod tests {
         s
     }
 
+    /// A message that tells this of its machine.
+    fn telling(system: Option<&str>, passwords: u32, text: &str) -> Vec<String> {
+        let mut b = bench();
+        let s = mail(587);
+        let report = SelfReport {
+            head: s.head,
+            within: Service::Smtp,
+            system: system.map(str::to_owned),
+            passwords,
+            own_address: false,
+            unpacked: false,
+            text: text.to_owned(),
+            packets: vec![],
+        };
+        b.feed(Record::SelfReport(Box::new(report)), 11.0);
+        b.feed(Record::Smtp(Box::new(s)), 12.0);
+        b.grades()
+    }
+
     #[test]
-    fn lists_of_passwords() {
-        let run = |passwords: u32| {
+    fn mail_that_names_its_machine() {
+        let run = |system, text| telling(Some(system), 0, text);
+        let told = "Computer Name: USER-PC OSFullName: Windows 7 Enterprise";
+        assert_eq!(run("Windows 7 Enterprise", told), ["mail", "tells_machine"]);
+        assert_eq!(run("Windows 7 Enterprise", "Computer Name: OTHER-PC"), ["mail"], "another's name");
+        assert_eq!(run("Windows Server 2019", told), ["mail"], "as servers report");
+        assert_eq!(run("Linux 5.10.0-8-amd64", told), ["mail"], "as cron does");
+    }
+
+    #[test]
+    fn mail_in_secret_after_a_program() {
+        let run = |magic: Magic, after: f64, name: &str| {
             let mut b = bench();
-            let s = mail(587);
-            let report = SelfReport {
-                head: s.head,
-                within: Service::Smtp,
-                system: None,
-                passwords,
-                own_address: false,
-                unpacked: false,
-                text: String::new(),
-                packets: vec![],
-            };
-            b.feed(Record::SelfReport(Box::new(report)), 11.0);
-            b.feed(Record::Smtp(Box::new(s)), 12.0);
+            let mut h = http(5.0, REMOTE, "GET", Some("example.com"), "/a");
+            h.response = BodyFacts { len: 90_000, magic, ..BodyFacts::default() };
+            b.feed(Record::Http(Box::new(h)), 5.5);
+            b.fired(Stage::Update, "payload_download", 5.0, 5.0);
+            let mut s = mail(587);
+            s.head.ts = at(after);
+            (s.starttls_used, s.helo) = (true, Some(name.into()));
+            b.feed(Record::Smtp(Box::new(s)), after + 1.0);
             b.grades()
         };
+        assert_eq!(run(Magic::Pe, 605.0, "user-pc"), ["mail_hidden"]);
+        assert_eq!(run(Magic::SealedPe, 10.0, "user-pc"), ["mail_hidden"]);
+        assert!(run(Magic::Pe, 605.1, "user-pc").is_empty(), "not within ten minutes");
+        assert!(run(Magic::WindowsScript, 10.0, "user-pc").is_empty(), "no program");
+        assert!(run(Magic::Pe, 10.0, "localhost").is_empty(), "as mail programs do");
+    }
+
+    #[test]
+    fn lists_of_passwords() {
+        let run = |passwords: u32| telling(None, passwords, "");
         assert_eq!(run(2), ["mail", "passwords"]);
         assert_eq!(run(3), ["mail", "passwords", "many_passwords"]);
         assert_eq!(run(1), ["mail"]);

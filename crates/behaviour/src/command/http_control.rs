@@ -12,13 +12,13 @@
 //! host says that it is theirs), certificate checks and connectivity checks do not count. One of these must hold (the strongest counts):
 //! *gate*, a POST of a false browser to a remote from which it never fetched anything, without `Referer` and `Origin`, or
 //! with a `Referer` on the very remote from which nothing was fetched; *gate_nameless*, the same of a nameless program, unless it is a call of a programming
-//! interface by its type or has a type of its own (`application/` and anything but octets, forms and archives; requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, or to a call in clear, or a reading of at most 64 bytes, one of at most 64 bytes, count for no path; nor do those of a false browser that say nothing, neither by a query nor a body, and get such an answer or one of a type of its own, nor those of a nameless program that say nothing and get words in clear or a page); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
+//! interface by its type or has a type of its own (`application/` and anything but octets, forms and archives; requests of nameless programs that are declared calls of an interface, or ask for nothing else, and get such an answer, or to a call in clear, or a reading of at most 64 bytes, one of at most 64 bytes, count for no path; what a nameless program reports as a sensor does counts neither for a path nor for a gate: a form or a query of two numbers or more, one with a point, beside at most one word, answered in at most 1 kB; nor count for a path those of a false browser that say nothing, neither by a query nor a body, and get such an answer or one of a type of its own, nor those of a nameless program that say nothing and get words in clear or a page); *same_path_many_names*, the same path asked of at least 3 registrable domains within the hour by a
 //! false browser or nameless program; *body_in_get*, a GET with a body of at least 16 bytes; *opaque_page*, a reply of at
 //! least 64 bytes to one of them that calls itself text and is opaque; *calls*, at least 3 requests of them for the same path of one address or
 //! dynamic name; *tells_a_mac*, a query of no browser that holds an Ethernet address, by which a host is told from all others; *coded_query*, at least 2 whose query, or path without one, holds a code of 64 hexadecimal digits or 100 letters of base64. To it are added: an address instead of a name; an opaque reply; a small reply that calls itself a page and
 //! holds none; an opaque body sent; a body that no form makes (`Content-Type` missing or of octets); a `Referer` to what was
 //! never fetched; at least 3 such requests (for one path, unless one was a *gate*); at least 3 for one path that were refused (status 400 and above, but for 401, 407 and 429, which ask for something) and made again all the same (*unmoved*); a
-//! query that holds an Ethernet address or a GUID (*names_itself*); a dynamic-DNS name; a name that looks drawn at random (not one that a provider gives its customers, nor one in other letters than Latin); at least 5 domains; at least two remotes; a false browser that claims another Windows than
+//! query that holds an Ethernet address or a GUID (*names_itself*); a form of one field of 100 letters of code or more (*coded*); a dynamic-DNS name; a name that looks drawn at random (not one that a provider gives its customers, nor one in other letters than Latin); at least 5 domains; at least two remotes; a false browser that claims another Windows than
 //! the system's own certificate checks do, or another system than it claimed before.
 //!
 //! ## What else looks like this
@@ -163,6 +163,12 @@ impl Watcher {
         let has_body = h.request.len >= self.settings.body;
         let opaque = |body: &BodyFacts| body.facts.is_some_and(|f| f.is_opaque());
         let mut counts = false;
+        // What a sensor measured, by a form or a query, is answered in a few words.
+        let readings = made == Maker::Nameless
+            && requests::are_readings(h)
+            && h.response.len <= NO_PAGE
+            && !opaque(&h.response)
+            && !h.response.magic.is_executable();
         if h.method == "POST" && unled(h, remote.fetched) {
             let declared = h.request.declared.as_deref();
             let interface = (untold && declared.is_none())
@@ -171,7 +177,7 @@ impl Watcher {
             if made == Maker::FalseBrowser {
                 remote.gate += 1;
                 counts = true;
-            } else if made == Maker::Nameless && !interface && has_body {
+            } else if made == Maker::Nameless && !interface && !readings && has_body {
                 remote.gate_nameless += 1;
                 counts = true;
             }
@@ -214,6 +220,7 @@ impl Watcher {
             && !h.response.magic.is_executable();
         if machine
             && !ordinary
+            && !readings
             && path.len() > 1
             && !path.ends_with("/favicon.ico")
             && !path.ends_with("/robots.txt")
@@ -552,6 +559,32 @@ mod tests {
         let mut nameless = post(10.0, "example.com", "/gate.php");
         nameless.user_agent = None;
         assert_eq!(run(vec![nameless]), ["gate_nameless"]);
+    }
+
+    #[test]
+    fn what_a_sensor_reports_is_nobodys_gate() {
+        let form = |magic: Magic| {
+            let mut h = post(10.0, "198.51.100.7", "/update");
+            (h.user_agent, h.request.magic) = (None, magic);
+            run(vec![h])
+        };
+        assert!(form(Magic::Readings).is_empty());
+        assert_eq!(form(Magic::Text), ["gate_nameless", "to_an_address"]);
+        let query = |path: &str| {
+            let get = |t: f64| http(t, REMOTE, "GET", Some("198.51.100.7"), path);
+            run((1..=6).map(|i| get(10.0 * f64::from(i))).collect())
+        };
+        assert!(query("/log?id=ESP-1&t=21.5&h=40").is_empty());
+        assert_eq!(query("/log?id=PC-1&user=jo&v=3.50&n=2"), ["calls", "to_an_address", "repeated"]);
+    }
+
+    #[test]
+    fn a_form_of_code_adds_to_a_gate() {
+        let mut coded = post(10.0, "example.com", "/gate.php");
+        coded.request.magic = Magic::CodedForm;
+        assert_eq!(run(vec![coded.clone()]), ["gate", "coded"]);
+        coded.user_agent = Some("okhttp/3.10".into());
+        assert!(run(vec![coded]).is_empty(), "a program's token");
     }
 
     #[test]

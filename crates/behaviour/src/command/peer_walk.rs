@@ -9,7 +9,7 @@
 //! Over 600 s of UDP to hosts elsewhere, without everything that is recognised by content: P distinct remotes, D distinct
 //! remote ports per remote, N share never resolved by DNS within 24 h, R share whose first datagram is opaque, F share
 //! unanswered. Fires at P ≥ 5, D ≥ 0.8 (0.5 from P = 20 on), R ≥ 0.7 and N ≥ 0.8 (or names of a known generator). More for P ≥ 20, for F ≥ 0.3, and for
-//! first datagrams of equal length with differing content, at least three; or for the same one to at least 20 remotes, nine in ten of all, of which at most one in 20 answered and each on a port of its own, but for one in ten (*same_datagram*: who knows his peers says something else to each, and hears from them; lists of game servers hold the game's port again and again).
+//! first datagrams of equal length with differing content, at least three; or for the same one, by its length and first 32 bytes, to at least 20 remotes, nine in ten of all, of which at most one in 20 answered and each on a port of its own, but for one in ten (*same_datagram*: who knows his peers says something else to each, and hears from them; lists of game servers hold the game's port again and again).
 //!
 //! ## What else looks like this
 //! File sharing, calls, games and tunnels, as far as they are not recognised; a verified peer-to-peer or voice application
@@ -312,7 +312,7 @@ impl Behaviour for Watcher {
             let _ = write!(s, ", {:.0} % silent", 100.0 * e.number("unanswered_share"));
         }
         if e.has("same_datagram") {
-            s.push_str(", the same to nearly all");
+            s.push_str(", the same bytes to nearly all");
         }
         match e.count("recurring_length") {
             0 => {}

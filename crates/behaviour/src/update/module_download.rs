@@ -140,8 +140,7 @@ impl Watcher {
     fn http(&self, states: &mut States<'_, Host>, host: IpAddr, h: &Http, context: &mut Context<'_>) {
         let body = &h.response;
         let packet = h.packets.first().copied().unwrap_or_default();
-        let opaque =
-            body.facts.is_some_and(|f| f.is_opaque()) && body.magic == record::Magic::None && !body.encoded;
+        let opaque = body.facts.is_some_and(|f| f.is_opaque()) && body.magic.is_unknown() && !body.encoded;
         let wanted = opaque || body.magic.is_executable() || body.magic.is_archive();
         if wanted
             && (self.settings.min..=self.settings.max).contains(&body.len)

@@ -154,7 +154,13 @@ fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
     let extension = extension(&h.path);
     let readable = matches!(
         body.magic,
-        Magic::Text | Magic::Script | Magic::WindowsScript | Magic::Markup | Magic::None
+        Magic::Text
+            | Magic::CodedForm
+            | Magic::Readings
+            | Magic::Script
+            | Magic::WindowsScript
+            | Magic::Markup
+            | Magic::None
     );
     let called = SCRIPTS.contains(&extension.as_str()) && readable;
     if (called || body.magic == Magic::WindowsScript) && h.status == Some(200) {

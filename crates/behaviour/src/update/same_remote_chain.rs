@@ -405,7 +405,7 @@ fn post(settings: &Settings, host: IpAddr, state: &mut Host, h: &Http, context: 
 
 /// The answer's bytes are not what its type says: opaque under a type of text or image, or under none.
 fn contradicts(h: &Http) -> bool {
-    let opaque = h.response.facts.is_some_and(|f| f.is_opaque()) && h.response.magic == record::Magic::None;
+    let opaque = h.response.facts.is_some_and(|f| f.is_opaque()) && h.response.magic.is_unknown();
     let declared = h.response.declared.as_deref().unwrap_or_default();
     opaque
         && !h.response.encoded

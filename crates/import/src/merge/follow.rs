@@ -195,7 +195,7 @@ impl Followed {
         if self.tails.len() >= MOST {
             if !std::mem::replace(&mut self.is_full, true) {
                 self.news.push(format!(
-                    "{} and whatever comes after it is not followed: {MOST} logs are",
+                    "only {MOST} logs are followed: {} and later ones are not",
                     path.display()
                 ));
             }
@@ -336,8 +336,8 @@ impl Followed {
         }
     }
 
-    /// Reads a log to its end, as long as there is room.
-    fn read_on(&mut self, n: usize) {
+    /// Reads a log to its end, as long as there is room; gives whether it can be read.
+    fn read_on(&mut self, n: usize) -> bool {
         let failures = self.set.failures.len();
         self.set.logs[n].over = false;
         while !self.set.logs[n].over && !self.set.crowded() {
@@ -354,6 +354,7 @@ impl Followed {
         if self.set.logs[n].bad > 0 && !std::mem::replace(&mut self.tails[n].spoiled, true) {
             self.news.extend(self.set.logs[n].spoiled());
         }
+        !troubled
     }
 
     /// Goes on with the file that took a log's place, once that holds something and the old one was read to its end.
@@ -378,20 +379,30 @@ impl Followed {
             if let Some((_, lines)) = &mut self.set.logs[n].reading {
                 lines.stop_growing();
             }
-            self.read_on(n);
-            if !self.set.logs[n].over {
-                // There is no room now.
+            // There is no room now, or its rest cannot be read now.
+            if !self.read_on(n) || !self.set.logs[n].over {
                 return Ok(());
             }
         }
-        let path = self.tails[n].between.pop_front().unwrap_or(current);
+        let path = self.tails[n].between.front().cloned().unwrap_or(current);
         let file = std::fs::metadata(&path).map_or(file, |lies| FileId::of(&lies));
         let log = &mut self.set.logs[n];
         let lines = log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
-        if !begin(log, &path, lines)? {
+        let is_log = begin(log, &path, lines);
+        // What was put aside is whole: what is no log now never will be.
+        let between = self.tails[n].between.pop_front();
+        match (is_log, between) {
+            (Ok(true), _) => {}
             // What it is shows when its first line is whole.
-            return Ok(());
+            (Ok(false), None) => return Ok(()),
+            (Err(e), None) => return Err(e),
+            (is_log, Some(path)) => {
+                let why = is_log.err().map_or_else(|| "it holds no log".to_owned(), |e| e.to_string());
+                self.news.push(format!("{} was put aside and is not read: {why}", path.display()));
+                return Ok(());
+            }
         }
+        let log = &mut self.set.logs[n];
         if is_cut {
             let (path, len) = (path.display(), lies.len());
             self.news.push(format!(
@@ -699,11 +710,11 @@ mod tests {
         assert!(notices.iter().any(|n| n.contains("1 line could not be read")), "{notices:?}");
         // And as it does with copytruncate.
         File::create(&conn).unwrap();
-        assert!(due(&mut logs, 190).is_empty());
-        append(&conn, &format!("{HEAD}{}", row(191)));
-        assert!(due(&mut logs, 192).is_empty());
-        append(&conn, &row(193));
-        assert_eq!(due(&mut logs, 200).len(), 2);
+        assert!(due(&mut logs, 196).is_empty());
+        append(&conn, &format!("{HEAD}{}", row(197)));
+        assert!(due(&mut logs, 198).is_empty());
+        append(&conn, &row(199));
+        assert_eq!(due(&mut logs, 206).len(), 2);
         assert_eq!(logs.files().len(), 1, "what was put aside is no other log");
         assert!(logs.failures().is_empty(), "{:?}", logs.failures());
     }

@@ -280,7 +280,7 @@ const fn mime(magic: Magic) -> Option<&'static str> {
         Magic::Script => "text/x-shellscript",
         Magic::JavaClass => "application/x-java-applet",
         Magic::Flash => "application/x-shockwave-flash",
-        Magic::Text | Magic::WindowsScript | Magic::CodedForm => "text/plain",
+        Magic::Text | Magic::WindowsScript | Magic::CodedForm | Magic::Readings => "text/plain",
         Magic::Image | Magic::Media | Magic::SealedPe | Magic::None => return None,
     })
 }
