@@ -631,8 +631,8 @@ fn is_coded_form(text: &[u8]) -> bool {
 
 /// Whether bytes begin as gzip or zlib do (RFC 1950, 1952), or hold letters of two bytes.
 fn is_packed_or_wide(plain: &[u8]) -> bool {
-    let zeros = plain.iter().filter(|b| **b == 0).count();
-    matches!(plain, [0x1f, 0x8b, ..] | [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]) || zeros * 4 > plain.len()
+    let is_wide = || plain.split(|b| *b == 0).count() * 4 > plain.len();
+    matches!(plain, [0x1f, 0x8b, ..] | [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]) || is_wide()
 }
 
 /// Whether the fields of a form or a query are what sensors report: two numbers or more, one of them with a point, and at most one word of up to 64 letters (the sensor's name, or its key) (*assumed*).
