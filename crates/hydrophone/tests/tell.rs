@@ -196,6 +196,8 @@ keep = 3
     let old = |n: usize| dir.path().join(format!("turns.jsonl.{n}"));
     until("the file is told at once", || lines(&file) + lines(&old(1)) + lines(&old(2)) == 20);
     assert!(lines(&old(1)) > 0, "it was rotated");
+    // What was taken is struck off soon.
+    until("nothing is owed to the file", || lines(&dir.path().join("spool/lines.owed")) == 0);
     // Whoever is killed owes what nobody took.
     child.kill().unwrap();
     child.wait().unwrap();
