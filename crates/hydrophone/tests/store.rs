@@ -5,6 +5,7 @@ mod common;
 mod s3;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use common::{hydrophone, read_json, run, sample};
 use s3::{BUCKET, Server};
@@ -27,32 +28,33 @@ fn what_was_not_read_to_its_end_is_read_anew() {
     let read = |into: &Path| run(&["read", utf8(&capture), "--store", utf8(into), "--quiet"]);
     let rows = |of: &Path| run(&["find", utf8(of), "10.20.0.13", "--json"]).1;
     assert_eq!(read(&whole).0, Some(0));
-    // Killed when some of it is on the disk, twice, and asked to end once; anew where one was done before it was hit.
-    let caught = (0..5).any(|_| {
-        let _ = std::fs::remove_dir_all(&store);
-        let mut begun = 0;
-        for signal in ["-KILL", "-KILL", "-INT"] {
-            let mut reading = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
-                .args(["read", utf8(&capture), "--store", utf8(&store), "--quiet"])
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            let hot = store.join("hot");
-            let is_there =
-                || std::fs::read_dir(&hot).is_ok_and(|all| all.flatten().any(|e| e.path().is_file()));
-            while reading.try_wait().unwrap().is_none() && !is_there() {
-                std::thread::yield_now();
-            }
-            let id = reading.id().to_string();
-            begun += u32::from(reading.try_wait().unwrap().is_none());
-            std::process::Command::new("kill").args([signal, &id]).status().unwrap();
-            reading.wait().unwrap();
+    // Killed when some of it is on the disk, twice, and asked to end soon after it began.
+    let hit = |signal: &str| {
+        let mut reading = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["read", utf8(&capture), "--store", utf8(&store), "--quiet"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let (hot, begun) = (store.join("hot"), Instant::now());
+        let is_there = || std::fs::read_dir(&hot).is_ok_and(|all| all.flatten().any(|e| e.path().is_file()));
+        let is_time =
+            || if signal == "-INT" { begun.elapsed() > Duration::from_millis(50) } else { is_there() };
+        while reading.try_wait().unwrap().is_none() && !is_time() {
+            std::thread::yield_now();
         }
-        let (code, _, err) = read(&store);
-        begun > 0 && code == Some(0) && err.contains("is read anew")
+        let id = reading.id().to_string();
+        std::process::Command::new("kill").args([signal, &id]).status().unwrap();
+        reading.wait().unwrap().code() != Some(0)
+    };
+    // Anew where one was done before it was hit.
+    let caught = (0..20).any(|_| {
+        let _ = std::fs::remove_dir_all(&store);
+        ["-KILL", "-KILL", "-INT"].into_iter().all(hit)
     });
-    assert!(caught, "it was never caught at it, or not read anew");
+    assert!(caught, "it was never caught at it");
+    let (code, _, err) = read(&store);
+    assert!(code == Some(0) && err.contains("is read anew"), "{code:?} {err}");
     assert_eq!(rows(&store), rows(&whole));
     assert_eq!(hosts(&read_json(&[utf8(&store)])), hosts(&read_json(&[utf8(&whole)])));
     let (code, _, err) = read(&store);

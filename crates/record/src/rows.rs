@@ -638,27 +638,25 @@ fn is_packed_or_wide(plain: &[u8]) -> bool {
 /// Whether the fields of a form or a query are what sensors report: two numbers or more, one of them with a point, and at most one word of up to 64 letters (the sensor's name, or its key) (*assumed*).
 pub fn are_readings(fields: &[u8]) -> bool {
     const LONGEST_WORD: usize = 64;
+    /// What a program says of itself are numbers as well.
+    const OF_A_PROGRAM: [&str; 10] =
+        ["v", "vs", "ver", "version", "os", "build", "win", "arch", "bit", "bits"];
     let Ok(fields) = std::str::from_utf8(fields.trim_ascii()) else { return false };
-    let values: Vec<Option<&str>> =
-        fields.split('&').map(|field| field.split_once('=').map(|(_, value)| value)).collect();
-    // What a program says of itself are numbers as well.
-    let is_of_a_program = |field: &str| {
-        let key = field.split('=').next().unwrap_or_default().to_ascii_lowercase();
-        matches!(&*key, "v" | "vs" | "ver" | "version" | "os" | "build" | "win" | "arch" | "bit" | "bits")
-    };
-    if fields.split('&').any(is_of_a_program) {
-        return false;
+    let (mut numbers, mut words, mut pointed) = (0, 0, false);
+    for field in fields.split('&') {
+        let Some((name, value)) = field.split_once('=') else { return false };
+        if OF_A_PROGRAM.iter().any(|of| name.eq_ignore_ascii_case(of)) || value.len() > LONGEST_WORD {
+            return false;
+        }
+        let digits = value.bytes().all(|b| b.is_ascii_digit() || b"+-.".contains(&b));
+        if digits && value.parse::<f64>().is_ok() {
+            numbers += 1;
+            pointed |= value.contains('.');
+        } else {
+            words += 1;
+        }
     }
-    let is_number = |v: &&str| {
-        !v.is_empty()
-            && v.bytes().all(|b| b.is_ascii_digit() || b"+-.".contains(&b))
-            && v.parse::<f64>().is_ok()
-    };
-    let numbers = values.iter().flatten().filter(|v| is_number(v));
-    let words = values.iter().flatten().filter(|v| !is_number(v));
-    let pointed = numbers.clone().any(|v| v.contains('.'));
-    let short = words.clone().all(|v| v.len() <= LONGEST_WORD);
-    values.iter().all(Option::is_some) && pointed && numbers.count() >= 2 && words.count() <= 1 && short
+    pointed && numbers >= 2 && words <= 1
 }
 
 /// Whether a Windows executable stands under a key that repeats (XOR). Bytes 0x1c to 0x3b of its DOS header are zero, so that the key shows there, and its

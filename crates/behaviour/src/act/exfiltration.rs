@@ -104,8 +104,6 @@ pub struct Watcher {
 }
 
 struct Sent<'a> {
-    /// The name that the host gave itself, where it did.
-    own_name: &'a str,
     host: IpAddr,
     remote: IpAddr,
     grade: &'static str,
@@ -125,12 +123,10 @@ fn is_a_desk_s(system: &str) -> bool {
     system.contains("Win") && !system.contains("Server")
 }
 
-impl Sent<'_> {
-    /// Whether what was readable holds the name that the host gave itself; where passwords stand beside it nothing is kept of it.
-    fn names_itself(&self, said: &str) -> bool {
-        let own = self.own_name.to_ascii_lowercase();
-        said.is_empty() || (own.len() >= SHORTEST_NAME && said.to_ascii_lowercase().contains(&own))
-    }
+/// Whether what was readable holds the name that the host gave itself; where passwords stand beside it nothing is kept of it.
+fn holds_name(said: &str, own: &str) -> bool {
+    let own = own.to_ascii_lowercase();
+    said.is_empty() || (own.len() >= SHORTEST_NAME && said.to_ascii_lowercase().contains(&own))
 }
 
 impl Watcher {
@@ -155,8 +151,7 @@ impl Watcher {
                 grades.push(("several_remotes", 1));
             }
         }
-        let machine = state.machines.remove(&sent.flow);
-        if sent.grade == "mail" && machine.is_some_and(|said| sent.names_itself(&said)) {
+        if state.machines.remove(&sent.flow).is_some() {
             grades.push(("tells_machine", 1));
         }
         if let Some(pairs) = state.lists.remove(&sent.flow) {
@@ -203,7 +198,11 @@ impl Watcher {
         let hidden = s.starttls_used && s.helo.as_deref() != Some("localhost") && brought();
         if (in_clear || hidden) && short && !collects && matches!(port, 25 | 465 | 587 | 2525) {
             let over = if in_clear { "mail" } else { "mail over STARTTLS" };
-            let how = format!("{over} (port {port}, as {})", s.helo.as_deref().unwrap_or_default());
+            let own = s.helo.as_deref().unwrap_or_default();
+            if let Some(state) = states.get_mut(host) {
+                state.machines.retain(|flow, said| *flow != s.head.flow || holds_name(said, own));
+            }
+            let how = format!("{over} (port {port}, as {own})");
             let sent = Sent {
                 host,
                 remote: s.head.tuple.resp.ip,
@@ -213,7 +212,6 @@ impl Watcher {
                 least: 1,
                 flow: s.head.flow,
                 packets: &s.packets,
-                own_name: s.helo.as_deref().unwrap_or_default(),
                 how,
                 to: ("", ""),
             };
@@ -243,7 +241,6 @@ impl Watcher {
                 least: self.settings.upload,
                 flow: h.head.flow,
                 packets: &h.packets,
-                own_name: "",
                 how: "POST".into(),
                 to: (h.host.as_deref().unwrap_or_default(), &h.path),
             };
@@ -272,7 +269,6 @@ impl Watcher {
             least: self.settings.hidden,
             flow: c.head.flow,
             packets: &c.key_packets,
-            own_name: "",
             how: format!(
                 "{} (port {})",
                 if c.service == Service::Tls { "TLS" } else { "an unknown protocol" },
@@ -297,7 +293,6 @@ impl Watcher {
             least: self.settings.upload,
             flow: c.head.flow,
             packets: &c.key_packets,
-            own_name: "",
             how: "TLS".into(),
             to: (&name, ""),
         };
@@ -360,7 +355,6 @@ impl Watcher {
             least: self.settings.file,
             flow,
             packets: &[packet],
-            own_name: "",
             how: "FTP".into(),
             to: ("", ""),
         };

@@ -201,36 +201,34 @@ impl Watcher {
         let window = self.settings.window;
         let (state, card) = states.open(host, context.now);
         // What goes beside FTP are files.
-        if c.failed() != Some(true) && card.known.exchanges_files_with(end.0) {
+        let dead = c.failed() == Some(true);
+        if !dead && card.known.exchanges_files_with(end.0) {
             return;
         }
         if state.remotes.len() >= MAX_REMOTES && !state.remotes.contains_key(&end) {
             state.remotes.pop_first();
         }
-        let calls = state.remotes.entry(end).or_default();
-        let made = Call {
-            ts: c.head.ts,
-            words: words(c),
-            opaque: c.opaque_first(Direction::Orig),
-            spoke: c.first_speaker == Some(Direction::Orig),
-            answered: c.bytes[1] > 0,
-            refused: c.failed() == Some(true),
-            flow: c.head.flow,
-            packet: c.key_packets.first().copied().unwrap_or_default(),
-        };
-        let (said, spoke) = (made.words, made.spoke);
-        calls.push_back(made);
-        calls.retain(|k| k.ts.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64);
-        if calls.len() > MAX_CALLS {
-            calls.pop_front();
-        }
-        let dead = calls.back().is_some_and(|k| k.refused);
-        let alike =
-            |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
+        let (said, spoke) = (words(c), c.first_speaker == Some(Direction::Orig));
         let (name, dynamic) = context.network.called(host, end.0, context.now);
         let own_words = !dead && spoke && said.iter().all(|len| len.unsigned_abs() < FULL);
         let strangers = if own_words && name.is_none() { state.says_to(end.0, end.1, said) } else { 0 };
         let calls = state.remotes.entry(end).or_default();
+        calls.push_back(Call {
+            ts: c.head.ts,
+            words: said,
+            opaque: c.opaque_first(Direction::Orig),
+            spoke,
+            answered: c.bytes[1] > 0,
+            refused: dead,
+            flow: c.head.flow,
+            packet: c.key_packets.first().copied().unwrap_or_default(),
+        });
+        calls.retain(|k| k.ts.0.abs_diff(c.head.ts.0) <= window.as_nanos() as u64);
+        if calls.len() > MAX_CALLS {
+            calls.pop_front();
+        }
+        let alike =
+            |k: &&Call| if dead { k.refused } else { !k.refused && k.spoke == spoke && k.words == said };
         let same: Vec<&Call> = calls.iter().filter(alike).collect();
         let answered = c.bytes[0] > 0 && c.bytes[1] > 0;
         let brought = card.fired.brought(end.0, c.head.ts, window);
