@@ -93,7 +93,7 @@ fn what_is_of_another_version_is_refused_by_name() {
     let config = String::from_utf8(config.stdout).expect("UTF-8");
     let of_config =
         config.lines().find_map(|l| l.strip_prefix("version = ")?.parse().ok()).expect("a version");
-    assert_eq!(versions, [report::CaptureLine::SCHEMA, of_config, pipeline::STATE_VERSION]);
+    assert_eq!(versions, [report::CaptureLine::SCHEMA, of_config, pipeline::STATE_VERSION, store::VERSION]);
 
     let dir = tempfile::tempdir().expect("a folder");
     let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();

@@ -1,6 +1,6 @@
 //! Whether both sides of a stream speak in messages that begin with their own length in four bytes, as protocols do that somebody made up for a program of his own.
 
-use record::{Direction, PacketId};
+use record::{Direction, PacketId, Start};
 
 /// Bytes that may stand before the length: a mark, a version, a type (*assumed*).
 const BEFORE: [u8; 5] = [0, 1, 2, 3, 4];
@@ -45,9 +45,34 @@ pub struct Framing {
 
 /// What showed.
 pub struct Shown {
+    pub start: Start,
     pub messages: [u32; 2],
-    pub before: u8,
     pub first: PacketId,
+}
+
+/// Who looks how the messages of a stream begin.
+pub trait Beginning {
+    /// Takes a piece; gives whether it can still be shown.
+    fn take(&mut self, from: Direction, bytes: &[u8], packet: PacketId) -> bool;
+
+    /// What shows so far.
+    fn shown(&self) -> Option<Shown>;
+}
+
+/// Hands a piece to who looks on; it is gone when it has shown something, or when nothing can be shown any more.
+pub fn look_on(
+    watch: &mut Option<Box<impl Beginning>>,
+    from: Direction,
+    bytes: &[u8],
+    packet: PacketId,
+) -> Option<Shown> {
+    let looking = watch.as_mut()?;
+    let fits = looking.take(from, bytes, packet);
+    let shown = looking.shown().filter(|_| fits);
+    if !fits || shown.is_some() {
+        *watch = None;
+    }
+    shown
 }
 
 impl Form {
@@ -118,8 +143,15 @@ impl Framing {
         Self { sides: [Side::default(), Side::default()], last: Direction::Orig, first, head: [0; 8] }
     }
 
-    /// Takes a piece; gives whether it can still be shown.
-    pub fn take(&mut self, from: Direction, bytes: &[u8]) -> bool {
+    /// About how many bytes hang on it.
+    pub fn weight(&self) -> usize {
+        let fits = self.sides.iter().map(|s| s.fits.capacity()).sum::<usize>();
+        size_of::<Self>().saturating_add(fits.saturating_mul(size_of::<Fit>()))
+    }
+}
+
+impl Beginning for Framing {
+    fn take(&mut self, from: Direction, bytes: &[u8], _: PacketId) -> bool {
         let [orig, resp] = &mut self.sides;
         let (own, other) = if from == Direction::Orig { (orig, resp) } else { (resp, orig) };
         if self.last != from && other.at > 0 {
@@ -136,7 +168,7 @@ impl Framing {
     }
 
     /// Whether it shows: both sides are between two messages, of one form and of several lengths.
-    pub fn shown(&self) -> Option<Shown> {
+    fn shown(&self) -> Option<Shown> {
         let [orig, resp] = &self.sides;
         orig.fits.iter().filter(|fit| fit.next == orig.at).find_map(|own| {
             let other = resp.fits.iter().find(|fit| fit.form == own.form && fit.next == resp.at)?;
@@ -144,14 +176,9 @@ impl Framing {
             let enough =
                 messages.iter().all(|n| *n > 0) && messages.iter().sum::<u32>() >= record::Framing::LEAST;
             let several = own.varied || other.varied || own.first != other.first;
-            (enough && several).then_some(Shown { messages, before: own.form.before, first: self.first })
+            let start = Start::Length { before: own.form.before };
+            (enough && several).then_some(Shown { start, messages, first: self.first })
         })
-    }
-
-    /// About how many bytes hang on it.
-    pub fn weight(&self) -> usize {
-        let fits = self.sides.iter().map(|s| s.fits.capacity()).sum::<usize>();
-        size_of::<Self>().saturating_add(fits.saturating_mul(size_of::<Fit>()))
     }
 }
 
@@ -168,7 +195,7 @@ mod tests {
     fn shown(pieces: &[(Direction, Vec<u8>)]) -> Option<[u32; 2]> {
         let mut framing = Framing::new(PacketId::default());
         for (from, bytes) in pieces {
-            if !framing.take(*from, bytes) {
+            if !framing.take(*from, bytes, PacketId::default()) {
                 return None;
             }
         }

@@ -18,6 +18,7 @@ mod exports;
 mod framing;
 mod http;
 mod irc;
+mod keystream;
 mod lines;
 mod ntlm;
 mod outbox;

@@ -6,7 +6,8 @@ use record::{
 };
 
 use crate::content::{BareFile, is_bare_file};
-use crate::framing::Framing;
+use crate::framing::{self, Framing};
+use crate::keystream::Keystream;
 use crate::outbox::{Outbox, ParseContext};
 use crate::protocol::{Protocol, READERS, Reader, Step, begin};
 use crate::recognise::{self, Probe};
@@ -68,6 +69,8 @@ pub struct Session {
     holed: bool,
     /// Whether its messages state their own length, as long as that is not known.
     framing: Option<Box<Framing>>,
+    /// Whether its messages begin with the same cipher text, as long as that is not known.
+    keystream: Option<Box<Keystream>>,
 }
 
 /// Proxies behind one another that are seen through; people chain two or three.
@@ -91,6 +94,7 @@ impl Session {
             reported: false,
             holed: false,
             framing: None,
+            keystream: None,
         }
     }
 
@@ -257,7 +261,7 @@ impl Session {
             _ => {}
         }
         // Nor does what comes behind one tell where messages begin.
-        self.framing = None;
+        (self.framing, self.keystream) = (None, None);
         Progress { service, wants_more: self.wants_more(), remote: None }
     }
 
@@ -293,7 +297,10 @@ impl Session {
     /// About how many bytes hang on it: what was kept until its protocol is known, or the parser of that.
     pub fn weight(&self) -> usize {
         match &self.state {
-            State::Unknown => self.framing.as_ref().map_or(0, |f| f.weight()),
+            State::Unknown => {
+                let keystream = self.keystream.as_ref().map_or(0, |k| size_of_val(&**k));
+                self.framing.as_ref().map_or(0, |f| f.weight()).saturating_add(keystream)
+            }
             State::Fresh | State::Done => 0,
             State::Probing(p) => {
                 let kept = p.early.iter().map(|e| e.bytes.len().saturating_add(size_of::<Early>()));
@@ -358,13 +365,14 @@ impl Session {
         probing.unrecognised()
     }
 
-    /// Begins to look whether the flow's messages state their own length.
+    /// Begins to look how the flow's messages begin.
     fn frames_from(&mut self, flow: &FlowFacts, packet: PacketId) {
         let whole = flow.start_seen && !self.holed && flow.tuple.transport == Transport::Tcp;
         self.framing = whole.then(|| Box::new(Framing::new(packet)));
+        self.keystream = whole.then(|| Box::new(Keystream::new()));
     }
 
-    /// Looks whether they still do, and tells it when it shows.
+    /// Looks how they go on, and tells what shows.
     fn framed(
         &mut self,
         flow: &FlowFacts,
@@ -374,17 +382,17 @@ impl Session {
         packet: PacketId,
         out: &mut Outbox,
     ) {
-        let Some(framing) = &mut self.framing else { return };
-        if !framing.take(from, bytes) {
-            self.framing = None;
-        } else if let Some(shown) = framing.shown() {
+        let shown = [
+            framing::look_on(&mut self.framing, from, bytes, packet),
+            framing::look_on(&mut self.keystream, from, bytes, packet),
+        ];
+        for framing::Shown { start, messages, first } in shown.into_iter().flatten() {
             out.records.push(Record::Framing(Box::new(record::Framing {
                 head: flow.head(flow.ts, at),
-                messages: shown.messages,
-                before: shown.before,
-                packets: vec![shown.first, packet],
+                start,
+                messages,
+                packets: vec![first, packet],
             })));
-            self.framing = None;
         }
     }
 

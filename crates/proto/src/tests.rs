@@ -1039,6 +1039,20 @@ fn rpc_and_directories_by_their_lengths() {
 }
 
 #[test]
+fn messages_under_one_key_are_told_once() {
+    let one = |tail: u8, n: usize| [&RANDOM.map(|b| b | 1)[..12], &vec![tail; n]].concat();
+    let pieces =
+        [(Orig, one(1, 90)), (Resp, one(2, 9)), (Orig, one(3, 30)), (Resp, one(4, 9)), (Orig, one(5, 9))];
+    let pieces: Vec<(Direction, &[u8])> = pieces.iter().map(|(from, b)| (*from, b.as_slice())).collect();
+    let told = |port: u16, pieces: &[(Direction, &[u8])]| {
+        let start = |r: &Record| if let Record::Framing(f) = r { Some((f.messages, f.start)) } else { None };
+        tcp(port, pieces).1.iter().filter_map(start).collect::<Vec<_>>()
+    };
+    assert_eq!(told(2404, &pieces), [([2, 1], record::Start::Cipher { same: 12 })]);
+    assert!(told(2404, &pieces[..2]).is_empty(), "two messages");
+}
+
+#[test]
 fn messages_that_state_their_own_length_are_told_once() {
     let one = |mark: &[u8], n: u32| [mark, &n.to_le_bytes(), &RANDOM.repeat(9)[..n as usize]].concat();
     let pieces: Vec<(Direction, Vec<u8>)> =
@@ -1050,12 +1064,12 @@ fn messages_that_state_their_own_length_are_told_once() {
         let pieces: Vec<(Direction, &[u8])> = pieces.iter().map(|(from, b)| (*from, b.as_slice())).collect();
         let (_, records) = tcp(443, &pieces);
         let framing = |r: &Record| match r {
-            Record::Framing(f) => Some((f.messages, f.before)),
+            Record::Framing(f) => Some((f.messages, f.start)),
             _ => None,
         };
         records.iter().filter_map(framing).collect::<Vec<_>>()
     };
-    assert_eq!(told(&pieces), [([2, 2], 2)]);
+    assert_eq!(told(&pieces), [([2, 2], record::Start::Length { before: 2 })]);
     assert!(told(&pieces[..3]).is_empty(), "three messages");
     let facts = FlowFacts { start_seen: false, ..flow(Transport::Tcp, 443) };
     let parts: Vec<(Direction, &[u8])> = pieces.iter().map(|(from, b)| (*from, b.as_slice())).collect();

@@ -29,7 +29,7 @@ pub use community_id::CommunityId;
 pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use file::FileInfo;
-pub use framing::Framing;
+pub use framing::{Framing, Start};
 pub use health::Health;
 pub use net::{
     BUCKETS, Direction, Endpoint, FlowId, HostId, IN_ARRAY, Mac, PacketId, Segment, Transport, Tuple, bucket,

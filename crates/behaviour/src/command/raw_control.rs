@@ -9,9 +9,9 @@
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
 //! spoke first and in no known protocol, with first payloads of the same lengths, which fill no segment; what stands beside FTP with the same remote is files. *one_call*: a single such connection, whoever spoke first and with an
-//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *shell*: the first payload of either side is the greeting of a Windows command
-//! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
-//! them (for a single call none of what is added; for a framed one neither opaque words nor silence); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike), or the same said on one port to three addresses without a name within the day.
+//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *one_key*: a single connection in which both sides begin what they say, behind a length or at once, with the same bytes that look random, at least eight of the first sixteen in three messages or more: a cipher that begins anew with each message under one key. *shell*: the first payload of either side is the greeting of a Windows command
+//! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words, or such that begin alike in all of them as under one key (*keyed_words*); no word back to any of
+//! them (for a single call none of what is added; for one whose messages begin in one way neither words nor silence); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike), or the same said on one port to three addresses without a name within the day.
 //!
 //! ## What else looks like this
 //! Games, file sharing, messengers (which frame their messages and know their servers by other ways than DNS), industrial protocols, databases: they are recognised by content where that is known (nothing is built on *same_words*, so that who sends much to one of them is not said to steal),
@@ -31,8 +31,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Direction, Evidence, FlowId, Framing, PacketId, Record, Role, Service, Stage, Timestamp,
-    Transport, defang, tally,
+    Conn, ConnPhase, Direction, Evidence, FlowId, Framing, PacketId, Record, Role, Service, Stage, Start,
+    Timestamp, Transport, defang, tally,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ impl Default for Settings {
 struct Call {
     ts: Timestamp,
     words: [i32; 2],
+    /// The first bytes, zero where there were fewer.
+    start: [u8; Framing::COMPARED],
     opaque: bool,
     spoke: bool,
     answered: bool,
@@ -93,7 +95,8 @@ pub struct Host {
     #[serde(with = "crate::words")]
     reported: BTreeMap<(IpAddr, u16), Vec<Word>>,
     fired: BTreeSet<(bool, IpAddr)>,
-    framed: BTreeSet<(IpAddr, u16)>,
+    /// Whose messages begin in one way, and whether with their lengths.
+    framed: BTreeSet<(IpAddr, u16, bool)>,
     /// Addresses without a name to which the same was said on a port: in messages with their lengths in front, or in first words of these lengths.
     strangers: BTreeMap<(u16, [i32; 2]), BTreeSet<IpAddr>>,
 }
@@ -122,6 +125,24 @@ pub struct Watcher {
 fn words(c: &Conn) -> [i32; 2] {
     let mut own = c.first_lengths.iter().copied().filter(|l| *l > 0);
     [own.next().unwrap_or(0), own.next().unwrap_or(0)]
+}
+
+/// The first bytes that the client said.
+fn start(c: &Conn) -> [u8; Framing::COMPARED] {
+    let said = c.first_payload[Direction::Orig.index()].map(|p| p.head().to_vec()).unwrap_or_default();
+    let mut start = [0; Framing::COMPARED];
+    start.iter_mut().zip(said).for_each(|(slot, byte)| *slot = byte);
+    start
+}
+
+/// Whether the first words of all calls begin alike as under one key.
+fn is_under_one_key(calls: &[&Call]) -> bool {
+    let Some((first, others)) = calls.split_first() else { return false };
+    // They are of one length.
+    let len = usize::try_from(first.words[0]).unwrap_or(0).min(Framing::COMPARED);
+    let said = &first.start[..len];
+    let alike = |mask: u16, k: &&Call| Framing::alike(said, &k.start[..len]).map_or(0, |m| mask & m);
+    !others.is_empty() && others.iter().fold(u16::MAX, alike).count_ones() >= Framing::SAME
 }
 
 impl Watcher {
@@ -154,15 +175,23 @@ impl Watcher {
         });
     }
 
-    /// A connection whose messages state their own length.
+    /// A connection whose messages begin in one way: with their own length, or as under one key.
     fn framed(states: &mut States<'_, Host>, host: IpAddr, f: &Framing, context: &mut Context<'_>) {
         let end = (f.head.tuple.resp.ip, f.head.tuple.resp.port);
         let (state, card) = states.open(host, context.now);
-        if state.framed.len() >= MAX_REMOTES || !state.framed.insert(end) {
+        let (base, least, unit) = match f.start {
+            Start::Length { .. } => {
+                ("framed", Framing::LEAST, "messages that state their own length, in no known protocol")
+            }
+            Start::Cipher { .. } => {
+                ("one_key", Framing::LEAST_CIPHERED, "messages that begin alike as under one key")
+            }
+        };
+        if state.framed.len() >= MAX_REMOTES || !state.framed.insert((end.0, end.1, base == "framed")) {
             return;
         }
         let (name, dynamic) = context.network.called(host, end.0, context.now);
-        let mut grades = vec![("framed", 1)];
+        let mut grades = vec![(base, 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
                 grades.push((grade, 1));
@@ -171,24 +200,28 @@ impl Watcher {
         add(name.is_none(), "unnamed");
         add(dynamic, "dynamic_name");
         add(KNOWN_PORTS.contains(&end.1), "known_port");
-        add(name.is_none() && state.says_to(end.0, end.1, [0; 2]) >= STRANGERS, "several_remotes");
+        let framed = base == "framed";
+        add(framed && name.is_none() && state.says_to(end.0, end.1, [0; 2]) >= STRANGERS, "several_remotes");
         let p2p = context.runs(card, Application::P2p);
         let messages = f.messages.iter().map(|n| u64::from(*n)).sum::<u64>();
         context.fire(Fire {
             host,
-            key: "framed".into(),
+            key: base.into(),
             grades,
             started: f.head.ts,
             value: messages as f64,
-            threshold: f64::from(Framing::LEAST),
-            unit: "messages that state their own length, in no known protocol",
+            threshold: f64::from(least),
+            unit,
             source: "assumed",
             packets: f.packets.clone(),
             flows: vec![f.head.flow],
             remotes: vec![end.0],
             facts: vec![
                 ("port", u64::from(end.1).into()),
-                ("before_length", u64::from(f.before).into()),
+                match f.start {
+                    Start::Length { before } => ("before_length", u64::from(before).into()),
+                    Start::Cipher { same } => ("same_bytes", u64::from(same).into()),
+                },
                 ("name", name.unwrap_or_default().into()),
                 ("application_within_hour", p2p.into()),
                 ("prevalent", context.prevalent(end.0).into()),
@@ -216,6 +249,7 @@ impl Watcher {
         calls.push_back(Call {
             ts: c.head.ts,
             words: said,
+            start: start(c),
             opaque: c.opaque_first(Direction::Orig),
             spoke,
             answered: c.bytes[1] > 0,
@@ -259,6 +293,7 @@ impl Watcher {
         let once = matches!(base, "one_call" | "from_bringer");
         add(!once && dynamic, "dynamic_name");
         add(!once && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
+        add(base == "same_words" && is_under_one_key(&same), "keyed_words");
         add(!dead && same.iter().all(|k| !k.answered), "unanswered");
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         // Two services of one machine are one remote, and who answers nothing is another kind than who speaks.
@@ -330,6 +365,7 @@ impl Behaviour for Watcher {
                 GradeWorth::base("one_call", 2.0).key("same_words").weak(),
                 GradeWorth::base("from_bringer", 7.0).key("from_bringer"),
                 GradeWorth::base("framed", 7.0).key("framed"),
+                GradeWorth::base("one_key", 9.0).key("one_key"),
                 GradeWorth::base("shell", 17.0).key("shell"),
                 GradeWorth::base("dead_remote", 6.0).key("dead_remote").weak(),
                 GradeWorth::add("known_port", 4.0),
@@ -337,6 +373,7 @@ impl Behaviour for Watcher {
                 GradeWorth::add("unnamed", 2.0),
                 GradeWorth::add("dynamic_name", 4.0),
                 GradeWorth::add("opaque_words", 2.0),
+                GradeWorth::add("keyed_words", 3.0),
                 GradeWorth::add("unanswered", 3.0),
             ],
         )
@@ -378,6 +415,10 @@ impl Behaviour for Watcher {
         } else if e.key == "framed" {
             format!(
                 "spoke an unknown protocol with {remote} port {port}, in messages that begin with their own length"
+            )
+        } else if e.key == "one_key" {
+            format!(
+                "spoke an unknown protocol with {remote} port {port}, in which both sides begin each message with the same encrypted bytes: one key, used anew each time"
             )
         } else if e.flag("dead") {
             format!("made {} calls to {remote} port {port}, none of which was answered", tally(e.value))
@@ -549,7 +590,8 @@ mod tests {
     fn messages_that_state_their_own_length() {
         let framed = |port: u16| {
             let head = conn(10.0, Transport::Tcp, REMOTE, port).head;
-            Record::Framing(Box::new(Framing { head, messages: [2, 3], before: 2, packets: vec![] }))
+            let start = Start::Length { before: 2 };
+            Record::Framing(Box::new(Framing { head, start, messages: [2, 3], packets: vec![] }))
         };
         assert_eq!(run(vec![framed(1985)]), ["framed", "unnamed"]);
         let named = dns(0.5, "a.duckdns.org", 1, 0, Some(REMOTE));
@@ -558,5 +600,28 @@ mod tests {
         b.feed(framed(1985), 11.0);
         b.feed(framed(1985), 12.0);
         assert_eq!(b.evidence.len(), 1, "the same once");
+    }
+
+    #[test]
+    fn messages_that_begin_as_under_one_key() {
+        let head = conn(10.0, Transport::Tcp, REMOTE, 2404).head;
+        let start = Start::Cipher { same: 12 };
+        let keyed = Framing { head, start, messages: [2, 2], packets: vec![] };
+        assert_eq!(run(vec![Record::Framing(Box::new(keyed))]), ["one_key", "unnamed"]);
+        let calls = |fresh: bool| {
+            (0..3u8).map(move |i| {
+                let mut said =
+                    [0x1b, 0x84, 0xd5, 0xb0, 0x5d, 0xf4, 0xc4, 0x93, 0xc5, 0x30, 0xc2, 0xa0, 0x8f, 0xda];
+                said[13] = i + 1;
+                if fresh {
+                    said.iter_mut().for_each(|b| *b = b.wrapping_add(i.wrapping_mul(0x53)));
+                }
+                record(call(60.0 * f64::from(i + 1), &said, true))
+            })
+        };
+        let once = run(calls(false).collect());
+        assert!(once.contains(&"keyed_words".to_owned()), "{once:?}");
+        let fresh = run(calls(true).collect());
+        assert!(!fresh.contains(&"keyed_words".to_owned()), "{fresh:?}");
     }
 }
