@@ -6,7 +6,7 @@ use benches::Inputs;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn kernels(c: &mut Criterion) {
-    let inputs = Inputs::make().expect("a capture");
+    let inputs = Inputs::of_capture().with_packets().and_then(Inputs::with_records).expect("a capture");
     let mut group = c.benchmark_group("rooms");
     group.throughput(Throughput::Elements(inputs.len() as u64)).sample_size(20);
     group.bench_function("capture", |b| b.iter(|| black_box(inputs.walk())));

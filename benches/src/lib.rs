@@ -107,16 +107,20 @@ impl Sessions for Keen {
 }
 
 impl Inputs {
-    /// Makes the capture and what each room gets of it.
-    ///
-    /// # Errors
-    /// The capture cannot be read back, which would be a bug.
-    pub fn make() -> anyhow::Result<Self> {
+    /// Makes the capture, and nothing of it yet.
+    pub fn of_capture() -> Self {
         let (script, _) = testkit::office::day(Some(&testkit::scenarios::Variant::newer()));
         // Inputs in memory live as long as the program.
         let capture: &'static [u8] = Box::leak(script.pcapng().into_boxed_slice());
-        let mut made = Self { capture, frames: Vec::new(), packets: Vec::new(), records: Vec::new() };
-        let mut set = CaptureSet::open(&[Source::Memory("office", capture)], &Arc::default())?;
+        Self { capture, frames: Vec::new(), packets: Vec::new(), records: Vec::new() }
+    }
+
+    /// With what `wire` and `flow` get of it.
+    ///
+    /// # Errors
+    /// The capture cannot be read back, which would be a bug.
+    pub fn with_packets(mut self) -> anyhow::Result<Self> {
+        let mut set = CaptureSet::open(&[Source::Memory("office", self.capture)], &Arc::default())?;
         let mut batch = Batch::default();
         while set.next_batch(&mut batch) {
             for meta in &batch.packets {
@@ -126,15 +130,23 @@ impl Inputs {
                 for packet in packets {
                     let payload = frame.get(packet.payload_at..).unwrap_or_default();
                     let payload = payload[..packet.payload_captured as usize].to_vec();
-                    made.packets.push(Placed { packet, payload, ts: meta.ts, id: meta.id });
+                    self.packets.push(Placed { packet, payload, ts: meta.ts, id: meta.id });
                 }
-                made.frames.push(frame.to_vec());
+                self.frames.push(frame.to_vec());
             }
         }
-        let options = pipeline::RunOptions::of(vec![Source::Memory("office", capture)]);
-        let records = &mut made.records;
+        Ok(self)
+    }
+
+    /// With what the analyst gets of it.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_records(mut self) -> anyhow::Result<Self> {
+        let options = pipeline::RunOptions::of(vec![Source::Memory("office", self.capture)]);
+        let records = &mut self.records;
         pipeline::sense(&options, |_| (), |key, record| records.push((key, record.clone())))?;
-        Ok(made)
+        Ok(self)
     }
 
     /// Packets of the capture.
