@@ -42,7 +42,7 @@ pub struct Message {
 }
 
 /// Reads a name; gives it lower case with dots, other bytes escaped.
-fn name(cursor: &mut Cursor<'_>) -> Option<String> {
+pub fn name(cursor: &mut Cursor<'_>) -> Option<String> {
     let mut out = String::with_capacity(TYPICAL_NAME);
     labels(cursor, |label| {
         if !out.is_empty() {
@@ -66,7 +66,7 @@ fn name(cursor: &mut Cursor<'_>) -> Option<String> {
 }
 
 /// Steps over a name: to its end, or over the pointer that ends it.
-fn step_over_name(c: &mut Cursor<'_>) -> Option<()> {
+pub fn step_over_name(c: &mut Cursor<'_>) -> Option<()> {
     for _ in 0..MAX_LABELS {
         let len = c.u8()?;
         match len >> 6 {

@@ -44,6 +44,7 @@ pub struct Framing {
 }
 
 /// What showed.
+#[derive(Clone, Copy)]
 pub struct Shown {
     pub start: Start,
     pub messages: [u32; 2],

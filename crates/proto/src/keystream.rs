@@ -1,18 +1,18 @@
-//! Whether both sides of a stream begin what they say with the same bytes that look random: a cipher that begins anew under one key with each message
-//! (a keystream used again, or blocks under no vector of their own), as TLS, SSH and their like never do.
+//! Whether both sides of a stream begin what they say with the same bytes that look random: a cipher that begins anew under one key with each message,
+//! so that one keystream is used again and again, as TLS, SSH and their like never do.
 
 use flate2::{Decompress, FlushDecompress};
-use record::{Direction, Framing, PacketId, Start};
+use record::{Direction, Framing, PacketId, PayloadFacts, SameStart, Start};
 
 use crate::framing::{Beginning, Shown};
 
-/// Bytes that a length in front may take: behind its last zero the message begins.
-const LONGEST_LENGTH: usize = 4;
+/// Bytes behind those that are compared, which look random as well: a number in front of what is in clear is none (*assumed*).
+const BEHIND: usize = 16;
 /// The bytes that are kept of what a side says.
-const KEPT: usize = LONGEST_LENGTH + Framing::COMPARED;
+const KEPT: usize = SameStart::KEPT + BEHIND;
 
 /// The beginning of what a side says before the other does.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Turn {
     bytes: [u8; KEPT],
     /// 0 <= len <= KEPT
@@ -25,15 +25,15 @@ pub struct Keystream {
     from: Option<Direction>,
     turn: Turn,
     /// What was said first, with which the others are compared.
-    model: Option<Turn>,
-    /// The places at which all are the same so far.
-    same: u16,
-    /// Whether any two of them differ.
-    varied: bool,
+    model: Option<(Turn, SameStart)>,
+    /// Whether any of them looks random behind what is compared.
+    behind: bool,
     messages: [u32; 2],
 }
 
 impl Turn {
+    const NONE: Self = Self { bytes: [0; KEPT], len: 0, packet: PacketId::new(0, 0) };
+
     fn take(&mut self, bytes: &[u8], packet: PacketId) {
         if self.len == 0 {
             self.packet = packet;
@@ -44,41 +44,34 @@ impl Turn {
         self.len = self.len.saturating_add(bytes.len()).min(KEPT);
     }
 
-    /// What was said, behind a length.
     fn said(&self) -> &[u8] {
-        let bytes = self.bytes.get(..self.len).unwrap_or_default();
-        let zero = bytes.iter().take(LONGEST_LENGTH).rposition(|b| *b == 0);
-        let said = bytes.get(zero.map_or(0, |z| z.saturating_add(1))..).unwrap_or_default();
-        said.get(..Framing::COMPARED).unwrap_or(said)
+        self.bytes.get(..self.len.min(SameStart::KEPT)).unwrap_or_default()
     }
-}
 
-/// Whether it begins as a packer begins: what is packed of messages that begin alike does as well. By its mark (zlib, RFC 1950; Zstandard, RFC 8878; LZ4),
-/// or since text comes out of it (deflate without a mark, as in RFC 7692).
-fn is_packed(said: &[u8]) -> bool {
-    let marked = matches!(
-        said,
-        [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x04, 0x22, 0x4d, 0x18, ..]
-    );
-    let is_text = |plain: &[u8]| plain.len() >= 6 && plain.iter().all(|b| matches!(b, b' '..=b'~'));
-    let holds_text = || {
-        let mut plain = Vec::with_capacity(4 * Framing::COMPARED);
-        let read = Decompress::new(false).decompress_vec(said, &mut plain, FlushDecompress::Sync);
-        read.is_ok() && is_text(&plain)
-    };
-    marked || holds_text()
+    /// Whether it looks random behind what is compared, as far as it was said.
+    fn goes_on(&self) -> bool {
+        self.len == KEPT
+            && self
+                .bytes
+                .get(SameStart::KEPT..)
+                .is_some_and(|behind| PayloadFacts::of(behind, BEHIND as u32).is_opaque())
+    }
+
+    /// Whether text comes out of it, unpacked behind a length (deflate without a mark, as in RFC 7692): what is packed of messages that begin alike does as well.
+    fn holds_text(&self) -> bool {
+        let is_text = |plain: &[u8]| plain.len() >= 6 && plain.iter().all(|b| matches!(b, b' '..=b'~'));
+        (0..=SameStart::LENGTH).any(|k| {
+            let mut plain = Vec::with_capacity(4 * KEPT);
+            let packed = self.said().get(k..).unwrap_or_default();
+            let read = Decompress::new(false).decompress_vec(packed, &mut plain, FlushDecompress::Sync);
+            read.is_ok() && is_text(&plain)
+        })
+    }
 }
 
 impl Keystream {
     pub fn new() -> Self {
-        Self {
-            from: None,
-            turn: Turn::default(),
-            model: None,
-            same: u16::MAX,
-            varied: false,
-            messages: [0; 2],
-        }
+        Self { from: None, turn: Turn::NONE, model: None, behind: false, messages: [0; 2] }
     }
 
     /// The other side goes on: what was shorter than what is kept is compared as it is.
@@ -89,26 +82,25 @@ impl Keystream {
     /// Compares what was said with what was said first; gives whether they are alike. What is too short says nothing.
     fn compare(&mut self) -> bool {
         let (Some(from), turn) = (self.from, self.turn) else { return true };
-        let said = turn.said();
-        if said.len() < Framing::SAME as usize {
+        if turn.len < SameStart::SAME as usize {
             return true;
         }
-        let Some(model) = &self.model else {
-            self.model = Some(turn);
-            self.count(from);
-            return Framing::is_ciphered(said) && !is_packed(said);
-        };
-        let Some(same) = Framing::alike(model.said(), said) else { return false };
-        self.varied |= model.said() != said;
-        self.same &= same;
-        self.count(from);
-        self.same.count_ones() >= Framing::SAME
-    }
-
-    fn count(&mut self, from: Direction) {
+        self.behind |= turn.goes_on();
         let [orig, resp] = &mut self.messages;
         let count = if from == Direction::Orig { orig } else { resp };
         *count = count.saturating_add(1);
+        if let Some((model, alike)) = &mut self.model {
+            return alike.compare(model.said(), turn.said());
+        }
+        let alike = SameStart::of(turn.said());
+        self.model = Some((turn, alike));
+        alike.is_open() && !turn.holds_text()
+    }
+
+    /// The stream ends: what shows by its last word, and the packet of that.
+    pub fn end(&mut self) -> Option<(Shown, PacketId)> {
+        let fits = self.settle();
+        self.shown().filter(|_| fits).map(|shown| (shown, self.turn.packet))
     }
 }
 
@@ -118,21 +110,22 @@ impl Beginning for Keystream {
             if !self.settle() {
                 return false;
             }
-            (self.from, self.turn) = (Some(from), Turn::default());
+            (self.from, self.turn) = (Some(from), Turn::NONE);
         }
         let whole = self.turn.len == KEPT;
         self.turn.take(bytes, packet);
         whole || self.turn.len < KEPT || self.compare()
     }
 
-    /// Whether it shows: both sides begin alike, and do not say one and the same.
+    /// Both sides begin alike, and do not say one and the same.
     fn shown(&self) -> Option<Shown> {
         let both = self.messages.iter().all(|n| *n > 0);
         let enough = self.messages.iter().sum::<u32>() >= Framing::LEAST_CIPHERED;
-        let same = u8::try_from(self.same.count_ones()).unwrap_or(u8::MAX);
-        let first = self.model?.packet;
+        let (model, alike) = self.model.as_ref()?;
+        let (same, varied) = alike.shown()?;
         let start = Start::Cipher { same };
-        (both && enough && self.varied).then_some(Shown { start, messages: self.messages, first })
+        let shown = both && enough && varied && self.behind;
+        shown.then_some(Shown { start, messages: self.messages, first: model.packet })
     }
 }
 
@@ -154,12 +147,12 @@ mod tests {
                 return None;
             }
         }
-        stream.shown().map(|s| s.messages)
+        stream.end().map(|(s, _)| s.messages)
     }
 
     fn talk(of: fn(&[u8]) -> Vec<u8>) -> Vec<(Direction, Vec<u8>)> {
         vec![
-            (Orig, of(b"[Begin]\x40\x02hello, this is number 7")),
+            (Orig, of(b"[Begin]\x40\x02hello, this is number 7, and who are you?")),
             (Resp, of(b"[Begin]\x20\x02wait")),
             (Orig, of(b"[Begin]\x20\x02waiting")),
             (Resp, of(b"[Begin]\x20\x02wait")),
@@ -169,10 +162,10 @@ mod tests {
     #[test]
     fn a_cipher_that_begins_anew_shows() {
         let plain = talk(under_one_key);
-        assert_eq!(shown(&plain), Some([2, 1]));
+        assert_eq!(shown(&plain), Some([2, 2]));
         // However it is cut on the way.
         let bytes = plain.iter().flat_map(|(from, b)| b.iter().map(|b| (*from, vec![*b])));
-        assert_eq!(shown(&bytes.collect::<Vec<_>>()), Some([2, 1]));
+        assert_eq!(shown(&bytes.collect::<Vec<_>>()), Some([2, 2]));
         let behind_its_length =
             |(from, b): &(Direction, Vec<u8>)| (*from, [&(b.len() as u32).to_le_bytes()[..], b].concat());
         assert_eq!(shown(&plain.iter().map(behind_its_length).collect::<Vec<_>>()), Some([2, 2]));
@@ -189,7 +182,9 @@ mod tests {
         let echo = [(Orig, random(1)), (Resp, random(1)), (Orig, random(1)), (Resp, random(1))];
         assert_eq!(shown(&echo), None, "the same again");
         let mut one_side = talk(under_one_key);
-        one_side.iter_mut().for_each(|(from, _)| *from = Orig);
+        for (from, _) in &mut one_side {
+            *from = Orig;
+        }
         assert_eq!(shown(&one_side), None, "only one side speaks");
         let packed = |raw: bool| {
             let pack = move |(from, plain): (Direction, Vec<u8>)| {
@@ -205,6 +200,15 @@ mod tests {
             let (one, other) = (&packed(raw)[1].1, &packed(raw)[3].1);
             assert!(one[..8] == other[..8] && shown(&packed(raw)).is_none(), "packed {raw}");
         }
+        let number_in_clear = |(from, plain): (Direction, Vec<u8>)| {
+            let number = under_one_key(b"[Begin]\x40\x02hello");
+            (
+                from,
+                [&number[..9], &plain[plain.len() - 4..], b" and so on, in clear for all to read"].concat(),
+            )
+        };
+        let numbered: Vec<_> = talk(<[u8]>::to_vec).into_iter().map(number_in_clear).collect();
+        assert_eq!(shown(&numbered), None, "a session's number before what is in clear");
         let asked = &talk(under_one_key)[..2];
         assert_eq!(shown(asked), None, "an answer repeats the number of its question");
     }

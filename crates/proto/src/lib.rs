@@ -20,6 +20,7 @@ mod http;
 mod irc;
 mod keystream;
 mod lines;
+mod names;
 mod ntlm;
 mod outbox;
 mod protocol;

@@ -8,6 +8,7 @@ use crate::dns::DnsSession;
 use crate::exports::ExportSession;
 use crate::http::HttpSession;
 use crate::irc::IrcSession;
+use crate::names::NameSession;
 use crate::outbox::ParseContext;
 use crate::quic::QuicSession;
 use crate::relay::{Relayed, SocksSession};
@@ -84,6 +85,8 @@ pub const READERS: &[Reader] = &[
     Reader(Service::Irc, Tcp, 6667, |_| Box::<IrcSession>::default()),
     Reader(Service::Ssh, Tcp, 22, |_| Box::<SshSession>::default()),
     Reader(Service::Dhcp, Udp, 67, |_| Box::new(DhcpSession)),
+    Reader(Service::Netbios, Udp, 137, |_| Box::new(NameSession::new(Service::Netbios))),
+    Reader(Service::Mdns, Udp, 5353, |_| Box::new(NameSession::new(Service::Mdns))),
     Reader(Service::NetFlow, Udp, 2055, |_| Box::new(ExportSession)),
     Reader(Service::Socks, Tcp, 1080, |_| Box::<SocksSession>::default()),
     Reader(Service::Imap, Tcp, 143, upgradable),

@@ -280,6 +280,11 @@ impl Session {
                 return Some(service);
             }
             State::Read(protocol) => protocol.end(&mut context),
+            State::Unknown => {
+                if let Some((shown, packet)) = self.keystream.take().and_then(|mut k| k.end()) {
+                    tell(flow, shown, at, packet, out);
+                }
+            }
             _ => {}
         }
         self.state = State::Done;
@@ -386,13 +391,8 @@ impl Session {
             framing::look_on(&mut self.framing, from, bytes, packet),
             framing::look_on(&mut self.keystream, from, bytes, packet),
         ];
-        for framing::Shown { start, messages, first } in shown.into_iter().flatten() {
-            out.records.push(Record::Framing(Box::new(record::Framing {
-                head: flow.head(flow.ts, at),
-                start,
-                messages,
-                packets: vec![first, packet],
-            })));
+        for shown in shown.into_iter().flatten() {
+            tell(flow, shown, at, packet, out);
         }
     }
 
@@ -446,6 +446,14 @@ impl Default for Session {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Tells how the flow's messages begin.
+fn tell(flow: &FlowFacts, shown: framing::Shown, at: Timestamp, packet: PacketId, out: &mut Outbox) {
+    let framing::Shown { start, messages, first } = shown;
+    let head = flow.head(flow.ts, at);
+    let packets = vec![first, packet];
+    out.records.push(Record::Framing(Box::new(record::Framing { head, start, messages, packets })));
 }
 
 /// What the bytes say, with the first bytes of each side as far as they are known: of a stream with this piece, of

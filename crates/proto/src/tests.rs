@@ -110,6 +110,7 @@ fn services_are_recognised_on_any_port() {
         (Service::Iec104, &[(Orig, b"\x68\x04\x07\0\0\0")]),
         (Service::Gearman, &[(Orig, b"\0REQ\0\0\0\x16\0\0\0\x03abc")]),
         (Service::Tarantool, &[(Resp, b"Tarantool 2.11.1 (Binary) 7170b4af-c72f-4f07-8729-08fc678543a1")]),
+        (Service::Kasa, &[(Orig, &hex("0000000a d0f2 81f8 8bff 9af7 d5ef"))]),
         (Service::Munin, &[(Resp, b"# munin node at pc-03\n")]),
         (Service::Rsync, &[(Resp, b"@RSYNCD: 31.0 sha512 sha256\n")]),
         (Service::Git, &[(Orig, b"0032git-upload-pack /project.git\0host=example.com\0")]),
@@ -1040,7 +1041,10 @@ fn rpc_and_directories_by_their_lengths() {
 
 #[test]
 fn messages_under_one_key_are_told_once() {
-    let one = |tail: u8, n: usize| [&RANDOM.map(|b| b | 1)[..12], &vec![tail; n]].concat();
+    let one = |tail: u8, n: usize| {
+        let rest = RANDOM.iter().cycle().take(n).map(|b| b.wrapping_add(tail));
+        RANDOM[..12].iter().map(|b| b | 1).chain(rest).collect::<Vec<u8>>()
+    };
     let pieces =
         [(Orig, one(1, 90)), (Resp, one(2, 9)), (Orig, one(3, 30)), (Resp, one(4, 9)), (Orig, one(5, 9))];
     let pieces: Vec<(Direction, &[u8])> = pieces.iter().map(|(from, b)| (*from, b.as_slice())).collect();

@@ -29,7 +29,7 @@ pub use community_id::CommunityId;
 pub use conn::{Beat, Conn, ConnPhase, ConnState, History, KeyPackets};
 pub use evidence::{Evidence, FactValue, Grade, NearMiss, Stage};
 pub use file::FileInfo;
-pub use framing::{Framing, Start};
+pub use framing::{Framing, SameStart, Start};
 pub use health::Health;
 pub use net::{
     BUCKETS, Direction, Endpoint, FlowId, HostId, IN_ARRAY, Mac, PacketId, Segment, Transport, Tuple, bucket,
@@ -43,8 +43,8 @@ pub use plain::{
 pub use role::Role;
 pub use rows::{
     Alert, BodyFacts, Certificate, Dhcp, Dns, DnsAnswer, Ends, Export, FrameCandidate, Head, Http, Irc,
-    KeyProof, Magic, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp, SmtpCommandForm, Ssh,
-    Tls, are_readings, hex,
+    KeyProof, Magic, Naming, Quic, Record, RecordKey, Relay, RelayKind, RequestHeaders, Smtp,
+    SmtpCommandForm, Ssh, Tls, are_readings, hex,
 };
 pub use self_report::SelfReport;
 pub use service::Service;

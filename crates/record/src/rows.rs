@@ -86,8 +86,10 @@ pub enum Record {
     SelfReport(Box<SelfReport>),
     /// A file that passed.
     File(Box<FileInfo>),
-    /// Messages that state their own length.
+    /// How messages begin in a protocol that nobody knows.
     Framing(Box<Framing>),
+    /// A host told its neighbours its name.
+    Naming(Box<Naming>),
 }
 
 impl Record {
@@ -112,6 +114,7 @@ impl Record {
             Self::SelfReport(r) => &r.head,
             Self::File(r) => &r.head,
             Self::Framing(r) => &r.head,
+            Self::Naming(r) => &r.head,
         }
     }
 
@@ -136,6 +139,7 @@ impl Record {
             Self::SelfReport(r) => &r.packets,
             Self::File(r) => &r.packets,
             Self::Framing(r) => &r.packets,
+            Self::Naming(r) => &r.packets,
         }
     }
 
@@ -165,6 +169,7 @@ impl Record {
             Self::SelfReport(r) => &mut r.packets,
             Self::File(r) => &mut r.packets,
             Self::Framing(r) => &mut r.packets,
+            Self::Naming(r) => &mut r.packets,
         };
         for packet in packets {
             *packet = packet.behind(files);
@@ -192,6 +197,7 @@ impl Record {
             Self::SelfReport(r) => &mut r.head,
             Self::File(r) => &mut r.head,
             Self::Framing(r) => &mut r.head,
+            Self::Naming(r) => &mut r.head,
         }
     }
 
@@ -992,6 +998,19 @@ pub struct Dhcp {
     pub lease: Option<u32>,
     /// What the client's DHCP program calls itself (vendor class, RFC 2132 §9.13), at most 255 bytes.
     pub vendor: Option<String>,
+    /// The message's packet.
+    pub packets: Vec<PacketId>,
+}
+
+/// A host told its neighbours what it is called. `orig` is the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Naming {
+    /// `ts` is when it did.
+    pub head: Head,
+    /// By which protocol: NetBIOS or multicast DNS.
+    pub within: crate::Service,
+    /// The name: of NetBIOS as it stands there, of multicast DNS lower case and without `.local`.
+    pub name: String,
     /// The message's packet.
     pub packets: Vec<PacketId>,
 }

@@ -208,6 +208,8 @@ services! {
     Tarantool = "tarantool",
     /// Munin's nodes.
     Munin = "munin",
+    /// TP-Link's Kasa, of plugs and lamps.
+    Kasa = "kasa",
     /// rsync's daemon.
     Rsync = "rsync",
     /// Network block devices.

@@ -107,6 +107,7 @@ const fn kind(record: &Record) -> &'static str {
         Record::SelfReport(_) => "self_report",
         Record::File(_) => "file",
         Record::Framing(_) => "framing",
+        Record::Naming(_) => "naming",
     }
 }
 
@@ -302,6 +303,11 @@ impl Row {
                 self.proof = proof(&r.packets);
             }
             Record::Framing(f) => self.proof = proof(&f.packets),
+            Record::Naming(n) => {
+                self.name = Some(n.name.clone());
+                self.service = Some(n.within.name().to_owned());
+                self.proof = proof(&n.packets);
+            }
             Record::File(f) => {
                 self.service = Some(f.carrier.name().to_owned());
                 self.uri.clone_from(&f.name);

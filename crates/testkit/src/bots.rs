@@ -255,6 +255,16 @@ fn raw_control() -> Script {
             .server(&answer)
             .close();
     }
+    // And one under a key that begins anew with each message.
+    let key: Vec<u8> = s.random(48).iter().map(|b| b | 1).collect();
+    let under = |plain: &str| plain.bytes().zip(&key).map(|(p, k)| p << 1 ^ k).collect::<Vec<u8>>();
+    call(&mut s, 700.0, CONTROLLER, 2404)
+        .client(&under("[begin]<here is desk 7, what is to do?>"))
+        .server(&under("[begin]<wait>"))
+        .wait(30.0)
+        .client(&under("[begin]<waited>"))
+        .server(&under("[begin]<wait>"))
+        .close();
     s
 }
 

@@ -47,6 +47,8 @@ pub struct HostPage {
     pub last: Option<Timestamp>,
     pub macs: BTreeMap<Mac, (Timestamp, Timestamp)>,
     pub names: BTreeMap<String, (Timestamp, Timestamp)>,
+    /// What it called itself before its neighbours: shown, and never asked who it is.
+    pub claims: BTreeMap<String, (Timestamp, Timestamp)>,
     pub flows: u64,
     /// Days since its first packet on which it said something, and the last of them.
     pub days: u32,
@@ -80,7 +82,7 @@ pub struct HostPage {
 
 behaviour::held!(ChangedHands: from, to);
 behaviour::held!(Told);
-behaviour::held!(HostPage: macs, names, hands, heard);
+behaviour::held!(HostPage: macs, names, claims, hands, heard);
 impl HostState for HostPage {}
 
 /// Where a host's page stands in its file.
@@ -102,6 +104,12 @@ pub fn learn(pages: &mut States<'_, HostPage>, record: &Record, home: &Home) -> 
         Record::Http(h) => learn_content(pages, &h.head, Traffic::Http, home),
         Record::Tls(t) => learn_content(pages, &t.head, Traffic::Tls, home),
         Record::Quic(q) => learn_content(pages, &q.head, Traffic::Tls, home),
+        Record::Naming(n) if home.contains(n.head.tuple.orig.ip) => {
+            let page = pages.of(n.head.tuple.orig.ip, n.head.known);
+            if page.claims.len() < MAX_NAMES || page.claims.contains_key(&n.name) {
+                page.claims.entry(n.name.clone()).or_insert((n.head.ts, n.head.ts)).1 = n.head.ts;
+            }
+        }
         Record::Conn(c) if c.packets[0] > 0 && home.contains(c.wire_tuple().orig.ip) => {
             pages.of(c.wire_tuple().orig.ip, c.head.known).show(c.head.ts, Traffic::of(c));
         }
@@ -275,7 +283,11 @@ impl HostPage {
         self.hands.push(change.clone());
         self.until = Some(change.at);
         let (holder, hands) = (self.holder.clone(), self.hands.clone());
-        Self { holder, hands, since: Some(change.at), ..Self::default() }
+        // What was said since then the other said.
+        let claims = self.claims.iter().filter(|(_, (_, last))| *last >= change.at);
+        let claims = claims.map(|(n, (from, last))| (n.clone(), ((*from).max(change.at), *last))).collect();
+        self.claims.retain(|_, (from, _)| *from < change.at);
+        Self { holder, hands, claims, since: Some(change.at), ..Self::default() }
     }
 
     /// Days on which it showed each kind of traffic.
@@ -305,11 +317,32 @@ impl HostPage {
         self.holder.repeated()
     }
 
-    pub fn names(&self) -> Names {
-        Names {
-            macs: self.macs.keys().map(ToString::to_string).collect(),
-            host_names: self.names.keys().cloned().collect(),
+    /// First the names that a DHCP server took, then those that it told its neighbours and that say more, the first of them first.
+    fn host_names(&self) -> Vec<String> {
+        /// NetBIOS has room for no more letters, and programs cut what is longer.
+        const CUT: usize = 15;
+        let bare = |name: &str| name.split('.').next().unwrap_or_default().to_ascii_lowercase();
+        let mut claims: Vec<(&Timestamp, &String)> =
+            self.claims.iter().map(|(n, (from, _))| (from, n)).collect();
+        claims.sort_unstable();
+        let is_longer = |name: &str, other: &String| {
+            let other = bare(other);
+            name.len() == CUT && other.len() > CUT && other.starts_with(name)
+        };
+        let mut said: BTreeSet<String> = self.names.keys().map(|name| bare(name)).collect();
+        let mut all: Vec<String> = self.names.keys().cloned().collect();
+        for (_, name) in claims {
+            let own = bare(name);
+            let known = self.names.keys().chain(self.claims.keys()).any(|other| is_longer(&own, other));
+            if !known && said.insert(own) {
+                all.push(name.clone());
+            }
         }
+        all
+    }
+
+    pub fn names(&self) -> Names {
+        Names { macs: self.macs.keys().map(ToString::to_string).collect(), host_names: self.host_names() }
     }
 }
 
@@ -324,6 +357,23 @@ mod tests {
         }
         let day = |t: Timestamp| t.0 / (DAY_SECS as i64 * 1_000_000_000);
         page.heard.iter().map(|[a, b]| [day(*a), day(*b)]).collect()
+    }
+
+    #[test]
+    fn a_host_is_called_as_a_server_took_it_and_as_it_says_itself() {
+        let at = |secs: i64| (Timestamp::from_secs(secs), Timestamp::from_secs(secs));
+        let mut page = HostPage::default();
+        page.claims.extend(
+            [("DESK-7", 3), ("zulu", 1), ("CONFERENCE-ROOM", 2), ("conference-room-pc", 4)]
+                .map(|(name, secs)| (name.to_owned(), at(secs))),
+        );
+        assert_eq!(page.names().host_names, ["zulu", "DESK-7", "conference-room-pc"]);
+        page.names.insert("desk-7.example".into(), at(9));
+        assert_eq!(page.names().host_names, ["desk-7.example", "zulu", "conference-room-pc"]);
+        let change = ChangedHands { from: "one".into(), to: "another".into(), at: Timestamp::from_secs(3) };
+        let next = page.pass_on(&change);
+        assert_eq!(next.names().host_names, ["DESK-7", "conference-room-pc"]);
+        assert_eq!(page.claims.len(), 2, "what it said before");
     }
 
     #[test]

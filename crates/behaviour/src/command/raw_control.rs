@@ -9,9 +9,9 @@
 //! ## How it decides
 //! *same_words*: at least 3 TCP connections within an hour to one address and port elsewhere, whose beginning was seen, in which the client
 //! spoke first and in no known protocol, with first payloads of the same lengths, which fill no segment; what stands beside FTP with the same remote is files. *one_call*: a single such connection, whoever spoke first and with an
-//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *one_key*: a single connection in which both sides begin what they say, behind a length or at once, with the same bytes that look random, at least eight of the first sixteen in three messages or more: a cipher that begins anew with each message under one key. *shell*: the first payload of either side is the greeting of a Windows command
-//! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words, or such that begin alike in all of them as under one key (*keyed_words*); no word back to any of
-//! them (for a single call none of what is added; for one whose messages begin in one way neither words nor silence); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike), or the same said on one port to three addresses without a name within the day.
+//! answer, to a dynamic-DNS name that this host asked for. *from_bringer*: a single such connection to who brought it a program within an hour before (`payload_download`, by whatever tool). *framed*: a single connection, whoever spoke first, in which both sides speak in messages that begin with their own length in four bytes, at least four messages of more than one length. *one_key*: a single connection in which both sides begin what they say, behind a length or at once, with the same bytes that look random, at least eight of the first sixteen in three messages or more, and go on as random: a cipher that begins anew with each message under one key. *shell*: the first payload of either side is the greeting of a Windows command
+//! shell. *dead_remote*: at least 10 connections to one address and port, not 25, that were refused or not answered. Added: an address whose name was never asked for; a dynamic-DNS name; opaque first words; no word back to any of
+//! them; beside that, first words that begin alike in all calls as under one key and are not packed (*keyed_words*) (for a single call none of what is added; for one whose messages begin in one way neither words nor silence); a port of the web or mail, whose protocol this is not; more than one such remote, whatever its ports (who is dead and who speaks are not alike), or the same said on one port to three addresses without a name within the day.
 //!
 //! ## What else looks like this
 //! Games, file sharing, messengers (which frame their messages and know their servers by other ways than DNS), industrial protocols, databases: they are recognised by content where that is known (nothing is built on *same_words*, so that who sends much to one of them is not said to steal),
@@ -31,8 +31,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Direction, Evidence, FlowId, Framing, PacketId, Record, Role, Service, Stage, Start,
-    Timestamp, Transport, defang, tally,
+    Conn, ConnPhase, Direction, Evidence, FlowId, Framing, PacketId, Record, Role, SameStart, Service, Stage,
+    Start, Timestamp, Transport, defang, tally,
 };
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ struct Call {
     ts: Timestamp,
     words: [i32; 2],
     /// The first bytes, zero where there were fewer.
-    start: [u8; Framing::COMPARED],
+    start: [u8; SameStart::KEPT],
     opaque: bool,
     spoke: bool,
     answered: bool,
@@ -128,9 +128,9 @@ fn words(c: &Conn) -> [i32; 2] {
 }
 
 /// The first bytes that the client said.
-fn start(c: &Conn) -> [u8; Framing::COMPARED] {
+fn start(c: &Conn) -> [u8; SameStart::KEPT] {
     let said = c.first_payload[Direction::Orig.index()].map(|p| p.head().to_vec()).unwrap_or_default();
-    let mut start = [0; Framing::COMPARED];
+    let mut start = [0; SameStart::KEPT];
     start.iter_mut().zip(said).for_each(|(slot, byte)| *slot = byte);
     start
 }
@@ -139,10 +139,9 @@ fn start(c: &Conn) -> [u8; Framing::COMPARED] {
 fn is_under_one_key(calls: &[&Call]) -> bool {
     let Some((first, others)) = calls.split_first() else { return false };
     // They are of one length.
-    let len = usize::try_from(first.words[0]).unwrap_or(0).min(Framing::COMPARED);
-    let said = &first.start[..len];
-    let alike = |mask: u16, k: &&Call| Framing::alike(said, &k.start[..len]).map_or(0, |m| mask & m);
-    !others.is_empty() && others.iter().fold(u16::MAX, alike).count_ones() >= Framing::SAME
+    let len = usize::try_from(first.words[0]).unwrap_or(0).min(SameStart::KEPT);
+    let mut alike = SameStart::of(&first.start[..len]);
+    !others.is_empty() && others.iter().all(|k| alike.compare(&first.start[..len], &k.start[..len]))
 }
 
 impl Watcher {
@@ -293,8 +292,10 @@ impl Watcher {
         let once = matches!(base, "one_call" | "from_bringer");
         add(!once && dynamic, "dynamic_name");
         add(!once && same.iter().filter(|k| k.opaque).count() * 2 > count, "opaque_words");
-        add(base == "same_words" && is_under_one_key(&same), "keyed_words");
-        add(!dead && same.iter().all(|k| !k.answered), "unanswered");
+        let unanswered = !dead && same.iter().all(|k| !k.answered);
+        // Who answers may have been shown a key for good, as resolvers are.
+        add(base == "same_words" && unanswered && is_under_one_key(&same), "keyed_words");
+        add(unanswered, "unanswered");
         add(!dead && KNOWN_PORTS.contains(&end.1), "known_port");
         // Two services of one machine are one remote, and who answers nothing is another kind than who speaks.
         let others = state.fired.iter().any(|(d, ip)| *d == dead && *ip != end.0);
@@ -614,7 +615,7 @@ mod tests {
                     [0x1b, 0x84, 0xd5, 0xb0, 0x5d, 0xf4, 0xc4, 0x93, 0xc5, 0x30, 0xc2, 0xa0, 0x8f, 0xda];
                 said[13] = i + 1;
                 if fresh {
-                    said.iter_mut().for_each(|b| *b = b.wrapping_add(i.wrapping_mul(0x53)));
+                    said = said.map(|b| b.wrapping_add(i.wrapping_mul(0x53)));
                 }
                 record(call(60.0 * f64::from(i + 1), &said, true))
             })

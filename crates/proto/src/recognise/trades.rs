@@ -16,6 +16,12 @@ pub fn either_side(b: &[u8]) -> Option<Service> {
         [0, b'R', b'E', b'Q' | b'S', 0, 0, 0, 1..=42, ..] => Service::Gearman,
         _ if starts(b, &["Tarantool "]) => Service::Tarantool,
         _ if starts(b, &["# munin node at "]) => Service::Munin,
+        // Its length, then JSON under a key that each byte makes for the next, from 171 on: `{"` (python-kasa; softScheck, 2016).
+        [0, 0, l0, l1, 0xd0, 0xf2, ..]
+            if usize::from(u16::from_be_bytes([*l0, *l1])) == b.len().saturating_sub(4) =>
+        {
+            Service::Kasa
+        }
         _ if starts(b, &["@RSYNCD: "]) => Service::Rsync,
         _ if starts(b, &["NBDMAGIC"]) => Service::Nbd,
         _ if starts(b, &["DIST0000000"]) => Service::Distcc,
