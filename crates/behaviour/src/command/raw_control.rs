@@ -609,7 +609,7 @@ mod tests {
         let start = Start::Cipher { same: 12 };
         let keyed = Framing { head, start, messages: [2, 2], packets: vec![] };
         assert_eq!(run(vec![Record::Framing(Box::new(keyed))]), ["one_key", "unnamed"]);
-        let calls = |fresh: bool| {
+        let calls = |fresh: bool, answered: bool| {
             (0..3u8).map(move |i| {
                 let mut said =
                     [0x1b, 0x84, 0xd5, 0xb0, 0x5d, 0xf4, 0xc4, 0x93, 0xc5, 0x30, 0xc2, 0xa0, 0x8f, 0xda];
@@ -617,12 +617,14 @@ mod tests {
                 if fresh {
                     said = said.map(|b| b.wrapping_add(i.wrapping_mul(0x53)));
                 }
-                record(call(60.0 * f64::from(i + 1), &said, true))
+                record(call(60.0 * f64::from(i + 1), &said, answered))
             })
         };
-        let once = run(calls(false).collect());
+        let once = run(calls(false, false).collect());
         assert!(once.contains(&"keyed_words".to_owned()), "{once:?}");
-        let fresh = run(calls(true).collect());
-        assert!(!fresh.contains(&"keyed_words".to_owned()), "{fresh:?}");
+        for (fresh, answered) in [(true, false), (false, true)] {
+            let none = run(calls(fresh, answered).collect());
+            assert!(!none.contains(&"keyed_words".to_owned()), "{none:?}");
+        }
     }
 }
