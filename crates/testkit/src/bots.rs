@@ -10,6 +10,12 @@ use crate::{BOT, Tcp, shares};
 
 const START: i64 = 1_600_000_000;
 const CONTROLLER: &str = "198.18.77.7";
+/// Random bytes, none of which makes a zero of the words that it is put over.
+const KEY: [u8; 40] = [
+    0xc5, 0xd7, 0x14, 0x84, 0xf8, 0xcf, 0x9b, 0xf4, 0xb7, 0x6f, 0x47, 0x90, 0x47, 0x30, 0x80, 0x4b, 0x9e,
+    0x32, 0x25, 0xa9, 0xf1, 0x33, 0xb5, 0xde, 0xa1, 0x68, 0xf4, 0xe2, 0x85, 0x1f, 0x07, 0x2f, 0xcc, 0x00,
+    0xfc, 0xaa, 0x7c, 0xa6, 0x20, 0x61,
+];
 /// A browser's name, as programs borrow it.
 const FALSE_BROWSER: &str = "Mozilla/4.0 (compatible; MSIE 7.0; Windows NT 6.1)";
 
@@ -256,8 +262,7 @@ fn raw_control() -> Script {
             .close();
     }
     // And one under a key that begins anew with each message.
-    let key: Vec<u8> = s.random(48).iter().map(|b| b | 1).collect();
-    let under = |plain: &str| plain.bytes().zip(&key).map(|(p, k)| p << 1 ^ k).collect::<Vec<u8>>();
+    let under = |plain: &str| plain.bytes().zip(KEY).map(|(p, k)| p ^ k).collect::<Vec<u8>>();
     call(&mut s, 700.0, CONTROLLER, 2404)
         .client(&under("[begin]<here is desk 7, what is to do?>"))
         .server(&under("[begin]<wait>"))
