@@ -60,30 +60,32 @@ impl SameStart {
 
     /// What the first of them leaves open: that it looks random, without a zero, and is not packed (zlib, RFC 1950; Zstandard, RFC 8878; LZ4).
     pub fn of(first: &[u8]) -> Self {
-        let starts = |k: usize| first.get(k..).unwrap_or_default();
         let is_packed = (0..=Self::LENGTH).any(|k| {
             matches!(
-                starts(k),
+                Self::compared(first, k),
                 [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..]
                     | [0x28, 0xb5, 0x2f, 0xfd, ..]
                     | [0x04, 0x22, 0x4d, 0x18, ..]
             )
         });
         let is_ciphered = |start: &[u8]| {
-            let start = &start[..start.len().min(Self::COMPARED)];
             !start.contains(&0) && crate::PayloadFacts::of(start, start.len() as u32).is_opaque()
         };
-        let open = |k| if !is_packed && is_ciphered(starts(k)) { u16::MAX } else { 0 };
+        let open = |k| if !is_packed && is_ciphered(Self::compared(first, k)) { u16::MAX } else { 0 };
         Self { same: std::array::from_fn(open), varied: [false; Self::LENGTH + 1] }
+    }
+
+    /// What is compared of a message behind so many bytes.
+    fn compared(message: &[u8], behind: usize) -> &[u8] {
+        let rest = message.get(behind..).unwrap_or_default();
+        rest.get(..Self::COMPARED).unwrap_or(rest)
     }
 
     /// Another one comes; gives whether they may still be alike.
     pub fn compare(&mut self, first: &[u8], other: &[u8]) -> bool {
         for (k, (same, varied)) in self.same.iter_mut().zip(&mut self.varied).enumerate() {
-            let compared =
-                |m: &[u8]| m.get(k..).map(|m| m[..m.len().min(Self::COMPARED)].to_vec()).unwrap_or_default();
-            let (first, other) = (compared(first), compared(other));
-            let equal = first.iter().zip(&other).enumerate().filter(|(_, (a, b))| a == b);
+            let (first, other) = (Self::compared(first, k), Self::compared(other, k));
+            let equal = first.iter().zip(other).enumerate().filter(|(_, (a, b))| a == b);
             *same &= equal.fold(0, |mask, (i, _)| mask | 1 << i);
             *varied |= first != other;
         }

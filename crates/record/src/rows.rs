@@ -6,7 +6,7 @@ use sha2::Digest;
 
 use crate::{
     Conn, DceRpc, Direction, Endpoint, FileInfo, FlowId, Framing, Mac, PacketId, PayloadFacts, Segment,
-    SelfReport, Smb, Timestamp, Tuple,
+    SelfReport, Service, Smb, Timestamp, Tuple,
 };
 use serde::{Deserialize, Serialize};
 
@@ -1008,7 +1008,7 @@ pub struct Naming {
     /// `ts` is when it did.
     pub head: Head,
     /// By which protocol: NetBIOS or multicast DNS.
-    pub within: crate::Service,
+    pub within: Service,
     /// The name: of NetBIOS as it stands there, of multicast DNS lower case and without `.local`.
     pub name: String,
     /// The message's packet.

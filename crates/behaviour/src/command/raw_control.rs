@@ -129,9 +129,10 @@ fn words(c: &Conn) -> [i32; 2] {
 
 /// The first bytes that the client said.
 fn start(c: &Conn) -> [u8; SameStart::KEPT] {
-    let said = c.first_payload[Direction::Orig.index()].map(|p| p.head().to_vec()).unwrap_or_default();
     let mut start = [0; SameStart::KEPT];
-    start.iter_mut().zip(said).for_each(|(slot, byte)| *slot = byte);
+    if let Some(said) = &c.first_payload[Direction::Orig.index()] {
+        start.iter_mut().zip(said.head()).for_each(|(slot, byte)| *slot = *byte);
+    }
     start
 }
 
