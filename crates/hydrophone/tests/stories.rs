@@ -4,9 +4,9 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{host, read_sample, sample};
+use common::{host, read_json, read_sample, sample};
 use serde_json::Value;
-use testkit::{BOT, office, scenarios};
+use testkit::{BOT, End, Script, office, scenarios};
 
 /// The first time of each stage that something was seen in.
 fn stages(host: &Value) -> BTreeMap<String, String> {
@@ -218,4 +218,38 @@ fn the_story_on_the_terminal() {
         .output()
         .expect("it runs");
     insta::assert_snapshot!(String::from_utf8(out.stdout).expect("UTF-8"));
+}
+
+#[test]
+fn a_host_is_called_as_it_tells_its_neighbours_unless_a_server_took_its_name() {
+    // What a machine registers (RFC 1002 §4.2.2), and what it announces (RFC 6762 §8.3), for an address.
+    let registers = |address: [u8; 4]| {
+        let name = b"DESK-7         \0".iter().flat_map(|b| [b'A' + (b >> 4), b'A' + (b & 15)]);
+        let head = [0x81, 2, 0x29, 0x10, 0, 1, 0, 0, 0, 0, 0, 1, 32];
+        let record = [0, 0, 0x20, 0, 1, 0xc0, 12, 0, 0x20, 0, 1, 0, 4, 0x93, 0xe0, 0, 6, 0, 0];
+        head.into_iter().chain(name).chain(record).chain(address).collect::<Vec<u8>>()
+    };
+    let announces = |address: [u8; 4]| {
+        let head = [0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        [&head[..], b"\x04lamp\x05local\0", &[0, 1, 0x80, 1, 0, 0, 0, 120, 0, 4], &address].concat()
+    };
+    let called = |leased: bool, address: [u8; 4]| {
+        let mut s = Script::new(1_700_000_000, 9);
+        if leased {
+            office::dhcp(&mut s, 0.5, BOT, "pc-03");
+        }
+        s.udp(1.0, End::new(BOT, 137), End::new("10.20.0.255", 137), &registers(address));
+        s.udp(2.0, End::new(BOT, 5353), End::new("224.0.0.251", 5353), &announces(address));
+        // What is answered to one alone is between those two.
+        s.udp(3.0, End::new(BOT, 5353), End::new("10.20.0.9", 5353), &announces(address));
+        let dir = tempfile::tempdir().expect("a folder");
+        let capture = dir.path().join("names.pcapng");
+        std::fs::write(&capture, s.pcapng()).expect("written");
+        let lines = read_json(&[capture.to_str().expect("UTF-8")]);
+        host(&lines, BOT)["names"]["host_names"].clone()
+    };
+    let own = BOT.parse::<std::net::Ipv4Addr>().expect("an address").octets();
+    assert_eq!(called(false, own), serde_json::json!(["DESK-7", "lamp"]));
+    assert_eq!(called(true, own), serde_json::json!(["pc-03", "DESK-7", "lamp"]));
+    assert_eq!(called(false, [10, 20, 0, 9]), serde_json::json!([]), "another's address");
 }

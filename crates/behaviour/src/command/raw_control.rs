@@ -420,7 +420,7 @@ impl Behaviour for Watcher {
             )
         } else if e.key == "one_key" {
             format!(
-                "spoke an unknown protocol with {remote} port {port}, in which both sides begin each message with the same encrypted bytes: one key, used anew each time"
+                "spoke an unknown protocol with {remote} port {port}, in which both sides begin each message with the same encrypted-looking bytes, as under one key that is used anew each time"
             )
         } else if e.flag("dead") {
             format!("made {} calls to {remote} port {port}, none of which was answered", tally(e.value))
