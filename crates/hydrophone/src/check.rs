@@ -69,8 +69,11 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
 /// Interfaces, how hosts are judged, and what is remembered.
 fn judging(args: &Listen, config: &Config, found: &mut Found) {
     let prepared = found.of(prepare(&args.judging, config));
-    let memory = config.memory().map_err(Failure::usage);
-    let whole = found.of(memory).and_then(|memory| found.of(listening(args, memory).map_err(Failure::usage)));
+    let memory = match &prepared {
+        Some(prepared) => Some(prepared.options.memory),
+        None => found.of(config.memory().map_err(Failure::usage)),
+    };
+    let whole = memory.and_then(|memory| found.of(listening(args, memory).map_err(Failure::usage)));
     for (name, filter) in whole.iter().flat_map(|l| &l.interfaces) {
         // Each by itself, so that all that cannot be heard are told.
         let alone = Listening {
@@ -92,13 +95,13 @@ fn judging(args: &Listen, config: &Config, found: &mut Found) {
         }
     }
     if let Some(listening) = whole.filter(|l| !l.interfaces.is_empty()) {
-        let memory = config.memory().unwrap_or(ByteSize(0));
+        let memory = memory.unwrap_or(ByteSize(0));
         found.does(
             "memory",
             format!("{memory}, of which {} for the kernel's rings", ByteSize(listening.ring as u64)),
         );
     }
-    let Some(Prepared { mut options, passed_over, .. }) = prepared else { return };
+    let Some(Prepared { mut options, notices, .. }) = prepared else { return };
     let home = match &options.home {
         Some(home) => home.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         None => format!("the private networks ({})", Home::private().networks().len()),
@@ -113,7 +116,7 @@ fn judging(args: &Listen, config: &Config, found: &mut Found) {
             format!("{} expectations, {} indicators", options.expectations.list.len(), options.intel.len()),
         );
     }
-    for what in passed_over {
+    for what in notices {
         found.does("but", what);
     }
     options.state.clone_from(&args.state);

@@ -55,7 +55,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     }
     // From here on nobody who asks for something ends it.
     let signals = Signals::heard().map_err(Failure::usage)?;
-    let Prepared { mut options, geo, passed_over } = prepare(&args.judging, &config)?;
+    let Prepared { mut options, geo, notices } = prepare(&args.judging, &config)?;
+    let budget = options.memory.0;
     let listening = listening(args, options.memory).map_err(Failure::usage)?;
     let live = Live::open(&listening, options.opening.stop.clone()).map_err(Failure::input)?;
     options.memory = ByteSize(options.memory.0.saturating_sub(listening.ring as u64));
@@ -93,7 +94,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let board = Board::new(Status {
         version: env!("HYDROPHONE_VERSION").to_owned(),
         interfaces: heard.clone(),
-        budget: config.memory().map_err(Failure::usage)?.0,
+        budget,
         store: args.store.as_ref().map(|p| p.display().to_string()),
         state: args.state.as_ref().map(|p| p.display().to_string()),
         keeps_packets: args.keep_packets.as_ref().map(|p| p.display().to_string()),
@@ -107,7 +108,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
             rights::give_up(&needs(args, doors.is_any(), mute, sinks.as_ref())).map_err(Failure::usage)?,
         );
     }
-    for why in untaken.iter().filter(|_| !args.quiet) {
+    for why in untaken.iter().chain(&notices).filter(|_| !args.quiet) {
         say(why);
     }
     // Their threads begin when the rights are gone, and have none.
@@ -261,7 +262,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     if let Some(keeper) = keeper {
         keeper.finish(&mut outcome);
     }
-    outcome.notices.extend(passed_over);
+    outcome.notices.extend(notices);
     outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
     geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, false);

@@ -19,6 +19,7 @@ mod notify;
 mod opened;
 mod read;
 mod rights;
+mod room;
 mod selftest;
 mod serve;
 mod status;

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::formats::{Formats, Printed};
 use crate::geo::Geo;
 use crate::keep::Planned;
-use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge, say};
+use crate::{Exit, Failure, diff, find, interrupted, keep, knowledge, room, say};
 
 /// A bar is worth showing from this many bytes on.
 const LONG: u64 = 64 << 20;
@@ -67,8 +67,8 @@ pub struct Prepared {
     pub options: RunOptions,
     /// Where remotes are.
     pub geo: Geo,
-    /// What must be told of the user's lists.
-    pub passed_over: Vec<String>,
+    /// What must be told of it: what lists hold that is passed over, and memory that there is not.
+    pub notices: Vec<String>,
 }
 
 /// Opens what the arguments name, so that a wrong name is told before anything is read.
@@ -77,12 +77,14 @@ pub fn prepare(args: &Judging, config: &Config) -> Result<Prepared, Failure> {
         payoffs.put_in_use();
     }
     let expectations = knowledge::expectations(args.expect.as_deref())?;
-    let (intel, passed_over) = knowledge::intel(&args.intel)?;
+    let (intel, mut notices) = knowledge::intel(&args.intel)?;
     let subscribers = knowledge::subscribers(args.subscribers.as_deref(), args.subscribers_key.as_deref())?;
+    let (memory, less) = room::granted(config.memory().map_err(Failure::usage)?);
+    notices.extend(less);
     let options = RunOptions {
         home: (!config.home.is_empty()).then(|| config.home.clone()),
         threads: config.threads,
-        memory: config.memory().map_err(Failure::usage)?,
+        memory,
         settings: config.behaviour.clone(),
         prior: config.prior,
         expectations,
@@ -94,7 +96,7 @@ pub fn prepare(args: &Judging, config: &Config) -> Result<Prepared, Failure> {
         subscribers: subscribers.map(Arc::new),
         ..RunOptions::of(Vec::new())
     };
-    Ok(Prepared { options, geo: Geo::open(&args.geo)?, passed_over })
+    Ok(Prepared { options, geo: Geo::open(&args.geo)?, notices })
 }
 
 /// Reads everything and writes whatever files were asked for; prints nothing but the progress. `partial` says whether a case is kept of what was read
@@ -116,7 +118,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         let why = "--site takes parts of stores (read --store), and none is read";
         return Err(Failure::usage(anyhow::anyhow!(why)));
     }
-    let Prepared { mut options, geo, passed_over } = prepare(&args.judging, config)?;
+    let Prepared { mut options, geo, notices } = prepare(&args.judging, config)?;
     options.inputs = args.inputs.iter().cloned().map(Source::Path).collect();
     options.opening.passwords.clone_from(&args.zip_password);
     options.opening.hashed = args.output.is_some() || args.store.is_some() || args.markdown;
@@ -177,7 +179,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         keep::finish(keeper, &mut outcome);
     }
     bar.finish_and_clear();
-    outcome.notices.extend(passed_over);
+    outcome.notices.extend(notices);
     outcome.notices.extend(knowledge::unused(&options.expectations, &outcome));
     geo.annotate(&mut outcome.stories);
     let capture = capture_line(&outcome, args.output.is_some());
