@@ -165,6 +165,106 @@ level = "infected"
     );
 }
 
+/// An authority, and certificates of its for a server and a client, in files of a folder: `ca.pem`, and by name `.pem` and `.key`.
+fn authority(dir: &Path, names: &[&str]) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(dir.join("ca.pem"), ca.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(ca, key);
+    for name in names {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![(*name).to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        std::fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+/// A server of syslog over TLS that wants to be shown a certificate: it takes so many words of each connection, and says goodbye.
+fn secure_log(dir: &Path, words: usize) -> (u16, std::sync::mpsc::Receiver<String>) {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let of = |name: &str| CertificateDer::from_pem_file(dir.join(name)).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(of("ca.pem")).unwrap();
+    let verifier =
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(
+            vec![of("localhost.pem")],
+            PrivateKeyDer::from_pem_file(dir.join("localhost.key")).unwrap(),
+        )
+        .unwrap();
+    let config = std::sync::Arc::new(config);
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let (told, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in server.incoming() {
+            let session = rustls::ServerConnection::new(config.clone()).unwrap();
+            let mut stream = BufReader::new(rustls::StreamOwned::new(session, stream.unwrap()));
+            for _ in 0..words {
+                let mut length = Vec::new();
+                // Whoever does not trust it goes away.
+                if stream.read_until(b' ', &mut length).is_err() || length.is_empty() {
+                    break;
+                }
+                let length = String::from_utf8(length).unwrap().trim().parse().unwrap();
+                let mut word = vec![0; length];
+                stream.read_exact(&mut word).unwrap();
+                told.send(String::from_utf8(word).unwrap()).unwrap();
+            }
+            stream.get_mut().conn.send_close_notify();
+            let _ = stream.get_mut().flush();
+        }
+    });
+    (port, heard)
+}
+
+#[test]
+fn a_server_of_syslog_over_tls_is_told_if_it_is_who_it_should_be() {
+    let (dir, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    authority(dir.path(), &["localhost", "sensor"]);
+    authority(others.path(), &[]);
+    let (port, heard) = secure_log(dir.path(), 2);
+    let sink = |name: &str, ca: &Path| {
+        let at = |file: &str| dir.path().join(file);
+        format!(
+            "[[sink]]\nname = {name:?}\nkind = \"syslog\"\nto = \"tls://localhost:{port}\"\ntls = {{ ca = {:?}, certificate = {:?}, key = {:?} }}\n",
+            ca.join("ca.pem"),
+            at("sensor.pem"),
+            at("sensor.key")
+        )
+    };
+    let mut child = begin(dir.path(), &sink("siem", dir.path()));
+    // The server says goodbye behind the second: the next need another connection. What is on its way then nobody acknowledges.
+    for two in turns(4).chunks(2) {
+        say(&mut child, two);
+        for turn in two {
+            let word = heard.recv_timeout(Duration::from_secs(20)).unwrap();
+            let host: Value = serde_json::from_str(turn).unwrap();
+            let host = format!("host={}", host["story"]["host"]);
+            assert!(word.starts_with("<162>1 2008-04-08T09:2") && word.contains(&host), "{word}");
+        }
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let (code, said) = end(child);
+    assert_eq!(code, Some(0), "{said}");
+    let mut child = begin(dir.path(), &sink("impostor", others.path()));
+    say(&mut child, &turns(1));
+    let (code, said) = end(child);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("sink impostor: ") && said.contains("invalid peer certificate"), "{said}");
+    assert_eq!(lines(&dir.path().join("spool/impostor.owed")), 1);
+    assert!(heard.try_recv().is_err(), "nothing was said to it");
+}
+
 #[test]
 fn a_sink_that_fails_or_hangs_loses_nothing_and_holds_nobody_up() {
     let dir = tempfile::tempdir().unwrap();

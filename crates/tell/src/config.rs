@@ -7,6 +7,7 @@ use serde::Deserialize;
 use verdict::Verdict;
 
 use crate::message::Message;
+use crate::syslog::Tls;
 
 /// Messages that a person gets before there is a digest (*assumed*).
 const BURST: u32 = 10;
@@ -88,11 +89,14 @@ pub enum Kind {
     },
     /// A syslog server (RFC 5424).
     Syslog {
-        /// `udp://HOST:PORT` or `tcp://HOST:PORT`.
+        /// `udp://HOST:PORT`, `tcp://HOST:PORT` or `tls://HOST:PORT`.
         to: String,
         /// Its facility's number (local4 where none is given).
         #[serde(default = "local4")]
         facility: u8,
+        /// Whom it has to be vouched for by, and what it is shown.
+        #[serde(default)]
+        tls: Tls,
     },
     /// Mail, by this machine's own `sendmail`.
     Mail {
@@ -205,9 +209,23 @@ impl Config {
                 return wrong("burst has to be at least 1".to_owned());
             }
             match &sink.kind {
-                Kind::Syslog { to, facility } => {
-                    if !to.starts_with("udp://") && !to.starts_with("tcp://") {
-                        return wrong(format!("to = {to:?} has to be udp://HOST:PORT or tcp://HOST:PORT"));
+                Kind::Syslog { to, facility, tls } => {
+                    let way = to.split_once("://").map(|(way, _)| way);
+                    match way {
+                        Some("tls") => {
+                            if let Err(why) = tls.config() {
+                                return wrong(why);
+                            }
+                        }
+                        Some("udp" | "tcp") if tls.is_said() => {
+                            return wrong(format!("tls is for to = \"tls://HOST:6514\", and to is {to:?}"));
+                        }
+                        Some("udp" | "tcp") => {}
+                        _ => {
+                            return wrong(format!(
+                                "to = {to:?} has to be udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT"
+                            ));
+                        }
                     }
                     let port = to.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
                     if port.is_none() {
@@ -288,6 +306,21 @@ level = "likely"
         assert_eq!((config.sinks[0].limit(), config.sinks[1].limit().map(|(n, _)| n)), (None, Some(BURST)));
         for (from, to, said) in [
             ("udp://", "smoke://", "sink \"log\": to = \"smoke://192.0.2.1:514\""),
+            (
+                "udp://192.0.2.1:514\"",
+                "tls://192.0.2.1:6514\"\ntls = { ca = \"/no/such.pem\" }",
+                "sink \"log\": ca = \"/no/such.pem\"",
+            ),
+            (
+                "514\"",
+                "514\"\ntls = { key = \"/etc/key.pem\" }",
+                "sink \"log\": tls is for to = \"tls://HOST:6514\"",
+            ),
+            (
+                "udp://192.0.2.1:514\"",
+                "tls://192.0.2.1:6514\"\ntls = { key = \"k.pem\" }",
+                "certificate and key belong together",
+            ),
             ("\"soc\"", "\"log\"", "sink \"log\": there are two"),
             ("\"soc\"", "\"../x\"", "sink \"../x\": its name"),
             ("[\"soc@example.com\"]", "[\"-oQ/tmp@x\"]", "sink \"soc\": to and from"),

@@ -11,8 +11,10 @@ mod config;
 mod message;
 mod owed;
 mod sinks;
+mod syslog;
 
 pub use config::{Config, ConfigError, Form, Kind, SinkConfig};
 pub use message::{Message, Told};
 pub use owed::{Delivery, Report, Teller};
 pub use sinks::{Sink, SinkError};
+pub use syslog::Tls;

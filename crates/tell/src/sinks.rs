@@ -2,7 +2,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::net::{TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,13 +9,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use verdict::Verdict;
 
 use crate::config::{Form, Kind};
-use crate::message::{Message, Told};
+use crate::message::Message;
+use crate::syslog::Syslog;
 
 /// How long somebody may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest text that chat programs take.
 const LONGEST_TEXT: usize = 12_000;
 
@@ -35,13 +34,13 @@ pub enum SinkError {
 pub struct Sink {
     kind: Kind,
     file: Option<File>,
-    stream: Option<TcpStream>,
+    syslog: Syslog,
 }
 
 impl Sink {
     /// A sink of this kind; nothing is opened before there is something to tell.
-    pub const fn new(kind: Kind) -> Self {
-        Self { kind, file: None, stream: None }
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, file: None, syslog: Syslog::default() }
     }
 
     /// Tells it. It may have been told when this fails: then it is told twice.
@@ -53,7 +52,7 @@ impl Sink {
             Kind::File { path, rotate_bytes, keep } => {
                 append(&mut self.file, path, *rotate_bytes, *keep, message)?;
             }
-            Kind::Syslog { to, facility } => syslog(&mut self.stream, to, *facility, message)?,
+            Kind::Syslog { to, facility, tls } => self.syslog.tell(to, *facility, tls, message)?,
             Kind::Mail { to, from, program } => {
                 let text = mail(from, to, message);
                 let mut command = Command::new(program);
@@ -124,126 +123,6 @@ fn append(open: &mut Option<File>, path: &Path, most: u64, keep: usize, message:
         let _ = file.set_len(before);
     }
     written
-}
-
-/// Words of RFC 5424, one of each turn and day.
-fn syslog(
-    stream: &mut Option<TcpStream>,
-    to: &str,
-    facility: u8,
-    message: &Message,
-) -> Result<(), SinkError> {
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host: String = host.trim().chars().filter(char::is_ascii_graphic).take(255).collect();
-    let host = if host.is_empty() { "-".to_owned() } else { host };
-    for told in message.told() {
-        let (severity, at, kind, data) = match told {
-            Told::Turn(turn) => {
-                let severity = match turn.story.verdict {
-                    Verdict::Infected => 2,
-                    Verdict::Likely => 3,
-                    Verdict::Suspicious => 4,
-                    Verdict::Quiet | Verdict::Inconclusive => 5,
-                };
-                let data = format!(
-                    "host={} verdict={} before={} level_db=\"{:.1}\"",
-                    quoted(&turn.story.label()),
-                    quoted(turn.story.verdict.name()),
-                    quoted(turn.before.name()),
-                    turn.story.level_db
-                );
-                (severity, turn.at, "turn", data)
-            }
-            Told::Day(day) => {
-                let (quiet, missed) = (day.is_quiet(), day.missed.len());
-                (5 + u32::from(quiet), day.until, "day", format!("quiet=\"{quiet}\" missed=\"{missed}\""))
-            }
-        };
-        let word = format!(
-            "<{}>1 {at} {host} hydrophone {} {kind} [hydrophone@32473 {data}] \u{feff}{}",
-            u32::from(facility) * 8 + severity,
-            std::process::id(),
-            told.text()
-        );
-        match to.split_once("://") {
-            Some(("udp", to)) => {
-                let socket = UdpSocket::bind(("::", 0)).or_else(|_| UdpSocket::bind(("0.0.0.0", 0)))?;
-                let all = to.to_socket_addrs()?.collect::<Vec<_>>();
-                let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-                let mut sent = false;
-                for to in all {
-                    // From a socket of both kinds, addresses of IPv4 are written as those of IPv6.
-                    let to = match (to, socket.local_addr()?.is_ipv6()) {
-                        (std::net::SocketAddr::V4(v4), true) => (v4.ip().to_ipv6_mapped(), v4.port()).into(),
-                        (to, _) => to,
-                    };
-                    match socket.send_to(word.as_bytes(), to) {
-                        Ok(_) => sent = true,
-                        Err(e) => last = e,
-                    }
-                    if sent {
-                        break;
-                    }
-                }
-                if !sent {
-                    return Err(last.into());
-                }
-            }
-            Some((_, to)) => {
-                // RFC 6587: so many bytes follow.
-                let framed = format!("{} {word}", word.len());
-                let told = open_stream(stream, to).and_then(|s| s.write_all(framed.as_bytes()));
-                if let Err(e) = told {
-                    *stream = None;
-                    return Err(e.into());
-                }
-            }
-            None => return Err(SinkError::Refused(format!("{to} is no place"))),
-        }
-    }
-    Ok(())
-}
-
-fn open_stream<'a>(stream: &'a mut Option<TcpStream>, to: &str) -> io::Result<&'a mut TcpStream> {
-    // A server that went away is noticed by what it says: an end.
-    if let Some(open) = stream.as_ref() {
-        open.set_nonblocking(true)?;
-        let gone = matches!(open.peek(&mut [0]), Ok(0)) || open.take_error()?.is_some();
-        open.set_nonblocking(false)?;
-        if gone {
-            *stream = None;
-        }
-    }
-    if stream.is_none() {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in to.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, TIMEOUT) {
-                Ok(open) => {
-                    open.set_write_timeout(Some(TIMEOUT))?;
-                    *stream = Some(open);
-                    break;
-                }
-                Err(e) => last = e,
-            }
-        }
-        if stream.is_none() {
-            return Err(last);
-        }
-    }
-    stream.as_mut().ok_or_else(|| io::ErrorKind::NotConnected.into())
-}
-
-/// A value of structured data.
-fn quoted(text: &str) -> String {
-    let mut out = String::from('"');
-    for c in text.chars().filter(|c| !c.is_control()) {
-        if matches!(c, '"' | '\\' | ']') {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out.push('"');
-    out
 }
 
 /// A mail: text alone, and lines that no server breaks.
