@@ -716,7 +716,7 @@ impl Event<'_> {
 
 /// What a body is, by libmagic's words for it (the descriptions of file 5.44's magic files).
 fn magic(words: &str) -> Magic {
-    const WORDS: [(&str, Magic); 21] = [
+    const WORDS: [(&str, Magic); 29] = [
         ("PE32", Magic::Pe),
         ("MS-DOS executable", Magic::Pe),
         ("ELF ", Magic::Elf),
@@ -738,6 +738,14 @@ fn magic(words: &str) -> Magic {
         ("JPEG image", Magic::Image),
         ("GIF image", Magic::Image),
         ("Composite Document File", Magic::Ole),
+        ("Rich Text Format", Magic::Rtf),
+        ("MS Windows shortcut", Magic::Shortcut),
+        ("XZ compressed", Magic::Packed),
+        ("bzip2 compressed", Magic::Packed),
+        ("Zstandard compressed", Magic::Packed),
+        ("Debian binary package", Magic::Package),
+        ("RPM ", Magic::Package),
+        ("Squashfs filesystem", Magic::Firmware),
     ];
     let begins = |(word, _): &&(&str, Magic)| words.starts_with(word);
     match WORDS.iter().find(begins) {

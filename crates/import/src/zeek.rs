@@ -680,6 +680,12 @@ fn magic(mime: &str) -> Magic {
         "application/x-7z-compressed" => Magic::SevenZip,
         "application/vnd.ms-cab-compressed" => Magic::Cab,
         "application/pdf" => Magic::Pdf,
+        "text/rtf" | "application/rtf" => Magic::Rtf,
+        "application/x-ms-shortcut" => Magic::Shortcut,
+        "application/x-xz" | "application/x-bzip2" | "application/x-lzip" | "application/zstd" => {
+            Magic::Packed
+        }
+        "application/vnd.debian.binary-package" | "application/x-rpm" => Magic::Package,
         "application/x-shockwave-flash" => Magic::Flash,
         "application/x-java-applet" => Magic::JavaClass,
         "text/html" | "application/xml" | "text/xml" => Magic::Markup,

@@ -185,7 +185,9 @@ pub fn is_bare_file(heads: [&[u8]; 2]) -> bool {
     let ([bytes, []] | [[], bytes]) = heads else { return false };
     let magic = Magic::of(bytes);
     let packed = magic.is_archive() && magic != Magic::Gzip;
-    magic.is_executable() || packed || matches!(magic, Magic::Pdf | Magic::Flash)
+    magic.is_executable()
+        || packed
+        || matches!(magic, Magic::Pdf | Magic::Rtf | Magic::Flash | Magic::Firmware)
 }
 
 /// A file alone on a connection, as FTP's data connections have it, and whoever sends one without a word.

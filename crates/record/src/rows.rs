@@ -459,6 +459,16 @@ pub enum Magic {
     CodedForm,
     /// A form whose values are numbers, of which one stands with a point, beside at most one word: what sensors report.
     Readings,
+    /// Rich Text Format.
+    Rtf,
+    /// Windows shortcut ([MS-SHLLINK] §2.1): it runs what it names.
+    Shortcut,
+    /// xz, bzip2, Zstandard or lzip: what Unix packs.
+    Packed,
+    /// A package of Debian or RPM.
+    Package,
+    /// An image of U-Boot, SquashFS or an update of Android: what devices run.
+    Firmware,
 }
 
 impl Magic {
@@ -485,6 +495,34 @@ impl Magic {
             | [b'O', b'g', b'g', b'S', ..]
             | [b'F', b'L', b'V', 1, ..] => Self::Media,
             [_, _, _, _, b'f', b't', b'y', b'p', ..] | [0x1a, 0x45, 0xdf, 0xa3, ..] => Self::Media,
+            [0x4c, 0, 0, 0, 1, 0x14, 2, 0, 0, 0, 0, 0, 0xc0, 0, 0, 0, 0, 0, 0, 0x46, ..] => Self::Shortcut,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..]
+            | [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, 0x53, 0x59, ..]
+            | [0x28, 0xb5, 0x2f, 0xfd, ..]
+            | [b'L', b'Z', b'I', b'P', 1, ..] => Self::Packed,
+            [
+                b'!',
+                b'<',
+                b'a',
+                b'r',
+                b'c',
+                b'h',
+                b'>',
+                b'\n',
+                b'd',
+                b'e',
+                b'b',
+                b'i',
+                b'a',
+                b'n',
+                b'-',
+                ..,
+            ]
+            | [0xed, 0xab, 0xee, 0xdb, ..] => Self::Package,
+            [0x27, 5, 0x19, 0x56, ..]
+            | [b'h', b's', b'q', b's', ..]
+            | [b's', b'q', b's', b'h', ..]
+            | [b'C', b'r', b'A', b'U', ..] => Self::Firmware,
             [0xca, 0xfe, 0xba, 0xbe, ..] => Self::JavaClass,
             [b'F' | b'C' | b'Z', b'W', b'S', ..] => Self::Flash,
             [b'#', b'!', b'/', ..] => Self::Script,
@@ -499,6 +537,7 @@ impl Magic {
         match &b[start..] {
             [] => Self::None,
             [b'<', c, ..] if c.is_ascii_alphabetic() || *c == b'!' || *c == b'?' => Self::Markup,
+            [b'{', b'\\', b'r', b't', b'f', ..] => Self::Rtf,
             [b'{', ..] | [b'[', b'{' | b'"' | b'[', ..] => Self::Json,
             rest => {
                 let shown = &rest[..rest.len().min(256)];
@@ -522,19 +561,27 @@ impl Magic {
 
     /// Whether it can be run as it is.
     pub const fn is_executable(self) -> bool {
-        matches!(self, Self::Pe | Self::Elf | Self::MachO | Self::Script)
+        matches!(self, Self::Pe | Self::Elf | Self::MachO | Self::Script | Self::Shortcut)
     }
 
     /// Whether it is a container that malware travels in as well as other things.
     pub const fn is_archive(self) -> bool {
         matches!(
             self,
-            Self::Zip | Self::Gzip | Self::Rar | Self::SevenZip | Self::Cab | Self::Ole | Self::JavaClass
+            Self::Zip
+                | Self::Gzip
+                | Self::Rar
+                | Self::SevenZip
+                | Self::Cab
+                | Self::Ole
+                | Self::JavaClass
+                | Self::Packed
+                | Self::Package
         )
     }
 
     /// Every one.
-    const ALL: [Self; 23] = [
+    const ALL: [Self; 28] = [
         Self::None,
         Self::Pe,
         Self::Elf,
@@ -558,6 +605,11 @@ impl Magic {
         Self::SealedPe,
         Self::CodedForm,
         Self::Readings,
+        Self::Rtf,
+        Self::Shortcut,
+        Self::Packed,
+        Self::Package,
+        Self::Firmware,
     ];
 
     /// By the name in records.
@@ -605,6 +657,11 @@ impl Magic {
             Self::SealedPe => "sealed-pe",
             Self::CodedForm => "coded-form",
             Self::Readings => "readings",
+            Self::Rtf => "rtf",
+            Self::Shortcut => "lnk",
+            Self::Packed => "packed",
+            Self::Package => "package",
+            Self::Firmware => "firmware",
         }
     }
 }
@@ -701,7 +758,8 @@ fn speaks_script(text: &[u8]) -> bool {
     ];
     /// Bytes that count as the beginning.
     const BEGINNING: usize = 64;
-    let text: String = text.iter().take(512).map(|b| char::from(b.to_ascii_lowercase())).collect();
+    let text = text[..text.len().min(512)].to_ascii_lowercase();
+    let text = String::from_utf8_lossy(&text);
     let numbers = text.match_indices("@(").find(|(at, _)| {
         let list = text.get(at + 2..).unwrap_or_default().split(',');
         list.take(8).filter(|n| n.trim().parse::<u8>().is_ok()).count() == 8
@@ -1096,6 +1154,28 @@ mod tests {
         ] {
             assert_eq!(Magic::of(text.as_bytes()), Magic::Text, "{text}");
         }
+    }
+
+    #[test]
+    fn documents_shortcuts_and_what_unix_and_devices_are_given() {
+        let shortcut = b"L\0\0\0\x01\x14\x02\0\0\0\0\0\xc0\0\0\0\0\0\0\x46\x9b\0\x08\0";
+        for (begins, magic) in [
+            (&b"{\\rtf1\\ansi{\\object\\objocx"[..], Magic::Rtf),
+            (b"{\\\"rtf\": 1}", Magic::Json),
+            (shortcut, Magic::Shortcut),
+            (&shortcut[..19], Magic::None),
+            (b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46", Magic::Packed),
+            (b"BZh91AY&SY\xd8r\x01", Magic::Packed),
+            (b"BZhao Wei wrote this", Magic::Text),
+            (b"\x28\xb5\x2f\xfd\x04\0", Magic::Packed),
+            (b"!<arch>\ndebian-binary   1", Magic::Package),
+            (b"!<arch>\nmain.o/         1", Magic::Text),
+            (b"\x27\x05\x19\x56\x12\x34", Magic::Firmware),
+            (b"hsqs\x07\0\0\0", Magic::Firmware),
+        ] {
+            assert_eq!(Magic::of(begins), magic, "{}", begins.escape_ascii());
+        }
+        assert!(Magic::ALL.iter().all(|m| Magic::named(m.name()) == Some(*m)));
     }
 
     #[test]

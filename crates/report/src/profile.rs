@@ -136,6 +136,11 @@ pub fn kind(f: &FileSeen) -> &str {
         "sealed-pe" => "Windows program under a key",
         "java-class" => "Java class",
         "flash" => "Flash",
+        "rtf" => "RTF document",
+        "lnk" => "Windows shortcut (LNK)",
+        "packed" => "archive of Unix (xz, bzip2, Zstandard, lzip)",
+        "package" => "package (Debian, RPM)",
+        "firmware" => "firmware of a device",
         known => known,
     }
 }

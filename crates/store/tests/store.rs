@@ -194,7 +194,7 @@ fn one_writes_at_a_time_and_only_into_a_store() {
     };
     assert!(
         said().contains(
-            "of form 9, and this version knows form 3: read it with the version that wrote it, or a newer one"
+            "of form 9, and this version knows form 4: read it with the version that wrote it, or a newer one"
         ),
         "{}",
         said()

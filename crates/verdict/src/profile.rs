@@ -339,7 +339,7 @@ const fn rank(magic: Magic) -> u8 {
         m if m.is_executable() => 0,
         Magic::WindowsScript | Magic::JavaClass | Magic::Flash | Magic::SealedPe => 0,
         m if m.is_archive() => 1,
-        Magic::Pdf => 2,
+        Magic::Pdf | Magic::Rtf => 2,
         _ => 3,
     }
 }

@@ -280,8 +280,16 @@ const fn mime(magic: Magic) -> Option<&'static str> {
         Magic::Script => "text/x-shellscript",
         Magic::JavaClass => "application/x-java-applet",
         Magic::Flash => "application/x-shockwave-flash",
+        Magic::Rtf => "text/rtf",
+        Magic::Shortcut => "application/x-ms-shortcut",
         Magic::Text | Magic::WindowsScript | Magic::CodedForm | Magic::Readings => "text/plain",
-        Magic::Image | Magic::Media | Magic::SealedPe | Magic::None => return None,
+        Magic::Image
+        | Magic::Media
+        | Magic::SealedPe
+        | Magic::Packed
+        | Magic::Package
+        | Magic::Firmware
+        | Magic::None => return None,
     })
 }
 
