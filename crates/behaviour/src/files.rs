@@ -22,7 +22,7 @@ use crate::table::{HostKey, SeededMap};
 
 /// What a file costs besides what hangs on it: itself, its places in the tables, and its part of what the network knows (*assumed*).
 const BASE: usize = 2 << 10;
-/// A file is weighed again when it was opened an eighth as often as until then, at the latest after so many times.
+/// A file is weighed again when it was opened a quarter as often as until then, at the latest after so many times.
 const WEIGHED: u32 = 1024;
 
 /// A host's day, from its first packet on.
@@ -274,7 +274,7 @@ impl HostFiles {
     fn weigh(&mut self, place: u32) -> u32 {
         let file = &mut self.files[place as usize];
         let held = file.card.held() + file.states.iter().map(|s| s.held()).sum::<usize>();
-        file.weighed_at = file.opened.saturating_add((file.opened / 8 + 1).min(WEIGHED));
+        file.weighed_at = file.opened.saturating_add((file.opened / 4 + 2).min(WEIGHED));
         let old = std::mem::replace(&mut file.weight, BASE + held / 4 * 5);
         self.bytes = self.bytes - old + file.weight;
         if self.bytes > self.most { self.forget(place) } else { place }

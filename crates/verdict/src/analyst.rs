@@ -555,14 +555,16 @@ impl Analyst {
     /// What it has to tell of its share, as it stands.
     pub fn told(&self) -> ShareTold<'_> {
         let mine = |host: IpAddr| self.share.has(host);
-        let hosts = self.seen.analysis.iter().flat_map(|analysis| {
-            let now = analysis.files.hosts(&[PAGE, LEDGER]).into_iter().filter(move |host| mine(*host));
-            let now = now.map(|host| Cow::Owned(analysis.machine(host)));
+        let mut hosts: Vec<HostTold<'_>> = Vec::new();
+        if let Some(analysis) = &self.seen.analysis {
+            let now = analysis.files.hosts(&[PAGE, LEDGER]);
+            hosts.reserve_exact(now.len() + analysis.before.len());
+            let now =
+                now.into_iter().filter(|host| mine(*host)).map(|host| Cow::Owned(analysis.machine(host)));
             let now = now.filter(|m: &Cow<'_, Machine>| !m.page.is_blank() || !m.ledger.is_empty());
-            let before = analysis.before.iter().filter(move |m| m.is_told() && mine(m.host));
-            now.chain(before.map(Cow::Borrowed)).map(HostTold)
-        });
-        let mut hosts: Vec<HostTold<'_>> = hosts.collect();
+            let before = analysis.before.iter().filter(|m| m.is_told() && mine(m.host));
+            hosts.extend(now.chain(before.map(Cow::Borrowed)).map(HostTold));
+        }
         hosts.sort_by_key(HostTold::who);
         ShareTold { hosts, facts: self.facts() }
     }

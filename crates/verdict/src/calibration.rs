@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
-use behaviour::{CATALOGUE, Entry, GradeWorth, entry};
+use behaviour::{CATALOGUE, Entry, GradeWorth};
 use record::{Evidence, Stage};
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +113,8 @@ pub struct Calibration {
     measured: Measured,
     /// By behaviour, by name.
     grades: BTreeMap<&'static str, Vec<GradeWorth>>,
+    /// The part of its stage's bet that each bet of a behaviour has.
+    stakes: BTreeMap<&'static str, f64>,
     /// The file of the user's that gave some of the payoffs.
     given: Option<String>,
 }
@@ -154,7 +156,13 @@ impl Calibration {
             grades.sort_by_key(|g| g.name);
             (entry.name, grades)
         };
-        Self { measured, grades: CATALOGUE.iter().map(sorted).collect(), given: None }
+        let stake = |entry: &Entry| (entry.name, entry.share / entry.about.bets() as f64);
+        Self {
+            measured,
+            grades: CATALOGUE.iter().map(sorted).collect(),
+            stakes: CATALOGUE.iter().map(stake).collect(),
+            given: None,
+        }
     }
 
     /// The same with payoffs that the user gives: TOML with a table per behaviour, in it decibans by grade.
@@ -227,9 +235,13 @@ impl Calibration {
         self.grades.get(behaviour).map_or(&[], Vec::as_slice)
     }
 
+    fn stake(&self, behaviour: &str) -> f64 {
+        self.stakes.get(behaviour).copied().unwrap_or(1.0)
+    }
+
     /// How often a clean host may reach `db` in a day, if all bets of its behaviour are to be fair: `0.2 · share / bets / (10^(db/10) − 0.8)`.
     pub fn p0(&self, behaviour: &str, db: f64) -> f64 {
-        (STAKE * stake(behaviour) / gain(db).max(f64::MIN_POSITIVE)).min(1.0)
+        (STAKE * self.stake(behaviour) / gain(db).max(f64::MIN_POSITIVE)).min(1.0)
     }
 
     /// What a grade pays that is assumed to bring its item to `db`, bent by how often it was seen.
@@ -245,7 +257,7 @@ impl Calibration {
         }
         let assumed = self.p0(behaviour, db);
         let p0 = assumed.max((n + 1.0) / (self.measured.days(behaviour) + 1.0 / assumed)).min(1.0);
-        10.0 * (1.0 - STAKE + STAKE * stake(behaviour) / p0).log10()
+        10.0 * (1.0 - STAKE + STAKE * self.stake(behaviour) / p0).log10()
     }
 
     /// What evidence is worth: its base and what adds to it, together bent by how often the rarest of them was seen on clean hosts, because all
@@ -276,11 +288,6 @@ impl Calibration {
 
 /// The most that a payoff may be given as, in decibans: the strongest built-in cap.
 const MOST_DB: f64 = 52.0;
-
-/// The part of its stage's bet that each bet of a behaviour has.
-fn stake(behaviour: &str) -> f64 {
-    entry(behaviour).map_or(1.0, |e| e.share / e.about.bets() as f64)
-}
 
 /// What a payoff of `db` adds to the stage's `e` beyond the 0.8 that was not staked.
 pub fn gain(db: f64) -> f64 {
