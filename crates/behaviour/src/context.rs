@@ -213,15 +213,29 @@ pub struct Began {
     /// Whom it was about, the first few.
     pub remotes: Vec<IpAddr>,
     flows: Vec<FlowId>,
+    /// Packets of its requests, where it is about requests.
+    requests: Vec<PacketId>,
 }
 
-crate::held!(Began: remotes, flows);
+crate::held!(Began: remotes, flows, requests);
 
 impl Began {
-    /// Whether both were seen in the same packet or flow: then they happened once.
+    /// Whether both were seen in the same packet, request or flow: then they happened once.
     pub fn is_one_with(&self, other: &Self) -> bool {
-        self.ts == other.ts || self.flows.iter().any(|f| other.flows.contains(f))
+        let flow = || self.flows.iter().any(|f| other.flows.contains(f));
+        self.ts == other.ts || (flow() && !are_apart(&self.requests, &other.requests))
     }
+}
+
+/// Whether both are about requests, and no request is one of both.
+fn are_apart(some: &[PacketId], others: &[PacketId]) -> bool {
+    !some.is_empty() && !others.is_empty() && !some.iter().any(|p| others.contains(p))
+}
+
+/// Whether two pieces of evidence are about different requests, be it of the same connection.
+pub fn are_other_requests(one: &Evidence, other: &Evidence) -> bool {
+    let by_request = |e: &Evidence| crate::entry(&e.behaviour).is_some_and(|b| b.about.by_request);
+    by_request(one) && by_request(other) && are_apart(&one.packets, &other.packets)
 }
 
 /// What has fired so far for one host, for behaviours that build on others.
@@ -350,7 +364,9 @@ impl Fired {
             if stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
                 let (ts, follows) = (evidence.started, Cow::Borrowed(about.follows));
                 let remotes = remotes.iter().take(MAX_BEGAN).copied().collect();
-                stages.insert(stage, Began { stage, ts, follows, remotes, flows: evidence.flows.clone() });
+                let requests = if about.by_request { evidence.packets.clone() } else { Vec::new() };
+                let flows = evidence.flows.clone();
+                stages.insert(stage, Began { stage, ts, follows, remotes, flows, requests });
                 changed = true;
             }
         }

@@ -93,7 +93,9 @@ pub use about::{About, Excuse, GradeWorth, MAIL, Shows, Traffic};
 pub use alerts::Speaks;
 pub use attack::{ATTACK_VERSION, Technique};
 pub use catalogue::{CATALOGUE, Entry, Settings, detectors, entry};
-pub use context::{AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Raised, Wants, outbound};
+pub use context::{
+    AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Raised, Wants, are_other_requests, outbound,
+};
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{
     Card, HostFiles, HostState, SavedFile, StateKind, States, WriteDownError, form, read_back, write_down,

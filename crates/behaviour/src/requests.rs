@@ -122,7 +122,8 @@ fn claims_browser(agent: &str) -> bool {
 /// Who made `request`.
 pub fn maker(request: &Http) -> Maker {
     match request.user_agent.as_deref().map(str::trim) {
-        None | Some("") => Maker::Nameless,
+        // Every browser of that version names its system in a comment; alone it names nobody.
+        None | Some("" | "Mozilla/4.0") => Maker::Nameless,
         // A site's icon is fetched by the browser itself, with fewer headers, and so asks its Flash player.
         Some(agent)
             if claims_browser(agent)
@@ -330,6 +331,8 @@ mod tests {
         assert_eq!(of(ie, true, "/"), Maker::Browser);
         assert_eq!(of(ie, false, "/"), Maker::FalseBrowser);
         assert_eq!(of(ie, false, "/favicon.ico"), Maker::Program);
+        assert_eq!(of(Some("Mozilla/4.0"), false, "/"), Maker::Nameless);
+        assert_eq!(of(Some("Mozilla/5.0"), false, "/"), Maker::Program);
         for bare in ["Mozilla/4.0 (compatible; MSIE 6.0)", "Mozilla/4.0 (compatible; MSIE 6.0; Win32)"] {
             assert_eq!(of(Some(bare), false, "/"), Maker::FalseBrowser, "{bare}");
         }

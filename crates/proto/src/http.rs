@@ -13,6 +13,7 @@ use crate::content::{Content, Told};
 use crate::outbox::{ParseContext, text};
 use crate::protocol::{Protocol, Step};
 use crate::relay::{self, Destination, Relayed};
+use crate::self_report;
 
 /// A head longer than this is not read; Apache's and nginx's limits are 8–32 KiB.
 const MAX_HEAD: usize = 32 << 10;
@@ -148,6 +149,11 @@ fn value(bytes: &[u8]) -> String {
 }
 
 impl MessageHead {
+    /// Whether no page says that it led to this request.
+    const fn is_unled(&self) -> bool {
+        self.referer.is_none() && !self.headers.has(RequestHeaders::ORIGIN)
+    }
+
     fn header(&mut self, name: &[u8], bytes: &[u8]) {
         self.headers.count = self.headers.count.saturating_add(1);
         let mut lower = [0; 24];
@@ -577,6 +583,11 @@ impl Protocol for HttpSession {
     }
 }
 
+/// Tells what a request says of its machine, if it does.
+fn tells_of_itself(said: &[u8], context: &mut ParseContext<'_>) {
+    self_report::of_request(context.flow, said, (context.ts, context.at), context.packet, context.out);
+}
+
 impl HttpSession {
     fn client(&mut self, mut bytes: &[u8], context: &mut ParseContext<'_>) {
         while !bytes.is_empty() && !self.over {
@@ -591,6 +602,10 @@ impl HttpSession {
                     return;
                 }
                 Side::Body(body) => {
+                    let unled = self.waiting.back().is_some_and(|w| w.head.is_unled());
+                    if unled && body.content.len() == 0 {
+                        tells_of_itself(bytes, context);
+                    }
                     let (rest, done) = body.take(bytes, (context.ts, context.packet));
                     bytes = rest;
                     if done {
@@ -615,6 +630,9 @@ impl HttpSession {
                         self.client = Side::Lost;
                         continue;
                     };
+                    if let Some(agent) = head.user_agent.as_deref().filter(|_| head.is_unled()) {
+                        tells_of_itself(agent.as_bytes(), context);
+                    }
                     let destination = self.destination(&mut head, context);
                     let framing = match (head.chunked, head.length) {
                         (true, _) => Framing::Chunked,

@@ -63,6 +63,65 @@ pub fn report(
     true
 }
 
+/// Tells what a request of HTTP that no page led to says of its machine, in its `User-Agent` or its body: which edition of Windows it runs, which no browser
+/// says, and no page can know.
+pub fn of_request(
+    flow: &FlowFacts,
+    said: &[u8],
+    (ts, at): (Timestamp, Timestamp),
+    packet: PacketId,
+    out: &mut Outbox,
+) {
+    let said = said.get(..LOOKED_AT).unwrap_or(said);
+    // A form writes a space in one of two ways.
+    let coded = ["Windows+", "Windows%20"].iter().any(|word| memmem::find(said, word.as_bytes()).is_some());
+    let spaced = coded.then(|| String::from_utf8_lossy(said).replace("%20", " ").replace('+', " "));
+    let Some(system) = edition(spaced.as_ref().map_or(said, String::as_bytes)) else { return };
+    out.records.push(Record::SelfReport(Box::new(SelfReport {
+        head: flow.head(ts, at),
+        within: Service::Http,
+        system: Some(system),
+        passwords: 0,
+        own_address: tells_address(said, flow.tuple.orig.ip),
+        unpacked: false,
+        text: readable(said),
+        packets: vec![packet],
+    })));
+}
+
+/// A version of Windows with its edition; not what a product says in a comment behind its name, as some players and updaters do.
+fn edition(said: &[u8]) -> Option<String> {
+    const EDITIONS: [&[u8]; 10] = [
+        b"Professional",
+        b"Pro",
+        b"Home",
+        b"Enterprise",
+        b"Ultimate",
+        b"Education",
+        b"Starter",
+        b"Standard",
+        b"Datacenter",
+        b"Essentials",
+    ];
+    let is_version =
+        |w: &[u8]| w.first().is_some_and(u8::is_ascii_digit) || matches!(w, b"XP" | b"Vista" | b"R2");
+    let (at, rest) = found(said, "Windows ").find(|(_, rest)| {
+        let words = rest.split(|b| !b.is_ascii_alphanumeric() && *b != b'.').filter(|w| *w != b"Server");
+        let mut words = words.peekable();
+        let versioned = words.peek().is_some_and(|w| is_version(w));
+        versioned && words.find(|w| !is_version(w)).is_some_and(|w| EDITIONS.contains(&w))
+    })?;
+    let before = said.get(..at).unwrap_or_default();
+    let count = |sign| memchr::memchr_iter(sign, before).count();
+    if count(b'(') > count(b')') {
+        return None;
+    }
+    let ends = |b: &u8| !(0x20..0x7f).contains(b) || b"|;,<>\"'&\\/{}[]".contains(b);
+    let name = rest.split(ends).next().unwrap_or_default();
+    let name = name.get(..LONGEST_NAME).unwrap_or(name);
+    Some(format!("Windows {}", String::from_utf8_lossy(name).trim()))
+}
+
 /// What a message of `own`'s tells of its machine, if it names the system or lists passwords.
 fn told(message: &[u8], own: IpAddr) -> Option<Told> {
     let message = message.get(..LOOKED_AT).unwrap_or(message);
@@ -264,6 +323,32 @@ mod tests {
         bytes.extend_from_slice(b"Service Pack 1");
         bytes.resize(size as usize, 0);
         bytes
+    }
+
+    #[test]
+    fn requests_tell_editions_of_windows() {
+        for (said, told) in [
+            (
+                "hworm<|>PC-7<|>ann<|>Microsoft Windows 7 Professional <|>plus<|>nan-av",
+                Some("Windows 7 Professional"),
+            ),
+            ("id=7&os=Windows+10+Pro&av=none", Some("Windows 10 Pro")),
+            ("id=7&os=Windows%208.1%20Enterprise%20N", Some("Windows 8.1 Enterprise N")),
+            ("{\"os\":\"Windows Server 2016 Standard\"}", Some("Windows Server 2016 Standard")),
+            ("Windows XP Professional", Some("Windows XP Professional")),
+            (
+                "iTunes/12.1 (Windows; Microsoft Windows 7 x64 Home Premium Edition (Build 7601)) AppleWebKit",
+                None,
+            ),
+            ("Player/4 (Windows 10 Pro 19045)", None),
+            ("Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1)", None),
+            ("Windows Professional", None),
+            ("os=Windows+7&edition=Professional", None),
+            ("Windows 11 proved to be slow", None),
+        ] {
+            let spaced = said.replace("%20", " ").replace('+', " ");
+            assert_eq!(edition(spaced.as_bytes()).as_deref(), told, "{said}");
+        }
     }
 
     #[test]

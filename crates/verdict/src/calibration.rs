@@ -361,7 +361,7 @@ mod tests {
         for b in CATALOGUE {
             assert!(bets(b, &calibration).len() >= b.about.bets(), "{}", b.name);
             for w in b.about.grades.iter().filter(|w| w.base && w.db > 0.0) {
-                let e: f64 = 1.0 - STAKE + STAKE * stake(b.name) / calibration.p0(b.name, w.db);
+                let e: f64 = 1.0 - STAKE + STAKE * calibration.stake(b.name) / calibration.p0(b.name, w.db);
                 assert!((10.0 * e.log10() - w.db).abs() < 1e-9, "{}/{}", b.name, w.name);
             }
         }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use behaviour::{Excuse, HostState, entry};
+use behaviour::{Excuse, HostState, are_other_requests, entry};
 use record::{Evidence, FlowId, Stage, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -534,6 +534,7 @@ fn shared<'a>(all: &[(&'a ItemKey, &'a Evidence)]) -> Vec<Option<&'a ItemKey>> {
         for j in e.flows.iter().filter_map(|f| by_flow.get(f)).flatten() {
             *with.entry(*j).or_default() += 1;
         }
+        with.retain(|j, _| !are_other_requests(e, all[*j].1));
         let stronger = |j: usize| worth[j] > worth[i] || (worth[j] == worth[i] && j < i);
         let most = |n: usize| 2 * n >= e.flows.len();
         let mut found =
@@ -752,6 +753,33 @@ pub(crate) mod tests {
         );
         let alone = alone.best(Timestamp::from_secs(1), Timestamp::from_secs(9), &[]);
         assert!((without.level_db - alone.level_db).abs() < 0.05, "{} {}", without.level_db, alone.level_db);
+    }
+
+    #[test]
+    fn requests_of_one_connection_are_causes_of_their_own() {
+        let add = |packets: [&[u64]; 2], act: (Stage, &'static str, &'static str)| {
+            let mut ledger = Ledger::default();
+            let gate = evidence(Stage::Command, "http_control", "gate", &["gate"], 5);
+            let other = evidence(act.0, act.1, act.2, &[act.2], 6);
+            for (mut e, packets) in [gate, other].into_iter().zip(packets) {
+                e.flows = vec![FlowId { packet: record::PacketId::new(0, 1), layer: 0 }];
+                e.packets = packets.iter().map(|n| record::PacketId::new(0, *n)).collect();
+                ledger.add(e, Timestamp::from_secs(1), &[]);
+            }
+            let best = ledger.best(Timestamp::from_secs(1), Timestamp::from_secs(9), &[]);
+            best.stages
+                .values()
+                .flat_map(|s| &s.items)
+                .flat_map(|i| &i.discounts)
+                .any(|d| d.shared_with.is_some())
+        };
+        let download = (Stage::Update, "payload_download", "executable");
+        assert!(!add([&[4, 5], &[8, 9]], download));
+        assert!(add([&[4, 5], &[5, 9]], download), "the same request");
+        assert!(
+            add([&[4, 5], &[8, 9]], (Stage::Act, "exfiltration", "upload")),
+            "an upload may be any of its POSTs"
+        );
     }
 
     #[test]

@@ -43,6 +43,8 @@ use crate::{
 
 /// Ports remembered of one host.
 const MAX_PORTS: usize = 64;
+/// Where machines are entered, and no file sharing listens: SSH, Telnet, RPC, NetBIOS, SMB, RDP, ADB, VNC, TR-069 (IANA; *assumed* that it is all).
+const REMOTE_ACCESS: [u16; 11] = [22, 23, 135, 139, 445, 2222, 2323, 3389, 5555, 5900, 7547];
 /// First contacts remembered of one port.
 const MAX_REMOTES: usize = 1024;
 /// Each failure multiplies the odds by (1 − θ1)/(1 − θ0) = 4, each success divides them: steps of log 4.
@@ -165,7 +167,7 @@ impl Watcher {
             return;
         }
         walk.reported = Some(grade);
-        let p2p = context.runs(card, Application::P2p);
+        let p2p = context.runs(card, Application::P2p) && !REMOTE_ACCESS.contains(&port);
         let (failed, answered) = (walk.failed as u64, walk.answered as u64);
         context.fire(Fire {
             host,
@@ -312,6 +314,24 @@ mod tests {
         };
         assert!(!run(false).is_empty());
         assert!(run(true).is_empty());
+    }
+
+    #[test]
+    fn file_sharing_explains_no_walk_to_where_machines_are_entered() {
+        let run = |port: u16| {
+            let mut b = Bench::new("horizontal_scan", Watcher::new(Settings::default()));
+            let mut peer = conn(0.5, Transport::Udp, REMOTE, 6881);
+            peer.service = record::Service::BitTorrent;
+            b.feed(record(peer), 0.6);
+            for mut c in many(12, ConnState::S0) {
+                c.head.tuple.resp.port = port;
+                let t = c.head.ts.0 as f64 / 1e9;
+                b.feed(record(c), t + 1.0);
+            }
+            b.evidence.last().map(|e| e.flag("application_within_hour"))
+        };
+        assert_eq!(run(51_413), Some(true));
+        assert_eq!(run(23), Some(false));
     }
 
     #[test]

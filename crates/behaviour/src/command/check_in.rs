@@ -1,5 +1,6 @@
 //! ## What it sees
-//! A program tells an address outside which system it runs on, at the beginning of a connection in a protocol that nobody knows.
+//! A program tells an address outside which system it runs on, at the beginning of a connection in a protocol that nobody knows, or which edition of Windows in a
+//! request of HTTP.
 //!
 //! ## Why it matters
 //! Remote-control tools check in: the first that they say is what machine they are on, with its system, name, user and address, so that whoever controls them can
@@ -7,15 +8,18 @@
 //!
 //! ## How it decides
 //! One of the client's first four messages of a TCP connection to somewhere else, whose beginning was seen and whose protocol is not known, names a system: in words (`Windows 7 Professional`, `Linux 5.10…`; not what
-//! browsers say of themselves) or by the structure in which Windows tells its version. *system*: in clear; *system_packed*: in what zlib had packed behind a header of at most 32 bytes. Added: the host's own address
+//! browsers say of themselves) or by the structure in which Windows tells its version. *system*: in clear; *system_packed*: in what zlib had packed behind a header of at most 32 bytes. *edition*: a
+//! request that names no page that led to it names a version of Windows with its edition (`Windows 7 Professional`) in its `User-Agent`, outside comments, or in the first 2 kB of its body; browsers do not
+//! know it. Added: at least three bars (`|`) between what such a request tells
+//! (*fields*); the host's own address
 //! (*own_address*); a name that it goes by (*own_name*, at least five letters); an address whose name was never asked for; a dynamic-DNS name.
 //!
 //! ## What else looks like this
 //! Agents of monitoring, inventory and support, and clients of databases and brokers, say the same to servers of their own: those whose protocols are known (Zabbix, Beats, Splunk, syslog, AMQP, MongoDB, MySQL, SQL Server, NATS, RDP …) are not looked at, most others are
-//! called by name or are encrypted. What goes beside a connection of FTP with the same remote is a file, and no check-in (`exfiltration` asks for files).
+//! called by name or are encrypted. Crash reports and surveys of makers in clear name an edition as well: *edition* does not tell by itself. What goes beside a connection of FTP with the same remote is a file, and no check-in (`exfiltration` asks for files).
 //!
 //! ## Blind spots
-//! What is encrypted, or coded otherwise than by zlib or in base 64; UDP; known protocols around it (in a request of HTTP, `http_control` looks for names).
+//! What is encrypted, or coded otherwise than by zlib or in base 64; UDP; known protocols around it; paths and queries of requests (people search for editions).
 //!
 //! ## Options
 //! None.
@@ -26,7 +30,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use record::{Evidence, Record, SelfReport, Stage, clean, defang};
+use record::{Evidence, Record, SelfReport, Service, Stage, clean, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
@@ -36,6 +40,8 @@ use crate::{About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostStat
 const MAX_REMOTES: usize = 64;
 /// A shorter name stands in other words by chance (*assumed*).
 const SHORTEST_NAME: usize = 5;
+/// Bars between what a request tells, from which on it is a list of the machine's properties (*assumed*).
+const FIELDS: usize = 3;
 
 /// When to fire.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +65,8 @@ impl Watcher {
     }
 
     fn report(states: &mut States<'_, Host>, host: IpAddr, r: &SelfReport, context: &mut Context<'_>) {
-        let Some(system) = r.system.clone().filter(|_| !r.within.is_recognised()) else { return };
+        let asked = r.within == Service::Http;
+        let Some(system) = r.system.clone().filter(|_| asked || !r.within.is_recognised()) else { return };
         let end = (r.head.tuple.resp.ip, r.head.tuple.resp.port);
         let (name, dynamic) = context.network.called(host, end.0, context.now);
         let (state, card) = states.open(host, context.now);
@@ -72,12 +79,18 @@ impl Watcher {
             let label = n.split('.').next().unwrap_or_default();
             label.len() >= SHORTEST_NAME && text.contains(label)
         });
-        let mut grades = vec![(if r.unpacked { "system_packed" } else { "system" }, 1)];
+        let base = match r.unpacked {
+            true => "system_packed",
+            false if asked => "edition",
+            false => "system",
+        };
+        let mut grades = vec![(base, 1)];
         let mut add = |holds: bool, grade: &'static str| {
             if holds {
                 grades.push((grade, 1));
             }
         };
+        add(asked && text.matches('|').count() >= FIELDS, "fields");
         add(r.own_address, "own_address");
         add(own.is_some(), "own_name");
         add(name.is_none(), "unnamed");
@@ -133,6 +146,8 @@ impl Behaviour for Watcher {
             &[
                 GradeWorth::base("system", 9.0),
                 GradeWorth::base("system_packed", 17.0),
+                GradeWorth::base("edition", 7.0),
+                GradeWorth::add("fields", 3.0),
                 GradeWorth::add("own_address", 2.0),
                 GradeWorth::add("own_name", 2.0),
                 GradeWorth::add("unnamed", 2.0),
@@ -151,16 +166,17 @@ impl Behaviour for Watcher {
     }
 
     fn sentence(e: &Evidence) -> String {
-        let how = if e.has("system_packed") { "packed and in" } else { "in" };
+        let how = match () {
+            () if e.has("system_packed") => "packed and in an unknown protocol",
+            () if e.has("edition") => "in a request",
+            () => "in an unknown protocol",
+        };
         let whom = match e.text("name") {
             "" => e.remote(),
             name => format!("{} ({})", defang(name), e.remote()),
         };
-        let mut said = format!(
-            "told {whom} port {}, {how} an unknown protocol, that it runs {}",
-            e.count("port"),
-            clean(e.text("system"))
-        );
+        let mut said =
+            format!("told {whom} port {}, {how}, that it runs {}", e.count("port"), clean(e.text("system")));
         let own = match (e.has("own_name"), e.has("own_address")) {
             (true, true) => format!("its name ({}) and its address", clean(e.text("own_name"))),
             (true, false) => format!("its name ({})", clean(e.text("own_name"))),
@@ -252,6 +268,31 @@ mod tests {
             Watcher::sentence(b.evidence.last().unwrap()),
             "told 198.51.100.7 port 4040, packed and in an unknown protocol, that it runs Windows 7 Professional, and its name (accounting-7) and its address"
         );
+    }
+
+    #[test]
+    fn a_request_tells_which_edition_it_runs() {
+        let mut b = bench();
+        let text = "hworm<|>accounting-7<|>Microsoft Windows 7 Professional";
+        for record in called(1.0, "accounting-7") {
+            b.feed(record, 2.0);
+        }
+        let request = |r: &mut SelfReport| (r.within, r.text) = (Service::Http, text.to_owned());
+        b.feed(report(10.0, REMOTE, request), 10.0);
+        assert_eq!(b.grades(), ["edition", "own_name", "unnamed"]);
+        let mut list = bench();
+        list.feed(
+            report(10.0, REMOTE, |r| (r.within, r.text) = (Service::Http, format!("{text}<|>plus"))),
+            10.0,
+        );
+        assert_eq!(list.grades(), ["edition", "fields", "unnamed"]);
+        assert_eq!(
+            Watcher::sentence(b.evidence.last().unwrap()),
+            "told 198.51.100.7 port 4040, in a request, that it runs Windows 7 Professional, and its name (accounting-7)"
+        );
+        let mut b = bench();
+        b.feed(report(10.0, REMOTE, |r| r.within = Service::Smtp), 10.0);
+        assert!(b.evidence.is_empty(), "mail");
     }
 
     #[test]

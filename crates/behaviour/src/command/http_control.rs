@@ -106,7 +106,9 @@ struct Remote {
     unfetched_referer: u64,
     paths: BTreeMap<String, usize>,
     started: Option<Timestamp>,
-    proofs: Vec<(FlowId, PacketId)>,
+    /// The first POSTs, and the first of all other requests.
+    posts: Vec<(FlowId, PacketId)>,
+    others: Vec<(FlowId, PacketId)>,
     addresses: BTreeSet<IpAddr>,
     #[serde(with = "crate::words")]
     reported: Vec<Word>,
@@ -269,8 +271,9 @@ impl Watcher {
             remote.opaque_sent += u64::from(h.request.facts.is_some_and(|f| f.is_opaque()));
             remote.started = Some(remote.started.map_or(h.head.ts, |s| s.min(h.head.ts)));
             remote.addresses.insert(h.head.tuple.resp.ip);
-            if remote.proofs.len() < MAX_PROOFS {
-                remote.proofs.extend(h.packets.iter().take(3).map(|p| (h.head.flow, *p)));
+            let proofs = if h.method == "POST" { &mut remote.posts } else { &mut remote.others };
+            if proofs.len() < MAX_PROOFS {
+                proofs.extend(h.packets.iter().take(3).map(|p| (h.head.flow, *p)));
             }
         }
         remote.fetched |= h.method == "GET"
@@ -338,6 +341,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        by_request: true,
         alike: &[
             Alike::to(Honest::Agent).unless(&[
                 "body_in_get",
@@ -446,6 +450,9 @@ impl Behaviour for Watcher {
             return;
         }
         remote.reported = names;
+        // What a gate is, its POSTs say.
+        let others = if matches!(grades[0].0, "gate" | "gate_nameless") { &[][..] } else { &remote.others };
+        let proofs = || remote.posts.iter().chain(others);
         context.fire(Fire {
             host,
             key: "requests".into(),
@@ -455,8 +462,8 @@ impl Behaviour for Watcher {
             threshold: 1.0,
             unit: "requests of a program that no page leads to",
             source: "assumed",
-            packets: remote.proofs.iter().map(|p| p.1).collect(),
-            flows: remote.proofs.iter().map(|p| p.0).collect::<BTreeSet<_>>().into_iter().collect(),
+            packets: proofs().map(|p| p.1).collect(),
+            flows: proofs().map(|p| p.0).collect::<BTreeSet<_>>().into_iter().collect(),
             remotes: remote.addresses.iter().copied().collect(),
             facts: vec![
                 ("host", name.into()),
@@ -508,7 +515,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Remote: refused, paths, proofs, addresses, reported);
+crate::held!(Remote: refused, paths, posts, others, addresses, reported);
 crate::held!(Host: remotes, paths, fired, system, claimed);
 
 impl HostState for Host {

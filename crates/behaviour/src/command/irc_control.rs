@@ -171,8 +171,9 @@ fn learn(session: &mut Session, line: &Irc) {
         }
         ("JOIN", Direction::Orig) => {
             let channel = words.next().unwrap_or_default();
-            let key = words.next().unwrap_or_default();
-            reported = channel.starts_with(['#', '&', '+', '!']) && !key.is_empty() && !key.starts_with(':');
+            // The last parameter may stand behind a colon (RFC 2812 §2.3.1).
+            let key = words.next().unwrap_or_default().trim_start_matches(':');
+            reported = channel.starts_with(['#', '&', '+', '!']) && !key.is_empty();
             session.key |= reported;
         }
         ("332" | "TOPIC" | "PRIVMSG", Direction::Resp) => {
@@ -323,6 +324,8 @@ mod tests {
         assert_eq!(run(6667, &lines), ["ordered", "machine_name", "channel_key"]);
         assert_eq!(run(51_987, &lines[..1]), ["machine_name", "unusual_port"]);
         assert_eq!(run(6667, &lines[1..2]), ["channel_key"]);
+        assert_eq!(run(6667, &[(Orig, "JOIN", "#rx :secret")]), ["channel_key"]);
+        assert!(run(6667, &[(Orig, "JOIN", "#rx :")]).is_empty());
     }
 
     #[test]

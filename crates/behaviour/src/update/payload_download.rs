@@ -57,9 +57,23 @@ const FETCHERS: [&str; 6] =
 /// What scripts are called.
 const SCRIPTS: [&str; 10] = ["ps1", "vbs", "vbe", "hta", "bat", "cmd", "sh", "jse", "wsf", "sct"];
 /// Names that promise something that cannot be run.
-const HARMLESS: [&str; 16] = [
-    "jpg", "jpeg", "png", "gif", "bmp", "ico", "txt", "htm", "html", "pdf", "css", "mp3", "rar", "zip",
-    "doc", "xls",
+const HARMLESS: [&str; 23] = [
+    "jpg", "jpeg", "png", "gif", "bmp", "ico", "txt", "htm", "html", "pdf", "css", "mp3", "rar", "zip", "7z",
+    "gz", "tgz", "doc", "docx", "xls", "xlsx", "pptx", "rtf",
+];
+
+/// What types begin with that promise the same.
+const HARMLESS_TYPES: [&str; 10] = [
+    "image/",
+    "text/",
+    "audio/",
+    "video/",
+    "application/pdf",
+    "application/json",
+    "application/gzip",
+    "application/x-gzip",
+    "application/msword",
+    "application/vnd.openxmlformats",
 ];
 
 /// When to fire.
@@ -225,7 +239,7 @@ fn is_by_a_tool(h: &Http) -> bool {
 /// Whether type or name promise something that cannot be run.
 fn is_disguised(h: &Http, what: &str) -> bool {
     let declared = h.response.declared.as_deref().unwrap_or_default();
-    let by_type = ["image/", "text/", "audio/", "video/"].iter().any(|t| declared.starts_with(t));
+    let by_type = HARMLESS_TYPES.iter().any(|t| declared.starts_with(t));
     let by_name = HARMLESS.contains(&extension(&h.path).as_str());
     match what {
         "executable" => by_type || by_name,
@@ -427,6 +441,7 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
+        by_request: true,
         brings: true,
         commands: false,
         alike: &[
@@ -609,10 +624,15 @@ mod tests {
             run(vec![get(1.0, "example.com", "/a", image)]),
             ["executable", "unbidden", "disguised", "unnamed_file"]
         );
-        assert_eq!(
-            run(vec![get(1.0, "example.com", "/a.rar", program())]),
-            ["executable", "unbidden", "disguised"]
-        );
+        let packed = BodyFacts { declared: Some("application/x-gzip".into()), ..program() };
+        assert!(run(vec![get(1.0, "example.com", "/a", packed)]).contains(&"disguised".to_owned()));
+        for name in ["/a.rar", "/a.docx", "/a.tar.gz"] {
+            assert_eq!(
+                run(vec![get(1.0, "example.com", name, program())]),
+                ["executable", "unbidden", "disguised"],
+                "{name}"
+            );
+        }
         let text = BodyFacts {
             len: 500_000,
             declared: Some("text/plain".into()),
