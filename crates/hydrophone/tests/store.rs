@@ -230,7 +230,8 @@ fn a_store_that_cannot_be_written_takes_nothing_from_the_story() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = dir.path().join("store");
     std::fs::create_dir_all(store.join("kind=conn")).expect("made");
-    std::fs::write(store.join("store.json"), r#"{"hydrophone_store":3}"#).expect("written");
+    let form = format!(r#"{{"hydrophone_store":{}}}"#, store::VERSION);
+    std::fs::write(dir.path().join("store/store.json"), form).expect("written");
     // A file where a folder has to be.
     std::fs::write(store.join("kind=conn/day=2008-04-08"), "x").expect("written");
     let capture = sample("kraken-new.pcapng");

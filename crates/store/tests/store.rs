@@ -263,7 +263,7 @@ fn the_form_of_a_record_is_that_of_the_version() {
         let bytes = postcard::to_stdvec(&record(n)).unwrap();
         (bytes.len(), record::fnv1a(&bytes))
     };
-    let of_version_3 =
+    let of_version_4 =
         [(77, 9_165_590_974_379_559_233), (108, 4_577_447_273_093_222_960), (116, 7_570_985_904_656_835_819)];
-    assert_eq!((store::VERSION, [form(0), form(1), form(2)]), (3, of_version_3));
+    assert_eq!((store::VERSION, [form(0), form(1), form(2)]), (4, of_version_4));
 }
