@@ -42,8 +42,6 @@ pub struct About {
     pub protocol: Option<&'static str>,
     /// Whether it repeats what a list of the user's says.
     pub listed: bool,
-    /// Whether its packets are those of single requests: another request of the same connection is another cause.
-    pub by_request: bool,
 }
 
 impl About {
@@ -66,7 +64,6 @@ impl About {
             capability: None,
             protocol: None,
             listed: false,
-            by_request: false,
         }
     }
 

@@ -213,29 +213,31 @@ pub struct Began {
     /// Whom it was about, the first few.
     pub remotes: Vec<IpAddr>,
     flows: Vec<FlowId>,
-    /// Packets of its requests, where it is about requests.
-    requests: Vec<PacketId>,
+    /// The method of all requests that it rests on, if it does on requests of one.
+    asked_by: String,
 }
 
-crate::held!(Began: remotes, flows, requests);
+crate::held!(Began: remotes, flows, asked_by);
 
 impl Began {
-    /// Whether both were seen in the same packet, request or flow: then they happened once.
+    /// Whether both were seen in the same packet or flow: then they happened once, unless each rests on requests of a method of its own.
     pub fn is_one_with(&self, other: &Self) -> bool {
         let flow = || self.flows.iter().any(|f| other.flows.contains(f));
-        self.ts == other.ts || (flow() && !are_apart(&self.requests, &other.requests))
+        self.ts == other.ts || (flow() && !are_asked_apart(&self.asked_by, &other.asked_by))
     }
 }
 
-/// Whether both are about requests, and no request is one of both.
-fn are_apart(some: &[PacketId], others: &[PacketId]) -> bool {
-    !some.is_empty() && !others.is_empty() && !some.iter().any(|p| others.contains(p))
+/// What evidence is called that says by which method all requests were made that it rests on.
+pub const ASKED_BY: &str = "asked_by";
+
+/// Requests of two methods are different ones.
+fn are_asked_apart(one: &str, other: &str) -> bool {
+    !one.is_empty() && !other.is_empty() && one != other
 }
 
-/// Whether two pieces of evidence are about different requests, be it of the same connection.
+/// Whether two pieces of evidence rest on different requests, be it of the same connection.
 pub fn are_other_requests(one: &Evidence, other: &Evidence) -> bool {
-    let by_request = |e: &Evidence| crate::entry(&e.behaviour).is_some_and(|b| b.about.by_request);
-    by_request(one) && by_request(other) && are_apart(&one.packets, &other.packets)
+    are_asked_apart(one.text(ASKED_BY), other.text(ASKED_BY))
 }
 
 /// What has fired so far for one host, for behaviours that build on others.
@@ -364,9 +366,8 @@ impl Fired {
             if stages.get(&stage).is_none_or(|began| began.ts > evidence.started) {
                 let (ts, follows) = (evidence.started, Cow::Borrowed(about.follows));
                 let remotes = remotes.iter().take(MAX_BEGAN).copied().collect();
-                let requests = if about.by_request { evidence.packets.clone() } else { Vec::new() };
-                let flows = evidence.flows.clone();
-                stages.insert(stage, Began { stage, ts, follows, remotes, flows, requests });
+                let (flows, asked_by) = (evidence.flows.clone(), evidence.text(ASKED_BY).to_owned());
+                stages.insert(stage, Began { stage, ts, follows, remotes, flows, asked_by });
                 changed = true;
             }
         }

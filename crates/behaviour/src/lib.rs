@@ -94,7 +94,8 @@ pub use alerts::Speaks;
 pub use attack::{ATTACK_VERSION, Technique};
 pub use catalogue::{CATALOGUE, Entry, Settings, detectors, entry};
 pub use context::{
-    AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Raised, Wants, are_other_requests, outbound,
+    ASKED_BY, AtWork, Began, Behaviour, Context, Fire, Fired, NearMisses, Raised, Wants, are_other_requests,
+    outbound,
 };
 pub use expectations::{Called, Declaration, Expectation, Expectations, Way, day};
 pub use files::{

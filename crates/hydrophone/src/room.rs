@@ -13,17 +13,18 @@ const BESIDE: u64 = 64 << 20;
 /// killed.
 pub fn granted(asked: ByteSize) -> (ByteSize, Option<String>) {
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    match limit(&groups, Path::new(ROOT)) {
-        Some(limit) if limit.saturating_sub(BESIDE) < asked.0 => {
-            let left = ByteSize(limit.saturating_sub(BESIDE).max(SMALLEST.0));
-            let told = format!(
-                "the control group allows this process {} of memory in all: the budget is {left}, not {asked}",
-                ByteSize(limit)
-            );
-            (left, Some(told))
-        }
-        _ => (asked, None),
+    limit(&groups, Path::new(ROOT)).map_or((asked, None), |limit| within(asked, ByteSize(limit)))
+}
+
+fn within(asked: ByteSize, limit: ByteSize) -> (ByteSize, Option<String>) {
+    let fits = ByteSize(limit.0.saturating_sub(BESIDE));
+    let left = asked.min(fits.max(SMALLEST));
+    let allows = format!("the control group allows this process {limit} of memory in all");
+    if left > fits {
+        let needed = ByteSize(SMALLEST.0 + BESIDE);
+        return (left, Some(format!("{allows}, and {needed} is the least that is safe: it may be killed")));
     }
+    (left, (left < asked).then(|| format!("{allows}: the budget is {left}, not {asked}")))
 }
 
 /// The least limit among the groups that a process is in (`groups` is its `/proc/self/cgroup`) and those around them, in bytes.
@@ -50,6 +51,27 @@ fn limit(groups: &str, root: &Path) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let mib = |n: u64| ByteSize(n << 20);
+        let of = |asked, limit| within(mib(asked), mib(limit));
+        assert_eq!(of(1024, 2048), (mib(1024), None));
+        let (left, told) = of(1024, 512);
+        let told = told.unwrap();
+        assert!(
+            left == mib(448) && told.ends_with("512MiB of memory in all: the budget is 448MiB, not 1GiB"),
+            "{told}"
+        );
+        assert_eq!(of(448, 512), (mib(448), None));
+        for asked in [48, 1024] {
+            let (left, told) = of(asked, 100);
+            assert!(
+                left == mib(48)
+                    && told.unwrap().ends_with("112MiB is the least that is safe: it may be killed")
+            );
+        }
+    }
 
     #[test]
     fn the_least_limit_of_the_groups_around_a_process_holds() {

@@ -263,6 +263,18 @@ fn a_server_of_syslog_over_tls_is_told_if_it_is_who_it_should_be() {
     assert!(said.contains("sink impostor: ") && said.contains("invalid peer certificate"), "{said}");
     assert_eq!(lines(&dir.path().join("spool/impostor.owed")), 1);
     assert!(heard.try_recv().is_err(), "nothing was said to it");
+    // In TLS 1.3 a server looks at what it is shown when the client has finished: what it refuses then was not told.
+    let nobody = format!(
+        "[[sink]]\nname = \"nobody\"\nkind = \"syslog\"\nto = \"tls://localhost:{port}\"\ntls = {{ ca = {:?} }}\n",
+        dir.path().join("ca.pem")
+    );
+    let mut child = begin(dir.path(), &nobody);
+    say(&mut child, &turns(1));
+    let (code, said) = end(child);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("sink nobody: ") && said.contains("CertificateRequired"), "{said}");
+    assert_eq!(lines(&dir.path().join("spool/nobody.owed")), 1);
+    assert!(heard.try_recv().is_err(), "nothing was taken");
 }
 
 #[test]

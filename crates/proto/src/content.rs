@@ -187,7 +187,7 @@ pub fn is_bare_file(heads: [&[u8]; 2]) -> bool {
     let packed = magic.is_archive() && magic != Magic::Gzip;
     magic.is_executable()
         || packed
-        || matches!(magic, Magic::Pdf | Magic::Rtf | Magic::Flash | Magic::Firmware)
+        || matches!(magic, Magic::Pdf | Magic::Rtf | Magic::Flash | Magic::Firmware | Magic::Shortcut)
 }
 
 /// A file alone on a connection, as FTP's data connections have it, and whoever sends one without a word.

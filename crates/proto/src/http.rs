@@ -315,6 +315,12 @@ impl Body {
         self.astray || (self.framing == Framing::Chunked && self.left == 0)
     }
 
+    /// What of `bytes` is its own, where its length was said.
+    fn share_of<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let most = if let Framing::Length(_) = self.framing { self.left } else { u64::MAX };
+        usize::try_from(most).ok().and_then(|most| bytes.get(..most)).unwrap_or(bytes)
+    }
+
     /// Takes its share of `bytes`; gives what is left over and whether the body is complete.
     fn take<'a>(&mut self, mut bytes: &'a [u8], at: (Timestamp, PacketId)) -> (&'a [u8], bool) {
         match self.framing {
@@ -492,6 +498,8 @@ pub struct HttpSession {
     told: Option<Destination>,
     /// A CONNECT was granted: with whom the flow goes on.
     granted: Option<Relayed>,
+    /// Whether its client told of its machine, as its name, and in a body.
+    told_of_itself: [bool; 2],
 }
 
 impl Protocol for HttpSession {
@@ -583,9 +591,9 @@ impl Protocol for HttpSession {
     }
 }
 
-/// Tells what a request says of its machine, if it does.
-fn tells_of_itself(said: &[u8], context: &mut ParseContext<'_>) {
-    self_report::of_request(context.flow, said, (context.ts, context.at), context.packet, context.out);
+/// Tells what a request says of its machine, if it does; gives whether it does.
+fn tells_of_itself(said: &[u8], context: &mut ParseContext<'_>) -> bool {
+    self_report::of_request(context.flow, said, (context.ts, context.at), context.packet, context.out)
 }
 
 impl HttpSession {
@@ -603,8 +611,9 @@ impl HttpSession {
                 }
                 Side::Body(body) => {
                     let unled = self.waiting.back().is_some_and(|w| w.head.is_unled());
-                    if unled && body.content.len() == 0 {
-                        tells_of_itself(bytes, context);
+                    let [_, told] = &mut self.told_of_itself;
+                    if unled && !*told && body.content.len() == 0 {
+                        *told = tells_of_itself(body.share_of(bytes), context);
                     }
                     let (rest, done) = body.take(bytes, (context.ts, context.packet));
                     bytes = rest;
@@ -630,8 +639,9 @@ impl HttpSession {
                         self.client = Side::Lost;
                         continue;
                     };
-                    if let Some(agent) = head.user_agent.as_deref().filter(|_| head.is_unled()) {
-                        tells_of_itself(agent.as_bytes(), context);
+                    let [told, _] = &mut self.told_of_itself;
+                    if let Some(agent) = head.user_agent.as_deref().filter(|_| !*told && head.is_unled()) {
+                        *told = tells_of_itself(agent.as_bytes(), context);
                     }
                     let destination = self.destination(&mut head, context);
                     let framing = match (head.chunked, head.length) {

@@ -49,44 +49,61 @@ pub fn report(
     packet: PacketId,
     out: &mut Outbox,
 ) -> bool {
-    let Some(told) = told(message, flow.tuple.orig.ip) else { return false };
-    out.records.push(Record::SelfReport(Box::new(SelfReport {
-        head: flow.head(ts, at),
-        within,
-        system: told.system,
-        passwords: told.passwords,
-        own_address: told.own_address,
-        unpacked: told.unpacked,
-        text: told.text,
-        packets: vec![packet],
-    })));
-    true
+    let told = told(message, flow.tuple.orig.ip);
+    told.map(|told| out.records.push(told.record(flow, within, (ts, at), packet))).is_some()
 }
 
 /// Tells what a request of HTTP that no page led to says of its machine, in its `User-Agent` or its body: which edition of Windows it runs, which no browser
-/// says, and no page can know.
+/// says, and no page can know. Gives whether it does.
 pub fn of_request(
     flow: &FlowFacts,
     said: &[u8],
     (ts, at): (Timestamp, Timestamp),
     packet: PacketId,
     out: &mut Outbox,
-) {
+) -> bool {
+    let told = told_by_request(said, flow.tuple.orig.ip);
+    told.map(|told| out.records.push(told.record(flow, Service::Http, (ts, at), packet))).is_some()
+}
+
+impl Told {
+    fn record(
+        self,
+        flow: &FlowFacts,
+        within: Service,
+        (ts, at): (Timestamp, Timestamp),
+        packet: PacketId,
+    ) -> Record {
+        Record::SelfReport(Box::new(SelfReport {
+            head: flow.head(ts, at),
+            within,
+            system: self.system,
+            passwords: self.passwords,
+            own_address: self.own_address,
+            unpacked: self.unpacked,
+            text: self.text,
+            packets: vec![packet],
+        }))
+    }
+}
+
+fn told_by_request(said: &[u8], own: IpAddr) -> Option<Told> {
     let said = said.get(..LOOKED_AT).unwrap_or(said);
     // A form writes a space in one of two ways.
     let coded = ["Windows+", "Windows%20"].iter().any(|word| memmem::find(said, word.as_bytes()).is_some());
     let spaced = coded.then(|| String::from_utf8_lossy(said).replace("%20", " ").replace('+', " "));
-    let Some(system) = edition(spaced.as_ref().map_or(said, String::as_bytes)) else { return };
-    out.records.push(Record::SelfReport(Box::new(SelfReport {
-        head: flow.head(ts, at),
-        within: Service::Http,
+    let system = edition(spaced.as_ref().map_or(said, String::as_bytes))?;
+    // A form may hold what its user typed, whatever its fields are called.
+    let lower = String::from_utf8_lossy(said).to_ascii_lowercase();
+    let secret = ["pass", "pwd"].iter().any(|word| lower.contains(word));
+    let text = if secret { String::new() } else { readable(said) };
+    Some(Told {
         system: Some(system),
         passwords: 0,
-        own_address: tells_address(said, flow.tuple.orig.ip),
+        own_address: tells_address(said, own),
         unpacked: false,
-        text: readable(said),
-        packets: vec![packet],
-    })));
+        text,
+    })
 }
 
 /// A version of Windows with its edition; not what a product says in a comment behind its name, as some players and updaters do.
@@ -323,6 +340,17 @@ mod tests {
         bytes.extend_from_slice(b"Service Pack 1");
         bytes.resize(size as usize, 0);
         bytes
+    }
+
+    #[test]
+    fn what_a_form_says_of_its_user_is_not_kept() {
+        let told = |said: &str| told_by_request(said.as_bytes(), OWN).map(|t| (t.system.unwrap(), t.text));
+        let system = || "Windows 10 Pro".to_owned();
+        for said in ["user=ann&Password=hunter2&os=Windows 10 Pro", "pwd=hunter2&os=Windows+10+Pro"] {
+            assert_eq!(told(said), Some((system(), String::new())), "{said}");
+        }
+        assert_eq!(told("id=7&os=Windows 10 Pro"), Some((system(), "id=7&os=Windows 10 Pro".to_owned())));
+        assert_eq!(told("id=7&os=none"), None);
     }
 
     #[test]

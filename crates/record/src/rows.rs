@@ -561,7 +561,7 @@ impl Magic {
 
     /// Whether it can be run as it is.
     pub const fn is_executable(self) -> bool {
-        matches!(self, Self::Pe | Self::Elf | Self::MachO | Self::Script | Self::Shortcut)
+        matches!(self, Self::Pe | Self::Elf | Self::MachO | Self::Script)
     }
 
     /// Whether it is a container that malware travels in as well as other things.

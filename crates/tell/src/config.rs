@@ -189,7 +189,7 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        let mut config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
         if config.sinks.is_empty() {
             return Err("nobody is told: it has no [[sink]]".to_owned());
         }
@@ -210,17 +210,11 @@ impl Config {
             }
             match &sink.kind {
                 Kind::Syslog { to, facility, tls } => {
-                    let way = to.split_once("://").map(|(way, _)| way);
-                    match way {
-                        Some("tls") => {
-                            if let Err(why) = tls.config() {
-                                return wrong(why);
-                            }
-                        }
+                    match to.split_once("://").map(|(way, _)| way) {
                         Some("udp" | "tcp") if tls.is_said() => {
                             return wrong(format!("tls is for to = \"tls://HOST:6514\", and to is {to:?}"));
                         }
-                        Some("udp" | "tcp") => {}
+                        Some("udp" | "tcp" | "tls") => {}
                         _ => {
                             return wrong(format!(
                                 "to = {to:?} has to be udp://HOST:PORT, tcp://HOST:PORT or tls://HOST:PORT"
@@ -257,6 +251,13 @@ impl Config {
                     return wrong("run names no program".to_owned());
                 }
                 Kind::Command { .. } | Kind::File { .. } => {}
+            }
+        }
+        for sink in &mut config.sinks {
+            if let Kind::Syslog { to, tls, .. } = &mut sink.kind
+                && to.starts_with("tls://")
+            {
+                tls.read().map_err(|why| format!("sink {:?}: {why}", sink.name))?;
             }
         }
         Ok(config)

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, ProtocolVersion, RootCertStore, StreamOwned};
 use serde::Deserialize;
 use verdict::Verdict;
 
@@ -16,7 +17,7 @@ use crate::message::{Message, Told};
 use crate::sinks::{SinkError, TIMEOUT};
 
 /// Whom a server of syslog over TLS has to be vouched for by, and what it is shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Certificates (PEM) of authorities; the public ones where none is named.
@@ -24,19 +25,27 @@ pub struct Tls {
     /// The certificate that is shown (PEM, with those between it and its authority), and its key.
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
+    /// What these hold.
+    #[serde(skip)]
+    read: Option<Arc<ClientConfig>>,
 }
 
 impl Tls {
     /// Whether anything is said of it.
-    pub fn is_said(&self) -> bool {
-        *self != Self::default()
+    pub const fn is_said(&self) -> bool {
+        self.ca.is_some() || self.certificate.is_some() || self.key.is_some()
     }
 
-    /// How connections are made.
+    /// Reads its files, once: whoever tells may have no right to them later.
     ///
     /// # Errors
     /// In words: a file that cannot be read or does not hold what it should, a certificate without its key.
-    pub fn config(&self) -> Result<ClientConfig, String> {
+    pub fn read(&mut self) -> Result<(), String> {
+        self.read = Some(Arc::new(self.config()?));
+        Ok(())
+    }
+
+    fn config(&self) -> Result<ClientConfig, String> {
         let wrong = |what: &str, path: &Path, why: &dyn std::fmt::Display| {
             format!("{what} = {:?}: {why}", path.display().to_string())
         };
@@ -79,72 +88,136 @@ enum Stream {
     Tls(Box<StreamOwned<ClientConnection, TcpStream>>),
 }
 
+/// How long a server may take to refuse a certificate: in TLS 1.3 the client has finished before the server has looked (RFC 8446 §4.4.2.4). Servers that
+/// do not refuse send a ticket, most of them, and nobody waits longer.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// How long what has come already may take to be read: a socket knows no shorter time than none at all.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 impl Stream {
+    /// Connects to the first address that takes it.
     fn open(to: &str, tls: Option<&Tls>) -> Result<Self, SinkError> {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        let mut last = SinkError::Io(io::ErrorKind::AddrNotAvailable.into());
         for address in to.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, TIMEOUT) {
-                Ok(open) => {
+            let opened =
+                TcpStream::connect_timeout(&address, TIMEOUT).map_err(SinkError::Io).and_then(|open| {
                     open.set_write_timeout(Some(TIMEOUT))?;
-                    let Some(tls) = tls else { return Ok(Self::Tcp(open)) };
-                    open.set_read_timeout(Some(TIMEOUT))?;
-                    return Self::shake_hands(open, to, tls);
-                }
+                    match tls {
+                        Some(tls) => Self::shake_hands(open, to, tls),
+                        None => Ok(Self::Tcp(open)),
+                    }
+                });
+            match opened {
+                Ok(stream) => return Ok(stream),
                 Err(e) => last = e,
             }
         }
-        Err(last.into())
+        Err(last)
     }
 
     fn shake_hands(mut open: TcpStream, to: &str, tls: &Tls) -> Result<Self, SinkError> {
         let refused = |why: String| SinkError::Refused(format!("{to}: {why}"));
         let host = to.rsplit_once(':').map_or(to, |(host, _)| host).trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|e| refused(e.to_string()))?;
-        let config = Arc::new(tls.config().map_err(refused)?);
+        let config = tls.read.clone().ok_or_else(|| refused("its certificates were not read".to_owned()))?;
         let mut session = ClientConnection::new(config, name).map_err(|e| refused(e.to_string()))?;
+        let gone = || refused("it went away before the end of the handshake".to_owned());
+        let begun = Instant::now();
         while session.is_handshaking() {
-            session.complete_io(&mut open)?;
+            sent(&mut session, &mut open)?;
+            let left = TIMEOUT.saturating_sub(begun.elapsed());
+            match take(&mut session, &mut open, left).map_err(&refused)? {
+                Came::Something => {}
+                Came::Nothing => return Err(SinkError::Io(io::ErrorKind::TimedOut.into())),
+                Came::End => return Err(gone()),
+            }
+        }
+        sent(&mut session, &mut open)?;
+        if session.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+            && take(&mut session, &mut open, REFUSAL).map_err(&refused)? == Came::End
+        {
+            return Err(gone());
         }
         Ok(Self::Tls(Box::new(StreamOwned::new(session, open))))
     }
 
     /// Whether the server went away. It has nothing to say, so that all that comes tells of its end, or of what TLS has to say by itself.
-    fn is_gone(&mut self) -> io::Result<bool> {
-        let socket = match self {
-            Self::Tcp(open) => &*open,
-            Self::Tls(open) => &open.sock,
-        };
-        if socket.take_error()?.is_some() {
-            return Ok(true);
-        }
-        socket.set_nonblocking(true)?;
-        let gone = match self {
-            Self::Tcp(open) => matches!(open.peek(&mut [0]), Ok(0)),
+    fn is_gone(&mut self) -> Result<bool, SinkError> {
+        match self {
+            Self::Tcp(open) => {
+                if open.take_error()?.is_some() {
+                    return Ok(true);
+                }
+                open.set_nonblocking(true)?;
+                let gone = matches!(open.peek(&mut [0]), Ok(0));
+                open.set_nonblocking(false)?;
+                Ok(gone)
+            }
             Self::Tls(open) => loop {
-                match open.conn.read_tls(&mut open.sock) {
-                    Ok(0) => break true,
-                    Ok(_) => {
-                        if open.conn.process_new_packets().map_or(true, |state| state.peer_has_closed()) {
-                            break true;
-                        }
-                    }
-                    Err(e) => break e.kind() != io::ErrorKind::WouldBlock,
+                match take(&mut open.conn, &mut open.sock, AT_ONCE).map_err(SinkError::Refused)? {
+                    Came::Nothing => return Ok(false),
+                    Came::Something => {}
+                    Came::End => return Ok(true),
                 }
             },
-        };
-        let socket = match self {
-            Self::Tcp(open) => &*open,
-            Self::Tls(open) => &open.sock,
-        };
-        socket.set_nonblocking(false)?;
-        Ok(gone)
+        }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         match self {
-            Self::Tcp(open) => open.write_all(bytes),
-            Self::Tls(open) => open.write_all(bytes).and_then(|()| open.flush()),
+            Self::Tcp(open) => Ok(open.write_all(bytes)?),
+            Self::Tls(open) => {
+                open.write_all(bytes)?;
+                open.flush()?;
+                // Who refuses late has not taken it.
+                take(&mut open.conn, &mut open.sock, AT_ONCE).map(|_| ()).map_err(SinkError::Refused)
+            }
         }
+    }
+}
+
+/// Says goodbye (RFC 5425 §4.4).
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Self::Tls(open) = self {
+            open.conn.send_close_notify();
+            let _ = sent(&mut open.conn, &mut open.sock);
+        }
+    }
+}
+
+fn sent(session: &mut ClientConnection, socket: &mut TcpStream) -> io::Result<()> {
+    while session.wants_write() {
+        session.write_tls(socket)?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Nothing,
+    Something,
+    End,
+}
+
+/// Takes what comes within a time; why it ends badly, in words.
+fn take(session: &mut ClientConnection, socket: &mut TcpStream, within: Duration) -> Result<Came, String> {
+    socket.set_read_timeout(Some(within.max(AT_ONCE))).map_err(|e| e.to_string())?;
+    match session.read_tls(socket) {
+        Ok(0) => Ok(Came::End),
+        Ok(_) => match session.process_new_packets() {
+            Ok(state) if state.peer_has_closed() => Ok(Came::End),
+            Ok(_) => Ok(Came::Something),
+            Err(e) => {
+                // It is told why.
+                let _ = sent(session, socket);
+                Err(e.to_string())
+            }
+        },
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+            Ok(Came::Nothing)
+        }
+        Err(e) => Err(e.to_string()),
     }
 }
 
@@ -188,7 +261,7 @@ impl Syslog {
             Some(open) => open,
             None => self.stream.insert(Stream::open(to, tls)?),
         };
-        Ok(stream.write(bytes)?)
+        stream.write(bytes)
     }
 }
 

@@ -756,30 +756,23 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn requests_of_one_connection_are_causes_of_their_own() {
-        let add = |packets: [&[u64]; 2], act: (Stage, &'static str, &'static str)| {
+    fn requests_of_two_methods_are_causes_of_their_own() {
+        let shared = |methods: [&str; 2]| {
             let mut ledger = Ledger::default();
             let gate = evidence(Stage::Command, "http_control", "gate", &["gate"], 5);
-            let other = evidence(act.0, act.1, act.2, &[act.2], 6);
-            for (mut e, packets) in [gate, other].into_iter().zip(packets) {
+            let download = evidence(Stage::Update, "payload_download", "executable", &["executable"], 6);
+            for (mut e, method) in [gate, download].into_iter().zip(methods) {
                 e.flows = vec![FlowId { packet: record::PacketId::new(0, 1), layer: 0 }];
-                e.packets = packets.iter().map(|n| record::PacketId::new(0, *n)).collect();
+                e.facts.insert(behaviour::ASKED_BY.into(), method.to_owned().into());
                 ledger.add(e, Timestamp::from_secs(1), &[]);
             }
             let best = ledger.best(Timestamp::from_secs(1), Timestamp::from_secs(9), &[]);
-            best.stages
-                .values()
-                .flat_map(|s| &s.items)
-                .flat_map(|i| &i.discounts)
-                .any(|d| d.shared_with.is_some())
+            let mut items = best.stages.values().flat_map(|s| &s.items);
+            items.any(|i| i.discounts.iter().any(|d| d.shared_with.is_some()))
         };
-        let download = (Stage::Update, "payload_download", "executable");
-        assert!(!add([&[4, 5], &[8, 9]], download));
-        assert!(add([&[4, 5], &[5, 9]], download), "the same request");
-        assert!(
-            add([&[4, 5], &[8, 9]], (Stage::Act, "exfiltration", "upload")),
-            "an upload may be any of its POSTs"
-        );
+        assert!(!shared(["POST", "GET"]), "on one connection");
+        assert!(shared(["POST", "POST"]), "the download may answer what the gate is");
+        assert!(shared(["", "GET"]), "nobody knows");
     }
 
     #[test]

@@ -337,7 +337,7 @@ impl Talk {
 const fn rank(magic: Magic) -> u8 {
     match magic {
         m if m.is_executable() => 0,
-        Magic::WindowsScript | Magic::JavaClass | Magic::Flash | Magic::SealedPe => 0,
+        Magic::WindowsScript | Magic::JavaClass | Magic::Flash | Magic::SealedPe | Magic::Shortcut => 0,
         m if m.is_archive() => 1,
         Magic::Pdf | Magic::Rtf => 2,
         _ => 3,

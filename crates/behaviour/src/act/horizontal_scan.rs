@@ -15,7 +15,7 @@
 //!
 //! ## What else looks like this
 //! Monitors and scanners by trade (declare them), file sharing (other ports for each peer; a verified application
-//! discounts it), a host whose network is down, a crawler.
+//! discounts it, but not at ports by which machines are entered: SSH, Telnet, SMB, RDP and the like), a host whose network is down, a crawler.
 //!
 //! ## Blind spots
 //! Scans below one attempt in some minutes; scans of hosts that all answer; UDP.

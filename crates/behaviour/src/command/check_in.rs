@@ -9,14 +9,14 @@
 //! ## How it decides
 //! One of the client's first four messages of a TCP connection to somewhere else, whose beginning was seen and whose protocol is not known, names a system: in words (`Windows 7 Professional`, `Linux 5.10…`; not what
 //! browsers say of themselves) or by the structure in which Windows tells its version. *system*: in clear; *system_packed*: in what zlib had packed behind a header of at most 32 bytes. *edition*: a
-//! request that names no page that led to it names a version of Windows with its edition (`Windows 7 Professional`) in its `User-Agent`, outside comments, or in the first 2 kB of its body; browsers do not
+//! request that names no page that led to it names a version of Windows with its edition (`Windows 7 Professional`) in its `User-Agent`, outside comments, or in the first piece of its body, of which 2 kB are looked at; browsers do not
 //! know it. Added: at least three bars (`|`) between what such a request tells
 //! (*fields*); the host's own address
 //! (*own_address*); a name that it goes by (*own_name*, at least five letters); an address whose name was never asked for; a dynamic-DNS name.
 //!
 //! ## What else looks like this
 //! Agents of monitoring, inventory and support, and clients of databases and brokers, say the same to servers of their own: those whose protocols are known (Zabbix, Beats, Splunk, syslog, AMQP, MongoDB, MySQL, SQL Server, NATS, RDP …) are not looked at, most others are
-//! called by name or are encrypted. Crash reports and surveys of makers in clear name an edition as well: *edition* does not tell by itself. What goes beside a connection of FTP with the same remote is a file, and no check-in (`exfiltration` asks for files).
+//! called by name or are encrypted. Crash reports and surveys of makers in clear name an edition as well: nothing is built on an *edition* alone, and makers of systems are left alone. What goes beside a connection of FTP with the same remote is a file, and no check-in (`exfiltration` asks for files).
 //!
 //! ## Blind spots
 //! What is encrypted, or coded otherwise than by zlib or in base 64; UDP; known protocols around it; paths and queries of requests (people search for editions).
@@ -34,7 +34,9 @@ use record::{Evidence, Record, SelfReport, Service, Stage, clean, defang};
 use serde::{Deserialize, Serialize};
 
 use crate::words::Word;
-use crate::{About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants};
+use crate::{
+    About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, domains,
+};
 
 /// Remotes remembered of one host.
 const MAX_REMOTES: usize = 64;
@@ -70,7 +72,9 @@ impl Watcher {
         let end = (r.head.tuple.resp.ip, r.head.tuple.resp.port);
         let (name, dynamic) = context.network.called(host, end.0, context.now);
         let (state, card) = states.open(host, context.now);
-        if card.known.exchanges_files_with(end.0) {
+        let maker =
+            |name| domains::is_software_update(name) && context.vouches(Some(card), host, end.0, name);
+        if card.known.exchanges_files_with(end.0) || (asked && name.is_some_and(maker)) {
             return;
         }
         let text = r.text.to_lowercase();
@@ -93,15 +97,18 @@ impl Watcher {
         add(asked && text.matches('|').count() >= FIELDS, "fields");
         add(r.own_address, "own_address");
         add(own.is_some(), "own_name");
-        add(name.is_none(), "unnamed");
+        // Whom a request names, it was led to by that name, whoever was asked for it.
+        add(name.is_none() && !asked, "unnamed");
         add(dynamic, "dynamic_name");
-        let names: Vec<&'static str> = grades.iter().map(|g| g.0).collect();
         if state.reported.len() > MAX_REMOTES {
             state.reported.clear();
         }
-        if state.reported.insert(end, names.clone()).is_some_and(|reported| reported == names) {
+        let reported = state.reported.entry(end).or_default();
+        let new: Vec<Word> = grades.iter().map(|g| g.0).filter(|name| !reported.contains(name)).collect();
+        if new.is_empty() {
             return;
         }
+        reported.extend(new);
         let mut facts = vec![
             ("port", u64::from(end.1).into()),
             ("name", name.unwrap_or_default().into()),
@@ -146,7 +153,7 @@ impl Behaviour for Watcher {
             &[
                 GradeWorth::base("system", 9.0),
                 GradeWorth::base("system_packed", 17.0),
-                GradeWorth::base("edition", 7.0),
+                GradeWorth::base("edition", 7.0).weak(),
                 GradeWorth::add("fields", 3.0),
                 GradeWorth::add("own_address", 2.0),
                 GradeWorth::add("own_name", 2.0),
@@ -279,13 +286,22 @@ mod tests {
         }
         let request = |r: &mut SelfReport| (r.within, r.text) = (Service::Http, text.to_owned());
         b.feed(report(10.0, REMOTE, request), 10.0);
-        assert_eq!(b.grades(), ["edition", "own_name", "unnamed"]);
+        assert_eq!(b.grades(), ["edition", "own_name"]);
         let mut list = bench();
         list.feed(
             report(10.0, REMOTE, |r| (r.within, r.text) = (Service::Http, format!("{text}<|>plus"))),
             10.0,
         );
-        assert_eq!(list.grades(), ["edition", "fields", "unnamed"]);
+        assert_eq!(list.grades(), ["edition", "fields"]);
+        let before = list.evidence.len();
+        for t in 1..5 {
+            let t = 20.0 * f64::from(t);
+            list.feed(
+                report(t, REMOTE, |r| (r.within, r.text) = (Service::Http, "Windows 7 Professional".into())),
+                t,
+            );
+        }
+        assert_eq!(list.evidence.len(), before, "nothing new");
         assert_eq!(
             Watcher::sentence(b.evidence.last().unwrap()),
             "told 198.51.100.7 port 4040, in a request, that it runs Windows 7 Professional, and its name (accounting-7)"

@@ -45,6 +45,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::context::ASKED_BY;
 use crate::requests::{self, Maker};
 use crate::words::Word;
 use crate::{
@@ -94,6 +95,8 @@ struct Remote {
     gate_nameless: u64,
     body_in_get: u64,
     opaque_page: u64,
+    /// Those of them that answer a POST.
+    opaque_answer: u64,
     opaque_sent: u64,
     formless: u64,
     no_page: u64,
@@ -106,9 +109,7 @@ struct Remote {
     unfetched_referer: u64,
     paths: BTreeMap<String, usize>,
     started: Option<Timestamp>,
-    /// The first POSTs, and the first of all other requests.
-    posts: Vec<(FlowId, PacketId)>,
-    others: Vec<(FlowId, PacketId)>,
+    proofs: Vec<(FlowId, PacketId)>,
     addresses: BTreeSet<IpAddr>,
     #[serde(with = "crate::words")]
     reported: Vec<Word>,
@@ -201,6 +202,7 @@ impl Watcher {
         }
         if machine && requests::is_opaque_page(h) && h.response.len >= 64 {
             remote.opaque_page += 1;
+            remote.opaque_answer += u64::from(h.method == "POST");
             counts = true;
         }
         let path = requests::bare_path(&h.path);
@@ -271,9 +273,8 @@ impl Watcher {
             remote.opaque_sent += u64::from(h.request.facts.is_some_and(|f| f.is_opaque()));
             remote.started = Some(remote.started.map_or(h.head.ts, |s| s.min(h.head.ts)));
             remote.addresses.insert(h.head.tuple.resp.ip);
-            let proofs = if h.method == "POST" { &mut remote.posts } else { &mut remote.others };
-            if proofs.len() < MAX_PROOFS {
-                proofs.extend(h.packets.iter().take(3).map(|p| (h.head.flow, *p)));
+            if remote.proofs.len() < MAX_PROOFS {
+                remote.proofs.extend(h.packets.iter().take(3).map(|p| (h.head.flow, *p)));
             }
         }
         remote.fetched |= h.method == "GET"
@@ -341,7 +342,6 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
-        by_request: true,
         alike: &[
             Alike::to(Honest::Agent).unless(&[
                 "body_in_get",
@@ -450,9 +450,20 @@ impl Behaviour for Watcher {
             return;
         }
         remote.reported = names;
-        // What a gate is, its POSTs say.
-        let others = if matches!(grades[0].0, "gate" | "gate_nameless") { &[][..] } else { &remote.others };
-        let proofs = || remote.posts.iter().chain(others);
+        // What a gate is, its POSTs say, but for a page that came for something else.
+        let by_posts =
+            matches!(grades[0].0, "gate" | "gate_nameless") && remote.opaque_page == remote.opaque_answer;
+        let mut facts = vec![
+            ("host", name.into()),
+            ("method", h.method.clone().into()),
+            ("path", h.path.clone().into()),
+            ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
+            ("requests", remote.requests.into()),
+            ("prevalent", context.prevalent(h.head.tuple.resp.ip).into()),
+        ];
+        if by_posts {
+            facts.push((ASKED_BY, "POST".into()));
+        }
         context.fire(Fire {
             host,
             key: "requests".into(),
@@ -462,17 +473,10 @@ impl Behaviour for Watcher {
             threshold: 1.0,
             unit: "requests of a program that no page leads to",
             source: "assumed",
-            packets: proofs().map(|p| p.1).collect(),
-            flows: proofs().map(|p| p.0).collect::<BTreeSet<_>>().into_iter().collect(),
+            packets: remote.proofs.iter().map(|p| p.1).collect(),
+            flows: remote.proofs.iter().map(|p| p.0).collect::<BTreeSet<_>>().into_iter().collect(),
             remotes: remote.addresses.iter().copied().collect(),
-            facts: vec![
-                ("host", name.into()),
-                ("method", h.method.clone().into()),
-                ("path", h.path.clone().into()),
-                ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
-                ("requests", remote.requests.into()),
-                ("prevalent", context.prevalent(h.head.tuple.resp.ip).into()),
-            ],
+            facts,
         });
     }
 
@@ -515,7 +519,7 @@ impl Behaviour for Watcher {
     }
 }
 
-crate::held!(Remote: refused, paths, posts, others, addresses, reported);
+crate::held!(Remote: refused, paths, proofs, addresses, reported);
 crate::held!(Host: remotes, paths, fired, system, claimed);
 
 impl HostState for Host {
@@ -566,6 +570,36 @@ mod tests {
         let mut nameless = post(10.0, "example.com", "/gate.php");
         nameless.user_agent = None;
         assert_eq!(run(vec![nameless]), ["gate_nameless"]);
+    }
+
+    #[test]
+    fn a_gate_rests_on_posts_but_for_a_page_that_came_for_something_else() {
+        let noise: Vec<u8> = (0..256u32).map(|i| (i * 167 + 13) as u8).collect();
+        let page = |method: &str| {
+            let mut h = http(9.0, REMOTE, method, Some("example.com"), "/p");
+            h.user_agent = Some(FALSE.into());
+            h.status = Some(200);
+            h.response = BodyFacts {
+                len: 50_000,
+                declared: Some("text/html".into()),
+                facts: crate::testing::payload(&noise),
+                ..BodyFacts::default()
+            };
+            assert!(requests::is_opaque_page(&h));
+            h
+        };
+        let asked_by = |all: Vec<Http>| {
+            let mut b = bench();
+            for (i, h) in all.into_iter().enumerate() {
+                b.feed(Record::Http(Box::new(h)), 11.0 + i as f64);
+            }
+            b.evidence.last().unwrap().text(ASKED_BY).to_owned()
+        };
+        let gate = || post(10.0, "example.com", "/gate.php");
+        assert_eq!(asked_by(vec![gate()]), "POST");
+        assert_eq!(asked_by(vec![gate(), page("GET")]), "");
+        assert_eq!(asked_by(vec![gate(), page("POST")]), "POST");
+        assert_eq!(asked_by(vec![page("GET")]), "");
     }
 
     #[test]

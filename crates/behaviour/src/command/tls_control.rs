@@ -8,7 +8,7 @@
 //!
 //! ## How it decides
 //! Per handshake with a host elsewhere. The base: *own_certificate*, the client names no server (or an address) and the
-//! certificate is signed by itself, by a private authority for no name at all, or in the name of another domain than it is for (authorities are called by words); *own_certificate_named*, the same to a name that the client gave, when
+//! certificate is signed by itself, by a private authority for no name at all, or in the name of another domain than it is for, where both look drawn at random (their scores together reach that of one such name); *own_certificate_named*, the same to a name that the client gave, when
 //! the certificate has no names; *no_name*, no server name, no certificate to be seen (TLS 1.3 hides it), a remote never resolved by DNS and a port that is not TLS's.
 //! Added: a port on which TLS is unusual; a certificate valid for 50 years or more; a client that offers at most TLS 1.1
 //! in 2019 or later, when browsers had given it up; at least three handshakes; a dynamic-DNS name, given in the handshake or asked for by this very host; at least two such remotes with certificates of their own; a fingerprint (JA4) that of at least 20 local hosts only this one shows.
@@ -40,7 +40,7 @@ use crate::table::hash_of;
 use crate::words::Word;
 use crate::{
     About, Alike, Behaviour, Context, Excuse, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants,
-    domains,
+    bigrams, domains,
 };
 
 /// Remotes remembered of one host.
@@ -119,14 +119,15 @@ fn is_own_work(c: &Certificate) -> bool {
     c.self_signed || (c.names.is_empty() && !c.subject.contains('.'))
 }
 
-/// Whether a certificate for a name of one domain was signed in the name of another: authorities are called by words, and a company's own signs for the
-/// company's names.
-fn is_by_another_domain(c: &Certificate) -> bool {
-    let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
-    let domain = |name| Some(name).filter(is_name).and_then(domains::registrable);
+/// Whether a certificate for one domain was signed in the name of another, and both look drawn at random: authorities are called by words, and who
+/// signs for a network's own machines, or looks into its traffic, is called by somebody.
+fn is_between_drawn_names(c: &Certificate) -> bool {
     let names = [&c.subject, &c.issuer].map(|name| name.to_ascii_lowercase());
-    let [subject, issuer] = [domain(&names[0]), domain(&names[1])];
-    subject.is_some() && issuer.is_some() && subject != issuer
+    let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-'));
+    let [subject, issuer] = names.each_ref().map(|n| domains::owned_label(n).filter(|_| is_name(n)));
+    let (Some(subject), Some(issuer)) = (subject, issuer) else { return false };
+    let scores = [subject, issuer].map(bigrams::score);
+    subject != issuer && scores.iter().all(|s| *s > 0.0) && scores.iter().sum::<f64>() >= bigrams::DRAWN
 }
 
 impl Watcher {
@@ -139,7 +140,7 @@ impl Watcher {
         let named = t.sni.as_deref().is_some_and(|n| !domains::is_address_literal(n));
         let remote = t.head.tuple.resp;
         match &t.certificate {
-            Some(c) if !named && (is_own_work(c) || is_by_another_domain(c)) => Some("own_certificate"),
+            Some(c) if !named && (is_own_work(c) || is_between_drawn_names(c)) => Some("own_certificate"),
             Some(c) if is_own_work(c) && c.names.is_empty() => Some("own_certificate_named"),
             Some(_) => None,
             None => {
@@ -379,10 +380,20 @@ mod tests {
         };
         assert!(run(vec![hello(1.0, 443, Some("example.com"), Some(bought.clone()))]).is_empty());
         assert!(run(vec![hello(1.0, 443, None, Some(bought.clone()))]).is_empty());
-        let by = |issuer: &str| Certificate { issuer: issuer.into(), ..bought.clone() };
-        assert!(run(vec![hello(1.0, 443, None, Some(by("CA.Example.com")))]).is_empty(), "its own company's");
-        assert_eq!(run(vec![hello(1.0, 443, None, Some(by("pfzkwk.us")))]), ["own_certificate"]);
-        assert!(run(vec![hello(1.0, 443, Some("example.com"), Some(by("pfzkwk.us")))]).is_empty());
+        for (subject, issuer) in [
+            ("example.com", "CA.Example.com"),
+            ("api.vendor.com", "fw01.corp-example.com"),
+            ("nas.lan", "ca.lan"),
+            ("vpn.home.arpa", "ca.home.arpa"),
+            ("srv.example.com", "ca-v2.1"),
+            ("wthpgkz.com", "Xpd Inc."),
+        ] {
+            let c = Certificate { subject: subject.into(), issuer: issuer.into(), ..bought.clone() };
+            assert!(run(vec![hello(1.0, 443, None, Some(c))]).is_empty(), "{subject} by {issuer}");
+        }
+        let drawn = Certificate { subject: "wthpgkz.com".into(), issuer: "pfzkwk.us".into(), ..bought };
+        assert_eq!(run(vec![hello(1.0, 443, None, Some(drawn.clone()))]), ["own_certificate"]);
+        assert!(run(vec![hello(1.0, 443, Some("wthpgkz.com"), Some(drawn))]).is_empty());
     }
 
     #[test]

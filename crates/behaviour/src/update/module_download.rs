@@ -160,7 +160,6 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
-        by_request: true,
         alike: &[Alike::to(Honest::Agent), Alike::to(Honest::Device)],
         needs: &[Traffic::Tcp],
         follows: &[Stage::Command],

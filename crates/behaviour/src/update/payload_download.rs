@@ -6,7 +6,7 @@
 //! their publishers' names, say what they are, and mostly travel over TLS.
 //!
 //! ## How it decides
-//! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, or
+//! By the first bytes of what came, whatever its declared type or name. *executable*: a Windows, Linux or macOS program, a Windows shortcut, or
 //! one in base64 text or under a repeating key of at most 16 bytes (which its header's zeros show, *sealed*); *script*: text whose path ends in .ps1, .vbs, .hta, .bat, .sh …, or that only PowerShell or a Windows script host could run, by its first words or two of them; *installer*: an OLE package fetched by Windows Installer; *opaque*: at least
 //! 20 kB that begin as nothing known, under a type of text; or, for a nameless program or a false browser, under none, a program's or that of any bytes; or a page that begins with 32 hexadecimal digits; *archive*: an archive of as much that a nameless program fetched from an address (nothing is built on it). Each from
 //! elsewhere than the publishers on a shipped list. It counts more when the fetcher was no browser (*unbidden*: a false
@@ -39,6 +39,7 @@ use record::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::context::ASKED_BY;
 use crate::requests::{self, Maker};
 use crate::{
     About, Alike, Behaviour, Context, Fire, GradeWorth, Honest, HostState, States, Traffic, Wants, domains,
@@ -144,7 +145,7 @@ fn extension(path: &str) -> String {
 fn kind(h: &Http, opaque: u64) -> Option<(&'static str, &'static str)> {
     let body = &h.response;
     let head = body.facts.map(|f| f.head().to_vec()).unwrap_or_default();
-    let binary = body.magic.is_executable() && body.magic != Magic::Script;
+    let binary = (body.magic.is_executable() && body.magic != Magic::Script) || body.magic == Magic::Shortcut;
     // `MZ` and the header that follows it, in base64 and in hex.
     let encoded = [&b"TVqQAAMAAAA"[..], b"TVpQAAIAAAA", b"TVoAAAAAAAA", b"4d5a9000", b"4D5A9000"]
         .iter()
@@ -433,6 +434,7 @@ impl Watcher {
                 ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
                 ("names_tried_before", (tried as u64).into()),
                 ("prevalent", context.prevalent(remote).into()),
+                (ASKED_BY, h.method.clone().into()),
             ],
         });
     }
@@ -441,7 +443,6 @@ impl Watcher {
 impl Behaviour for Watcher {
     type State = Host;
     const ABOUT: About = About {
-        by_request: true,
         brings: true,
         commands: false,
         alike: &[
