@@ -1,5 +1,5 @@
 //! ## What it sees
-//! A host tries several times to reach one mail server on TCP port 25 and sends no mail there.
+//! A host tries several times to reach one mail server on TCP port 25 and sends no mail there, or calls on the mail services of several providers one after the other and leaves each once it answered.
 //!
 //! ## Why it matters
 //! A spam bot first finds out whether its host may talk to mail servers at all; one that may not is not used to send
@@ -14,20 +14,21 @@
 //! mail server asks for MX first), and more if the name is one that bots are known to try. One attempt of three
 //! SYNs without an answer is the weaker variant: that is how old Windows retries by itself. Two attempts are enough
 //! (*hung_up*) where the server answered and the host ended each connection without a single byte: only who asks whether
-//! the port is open does that.
+//! the port is open does that. *several_services*: within the same window the host called on mail services (TCP 25, 110, 143, 465, 587, 993, 995, 2525) of at least 5
+//! registrable domains, each known by the name that was asked for, without asking for MX, and left each with at most 200 bytes of its own: a bot that goes through a list of providers until one lets it.
 //!
 //! ## What else looks like this
 //! Monitors (strictly periodic, for days: discounted), retry queues of mail servers (their role is discounted), a blocked
-//! port 25, test scripts.
+//! port 25, test scripts. A mail program that looks for its settings calls on several names of one domain; who has accounts with five providers says more than a greeting to each.
 //!
 //! ## Blind spots
 //! A bot that tests through its provider's submission port, or against a server of its own on another port.
 //!
 //! ## Options
-//! `attempts` (3), `hung_up` (2), `window` (10m), `longest_gap` (2m), `client_bytes` (200).
+//! `attempts` (3), `hung_up` (2), `services` (5), `window` (10m), `longest_gap` (2m), `client_bytes` (200).
 //!
 //! ## References
-//! R. Balupari, McAfee Avert Labs, "Mailbot.f a.k.a. Kraken gets stealthier" (2008); ATT&CK T1016.001.
+//! Unit 42, "A Deep Dive Into Qakbot" (2022: visits to mail services); R. Balupari, McAfee Avert Labs, "Mailbot.f a.k.a. Kraken gets stealthier" (2008); ATT&CK T1016.001.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -59,6 +60,8 @@ pub struct Settings {
     pub attempts: usize,
     /// Attempts at one target that the host ended without a word, ≥ 1 (*assumed*).
     pub hung_up: usize,
+    /// Providers whose mail services were called on and left, ≥ 2 (*assumed*: twice as many as a person has accounts with).
+    pub services: usize,
     /// The window that they lie in (*assumed*).
     #[serde(with = "humantime_serde")]
     pub window: Duration,
@@ -74,6 +77,7 @@ impl Default for Settings {
         Self {
             attempts: 3,
             hung_up: 2,
+            services: 5,
             window: Duration::from_mins(10),
             longest_gap: Duration::from_mins(2),
             client_bytes: 200,
@@ -94,9 +98,25 @@ struct Attempt {
     packets: Vec<PacketId>,
 }
 
+/// A provider whose mail service was called on and left.
+#[derive(Serialize, Deserialize)]
+struct Call {
+    ts: Timestamp,
+    domain: String,
+    remote: IpAddr,
+    flow: FlowId,
+    packet: PacketId,
+}
+
+/// Ports of mail services, those of submission and collection among them (RFC 8314; 2525 is many providers' second one).
+const SERVICES: [u16; 8] = [25, 110, 143, 465, 587, 993, 995, 2525];
+/// Providers remembered of one host.
+const MAX_CALLS: usize = 16;
+
 /// What is remembered of one host.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Host {
+    calls: VecDeque<Call>,
     attempts: VecDeque<Attempt>,
     /// Flows in which message text flowed: these are no probes.
     delivered: BTreeSet<FlowId>,
@@ -129,6 +149,7 @@ impl Behaviour for Watcher {
                 GradeWorth::add("known_target", 9.0),
                 GradeWorth::base("hung_up", 7.0),
                 GradeWorth::base("three_syns", 3.5),
+                GradeWorth::base("several_services", 9.0),
             ],
         )
     };
@@ -147,12 +168,16 @@ impl Behaviour for Watcher {
             Record::Conn(c)
                 if c.phase == ConnPhase::Closed
                     && c.head.tuple.transport == Transport::Tcp
-                    && c.head.tuple.resp.port == 25
+                    && SERVICES.contains(&c.head.tuple.resp.port)
                     && c.start_seen
                     && !c.is_one_sided()
                     && c.missed_bytes == [0, 0] =>
             {
                 let Some(host) = context.outbound() else { return };
+                self.call(host, c, states, context);
+                if c.head.tuple.resp.port != 25 {
+                    return;
+                }
                 // What servers answered this host is not in the capture: nobody can tell a try from a delivery.
                 let (state, card) = states.open(host, context.now);
                 if card.known.is_blind() {
@@ -195,12 +220,65 @@ impl Behaviour for Watcher {
         if e.has("three_syns") {
             return format!("tried port 25 of {target} once: {} SYNs, no answer", tally(e.value));
         }
+        if e.has("several_services") {
+            return format!(
+                "called on the mail services of {} providers and left each after its greeting",
+                tally(e.value)
+            );
+        }
         let asked = if e.has("no_mx_question") { "; never asked for MX" } else { "" };
         let port = if e.flag("smtp_open") { "open" } else { "closed" };
         format!(
             "tried port 25 of {target} {} times and sent no mail{asked}; the port is {port}",
             tally(e.value)
         )
+    }
+}
+
+impl Watcher {
+    /// Notes that a provider's mail service was called on and left, and tells when there were enough.
+    fn call(&self, host: IpAddr, c: &record::Conn, states: &mut States<'_, Host>, context: &mut Context<'_>) {
+        let Settings { services, window, client_bytes, .. } = self.settings;
+        let remote = c.head.tuple.resp.ip;
+        // Who was not answered may have tried again elsewhere because of that.
+        if c.bytes[0] > client_bytes || c.failed() != Some(false) || c.head.flow.is_named() {
+            return;
+        }
+        let Some(name) = context.network.name_of(remote, context.now) else { return };
+        let Some(domain) = domains::registrable(name) else { return };
+        let (state, card) = states.open(host, context.now);
+        if card.known.is_blind() || card.known.asked_mx(c.head.ts, window) {
+            return;
+        }
+        state.calls.retain(|call| call.domain != domain && c.head.ts.since(call.ts) <= window);
+        if state.calls.len() >= MAX_CALLS {
+            state.calls.pop_front();
+        }
+        let packet = c.key_packets.first().copied().unwrap_or_default();
+        let (ts, flow) = (c.head.ts, c.head.flow);
+        state.calls.push_back(Call { ts, domain: domain.to_owned(), remote, flow, packet });
+        let seen = state.calls.len();
+        if seen < services {
+            if seen > 1 {
+                context.near(host, seen as f64, services as f64, "mail services called on and left");
+            }
+            return;
+        }
+        let providers: Vec<String> = state.calls.iter().map(|call| call.domain.clone()).collect();
+        context.fire(Fire {
+            host,
+            key: "services".into(),
+            grades: vec![("several_services", 1)],
+            started: state.calls.iter().map(|call| call.ts).min().unwrap_or(ts),
+            value: seen as f64,
+            threshold: services as f64,
+            unit: "providers of mail",
+            source: "assumed",
+            packets: state.calls.iter().map(|call| call.packet).collect(),
+            flows: state.calls.iter().map(|call| call.flow).collect(),
+            remotes: state.calls.iter().map(|call| call.remote).collect(),
+            facts: vec![("providers", providers.into())],
+        });
     }
 }
 
@@ -287,7 +365,8 @@ fn judge(
 }
 
 crate::held!(Attempt: name, packets);
-crate::held!(Host: attempts, delivered);
+crate::held!(Call: domain);
+crate::held!(Host: calls, attempts, delivered);
 
 impl HostState for Host {}
 
@@ -390,6 +469,36 @@ mod tests {
         call(&mut shown_out, 10.0, "ShAdfFR");
         call(&mut shown_out, 60.0, "ShAdfFR");
         assert!(shown_out.evidence.is_empty(), "the server ended it");
+    }
+
+    #[test]
+    fn a_walk_over_providers() {
+        let walk = |domains: usize, bytes: u64, gap: f64| {
+            let mut b = bench();
+            for n in 0..domains {
+                let t = 10.0 + gap * n as f64;
+                let remote = format!("198.51.100.{}", n + 1);
+                b.feed(dns(t, &format!("smtp.provider{n}.com"), Dns::A, 0, Some(&remote)), t);
+                let mut c = conn(t + 0.1, Transport::Tcp, &remote, [587, 110, 465, 25, 2525][n % 5]);
+                c.bytes = [bytes, 40];
+                b.feed(record(c), t + 1.0);
+            }
+            b.grades()
+        };
+        assert_eq!(walk(5, 6, 20.0), ["several_services"]);
+        assert!(walk(4, 6, 20.0).is_empty(), "four");
+        assert!(walk(5, 201, 20.0).is_empty(), "said something");
+        assert!(walk(5, 6, 160.0).is_empty(), "over more than ten minutes");
+        let mut one = bench();
+        for n in 0..8 {
+            let t = 10.0 + 5.0 * f64::from(n);
+            let remote = format!("198.51.100.{}", n + 1);
+            one.feed(dns(t, &format!("mail{n}.example.com"), Dns::A, 0, Some(&remote)), t);
+            let mut c = conn(t + 0.1, Transport::Tcp, &remote, 587);
+            c.bytes = [6, 40];
+            one.feed(record(c), t + 1.0);
+        }
+        assert!(one.evidence.is_empty(), "one domain: a mail program that looks for its settings");
     }
 
     #[test]
