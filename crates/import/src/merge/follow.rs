@@ -3,12 +3,12 @@
 //! What lies there is read first, in the order of time as any log is. From then on a row waits for [`LAG`] after it was written, or after what it tells of if that
 //! is later, so that rows of several logs come in their order. A sensor exchanges its logs: whatever it wrote to the old file is read before the new one is.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use capture::{CaptureError, Window};
 use record::{Health, Record, Timestamp};
@@ -80,6 +80,9 @@ fn mark_of(path: &Path, offset: u64) -> Option<u64> {
     Some(record::fnv1a(&held))
 }
 
+/// Files that were put aside, by which file it is and when it was written to last.
+type Done = BTreeSet<(SystemTime, FileId)>;
+
 /// A log of which the end is read.
 struct Tail {
     path: PathBuf,
@@ -92,8 +95,10 @@ struct Tail {
     troubled: bool,
     /// It was told that a line cannot be read.
     spoiled: bool,
-    /// Files that lay there one after the other while nobody followed: they are read first.
+    /// Files that lay there one after the other since: they are read first.
     between: VecDeque<PathBuf>,
+    /// Files that were put aside and are done with, by when they were written to last: another one may have its number later.
+    done: Done,
 }
 
 /// Logs that are followed.
@@ -220,10 +225,10 @@ impl Followed {
             .as_ref()
             .filter(|p| p.file != file)
             .and_then(|p| beside(path, p.file).filter(|at| holds(&p, at)));
-        let mut between = VecDeque::new();
+        let (mut between, mut done) = (VecDeque::new(), Done::new());
         let (from, file) = match (&before, older) {
             (Some(p), Some(older)) => {
-                between = self.put_aside_since(path, &older);
+                between = self.put_aside_since(path, &older, &mut done);
                 (older, p.file)
             }
             _ => (path.to_owned(), file),
@@ -254,6 +259,7 @@ impl Followed {
                 troubled: false,
                 spoiled: false,
                 between,
+                done,
             });
             self.set.logs.push(log);
             self.set.is_first_known = false;
@@ -297,25 +303,26 @@ impl Followed {
         self.set.give_up(now.minus(ANSWERED));
     }
 
-    /// Files that were put aside after this one, before the one that lies there now, in the order in which they were written to last. What was packed meanwhile is told.
-    fn put_aside_since(&mut self, path: &Path, older: &Path) -> VecDeque<PathBuf> {
-        let written = |at: &Path| std::fs::metadata(at).and_then(|lies| lies.modified());
-        let Ok(since) = written(older) else { return VecDeque::new() };
+    /// Files that were put aside after this one, before the one that lies there now, in the order in which they were written to last; but those that are done with, as this one is then. What was packed meanwhile is told.
+    fn put_aside_since(&mut self, path: &Path, older: &Path, done: &mut Done) -> VecDeque<PathBuf> {
+        let Ok(this) = written(older) else { return VecDeque::new() };
+        done.retain(|(at, _)| *at >= this.0);
+        done.insert(this);
         let is_its = |at: &PathBuf| at != path && at != older && is_put_aside(&called(at), &called(path));
         let entries = std::fs::read_dir(folder_of(path)).into_iter().flatten().flatten().map(|e| e.path());
         let mut since: Vec<_> = entries
             .filter(|at| at.is_file() && is_its(at))
             .filter_map(|at| Some((written(&at).ok()?, at)))
-            .filter(|(at, _)| *at >= since)
+            .filter(|(file, _)| file.0 >= this.0 && !done.contains(file))
             .collect();
         since.sort();
-        let (packed, whole): (Vec<_>, Vec<_>) =
-            since.into_iter().map(|(_, at)| at).partition(|at| capture::is_packed(at));
-        for at in packed {
+        let (packed, whole): (Vec<_>, Vec<_>) = since.into_iter().partition(|(_, at)| capture::is_packed(at));
+        for (file, at) in packed {
+            done.insert(file);
             self.news
                 .push(format!("{} was packed before it was read: `hydrophone read` reads it", at.display()));
         }
-        whole.into()
+        whole.into_iter().map(|(_, at)| at).collect()
     }
 
     fn look_for_more(&mut self) {
@@ -384,14 +391,23 @@ impl Followed {
                 return Ok(());
             }
         }
-        let path = self.tails[n].between.front().cloned().unwrap_or(current);
+        // It may have been exchanged more than once since it was looked at.
+        if self.tails[n].between.is_empty()
+            && let Some(older) = beside(&current, self.tails[n].file).filter(|_| !is_cut)
+        {
+            let mut done = std::mem::take(&mut self.tails[n].done);
+            self.tails[n].between = self.put_aside_since(&current, &older, &mut done);
+            self.tails[n].done = done;
+        }
+        let between = &mut self.tails[n].between;
+        let path = between.front().cloned().unwrap_or(current);
+        // What was put aside is whole: what is no log now never will be.
+        let put_aside = between.pop_front();
         let file = std::fs::metadata(&path).map_or(file, |lies| FileId::of(&lies));
         let log = &mut self.set.logs[n];
         let lines = log.reading.as_ref().map_or(0, |(_, lines)| lines.number());
         let is_log = begin(log, &path, lines);
-        // What was put aside is whole: what is no log now never will be.
-        let between = self.tails[n].between.pop_front();
-        match (is_log, between) {
+        match (is_log, put_aside) {
             (Ok(true), _) => {}
             // What it is shows when its first line is whole.
             (Ok(false), None) => return Ok(()),
@@ -399,6 +415,7 @@ impl Followed {
             (is_log, Some(path)) => {
                 let why = is_log.err().map_or_else(|| "it holds no log".to_owned(), |e| e.to_string());
                 self.news.push(format!("{} was put aside and is not read: {why}", path.display()));
+                self.tails[n].done.extend(written(&path));
                 return Ok(());
             }
         }
@@ -528,6 +545,12 @@ fn begin(log: &mut Log, path: &Path, lines: u64) -> io::Result<bool> {
     };
     log.reading = Some((reading, Lines::of(window, false).behind(lines)));
     Ok(true)
+}
+
+/// When a file was written to last, and which it is.
+fn written(at: &Path) -> io::Result<(SystemTime, FileId)> {
+    let lies = std::fs::metadata(at)?;
+    Ok((lies.modified()?, FileId::of(&lies)))
 }
 
 /// Where a file lies.
@@ -708,6 +731,18 @@ mod tests {
         assert_eq!(due(&mut logs, 183), said(&[(172, "20")]));
         let notices = logs.notices();
         assert!(notices.iter().any(|n| n.contains("1 line could not be read")), "{notices:?}");
+        // Twice before it is looked again: the one in between is read, too, and those before it are not read again.
+        let sensor = |at: &str, when: u32| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::rename(&conn, dir.path().join(at)).unwrap();
+            append(&conn, &format!("{HEAD}{}", row(when)));
+        };
+        sensor("conn.log.3", 185);
+        sensor("conn.log.4", 186);
+        let mut told: Vec<(i64, String)> = due(&mut logs, 192);
+        told.extend(due(&mut logs, 193));
+        told.extend(due(&mut logs, 194));
+        assert_eq!(told, said(&[(185, "24"), (186, "28")]));
         // And as it does with copytruncate.
         File::create(&conn).unwrap();
         assert!(due(&mut logs, 196).is_empty());
