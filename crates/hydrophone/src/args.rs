@@ -297,6 +297,15 @@ pub struct Listen {
     /// Log of Zeek or Suricata, or folder of logs, to follow as it grows, across rotations (again for more; what lies there already is read first)
     #[arg(long, value_name = "PATH")]
     pub follow: Vec<PathBuf>,
+    /// Take EVE that Suricata sends to this socket, a file that is made (`filetype: unix_stream`; write dgram:SOCKET for `unix_dgram`)
+    #[arg(long, value_name = "SOCKET", requires = "eve_folder")]
+    pub eve_socket: Option<PathBuf>,
+    /// Where its lines are kept and read from, as logs of which the oldest go
+    #[arg(long, value_name = "FOLDER", requires = "eve_socket")]
+    pub eve_folder: Option<PathBuf>,
+    /// The most that this folder may hold
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", requires = "eve_socket")]
+    pub eve_size: ByteSize,
     /// Take NetFlow and IPFIX that exporters send to this address, for example 0.0.0.0:2055 (again for more)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub netflow: Vec<SocketAddr>,

@@ -12,6 +12,7 @@ use pipeline::{ByteSize, Followed, PacketKeeper};
 
 use crate::args::Listen;
 use crate::config::Config;
+use crate::inbox;
 use crate::listen::{keeping, listening};
 use crate::read::{Prepared, failed, prepare};
 use crate::{Exit, Failure, chain, rights};
@@ -48,6 +49,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         port(*at, &mut found);
     }
     logs(&args.follow, &mut found);
+    lines(args, &mut found);
     keeps(args, &mut found);
     tells(args, &mut found);
     becomes(args, &mut found);
@@ -137,6 +139,29 @@ fn port(at: SocketAddr, found: &mut Found) {
     match UdpSocket::bind(at) {
         Ok(_) => found.does("takes", format!("flows that exporters send to UDP {at}")),
         Err(e) => found.problem(format!("UDP {at}: {e} (it may be a hydrophone that runs)")),
+    }
+}
+
+fn lines(args: &Listen, found: &mut Found) {
+    let (Some(named), Some(folder)) = (&args.eve_socket, &args.eve_folder) else { return };
+    let (socket, datagrams) = inbox::socket_of(named);
+    if inbox::is_answered(&socket) {
+        return found
+            .problem(format!("somebody takes EVE at {} already: a hydrophone that runs", socket.display()));
+    }
+    let Some(most) = found.of(inbox::allowed(args.eve_size).map_err(Failure::usage)) else { return };
+    let kind = if datagrams { "unix_dgram" } else { "unix_stream" };
+    found.does(
+        "takes",
+        format!(
+            "EVE at {} ({kind}), which is kept in {}, at most {most} of it",
+            socket.display(),
+            folder.display()
+        ),
+    );
+    let at = socket.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    if let Some(folder) = at {
+        found.problem(format!("there is no folder {}", folder.display()));
     }
 }
 

@@ -26,6 +26,7 @@ use crate::args::{Judging, Listen};
 use crate::config::Config;
 use crate::daily::Days;
 use crate::geo::Geo;
+use crate::inbox::{self, Inbox};
 use crate::keep::Keeper;
 use crate::notify::Manager;
 use crate::read::{Prepared, choice, exit, failed, prepare, print_lines, print_story};
@@ -76,12 +77,20 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         Some(dir) => Some(Keeper::begin(dir, &config, options.memory)?),
         None => None,
     };
+    let inbox = match (&args.eve_socket, &args.eve_folder) {
+        (Some(socket), Some(folder)) => {
+            options.follow.push(inbox::log_in(folder));
+            Some(Inbox::open(socket, folder, args.eve_size).map_err(Failure::usage)?)
+        }
+        _ => None,
+    };
     let heard: Vec<String> = args
         .interface
         .iter()
         .cloned()
         .chain(args.netflow.iter().map(|at| format!("UDP {at}")))
         .chain(args.follow.iter().map(|p| p.display().to_string()))
+        .chain(args.eve_socket.iter().map(|p| format!("EVE at {}", inbox::socket_of(p).0.display())))
         .collect();
     let packets = match &args.keep_packets {
         Some(folder) => Some(PacketKeeper::open(keeping(args, folder)?).map_err(|e| {
@@ -105,7 +114,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     if !args.no_sandbox {
         let mute = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         untaken.extend(
-            rights::give_up(&needs(args, doors.is_any(), mute, sinks.as_ref())).map_err(Failure::usage)?,
+            rights::give_up(&needs(args, doors.is_any() || inbox.is_some(), mute, sinks.as_ref()))
+                .map_err(Failure::usage)?,
         );
     }
     for why in untaken.iter().chain(&notices).filter(|_| !args.quiet) {
@@ -113,6 +123,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     }
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
+    let lines = inbox.map(|inbox| inbox.take(&board)).transpose()?;
     let (mut records, mut looked) = (0u64, None::<Timestamp>);
     let (mut begun, mut flows) = (None::<Timestamp>, FlowCounts::default());
     let mut days = Days::ending(args.daily.unwrap_or_default());
@@ -282,6 +293,10 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
             .failures
             .push(format!("{unkept} packets were not kept: the disk was too slow, or refused them"));
     }
+    let unwritten = lines.map_or(0, |lines| lines.lost());
+    if unwritten > 0 {
+        outcome.failures.push(format!("{unwritten} lines of EVE were not kept, and not judged"));
+    }
     if lost > 0 {
         outcome.failures.push(format!("of {lost} turns of hosts nobody will be told"));
     }
@@ -439,8 +454,10 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
     // And a socket's file is taken away at the end, from its folder.
     let spool = sinks.map(|s| whole(&s.spool().to_owned()));
     let packets = args.keep_packets.as_ref().map(whole);
-    let own = [store, packets, spool].into_iter().flatten();
-    let writes = args.state.iter().chain(&args.control).map(folder).chain(own).collect();
+    let lines = args.eve_folder.as_ref().map(whole);
+    let socket = args.eve_socket.as_ref().map(|named| inbox::socket_of(named).0);
+    let own = [store, packets, spool, lines].into_iter().flatten();
+    let writes = args.state.iter().chain(&args.control).chain(&socket).map(folder).chain(own).collect();
     // Editors put a new file in the place of the old one, which is another file in the same folder.
     // A name may lead elsewhere, and a folder be exchanged as a whole.
     let read = |p: &PathBuf| {
@@ -470,8 +487,11 @@ pub fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
 /// What is listened to.
 pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
     ensure!(
-        !(args.interface.is_empty() && args.follow.is_empty() && args.netflow.is_empty()),
-        "nothing is named to listen to: say -i INTERFACE, --follow PATH or --netflow ADDRESS:PORT"
+        !(args.interface.is_empty()
+            && args.follow.is_empty()
+            && args.netflow.is_empty()
+            && args.eve_socket.is_none()),
+        "nothing is named to listen to: say -i INTERFACE, --follow PATH, --netflow ADDRESS:PORT or --eve-socket SOCKET"
     );
     let ring = args.ring.unwrap_or(ByteSize((memory.0 / RING_PART).max(SMALLEST_RING.0)));
     ensure!(

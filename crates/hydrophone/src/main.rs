@@ -11,6 +11,7 @@ mod explain;
 mod find;
 mod formats;
 mod geo;
+mod inbox;
 mod keep;
 mod knowledge;
 mod listen;

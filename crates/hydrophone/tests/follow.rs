@@ -7,6 +7,7 @@ mod common;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -478,4 +479,81 @@ fn what_would_be_done_is_told_with_all_that_stands_in_its_way() {
     {
         assert!(way.contains(problem), "{problem}: {way}");
     }
+}
+
+/// What Suricata says of a bot, line by line.
+fn eve_of_a_bot() -> Vec<String> {
+    let of = |n: u32, category: &str, signature: &str| {
+        format!(
+            r#"{{"timestamp":"2020-01-01T00:{:02}:00.000000+0000","flow_id":{n},"event_type":"alert","src_ip":"10.20.0.13","src_port":{},"dest_ip":"198.51.100.{n}","dest_port":80,"proto":"TCP","alert":{{"signature_id":{n},"signature":"{signature}","category":"{category}","severity":1}}}}"#,
+            n,
+            1000 + n
+        )
+    };
+    vec![
+        of(1, "A Network Trojan was detected", "ET MALWARE Example Checkin"),
+        of(2, "Executable code was detected", "ET MALWARE Example Payload Request"),
+        of(3, "Malware Command and Control Activity Detected", "ET MALWARE Example C2 Response"),
+        of(4, "Detection of a Network Scan", "ET SCAN Example Outbound Scan"),
+    ]
+}
+
+#[test]
+fn eve_comes_by_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let lines = eve_of_a_bot();
+    std::fs::write(dir.join("whole.json"), lines.join("\n") + "\n").unwrap();
+    let whole = read_json(&[&path("whole.json")]);
+    assert_ne!(believed(&whole).0, "quiet");
+    let (socket, state) = (path("eve.sock"), path("state"));
+    let args = |named: &str| {
+        ["--eve-socket", named, "--eve-folder", &path("eve"), "--state", &state].map(ToOwned::to_owned)
+    };
+    let begin = |name: &str, named: &str| {
+        let args = args(named);
+        Running::begin(dir, name, &args.each_ref().map(String::as_str), "listens to")
+    };
+    let kept = |lines: usize| {
+        let begun = Instant::now();
+        while std::fs::read_to_string(dir.join("eve/eve.json")).unwrap().lines().count() < lines {
+            assert!(begun.elapsed() < Duration::from_secs(10), "{lines} lines");
+            sleep(Duration::from_millis(10));
+        }
+    };
+    // A stream, whose sender is cut off in the middle of a line; and nobody but owner and group may send.
+    let first = begin("first", &socket);
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&socket).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o660);
+    let mut sender = UnixStream::connect(&socket).unwrap();
+    sender.write_all(format!("{}\n{}\n{}", lines[0], lines[1], &lines[2][..40]).as_bytes()).unwrap();
+    drop(sender);
+    kept(2);
+    let said = || std::fs::read_to_string(dir.join("first.err")).unwrap();
+    let begun = Instant::now();
+    while !said().contains("the last line of EVE was cut off") {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{}", said());
+        sleep(Duration::from_millis(10));
+    }
+    let (code, _, err) = run(&["check", "--eve-socket", &socket, "--eve-folder", &path("eve")]);
+    assert_eq!((code, err.as_str()), (Some(2), ""));
+    // It is killed: what was kept is not lost, and its socket is in nobody's way. Then datagrams.
+    first.end("KILL");
+    let second = begin("second", &format!("dgram:{socket}"));
+    let sender = UnixDatagram::unbound().unwrap();
+    sender.connect(&socket).unwrap();
+    sender.send(format!("{}\n", lines[2]).as_bytes()).unwrap();
+    sender.send(lines[3].as_bytes()).unwrap();
+    kept(4);
+    second.end("TERM");
+    assert_eq!(believed(&self::lines(dir, "second")), believed(&whole));
+    assert!(!Path::new(&socket).exists());
+    // Something else that lies there stays.
+    std::fs::write(&socket, "precious").unwrap();
+    let (code, _, err) = run(&["listen", "--eve-socket", &socket, "--eve-folder", &path("eve")]);
+    assert!(code == Some(2) && err.contains("--eve-socket"), "{err}");
+    assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
+    let (code, _, err) = run(&["listen", "--eve-socket", &socket]);
+    assert!(code == Some(2) && err.contains("--eve-folder"), "{err}");
 }
