@@ -190,20 +190,9 @@ impl Case {
                 dir.display()
             )
         })?;
-        let lines = parse_lines(&text).map_err(|e| {
+        let Self { capture, stories, .. } = Self::of_lines(&text).map_err(|e| {
             anyhow::anyhow!("{} cannot be understood ({e}): read the capture again with -o", path.display())
         })?;
-        let (mut capture, mut stories) = (None, Vec::new());
-        for line in lines {
-            match line {
-                Line::Capture(c) => capture = Some(c.into_owned()),
-                Line::Host(h) => stories.push(h.into_owned()),
-                // Told while it was listened; what came of it stands in the host's own line.
-                Line::Turn(_) | Line::Day(_) => {}
-            }
-        }
-        let capture =
-            capture.with_context(|| format!("{} has no line of type \"capture\"", path.display()))?;
         let counted: u64 = capture.hosts.values().sum();
         ensure!(
             counted <= stories.len() as u64,
@@ -213,6 +202,24 @@ impl Case {
         );
         let dir = if dir.is_dir() { dir.to_owned() } else { dir.parent().unwrap_or(dir).to_owned() };
         Ok(Self { dir, capture, stories })
+    }
+
+    /// A case that lies nowhere: what lines of `--json` tell.
+    ///
+    /// # Errors
+    /// They are none, or none of them is of a capture.
+    pub fn of_lines(text: &str) -> anyhow::Result<Self> {
+        let (mut capture, mut stories) = (None, Vec::new());
+        for line in parse_lines(text).map_err(anyhow::Error::msg)? {
+            match line {
+                Line::Capture(c) => capture = Some(c.into_owned()),
+                Line::Host(h) => stories.push(h.into_owned()),
+                // Told while it was listened; what came of it stands in the host's own line.
+                Line::Turn(_) | Line::Day(_) => {}
+            }
+        }
+        let capture = capture.context("there is no line of type \"capture\"")?;
+        Ok(Self { dir: PathBuf::new(), capture, stories })
     }
 
     /// Whether it was made of these captures, or of some of them: a store grows. Of those without a hash, as streams are, that is not known.

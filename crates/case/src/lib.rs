@@ -14,5 +14,5 @@ pub use flows::{
     Cell, FlowError, FlowWriter, Flows, Kind, Local, MOST_ROWS, Page, Partner, Peer, Query, Span,
 };
 pub use folder::{Case, CaseWriter, check, is_case, refuse_inputs};
-pub use triage::{ASIDE, Triage, TriageEntry, TriageState};
+pub use triage::{ASIDE, Stood, Triage, TriageEntry, TriageState};
 pub use whole::{WholeFile, WholeFolder};

@@ -1,4 +1,4 @@
-//! What people said of a host: acknowledged, noted, escalated, closed; by whom and when.
+//! What people said of a host: acknowledged, noted, escalated, known, closed; by whom and when.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use verdict::{HostStory, Verdict};
 
 pub(crate) const FILE: &str = "triage.json";
 /// Held while somebody writes.
@@ -30,13 +31,18 @@ pub enum TriageState {
     Noted,
     /// Somebody else must look.
     Escalated,
-    /// Nothing more is to be done.
+    /// What it does is known, for good: a sensor tells of it no more, unless it is found to be more than that.
+    Known,
+    /// Nothing more is to be done: a sensor tells of it no more, unless it is found to be more than that, or turns again when it was quiet.
     Closed,
+    /// A sensor tells of it again.
+    Open,
 }
 
 impl TriageState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Acknowledged, Self::Noted, Self::Escalated, Self::Closed];
+    pub const ALL: [Self; 6] =
+        [Self::Acknowledged, Self::Noted, Self::Escalated, Self::Known, Self::Closed, Self::Open];
 
     /// The word for it.
     pub const fn name(self) -> &'static str {
@@ -44,8 +50,41 @@ impl TriageState {
             Self::Acknowledged => "acknowledged",
             Self::Noted => "noted",
             Self::Escalated => "escalated",
+            Self::Known => "known",
             Self::Closed => "closed",
+            Self::Open => "open",
         }
+    }
+}
+
+impl std::str::FromStr for TriageState {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let known = || Self::ALL.map(Self::name).join(", ");
+        let found = Self::ALL.into_iter().find(|state| state.name() == name);
+        found.ok_or_else(|| format!("{name:?} is none of {}", known()))
+    }
+}
+
+/// Where a host stood when something was said of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stood {
+    /// Its verdict.
+    pub verdict: Verdict,
+    /// What it was found to be.
+    pub findings: Vec<String>,
+}
+
+impl Stood {
+    /// Where it stands in its story.
+    pub fn of(story: &HostStory) -> Self {
+        Self { verdict: story.verdict, findings: story.findings.iter().map(|f| f.kind.clone()).collect() }
+    }
+
+    /// Whether a host is more than that now: its verdict is higher, or it was found to be something else besides.
+    fn is_exceeded(&self, story: &HostStory) -> bool {
+        story.verdict > self.verdict || story.findings.iter().any(|f| !self.findings.contains(&f.kind))
     }
 }
 
@@ -61,6 +100,9 @@ pub struct TriageEntry {
     pub who: String,
     /// When, RFC 3339 UTC: the time of the desk, not of the packets.
     pub when: String,
+    /// Where the host stood then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stood: Option<Stood>,
 }
 
 /// Everything that was said, by host, oldest first.
@@ -92,26 +134,78 @@ impl Triage {
         self.hosts.get(host).map_or(&[], Vec::as_slice)
     }
 
+    /// Of every host of which something was said.
+    pub fn all(&self) -> impl Iterator<Item = (&str, &[TriageEntry])> {
+        self.hosts.iter().map(|(host, entries)| (host.as_str(), entries.as_slice()))
+    }
+
+    /// Whether nobody is to be told how a host stands now: the last that was said of it, notes aside, is that it is known or closed, and it is no more than it was then.
+    pub fn settles(&self, host: &str, story: &HostStory) -> bool {
+        let last = self.of(host).iter().rev().find(|entry| entry.state != TriageState::Noted);
+        last.is_some_and(|entry| {
+            matches!(entry.state, TriageState::Known | TriageState::Closed)
+                && entry.stood.as_ref().is_some_and(|stood| !stood.is_exceeded(story))
+        })
+    }
+
+    /// Whether the last that was said of a host, notes aside, is this.
+    pub fn is(&self, host: &str, state: TriageState) -> bool {
+        self.of(host)
+            .iter()
+            .rev()
+            .find(|entry| entry.state != TriageState::Noted)
+            .is_some_and(|e| e.state == state)
+    }
+
     /// Adds an entry to what is kept in the case, whoever else adds one meanwhile: whole or not at all. Gives everything that is kept then.
     ///
     /// # Errors
     /// It cannot be written, or there are too many.
-    pub fn add(case: &Path, host: &str, mut entry: TriageEntry) -> anyhow::Result<Self> {
+    pub fn add(case: &Path, host: &str, entry: TriageEntry) -> anyhow::Result<Self> {
+        Self::add_to(&case.join(FILE), &case.join(LOCK), host, entry)
+    }
+
+    /// The file beside a sensor's state.
+    pub fn beside(state: &Path) -> PathBuf {
+        let mut name = state.as_os_str().to_owned();
+        name.push(".triage");
+        name.into()
+    }
+
+    /// Reads what was said of the hosts of a sensor, in the file [beside](Self::beside) its state; nothing, if nobody has said anything.
+    ///
+    /// # Errors
+    /// The file is there and cannot be read or is none of ours.
+    pub fn of_sensor(state: &Path) -> anyhow::Result<Self> {
+        Self::of_file(&Self::beside(state))
+    }
+
+    /// Adds an entry to what is kept beside a sensor's state. Gives everything that is kept then.
+    ///
+    /// # Errors
+    /// It cannot be written, or there are too many.
+    pub fn add_beside(state: &Path, host: &str, entry: TriageEntry) -> anyhow::Result<Self> {
+        let file = Self::beside(state);
+        let mut lock = file.clone().into_os_string();
+        lock.push(".lock");
+        Self::add_to(&file, Path::new(&lock), host, entry)
+    }
+
+    fn add_to(path: &Path, lock: &Path, host: &str, mut entry: TriageEntry) -> anyhow::Result<Self> {
         entry.note = entry.note.chars().take(LONGEST).collect();
         entry.who = entry.who.chars().take(LONGEST_NAME).collect();
-        let path = case.join(FILE);
-        let lock =
-            File::create(case.join(LOCK)).with_context(|| format!("cannot write in {}", case.display()))?;
+        let lock = File::create(lock).with_context(|| format!("cannot write {}", lock.display()))?;
         lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
-        let mut all = Self::read(case)?;
+        let mut all = Self::of_file(path)?;
         let entries = all.hosts.entry(host.to_owned()).or_default();
         anyhow::ensure!(entries.len() < MOST, "{host} has {MOST} entries already");
         entries.push(entry);
-        let fresh: PathBuf = case.join(format!(".{FILE}.{}", std::process::id()));
+        let mut fresh = path.to_owned().into_os_string();
+        fresh.push(format!(".{}", std::process::id()));
         let text = serde_json::to_string_pretty(&all)?;
         let written = File::create(&fresh)
             .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-            .and_then(|()| fs::rename(&fresh, &path));
+            .and_then(|()| fs::rename(&fresh, path));
         written.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(all)
     }
@@ -156,7 +250,13 @@ mod tests {
         let host = "10.0.0.5@vlan12";
         let say = |n: usize| {
             let note = n.to_string();
-            let entry = TriageEntry { state: TriageState::Noted, note, who: "a".into(), when: "now".into() };
+            let entry = TriageEntry {
+                state: TriageState::Noted,
+                note,
+                who: "a".into(),
+                when: "now".into(),
+                stood: None,
+            };
             Triage::add(dir.path(), host, entry).unwrap();
         };
         std::thread::scope(|s| {

@@ -44,6 +44,7 @@ fn note(case: &Path, note: &str) -> anyhow::Result<Triage> {
         note: note.into(),
         who: "Ada".into(),
         when: "2026-01-01T00:00:00Z".into(),
+        stood: None,
     };
     Triage::add(case, "10.20.0.13", entry)
 }
@@ -180,6 +181,7 @@ fn what_is_said_is_bounded_and_what_is_damaged_stays_as_it_is() {
         note: "ä".repeat(5_000),
         who: "é".repeat(200),
         when: "2026-01-01T00:00:00Z".into(),
+        stood: None,
     };
     let all = Triage::add(dir.path(), "10.20.0.13", entry).unwrap();
     let kept = &all.of("10.20.0.13")[0];

@@ -49,6 +49,22 @@
     });
   }
 
+  // A running sensor says how it goes; a page that has become old is made anew, unless somebody writes in it.
+  const goes = document.getElementById("goes");
+  if (goes) {
+    const events = new EventSource("/events");
+    const writes = () => all("textarea, input").some(field => field.value !== field.defaultValue) || document.activeElement.matches("input, textarea, select");
+    events.onmessage = event => {
+      const told = JSON.parse(event.data);
+      goes.parentElement.classList.remove("gone");
+      goes.textContent = told.line;
+      if (told.mark === goes.dataset.mark) return;
+      if (writes()) document.getElementById("anew").hidden = false;
+      else location.reload();
+    };
+    events.onerror = () => { goes.parentElement.classList.add("gone"); goes.textContent = "the console is gone: this page stands still"; };
+  }
+
   // Copying.
   document.addEventListener("click", event => {
     const button = event.target.closest("[data-copy]");

@@ -1,4 +1,4 @@
-//! How does a person dig? A web console over a case, on this machine alone.
+//! How does a person dig? A web console over a case, or over what a running sensor tells, on this machine alone.
 //!
 //! Pages are made here and work without script but for what only a script can do (keys, copying, time zones, the brush). Nothing is
 //! loaded from elsewhere; who asks must hold the token of the printed address, speak to this address by its name, and come from
@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod guard;
+mod live;
 mod packets;
 mod pages;
 mod plots;
@@ -16,7 +17,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context;
 use axum::Router;
@@ -26,9 +27,12 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use capture::Captures;
 use case::{Case, Flows, Triage};
+use futures_util::FutureExt;
+use tokio::sync::watch;
 use verdict::HostStory;
 
 pub use guard::Token;
+pub use live::{Goes, Sensor};
 
 /// Cuts the packets that prove a story, or one piece of its evidence; gives them with what must be told of them.
 pub type Slicer = Box<
@@ -52,8 +56,31 @@ pub struct Console {
     captures: Result<Captures, String>,
     slicer: Slicer,
     bundler: Bundler,
-    token: Token,
+    token: Arc<Token>,
     address: SocketAddr,
+    /// The sensor that the case is of, and how it went when it was asked.
+    sensor: Option<(Arc<dyn Sensor>, Goes)>,
+}
+
+/// A console that is served: over a case it is the same for every page, of a sensor it is another one.
+struct Served {
+    console: Mutex<Arc<Console>>,
+    token: Arc<Token>,
+    address: SocketAddr,
+    sensor: Option<Arc<dyn Sensor>>,
+    /// How the sensor goes.
+    goes: watch::Receiver<Goes>,
+}
+
+impl Served {
+    /// The console that makes this page.
+    fn console(&self, path: &str) -> anyhow::Result<Arc<Console>> {
+        let mut kept = self.console.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sensor) = self.sensor.as_ref().filter(|_| !path.starts_with("/static/")) {
+            *kept = Arc::new(Console::now(sensor, self.token.clone(), self.address)?);
+        }
+        Ok(kept.clone())
+    }
 }
 
 /// What is asked for, taken apart.
@@ -146,12 +173,56 @@ impl Console {
             warnings,
             triage: Mutex::new(Triage::read(&case.dir)?),
             captures,
-            token: Token::random()?,
+            token: Arc::new(Token::random()?),
             case,
             slicer,
             bundler,
             address,
+            sensor: None,
         })
+    }
+
+    /// A console over what a running sensor tells, that will listen at `address`.
+    ///
+    /// # Errors
+    /// The sensor does not answer, or the system has no random numbers.
+    pub fn of_sensor(sensor: &Arc<dyn Sensor>, address: SocketAddr) -> anyhow::Result<Self> {
+        Self::now(sensor, Arc::new(Token::random()?), address)
+    }
+
+    /// What the sensor tells now.
+    fn now(sensor: &Arc<dyn Sensor>, token: Arc<Token>, address: SocketAddr) -> anyhow::Result<Self> {
+        const WHY: &str = "a running sensor has no captures: `carve` and `bundle` take the folder of --keep-packets, `serve` its --store";
+        // What changes from here on makes the page an old one.
+        let goes = sensor.goes()?;
+        let (case, triage) = sensor.now()?;
+        Ok(Self {
+            flows: None,
+            warnings: Vec::new(),
+            triage: Mutex::new(triage),
+            captures: Err(WHY.to_owned()),
+            token,
+            case,
+            slicer: Box::new(|_, _, _, _| anyhow::bail!(WHY)),
+            bundler: Box::new(|_, _, _| anyhow::bail!(WHY)),
+            address,
+            sensor: Some((sensor.clone(), goes)),
+        })
+    }
+
+    /// Why there are no flows to be shown.
+    fn why_no_flows(&self) -> String {
+        match &self.sensor {
+            Some(_) => {
+                "a running sensor shows no flows: `hydrophone serve` shows those of its --store".into()
+            }
+            None => self.warnings.join("; "),
+        }
+    }
+
+    /// What people's words of a host are kept by.
+    fn said_of(&self, s: &HostStory) -> String {
+        if self.sensor.is_some() { s.id().to_string() } else { s.label() }
     }
 
     /// What cannot be shown, and why.
@@ -254,10 +325,18 @@ impl Console {
     ) -> anyhow::Result<()> {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
+        let stop = stop.shared();
+        let sensor = self.sensor.as_ref().map(|(sensor, _)| sensor.clone());
+        let (tell, goes) = watch::channel(self.sensor.as_ref().map(|s| s.1.clone()).unwrap_or_default());
+        if let Some(sensor) = sensor.clone() {
+            tokio::spawn(live::keep_asking(sensor, tell, stop.clone()));
+        }
+        let (token, address) = (self.token.clone(), self.address);
+        let served = Served { console: Mutex::new(Arc::new(self)), token, address, sensor, goes };
         let app = Router::new()
             .fallback(handle)
             .layer(DefaultBodyLimit::max(LARGEST_FORM))
-            .with_state(Arc::new(self));
+            .with_state(Arc::new(served));
         axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the console ended")
     }
 }
@@ -267,29 +346,37 @@ fn file_name(s: &HostStory) -> String {
 }
 
 async fn handle(
-    State(console): State<Arc<Console>>,
+    State(served): State<Arc<Served>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let entry = match guard::check(&console.token, console.address, &method, &uri, &headers) {
+    let entry = match guard::check(&served.token, served.address, &method, &uri, &headers) {
         Ok(entry) => entry,
         Err((status, why)) => return finish(Reply::Wrong(status, why.to_owned())),
     };
     if let guard::Entry::WithToken = entry {
         let to = uri.path().to_owned();
         let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response();
-        if let Ok(cookie) = console.token.cookie().parse() {
+        if let Ok(cookie) = served.token.cookie().parse() {
             response.headers_mut().insert(header::SET_COOKIE, cookie);
         }
         guard::harden(response.headers_mut());
         return response;
     }
-    // Captures and flows are read on threads made for waiting.
-    let reply = tokio::task::spawn_blocking(move || match method {
-        Method::POST => console.post(&decoded(uri.path(), false), &String::from_utf8_lossy(&body)),
-        _ => console.answer(&Ask::of(&uri)),
+    if uri.path() == "/events" && served.sensor.is_some() && method == Method::GET {
+        let mut response = live::events(served.goes.clone());
+        guard::harden(response.headers_mut());
+        return response;
+    }
+    // Captures and flows are read, and sensors asked, on threads made for waiting.
+    let reply = tokio::task::spawn_blocking(move || match (served.console(uri.path()), method) {
+        (Err(e), _) => Reply::Wrong(StatusCode::BAD_GATEWAY, format!("{e:#}")),
+        (Ok(console), Method::POST) => {
+            console.post(&decoded(uri.path(), false), &String::from_utf8_lossy(&body))
+        }
+        (Ok(console), _) => console.answer(&Ask::of(&uri)),
     })
     .await
     .unwrap_or_else(|_| Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, "a page could not be made".into()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use behaviour::Expectations;
-use case::{Triage, TriageEntry, TriageState};
+use case::{Stood, Triage, TriageEntry, TriageState};
 use maud::{DOCTYPE, Markup, html};
 use record::{Evidence, Stage, Timestamp};
 use report::html::{COLUMNS, calendar as days_of_hosts, columns_until, date, days_of};
@@ -38,12 +38,13 @@ pub fn page(console: &Console, title: &str, body: &Markup) -> String {
                     a.home href="/" { "Hydrophone" }
                     span.soft { (inputs(console)) }
                     nav aria-label="Everything" {
-                        a href="/table/flow" { "flows" } a href="/table/dns" { "DNS" } a href="/table/web" { "web" } a href="/table/mail" { "mail" }
+                        @if console.sensor.is_none() { a href="/table/flow" { "flows" } a href="/table/dns" { "DNS" } a href="/table/web" { "web" } a href="/table/mail" { "mail" } }
                         @if covers_several_days(console) { a href="/calendar" { "days" } }
                     }
                     label.zone { "times in " select id="zone" aria-label="Time zone" { option value="UTC" { "UTC" } } }
                     a href="/help" { "keys" }
                 }
+                @if let Some((_, goes)) = &console.sensor { p.goes { span id="goes" role="status" data-mark=(goes.mark) { (clean(&goes.line)) } " " a id="anew" href="" hidden { "something changed: show it" } } }
                 main id="main" { (body) }
                 dialog id="keys" aria-label="Keys" { (keys()) form method="dialog" { button { "Close" } } }
                 p.live id="said" role="status" {}
@@ -154,7 +155,7 @@ fn found(console: &Console, s: &HostStory, search: &str) -> Result<bool, String>
 }
 
 fn state(console: &Console, s: &HostStory) -> Option<TriageEntry> {
-    console.triage.lock().ok()?.of(&s.label()).last().cloned()
+    console.triage.lock().ok()?.of(&console.said_of(s)).last().cloned()
 }
 
 /// The machines that fit a search, and what it does not understand.
@@ -331,10 +332,14 @@ pub fn only(s: &HostStory, view: &str, ask: &Ask) -> Markup {
 }
 
 /// The views of a host.
-pub fn tabs(s: &HostStory, here: &str, on: &str) -> Markup {
+pub fn tabs(console: &Console, s: &HostStory, here: &str, on: &str) -> Markup {
     let to = |name: &str| {
         if name.is_empty() { format!("/host/{}{on}", s.id()) } else { format!("/host/{}/{name}{on}", s.id()) }
     };
+    // A running sensor has its stories alone.
+    if console.sensor.is_some() {
+        return html! { @if !here.is_empty() { nav.tabs aria-label="Views of the host" { a href=(to("")) { "story" } } } };
+    }
     html! {
         nav.tabs aria-label="Views of the host" {
             @for (name, label) in [("", "story"), ("flow", "flows"), ("dns", "DNS"), ("web", "web"), ("mail", "mail"), ("beacon", "beacons"), ("mail-volume", "mail volume"), ("peers", "peers")] {
@@ -361,9 +366,9 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
     let machine = Machine { strongest: &story, others: console.case.stories.iter().filter(part).collect() };
     let days = report::Dates::of(&console.case.capture);
     let link = |e: &Evidence| Some(format!("/host/{}/evidence/{}", s.id(), e.id()));
-    let remote = |address: &str| Some(format!("/remote/{}", encoded(address)));
+    let remote = |address: &str| console.sensor.is_none().then(|| format!("/remote/{}", encoded(address)));
     let body = html! {
-        (tabs(s, "", &on))
+        (tabs(console, s, "", &on))
         @if !on.is_empty() {
             p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ": " (story.evidence.len()) " of " (s.evidence.len()) " pieces of evidence; verdict and sums are of the whole. "
                 a href={ "/host/" (s.id()) } { "Everything" } }
@@ -375,7 +380,7 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
 }
 
 fn triaged(console: &Console, s: &HostStory) -> Markup {
-    let entries = console.triage.lock().map(|t| t.of(&s.label()).to_vec()).unwrap_or_default();
+    let entries = console.triage.lock().map(|t| t.of(&console.said_of(s)).to_vec()).unwrap_or_default();
     html! {
         section.host id="triage" {
             h3 { "What people said" }
@@ -394,16 +399,23 @@ fn triaged(console: &Console, s: &HostStory) -> Markup {
 /// Keeps what somebody said.
 pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>) -> Reply {
     let text = |name: &str| form.get(name).map_or("", |t| t.trim());
-    let state = TriageState::ALL.into_iter().find(|st| st.name() == text("state"));
-    let Some(state) = state else {
-        let known: Vec<&str> = TriageState::ALL.iter().map(|st| st.name()).collect();
-        return Reply::Wrong(StatusCode::BAD_REQUEST, format!("a host can be {}", known.join(", ")));
+    let state = match text("state").parse() {
+        Ok(state) => state,
+        Err(e) => return Reply::Wrong(StatusCode::BAD_REQUEST, e),
     };
     if text("who").is_empty() {
         return Reply::Wrong(StatusCode::BAD_REQUEST, "say who you are".into());
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let entry = TriageEntry { state, note: text("note").to_owned(), who: text("who").to_owned(), when: now };
+    let stood = Some(Stood::of(s));
+    let entry =
+        TriageEntry { state, note: text("note").to_owned(), who: text("who").to_owned(), when: now, stood };
+    if let Some((sensor, _)) = &console.sensor {
+        return match sensor.say_of(s, entry) {
+            Ok(()) => Reply::To(format!("/host/{}#triage", s.id())),
+            Err(e) => Reply::Wrong(StatusCode::CONFLICT, format!("{e:#}")),
+        };
+    }
     match Triage::add(&console.case.dir, &s.label(), entry) {
         Ok(all) => {
             if let Ok(mut known) = console.triage.lock() {
@@ -425,8 +437,9 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
     let score = s.stages.get(&e.stage);
     let item = score.and_then(|x| x.items.iter().find(|i| i.behaviour == e.behaviour && i.key == e.key));
     let manual = behaviour::entry(&e.behaviour).map(behaviour::Entry::manual);
+    let is_live = console.sensor.is_some();
     let body = html! {
-        (tabs(s, "evidence", ""))
+        (tabs(console, s, "evidence", ""))
         h1 { span class={ "stage " (e.stage.name()) } { (e.stage) } ": " (describe(e)) }
         p { (chip(s.verdict)) " " a href={ "/host/" (s.id()) } { (s.label()) } ", " (moment(e.started, days)) " to " (moment(e.ts, days)) }
         dl.facts {
@@ -436,16 +449,16 @@ pub fn evidence(console: &Console, s: &HostStory, id: &str) -> Reply {
                 dt { "worth" } dd { @for (name, db) in &i.parts { (name.replace('_', " ")) " " (format!("{db:+.1}")) " · " } "= " (format!("{:+.1} dB", i.db)) @for d in &i.discounts { " × " (d.factor) " because " (clean(&d.because)) } }
                 dt { "a clean host" } dd { "does this in a day with P0 = " (format!("{:.1e}", i.p0)) " (" (clean(&i.p0_source)) ")" }
             }
-            dt { "id" } dd { code { (id) } " " a href={ "/host/" (s.id()) "/slice.pcapng?evidence=" (id) } download { "its packets" } }
+            dt { "id" } dd { code { (id) } " " @if !is_live { a href={ "/host/" (s.id()) "/slice.pcapng?evidence=" (id) } download { "its packets" } } }
             @for (name, value) in &e.facts { dt { (name.replace('_', " ")) } dd { (report::fact(value)) } }
-            @if !e.remotes.is_empty() { dt { "remotes" } dd { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " (" a href={ "/remote/" (encoded(&r.to_string())) } { "who else" } ") " } } }
+            @if !e.remotes.is_empty() { dt { "remotes" } dd {  @if is_live { @for r in e.remotes.iter().take(24) { (r) " " } } @else { @for r in e.remotes.iter().take(24) { a href={ "/host/" (s.id()) "/flow?q=" (encoded(&format!("resp:{r}"))) } { (r) } " (" a href={ "/remote/" (encoded(&r.to_string())) } { "who else" } ") " } } } }
         }
         (expect_this(s, e))
         h3 { "Flows" }
-        ul.plain { @for e in &all { @for f in &e.flows { li { a data-row href={ "/flow/" (f) } { "flow " (f) } } } } }
+        ul.plain { @for e in &all { @for f in &e.flows { li { @if is_live { "flow " (f) } @else { a data-row href={ "/flow/" (f) } { "flow " (f) } } } } } }
         @if all.iter().all(|e| e.flows.is_empty()) { p.soft { "It is about how other evidence lies in time; no flow of its own." } }
         h3 { "Packets" }
-        p.mono { @for e in &all { @for p in &e.packets { a href={ "/packet/" (p) } { (p) } " " } } }
+        p.mono { @for e in &all { @for p in &e.packets { @if is_live { (p) } @else { a href={ "/packet/" (p) } { (p) } } " " } } }
         @for check in report::checks(&console.case.capture, &e.packets) { p { code { (check) } " " button data-copy=(check) { "copy" } } }
         @if let Some(text) = manual { details { summary { "The manual page of " (e.behaviour) } pre { (text) } } }
     };

@@ -29,7 +29,7 @@ fn px(v: f64) -> String {
 }
 
 fn no_flows(console: &Console) -> Reply {
-    Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "))
+    Reply::Wrong(StatusCode::CONFLICT, console.why_no_flows())
 }
 
 /// Points over time, from the first to the last.
@@ -114,7 +114,7 @@ pub fn beacon(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     let mad = off.get(off.len() / 2).copied().unwrap_or_default();
     let sizes: Vec<f64> = calls.iter().map(|c| c.1 as f64).collect();
     let body = html! {
-        (tabs(s, "beacon", &on))
+        (tabs(console, s, "beacon", &on))
         (only(s, "beacon", ask))
         h1 { "Calls of " (s.label()) @if let Some(r) = chosen { " to " (r) } }
         form.search method="get" {
@@ -209,7 +209,7 @@ pub fn mail(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     );
     let sum = |value: fn(&(i64, i64, i64, i64)) -> i64| minutes.iter().map(value).sum::<i64>().unsigned_abs();
     let body = html! {
-        (tabs(s, "mail-volume", &on))
+        (tabs(console, s, "mail-volume", &on))
         (only(s, "mail-volume", ask))
         h1 { "Mail of " (s.label()) }
         p { (human_count(sum(|m| m.1))) " sessions, " (human_count(sum(|m| m.2))) " messages, " (human_count(sum(|m| m.3))) " refusals. " a href={ "/host/" (s.id()) "/mail" } { "Every session" } }
@@ -238,7 +238,7 @@ pub fn peers(console: &Console, s: &HostStory, ask: &Ask) -> Reply {
     };
     let marks = marked(s);
     let body = html! {
-        (tabs(s, "peers", &on))
+        (tabs(console, s, "peers", &on))
         (only(s, "peers", ask))
         h1 { "Whom " (s.label()) " talks with" }
         div.scroll tabindex="0" role="group" aria-label="Peers" {

@@ -24,7 +24,7 @@ pub fn page(console: &Console, address: &str) -> Reply {
         return Reply::Wrong(StatusCode::NOT_FOUND, format!("{address:?} is no address"));
     };
     let Some(flows) = &console.flows else {
-        return Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "));
+        return Reply::Wrong(StatusCode::CONFLICT, console.why_no_flows());
     };
     let Ok(flows) = flows.lock() else {
         return Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, "the flows cannot be reached".into());

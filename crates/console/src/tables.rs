@@ -81,7 +81,7 @@ enum Form {
 /// All rows that fit the search, in the order that is shown; of more than [`MOST_ROWS`] the first, which its name says.
 fn download(console: &Console, s: Option<&HostStory>, kind: Kind, form: Form, ask: &Ask) -> Reply {
     let Some(flows) = &console.flows else {
-        return Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "));
+        return Reply::Wrong(StatusCode::CONFLICT, console.why_no_flows());
     };
     let query = asked(console, s, kind, ask);
     let Ok(flows) = flows.lock() else {
@@ -166,7 +166,7 @@ fn asked(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Que
 
 fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Reply {
     let Some(flows) = &console.flows else {
-        return Reply::Wrong(StatusCode::CONFLICT, console.warnings.join("; "));
+        return Reply::Wrong(StatusCode::CONFLICT, console.why_no_flows());
     };
     let (from, to, on) = span(ask);
     let query = asked(console, s, kind, ask);
@@ -202,7 +202,7 @@ fn show(console: &Console, s: Option<&HostStory>, kind: Kind, ask: &Ask) -> Repl
         Kind::Web | Kind::Mail => "",
     };
     let body = html! {
-        @if let Some(s) = s { (tabs(s, kind.name(), &on)) h1 { (title(kind)) " of " (s.label()) } } @else { h1 { (title(kind)) } }
+        @if let Some(s) = s { (tabs(console, s, kind.name(), &on)) h1 { (title(kind)) " of " (s.label()) } } @else { h1 { (title(kind)) } }
         @if !on.is_empty() { p.warn { "Only from " @if let Some(t) = from { (full(t)) } " to " @if let Some(t) = to { (full(t)) } ". " a href=(base) { "Everything" } } }
         form.search role="search" method="get" action=(base) {
             input id="search" type="search" name="q" value=(query.search) placeholder=(example(kind)) aria-label="Search the table";

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use case::TriageState;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
@@ -38,6 +39,8 @@ pub enum Command {
     Status(Status),
     /// Tell sinks (files, syslog, mail, webhooks, programs) of hosts that turned: reads the lines of `listen --json`
     Tell(Tell),
+    /// Say of a host that a running sensor tells of that it is known or closed, so that it tells no more of it; or list what was said
+    Triage(Triage),
     /// Say who met an address, network, name, URL, fingerprint or certificate in a store, when and how often
     Find(Find),
     /// Look after a store: join its small files, forget its old days
@@ -405,6 +408,29 @@ pub struct Tell {
     pub user: Option<String>,
 }
 
+/// Say what is to be thought of a host.
+#[derive(Debug, clap::Args)]
+pub struct Triage {
+    /// The host's address, name or id; without one, what was said is listed
+    #[arg(value_name = "HOST", requires = "state")]
+    pub host: Option<String>,
+    /// acknowledged, noted or escalated change nothing; known or closed: it is told of no more unless it is found to be more (closed: or turns again); open: it is told of again
+    #[arg(value_name = "STATE")]
+    pub state: Option<TriageState>,
+    /// Who says so [default: who you are logged in as]
+    #[arg(long, value_name = "NAME")]
+    pub who: Option<String>,
+    /// Why
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "host")]
+    pub json: bool,
+    /// Where the sensor answers
+    #[arg(long, value_name = "SOCKET", default_value = "/run/hydrophone/control")]
+    pub control: PathBuf,
+}
+
 /// When to use colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Colour {
@@ -485,8 +511,11 @@ fn moment(text: &str) -> Result<Timestamp, String> {
 #[derive(Debug, clap::Args)]
 pub struct Serve {
     /// The case: a folder made by `read -o`; or a store (`read --store`), which is analysed first
-    #[arg(value_name = "CASE|STORE")]
-    pub case: PathBuf,
+    #[arg(value_name = "CASE|STORE", required_unless_present = "control")]
+    pub case: Option<PathBuf>,
+    /// Show what a running sensor tells now, which answers at this socket (`listen --control`)
+    #[arg(long, value_name = "SOCKET", conflicts_with_all = ["case", "output", "read", "captures", "zip_password"])]
+    pub control: Option<PathBuf>,
     /// Where the case of a store is kept, with what people note in it [default: STORE/case]
     #[arg(short = 'o', long = "output", value_name = "CASE")]
     pub output: Option<PathBuf>,

@@ -100,7 +100,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     };
     let kept = packets.as_ref().map(PacketKeeper::kept);
     let doors = Doors::open(args.control.as_deref(), args.metrics).map_err(Failure::usage)?;
-    let board = Board::new(Status {
+    let status = Status {
         version: env!("HYDROPHONE_VERSION").to_owned(),
         interfaces: heard.clone(),
         budget,
@@ -108,7 +108,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         state: args.state.as_ref().map(|p| p.display().to_string()),
         keeps_packets: args.keep_packets.as_ref().map(|p| p.display().to_string()),
         ..Status::default()
-    });
+    };
+    let board = Board::new(status, args.state.as_deref()).map_err(Failure::usage)?;
     // Kept to the very end, so that no file gets their numbers.
     let sockets = live.sockets();
     if !args.no_sandbox {
@@ -177,6 +178,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     keeper.record(record);
                 }
             }
+            // Of whom enough was said, nobody is told.
+            Heard::Turn(turn) if board.settles(turn) => {}
             Heard::Turn(turn) => {
                 board.write().turns += 1;
                 let mut turn = Cow::Borrowed(turn);

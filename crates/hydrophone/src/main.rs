@@ -26,6 +26,7 @@ mod serve;
 mod status;
 mod store_care;
 mod tell;
+mod triage;
 
 use std::io::Write;
 use std::path::Path;
@@ -156,6 +157,7 @@ fn main() -> ExitCode {
         Command::Check(listen) => check::run(&listen),
         Command::Status(status) => status::run(&status),
         Command::Tell(tell) => tell::run(&tell),
+        Command::Triage(triage) => triage::run(&triage),
         Command::Find(find) => find::run(&find),
         Command::Store { what } => store_care::run(&what),
         Command::Explain(explain) => explain::run(&explain),

@@ -1,32 +1,35 @@
-//! `hydrophone serve CASE|STORE`.
+//! `hydrophone serve CASE|STORE`, and of a running sensor `serve --control SOCKET`.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
-use case::Case;
-use console::Console;
+use case::{Case, Triage, TriageEntry};
+use console::{Console, Goes};
+use verdict::HostStory;
 
 use crate::args::Serve;
+use crate::status::{SaidOf, Sensor};
 use crate::{Exit, Failure, evidence, interrupted, opened};
 
 /// How often it is looked whether the program was told to end.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The case of a store, made anew by today's detectors. What people noted in an older one of the same inputs is kept.
-fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
+fn analysed(args: &Serve, store: &Path) -> Result<PathBuf, Failure> {
     let place = match &args.output {
         Some(place) => place.clone(),
-        None if store::is_bucket(&args.case) => {
+        None if store::is_bucket(store) => {
             let why = "a case lies on this machine: say where with -o CASE";
             return Err(Failure::usage(anyhow::anyhow!(why)));
         }
-        None => args.case.join("case"),
+        None => store.join("case"),
     };
-    let options = opened::options(&args.case, &place, &args.read)?;
+    let options = opened::options(store, &place, &args.read)?;
     let printing = [
         (options.json, "--json"),
         (options.markdown, "--markdown"),
@@ -44,22 +47,42 @@ fn analysed(args: &Serve) -> Result<PathBuf, Failure> {
     Ok(place)
 }
 
-pub fn run(args: &Serve) -> Result<Exit, Failure> {
-    let is_store = store::is_store(&args.case);
+/// A sensor behind a socket of the file system.
+struct Behind(PathBuf);
+
+impl console::Sensor for Behind {
+    fn now(&self) -> anyhow::Result<(Case, Triage)> {
+        let sensor = Sensor(&self.0);
+        Ok((sensor.standing()?.1, sensor.triage()?))
+    }
+
+    fn goes(&self) -> anyhow::Result<Goes> {
+        let status = Sensor(&self.0).status()?;
+        Ok(Goes { line: status.line(), mark: status.mark() })
+    }
+
+    fn say_of(&self, host: &HostStory, said: TriageEntry) -> anyhow::Result<()> {
+        let of = SaidOf { host: host.id().to_string(), state: said.state, who: said.who, note: said.note };
+        Sensor(&self.0).say_of(of).map(drop)
+    }
+}
+
+fn behind(control: &Path) -> Arc<dyn console::Sensor> {
+    Arc::new(Behind(control.to_owned()))
+}
+
+/// A console over a case, or over a store, which is analysed first; none where it was interrupted.
+fn of_case(args: &Serve, input: &Path, address: SocketAddr) -> Result<Option<Console>, Failure> {
+    let is_store = store::is_store(input);
     if !is_store && (args.output.is_some() || !args.read.is_empty()) {
-        let why = format!("{} is no store: -o and what stands behind -- are for stores", args.case.display());
+        let why = format!("{} is no store: -o and what stands behind -- are for stores", input.display());
         return Err(Failure::usage(anyhow::anyhow!(why)));
     }
-    // A port that is taken is said before months are read.
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)))
-        .with_context(|| format!("cannot listen at 127.0.0.1:{}: choose another --port, or 0", args.port))
-        .map_err(Failure::usage)?;
-    let place = if is_store { analysed(args)? } else { args.case.clone() };
+    let place = if is_store { analysed(args, input)? } else { input.to_owned() };
     if is_store && interrupted().load(Ordering::Relaxed) {
-        return Ok(Exit::Partial);
+        return Ok(None);
     }
     let case = Case::read(&place).map_err(Failure::input)?;
-    let address = listener.local_addr().map_err(Failure::input)?;
     let by = export::Reporter {
         org: "unnamed".into(),
         contact: "nobody@invalid.example".into(),
@@ -78,8 +101,22 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
             let (slice, notes) = evidence::slice_of(case, captures, story, None)?;
             export::bundle(&case.capture, story, &slice, &by, notes)
         }),
-    )
-    .map_err(Failure::input)?;
+    );
+    console.map(Some).map_err(Failure::input)
+}
+
+pub fn run(args: &Serve) -> Result<Exit, Failure> {
+    // A port that is taken is said before months are read.
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)))
+        .with_context(|| format!("cannot listen at 127.0.0.1:{}: choose another --port, or 0", args.port))
+        .map_err(Failure::usage)?;
+    let address = listener.local_addr().map_err(Failure::input)?;
+    let console = match (&args.control, &args.case) {
+        (Some(control), _) => Some(Console::of_sensor(&behind(control), address).map_err(Failure::input)?),
+        (None, Some(input)) => of_case(args, input, address)?,
+        (None, None) => None,
+    };
+    let Some(console) = console else { return Ok(Exit::Partial) };
     // From here on the console is asked to end; until now an interrupt ends what hashes captures.
     let stop = interrupted();
     for warning in console.warnings() {

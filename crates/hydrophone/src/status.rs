@@ -9,16 +9,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use capture::now;
+use case::{Case, Stood, Triage, TriageEntry, TriageState};
 use record::Timestamp;
-use report::{Detail, Line, human_bytes, human_count, human_duration};
+use report::{Detail, human_bytes, human_count, human_duration};
 use serde::{Deserialize, Serialize};
-use verdict::Verdict;
+use verdict::{Turn, Verdict};
 
 use crate::args::{Colour, Status as StatusArgs};
 use crate::read::print_stories;
@@ -28,8 +29,10 @@ use crate::{Exit, Failure};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long whoever asks for stories waits until it is told.
 const TOLD_IN: Duration = Duration::from_secs(20);
-/// The longest question.
-const LONGEST: usize = 4096;
+/// Who may ask at one time.
+const GUESTS: usize = 16;
+/// The longest question: a note of four thousand characters, as JSON may write them.
+const LONGEST: usize = 64 << 10;
 /// So much of what was said is remembered.
 const REMEMBERED: usize = 8;
 /// How often `--watch` asks.
@@ -62,6 +65,9 @@ pub struct Status {
     pub records: u64,
     /// Turns of hosts that were told.
     pub turns: u64,
+    /// Turns of hosts that are known or closed, which were not.
+    #[serde(default)]
+    pub turns_settled: u64,
     /// Hosts that stand at each level now.
     pub hosts: BTreeMap<String, u64>,
     /// Hosts that were forgotten for want of memory.
@@ -90,11 +96,13 @@ pub struct Status {
     pub said_in_all: u64,
 }
 
-/// Lines that somebody asks for, and who judges answers when he comes to it.
+/// Lines that are asked for, and who judges answers when he comes to it: whoever asked until then has the same answer.
 #[derive(Default)]
 struct Wanted {
-    is_asked: bool,
-    answer: Option<Arc<String>>,
+    /// How often it was asked, and how many of these are answered.
+    asked: u64,
+    answered: u64,
+    answer: Arc<String>,
 }
 
 /// Where it is written what goes on, and read by who asks.
@@ -102,18 +110,81 @@ struct Wanted {
 pub struct Board {
     status: Arc<Mutex<Status>>,
     stories: Arc<(Mutex<Wanted>, Condvar)>,
+    /// What people said of hosts, and the state beside which that is kept.
+    triage: Arc<Mutex<Triage>>,
+    state: Option<PathBuf>,
     /// The kernel's word for the memory of the process, opened while that could be.
     memory: Option<Arc<File>>,
 }
 
 impl Board {
-    pub fn new(mut status: Status) -> Self {
+    /// A board that begins with this.
+    ///
+    /// # Errors
+    /// What people said cannot be read.
+    pub fn new(mut status: Status, state: Option<&Path>) -> anyhow::Result<Self> {
         status.begun = now();
-        Self {
+        let said = state.map(Triage::of_sensor).transpose()?;
+        Ok(Self {
             status: Arc::new(Mutex::new(status)),
             stories: Arc::default(),
+            triage: Arc::new(Mutex::new(said.unwrap_or_default())),
+            state: state.map(Path::to_owned),
             memory: File::open("/proc/self/status").ok().map(Arc::new),
+        })
+    }
+
+    /// What people said of hosts, by their ids.
+    fn triage(&self) -> MutexGuard<'_, Triage> {
+        self.triage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether nobody is to be told of this: the host is known or closed, and no more than it was then. One that was closed is open again when it stands nowhere.
+    pub fn settles(&self, turn: &Turn) -> bool {
+        let host = turn.story.id().to_string();
+        if !self.triage().settles(&host, &turn.story) {
+            return false;
         }
+        if turn.is_end() && self.triage().is(&host, TriageState::Closed) {
+            let entry = TriageEntry {
+                state: TriageState::Open,
+                note: "nothing stands against it any more: it is told of again if that changes".to_owned(),
+                who: "hydrophone".to_owned(),
+                when: desk_time(),
+                stood: Some(Stood::of(&turn.story)),
+            };
+            if let Err(e) = self.keep(&host, entry) {
+                self.say(&format!("{host} stays closed: {e:#}"));
+            }
+        }
+        self.write().turns_settled += 1;
+        true
+    }
+
+    fn keep(&self, host: &str, entry: TriageEntry) -> anyhow::Result<()> {
+        let state =
+            self.state.as_ref().context("what is said is kept beside the state: listen with --state")?;
+        let all = Triage::add_beside(state, host, entry)?;
+        *self.triage() = all;
+        Ok(())
+    }
+
+    /// Keeps what somebody says of a host that stands somewhere now; gives the host's id.
+    fn say_of(&self, said: &SaidOf) -> anyhow::Result<String> {
+        let lines = self.stories().context("who judges did not come to it")?;
+        let standing = Case::of_lines(&lines)?;
+        let story = standing.host(&said.host)?;
+        ensure!(!said.who.trim().is_empty(), "say who you are");
+        let host = story.id().to_string();
+        let entry = TriageEntry {
+            state: said.state,
+            note: said.note.clone(),
+            who: said.who.clone(),
+            when: desk_time(),
+            stood: Some(Stood::of(story)),
+        };
+        self.keep(&host, entry)?;
+        Ok(host)
     }
 
     /// What stands on it, to be changed.
@@ -143,23 +214,25 @@ impl Board {
 
     /// Whether somebody waits for the stories of hosts.
     pub fn wants_stories(&self) -> bool {
-        self.stories.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked
+        let wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
+        wanted.asked > wanted.answered
     }
 
     /// Gives them to whoever waits.
     pub fn tell_stories(&self, lines: String) {
         let mut wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *wanted = Wanted { is_asked: false, answer: Some(Arc::new(lines)) };
+        *wanted = Wanted { answered: wanted.asked, answer: Arc::new(lines), ..*wanted };
         self.stories.1.notify_all();
     }
 
     /// Asks for them, and waits, not for ever.
     fn stories(&self) -> Option<Arc<String>> {
         let mut wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *wanted = Wanted { is_asked: true, answer: None };
-        let waits = |wanted: &mut Wanted| wanted.answer.is_none();
-        let told = self.stories.1.wait_timeout_while(wanted, TOLD_IN, waits);
-        told.unwrap_or_else(PoisonError::into_inner).0.answer.take()
+        wanted.asked += 1;
+        let mine = wanted.asked;
+        let told = self.stories.1.wait_timeout_while(wanted, TOLD_IN, |wanted| wanted.answered < mine);
+        let wanted = told.unwrap_or_else(PoisonError::into_inner).0;
+        (wanted.answered >= mine).then(|| wanted.answer.clone())
     }
 
     fn resident(&self) -> Option<u64> {
@@ -178,6 +251,27 @@ impl Status {
             0 => String::new(),
             n => format!("; {} were left out because too much came", human_count(n)),
         }
+    }
+
+    /// For a person, in a line.
+    pub fn line(&self) -> String {
+        let until = |at| format!("until {}", to_the_second(at));
+        let clock = self.clock.map_or_else(|| "nothing yet".to_owned(), until);
+        format!(
+            "{}: {clock}, {:.0} s behind; {} packets, {} of them lost{}; {} records",
+            self.interfaces.join(", "),
+            self.lag_s,
+            human_count(self.packets),
+            human_count(self.dropped),
+            self.shed(),
+            human_count(self.records)
+        )
+    }
+
+    /// What changes when hosts turn, or when something is said of the sensor.
+    pub fn mark(&self) -> String {
+        let hosts: Vec<String> = self.hosts.iter().map(|(verdict, n)| format!("{verdict} {n}")).collect();
+        format!("{} {} {} {}", self.turns, self.turns_settled, self.said_in_all, hosts.join(" "))
     }
 
     /// For a person, on one screen.
@@ -201,7 +295,11 @@ impl Status {
         );
         let mut line = |name: &str, what: String| _ = writeln!(out, "{name:<9} {what}");
         let turns = if self.turns == 1 { "turn" } else { "turns" };
-        line("hosts", format!("{hosts}; {} {turns} told", human_count(self.turns)));
+        let settled = match self.turns_settled {
+            0 => String::new(),
+            n => format!(", {} of hosts that are known or closed not", human_count(n)),
+        };
+        line("hosts", format!("{hosts}; {} {turns} told{settled}", human_count(self.turns)));
         line("packets", format!("{}, {}", human_count(self.packets), human_bytes(self.bytes)));
         line(
             "lost",
@@ -271,6 +369,8 @@ impl Status {
             );
         }
         one("turns_total", "counter", "Turns of hosts that were told.", &plain(self.turns as f64));
+        let why = "Turns of hosts that are known or closed, which were not told.";
+        one("turns_settled_total", "counter", why, &plain(self.turns_settled as f64));
         let levels = [Verdict::Suspicious, Verdict::Likely, Verdict::Infected].map(|v| {
             let n = self.hosts.get(v.name()).copied().unwrap_or(0);
             (format!("{{verdict=\"{}\"}}", v.name()), n as f64)
@@ -338,9 +438,22 @@ impl Doors {
         if let Some((door, _)) = self.control {
             let (board, anew) = (board.clone(), anew.clone());
             std::thread::Builder::new().name("control".into()).spawn(move || {
+                let guests = Arc::new(AtomicUsize::new(0));
                 for guest in door.incoming().flatten() {
-                    // Whoever hangs up has heard enough.
-                    let _ = control(guest, &board, &anew);
+                    // Who asks for stories waits, and nobody behind him.
+                    if guests.fetch_add(1, Ordering::Relaxed) >= GUESTS {
+                        guests.fetch_sub(1, Ordering::Relaxed);
+                        continue;
+                    }
+                    let (board, anew, here) = (board.clone(), anew.clone(), guests.clone());
+                    let answers = std::thread::Builder::new().name("control".into()).spawn(move || {
+                        // Whoever hangs up has heard enough.
+                        let _ = control(guest, &board, &anew);
+                        here.fetch_sub(1, Ordering::Relaxed);
+                    });
+                    if answers.is_err() {
+                        guests.fetch_sub(1, Ordering::Relaxed);
+                    }
                 }
             })?;
         }
@@ -386,35 +499,69 @@ fn control(guest: UnixStream, board: &Board, anew: &AtomicBool) -> io::Result<()
     guest.set_read_timeout(Some(PATIENCE))?;
     guest.set_write_timeout(Some(PATIENCE))?;
     let said = question(&guest, b"\n")?;
+    let wrong = |e: String| serde_json::json!({ "error": e }).to_string();
     let answer = match serde_json::from_slice::<Ask>(&said) {
-        Ok(Ask { ask: What::Status }) => serde_json::to_string(&board.read())?,
-        Ok(Ask { ask: What::Stories }) => match board.stories() {
+        Ok(Ask { ask: What::Status, .. }) => serde_json::to_string(&board.read())?,
+        Ok(Ask { ask: What::Stories, .. }) => match board.stories() {
             Some(lines) => lines.trim_end().to_owned(),
-            None => "{\"error\":\"who judges did not come to it\"}".to_owned(),
+            None => wrong("who judges did not come to it".to_owned()),
         },
-        Ok(Ask { ask: What::Reload }) => {
+        Ok(Ask { ask: What::Reload, .. }) => {
             anew.store(true, Ordering::Relaxed);
             "{\"done\":\"reload\"}".to_owned()
         }
-        Err(e) => serde_json::json!({ "error": e.to_string() }).to_string(),
+        Ok(Ask { ask: What::Triage, of: None }) => serde_json::to_string(&*board.triage())?,
+        Ok(Ask { ask: What::Triage, of: Some(of) }) => match board.say_of(&of) {
+            Ok(host) => serde_json::json!({ "done": "triage", "host": host }).to_string(),
+            Err(e) => wrong(format!("{e:#}")),
+        },
+        Err(e) => wrong(e.to_string()),
     };
     let mut file = File::from(OwnedFd::from(guest));
     writeln!(file, "{answer}")
 }
 
-/// What may be asked: `{"ask":"status"}`, `{"ask":"stories"}`, `{"ask":"reload"}`.
+/// What may be asked: `{"ask":"status"}`, `{"ask":"stories"}`, `{"ask":"reload"}`, `{"ask":"triage"}`, and
+/// `{"ask":"triage","of":{"host":"10.0.0.5","state":"closed","who":"Ada","note":"installed anew"}}`.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ask {
     ask: What,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    of: Option<SaidOf>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum What {
     Status,
     Stories,
     Reload,
+    Triage,
+}
+
+/// What somebody says of a host.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SaidOf {
+    /// Its address, name or id.
+    pub host: String,
+    /// What it is.
+    pub state: TriageState,
+    /// Who says so.
+    pub who: String,
+    /// In which words.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// The time of the desk, RFC 3339 to the second.
+fn desk_time() -> String {
+    to_the_second(now()).to_string()
+}
+
+const fn to_the_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_secs(at.0.div_euclid(1_000_000_000))
 }
 
 fn metrics(guest: TcpStream, board: &Board) -> io::Result<()> {
@@ -443,33 +590,60 @@ fn metrics(guest: TcpStream, board: &Board) -> io::Result<()> {
     )
 }
 
-/// Asks a running sensor.
-fn ask(path: &Path, what: What) -> anyhow::Result<String> {
-    let connected = UnixStream::connect(path)
-        .with_context(|| format!("nobody answers at {} (hydrophone listen --control {0})", path.display()));
-    let mut door = connected?;
-    door.set_read_timeout(Some(TOLD_IN + 5 * PATIENCE))?;
-    writeln!(door, "{}", serde_json::to_string(&Ask { ask: what })?)?;
-    let mut answer = String::new();
-    door.read_to_string(&mut answer)?;
-    Ok(answer)
+/// A running sensor that answers.
+pub struct Sensor<'a>(pub &'a Path);
+
+impl Sensor<'_> {
+    fn ask(&self, what: What, of: Option<SaidOf>) -> anyhow::Result<String> {
+        let connected = UnixStream::connect(self.0).with_context(|| {
+            format!("nobody answers at {} (hydrophone listen --control {0})", self.0.display())
+        });
+        let mut door = connected?;
+        door.set_read_timeout(Some(TOLD_IN + 5 * PATIENCE))?;
+        writeln!(door, "{}", serde_json::to_string(&Ask { ask: what, of })?)?;
+        let mut answer = String::new();
+        door.read_to_string(&mut answer)?;
+        ensure!(answer.ends_with('\n'), "{} answers nothing: too many ask", self.0.display());
+        Ok(answer)
+    }
+
+    fn something_else<E: std::fmt::Display>(&self) -> impl Fn(E) -> anyhow::Error {
+        move |e| anyhow::anyhow!("{} answers something else: {e}", self.0.display())
+    }
+
+    /// How it goes.
+    pub fn status(&self) -> anyhow::Result<Status> {
+        serde_json::from_str(&self.ask(What::Status, None)?).map_err(self.something_else())
+    }
+
+    /// The hosts that stand somewhere now, as lines and as a case that lies nowhere.
+    pub fn standing(&self) -> anyhow::Result<(String, Case)> {
+        let answer = self.ask(What::Stories, None)?;
+        let case = Case::of_lines(&answer).map_err(self.something_else())?;
+        Ok((answer, case))
+    }
+
+    /// What people said of its hosts, by their ids.
+    pub fn triage(&self) -> anyhow::Result<Triage> {
+        serde_json::from_str(&self.ask(What::Triage, None)?).map_err(self.something_else())
+    }
+
+    /// Says something of a host that stands somewhere now; gives its id.
+    pub fn say_of(&self, of: SaidOf) -> anyhow::Result<String> {
+        let answer = self.ask(What::Triage, Some(of))?;
+        let answer: serde_json::Value = serde_json::from_str(&answer).map_err(self.something_else())?;
+        match (&answer["host"], &answer["error"]) {
+            (serde_json::Value::String(host), _) => Ok(host.clone()),
+            (_, serde_json::Value::String(why)) => Err(anyhow::anyhow!("{why}")),
+            _ => Err(self.something_else()(answer)),
+        }
+    }
 }
 
 /// Hosts that stand somewhere, as the sensor tells them.
 fn stories(args: &StatusArgs) -> Result<Exit, Failure> {
-    let answer = ask(&args.control, What::Stories).map_err(Failure::input)?;
-    let (mut capture, mut hosts) = (None, Vec::new());
-    for line in report::parse_lines(&answer).map_err(|e| {
-        Failure::input(anyhow::anyhow!("{} answers something else: {e}", args.control.display()))
-    })? {
-        match line {
-            Line::Capture(line) => capture = Some(line.into_owned()),
-            Line::Host(story) => hosts.push(story.into_owned()),
-            Line::Turn(_) | Line::Day(_) => {}
-        }
-    }
-    let nothing = || Failure::input(anyhow::anyhow!("{} tells of nothing", args.control.display()));
-    let capture = capture.ok_or_else(nothing)?;
+    let (answer, Case { capture, stories: hosts, .. }) =
+        Sensor(&args.control).standing().map_err(Failure::input)?;
     if let Some(path) = &args.html {
         let mut file = case::WholeFile::begin(path).map_err(Failure::input)?;
         file.write_all(report::html::html(&capture, &hosts).as_bytes())?;
@@ -493,20 +667,12 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
     let stop = crate::interrupted();
     loop {
         let what = if args.reload { What::Reload } else { What::Status };
-        let answer = ask(&args.control, what).map_err(Failure::input)?;
+        let sensor = Sensor(&args.control);
         let mut out = anstream::stdout().lock();
         if args.json || args.reload {
-            out.write_all(answer.as_bytes())?;
+            out.write_all(sensor.ask(what, None).map_err(Failure::input)?.as_bytes())?;
         } else {
-            let status: Status = match serde_json::from_str(&answer) {
-                Ok(status) => status,
-                Err(e) => {
-                    return Err(Failure::input(anyhow::anyhow!(
-                        "{} answers something else: {e}",
-                        args.control.display()
-                    )));
-                }
-            };
+            let status = sensor.status().map_err(Failure::input)?;
             let clear = if args.watch { "\u{1b}[H\u{1b}[2J" } else { "" };
             write!(out, "{clear}{}", status.screen())?;
         }
@@ -521,5 +687,68 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
             }
             std::thread::sleep(AGAIN / 20);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selftest;
+
+    #[test]
+    fn who_is_closed_is_told_of_when_it_is_more_or_turns_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state");
+        let (capture, bot) = selftest::A_BOT;
+        let outcome = pipeline::run(&pipeline::RunOptions::of(vec![capture]), |_| ()).unwrap();
+        let story = outcome.stories.into_iter().find(|s| s.host.to_string() == bot).unwrap();
+        let turn = |verdict: Verdict, findings: usize| {
+            let mut story = story.clone();
+            story.verdict = verdict;
+            story.findings.truncate(findings);
+            Turn { at: now(), before: Verdict::Quiet, found: Vec::new(), story }
+        };
+        let board = Board::new(Status::default(), Some(&state)).unwrap();
+        let say = |state: TriageState, of: &Turn| {
+            let (who, when, note) = ("Ada".to_owned(), desk_time(), String::new());
+            let entry = TriageEntry { state, note, who, when, stood: Some(Stood::of(&of.story)) };
+            board.keep(&of.story.id().to_string(), entry).unwrap();
+        };
+        let [quiet, suspicious, likely] =
+            [Verdict::Quiet, Verdict::Suspicious, Verdict::Likely].map(|verdict| turn(verdict, 1));
+        assert!(!board.settles(&likely));
+        for state in [TriageState::Known, TriageState::Closed] {
+            say(state, &likely);
+            say(TriageState::Noted, &likely);
+            assert!(board.settles(&suspicious) && board.settles(&likely), "{state:?}");
+            assert!(!board.settles(&turn(Verdict::Infected, 1)), "it is more: {state:?}");
+            assert!(!board.settles(&turn(Verdict::Likely, 2)), "it is something else: {state:?}");
+        }
+        // What was closed and is over is open; what is known is known for good.
+        assert!(board.settles(&quiet));
+        assert!(!board.settles(&suspicious));
+        say(TriageState::Known, &likely);
+        assert!(board.settles(&quiet) && board.settles(&suspicious));
+        say(TriageState::Escalated, &likely);
+        assert!(!board.settles(&likely));
+        assert_eq!(board.read().turns_settled, 7);
+        // All of it is there for who goes on.
+        let again = Board::new(Status::default(), Some(&state)).unwrap();
+        assert_eq!(*again.triage(), *board.triage());
+        assert!(
+            Board::new(Status::default(), None)
+                .unwrap()
+                .keep(
+                    "10.0.0.5",
+                    TriageEntry {
+                        state: TriageState::Known,
+                        note: String::new(),
+                        who: "Ada".into(),
+                        when: desk_time(),
+                        stood: None,
+                    }
+                )
+                .is_err()
+        );
     }
 }

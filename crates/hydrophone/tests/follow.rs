@@ -6,7 +6,8 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -556,4 +557,104 @@ fn eve_comes_by_a_socket() {
     assert_eq!(std::fs::read_to_string(&socket).unwrap(), "precious");
     let (code, _, err) = run(&["listen", "--eve-socket", &socket]);
     assert!(code == Some(2) && err.contains("--eve-folder"), "{err}");
+}
+
+/// Waits until something is so.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_is_said_of_hosts_is_kept_and_a_console_shows_a_running_sensor() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let write = |lines: &[String]| {
+        let mut log = OpenOptions::new().create(true).append(true).open(dir.join("eve.json")).unwrap();
+        log.write_all((lines.join("\n") + "\n").as_bytes()).unwrap();
+    };
+    let (log, state, control) = (path("eve.json"), path("state"), path("control"));
+    let args = ["--follow", &log, "--state", &state, "--control", &control, "--prior", "1/11"];
+    let triage = |what: &[&str]| run(&[&["triage", "--control", &control], what].concat());
+    let status = || {
+        let (_, told, _) = run(&["status", "--control", &control, "--json"]);
+        serde_json::from_str::<Value>(&told).unwrap_or_default()
+    };
+    let turns = |name: &str| {
+        let lines = self::lines(dir, name);
+        lines.into_iter().filter(|l| l["type"] == "turn").collect::<Vec<_>>()
+    };
+    write(&eve_of_a_bot()[..2]);
+    let first = Running::begin(dir, "first", &args, "listens to");
+    until("it is told of", || status()["turns"] == 1);
+    let (code, _, err) = triage(&["10.20.0.99", "closed", "--who", "Ada"]);
+    assert!(code == Some(3) && err.contains("10.20.0.99"), "{err}");
+    let (code, said, err) = triage(&["10.20.0.13", "closed", "--who", "Ada", "--note", "installed\nanew"]);
+    assert_eq!((code, said.as_str()), (Some(0), "10.20.0.13 is closed\n"), "{err}");
+    let (_, all, _) = triage(&[]);
+    assert!(all.starts_with("10.20.0.13  closed by Ada, 20") && all.lines().count() == 1, "{all}");
+    first.end("TERM");
+    assert_eq!(turns("first").len(), 1);
+
+    // What was said is there when it goes on.
+    let second = Running::begin(dir, "second", &args, "listens to");
+    until("it answers", || status()["version"].is_string());
+    assert_eq!(triage(&[]).1, all);
+    assert_eq!(triage(&["10.20.0.13", "open", "--who", "Ada"]).0, Some(0));
+
+    // A console shows it, says how the sensor goes, and has what is said of it kept.
+    let mut serve = Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+        .args(["serve", "--port", "0", "--control", &control])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut url = String::new();
+    std::io::BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
+    let (at, token) = url.trim().trim_start_matches("http://").split_once("/?token=").unwrap();
+    let ask = |method: &str, target: &str, body: &str| {
+        let mut stream = TcpStream::connect(at).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: {at}\r\norigin: http://{at}\r\ncookie: hydrophone={token}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let answer = |method: &str, target: &str, body: &str| {
+        let mut text = String::new();
+        ask(method, target, body).read_to_string(&mut text).unwrap();
+        text
+    };
+    let board = answer("GET", "/", "");
+    assert!(
+        board.contains("10.20.0.13") && board.contains("id=\"goes\"") && board.contains(">open<"),
+        "{board}"
+    );
+    assert!(!board.contains("/table/flow"), "a running sensor shows no flows");
+    assert!(answer("GET", "/table/flow", "").contains("409"));
+    let mut events = std::io::BufReader::new(ask("GET", "/events", ""));
+    let mut line = String::new();
+    while !line.starts_with("data: ") {
+        line.clear();
+        assert!(events.read_line(&mut line).unwrap() > 0, "no event came");
+    }
+    assert!(line.contains("eve.json") && line.contains("suspicious 1"), "{line}");
+    let said = answer("POST", "/host/10.20.0.13/triage", "state=known&who=Bob&note=");
+    assert!(said.starts_with("HTTP/1.1 303"), "{said}");
+    assert!(answer("GET", "/host/10.20.0.13", "").contains("<strong>known</strong> by Bob"));
+    // It ends though somebody listens.
+    assert!(Command::new("kill").arg(serve.id().to_string()).status().unwrap().success());
+    assert_eq!(serve.wait().unwrap().code(), Some(0));
+    second.end("TERM");
+    // Without a state nothing can be kept.
+    let third = Running::begin(dir, "third", &[&args[..2], &args[4..]].concat(), "listens to");
+    until("it is told of", || status()["turns"].as_u64() >= Some(1));
+    let (code, _, err) = triage(&["10.20.0.13", "known", "--who", "Ada"]);
+    assert!(code == Some(3) && err.contains("--state"), "{err}");
+    drop(third);
 }
