@@ -144,6 +144,8 @@ pub struct Reader {
     last: Timestamp,
     dropped: u64,
     section_drops: Vec<u64>,
+    /// What its packets' blocks say.
+    packet_drops: u64,
     /// Bytes behind the packet handed out last that are not wanted.
     behind: u64,
 }
@@ -177,6 +179,7 @@ impl Reader {
             last: Timestamp(0),
             dropped: 0,
             section_drops: Vec::new(),
+            packet_drops: 0,
             behind: 0,
         }
     }
@@ -195,7 +198,12 @@ impl Reader {
 
     /// Packets that the capturing side says it dropped, so far.
     pub fn dropped(&self) -> u64 {
-        self.dropped + self.section_drops.iter().sum::<u64>()
+        self.dropped + self.section_drops.iter().sum::<u64>().max(self.packet_drops)
+    }
+
+    /// What was dropped in a section: its statistics say so at its end, its packets one by one.
+    fn take_drops(&mut self) -> u64 {
+        self.section_drops.drain(..).sum::<u64>().max(std::mem::take(&mut self.packet_drops))
     }
 
     /// The next packet; `None` at a clean end. After an error there is nothing more. Errors are boxed because the result is
@@ -269,6 +277,10 @@ impl Reader {
         if have < header {
             return Err(self.truncated(have, "a packet header", header));
         }
+        if is_another(self.window.rest()) {
+            self.begin()?;
+            return self.next_packet();
+        }
         let b = self.window.rest();
         let (secs, fraction) = (u32_at(b, 0, big), u32_at(b, 4, big));
         let (captured, original) = (u32_at(b, 8, big), u32_at(b, 12, big));
@@ -300,6 +312,11 @@ impl Reader {
             if have < 12 {
                 return Err(self.truncated(have, "a block header", 12));
             }
+            if is_another(self.window.rest()) {
+                self.dropped += self.take_drops();
+                self.begin()?;
+                return self.next_packet();
+            }
             let b = self.window.rest();
             let section = b[..4] == [0x0a, 0x0d, 0x0d, 0x0a];
             if section {
@@ -310,8 +327,9 @@ impl Reader {
                 };
                 self.kind = Kind::Pcapng { big };
                 self.interfaces.clear();
-                self.dropped += self.section_drops.drain(..).sum::<u64>();
+                self.dropped += self.take_drops();
             }
+            let b = self.window.rest();
             let (kind, written) = (u32_at(b, 0, big), u32_at(b, 4, big));
             // Some writers do not count the padding, which is there all the same; Wireshark reads them alike.
             let total = written.checked_next_multiple_of(4).filter(|total| *total >= 12);
@@ -375,6 +393,8 @@ impl Reader {
                 None => self.window.advance(len),
                 Some(Err(what)) => return Err(self.broken(what)),
                 Some(Ok(mut packet)) => {
+                    let lost = lost_before(kind, body, &packet, big);
+                    self.packet_drops = self.packet_drops.saturating_add(lost);
                     packet.captured = kept(packet.captured);
                     let mut packet = on_the_wire(packet, &body[packet.offset..][..packet.captured as usize]);
                     packet.offset += self.window.position() + 8;
@@ -610,6 +630,32 @@ fn simple(
     Ok(RawPacket { ts: last, link: interface.link, offset: 4, captured: original.min(limit), original })
 }
 
+/// Packets that were lost before this one, as its block says: the obsolete one counts them (65,535 is "not known"), the enhanced one may (`epb_dropcount`).
+#[inline]
+fn lost_before(kind: u32, body: &[u8], packet: &RawPacket, big: bool) -> u64 {
+    if kind == 2 {
+        return Some(u16_at(body, 2, big)).filter(|n| *n != u16::MAX).map_or(0, u64::from);
+    }
+    let behind = packet.offset + (packet.captured as usize).next_multiple_of(4);
+    // Most packets have no options.
+    if kind != 6 || body.len() < behind + 4 {
+        return 0;
+    }
+    let counted = options(&body[behind..], big).find(|(code, value)| *code == 4 && value.len() == 8);
+    counted.map_or(0, |(_, value)| u64_at(value, 0, big))
+}
+
+/// Whether another capture begins where a packet should: somebody has put files one behind the other.
+#[inline]
+fn is_another(b: &[u8]) -> bool {
+    match Magic::of(b) {
+        // Version 2.4, or an older one of the same form; as a packet's time it would be of 2055, or of 1975.
+        Some(Magic::Pcap { big }) => b.len() >= 8 && u16_at(b, 4, big) == 2 && u16_at(b, 6, big) <= 4,
+        // Within pcapng it is the next section.
+        _ => false,
+    }
+}
+
 /// Drops in an interface statistics block: by the interface (`isb_ifdrop`) and by the system (`isb_osdrop`).
 fn drops(body: &[u8], big: bool) -> Option<u64> {
     let mut total = None;
@@ -716,6 +762,34 @@ mod tests {
         ]
         .concat();
         block(6, &body, big)
+    }
+
+    #[test]
+    fn files_that_were_put_one_behind_the_other_are_read_to_the_end() {
+        let ng = [section(false), interface_block(false, 1, &[]), enhanced_block(false, 0, 1, b"x")].concat();
+        let all = [pcap(false, false), pcap(false, true), ng.clone(), pcap(false, true)].concat();
+        // What follows in pcap is told by its own header; within pcapng a section is, too.
+        let (packets, error) = read(&[pcap(false, false), pcap(false, true)].concat());
+        assert_eq!((packets.len(), error), (4, None));
+        let (packets, error) = read(&[ng, pcap(false, true)].concat());
+        assert_eq!((packets.len(), error), (3, None));
+        assert!(read(&all).0.len() >= 4);
+    }
+
+    #[test]
+    fn what_blocks_of_packets_say_was_lost_is_counted() {
+        let mut lost = enhanced_block(false, 0, 2, b"abcde");
+        let options = [&[4, 0, 8, 0][..], &7u64.to_le_bytes(), &[0, 0, 0, 0]].concat();
+        let body = [&lost[8..lost.len() - 4], &options[..]].concat();
+        lost = block(6, &body, false);
+        let mut old = vec![0, 0, 5, 0];
+        old.extend([0, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, b'o', b'k']);
+        let unknown = [&[0, 0, 0xff, 0xff][..], &old[4..]].concat();
+        let blocks = [lost, block(2, &old, false), block(2, &unknown, false)].concat();
+        let file = [section(false), interface_block(false, 1, &[]), blocks].concat();
+        let mut reader = Reader::new(Window::memory(file), "test".into());
+        while let Ok(Some(_)) = reader.next_packet() {}
+        assert_eq!(reader.dropped(), 12);
     }
 
     #[test]

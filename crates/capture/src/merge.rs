@@ -192,6 +192,7 @@ impl Clock {
             } else if ts.since(previous) > PAUSE {
                 c.pauses += 1;
                 c.longest_pause_ns = c.longest_pause_ns.max(ts.0.abs_diff(previous.0));
+                c.pause(previous, ts);
                 if c.gaps.len() < Health::MAX_GAPS {
                     c.gaps.push((previous, ts));
                 }
@@ -603,7 +604,8 @@ fn list(
     for path in names {
         if path.is_dir() {
             list(&path, seen, found)?;
-        } else if path.is_file() {
+        } else if path.is_file() || (path.is_symlink() && !path.exists()) {
+            // What leads nowhere is told when it is opened.
             found.push(path);
         }
     }

@@ -261,6 +261,9 @@ impl<S> FlowTable<S> {
                 if self.is_over(slot, forward, arrival) {
                     let at = self.hot[slot as usize].deadline.min(arrival.clock);
                     self.close(slot, at, sessions);
+                    if self.at_the_door(arrival, copy, (key, forward, hash), sessions) {
+                        return;
+                    }
                     self.open(key, hash, forward, arrival, sessions)
                 } else {
                     slot
@@ -395,7 +398,7 @@ impl<S> FlowTable<S> {
         flags.set(Flags::START_SEEN, start_seen);
         flags.set(Flags::WANTS_MORE, p.carries.is_none());
         flags.set(Flags::CLASSIFIED, p.carries.is_some());
-        let hot = Hot {
+        let mut hot = Hot {
             key,
             last: arrival.ts,
             flags,
@@ -403,11 +406,13 @@ impl<S> FlowTable<S> {
             last_packet: arrival.id,
             ..Hot::default()
         };
+        // Also of one whose first packet waits for those before it.
+        hot.deadline = arrival.clock.plus(hot.patience());
         let mut cold = Cold::new(sessions.begin(), FlowId { packet: arrival.id, layer: p.layer }, arrival.ts);
         cold.interim = arrival.clock.plus(INTERIM);
         cold.charged = Self::least_charge() as u32;
         self.charged += Self::least_charge();
-        let first_deadline = arrival.clock.plus(hot.patience()).min(cold.interim);
+        let first_deadline = hot.deadline.min(cold.interim);
         let slot = self.free.pop().unwrap_or(self.hot.len() as u32);
         cold.wake = self.wheel.schedule(slot, first_deadline);
         if (slot as usize) < self.hot.len() {

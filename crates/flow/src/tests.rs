@@ -64,6 +64,8 @@ struct Wire {
     checksum: Checksum,
     print: u32,
     segment: Option<Segment>,
+    /// Whether the clock is looked at before each packet.
+    looks: bool,
 }
 
 impl Wire {
@@ -77,6 +79,7 @@ impl Wire {
             checksum: Checksum::Right,
             print: 0,
             segment: None,
+            looks: true,
         }
     }
 
@@ -114,7 +117,9 @@ impl Wire {
             print: self.print,
         };
         let ts = Timestamp::from_secs(self.now);
-        self.table.advance(ts, &mut self.listener);
+        if self.looks {
+            self.table.advance(ts, &mut self.listener);
+        }
         let arrival = Arrival { packet: &packet, payload, ts, clock: ts, id: PacketId::new(0, self.number) };
         self.table.packets(1, |_| arrival, &mut self.listener);
     }
@@ -480,4 +485,23 @@ fn networks_that_repeat_addresses_stay_apart_when_one_of_two_flows_is_over() {
     said.sort_unstable();
     assert_eq!(said, [5, 9]);
     assert!(conns.iter().all(|c| c.start_seen));
+}
+
+#[test]
+fn a_connection_that_goes_on_after_a_long_silence_is_one_more_and_not_one_a_packet() {
+    let mut w = Wire::roomy();
+    w.tcp(true, SYN, 100, 0, b"");
+    w.tcp(false, SYNACK, 500, 101, b"");
+    w.tcp(true, ACK, 101, 501, b"hello");
+    // Nobody looks at the clock in between, as within a batch.
+    w.now += 7200;
+    w.looks = false;
+    for n in 0..10 {
+        w.tcp(true, ACK, 106 + n, 501 + n, b"a");
+        w.tcp(false, ACK, 501 + n, 107 + n, b"b");
+    }
+    w.looks = true;
+    let conns = w.closed();
+    assert_eq!(conns.len(), 2);
+    assert_eq!(conns[1].packets, [10, 10]);
 }

@@ -325,3 +325,73 @@ fn alerts_come_into_the_story() {
     let (_, told, _) = run(&["read", "--quiet", eve.to_str().expect("UTF-8")]);
     assert!(told.contains("Suricata says of its flow with") && told.contains("Ramnit Checkin"), "{told}");
 }
+
+#[test]
+fn what_two_inputs_tell_counts_once_or_is_said() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let capture = common::sample("kraken-new.pcapng").display().to_string();
+    zeek(&capture, &path("a/zeek"));
+    std::fs::create_dir_all(dir.path().join("b")).expect("a folder");
+    for entry in std::fs::read_dir(dir.path().join("a/zeek")).expect("logs") {
+        let entry = entry.expect("a log");
+        std::fs::copy(entry.path(), dir.path().join("b").join(entry.file_name())).expect("a copy");
+    }
+    let one = read_json(&[&path("a")]);
+    let two = read_json(&[&path("a"), &path("b")]);
+    let belief = |lines: &[Value]| {
+        let of = host(lines, BOT);
+        let evidence = of["evidence"].as_array().expect("evidence");
+        let values: Vec<_> = evidence.iter().map(|e| (e["behaviour"].clone(), e["value"].clone())).collect();
+        (of["verdict"].clone(), of["level_db"].clone(), values)
+    };
+    assert_eq!(belief(&two), belief(&one));
+    assert_eq!((&two[0]["flows"], &two[0]["packets"]), (&one[0]["flows"], &one[0]["packets"]));
+    let notices = |lines: &[Value]| lines[0]["notices"].to_string();
+    assert!(
+        notices(&two).contains("count once") && !notices(&one).contains("count once"),
+        "{}",
+        notices(&two)
+    );
+    // A store that has the logs, and the logs.
+    let (code, _, err) = run(&["read", "-q", &path("a"), "--store", &path("store")]);
+    assert_eq!(code, Some(0), "{err}");
+    let again = read_json(&[&path("store"), &path("b")]);
+    assert_eq!(belief(&again).0, belief(&one).0);
+    assert!(notices(&again).contains("count once"));
+    // Packets tell more than logs: neither stands for the other, and that is said.
+    assert!(notices(&read_json(&[&capture, &path("a")])).contains("COUNT TWICE"));
+}
+
+#[test]
+fn who_cannot_read_most_of_a_log_calls_nobody_quiet() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("conn.log");
+    let head = "#separator \\x09\n#path\tconn\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\tproto\tservice\tduration\torig_bytes\tresp_bytes\tconn_state\thistory\torig_pkts\tresp_pkts\n";
+    let row = |n: u32| {
+        format!(
+            "{}.0\tC{n}\t10.0.0.5\t{}\t198.51.100.{}\t443\ttcp\tssl\t1.0\t100\t200\tSF\tShADadFf\t5\t6\n",
+            1_700_000_000 + 60 * n,
+            1000 + n,
+            n % 200
+        )
+    };
+    let unread = |of: &dyn Fn(u32) -> String| {
+        std::fs::write(&path, head.to_owned() + &(0..40).map(of).collect::<String>()).expect("written");
+        host(&read_json(&[path.to_str().expect("UTF-8")]), "10.0.0.5")["unseen"].to_string()
+    };
+    assert!(!unread(&row).contains("could not be read"));
+    let spoiled = |n: u32| if n % 4 == 0 { row(n) } else { "spoiled\n".to_owned() };
+    assert!(unread(&spoiled).contains("75 % of the lines of logs could not be read"), "{}", unread(&spoiled));
+    // A stray time at one end stretches nothing: what is covered is what is between the pauses.
+    let strays = |n: u32| {
+        if n < 3 {
+            row(n)
+        } else if n == 3 {
+            row(100_000) + &row(200_000)
+        } else {
+            String::new()
+        }
+    };
+    assert!(unread(&strays).contains("beside pauses of more than an hour"), "{}", unread(&strays));
+}

@@ -142,7 +142,7 @@ pub enum Told {
     /// A DNS question, to be joined with its answer: the sensor's name for the flow, the transaction.
     Asked(u64, Box<Dns>),
     /// The answer.
-    Answered(u64, Box<Dns>),
+    Answered(u64, Box<Dns>, bool),
     /// A flow as a whole, by the sensor's name for it: what was told of its ways is told with it.
     Whole(u64, Vec<Record>),
     /// One way of a flow, by the sensor's name for it.
@@ -554,10 +554,11 @@ impl Event<'_> {
             DnsAnswer { rtype, ttl, addr, name: (addr.is_none() && !data.is_empty()).then(|| name(&data)) }
         };
         let listed = dns.get("answers").and_then(Value::as_array);
+        let is_part = is_answer && listed.is_none() && dns.get("rdata").is_some();
         let answers: Vec<DnsAnswer> = match listed {
             Some(all) => all.iter().take(32).map(one).collect(),
             // Version 1 writes an answer a line.
-            None if is_answer && dns.get("rdata").is_some() => vec![one(dns)],
+            None if is_part => vec![one(dns)],
             None => grouped(dns),
         };
         let rcode = text(dns, "rcode").map(|r| crate::rcode(&r));
@@ -579,7 +580,7 @@ impl Event<'_> {
             None => format!("{} {} {id}", told.head.tuple.orig, told.head.tuple.resp),
         };
         let flow = record::fnv1a(key.as_bytes());
-        Ok(if is_answer { Told::Answered(flow, told) } else { Told::Asked(flow, told) })
+        Ok(if is_answer { Told::Answered(flow, told, is_part) } else { Told::Asked(flow, told) })
     }
 
     fn http(&self, ts: Timestamp, line: PacketId) -> Result<Http, &'static str> {

@@ -54,8 +54,12 @@ struct Mail {
 impl Mail {
     /// As a session.
     fn told(self, head: Head, packets: Vec<PacketId>) -> Smtp {
-        let accepted = self.from.is_some() && self.code.is_some_and(|c| matches!(c, 200..=299));
         let Self { helo, from, rcpt, code, tls } = self;
+        // A message that was taken is written down at the reply that took it. Where the last word is the farewell, none was, though somebody and somebody's recipients were named.
+        let said_farewell = code.is_some_and(|c| matches!(c, 220 | 221));
+        let accepted = from.is_some() && code.is_some_and(|c| matches!(c, 200..=299)) && !said_farewell;
+        let sender = from.as_deref().and_then(values::domain);
+        let refused = said_farewell && sender.is_some() && !rcpt.is_empty();
         let mut recipient_domains = rcpt.clone();
         recipient_domains.sort_unstable();
         recipient_domains.dedup();
@@ -75,11 +79,11 @@ impl Mail {
             mail_count: u32::from(from.is_some()),
             rcpt_count: many,
             rcpt_accepted: if accepted { many } else { 0 },
-            sender_domains: from.as_deref().and_then(values::domain).into_iter().collect(),
+            sender_domains: sender.into_iter().collect(),
             recipient_domains,
             data_count: u32::from(accepted),
             accepted_count: u32::from(accepted),
-            rejects: u32::from(code.is_some_and(|c| c >= 400)),
+            rejects: u32::from(refused || code.is_some_and(|c| c >= 400)),
             deferrals: u32::from(code.is_some_and(|c| matches!(c, 400..=499))),
             last_code: code,
             message_bytes: 0,
@@ -113,8 +117,8 @@ fn payload(octets: u64, packets: u64, v6: bool, transport: Transport) -> u64 {
     octets.saturating_sub(packets.saturating_mul(headers(v6, transport))).saturating_sub(options)
 }
 
-/// Counts a flow that is over.
-fn count(health: &mut Health, c: &Conn) {
+/// Counts a flow that is over, as a log tells it.
+pub fn count(health: &mut Health, c: &Conn) {
     let (tcp, udp, other) = &mut health.flows;
     *match c.head.tuple.transport {
         Transport::Tcp => tcp,

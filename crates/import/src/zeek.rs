@@ -1,5 +1,8 @@
 //! Zeek's logs, as tab-separated columns and as JSON.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use std::borrow::Cow;
 
 use record::{
@@ -194,6 +197,24 @@ impl<'a> Row<'a> {
         self.number(column).unwrap_or(0).min(crate::MOST)
     }
 
+    /// A count that has to be one where it is told: what cannot be read is not nothing.
+    fn counted(&self, column: Column) -> Result<u64, &'static str> {
+        let Some(text) = self.get(column).map(str::trim).filter(|text| !text.is_empty()) else {
+            return Ok(0);
+        };
+        let fraction = || text.parse::<f64>().ok().filter(|n| *n >= 0.0).map(|n| n as u64);
+        let count = text.parse().ok().or_else(fraction).ok_or("a count is no number")?;
+        Ok(count.min(crate::MOST))
+    }
+
+    /// How long something took, where that is told.
+    fn took(&self) -> Result<Duration, &'static str> {
+        let text = self.get(Column::Duration).filter(|text| !text.is_empty());
+        text.map_or(Ok(Duration::ZERO), |text| {
+            values::duration(text).ok_or("a duration is no number of seconds")
+        })
+    }
+
     fn flag(&self, column: Column) -> bool {
         matches!(self.get(column), Some("T" | "true"))
     }
@@ -209,11 +230,18 @@ impl<'a> Row<'a> {
 
     fn head(&self, transport: Option<Transport>) -> Result<Head, &'static str> {
         let ts = self.ts().ok_or("no time")?;
-        let both = |h, p| end(self.get(h)?, self.get(p).unwrap_or("0"));
-        let orig = both(Column::OrigH, Column::OrigP).ok_or("no originator")?;
-        let resp = both(Column::RespH, Column::RespP).ok_or("no responder")?;
+        let ip = |column: Column| self.get(column).and_then(|text| text.parse::<IpAddr>().ok());
+        let orig = ip(Column::OrigH).ok_or("no originator")?;
+        let resp = ip(Column::RespH).ok_or("no responder")?;
         let told = self.get(Column::Proto).and_then(values::transport);
         let transport = told.or(transport).ok_or("no transport")?;
+        let port = |column: Column| match self.get(column) {
+            Some(_) => self.number::<u16>(column).ok_or("a port is no number up to 65535"),
+            None if matches!(transport, Transport::Tcp | Transport::Udp) => Err("a port is missing"),
+            None => Ok(0),
+        };
+        let orig = Endpoint { ip: orig, port: port(Column::OrigP)? };
+        let resp = Endpoint { ip: resp, port: port(Column::RespP)? };
         let flow = self.get(Column::Uid).map_or_else(|| FlowId { packet: self.line, layer: 0 }, values::flow);
         Ok(Head { ts, known: ts, site: 0, segment: None, flow, tuple: Tuple { orig, resp, transport } })
     }
@@ -222,6 +250,8 @@ impl<'a> Row<'a> {
         vec![self.line]
     }
 }
+
+const NO_TIME: &str = "it has no time that can be read";
 
 /// What a row tells.
 pub enum Told {
@@ -271,6 +301,11 @@ impl Form {
             path: String::new(),
             unused: 0,
         }
+    }
+
+    /// Whether each row is an object.
+    pub const fn is_json(&self) -> bool {
+        matches!(self, Self::Json { .. })
     }
 
     /// Rows of a log of which nothing is taken, under its name.
@@ -328,8 +363,12 @@ impl Form {
                         row.take(*column, value);
                     }
                 }
+                // What a tool has put behind the last column without naming it may be empty.
+                if line.get(from..).is_some_and(|rest| !rest.trim_ascii().is_empty()) {
+                    return Err("more columns than its header names");
+                }
                 let told = told(kind, &row)?;
-                Ok(row.ts().map(|ts| (ts, kind, told)))
+                Ok(Some((row.ts().ok_or(NO_TIME)?, kind, told)))
             }
             Self::Json { kind, names } => {
                 let mut row = Row::new(number, ',', 24);
@@ -338,15 +377,14 @@ impl Form {
                 Fields { row: &mut row, names, prefix: "" }
                     .deserialize(&mut reader)
                     .map_err(|_| "it is no JSON object")?;
+                // What it says itself, then what only such rows have: a file may be called anything.
                 let own = row.get(Column::Path).map(Kind::named);
-                let kind = own.or(*kind).unwrap_or_else(|| {
-                    Kind::of_columns(|name| Column::named(name).is_some_and(|c| row.get(c).is_some()))
-                });
-                if kind == Kind::Other {
-                    return Ok(row.ts().map(|ts| (ts, kind, Told::Nothing)));
-                }
-                let told = told(kind, &row)?;
-                Ok(row.ts().map(|ts| (ts, kind, told)))
+                let has = |name: &str| Column::named(name).is_some_and(|c| row.get(c).is_some());
+                let shown = || Some(Kind::of_columns(has)).filter(|kind| *kind != Kind::Other);
+                let kind = own.or_else(shown).or(*kind).unwrap_or(Kind::Other);
+                let ts = row.ts().ok_or(NO_TIME)?;
+                let told = if kind == Kind::Other { Told::Nothing } else { told(kind, &row)? };
+                Ok(Some((ts, kind, told)))
             }
         }
     }
@@ -580,10 +618,10 @@ fn state(word: &str) -> Option<ConnState> {
 /// A flow twice: when it began, so that what is told of it later is about a known flow, and at its end.
 fn conn(row: &Row<'_>) -> Result<Vec<Record>, &'static str> {
     let head = row.head(None)?;
-    let last = head.ts.plus(row.get(Column::Duration).and_then(values::duration).unwrap_or_default());
-    let bytes = [row.count(Column::OrigBytes), row.count(Column::RespBytes)];
+    let last = head.ts.plus(row.took()?);
+    let bytes = [row.counted(Column::OrigBytes)?, row.counted(Column::RespBytes)?];
     let told_packets = row.get(Column::OrigPkts).is_some() || row.get(Column::RespPkts).is_some();
-    let mut packets = [row.count(Column::OrigPkts), row.count(Column::RespPkts)];
+    let mut packets = [row.counted(Column::OrigPkts)?, row.counted(Column::RespPkts)?];
     let written = row.get(Column::History).unwrap_or_default();
     let mut history = History::default();
     // A caret says that Zeek has turned the flow round.
@@ -620,8 +658,8 @@ fn conn(row: &Row<'_>) -> Result<Vec<Record>, &'static str> {
         history,
         packets,
         bytes,
-        frame_bytes: [row.count(Column::OrigIpBytes), row.count(Column::RespIpBytes)],
-        missed: row.count(Column::MissedBytes),
+        frame_bytes: [row.counted(Column::OrigIpBytes)?, row.counted(Column::RespIpBytes)?],
+        missed: row.counted(Column::MissedBytes)?,
         start_seen: !tcp || begun || written.contains('S'),
         first_speaker,
         mac: [Column::OrigMac, Column::RespMac].map(|c| row.get(c).and_then(values::mac)),

@@ -190,6 +190,11 @@ impl Defragmenter {
         self
     }
 
+    /// The input ended: counts what still waits.
+    pub fn finish(&mut self, health: &mut Health) {
+        self.fragments.finish(&mut |a| health.anomalies.add(a));
+    }
+
     /// Completes a decoded batch.
     pub fn join(&mut self, made: &mut Decoded) {
         if !made.pieces.is_empty() {
@@ -210,7 +215,7 @@ impl Defragmenter {
         for first in std::mem::take(&mut made.pieces) {
             whole.extend(packets.by_ref().take(first.before - taken));
             taken = first.before;
-            let (of, mut came_to) = (first.meta.id, None);
+            let (of, mut came_to, mut frames) = (first.meta.id, None, 0u64);
             // A whole datagram may hold a fragment again (tunnels): the depth limit of the decoder ends that.
             let mut pieces = vec![first];
             while let Some(Piece { meta, fragment, bytes, .. }) = pieces.pop() {
@@ -231,11 +236,13 @@ impl Defragmenter {
                 };
                 wire::decode_datagram(&datagram, &mut sink);
                 let found = sink.found;
+                // What was a piece within is of this frame, and counted with it.
+                frames += datagram.frames() - u64::from(frames > 0);
                 came_to = Some(found.fate(whole.len() > before.0, pieces.len() > before.1, &meta));
                 made.blocks.push(Block::from(datagram.into_bytes()));
             }
             if let Some(fate) = came_to.filter(|_| counted.replace(of) != Some(of)) {
-                made.health.accounts.joined(fate);
+                made.health.accounts.joined(fate, frames);
             }
         }
         whole.extend(packets);

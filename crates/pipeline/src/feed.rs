@@ -80,6 +80,17 @@ impl Feed {
         }
     }
 
+    /// Places among [`Self::files`] at which exporters are heard, and nobody else.
+    pub fn inlets(&self) -> Vec<usize> {
+        let is_inlet = |file: &&InputFile| file.path.to_string_lossy().starts_with("udp:");
+        let files = self.files().iter();
+        if self.is_endless() {
+            files.enumerate().filter(|(_, f)| is_inlet(f)).map(|(n, _)| n).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
     /// What must be told of the inputs, and which of them failed or ended early.
     pub fn told(&self) -> (Vec<String>, Vec<String>) {
         let set = match self {

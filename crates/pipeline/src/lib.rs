@@ -21,6 +21,7 @@ mod slice;
 mod state;
 mod subscribers;
 mod taken;
+mod twins;
 mod watch;
 
 pub use activity::{Activity, Group, Volume};

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use import::{Exports, Followed, LogSet, Position};
-use record::{Health, Record, RecordKey, Service, Timestamp};
+use record::{Conn, ConnPhase, Health, Record, RecordKey, Service, Timestamp};
 use store::{Analysed, Reader, Span, StoreError};
 
 use crate::run::Input;
 use crate::scheduler::Step;
+use crate::twins::{Teller, Twins};
 
 /// What was told of before: by logs of other sensors, and by stores.
 pub struct Told {
@@ -17,6 +18,9 @@ pub struct Told {
     stores: Vec<Reader>,
     /// The record that each store gives next.
     next: Vec<Option<Record>>,
+    /// The number of the first input of each store, and of the first log.
+    begins: Vec<u32>,
+    first: u32,
 }
 
 impl Told {
@@ -24,19 +28,32 @@ impl Told {
     /// # Errors
     /// A store cannot be opened.
     pub fn of(logs: LogSet, stores: &[PathBuf], first: u32, span: &Span) -> Result<Self, StoreError> {
+        let (begins_at, mut begins) = (first, Vec::new());
         let mut first = first + logs.files().len() as u32;
         let mut opened = Vec::new();
         for path in stores {
+            begins.push(first);
             let reader = Reader::open(path, span.clone(), first)?;
             first += reader.inputs().len() as u32;
             opened.push(reader);
         }
         let next = opened.iter_mut().map(|r| r.next(None)).collect();
-        Ok(Self { logs, row: None, stores: opened, next })
+        Ok(Self { logs, row: None, stores: opened, next, begins, first: begins_at })
     }
 
     fn is_empty(&self) -> bool {
         self.logs.is_empty() && self.stores.is_empty()
+    }
+
+    /// Who told a record: a log, or a store.
+    fn teller(&self, record: &Record) -> Teller {
+        let number = record.packets().first().map_or(self.first, |line| line.file());
+        Teller::Input(self.begins.iter().rev().find(|first| **first <= number).copied().unwrap_or(number))
+    }
+
+    /// Whether something may be told twice: by copies of a log, by two sensors, by logs and a store.
+    fn may_repeat(&self) -> bool {
+        self.logs.may_repeat() || self.stores.len() > 1 || (!self.stores.is_empty() && !self.logs.is_empty())
     }
 
     /// The next record that was known until then.
@@ -63,6 +80,11 @@ pub struct Others {
     told: Told,
     exports: Exports,
     followed: Option<Followed>,
+    /// What was told of late, where several may tell it.
+    twins: Option<Twins>,
+    /// Inputs at which exporters are heard, and nobody else; datagrams that came there and are no exports.
+    inlets: Vec<u32>,
+    no_exports: u64,
     /// What was given last: what exporters and followed logs tell may lie before it, and is known then.
     given: Timestamp,
 }
@@ -74,7 +96,50 @@ impl<F: FnMut(Step<'_>, Option<&mut Followed>)> Sink for F {}
 impl Others {
     /// What waits of exported flows may take so many `bytes`.
     pub fn new(told: Told, followed: Option<Followed>, bytes: usize) -> Self {
-        Self { told, exports: Exports::new(bytes), followed, given: Timestamp::MIN }
+        let twins = told.may_repeat().then(Twins::default);
+        let (inlets, no_exports) = (Vec::new(), 0);
+        let exports = Exports::new(bytes);
+        Self { told, exports, followed, twins, inlets, no_exports, given: Timestamp::MIN }
+    }
+
+    /// The same, where exporters are heard at these inputs.
+    #[must_use]
+    pub fn hearing_exporters(self, inlets: Vec<u32>) -> Self {
+        Self { inlets, ..self }
+    }
+
+    /// What came to a port of exporters and is no export is nobody's traffic, and is said once.
+    fn no_export(&mut self, c: &Conn, sink: &mut impl Sink) {
+        if c.phase != ConnPhase::Closed {
+            return;
+        }
+        if self.no_exports == 0 {
+            let why = format!(
+                "{} sends what is no NetFlow or IPFIX to the port of exporters (sFlow is not read): it is counted, and not judged",
+                c.head.tuple.orig.ip
+            );
+            sink(Step::News(why), self.followed.as_mut());
+        }
+        self.no_exports += c.packets[0] + c.packets[1];
+    }
+
+    /// Gives what a log or store tells, if nobody else has told it.
+    fn give_told(&mut self, record: Record, sink: &mut impl Sink) {
+        let teller = self.told.teller(&record);
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
+            self.give(record, sink);
+        }
+    }
+
+    /// Gives what a followed log tells, if nobody else has told it.
+    fn give_followed(&mut self, record: Record, sink: &mut impl Sink) {
+        if self.twins.is_none() && self.followed.as_ref().is_some_and(Followed::may_repeat) {
+            self.twins = Some(Twins::default());
+        }
+        let teller = Teller::Input(record.packets().first().map_or(0, |line| line.file()));
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
+            self.give(record, sink);
+        }
     }
 
     /// Gives what comes from elsewhere: it is known now, if it tells of something earlier.
@@ -88,7 +153,7 @@ impl Others {
     /// Gives a record of those that followed logs held at the beginning; `false` when there are no more.
     pub fn earlier(&mut self, sink: &mut impl Sink) -> bool {
         let Some(record) = self.followed.as_mut().and_then(Followed::earlier) else { return false };
-        self.give(record, sink);
+        self.give_followed(record, sink);
         true
     }
 
@@ -115,12 +180,16 @@ impl Others {
             && !stopped()
             && let Some(earlier) = self.told.next(Some(key.known))
         {
-            self.give(earlier, sink);
+            self.give_told(earlier, sink);
+        }
+        if !self.told.is_empty() {
+            self.twins.get_or_insert_default().has(record, Teller::Packets);
         }
         self.exported(Some(key.known), sink);
         match record {
             Record::Export(export) => self.exports.take(export),
             Record::Conn(c) if c.service == Service::NetFlow => self.exports.hold(record.clone()),
+            Record::Conn(c) if self.inlets.contains(&c.head.flow.packet.file()) => self.no_export(c, sink),
             _ => {
                 self.exports.saw(record.tuple().orig.ip);
                 self.given = self.given.max(key.known);
@@ -137,7 +206,7 @@ impl Others {
         if let Some(followed) = &mut self.followed {
             followed.come(clock);
             while let Some(record) = self.followed.as_mut().and_then(|f| f.due(clock)) {
-                self.give(record, sink);
+                self.give_followed(record, sink);
             }
             if idle {
                 // What was written since then has not been told.
@@ -159,19 +228,19 @@ impl Others {
     pub fn rest_of_others(&mut self, now: Timestamp, sink: &mut impl Sink) {
         while let Some(record) = self.exports.next(None) {
             while let Some(earlier) = self.told.next(Some(record.head().known.max(self.given))) {
-                self.give(earlier, sink);
+                self.give_told(earlier, sink);
             }
             self.give(record, sink);
         }
         for record in self.followed.as_mut().map(|f| f.rest(now)).unwrap_or_default() {
-            self.give(record, sink);
+            self.give_followed(record, sink);
         }
     }
 
     /// Gives a record of those that are left of logs and stores; `false` when there are no more.
     pub fn rest(&mut self, sink: &mut impl Sink) -> bool {
         let Some(record) = self.told.next(None) else { return false };
-        self.give(record, sink);
+        self.give_told(record, sink);
         true
     }
 
@@ -190,11 +259,24 @@ impl Others {
         let Told { logs, stores, .. } = &self.told;
         let (mut notices, mut failures) = (logs.notices(), logs.failures().to_vec());
         notices.extend(self.exports.notices());
+        if self.no_exports > 0 {
+            notices.push(format!(
+                "{} datagrams at ports of exporters are no NetFlow or IPFIX (sFlow is not read): nothing is known of what they tell",
+                self.no_exports
+            ));
+        }
         health.merge(self.exports.health());
-        health.merge(logs.health());
+        // Where one of them paused, another may have gone on.
+        let has_told = |health: &Health| health.packets > 0 || health.rows > 0;
+        let followed_health = self.followed.as_ref().map(Followed::health);
+        let sources = [Some(&*health), Some(&*logs.health()), followed_health.as_deref()]
+            .map(Option::<&Health>::cloned);
+        let stored = stores.iter().map(Reader::health);
+        let paused = sources.into_iter().flatten().chain(stored).filter(has_told).map(|h| h.paused_ns).min();
+        health.merge(&logs.health());
         let mut inputs: Vec<Input> = logs.files().into_iter().map(Input::of_log).collect();
         if let Some(followed) = &self.followed {
-            health.merge(followed.health());
+            health.merge(&followed.health());
             notices.extend(followed.notices());
             failures.extend(followed.failures().iter().cloned());
             inputs.extend(followed.files().into_iter().map(Input::of_log));
@@ -209,6 +291,11 @@ impl Others {
                 sha256: i.sha256.clone(),
                 log: i.log.clone(),
             }));
+        }
+        health.paused_ns = paused.unwrap_or(0);
+        if let Some(twins) = &self.twins {
+            twins.correct(health);
+            notices.extend(twins.notices());
         }
         (notices, failures, inputs)
     }

@@ -214,6 +214,8 @@ pub fn facts(health: &Health, complete: bool) -> CaptureFacts {
     CaptureFacts {
         first: health.first,
         last: health.last,
+        paused: Duration::from_nanos(health.paused_ns),
+        rows: [health.rows, health.rows_unread],
         dropped: health.dropped_by_capture,
         packets: health.packets,
         unread: nobodys(&health.accounts),
@@ -232,6 +234,7 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
         .filter(|(why, _)| !why.has_hosts())
         .map(|(why, n)| (*n, why.to_string()))
         .collect();
+    why.push((accounts.fragments, "fragments of which others never came".into()));
     why.extend([(accounts.cut, "cut within their headers".into()), (accounts.damaged, "damaged".into())]);
     why.retain(|(n, _)| *n > 0);
     why.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
@@ -287,11 +290,14 @@ fn sense_divided(
     // What waits for earlier rows is a part of the memory, as it is for packets.
     let logs =
         LogSet::with_input(logs, of_logs, &options.opening, first, options.memory.0 as usize / LOGS_PART);
-    let mut others = Others::new(
+    let others = Others::new(
         Told::of(logs, &stores, first, &options.span)?,
         followed,
         options.memory.0 as usize / LOGS_PART,
     );
+    let earlier = options.opening.earlier;
+    let mut others =
+        others.hearing_exporters(feed.inlets().into_iter().map(|n| earlier + n as u32).collect());
     // What lies there already is told before anything is heard.
     let mut rows = 0u64;
     while !options.opening.stop.load(Ordering::Relaxed) && others.earlier(&mut sink) {
@@ -333,6 +339,7 @@ fn sense_divided(
     let mut health = scheduler::run(options.threads, read, defragmenter, sensors, |step| match step {
         Step::Record(key, record) => others.beside(key, record, stopped, &mut sink),
         Step::Until { clock, idle } => others.until(clock, idle, &mut sink),
+        Step::News(_) => {}
     });
     if let Some(keeper) = keeper {
         keeper.finish();
@@ -354,6 +361,11 @@ fn sense_divided(
     let (mut notices, mut failures, mut inputs) = others.told(&mut health);
     let (told_of_inputs, failed) = feed.told();
     notices.extend(told_of_inputs);
+    if options.segments_apart && others.logs().are_without_segments() {
+        notices.push(
+            "Zeek's logs tell no segments but in conn.log's column of VLANs, which is not read: their hosts are judged as untagged, in one".to_owned(),
+        );
+    }
     failures.extend(failed);
     inputs.splice(..0, feed.files().iter().map(Input::of));
     let (stored, positions, has_more) = (others.analysed(), others.positions(), others.has_more());
@@ -622,6 +634,7 @@ fn go(
             watch.iter_mut().for_each(Watch::takes);
             taken.take(record, subscribers.as_deref(), &mut activity, &mut analysts, &mut on);
         }
+        Step::News(what) => on(Heard::News(what)),
         Step::Until { clock, idle } => {
             let Some(watch) = &mut watch else { return };
             let mut followed = followed;

@@ -65,6 +65,8 @@ pub enum Step<'a> {
         /// Whether nothing came that tells of it.
         idle: bool,
     },
+    /// Something that whoever runs it should know now.
+    News(String),
 }
 
 enum Followed {
@@ -299,6 +301,8 @@ pub fn run(
     for sensor in &scheduler.sensors {
         health.merge(&lock(sensor).health());
     }
+    lock(&scheduler.defragmenter).finish(&mut health);
+    health.accounts.settle();
     health
 }
 

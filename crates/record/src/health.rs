@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,15 @@ pub struct Health {
     pub pauses: u64,
     /// The longest such pause, in nanoseconds.
     pub longest_pause_ns: u64,
+    /// Time in pauses of more than an hour, in nanoseconds: of these nothing is known.
+    #[serde(default)]
+    pub paused_ns: u64,
+    /// Rows of logs that were read,
+    #[serde(default)]
+    pub rows: u64,
+    /// and lines that could not be.
+    #[serde(default)]
+    pub rows_unread: u64,
     /// The first such pauses: last packet before and first after, at most [`Self::MAX_GAPS`].
     pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Packets that the capturing side says it dropped (pcapng interface statistics).
@@ -52,6 +62,15 @@ pub struct Health {
 impl Health {
     /// Pauses that are kept one by one.
     pub const MAX_GAPS: usize = 256;
+    /// What is longer is no idle network's pause, as far as it can be told: a stray time at one end would stretch any capture (*assumed*).
+    pub const LONG_PAUSE: Duration = Duration::from_hours(1);
+
+    /// Nothing came between these.
+    pub fn pause(&mut self, from: Timestamp, to: Timestamp) {
+        if to.since(from) > Self::LONG_PAUSE {
+            self.paused_ns = self.paused_ns.saturating_add(to.0.abs_diff(from.0));
+        }
+    }
 
     /// Adds the counts of another part of the same run.
     pub fn merge(&mut self, other: &Self) {
@@ -65,6 +84,9 @@ impl Health {
         self.largest_backward_ns = self.largest_backward_ns.max(other.largest_backward_ns);
         self.pauses += other.pauses;
         self.longest_pause_ns = self.longest_pause_ns.max(other.longest_pause_ns);
+        self.paused_ns = self.paused_ns.saturating_add(other.paused_ns);
+        self.rows += other.rows;
+        self.rows_unread += other.rows_unread;
         self.gaps.extend(other.gaps.iter().take(Self::MAX_GAPS.saturating_sub(self.gaps.len())));
         self.dropped_by_capture += other.dropped_by_capture;
         self.accounts.merge(&other.accounts);

@@ -154,6 +154,9 @@ pub struct Accounts {
     pub followed: u64,
     /// Pieces of IP datagrams that wait, or waited, for the others; the piece that completes a datagram is counted as what that is.
     pub fragments: u64,
+    /// Of these, frames whose datagram is whole and counted.
+    #[serde(default)]
+    joined: u64,
     /// Packets that are understood and are not IP, by protocol (`arp`, `stp`, `lldp` …).
     #[serde(deserialize_with = "by_name")]
     pub not_ip: BTreeMap<&'static str, u64>,
@@ -220,16 +223,22 @@ impl Accounts {
         }
     }
 
-    /// A piece that was counted as a fragment has completed its datagram.
-    pub fn joined(&mut self, fate: Fate) {
-        self.fragments = self.fragments.saturating_sub(1);
-        self.add(fate);
+    /// Frames that were counted as fragments, here or in an earlier part of the run, have made a datagram, of which this became.
+    pub fn joined(&mut self, fate: Fate, frames: u64) {
+        self.joined += frames;
+        (0..frames).for_each(|_| self.add(fate));
+    }
+
+    /// All parts of the run are here: what remains of the fragments waited in vain.
+    pub fn settle(&mut self) {
+        self.fragments = self.fragments.saturating_sub(std::mem::take(&mut self.joined));
     }
 
     /// Adds the counts of another part of the same run.
     pub fn merge(&mut self, other: &Self) {
         self.followed += other.followed;
         self.fragments += other.fragments;
+        self.joined += other.joined;
         self.cut += other.cut;
         self.damaged += other.damaged;
         for (what, n) in &other.not_ip {
@@ -251,10 +260,10 @@ impl Accounts {
         self.unread.values().sum()
     }
 
-    /// Packets of which it is not known whose they are: unread without addresses, cut, or damaged.
+    /// Packets of which it is not known whose they are, or what they carried: unread without addresses, cut, damaged, or fragments whose others never came.
     pub fn nobodys(&self) -> u64 {
         let unread: u64 = self.unread.iter().filter(|(why, _)| !why.has_hosts()).map(|(_, n)| n).sum();
-        unread + self.cut + self.damaged
+        unread + self.cut + self.damaged + self.fragments
     }
 }
 
@@ -433,12 +442,18 @@ mod tests {
         ] {
             accounts.add(fate);
         }
-        accounts.joined(Fate::Followed);
+        accounts.add(Fate::Fragment);
+        // One part of a run has the piece that completes a datagram, another one the pieces before it.
+        let mut later = Accounts::default();
+        later.add(Fate::Fragment);
+        later.joined(Fate::Followed, 2);
         let mut twice = accounts.clone();
         twice.merge(&accounts);
-        assert_eq!((twice.all(), twice.followed, twice.fragments, twice.unread()), (12, 4, 0, 4));
+        twice.merge(&later);
+        twice.settle();
+        assert_eq!((twice.all(), twice.followed, twice.fragments, twice.unread()), (15, 4, 3, 4));
         // Of what ESP hides it is known between whom it goes.
-        assert_eq!(twice.nobodys(), 4);
+        assert_eq!(twice.nobodys(), 7);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl AccountsLine {
 
     /// Whether there were packets that should have told something, and none did.
     pub fn nothing_followed(&self) -> bool {
-        self.followed + self.fragments == 0 && self.unread_packets() + self.cut + self.damaged > 0
+        self.followed == 0 && self.unread_packets() + self.cut + self.damaged + self.fragments > 0
     }
 }
 

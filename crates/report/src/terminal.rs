@@ -427,6 +427,13 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
         format!("{} of the packets were not read: {}{more}", percent(unread, c.packets), reasons.join(", ")),
     );
     say(
+        accounts.fragments > 0,
+        format!(
+            "{} of the packets are fragments whose others never came: what they carried is not known",
+            percent(accounts.fragments, c.packets)
+        ),
+    );
+    say(
         accounts.damaged > 0,
         format!(
             "{} of the packets have headers that contradict themselves",
@@ -474,7 +481,7 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     say(
         c.longest_pause_s > 3_600.0,
         format!(
-            "no packet came for {} at a time: an idle network, or gaps in the capture",
+            "nothing came for {} at a time: an idle network, or gaps in the capture",
             human_duration(std::time::Duration::from_secs_f64(c.longest_pause_s))
         ),
     );

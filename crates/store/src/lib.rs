@@ -43,7 +43,7 @@ pub use read::{Reader, Span};
 pub use write::{Writer, Written};
 
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// What says that a folder is a store.
 const MARK: &str = "store.json";
 /// A run's facts.

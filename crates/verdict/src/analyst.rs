@@ -992,6 +992,11 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
         let percent = 100.0 * share(*unread, capture.packets);
         reasons.push(format!("{percent:.0} % of the packets were not read ({what})"));
     }
+    let [rows, bad] = capture.rows;
+    if share(bad, rows + bad) > UNREAD_SHARE {
+        let percent = 100.0 * share(bad, rows + bad);
+        reasons.push(format!("{percent:.0} % of the lines of logs could not be read"));
+    }
     if share(page.hidden, page.packets) > UNREAD_SHARE {
         let percent = 100.0 * share(page.hidden, page.packets);
         reasons.push(format!(
@@ -1003,11 +1008,12 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
         reasons.push(format!("{percent:.0} % of the flows have no local end: {}", outside.advice()));
     }
     if let (Some(first), Some(last)) = (capture.first, capture.last)
-        && last.since(first) < SHORTEST
+        && last.since(first).saturating_sub(capture.paused) < SHORTEST
     {
-        let secs = last.since(first).as_secs();
+        let secs = last.since(first).saturating_sub(capture.paused).as_secs();
+        let pauses = if capture.paused.is_zero() { "" } else { " beside pauses of more than an hour" };
         reasons.push(format!(
-            "the capture covers {secs} s, and most behaviours need windows of {} s",
+            "the capture covers {secs} s{pauses}, and most behaviours need windows of {} s",
             SHORTEST.as_secs()
         ));
     }

@@ -549,6 +549,10 @@ pub struct CaptureFacts {
     pub first: Option<Timestamp>,
     /// Last packet.
     pub last: Option<Timestamp>,
+    /// Time of that in pauses of more than an hour.
+    pub paused: Duration,
+    /// Rows of logs that were read, and lines that could not be.
+    pub rows: [u64; 2],
     /// Packets that the capturing side dropped.
     pub dropped: u64,
     /// Packets.

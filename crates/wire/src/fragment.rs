@@ -25,6 +25,7 @@ pub struct Datagram {
     info: IpInfo,
     bytes: Vec<u8>,
     last: FragmentPiece,
+    frames: u64,
 }
 
 impl Datagram {
@@ -36,6 +37,11 @@ impl Datagram {
     /// Takes the payload out.
     pub fn into_bytes(self) -> Vec<u8> {
         self.bytes
+    }
+
+    /// Frames that brought its pieces.
+    pub fn frames(&self) -> u64 {
+        self.frames
     }
 
     pub(crate) fn info(&self) -> IpInfo {
@@ -66,6 +72,8 @@ struct Waiting {
     /// Its place in the order of waiting.
     place: (Timestamp, u64),
     held: usize,
+    /// Frames that brought pieces.
+    frames: u64,
 }
 
 /// Datagrams that wait for pieces.
@@ -124,10 +132,13 @@ impl Fragments {
             self.order.insert(place, key);
             self.held = self.held.saturating_add(OVERHEAD);
             let info = piece.info;
-            self.waiting
-                .insert(key, Waiting { info, pieces: BTreeMap::new(), total: None, place, held: OVERHEAD });
+            self.waiting.insert(
+                key,
+                Waiting { info, pieces: BTreeMap::new(), total: None, place, held: OVERHEAD, frames: 0 },
+            );
         }
         let waiting = self.waiting.get_mut(&key)?;
+        waiting.frames = waiting.frames.saturating_add(1);
         if piece.offset == 0 {
             waiting.info = piece.info;
         }
@@ -144,9 +155,9 @@ impl Fragments {
         }
         let whole = waiting.whole();
         if let Some(bytes) = whole {
-            let info = waiting.info;
+            let (info, frames) = (waiting.info, waiting.frames);
             self.forget(&key);
-            return Some(Datagram { info, bytes, last: piece });
+            return Some(Datagram { info, bytes, last: piece, frames });
         }
         while self.held > self.budget {
             let Some((_, oldest)) = self.order.pop_first() else { break };
@@ -168,6 +179,14 @@ impl Fragments {
                 report(Anomaly::FragmentIncomplete);
             }
         }
+    }
+
+    /// The input ended: whatever waits waits in vain.
+    pub fn finish(&mut self, report: &mut impl FnMut(Anomaly)) {
+        (0..self.waiting.len()).for_each(|_| report(Anomaly::FragmentIncomplete));
+        self.waiting.clear();
+        self.order.clear();
+        self.held = 0;
     }
 
     fn forget(&mut self, key: &Key) -> bool {

@@ -373,6 +373,7 @@ fn extension_headers_are_stepped_over_behind_a_fragment_header_too() {
             whole = whole.or(fragments.add(piece, &bytes, Timestamp(0), &mut |_| ()));
         }
     }
+    assert_eq!(whole.as_ref().map(crate::Datagram::frames), Some(2));
     let mut sink = Seen::default();
     decode_datagram(&whole.unwrap(), &mut sink);
     assert_eq!(sink.packets.iter().map(|p| p.dport).collect::<Vec<_>>(), [53]);
@@ -617,4 +618,18 @@ fn any_bytes_decode_without_panic() {
         bytes.truncate((state >> 40) as usize % (bytes.len() + 1));
         fuzz_decode(&bytes);
     }
+}
+
+#[test]
+fn what_waits_at_the_end_waited_in_vain() {
+    let first = hex(
+        "6000 0000 0012 2c 40 20010db8000000000000000000000001 20010db8000000000000000000000002 11 00 0001 00000007 0400 0035 0010 0000 0000",
+    );
+    let mut fragments = Fragments::new(1 << 20);
+    for (piece, bytes) in seen(101, &first).fragments {
+        assert!(fragments.add(piece, &bytes, Timestamp(0), &mut |_| ()).is_none());
+    }
+    let mut told = Vec::new();
+    fragments.finish(&mut |a| told.push(a));
+    assert_eq!((told, fragments.held()), (vec![record::Anomaly::FragmentIncomplete], 0));
 }

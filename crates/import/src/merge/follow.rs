@@ -3,6 +3,7 @@
 //! What lies there is read first, in the order of time as any log is. From then on a row waits for [`LAG`] after it was written, or after what it tells of if that
 //! is later, so that rows of several logs come in their order. A sensor exchanges its logs: whatever it wrote to the old file is read before the new one is.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,7 +15,7 @@ use capture::{CaptureError, Window};
 use record::{Health, Record, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{ANSWERED, LOOKED_AT, Log, LogFile, LogSet, called, recognise};
+use super::{ANSWERED, Kind, LOOKED_AT, Log, LogFile, LogSet, called, recognise};
 use crate::lines::Lines;
 
 /// How long a row waits for rows of other logs that tell of something earlier (*assumed*: Zeek and Suricata write within a second or two).
@@ -91,6 +92,8 @@ struct Tail {
     before: u64,
     /// It was seen without anything in it, though something had been read.
     emptied: bool,
+    /// How far it was read when it was looked at last, and a hash of what stands before that.
+    mark: Option<(u64, u64)>,
     /// It could not be read, and nothing was said of it since.
     troubled: bool,
     /// It was told that a line cannot be read.
@@ -124,6 +127,10 @@ pub struct Followed {
     begun: bool,
     /// Whether it was said that there are more logs than can be followed.
     is_full: bool,
+    /// Whether two of them may tell of the same.
+    repeats: bool,
+    /// Files that are called as logs and hold none, which was said.
+    no_logs: BTreeSet<PathBuf>,
     news: Vec<String>,
 }
 
@@ -160,6 +167,8 @@ impl Followed {
             looked: None,
             begun: false,
             is_full: false,
+            repeats: false,
+            no_logs: BTreeSet::new(),
             news: Vec::new(),
         };
         for path in named {
@@ -256,15 +265,30 @@ impl Followed {
                 file,
                 before: lines,
                 emptied: false,
+                mark: None,
                 troubled: false,
                 spoiled: false,
                 between,
                 done,
             });
             self.set.logs.push(log);
+            self.repeats = self.set.may_repeat();
             self.set.is_first_known = false;
         } else {
             self.passed.insert(file, lies.len());
+            // Folders hold others' files, too; but what is called as a log that is read should be one.
+            let name = called(path);
+            let is_called_log = Kind::of_file(&name).is_some() || name.starts_with("eve");
+            if is_called_log
+                && self.no_logs.len() < MOST
+                && has_line(path)
+                && self.no_logs.insert(path.to_owned())
+            {
+                self.news.push(format!(
+                    "{} is called as a log, holds none that is read, and is not followed",
+                    path.display()
+                ));
+            }
         }
         Ok(())
     }
@@ -293,12 +317,15 @@ impl Followed {
             self.look_for_more();
         }
         for n in 0..self.tails.len() {
-            self.read_on(n);
+            if !self.is_written_anew(n) {
+                self.read_on(n);
+            }
             if let Err(e) = self.exchange(n)
                 && !std::mem::replace(&mut self.tails[n].troubled, true)
             {
                 self.news.push(format!("{}: {e}; it is tried again", self.tails[n].path.display()));
             }
+            self.mark(n);
         }
         self.set.give_up(now.minus(ANSWERED));
     }
@@ -340,6 +367,33 @@ impl Followed {
                     self.news.push(format!("follows {} as well", path.display()));
                 }
             }
+        }
+    }
+
+    /// Whether something else stands in its place than what was read of it, though it is as long.
+    fn is_written_anew(&mut self, n: usize) -> bool {
+        let Some((_, lines)) = &self.set.logs[n].reading else { return false };
+        let (offset, tail) = (lines.offset(), &mut self.tails[n]);
+        if tail.emptied {
+            return true;
+        }
+        let lies = std::fs::metadata(&tail.path).ok().filter(|lies| FileId::of(lies) == tail.file);
+        // Nothing came, or another file lies there.
+        if lies.is_none_or(|lies| lies.len() <= offset) {
+            return false;
+        }
+        tail.emptied =
+            tail.mark.is_some_and(|(at, mark)| at == offset && mark_of(&tail.path, at) != Some(mark));
+        tail.emptied
+    }
+
+    /// Remembers what stands before the place up to which a log was read.
+    fn mark(&mut self, n: usize) {
+        let Some((_, lines)) = &self.set.logs[n].reading else { return };
+        let (offset, tail) = (lines.offset(), &mut self.tails[n]);
+        if tail.mark.is_none_or(|(at, _)| at != offset) {
+            let lies = std::fs::metadata(&tail.path).is_ok_and(|lies| FileId::of(&lies) == tail.file);
+            tail.mark = lies.then(|| mark_of(&tail.path, offset)).flatten().map(|mark| (offset, mark));
         }
     }
 
@@ -422,14 +476,17 @@ impl Followed {
         let log = &mut self.set.logs[n];
         if is_cut {
             let (path, len) = (path.display(), lies.len());
+            let how =
+                if len < read { format!("was cut to {len} bytes") } else { "was written anew".to_owned() };
             self.news.push(format!(
-                "{path} was cut to {len} bytes when {read} had been read, and is read from its beginning"
+                "{path} {how} when {read} bytes had been read, and is read from its beginning"
             ));
         }
         log.judged = 0;
         log.untold.clear();
         let tail = &mut self.tails[n];
         (tail.file, tail.before, tail.emptied, tail.troubled) = (file, lines, false, false);
+        tail.mark = None;
         self.read_on(n);
         Ok(())
     }
@@ -462,6 +519,11 @@ impl Followed {
     /// Everything that was read, whether others may tell of something earlier or not: then all but what waits for what belongs to it was told, and it can be gone on from.
     pub fn all_that_waits(&mut self) -> Vec<Record> {
         std::iter::from_fn(|| self.set.give()).collect()
+    }
+
+    /// Whether two logs may tell of the same: they are of two sensors, or of one kind.
+    pub const fn may_repeat(&self) -> bool {
+        self.repeats
     }
 
     /// Whether what lay there at the beginning was read.
@@ -516,8 +578,8 @@ impl Followed {
     }
 
     /// What was counted.
-    pub const fn health(&self) -> &Health {
-        &self.set.health
+    pub fn health(&self) -> Cow<'_, Health> {
+        self.set.health()
     }
 
     /// What must be told of them.
@@ -545,6 +607,12 @@ fn begin(log: &mut Log, path: &Path, lines: u64) -> io::Result<bool> {
     };
     log.reading = Some((reading, Lines::of(window, false).behind(lines)));
     Ok(true)
+}
+
+/// Whether a whole line stands at a file's beginning.
+fn has_line(path: &Path) -> bool {
+    let mut held = vec![0; 4096];
+    File::open(path).and_then(|mut f| f.read(&mut held)).is_ok_and(|n| held[..n].contains(&b'\n'))
 }
 
 /// When a file was written to last, and which it is.
@@ -750,6 +818,11 @@ mod tests {
         assert!(due(&mut logs, 198).is_empty());
         append(&conn, &row(199));
         assert_eq!(due(&mut logs, 206).len(), 2);
+        // One that was written anew is as long as before, or longer.
+        assert_eq!(logs.news().len(), 2);
+        std::fs::write(&conn, format!("{HEAD}{}{}{}", row(210), row(211), row(212))).unwrap();
+        assert_eq!(due(&mut logs, 220).len(), 3);
+        assert!(matches!(&logs.news()[..], [one] if one.contains("was written anew")));
         assert_eq!(logs.files().len(), 1, "what was put aside is no other log");
         assert!(logs.failures().is_empty(), "{:?}", logs.failures());
     }

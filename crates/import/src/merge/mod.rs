@@ -82,9 +82,15 @@ fn recognise(head: &[u8], name: &str) -> Option<Reading> {
         [b"#separator ", b"#set_separator", b"#empty_field", b"#unset_field", b"#path", b"#open", b"#fields"];
     let head = head.strip_prefix(BYTE_ORDER).unwrap_or(head);
     if COLUMNS.iter().any(|h| head.starts_with(h)) {
+        // Lines of another age end in a carriage return alone: that is one line, and no log.
+        if head.contains(&b'\r') && !head.contains(&b'\n') {
+            return None;
+        }
         return Some(Reading { syntax: Syntax::Zeek(Form::columns()), wrap: Wrap::Nothing, array: false });
     }
-    let array = head.trim_ascii_start().starts_with(b"[");
+    // A time between brackets may stand before an object, too.
+    let behind = head.trim_ascii_start().strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+    let array = behind.is_some_and(|members| members.is_empty() || members.starts_with(b"{"));
     let wrapped = |event: &[u8]| {
         [Wrap::Nothing, Wrap::Envelope, Wrap::Prefix].into_iter().find_map(|wrap| {
             let syntax = object(&wrap.event(event).ok()??, name)?;
@@ -160,9 +166,13 @@ struct Log {
     rows: u64,
     /// A row far from the time of those before it, which waits for the next one's word: its line, its time, and what it tells.
     odd: Option<(u64, Timestamp, Cow<'static, str>, Told)>,
+    /// Whether rows of it lie days apart.
+    is_sparse: bool,
     /// Lines that could not be read, and the first of them with why.
     bad: u64,
     first_bad: Option<(u64, &'static str)>,
+    /// Which sensor's it is, and of what kind, by its first row.
+    kin: Option<(bool, Cow<'static, str>)>,
     /// Whether its end is only the end for now.
     grows: bool,
     /// Lines up to this one were told by an earlier run,
@@ -184,8 +194,10 @@ impl Log {
             over: false,
             rows: 0,
             odd: None,
+            is_sparse: false,
             bad: 0,
             first_bad: None,
+            kin: None,
             grows: false,
             judged: 0,
             untold: BTreeSet::new(),
@@ -247,6 +259,8 @@ pub struct LogSet {
     /// Questions without an answer so far, by flow and transaction, oldest first.
     asked: HashMap<u64, Box<Dns>>,
     asked_in_order: VecDeque<(Timestamp, u64)>,
+    /// An answer of which further lines may come, which stand behind one another (EVE's version 1 of DNS).
+    part: Option<(u64, Box<Dns>)>,
     /// Flows of which ways were told, while a line that tells the whole may come; and the order in which they came.
     ways: HashMap<u64, (Box<eve::Way>, Option<Box<eve::Way>>)>,
     ways_in_order: VecDeque<(Timestamp, u64)>,
@@ -367,12 +381,27 @@ impl LogSet {
         for _ in 0..FEW {
             let Ok(Some((n, line))) = lines.next() else { break };
             if let Some(line) = line
-                && let Ok(Some((ts, ..))) = taken(&mut reading, line, PacketId::new(log.number, n))
+                && let Ok(Some((ts, kind, _))) = taken(&mut reading, line, PacketId::new(log.number, n))
             {
                 log.clock = ts;
+                log.kin = Some((matches!(reading.syntax, Syntax::Eve), kind));
                 break;
             }
         }
+    }
+
+    /// Whether some of them tell no segments.
+    pub fn are_without_segments(&self) -> bool {
+        self.logs.iter().any(|log| matches!(log.kin, Some((false, _))))
+    }
+
+    /// Whether two logs may tell of the same: they are of two sensors, or of one kind.
+    pub fn may_repeat(&self) -> bool {
+        let kin: Vec<_> = self.logs.iter().filter_map(|log| log.kin.as_ref()).collect();
+        let zeek = kin.iter().filter(|(is_eve, _)| !is_eve);
+        let kinds: BTreeSet<&str> = zeek.clone().map(|(_, kind)| kind.as_ref()).collect();
+        let (zeek, eve) = (zeek.count(), kin.iter().filter(|(is_eve, _)| *is_eve).count());
+        (zeek > 0 && eve > 0) || eve > 1 || kinds.len() < zeek
     }
 
     /// The next record that is known until then; none when there is none any more, or only later ones.
@@ -404,7 +433,12 @@ impl LogSet {
     /// The file that is to be read next, and its clock: it changes when one is read.
     fn look_for_first(&mut self) {
         let first = self.logs.iter().enumerate().filter(|(_, l)| !l.over).min_by_key(|(_, l)| l.clock);
-        (self.first, self.is_first_known) = (first.map(|(at, log)| (at, log.clock)), true);
+        let first = first.map(|(at, log)| (at, log.clock));
+        let is_another = self.first.map(|(at, _)| at) != first.map(|(at, _)| at);
+        (self.first, self.is_first_known) = (first, true);
+        if is_another {
+            self.whole_answer();
+        }
         // What is followed may be answered yet.
         if self.first.is_none() && !self.follows {
             self.give_up(Timestamp::MAX);
@@ -417,7 +451,9 @@ impl LogSet {
             self.asked_in_order.iter().filter_map(|(_, flow)| self.asked.get(flow)).flat_map(|d| &d.packets);
         let ways = self.ways_in_order.iter().filter_map(|(_, flow)| self.ways.get(flow));
         let ways = ways.flat_map(|(there, back)| [Some(there.line()), back.as_ref().map(|b| b.line())]);
+        let part = self.part.iter().flat_map(|(_, answer)| &answer.packets);
         let mut lines: Vec<u64> = asked
+            .chain(part)
             .copied()
             .chain(ways.flatten())
             .filter(|line| line.file() == number)
@@ -460,6 +496,9 @@ impl LogSet {
         };
         // What comes too late is known when it comes.
         self.late += u64::from(known < self.given && !self.follows);
+        if self.given != Timestamp::MIN && !self.follows {
+            self.health.pause(self.given, known);
+        }
         self.given = self.given.max(known);
         record.head_mut().known = self.given;
         Some(record)
@@ -498,9 +537,14 @@ impl LogSet {
                 Ok(None) => {
                     log.over = true;
                     if !log.grows
-                        && let Some((line, ..)) = log.odd.take()
+                        && let Some((line, ts, kind, told)) = log.odd.take()
                     {
-                        log.spoil(line, OUT_OF_TIME);
+                        // The last one, and one that is alone, are believed where others of the log lie as far apart, and none that tells of what is to come.
+                        if (log.rows > 0 && !log.is_sparse) || ts.since(capture::now()) > JUMP {
+                            log.spoil(line, OUT_OF_TIME);
+                        } else {
+                            self.taken_in(log, ts, kind, told);
+                        }
                     }
                     return;
                 }
@@ -539,7 +583,7 @@ impl LogSet {
         }
     }
 
-    /// Holds a row back whose time lies far from that of those before it, until the next one says that time has gone on; else it was wrong.
+    /// Holds a row back whose time lies far behind that of those before it, and the first one, until the next one does not go back; else it was wrong.
     fn in_time(
         &mut self,
         log: &mut Log,
@@ -549,15 +593,23 @@ impl LogSet {
         told: Told,
     ) -> Option<(Timestamp, Cow<'static, str>, Told)> {
         let far = |a: Timestamp, b: Timestamp| a.since(b) > JUMP || b.since(a) > JUMP;
-        let before = log.clock;
         if let Some((line, then, what, held)) = log.odd.take() {
-            if far(ts, then) {
+            // Whose successor goes back to where time was before was wrong; where time goes on, much or little, both are right.
+            if then.since(ts) > JUMP {
                 log.spoil(line, OUT_OF_TIME);
+                if log.rows == 0 {
+                    log.clock = ts;
+                }
             } else {
+                log.is_sparse |= log.rows > 0 && ts.since(then) > JUMP;
                 self.taken_in(log, then, what, held);
-                return Some((ts, kind, told));
             }
+        } else if log.rows == 0 && !self.follows {
+            // Nothing stands before the first.
+            log.odd = Some((number, ts, kind, told));
+            return None;
         }
+        let before = log.clock;
         // What is written now tells of now: nothing has to agree with that.
         if self.follows && !far(ts, self.now) {
             return Some((ts, kind, told));
@@ -573,6 +625,7 @@ impl LogSet {
     /// Takes a row in.
     fn taken_in(&mut self, log: &mut Log, ts: Timestamp, kind: Cow<'static, str>, told: Told) {
         log.rows += 1;
+        self.health.rows += 1;
         log.clock = log.clock.max(ts);
         if log.file.kind.is_empty() {
             log.file.kind = format!("zeek {kind}{}", if log.array { IN_ARRAY } else { "" });
@@ -595,6 +648,9 @@ impl LogSet {
     }
 
     fn told(&mut self, told: Told) {
+        if !matches!(told, Told::Eve(eve::Told::Answered(..))) {
+            self.whole_answer();
+        }
         match told {
             Told::Zeek(zeek::Told::Records(records)) | Told::Eve(eve::Told::Records(records)) => {
                 for record in records {
@@ -627,14 +683,30 @@ impl LogSet {
                     self.wait(Record::Dns(dns));
                 }
             }
-            Told::Eve(eve::Told::Answered(flow, mut answer)) => {
+            Told::Eve(eve::Told::Answered(flow, mut answer, alone)) => {
+                if let Some((of, part)) = &mut self.part
+                    && *of == flow
+                    && alone
+                {
+                    part.answers.append(&mut answer.answers);
+                    part.response_len = part.response_len.saturating_add(answer.response_len);
+                    part.packets.append(&mut answer.packets);
+                    return;
+                }
+                self.whole_answer();
                 let known = answer.head.ts;
                 if let Some(asked) = self.asked.remove(&flow) {
                     answer.rtt = Some(known.since(asked.head.ts));
                     answer.head = record::Head { known, ..asked.head };
                     answer.packets = [asked.packets, answer.packets].concat();
+                    // What was asked says the question; a line of an answer is called by whose it is.
+                    (answer.query, answer.qtype) = (asked.query, asked.qtype);
                 }
-                self.wait(Record::Dns(answer));
+                if alone {
+                    self.part = Some((flow, answer));
+                } else {
+                    self.wait(Record::Dns(answer));
+                }
             }
             Told::Eve(eve::Told::Request(called, http)) => {
                 let known = http.head.known;
@@ -685,6 +757,13 @@ impl LogSet {
         }
     }
 
+    /// No more lines come of an answer that has a line for each of its parts.
+    fn whole_answer(&mut self) {
+        if let Some((_, answer)) = self.part.take() {
+            self.wait(Record::Dns(answer));
+        }
+    }
+
     /// One way of a flow: it is a flow with the way back, which comes next where there is one. A line of the whole may come as well.
     fn way(&mut self, flow: u64, way: Box<eve::Way>) {
         if self.whole.contains(&flow) {
@@ -717,6 +796,9 @@ impl LogSet {
 
     /// Questions asked until then were not answered, and of flows whose ways were told by then no more is told.
     fn give_up(&mut self, until: Timestamp) {
+        if self.part.as_ref().is_some_and(|(_, answer)| answer.head.known <= until) {
+            self.whole_answer();
+        }
         while let Some((at, flow)) = self.ways_in_order.front().copied()
             && at <= until
         {
@@ -813,9 +895,10 @@ impl LogSet {
         files.into_iter().map(|(_, file)| file).collect()
     }
 
-    /// What was counted: flows, packets and bytes as the logs have them.
-    pub const fn health(&self) -> &Health {
-        &self.health
+    /// What was counted: flows, packets, bytes and rows as the logs have them.
+    pub fn health(&self) -> Cow<'_, Health> {
+        let bad = self.logs.iter().map(|log| log.bad).sum();
+        Cow::Owned(Health { rows_unread: bad, ..self.health.clone() })
     }
 
     /// Rows that were read, of each kind.
@@ -918,10 +1001,15 @@ fn taken(reading: &mut Reading, line: &[u8], proof: PacketId) -> Result<Option<R
         }
     };
     match &mut reading.syntax {
-        Syntax::Zeek(form) => {
-            let row = form.take(line, proof)?;
-            Ok(row.map(|(ts, kind, told)| (ts, Cow::Borrowed(kind.name()), Told::Zeek(told))))
-        }
+        Syntax::Zeek(form) => match form.take(line, proof) {
+            Ok(row) => Ok(row.map(|(ts, kind, told)| (ts, Cow::Borrowed(kind.name()), Told::Zeek(told)))),
+            // Shippers put both into one stream.
+            Err(why) if form.is_json() && memchr::memmem::find(line, b"\"event_type\"").is_some() => {
+                let row = eve::take(line, proof).map_err(|_| why)?;
+                Ok(row.map(|(ts, kind, told)| (ts, kind, Told::Eve(told))))
+            }
+            Err(why) => Err(why),
+        },
         Syntax::Eve => Ok(eve::take(line, proof)?.map(|(ts, kind, told)| (ts, kind, Told::Eve(told)))),
     }
 }
@@ -1103,6 +1191,100 @@ not json
     }
 
     #[test]
+    fn what_is_no_row_is_counted() {
+        let conn = |ts: &str, port: &str, count: &str| {
+            format!(
+                "{ts}\tC{ts}\t10.0.0.5\t{port}\t198.51.100.7\t80\ttcp\t-\t1.0\t{count}\t-\tS0\tS\t3\t0\tx\n"
+            )
+        };
+        let good = conn("100.0", "1001", "5");
+        let why = |line: &str| {
+            let (_dir, mut set) = logs(&[("conn.log", format!("{CONN}{good}{line}").as_bytes())]);
+            assert_eq!(all(&mut set).len(), 2, "{line}");
+            let notices = set.notices().join(", ");
+            assert_eq!(set.health().rows_unread, u64::from(notices.contains("could not be read")));
+            notices
+        };
+        for (line, what) in [
+            (conn("yesterday", "1001", "5"), "no time"),
+            (conn("100.5", "-", "5"), "a port is missing"),
+            (conn("100.5", "99999", "5"), "no number up to 65535"),
+            (conn("100.5", "1001", "1,234"), "a count is no number"),
+            (format!("{}\tand more\n", conn("100.5", "1001", "5").trim_end()), "more columns"),
+        ] {
+            assert!(why(&line).contains(what), "{line}: {}", why(&line));
+        }
+        let row = r#""ts":100.0,"uid":"C","id.orig_h":"10.0.0.5","id.orig_p":1,"id.resp_h":"198.51.100.7","id.resp_p":25"#;
+        let of = |name: &str, lines: &[&str]| {
+            let (_dir, mut set) = logs(&[(name, lines.join("\n").as_bytes())]);
+            let n = all(&mut set).len();
+            (n, set.health().rows_unread, set.kinds().clone())
+        };
+        let conn = format!(r#"{{{row},"proto":"tcp","conn_state":"SF","duration":1.0}}"#);
+        let dns = format!(r#"{{{row},"proto":"udp","query":"a.example","qtype_name":"A","rejected":false}}"#);
+        let eve = r#"{"timestamp":"1970-01-01T00:01:41.000000+0000","flow_id":9,"event_type":"alert","src_ip":"10.0.0.5","src_port":1,"dest_ip":"198.51.100.7","dest_port":25,"proto":"TCP","alert":{"signature":"x","category":"y","severity":1}}"#;
+        // Somebody else's line, and one of Suricata, among Zeek's.
+        let (n, bad, kinds) = of("stream.json", &[&conn, r#"{"level":"info"}"#, eve]);
+        assert_eq!((n, bad, kinds["conn"], kinds["alert"]), (2, 1, 1, 1));
+        // Columns say what a row is, whatever the file is called.
+        let (_, _, kinds) = of("http-sensor1.json", &[&conn, &dns]);
+        assert_eq!((kinds["conn"], kinds["dns"], kinds.contains_key("http")), (1, 1, false));
+        // A time between brackets makes no array.
+        let (n, bad, _) = of("x.json", &[&format!("[1970-01-01T00:01:41] {eve}"), &format!("[then] {eve}")]);
+        assert_eq!((n, bad), (2, 0));
+        let old = "#separator \\x09\r#path\tconn\r#fields\tts\r1.0\r";
+        assert!(recognise(old.as_bytes(), "conn.log").is_none(), "a carriage return ends no line");
+    }
+
+    #[test]
+    fn a_message_that_was_taken_says_so_itself() {
+        const SMTP: &str = "#separator \\x09\n#path\tsmtp\n#fields\tts\tuid\tid.orig_h\tid.orig_p\tid.resp_h\tid.resp_p\thelo\tmailfrom\trcptto\tlast_reply\n";
+        let session = |from: &str, to: &str, reply: &str| {
+            let row = format!("100.0\tC\t10.0.0.5\t1\t198.51.100.7\t25\tpc\t{from}\t{to}\t{reply}\n");
+            let (_dir, mut set) = logs(&[("smtp.log", format!("{SMTP}{row}").as_bytes())]);
+            let Record::Smtp(s) = all(&mut set).remove(0) else { panic!() };
+            (s.accepted_count, s.rejects)
+        };
+        assert_eq!(session("a@example.com", "b@example.net", "250 2.0.0 Ok: queued"), (1, 0));
+        assert_eq!(session("a@example.com", "b@example.net", "550 no"), (0, 1));
+        assert_eq!(
+            session("a@example.com", "b@example.net", "221 2.0.0 Bye"),
+            (0, 1),
+            "it took its leave without"
+        );
+        assert_eq!(session("<>", "b@example.net", "221 2.0.0 Bye"), (0, 0), "an address was verified");
+        assert_eq!(session("-", "-", "221 2.0.0 Bye"), (0, 0));
+    }
+
+    #[test]
+    fn an_answer_that_has_a_line_for_each_part_is_one() {
+        let line = |kind: &str, more: &str| {
+            format!(
+                r#"{{"timestamp":"2020-01-01T00:00:00.100000+0000","flow_id":7,"event_type":"dns","src_ip":"10.0.0.5","src_port":5000,"dest_ip":"10.0.0.1","dest_port":53,"proto":"UDP","dns":{{"type":"{kind}","id":9,{more}}}}}"#
+            )
+        };
+        let part = |of: &str, kind: &str, data: &str| {
+            line(
+                "answer",
+                &format!(r#""rcode":"NOERROR","rrname":"{of}","rrtype":"{kind}","ttl":60,"rdata":"{data}""#),
+            )
+        };
+        let lines = [
+            line("query", r#""rrname":"www.example","rrtype":"A""#),
+            part("www.example", "CNAME", "cdn.example"),
+            part("cdn.example", "A", "198.51.100.7"),
+            part("cdn.example", "A", "198.51.100.8"),
+        ];
+        let (_dir, mut set) = logs(&[("eve.json", lines.join("\n").as_bytes())]);
+        let records = all(&mut set);
+        let [Record::Dns(d)] = &records[..] else { panic!("{} records", records.len()) };
+        assert_eq!(
+            (d.query.as_str(), d.qtype, d.answers.len(), d.packets.len()),
+            ("www.example", Dns::A, 3, 4)
+        );
+    }
+
+    #[test]
     fn a_row_out_of_time_is_left_out_and_a_pause_is_not() {
         const DAY: i64 = 86_400;
         let row = |ts: i64| {
@@ -1123,6 +1305,15 @@ not json
         assert_eq!(read(&[100, 101, 80 * DAY, 102, 103]), (4, Some(104), true));
         assert_eq!(read(&[100, 101, 80 * DAY, 80 * DAY + 1]), (4, Some(80 * DAY + 2), false), "a pause");
         assert_eq!(read(&[100, 101, 80 * DAY]), (2, Some(102), true), "nobody else says so");
+        let sparse: Vec<i64> = (0..10).map(|n| 100 + 2 * n * DAY).collect();
+        assert_eq!(read(&sparse), (10, Some(101 + 18 * DAY), false), "a row each other day");
+        assert_eq!(
+            read(&[sparse.clone(), vec![60_000 * DAY]].concat()),
+            (10, Some(101 + 18 * DAY), true),
+            "to come"
+        );
+        assert_eq!(read(&[80 * DAY, 100, 101, 102]), (3, Some(103), true), "the first one");
+        assert_eq!(read(&[100]), (1, Some(101), false), "the only one");
     }
 
     #[test]

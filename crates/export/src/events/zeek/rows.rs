@@ -408,7 +408,9 @@ pub(super) fn smtp(s: &Smtp, ends: &Tuple) -> Vec<Value> {
         if to.is_empty() { Unset } else { List(to) },
     ]);
     row.extend(std::iter::repeat_with(|| Unset).take(11));
-    row.extend([Value::plain(s.last_code), Unset, Unset, Value::flag(s.starttls_used), Unset]);
+    // Zeek writes a message down at the reply that took it, and not when the session ends.
+    let last = if s.accepted_count > 0 { Some(250) } else { s.last_code };
+    row.extend([Value::plain(last), Unset, Unset, Value::flag(s.starttls_used), Unset]);
     row
 }
 
