@@ -219,16 +219,25 @@ impl Reader {
                 return Err(self.truncated_at(at, "a packet longer than is kept", wanted - skipped));
             }
         }
-        let got = match self.kind {
-            Kind::Unknown => self.begin().and_then(|()| self.next_packet()),
-            Kind::Pcap { big, nanos, link, extra } => self.next_pcap(big, nanos, link, extra),
-            Kind::Pcapng { big } => self.next_pcapng(big),
-            Kind::Ended => Ok(None),
-        };
-        if !matches!(got, Ok(Some(_))) {
-            self.kind = Kind::Ended;
+        loop {
+            let got = match self.kind {
+                Kind::Unknown => match self.begin() {
+                    Ok(()) => continue,
+                    Err(e) => Err(e),
+                },
+                Kind::Pcap { big, nanos, link, extra } => self.next_pcap(big, nanos, link, extra),
+                Kind::Pcapng { big } => self.next_pcapng(big),
+                Kind::Ended => Ok(None),
+            };
+            // Another capture begins there.
+            if matches!((&got, &self.kind), (Ok(None), Kind::Unknown)) {
+                continue;
+            }
+            if !matches!(got, Ok(Some(_))) {
+                self.kind = Kind::Ended;
+            }
+            return got;
         }
-        got
     }
 
     fn begin(&mut self) -> Result<(), Box<CaptureError>> {
@@ -278,8 +287,8 @@ impl Reader {
             return Err(self.truncated(have, "a packet header", header));
         }
         if is_another(self.window.rest()) {
-            self.begin()?;
-            return self.next_packet();
+            self.kind = Kind::Unknown;
+            return Ok(None);
         }
         let b = self.window.rest();
         let (secs, fraction) = (u32_at(b, 0, big), u32_at(b, 4, big));
@@ -314,8 +323,8 @@ impl Reader {
             }
             if is_another(self.window.rest()) {
                 self.dropped += self.take_drops();
-                self.begin()?;
-                return self.next_packet();
+                self.kind = Kind::Unknown;
+                return Ok(None);
             }
             let b = self.window.rest();
             let section = b[..4] == [0x0a, 0x0d, 0x0d, 0x0a];
@@ -774,6 +783,9 @@ mod tests {
         let (packets, error) = read(&[ng, pcap(false, true)].concat());
         assert_eq!((packets.len(), error), (3, None));
         assert!(read(&all).0.len() >= 4);
+        // However many there are.
+        let heads = [&pcap(false, false)[..24].repeat(1_000_000), &pcap(false, false)[..]].concat();
+        assert_eq!(read(&heads).0.len(), 2);
     }
 
     #[test]

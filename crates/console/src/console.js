@@ -52,9 +52,9 @@
   // A running sensor says how it goes; a page that has become old is made anew, unless somebody writes in it.
   const goes = document.getElementById("goes");
   if (goes) {
-    const events = new EventSource("/events");
+    let events = null;
     const writes = () => all("textarea, input").some(field => field.value !== field.defaultValue) || document.activeElement.matches("input, textarea, select");
-    events.onmessage = event => {
+    const tell = event => {
       const told = JSON.parse(event.data);
       goes.parentElement.classList.remove("gone");
       goes.textContent = told.line;
@@ -62,7 +62,17 @@
       if (writes()) document.getElementById("anew").hidden = false;
       else location.reload();
     };
-    events.onerror = () => { goes.parentElement.classList.add("gone"); goes.textContent = "the console is gone: this page stands still"; };
+    const gone = () => { goes.parentElement.classList.add("gone"); goes.textContent = "the console is gone: this page stands still"; };
+    // A browser has few connections to a host: only the page that is looked at holds one.
+    const listen = () => {
+      if (document.hidden) { if (events) events.close(); events = null; return; }
+      if (events) return;
+      events = new EventSource("/events");
+      events.onmessage = tell;
+      events.onerror = gone;
+    };
+    document.addEventListener("visibilitychange", listen);
+    listen();
   }
 
   // Copying.

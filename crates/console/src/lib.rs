@@ -17,7 +17,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyhow::Context;
 use axum::Router;
@@ -68,18 +68,23 @@ struct Served {
     token: Arc<Token>,
     address: SocketAddr,
     sensor: Option<Arc<dyn Sensor>>,
-    /// How the sensor goes.
+    /// How the sensor goes, and who tells that.
     goes: watch::Receiver<Goes>,
+    tells: Weak<watch::Sender<Goes>>,
 }
 
 impl Served {
     /// The console that makes this page.
     fn console(&self, path: &str) -> anyhow::Result<Arc<Console>> {
-        let mut kept = self.console.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sensor) = self.sensor.as_ref().filter(|_| !path.starts_with("/static/")) {
-            *kept = Arc::new(Console::now(sensor, self.token.clone(), self.address)?);
+        let Some(sensor) = self.sensor.as_ref().filter(|_| !path.starts_with("/static/")) else {
+            return Ok(self.console.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        };
+        let made = Console::now(sensor, self.token.clone(), self.address)?;
+        // What this page shows is no news to it.
+        if let (Some(tells), Some((_, goes))) = (self.tells.upgrade(), &made.sensor) {
+            tells.send_if_modified(|before| std::mem::replace(before, goes.clone()) != *goes);
         }
-        Ok(kept.clone())
+        Ok(Arc::new(made))
     }
 }
 
@@ -328,11 +333,13 @@ impl Console {
         let stop = stop.shared();
         let sensor = self.sensor.as_ref().map(|(sensor, _)| sensor.clone());
         let (tell, goes) = watch::channel(self.sensor.as_ref().map(|s| s.1.clone()).unwrap_or_default());
+        let tell = Arc::new(tell);
+        let tells = Arc::downgrade(&tell);
         if let Some(sensor) = sensor.clone() {
             tokio::spawn(live::keep_asking(sensor, tell, stop.clone()));
         }
         let (token, address) = (self.token.clone(), self.address);
-        let served = Served { console: Mutex::new(Arc::new(self)), token, address, sensor, goes };
+        let served = Served { console: Mutex::new(Arc::new(self)), token, address, sensor, goes, tells };
         let app = Router::new()
             .fallback(handle)
             .layer(DefaultBodyLimit::max(LARGEST_FORM))

@@ -54,7 +54,11 @@ impl Goes {
 }
 
 /// Asks how it goes until it is told to stop, for all pages together; who listens hears the end by nobody being there to tell.
-pub async fn keep_asking(sensor: Arc<dyn Sensor>, tell: watch::Sender<Goes>, stop: impl Future<Output = ()>) {
+pub async fn keep_asking(
+    sensor: Arc<dyn Sensor>,
+    tell: Arc<watch::Sender<Goes>>,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = std::pin::pin!(stop);
     loop {
         let asks = sensor.clone();

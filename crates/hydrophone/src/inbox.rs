@@ -14,8 +14,8 @@ use pipeline::ByteSize;
 
 use crate::status::Board;
 
-/// The log that is written to.
-const LOG: &str = "eve.json";
+/// The log that is written to: by a name of its own, so that a folder in which Suricata keeps logs loses none.
+const LOG: &str = "hydrophone-eve.json";
 /// The longest line (`import` reads none that is longer).
 const LONGEST: usize = 8 << 20;
 /// Into so many files the folder is divided: the oldest goes where there are more bytes than allowed.
@@ -23,7 +23,9 @@ const FILES: u64 = 8;
 /// The least that a folder may hold: a line of the longest in each file.
 const LEAST: ByteSize = ByteSize(FILES * LONGEST as u64);
 /// Senders at one time (*assumed*: Suricata opens one, or one a thread).
-const SENDERS: usize = 256;
+const SENDERS: usize = 64;
+/// What a sender's line may keep of memory once it is over.
+const KEPT: usize = 64 << 10;
 
 /// A socket at which lines come.
 #[derive(Debug)]
@@ -158,30 +160,30 @@ impl Lines {
 
     /// Takes the lines of one sender, until it ends.
     fn read(&self, sender: &UnixStream) {
-        self.board.say("somebody sends EVE");
         let mut from = BufReader::with_capacity(1 << 16, sender);
         let mut line = Vec::new();
-        let ended = loop {
+        let why = loop {
             line.clear();
+            line.shrink_to(KEPT);
             match (&mut from).take(LONGEST as u64).read_until(b'\n', &mut line) {
-                Ok(0) => break String::new(),
+                Ok(0) => return,
                 Ok(_) if line.ends_with(b"\n") => self.keep(&line),
                 // The rest of a line that is too long is none.
                 Ok(LONGEST) => {
                     self.lose("a line of EVE is longer than 8 MiB");
                     if let Err(e) = from.skip_until(b'\n') {
-                        break format!(": {e}");
+                        break e;
                     }
                 }
                 Ok(_) => {
                     self.lose("the last line of EVE was cut off");
-                    break String::new();
+                    return;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => break format!(": {e}"),
+                Err(e) => break e,
             }
         };
-        self.board.say(&format!("a sender of EVE is gone{ended}"));
+        self.board.say(&format!("a sender of EVE is gone: {why}"));
     }
 
     fn receive(&self, door: &UnixDatagram) {
@@ -277,17 +279,22 @@ impl Kept {
         Ok(())
     }
 
-    /// Puts the log aside by the time, and begins another one; what is too much goes.
+    /// Puts the log aside by the time, and begins another one; what is too much goes, the oldest first, whether it was read or not.
     fn put_aside(&mut self) -> io::Result<()> {
         let at = capture::now().to_string().replace(':', "-");
-        std::fs::rename(log_in(&self.folder), self.folder.join(format!("{LOG}.{at}")))?;
+        match std::fs::rename(log_in(&self.folder), self.folder.join(format!("{LOG}.{at}"))) {
+            // Somebody has taken it away.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
         (self.file, self.len) = opened(&self.folder)?;
         let mut aside: Vec<(PathBuf, u64)> = Vec::new();
-        for entry in std::fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name.to_string_lossy().strip_prefix(LOG).is_some_and(|rest| rest.starts_with('.')) {
-                aside.push((entry.path(), entry.metadata()?.len()));
+        for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
+            if let Ok(lies) = entry.metadata()
+                && lies.is_file()
+                && is_put_aside(&entry.file_name().to_string_lossy())
+            {
+                aside.push((entry.path(), lies.len()));
             }
         }
         // Their names are in the order of time.
@@ -297,28 +304,44 @@ impl Kept {
             if held + self.most / FILES <= self.most {
                 break;
             }
-            std::fs::remove_file(&path)?;
-            held -= len;
+            // One that cannot be removed is tried again, and takes no line with it.
+            if std::fs::remove_file(&path).is_ok() {
+                held -= len;
+            }
         }
         Ok(())
     }
 }
 
-/// Opens the log, behind its last whole line.
+/// Whether a file is called as a log of this program that was put aside: `hydrophone-eve.json.2026-11-30T09-14-51Z`.
+fn is_put_aside(name: &str) -> bool {
+    let at = name.strip_prefix(LOG).and_then(|rest| rest.strip_prefix('.'));
+    at.is_some_and(|at| {
+        at.ends_with('Z')
+            && at.contains('T')
+            && at.bytes().all(|b| b.is_ascii_digit() || b"-T.Z".contains(&b))
+    })
+}
+
+/// Opens the log, behind its last whole line. One that is new begins with a row that says so, by which it is known for a log before anything comes.
 fn opened(folder: &Path) -> io::Result<(File, u64)> {
     let mut options = OpenOptions::new();
     let mut file = options.create(true).read(true).append(true).open(log_in(folder))?;
-    let mut end = file.seek(SeekFrom::End(0))?;
-    let mut byte = [0];
-    while end > 0 {
-        file.seek(SeekFrom::Start(end - 1))?;
-        file.read_exact(&mut byte)?;
-        if byte == *b"\n" {
-            break;
-        }
-        end -= 1;
-    }
+    let len = file.seek(SeekFrom::End(0))?;
+    // No line is longer.
+    let from = len.saturating_sub(LONGEST as u64 + 1);
+    file.seek(SeekFrom::Start(from))?;
+    let mut held = Vec::new();
+    file.read_to_end(&mut held)?;
+    let whole = held.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let mut end = from + whole as u64;
     file.set_len(end)?;
+    if end == 0 {
+        let row = serde_json::json!({ "timestamp": capture::now().to_string(), "event_type": "hydrophone" });
+        let row = format!("{row}\n");
+        file.write_all(row.as_bytes())?;
+        end = row.len() as u64;
+    }
     Ok((file, end))
 }
 
@@ -329,20 +352,32 @@ mod tests {
     #[test]
     fn the_oldest_goes_and_lines_stay_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let mut kept = Kept::open(dir.path(), ByteSize(800)).unwrap();
+        for others in ["eve.json.1.gz", "hydrophone-eve.json.old"] {
+            std::fs::write(dir.path().join(others), [0; 1000]).unwrap();
+        }
+        let mut kept = Kept::open(dir.path(), ByteSize(1600)).unwrap();
         let line = |n: usize| format!("{{\"line\":{n:040}}}").into_bytes();
-        for n in 0..40 {
+        for n in 0..80 {
             kept.write(&line(n)).unwrap();
         }
         let mut logs: Vec<PathBuf> =
             std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().path()).collect();
+        let len = logs.len();
+        logs.retain(|p| !p.ends_with("eve.json.1.gz") && !p.ends_with("hydrophone-eve.json.old"));
+        assert_eq!(logs.len() + 2, len, "what others keep there stays");
         logs.sort();
-        assert!(logs.len() <= FILES as usize, "{logs:?}");
+        assert!(logs.len() <= 1 + FILES as usize, "{logs:?}");
         let held: u64 = logs.iter().map(|p| p.metadata().unwrap().len()).sum();
-        assert!(held <= 800, "{held}");
+        assert!(held <= 1600, "{held}");
         let text: String = logs[1..].iter().map(|p| std::fs::read_to_string(p).unwrap()).collect();
         let last = std::fs::read_to_string(log_in(dir.path())).unwrap();
-        assert!((text + &last).contains(&format!("{:040}", 39)));
+        assert!((text + &last).contains(&format!("{:040}", 79)));
+        // Somebody takes the log away: it goes on in another one.
+        std::fs::remove_file(log_in(dir.path())).unwrap();
+        for n in 0..10 {
+            kept.write(&line(n)).unwrap();
+        }
+        assert!(log_in(dir.path()).exists());
         // A torn line is taken away, by whoever goes on.
         drop(kept);
         let log = log_in(dir.path());

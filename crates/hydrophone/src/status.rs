@@ -68,6 +68,9 @@ pub struct Status {
     /// Turns of hosts that are known or closed, which were not.
     #[serde(default)]
     pub turns_settled: u64,
+    /// What people said of hosts, so many things.
+    #[serde(default)]
+    pub said_of_hosts: u64,
     /// Hosts that stand at each level now.
     pub hosts: BTreeMap<String, u64>,
     /// Hosts that were forgotten for want of memory.
@@ -164,25 +167,25 @@ impl Board {
     fn keep(&self, host: &str, entry: TriageEntry) -> anyhow::Result<()> {
         let state =
             self.state.as_ref().context("what is said is kept beside the state: listen with --state")?;
-        let all = Triage::add_beside(state, host, entry)?;
-        *self.triage() = all;
+        let mut kept = self.triage();
+        *kept = Triage::add_beside(state, host, entry)?;
         Ok(())
     }
 
     /// Keeps what somebody says of a host that stands somewhere now; gives the host's id.
     fn say_of(&self, said: &SaidOf) -> anyhow::Result<String> {
+        ensure!(!said.who.trim().is_empty(), "say who you are");
         let lines = self.stories().context("who judges did not come to it")?;
         let standing = Case::of_lines(&lines)?;
-        let story = standing.host(&said.host)?;
-        ensure!(!said.who.trim().is_empty(), "say who you are");
-        let host = story.id().to_string();
-        let entry = TriageEntry {
-            state: said.state,
-            note: said.note.clone(),
-            who: said.who.clone(),
-            when: desk_time(),
-            stood: Some(Stood::of(story)),
+        let is_known = !self.triage().of(&said.host).is_empty();
+        let (host, stood) = match standing.host(&said.host) {
+            Ok(story) => (story.id().to_string(), Some(Stood::of(story))),
+            // Of one that stands nowhere it can be taken back that it is known.
+            Err(_) if is_known && said.state == TriageState::Open => (said.host.clone(), None),
+            Err(e) => return Err(e),
         };
+        let (state, who, when) = (said.state, said.who.clone(), desk_time());
+        let entry = TriageEntry { state, note: said.note.clone(), who, when, stood };
         self.keep(&host, entry)?;
         Ok(host)
     }
@@ -209,6 +212,7 @@ impl Board {
         status.now = now();
         status.lag_s = status.clock.map_or(0.0, |clock| status.now.since(clock).as_secs_f64());
         status.resident = self.resident().unwrap_or(0);
+        status.said_of_hosts = self.triage().all().map(|(_, entries)| entries.len() as u64).sum();
         status
     }
 
@@ -271,7 +275,8 @@ impl Status {
     /// What changes when hosts turn, or when something is said of the sensor.
     pub fn mark(&self) -> String {
         let hosts: Vec<String> = self.hosts.iter().map(|(verdict, n)| format!("{verdict} {n}")).collect();
-        format!("{} {} {} {}", self.turns, self.turns_settled, self.said_in_all, hosts.join(" "))
+        let counted = [self.turns, self.turns_settled, self.said_in_all, self.said_of_hosts];
+        format!("{counted:?} {}", hosts.join(" "))
     }
 
     /// For a person, on one screen.

@@ -518,7 +518,9 @@ fn eve_comes_by_a_socket() {
     };
     let kept = |lines: usize| {
         let begun = Instant::now();
-        while std::fs::read_to_string(dir.join("eve/eve.json")).unwrap().lines().count() < lines {
+        while std::fs::read_to_string(dir.join("eve/hydrophone-eve.json")).unwrap().lines().count()
+            < 1 + lines
+        {
             assert!(begun.elapsed() < Duration::from_secs(10), "{lines} lines");
             sleep(Duration::from_millis(10));
         }

@@ -353,6 +353,23 @@ fn what_two_inputs_tell_counts_once_or_is_said() {
         "{}",
         notices(&two)
     );
+    // Another sensor's: other names of flows, and a clock that is now before and now behind.
+    for entry in std::fs::read_dir(dir.path().join("b")).expect("logs") {
+        let log = entry.expect("a log").path();
+        let text = std::fs::read_to_string(&log).expect("a log");
+        let of_another = |line: &str| {
+            let Some((ts, rest)) = line.split_once('\t').filter(|_| !line.starts_with('#')) else {
+                return line.to_owned() + "\n";
+            };
+            let ahead = rest.bytes().map(u32::from).sum::<u32>() % 3;
+            let ts = ts.parse::<f64>().expect("a time") + f64::from(ahead) * 0.001 - 0.001;
+            format!("{ts:.6}\tX{}\n", &rest[1..])
+        };
+        std::fs::write(&log, text.lines().map(of_another).collect::<String>()).expect("written");
+    }
+    let other = read_json(&[&path("a"), &path("b")]);
+    assert_eq!(belief(&other), belief(&one));
+    assert_eq!(other[0]["flows"], one[0]["flows"]);
     // A store that has the logs, and the logs.
     let (code, _, err) = run(&["read", "-q", &path("a"), "--store", &path("store")]);
     assert_eq!(code, Some(0), "{err}");
@@ -361,6 +378,32 @@ fn what_two_inputs_tell_counts_once_or_is_said() {
     assert!(notices(&again).contains("count once"));
     // Packets tell more than logs: neither stands for the other, and that is said.
     assert!(notices(&read_json(&[&capture, &path("a")])).contains("COUNT TWICE"));
+}
+
+#[test]
+fn addresses_that_repeat_are_not_told_twice() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| dir.path().join(name).to_str().expect("UTF-8").to_owned();
+    let flow = |vlan: u32, n: u32| {
+        format!(
+            r#"{{"timestamp":"2020-01-01T00:{:02}:{:02}.000000+0000","flow_id":{},"event_type":"flow","src_ip":"192.168.1.10","src_port":123,"dest_ip":"198.51.100.7","dest_port":123,"proto":"UDP","vlan":[{vlan}],"app_proto":"ntp","flow":{{"pkts_toserver":1,"pkts_toclient":1,"bytes_toserver":90,"bytes_toclient":90,"start":"2020-01-01T00:{:02}:{:02}.000000+0000"}}}}"#,
+            n / 60,
+            n % 60,
+            vlan * 1000 + n,
+            n / 60,
+            n % 60
+        ) + "\n"
+    };
+    for vlan in [10, 20] {
+        let lines: String = (0..30).map(|n| flow(vlan, n * 64)).collect();
+        std::fs::write(path(&format!("{vlan}.json")), lines).expect("written");
+    }
+    for apart in [&["--separate-segments"][..], &[]] {
+        let lines = read_json(&[&[path("10.json").as_str(), path("20.json").as_str()], apart].concat());
+        assert_eq!(lines[0]["flows"]["udp"], 60, "{apart:?}");
+        let hosts = lines.iter().filter(|l| l["type"] == "host").count();
+        assert_eq!(hosts, if apart.is_empty() { 1 } else { 2 });
+    }
 }
 
 #[test]

@@ -266,6 +266,10 @@ pub fn take(line: &[u8], number: PacketId) -> Result<Option<Row<Told>>, &'static
         return Ok(None);
     }
     let event: Event<'_> = serde_json::from_slice(line).map_err(|_| "it is no event of Suricata's")?;
+    // What a log of lines that came by a socket begins with tells of nothing.
+    if event.kind == "hydrophone" {
+        return Ok(None);
+    }
     let ts = values::time(&event.timestamp).ok_or("no time")?;
     let told = event.told(ts, number)?;
     Ok(Some((ts, kind(event.kind), told)))

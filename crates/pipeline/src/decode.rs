@@ -221,7 +221,16 @@ impl Defragmenter {
             while let Some(Piece { meta, fragment, bytes, .. }) = pieces.pop() {
                 let anomalies = &mut made.health.anomalies;
                 let added = self.fragments.add(fragment, &bytes, meta.clock, &mut |a| anomalies.add(a));
-                let Some(datagram) = added else { continue };
+                let datagram = match added {
+                    wire::Added::Completes(datagram) => datagram,
+                    wire::Added::Copy => {
+                        // What it carried was followed.
+                        came_to = came_to.or(Some(Fate::Followed));
+                        frames = frames.max(1);
+                        continue;
+                    }
+                    wire::Added::Waits => continue,
+                };
                 let before = (whole.len(), pieces.len());
                 let mut sink = Collect {
                     meta: &meta,

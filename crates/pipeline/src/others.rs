@@ -124,20 +124,20 @@ impl Others {
     }
 
     /// Gives what a log or store tells, if nobody else has told it.
-    fn give_told(&mut self, record: Record, sink: &mut impl Sink) {
+    fn give_told(&mut self, mut record: Record, sink: &mut impl Sink) {
         let teller = self.told.teller(&record);
-        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&mut record, teller)) {
             self.give(record, sink);
         }
     }
 
     /// Gives what a followed log tells, if nobody else has told it.
-    fn give_followed(&mut self, record: Record, sink: &mut impl Sink) {
+    fn give_followed(&mut self, mut record: Record, sink: &mut impl Sink) {
         if self.twins.is_none() && self.followed.as_ref().is_some_and(Followed::may_repeat) {
             self.twins = Some(Twins::default());
         }
         let teller = Teller::Input(record.packets().first().map_or(0, |line| line.file()));
-        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&mut record, teller)) {
             self.give(record, sink);
         }
     }
@@ -183,13 +183,17 @@ impl Others {
             self.give_told(earlier, sink);
         }
         if !self.told.is_empty() {
-            self.twins.get_or_insert_default().has(record, Teller::Packets);
+            self.twins.get_or_insert_default().packets_tell(record);
         }
         self.exported(Some(key.known), sink);
         match record {
             Record::Export(export) => self.exports.take(export),
             Record::Conn(c) if c.service == Service::NetFlow => self.exports.hold(record.clone()),
-            Record::Conn(c) if self.inlets.contains(&c.head.flow.packet.file()) => self.no_export(c, sink),
+            _ if self.inlets.contains(&record.head().flow.packet.file()) => {
+                if let Record::Conn(c) = record {
+                    self.no_export(c, sink);
+                }
+            }
             _ => {
                 self.exports.saw(record.tuple().orig.ip);
                 self.given = self.given.max(key.known);

@@ -1,6 +1,6 @@
 //! IP fragments, put together within bounds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,10 +14,35 @@ const WAIT: Duration = Duration::from_secs(30);
 const MAX_DATAGRAM: u32 = 65_535;
 /// Pieces of one datagram; 65,535 bytes in the smallest sensible fragments (an IPv4 minimum MTU of 68) are 1,366.
 const MAX_PIECES: usize = 2048;
+/// How long after a datagram was whole a piece of it is a copy, and no piece of another one with its number: what `flow` takes for a frame that was seen twice.
+const COPIED: Duration = Duration::from_millis(250);
+/// Datagrams that were whole of late (*assumed*).
+const MOST_WHOLE: usize = 4096;
 /// What a waiting datagram costs besides its bytes, for the budget.
 const OVERHEAD: usize = 256;
 
 type Key = (IpAddr, IpAddr, u32, u8, u8, Option<Segment>);
+
+/// What became of a piece.
+#[derive(Debug)]
+pub enum Added {
+    /// It waits for others, or was none.
+    Waits,
+    /// It was the last that lacked.
+    Completes(Box<Datagram>),
+    /// Its datagram was whole a moment ago: the frame was captured twice.
+    Copy,
+}
+
+impl Added {
+    /// The datagram, where it is whole now.
+    pub fn whole(self) -> Option<Datagram> {
+        match self {
+            Self::Completes(datagram) => Some(*datagram),
+            Self::Waits | Self::Copy => None,
+        }
+    }
+}
 
 /// A datagram whose pieces all came.
 #[derive(Clone, Debug)]
@@ -83,6 +108,9 @@ pub struct Fragments {
     /// Keys by the time they began to wait; the oldest goes first.
     order: BTreeMap<(Timestamp, u64), Key>,
     turn: u64,
+    /// Which were whole of late, by when.
+    whole: HashMap<Key, Timestamp>,
+    whole_in_order: VecDeque<(Timestamp, Key)>,
     held: usize,
     budget: usize,
     apart: bool,
@@ -91,7 +119,16 @@ pub struct Fragments {
 impl Fragments {
     /// Keeps at most `budget` bytes of unfinished datagrams.
     pub fn new(budget: usize) -> Self {
-        Self { waiting: HashMap::new(), order: BTreeMap::new(), turn: 0, held: 0, budget, apart: false }
+        Self {
+            waiting: HashMap::new(),
+            order: BTreeMap::new(),
+            turn: 0,
+            whole: HashMap::new(),
+            whole_in_order: VecDeque::new(),
+            held: 0,
+            budget,
+            apart: false,
+        }
     }
 
     /// Whether pieces of two segments of the network never belong together.
@@ -106,27 +143,30 @@ impl Fragments {
         self.held
     }
 
-    /// Adds a piece; gives the datagram when it was the last that lacked. Where pieces overlap, the one that came first counts.
+    /// Adds a piece; gives the datagram when it was the last that lacked, or says that it is a copy of one of a datagram that was. Where pieces overlap, the one that came first counts.
     pub fn add(
         &mut self,
         piece: FragmentPiece,
         bytes: &[u8],
         now: Timestamp,
         report: &mut impl FnMut(Anomaly),
-    ) -> Option<Datagram> {
+    ) -> Added {
         self.expire(now, report);
         let end = piece.offset.saturating_add(bytes.len() as u32);
         let tiny = piece.more && (bytes.len() < 8 || !bytes.len().is_multiple_of(8));
         if !piece.complete || end > MAX_DATAGRAM || bytes.is_empty() || tiny {
             report(Anomaly::FragmentBadSize);
             if end > MAX_DATAGRAM || bytes.is_empty() || !piece.complete {
-                return None;
+                return Added::Waits;
             }
         }
         let protocol = if piece.info.src.is_ipv4() { piece.info.protocol } else { 0 };
         let segment = piece.segment.filter(|_| self.apart);
         let key = (piece.info.src, piece.info.dst, piece.ident, protocol, piece.info.layer, segment);
         if !self.waiting.contains_key(&key) {
+            if self.whole.get(&key).is_some_and(|at| now.since(*at) <= COPIED) {
+                return Added::Copy;
+            }
             self.turn = self.turn.saturating_add(1);
             let place = (now, self.turn);
             self.order.insert(place, key);
@@ -137,7 +177,7 @@ impl Fragments {
                 Waiting { info, pieces: BTreeMap::new(), total: None, place, held: OVERHEAD, frames: 0 },
             );
         }
-        let waiting = self.waiting.get_mut(&key)?;
+        let Some(waiting) = self.waiting.get_mut(&key) else { return Added::Waits };
         waiting.frames = waiting.frames.saturating_add(1);
         if piece.offset == 0 {
             waiting.info = piece.info;
@@ -151,13 +191,14 @@ impl Fragments {
         if waiting.pieces.len() > MAX_PIECES {
             report(Anomaly::FragmentBadSize);
             self.forget(&key);
-            return None;
+            return Added::Waits;
         }
         let whole = waiting.whole();
         if let Some(bytes) = whole {
             let (info, frames) = (waiting.info, waiting.frames);
             self.forget(&key);
-            return Some(Datagram { info, bytes, last: piece, frames });
+            self.was_whole(key, now);
+            return Added::Completes(Box::new(Datagram { info, bytes, last: piece, frames }));
         }
         while self.held > self.budget {
             let Some((_, oldest)) = self.order.pop_first() else { break };
@@ -165,7 +206,21 @@ impl Fragments {
                 report(Anomaly::FragmentDropped);
             }
         }
-        None
+        Added::Waits
+    }
+
+    fn was_whole(&mut self, key: Key, now: Timestamp) {
+        self.whole.insert(key, now);
+        self.whole_in_order.push_back((now, key));
+        while let Some((at, key)) = self.whole_in_order.front().copied()
+            && (now.since(at) > COPIED || self.whole_in_order.len() > MOST_WHOLE)
+        {
+            self.whole_in_order.pop_front();
+            // It may have been whole again.
+            if self.whole.get(&key) == Some(&at) {
+                self.whole.remove(&key);
+            }
+        }
     }
 
     /// Forgets what has waited too long.

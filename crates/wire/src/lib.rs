@@ -22,7 +22,7 @@ mod transport;
 mod tunnel;
 mod wifi;
 
-pub use fragment::{Datagram, Fragments};
+pub use fragment::{Added, Datagram, Fragments};
 pub use ip::{FragmentPiece, IpInfo};
 pub use transport::{Checksum, TcpFlags, TcpInfo};
 
@@ -197,7 +197,7 @@ pub fn fuzz_decode(data: &[u8]) {
             assert!(p.payload_captured <= p.payload_len);
         }
         fn fragment(&mut self, piece: FragmentPiece, bytes: &[u8]) {
-            let done = self.fragments.add(piece, bytes, record::Timestamp(0), &mut |_| ());
+            let done = self.fragments.add(piece, bytes, record::Timestamp(0), &mut |_| ()).whole();
             self.whole.extend(done);
         }
         fn anomaly(&mut self, _: Anomaly) {}

@@ -370,7 +370,7 @@ fn extension_headers_are_stepped_over_behind_a_fragment_header_too() {
         let len = frame.len() as u16 - 40;
         frame[4..6].copy_from_slice(&len.to_be_bytes());
         for (piece, bytes) in seen(101, &frame).fragments {
-            whole = whole.or(fragments.add(piece, &bytes, Timestamp(0), &mut |_| ()));
+            whole = whole.or(fragments.add(piece, &bytes, Timestamp(0), &mut |_| ()).whole());
         }
     }
     assert_eq!(whole.as_ref().map(crate::Datagram::frames), Some(2));
@@ -552,7 +552,7 @@ fn fragments_in_any_order_make_the_datagram() {
         let mut whole = None;
         for i in order {
             let (piece, bytes) = &pieces[i];
-            whole = whole.or(table.add(*piece, bytes, Timestamp(0), &mut |a| anomalies.push(a)));
+            whole = whole.or(table.add(*piece, bytes, Timestamp(0), &mut |a| anomalies.push(a)).whole());
         }
         assert_eq!(whole.unwrap().bytes(), payload);
         assert!(anomalies.is_empty());
@@ -572,7 +572,7 @@ fn overlapping_fragments_are_named_and_the_first_counts() {
     evil.0.offset = 16;
     evil.1 = vec![0xee; 16];
     table.add(evil.0, &evil.1, Timestamp(0), &mut report);
-    let whole = table.add(pieces[1].0, &pieces[1].1, Timestamp(0), &mut report).unwrap();
+    let whole = table.add(pieces[1].0, &pieces[1].1, Timestamp(0), &mut report).whole().unwrap();
     assert_eq!(&whole.bytes()[..24], &payload[..24]);
     assert_eq!(&whole.bytes()[24..32], &[0xee; 8]);
     assert_eq!(anomalies, [Anomaly::FragmentOverlap, Anomaly::FragmentOverlap]);
@@ -627,8 +627,20 @@ fn what_waits_at_the_end_waited_in_vain() {
     );
     let mut fragments = Fragments::new(1 << 20);
     for (piece, bytes) in seen(101, &first).fragments {
-        assert!(fragments.add(piece, &bytes, Timestamp(0), &mut |_| ()).is_none());
+        let added = fragments.add(piece, &bytes, Timestamp(0), &mut |_| ());
+        assert!(matches!(added, crate::Added::Waits));
     }
+    // Its other piece comes twice: the second time it is a copy, and a second later the number is another datagram's.
+    let rest = hex(
+        "6000 0000 0010 2c 40 20010db8000000000000000000000001 20010db8000000000000000000000002 11 00 0008 00000007 0000 0000 0000 0000",
+    );
+    let mut add = |millis: i64| {
+        let (piece, bytes) = seen(101, &rest).fragments.remove(0);
+        fragments.add(piece, &bytes, Timestamp(millis * 1_000_000), &mut |_| ())
+    };
+    assert!(add(10).whole().is_some_and(|datagram| datagram.frames() == 2));
+    assert!(matches!(add(20), crate::Added::Copy));
+    assert!(matches!(add(1020), crate::Added::Waits));
     let mut told = Vec::new();
     fragments.finish(&mut |a| told.push(a));
     assert_eq!((told, fragments.held()), (vec![record::Anomaly::FragmentIncomplete], 0));

@@ -222,7 +222,7 @@ impl Behaviour for Watcher {
         }
         if e.has("several_services") {
             return format!(
-                "called on the mail services of {} providers and left each after its greeting",
+                "called on the mail services of {} providers and left each once it answered",
                 tally(e.value)
             );
         }
@@ -251,7 +251,7 @@ impl Watcher {
             return;
         }
         state.calls.retain(|call| call.domain != domain && c.head.ts.since(call.ts) <= window);
-        if state.calls.len() >= MAX_CALLS {
+        if state.calls.len() >= MAX_CALLS.max(services) {
             state.calls.pop_front();
         }
         let packet = c.key_packets.first().copied().unwrap_or_default();

@@ -382,8 +382,10 @@ impl Followed {
         if lies.is_none_or(|lies| lies.len() <= offset) {
             return false;
         }
-        tail.emptied =
-            tail.mark.is_some_and(|(at, mark)| at == offset && mark_of(&tail.path, at) != Some(mark));
+        // What cannot be read now is read by whoever has it open.
+        let differs =
+            |(at, mark): (u64, u64)| at == offset && mark_of(&tail.path, at).is_some_and(|lies| lies != mark);
+        tail.emptied = tail.mark.is_some_and(differs);
         tail.emptied
     }
 

@@ -401,7 +401,9 @@ impl LogSet {
         let zeek = kin.iter().filter(|(is_eve, _)| !is_eve);
         let kinds: BTreeSet<&str> = zeek.clone().map(|(_, kind)| kind.as_ref()).collect();
         let (zeek, eve) = (zeek.count(), kin.iter().filter(|(is_eve, _)| *is_eve).count());
-        (zeek > 0 && eve > 0) || eve > 1 || kinds.len() < zeek
+        // Of standard input it is not known before it is read.
+        let is_unknown = self.logs.len() > 1 && kin.len() < self.logs.len();
+        is_unknown || (zeek > 0 && eve > 0) || eve > 1 || kinds.len() < zeek
     }
 
     /// The next record that is known until then; none when there is none any more, or only later ones.
@@ -549,6 +551,9 @@ impl LogSet {
                     return;
                 }
                 Err(e) => {
+                    if let Some((_, ts, kind, told)) = log.odd.take() {
+                        self.taken_in(log, ts, kind, told);
+                    }
                     let (path, offset) = (log.file.path.display(), lines.offset());
                     self.failures
                         .push(format!("{path}: cannot be read on from byte {offset} of its content: {e}"));
@@ -596,8 +601,13 @@ impl LogSet {
         if let Some((line, then, what, held)) = log.odd.take() {
             // Whose successor goes back to where time was before was wrong; where time goes on, much or little, both are right.
             if then.since(ts) > JUMP {
-                log.spoil(line, OUT_OF_TIME);
+                // Before the first row nothing stands, and the second may tell of a flow of days: the third has a word, too.
                 if log.rows == 0 {
+                    log.odd = Some((line, then, what, held));
+                    return Some((ts, kind, told));
+                }
+                log.spoil(line, OUT_OF_TIME);
+                if log.rows == 1 {
                     log.clock = ts;
                 }
             } else {
@@ -1313,6 +1323,7 @@ not json
             "to come"
         );
         assert_eq!(read(&[80 * DAY, 100, 101, 102]), (3, Some(103), true), "the first one");
+        assert_eq!(read(&[80 * DAY, 100, 80 * DAY + 1]).0, 3, "the second one is of a long flow");
         assert_eq!(read(&[100]), (1, Some(101), false), "the only one");
     }
 
