@@ -239,6 +239,8 @@ struct Kept {
     most: u64,
     file: File,
     len: u64,
+    /// Bytes of the row that it begins with.
+    begun: u64,
     /// Something stands behind that, which is no line.
     is_torn: bool,
     /// Lines that could not be written one after the other, until now.
@@ -251,7 +253,13 @@ impl Kept {
         std::fs::create_dir_all(folder)?;
         let (file, len) = opened(folder)?;
         let (folder, most) = (folder.to_owned(), most.0);
-        Ok(Self { folder, most, file, len, is_torn: false, fails: 0, lost: Arc::default() })
+        let mut kept =
+            Self { folder, most, file, len, begun: 0, is_torn: false, fails: 0, lost: Arc::default() };
+        if kept.len == 0 {
+            // Where the disk is full that is tried again with the first line.
+            let _ = kept.begin();
+        }
+        Ok(kept)
     }
 
     /// Writes a line whole, or not at all.
@@ -260,14 +268,29 @@ impl Kept {
             self.mend()?;
         }
         let more = line.len() as u64 + 1;
-        if self.len > 0 && self.len + more > self.most / FILES {
+        if self.len > self.begun && self.len + more > self.most / FILES {
             self.put_aside()?;
         }
+        if self.len == 0 {
+            self.begin()?;
+        }
+        self.append(line)
+    }
+
+    /// A log begins with a row that says so, by which it is known for one before anything comes.
+    fn begin(&mut self) -> io::Result<()> {
+        let row = serde_json::json!({ "timestamp": capture::now().to_string(), "event_type": "hydrophone" });
+        self.append(row.to_string().as_bytes())?;
+        self.begun = self.len;
+        Ok(())
+    }
+
+    fn append(&mut self, line: &[u8]) -> io::Result<()> {
         if let Err(e) = self.file.write_all(&[line, b"\n"].concat()) {
             self.mend()?;
             return Err(e);
         }
-        self.len += more;
+        self.len += line.len() as u64 + 1;
         Ok(())
     }
 
@@ -279,15 +302,8 @@ impl Kept {
         Ok(())
     }
 
-    /// Puts the log aside by the time, and begins another one; what is too much goes, the oldest first, whether it was read or not.
+    /// Puts the log aside by the time, and begins another one. Before, what is too much goes, the oldest first, whether it was read or not.
     fn put_aside(&mut self) -> io::Result<()> {
-        let at = capture::now().to_string().replace(':', "-");
-        match std::fs::rename(log_in(&self.folder), self.folder.join(format!("{LOG}.{at}"))) {
-            // Somebody has taken it away.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            renamed => renamed?,
-        }
-        (self.file, self.len) = opened(&self.folder)?;
         let mut aside: Vec<(PathBuf, u64)> = Vec::new();
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if let Ok(lies) = entry.metadata()
@@ -299,7 +315,7 @@ impl Kept {
         }
         // Their names are in the order of time.
         aside.sort();
-        let mut held: u64 = aside.iter().map(|(_, len)| len).sum();
+        let mut held: u64 = self.len + aside.iter().map(|(_, len)| len).sum::<u64>();
         for (path, len) in aside {
             if held + self.most / FILES <= self.most {
                 break;
@@ -309,6 +325,14 @@ impl Kept {
                 held -= len;
             }
         }
+        let at = capture::now().to_string().replace(':', "-");
+        match std::fs::rename(log_in(&self.folder), self.folder.join(format!("{LOG}.{at}"))) {
+            // Somebody has taken it away.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
+        (self.file, self.len) = opened(&self.folder)?;
+        self.begun = 0;
         Ok(())
     }
 }
@@ -323,7 +347,7 @@ fn is_put_aside(name: &str) -> bool {
     })
 }
 
-/// Opens the log, behind its last whole line. One that is new begins with a row that says so, by which it is known for a log before anything comes.
+/// Opens the log, behind its last whole line.
 fn opened(folder: &Path) -> io::Result<(File, u64)> {
     let mut options = OpenOptions::new();
     let mut file = options.create(true).read(true).append(true).open(log_in(folder))?;
@@ -334,14 +358,12 @@ fn opened(folder: &Path) -> io::Result<(File, u64)> {
     let mut held = Vec::new();
     file.read_to_end(&mut held)?;
     let whole = held.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let mut end = from + whole as u64;
-    file.set_len(end)?;
-    if end == 0 {
-        let row = serde_json::json!({ "timestamp": capture::now().to_string(), "event_type": "hydrophone" });
-        let row = format!("{row}\n");
-        file.write_all(row.as_bytes())?;
-        end = row.len() as u64;
+    if whole == 0 && from > 0 {
+        let what = format!("{} is no log of lines", log_in(folder).display());
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
+    let end = from + whole as u64;
+    file.set_len(end)?;
     Ok((file, end))
 }
 
@@ -385,6 +407,11 @@ mod tests {
         let mut kept = Kept::open(dir.path(), ByteSize(800)).unwrap();
         kept.write(b"{\"c\":3}").unwrap();
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"a\":1}\n{\"c\":3}\n");
+        // What has no lines is somebody else's.
+        drop(kept);
+        std::fs::write(&log, vec![b'x'; LONGEST + 2]).unwrap();
+        assert!(Kept::open(dir.path(), ByteSize(800)).is_err());
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), LONGEST as u64 + 2);
         assert!(allowed(ByteSize(1 << 20)).is_err());
     }
 }

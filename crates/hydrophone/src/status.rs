@@ -115,6 +115,7 @@ pub struct Board {
     stories: Arc<(Mutex<Wanted>, Condvar)>,
     /// What people said of hosts, and the state beside which that is kept.
     triage: Arc<Mutex<Triage>>,
+    keeps: Arc<Mutex<()>>,
     state: Option<PathBuf>,
     /// The kernel's word for the memory of the process, opened while that could be.
     memory: Option<Arc<File>>,
@@ -132,6 +133,7 @@ impl Board {
             status: Arc::new(Mutex::new(status)),
             stories: Arc::default(),
             triage: Arc::new(Mutex::new(said.unwrap_or_default())),
+            keeps: Arc::default(),
             state: state.map(Path::to_owned),
             memory: File::open("/proc/self/status").ok().map(Arc::new),
         })
@@ -167,8 +169,10 @@ impl Board {
     fn keep(&self, host: &str, entry: TriageEntry) -> anyhow::Result<()> {
         let state =
             self.state.as_ref().context("what is said is kept beside the state: listen with --state")?;
-        let mut kept = self.triage();
-        *kept = Triage::add_beside(state, host, entry)?;
+        // One after the other; who judges does not wait for the disk.
+        let _alone = self.keeps.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = Triage::add_beside(state, host, entry)?;
+        *self.triage() = kept;
         Ok(())
     }
 
@@ -182,7 +186,7 @@ impl Board {
             Ok(story) => (story.id().to_string(), Some(Stood::of(story))),
             // Of one that stands nowhere it can be taken back that it is known.
             Err(_) if is_known && said.state == TriageState::Open => (said.host.clone(), None),
-            Err(e) => return Err(e),
+            Err(e) => return Err(e.context(format!("of {} nothing is told now", said.host))),
         };
         let (state, who, when) = (said.state, said.who.clone(), desk_time());
         let entry = TriageEntry { state, note: said.note.clone(), who, when, stood };
@@ -259,7 +263,7 @@ impl Status {
 
     /// For a person, in a line.
     pub fn line(&self) -> String {
-        let until = |at| format!("until {}", to_the_second(at));
+        let until = |at| format!("until {}", to_the_second(at).to_string().replace(".000000", ""));
         let clock = self.clock.map_or_else(|| "nothing yet".to_owned(), until);
         format!(
             "{}: {clock}, {:.0} s behind; {} packets, {} of them lost{}; {} records",
@@ -562,7 +566,7 @@ pub struct SaidOf {
 
 /// The time of the desk, RFC 3339 to the second.
 fn desk_time() -> String {
-    to_the_second(now()).to_string()
+    to_the_second(now()).to_string().replace(".000000", "")
 }
 
 const fn to_the_second(at: Timestamp) -> Timestamp {

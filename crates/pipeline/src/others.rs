@@ -124,20 +124,20 @@ impl Others {
     }
 
     /// Gives what a log or store tells, if nobody else has told it.
-    fn give_told(&mut self, mut record: Record, sink: &mut impl Sink) {
+    fn give_told(&mut self, record: Record, sink: &mut impl Sink) {
         let teller = self.told.teller(&record);
-        if !self.twins.as_mut().is_some_and(|twins| twins.has(&mut record, teller)) {
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
             self.give(record, sink);
         }
     }
 
     /// Gives what a followed log tells, if nobody else has told it.
-    fn give_followed(&mut self, mut record: Record, sink: &mut impl Sink) {
+    fn give_followed(&mut self, record: Record, sink: &mut impl Sink) {
         if self.twins.is_none() && self.followed.as_ref().is_some_and(Followed::may_repeat) {
             self.twins = Some(Twins::default());
         }
         let teller = Teller::Input(record.packets().first().map_or(0, |line| line.file()));
-        if !self.twins.as_mut().is_some_and(|twins| twins.has(&mut record, teller)) {
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
             self.give(record, sink);
         }
     }

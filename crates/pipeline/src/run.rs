@@ -216,6 +216,7 @@ pub fn facts(health: &Health, complete: bool) -> CaptureFacts {
         last: health.last,
         paused: Duration::from_nanos(health.paused_ns),
         rows: [health.rows, health.rows_unread],
+        twice: [health.told_twice, tcp + udp + other],
         dropped: health.dropped_by_capture,
         packets: health.packets,
         unread: nobodys(&health.accounts),

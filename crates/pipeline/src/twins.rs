@@ -1,4 +1,5 @@
-//! What is told twice: by a copy of a log, by logs of two sensors on one link, by a log and a store that has it. It counts once; what packets tell as well is said.
+//! What is told twice. A copy of a log, or a store that has the log, tells the same rows by the same names of flows: these count once. Two sensors on one link, or packets beside a log,
+//! tell the same flows by other names, at other times and with other facts, so that neither can stand for the other: that is counted, and said.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
@@ -8,10 +9,12 @@ use std::time::Duration;
 
 use record::{ConnPhase, FlowId, Health, Record, Segment, Timestamp};
 
-/// How far two sensors' times of one thing may lie apart (*assumed*: their clocks agree to a second or so, and each may have seen another first packet).
+/// How far two sensors' times of one flow may lie apart (*assumed*: their clocks agree to a second or so, and each may have seen another first packet).
 const APART: Duration = Duration::from_secs(2);
 /// Records that are remembered: the inputs are read in one order of time, so that what tells of one moment lies near (*assumed*: a minute of a network with 300 flows a second).
 const MOST: usize = 1 << 16;
+/// From this share of the flows on, flows are said to be told by two: ports are used again within seconds now and then (*assumed*).
+const MANY: u64 = 20;
 
 /// Who told a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,38 +25,20 @@ pub enum Teller {
     Input(u32),
 }
 
-/// When, by whom and in which segment something was told.
-#[derive(Clone, Copy)]
-struct Telling {
-    ts: Timestamp,
-    teller: Teller,
-    segment: Option<Segment>,
-}
-
-impl Telling {
-    /// Whether this is of the same. A sensor may not tell segments; where two do, and differ, addresses repeat.
-    fn is_of(&self, record: &Record) -> bool {
-        let head = record.head();
-        let far = head.ts.since(self.ts).max(self.ts.since(head.ts));
-        let segments = self.segment.zip(head.segment);
-        far <= APART && segments.is_none_or(|(a, b)| a == b)
-    }
-}
-
 /// What is remembered of late, by name.
-struct Recent<K, V> {
-    by_name: HashMap<K, V>,
-    in_order: VecDeque<K>,
+struct Recent<V> {
+    by_name: HashMap<u64, V>,
+    in_order: VecDeque<u64>,
 }
 
-impl<K, V> Default for Recent<K, V> {
+impl<V> Default for Recent<V> {
     fn default() -> Self {
         Self { by_name: HashMap::new(), in_order: VecDeque::new() }
     }
 }
 
-impl<K: Copy + Eq + Hash, V> Recent<K, V> {
-    fn put(&mut self, name: K, value: V) {
+impl<V> Recent<V> {
+    fn put(&mut self, name: u64, value: V) {
         if self.by_name.insert(name, value).is_none() {
             self.in_order.push_back(name);
             if self.in_order.len() > MOST
@@ -65,136 +50,126 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
     }
 }
 
+/// A flow that is over, as somebody told it.
+struct Flow {
+    ts: Timestamp,
+    teller: Teller,
+    called: FlowId,
+    segment: Option<Segment>,
+}
+
 /// What was told of late, and by whom.
 #[derive(Default)]
 pub struct Twins {
-    by_inputs: Recent<u64, Telling>,
-    by_packets: Recent<u64, Telling>,
-    /// The flow between two ends, and what it is called by whoever told of it first.
-    flows_between: Recent<u64, (Telling, FlowId)>,
-    /// What a flow is called that somebody else calls otherwise.
-    called: Recent<FlowId, FlowId>,
+    rows: Recent<Teller>,
+    flows: Recent<Flow>,
     /// Records that were told again, and the flows among them.
     again: u64,
-    flows: Health,
-    /// Flows that packets and somebody else told.
-    beside_packets: u64,
+    left_out: Health,
+    /// Flows that two told by other names, of so many.
+    twice: u64,
+    of: u64,
 }
 
-/// What a record tells of, whoever tells it; none of what nobody else would.
-fn name(record: &Record) -> Option<u64> {
+/// A row's name: its flow, its time, and what it tells of that; none of a flow that nobody named.
+fn row(record: &Record) -> Option<u64> {
+    let head = record.head();
+    if !head.flow.is_named() {
+        return None;
+    }
     let mut name = DefaultHasher::new();
     discriminant(record).hash(&mut name);
-    (record.tuple(), record.head().site).hash(&mut name);
+    (head.flow, head.ts, head.tuple, head.site, head.segment).hash(&mut name);
     match record {
-        // All that is told of a flow is told by whoever told of it first.
-        Record::Conn(_) => {}
-        Record::Dns(d) => (&d.query, d.qtype).hash(&mut name),
+        Record::Conn(c) => discriminant(&c.phase).hash(&mut name),
+        Record::Dns(d) => (&d.query, d.qtype, d.id).hash(&mut name),
         Record::Http(h) => (&h.method, &h.path, h.depth).hash(&mut name),
         Record::Tls(t) => t.sni.hash(&mut name),
         Record::Smtp(s) => (&s.sender_domains, &s.recipient_domains, s.last_code).hash(&mut name),
         Record::Irc(i) => (&i.command, &i.params).hash(&mut name),
-        Record::Alert(a) => (&a.sensor, &a.signature, &a.category).hash(&mut name),
+        Record::Alert(a) => (&a.signature, &a.category).hash(&mut name),
         Record::File(f) => (f.len, &f.name, f.sha256).hash(&mut name),
         Record::Dhcp(d) => d.mac.hash(&mut name),
-        Record::Quic(_) | Record::Ssh(_) => {}
-        _ => return None,
+        _ => {}
     }
     Some(name.finish())
 }
 
 impl Twins {
-    /// Has what logs and stores tell of one flow called alike, whoever tells it: what belongs together is told by flow.
-    fn call(&mut self, record: &mut Record, teller: Teller) {
-        let flow = record.head().flow;
-        if !flow.is_named() {
-            return;
-        }
-        if let Some(called) = self.called.by_name.get(&flow) {
-            record.head_mut().flow = *called;
-            return;
-        }
-        let head = record.head();
-        let mut ends = DefaultHasher::new();
-        (head.tuple, head.site).hash(&mut ends);
-        let ends = ends.finish();
-        let first = self.flows_between.by_name.get(&ends).filter(|(before, _)| before.is_of(record));
-        let called = match first {
-            Some((before, called)) if before.teller != teller => *called,
-            Some((_, called)) if *called == flow => return,
-            _ => {
-                let telling = Telling { ts: head.ts, teller, segment: head.segment };
-                self.flows_between.put(ends, (telling, flow));
-                flow
+    /// Whether another input has told this row, so that it does not count.
+    pub fn has(&mut self, record: &Record, teller: Teller) -> bool {
+        if let Some(name) = row(record) {
+            match self.rows.by_name.get(&name) {
+                Some(before) if *before != teller => {
+                    self.again += 1;
+                    if let Record::Conn(c) = record
+                        && c.phase == ConnPhase::Closed
+                    {
+                        import::count(&mut self.left_out, c);
+                    }
+                    return true;
+                }
+                Some(_) => {}
+                None => self.rows.put(name, teller),
             }
-        };
-        self.called.put(flow, called);
-        record.head_mut().flow = called;
-    }
-
-    /// Whether somebody else has told this, so that it does not count.
-    pub fn has(&mut self, record: &mut Record, teller: Teller) -> bool {
-        if self.has_told(record, teller) {
-            return true;
         }
-        self.call(record, teller);
+        self.ends(record, teller);
         false
     }
 
     /// Packets tell this.
     pub fn packets_tell(&mut self, record: &Record) {
-        self.has_told(record, Teller::Packets);
+        self.ends(record, Teller::Packets);
     }
 
-    fn has_told(&mut self, record: &Record, teller: Teller) -> bool {
-        let Some(name) = name(record) else { return false };
-        let head = record.head();
-        let ended = matches!(record, Record::Conn(c) if c.phase == ConnPhase::Closed);
-        let telling = Telling { ts: head.ts, teller, segment: head.segment };
-        let of = |told: &Recent<u64, Telling>| {
-            told.by_name.get(&name).filter(|before| before.is_of(record)).copied()
+    /// Notes a flow that is over, and whether somebody else has told it by another name.
+    fn ends(&mut self, record: &Record, teller: Teller) {
+        let Record::Conn(c) = record else { return };
+        if c.phase != ConnPhase::Closed {
+            return;
+        }
+        self.of += 1;
+        let head = &c.head;
+        let mut name = DefaultHasher::new();
+        (head.tuple, head.site).hash(&mut name);
+        let name = name.finish();
+        let is_its = |before: &&Flow| {
+            let far = head.ts.since(before.ts).max(before.ts.since(head.ts));
+            let segments = before.segment.zip(head.segment);
+            before.teller != teller
+                && before.called != head.flow
+                && far <= APART
+                && segments.is_none_or(|(a, b)| a == b)
         };
-        // Packets and others tell of it at other times, and packets more: neither can stand for the other.
-        if teller == Teller::Packets {
-            self.beside_packets += u64::from(ended && of(&self.by_inputs).is_some());
-            self.by_packets.put(name, telling);
-            return false;
-        }
-        match of(&self.by_inputs) {
-            Some(before) if before.teller != teller => {
-                self.again += 1;
-                if let Record::Conn(c) = record
-                    && ended
-                {
-                    import::count(&mut self.flows, c);
-                }
-                return true;
-            }
-            Some(_) => {}
-            None => self.by_inputs.put(name, telling),
-        }
-        self.beside_packets += u64::from(ended && of(&self.by_packets).is_some());
-        false
+        self.twice += u64::from(self.flows.by_name.get(&name).as_ref().is_some_and(is_its));
+        self.flows.put(name, Flow { ts: head.ts, teller, called: head.flow, segment: head.segment });
     }
 
-    /// Takes off what was counted twice.
+    fn is_much(&self) -> bool {
+        self.twice > 0 && self.twice * MANY > self.of
+    }
+
+    /// Takes off what was told again, and says what counts twice.
     pub fn correct(&self, health: &mut Health) {
-        let twice = &self.flows;
+        let again = &self.left_out;
         let less = |n: &mut u64, by: u64| *n = n.saturating_sub(by);
-        less(&mut health.flows.0, twice.flows.0);
-        less(&mut health.flows.1, twice.flows.1);
-        less(&mut health.flows.2, twice.flows.2);
-        less(&mut health.packets, twice.packets);
-        less(&mut health.bytes, twice.bytes);
-        less(&mut health.accounts.followed, twice.accounts.followed);
-        less(&mut health.midstream_tcp, twice.midstream_tcp);
-        less(&mut health.one_sided_tcp, twice.one_sided_tcp);
-        less(&mut health.missed_bytes, twice.missed_bytes);
+        less(&mut health.flows.0, again.flows.0);
+        less(&mut health.flows.1, again.flows.1);
+        less(&mut health.flows.2, again.flows.2);
+        less(&mut health.packets, again.packets);
+        less(&mut health.bytes, again.bytes);
+        less(&mut health.accounts.followed, again.accounts.followed);
+        less(&mut health.midstream_tcp, again.midstream_tcp);
+        less(&mut health.one_sided_tcp, again.one_sided_tcp);
+        less(&mut health.missed_bytes, again.missed_bytes);
+        if self.is_much() {
+            health.told_twice += self.twice;
+        }
     }
 
     /// What must be told of it.
     pub fn notices(&self) -> Vec<String> {
-        let (tcp, udp, other) = self.flows.flows;
+        let (tcp, udp, other) = self.left_out.flows;
         let mut told = Vec::new();
         if self.again > 0 {
             told.push(format!(
@@ -203,10 +178,10 @@ impl Twins {
                 tcp + udp + other
             ));
         }
-        if self.beside_packets > 0 {
+        if self.is_much() {
             told.push(format!(
-                "{} flows are told by packets and by a log or store, and COUNT TWICE: regular calls and shares are judged wrongly; read one of them alone",
-                self.beside_packets
+                "{} flows are told by two inputs (packets and a log, or two sensors), and COUNT TWICE: regular calls and shares are judged wrongly; read one of them alone, and of the other what only it has, as alerts",
+                self.twice
             ));
         }
         told

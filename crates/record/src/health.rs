@@ -37,6 +37,9 @@ pub struct Health {
     /// and lines that could not be.
     #[serde(default)]
     pub rows_unread: u64,
+    /// Flows that two inputs told, each by its own name, where they are many: they count twice.
+    #[serde(default)]
+    pub told_twice: u64,
     /// The first such pauses: last packet before and first after, at most [`Self::MAX_GAPS`].
     pub gaps: Vec<(Timestamp, Timestamp)>,
     /// Packets that the capturing side says it dropped (pcapng interface statistics).
@@ -87,6 +90,7 @@ impl Health {
         self.paused_ns = self.paused_ns.saturating_add(other.paused_ns);
         self.rows += other.rows;
         self.rows_unread += other.rows_unread;
+        self.told_twice += other.told_twice;
         self.gaps.extend(other.gaps.iter().take(Self::MAX_GAPS.saturating_sub(self.gaps.len())));
         self.dropped_by_capture += other.dropped_by_capture;
         self.accounts.merge(&other.accounts);

@@ -997,6 +997,10 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
         let percent = 100.0 * share(bad, rows + bad);
         reasons.push(format!("{percent:.0} % of the lines of logs could not be read"));
     }
+    let [twice, flows] = capture.twice;
+    if share(twice, flows) > UNREAD_SHARE {
+        reasons.push(format!("{twice} of {flows} flows are told by two inputs, and count twice"));
+    }
     if share(page.hidden, page.packets) > UNREAD_SHARE {
         let percent = 100.0 * share(page.hidden, page.packets);
         reasons.push(format!(

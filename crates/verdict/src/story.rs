@@ -553,6 +553,8 @@ pub struct CaptureFacts {
     pub paused: Duration,
     /// Rows of logs that were read, and lines that could not be.
     pub rows: [u64; 2],
+    /// Flows that two inputs told, of so many.
+    pub twice: [u64; 2],
     /// Packets that the capturing side dropped.
     pub dropped: u64,
     /// Packets.

@@ -1,6 +1,8 @@
 //! IP fragments, put together within bounds.
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ const WAIT: Duration = Duration::from_secs(30);
 const MAX_DATAGRAM: u32 = 65_535;
 /// Pieces of one datagram; 65,535 bytes in the smallest sensible fragments (an IPv4 minimum MTU of 68) are 1,366.
 const MAX_PIECES: usize = 2048;
-/// How long after a datagram was whole a piece of it is a copy, and no piece of another one with its number: what `flow` takes for a frame that was seen twice.
+/// How long after a datagram was whole a piece of it is a copy, and no piece of another one with its number, if it brings the same: what `flow` takes for a frame that was seen twice.
 const COPIED: Duration = Duration::from_millis(250);
 /// Datagrams that were whole of late (*assumed*).
 const MOST_WHOLE: usize = 4096;
@@ -99,6 +101,8 @@ struct Waiting {
     held: usize,
     /// Frames that brought pieces.
     frames: u64,
+    /// What they brought, by hash, so that copies are known.
+    brought: Vec<u64>,
 }
 
 /// Datagrams that wait for pieces.
@@ -109,7 +113,7 @@ pub struct Fragments {
     order: BTreeMap<(Timestamp, u64), Key>,
     turn: u64,
     /// Which were whole of late, by when.
-    whole: HashMap<Key, Timestamp>,
+    whole: HashMap<Key, (Timestamp, Vec<u64>)>,
     whole_in_order: VecDeque<(Timestamp, Key)>,
     held: usize,
     budget: usize,
@@ -160,11 +164,16 @@ impl Fragments {
                 return Added::Waits;
             }
         }
+        let brought = hash_of(piece.offset, bytes);
         let protocol = if piece.info.src.is_ipv4() { piece.info.protocol } else { 0 };
         let segment = piece.segment.filter(|_| self.apart);
         let key = (piece.info.src, piece.info.dst, piece.ident, protocol, piece.info.layer, segment);
         if !self.waiting.contains_key(&key) {
-            if self.whole.get(&key).is_some_and(|at| now.since(*at) <= COPIED) {
+            if self
+                .whole
+                .get(&key)
+                .is_some_and(|(at, held)| now.since(*at) <= COPIED && held.contains(&brought))
+            {
                 return Added::Copy;
             }
             self.turn = self.turn.saturating_add(1);
@@ -174,11 +183,20 @@ impl Fragments {
             let info = piece.info;
             self.waiting.insert(
                 key,
-                Waiting { info, pieces: BTreeMap::new(), total: None, place, held: OVERHEAD, frames: 0 },
+                Waiting {
+                    info,
+                    pieces: BTreeMap::new(),
+                    total: None,
+                    place,
+                    held: OVERHEAD,
+                    frames: 0,
+                    brought: Vec::new(),
+                },
             );
         }
         let Some(waiting) = self.waiting.get_mut(&key) else { return Added::Waits };
         waiting.frames = waiting.frames.saturating_add(1);
+        waiting.brought.push(brought);
         if piece.offset == 0 {
             waiting.info = piece.info;
         }
@@ -196,8 +214,9 @@ impl Fragments {
         let whole = waiting.whole();
         if let Some(bytes) = whole {
             let (info, frames) = (waiting.info, waiting.frames);
+            let brought = std::mem::take(&mut waiting.brought);
             self.forget(&key);
-            self.was_whole(key, now);
+            self.was_whole(key, now, brought);
             return Added::Completes(Box::new(Datagram { info, bytes, last: piece, frames }));
         }
         while self.held > self.budget {
@@ -209,15 +228,15 @@ impl Fragments {
         Added::Waits
     }
 
-    fn was_whole(&mut self, key: Key, now: Timestamp) {
-        self.whole.insert(key, now);
+    fn was_whole(&mut self, key: Key, now: Timestamp, brought: Vec<u64>) {
+        self.whole.insert(key, (now, brought));
         self.whole_in_order.push_back((now, key));
         while let Some((at, key)) = self.whole_in_order.front().copied()
             && (now.since(at) > COPIED || self.whole_in_order.len() > MOST_WHOLE)
         {
             self.whole_in_order.pop_front();
             // It may have been whole again.
-            if self.whole.get(&key) == Some(&at) {
+            if self.whole.get(&key).is_some_and(|(last, _)| *last == at) {
                 self.whole.remove(&key);
             }
         }
@@ -254,6 +273,13 @@ impl Fragments {
             None => false,
         }
     }
+}
+
+/// What a frame brought, and where it belongs.
+fn hash_of(offset: u32, bytes: &[u8]) -> u64 {
+    let mut hash = DefaultHasher::new();
+    (offset, bytes).hash(&mut hash);
+    hash.finish()
 }
 
 impl Waiting {

@@ -640,6 +640,11 @@ fn what_waits_at_the_end_waited_in_vain() {
     };
     assert!(add(10).whole().is_some_and(|datagram| datagram.frames() == 2));
     assert!(matches!(add(20), crate::Added::Copy));
+    let mut other = rest.clone();
+    *other.last_mut().unwrap() = 9;
+    let (piece, bytes) = seen(101, &other).fragments.remove(0);
+    let added = fragments.add(piece, &bytes, Timestamp(25_000_000), &mut |_| ());
+    assert!(matches!(added, crate::Added::Waits), "another datagram with the number");
     assert!(matches!(add(1020), crate::Added::Waits));
     let mut told = Vec::new();
     fragments.finish(&mut |a| told.push(a));

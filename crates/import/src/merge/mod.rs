@@ -538,22 +538,13 @@ impl LogSet {
                 Ok(Some(line)) => line,
                 Ok(None) => {
                     log.over = true;
-                    if !log.grows
-                        && let Some((line, ts, kind, told)) = log.odd.take()
-                    {
-                        // The last one, and one that is alone, are believed where others of the log lie as far apart, and none that tells of what is to come.
-                        if (log.rows > 0 && !log.is_sparse) || ts.since(capture::now()) > JUMP {
-                            log.spoil(line, OUT_OF_TIME);
-                        } else {
-                            self.taken_in(log, ts, kind, told);
-                        }
+                    if !log.grows {
+                        self.odd_at_the_end(log);
                     }
                     return;
                 }
                 Err(e) => {
-                    if let Some((_, ts, kind, told)) = log.odd.take() {
-                        self.taken_in(log, ts, kind, told);
-                    }
+                    self.odd_at_the_end(log);
                     let (path, offset) = (log.file.path.display(), lines.offset());
                     self.failures
                         .push(format!("{path}: cannot be read on from byte {offset} of its content: {e}"));
@@ -630,6 +621,16 @@ impl LogSet {
             return None;
         }
         Some((ts, kind, told))
+    }
+
+    /// Nobody comes after a row that waits for the next one's word: the last one, and one that is alone, are believed where others of the log lie as far apart, and none that tells of what is to come.
+    fn odd_at_the_end(&mut self, log: &mut Log) {
+        let Some((line, ts, kind, told)) = log.odd.take() else { return };
+        if (log.rows > 0 && !log.is_sparse) || ts.since(capture::now()) > JUMP {
+            log.spoil(line, OUT_OF_TIME);
+        } else {
+            self.taken_in(log, ts, kind, told);
+        }
     }
 
     /// Takes a row in.

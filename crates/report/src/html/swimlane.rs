@@ -11,7 +11,7 @@ use record::human_count;
 /// Width of the picture in its own units, of which the lanes take what the labels leave.
 pub(super) const WIDTH: f64 = 1100.0;
 pub(super) const LEFT: f64 = 96.0;
-pub(super) const RIGHT: f64 = 16.0;
+pub(super) const RIGHT: f64 = 44.0;
 const LANE: f64 = 30.0;
 /// Marks in one lane; more would hide each other.
 const MARKS: usize = 400;
