@@ -71,7 +71,7 @@ impl Kind {
     /// By how a file is called: `conn.log`, `smtp.00:00:00-01:00:00.log.gz`, `network__dns.log.labeled`.
     pub fn of_file(name: &str) -> Option<Self> {
         let own = name.rsplit("__").next().unwrap_or(name);
-        let word = own.split(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        let word = own.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next()?;
         Some(Self::named(word)).filter(|k| *k != Self::Other)
     }
 
@@ -199,11 +199,13 @@ impl<'a> Row<'a> {
 
     /// A count that has to be one where it is told: what cannot be read is not nothing.
     fn counted(&self, column: Column) -> Result<u64, &'static str> {
-        let Some(text) = self.get(column).map(str::trim).filter(|text| !text.is_empty()) else {
-            return Ok(0);
+        let Some(text) = self.get(column) else { return Ok(0) };
+        let Ok(count) = text.parse::<u64>() else {
+            let text = text.trim();
+            let number = text.parse::<f64>().ok().filter(|n| *n >= 0.0);
+            let count = number.or(text.is_empty().then_some(0.0)).ok_or("a count is no number")?;
+            return Ok((count as u64).min(crate::MOST));
         };
-        let fraction = || text.parse::<f64>().ok().filter(|n| *n >= 0.0).map(|n| n as u64);
-        let count = text.parse().ok().or_else(fraction).ok_or("a count is no number")?;
         Ok(count.min(crate::MOST))
     }
 

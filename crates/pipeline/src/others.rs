@@ -18,9 +18,6 @@ pub struct Told {
     stores: Vec<Reader>,
     /// The record that each store gives next.
     next: Vec<Option<Record>>,
-    /// The number of the first input of each store, and of the first log.
-    begins: Vec<u32>,
-    first: u32,
 }
 
 impl Told {
@@ -28,32 +25,29 @@ impl Told {
     /// # Errors
     /// A store cannot be opened.
     pub fn of(logs: LogSet, stores: &[PathBuf], first: u32, span: &Span) -> Result<Self, StoreError> {
-        let (begins_at, mut begins) = (first, Vec::new());
         let mut first = first + logs.files().len() as u32;
         let mut opened = Vec::new();
         for path in stores {
-            begins.push(first);
             let reader = Reader::open(path, span.clone(), first)?;
             first += reader.inputs().len() as u32;
             opened.push(reader);
         }
         let next = opened.iter_mut().map(|r| r.next(None)).collect();
-        Ok(Self { logs, row: None, stores: opened, next, begins, first: begins_at })
+        Ok(Self { logs, row: None, stores: opened, next })
     }
 
     fn is_empty(&self) -> bool {
         self.logs.is_empty() && self.stores.is_empty()
     }
 
-    /// Who told a record: a log, or a store.
-    fn teller(&self, record: &Record) -> Teller {
-        let number = record.packets().first().map_or(self.first, |line| line.file());
-        Teller::Input(self.begins.iter().rev().find(|first| **first <= number).copied().unwrap_or(number))
+    /// Who told a record: a log, or an input of a store.
+    fn teller(record: &Record) -> Teller {
+        Teller::Input(record.packets().first().map_or(0, |line| line.file()))
     }
 
     /// Whether something may be told twice: by copies of a log, by two sensors, by logs and a store.
     fn may_repeat(&self) -> bool {
-        self.logs.may_repeat() || self.stores.len() > 1 || (!self.stores.is_empty() && !self.logs.is_empty())
+        self.logs.may_repeat() || !self.stores.is_empty()
     }
 
     /// The next record that was known until then.
@@ -125,7 +119,7 @@ impl Others {
 
     /// Gives what a log or store tells, if nobody else has told it.
     fn give_told(&mut self, record: Record, sink: &mut impl Sink) {
-        let teller = self.told.teller(&record);
+        let teller = Told::teller(&record);
         if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
             self.give(record, sink);
         }
@@ -136,7 +130,7 @@ impl Others {
         if self.twins.is_none() && self.followed.as_ref().is_some_and(Followed::may_repeat) {
             self.twins = Some(Twins::default());
         }
-        let teller = Teller::Input(record.packets().first().map_or(0, |line| line.file()));
+        let teller = Told::teller(&record);
         if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
             self.give(record, sink);
         }
@@ -182,9 +176,7 @@ impl Others {
         {
             self.give_told(earlier, sink);
         }
-        if !self.told.is_empty() {
-            self.twins.get_or_insert_default().packets_tell(record);
-        }
+        self.tell_beside(record, Teller::Packets);
         self.exported(Some(key.known), sink);
         match record {
             Record::Export(export) => self.exports.take(export),
@@ -222,8 +214,16 @@ impl Others {
         self.until_then(clock, idle, sink);
     }
 
+    /// Whoever else tells of flows, where logs or stores do.
+    fn tell_beside(&mut self, record: &Record, teller: Teller) {
+        if !self.told.is_empty() || self.followed.is_some() {
+            self.twins.get_or_insert_default().others_tell(record, teller);
+        }
+    }
+
     fn exported(&mut self, until: Option<Timestamp>, sink: &mut impl Sink) {
         while let Some(earlier) = self.exports.next(until) {
+            self.tell_beside(&earlier, Teller::Exporters);
             self.give(earlier, sink);
         }
     }
@@ -231,6 +231,7 @@ impl Others {
     /// Gives what exporters and followed logs told and nobody was given yet, when there are no packets any more.
     pub fn rest_of_others(&mut self, now: Timestamp, sink: &mut impl Sink) {
         while let Some(record) = self.exports.next(None) {
+            self.tell_beside(&record, Teller::Exporters);
             while let Some(earlier) = self.told.next(Some(record.head().known.max(self.given))) {
                 self.give_told(earlier, sink);
             }

@@ -13,7 +13,9 @@ use record::{ConnPhase, FlowId, Health, Record, Segment, Timestamp};
 const APART: Duration = Duration::from_secs(2);
 /// Records that are remembered: the inputs are read in one order of time, so that what tells of one moment lies near (*assumed*: a minute of a network with 300 flows a second).
 const MOST: usize = 1 << 16;
-/// From this share of the flows on, flows are said to be told by two: ports are used again within seconds now and then (*assumed*).
+/// From so many on, flows are said to be told by two: ports are used again within seconds now and then (*assumed*).
+const FEW: u64 = 20;
+/// From this part of the flows on nobody is called quiet.
 const MANY: u64 = 20;
 
 /// Who told a record.
@@ -21,7 +23,9 @@ const MANY: u64 = 20;
 pub enum Teller {
     /// Captures or interfaces, all together.
     Packets,
-    /// A log or a store, by the number of its first input.
+    /// Exporters of flows.
+    Exporters,
+    /// A log, or an input of a store, by its number.
     Input(u32),
 }
 
@@ -81,7 +85,7 @@ fn row(record: &Record) -> Option<u64> {
     discriminant(record).hash(&mut name);
     (head.flow, head.ts, head.tuple, head.site, head.segment).hash(&mut name);
     match record {
-        Record::Conn(c) => discriminant(&c.phase).hash(&mut name),
+        Record::Conn(c) => (discriminant(&c.phase), c.packets, c.bytes, c.last).hash(&mut name),
         Record::Dns(d) => (&d.query, d.qtype, d.id).hash(&mut name),
         Record::Http(h) => (&h.method, &h.path, h.depth).hash(&mut name),
         Record::Tls(t) => t.sni.hash(&mut name),
@@ -117,9 +121,9 @@ impl Twins {
         false
     }
 
-    /// Packets tell this.
-    pub fn packets_tell(&mut self, record: &Record) {
-        self.ends(record, Teller::Packets);
+    /// Packets or exporters tell this.
+    pub fn others_tell(&mut self, record: &Record, teller: Teller) {
+        self.ends(record, teller);
     }
 
     /// Notes a flow that is over, and whether somebody else has told it by another name.
@@ -143,6 +147,11 @@ impl Twins {
         };
         self.twice += u64::from(self.flows.by_name.get(&name).as_ref().is_some_and(is_its));
         self.flows.put(name, Flow { ts: head.ts, teller, called: head.flow, segment: head.segment });
+    }
+
+    /// Whether it is worth to be said.
+    const fn is_some(&self) -> bool {
+        self.twice >= FEW
     }
 
     fn is_much(&self) -> bool {
@@ -178,7 +187,7 @@ impl Twins {
                 tcp + udp + other
             ));
         }
-        if self.is_much() {
+        if self.is_some() || self.is_much() {
             told.push(format!(
                 "{} flows are told by two inputs (packets and a log, or two sensors), and COUNT TWICE: regular calls and shares are judged wrongly; read one of them alone, and of the other what only it has, as alerts",
                 self.twice

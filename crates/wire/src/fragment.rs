@@ -18,8 +18,9 @@ const MAX_DATAGRAM: u32 = 65_535;
 const MAX_PIECES: usize = 2048;
 /// How long after a datagram was whole a piece of it is a copy, and no piece of another one with its number, if it brings the same: what `flow` takes for a frame that was seen twice.
 const COPIED: Duration = Duration::from_millis(250);
-/// Datagrams that were whole of late (*assumed*).
+/// Datagrams that were whole of late, and the pieces of one that are known again (*assumed*: the longest in pieces as networks make them).
 const MOST_WHOLE: usize = 4096;
+const MOST_KNOWN: usize = 64;
 /// What a waiting datagram costs besides its bytes, for the budget.
 const OVERHEAD: usize = 256;
 
@@ -196,7 +197,6 @@ impl Fragments {
         }
         let Some(waiting) = self.waiting.get_mut(&key) else { return Added::Waits };
         waiting.frames = waiting.frames.saturating_add(1);
-        waiting.brought.push(brought);
         if piece.offset == 0 {
             waiting.info = piece.info;
         }
@@ -204,6 +204,13 @@ impl Fragments {
             waiting.total = Some(waiting.total.map_or(end, |t| t.max(end)));
         }
         let added = waiting.insert(piece.offset, bytes, report);
+        // What brings nothing new needs not be known again.
+        let added = if added > 0 {
+            waiting.brought.push(brought);
+            added.saturating_add(size_of::<u64>())
+        } else {
+            0
+        };
         waiting.held = waiting.held.saturating_add(added);
         self.held = self.held.saturating_add(added);
         if waiting.pieces.len() > MAX_PIECES {
@@ -229,6 +236,8 @@ impl Fragments {
     }
 
     fn was_whole(&mut self, key: Key, now: Timestamp, brought: Vec<u64>) {
+        let mut brought = brought;
+        brought.truncate(MOST_KNOWN);
         self.whole.insert(key, (now, brought));
         self.whole_in_order.push_back((now, key));
         while let Some((at, key)) = self.whole_in_order.front().copied()

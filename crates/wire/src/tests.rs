@@ -634,18 +634,17 @@ fn what_waits_at_the_end_waited_in_vain() {
     let rest = hex(
         "6000 0000 0010 2c 40 20010db8000000000000000000000001 20010db8000000000000000000000002 11 00 0008 00000007 0000 0000 0000 0000",
     );
-    let mut add = |millis: i64| {
-        let (piece, bytes) = seen(101, &rest).fragments.remove(0);
+    let mut add = |frame: &[u8], millis: i64| {
+        let (piece, bytes) = seen(101, frame).fragments.remove(0);
         fragments.add(piece, &bytes, Timestamp(millis * 1_000_000), &mut |_| ())
     };
-    assert!(add(10).whole().is_some_and(|datagram| datagram.frames() == 2));
-    assert!(matches!(add(20), crate::Added::Copy));
+    assert!(add(&rest, 10).whole().is_some_and(|datagram| datagram.frames() == 2));
+    assert!(matches!(add(&rest, 20), crate::Added::Copy));
     let mut other = rest.clone();
     *other.last_mut().unwrap() = 9;
-    let (piece, bytes) = seen(101, &other).fragments.remove(0);
-    let added = fragments.add(piece, &bytes, Timestamp(25_000_000), &mut |_| ());
+    let added = add(&other, 25);
     assert!(matches!(added, crate::Added::Waits), "another datagram with the number");
-    assert!(matches!(add(1020), crate::Added::Waits));
+    assert!(matches!(add(&rest, 1020), crate::Added::Waits));
     let mut told = Vec::new();
     fragments.finish(&mut |a| told.push(a));
     assert_eq!((told, fragments.held()), (vec![record::Anomaly::FragmentIncomplete], 0));

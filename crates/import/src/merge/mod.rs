@@ -41,6 +41,8 @@ const ANSWERED: Duration = Duration::from_secs(30);
 const LOOKED_AT: usize = 1 << 20;
 /// Bytes of a capture's header, of which some are zero: its version or its zone.
 const HEADER: usize = 24;
+/// Bytes in which the first line of a header ends.
+const HEADED: usize = 4096;
 /// What some programs put before text in UTF-8.
 const BYTE_ORDER: &[u8] = b"\xef\xbb\xbf";
 /// A row whose time lies further than this from that of those before it is believed when the next one agrees.
@@ -83,7 +85,8 @@ fn recognise(head: &[u8], name: &str) -> Option<Reading> {
     let head = head.strip_prefix(BYTE_ORDER).unwrap_or(head);
     if COLUMNS.iter().any(|h| head.starts_with(h)) {
         // Lines of another age end in a carriage return alone: that is one line, and no log.
-        if head.contains(&b'\r') && !head.contains(&b'\n') {
+        let begins = &head[..head.len().min(HEADED)];
+        if begins.contains(&b'\r') && !begins.contains(&b'\n') {
             return None;
         }
         return Some(Reading { syntax: Syntax::Zeek(Form::columns()), wrap: Wrap::Nothing, array: false });
@@ -544,7 +547,9 @@ impl LogSet {
                     return;
                 }
                 Err(e) => {
-                    self.odd_at_the_end(log);
+                    if !log.grows {
+                        self.odd_at_the_end(log);
+                    }
                     let (path, offset) = (log.file.path.display(), lines.offset());
                     self.failures
                         .push(format!("{path}: cannot be read on from byte {offset} of its content: {e}"));
@@ -683,6 +688,7 @@ impl LogSet {
                 }
             }
             Told::Eve(eve::Told::Asked(flow, dns)) => {
+                let flow = of_file(flow, &dns.packets);
                 self.asked_in_order.push_back((dns.head.ts, flow));
                 if let Some(before) = self.asked.insert(flow, dns) {
                     self.wait(Record::Dns(before));
@@ -695,6 +701,7 @@ impl LogSet {
                 }
             }
             Told::Eve(eve::Told::Answered(flow, mut answer, alone)) => {
+                let flow = of_file(flow, &answer.packets);
                 if let Some((of, part)) = &mut self.part
                     && *of == flow
                     && alone
@@ -1042,6 +1049,12 @@ impl Reading {
             Syntax::Eve => None,
         }
     }
+}
+
+/// What belongs to a flow in one log: a copy of the log tells of another one by the same name.
+fn of_file(flow: u64, lines: &[PacketId]) -> u64 {
+    let file = lines.first().map_or(0, |line| line.file());
+    flow ^ u64::from(file).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// Whether it is standard input.
