@@ -224,6 +224,11 @@ impl Live {
         &self.files
     }
 
+    /// Those of them at which exporters are heard, and nobody else, by their numbers.
+    pub fn inlets(&self) -> Vec<u32> {
+        self.ports.iter().filter(|p| p.inflow.ring().is_none()).map(|p| p.file).collect()
+    }
+
     /// What a reader must be told, so far.
     pub fn notices(&self) -> Vec<String> {
         let mut told = self.notices.clone();

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use verdict::{HostStory, Verdict};
+
+use crate::whole::WholeFile;
 
 pub(crate) const FILE: &str = "triage.json";
 /// Held while somebody writes.
@@ -139,22 +140,22 @@ impl Triage {
         self.hosts.iter().map(|(host, entries)| (host.as_str(), entries.as_slice()))
     }
 
-    /// Whether nobody is to be told how a host stands now: the last that was said of it, notes aside, is that it is known or closed, and it is no more than it was then.
+    /// The last that was said of a host, notes aside.
+    fn last(&self, host: &str) -> Option<&TriageEntry> {
+        self.of(host).iter().rev().find(|entry| entry.state != TriageState::Noted)
+    }
+
+    /// Whether nobody is to be told how a host stands now: it is known or closed, and no more than it was when that was said.
     pub fn settles(&self, host: &str, story: &HostStory) -> bool {
-        let last = self.of(host).iter().rev().find(|entry| entry.state != TriageState::Noted);
-        last.is_some_and(|entry| {
+        self.last(host).is_some_and(|entry| {
             matches!(entry.state, TriageState::Known | TriageState::Closed)
                 && entry.stood.as_ref().is_some_and(|stood| !stood.is_exceeded(story))
         })
     }
 
-    /// Whether the last that was said of a host, notes aside, is this.
+    /// Whether this is the last that was said of a host, notes aside.
     pub fn is(&self, host: &str, state: TriageState) -> bool {
-        self.of(host)
-            .iter()
-            .rev()
-            .find(|entry| entry.state != TriageState::Noted)
-            .is_some_and(|e| e.state == state)
+        self.last(host).is_some_and(|entry| entry.state == state)
     }
 
     /// Adds an entry to what is kept in the case, whoever else adds one meanwhile: whole or not at all. Gives everything that is kept then.
@@ -200,13 +201,9 @@ impl Triage {
         let entries = all.hosts.entry(host.to_owned()).or_default();
         anyhow::ensure!(entries.len() < MOST, "{host} has {MOST} entries already");
         entries.push(entry);
-        let mut fresh = path.to_owned().into_os_string();
-        fresh.push(format!(".{}", std::process::id()));
-        let text = serde_json::to_string_pretty(&all)?;
-        let written = File::create(&fresh)
-            .and_then(|mut f| f.write_all(text.as_bytes()).and_then(|()| f.sync_all()))
-            .and_then(|()| fs::rename(&fresh, path));
-        written.with_context(|| format!("cannot write {}", path.display()))?;
+        let mut file = WholeFile::begin(path)?;
+        serde_json::to_writer_pretty(&mut file, &all)?;
+        file.finish()?;
         Ok(all)
     }
 }

@@ -10,14 +10,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
-use pipeline::ByteSize;
+use pipeline::{ByteSize, LONGEST_LINE as LONGEST, OWN_EVENT};
 
 use crate::status::Board;
 
 /// The log that is written to: by a name of its own, so that a folder in which Suricata keeps logs loses none.
 const LOG: &str = "hydrophone-eve.json";
-/// The longest line (`import` reads none that is longer).
-const LONGEST: usize = 8 << 20;
 /// Into so many files the folder is divided: the oldest goes where there are more bytes than allowed.
 const FILES: u64 = 8;
 /// The least that a folder may hold: a line of the longest in each file.
@@ -279,7 +277,7 @@ impl Kept {
 
     /// A log begins with a row that says so, by which it is known for one before anything comes.
     fn begin(&mut self) -> io::Result<()> {
-        let row = serde_json::json!({ "timestamp": capture::now().to_string(), "event_type": "hydrophone" });
+        let row = serde_json::json!({ "timestamp": capture::now().to_string(), "event_type": OWN_EVENT });
         self.append(row.to_string().as_bytes())?;
         self.begun = self.len;
         Ok(())

@@ -143,7 +143,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 (status.packets, status.bytes) = (progress.packets, progress.bytes);
                 (status.dropped, status.shed) = (progress.dropped, progress.shed);
             }
-            manager.lives(|| counted(&board.read()));
+            manager.lives(|| board.read().line());
             if let Some(kept) = &kept {
                 let mut status = board.write();
                 status.packets_kept = kept.packets.load(Ordering::Relaxed);
@@ -263,7 +263,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     }
                 }
                 if signals.wants_statistics() {
-                    say(&counted(&board.read()));
+                    say(&board.read().line());
                 }
                 if let Some(what) = keeper.as_mut().and_then(|keeper| keeper.until(clock)) {
                     board.say(&what);
@@ -432,20 +432,6 @@ impl Anew {
         say("configuration, payoffs, expectations and lists were read anew");
         self.told.iter().for_each(|what| say(what));
     }
-}
-
-/// How it goes, in a line.
-fn counted(now: &Status) -> String {
-    let clock = now.clock.map_or_else(|| "no packet yet".to_owned(), |t| format!("until {t}"));
-    let lost = 100.0 * now.dropped as f64 / (now.packets + now.dropped).max(1) as f64;
-    format!(
-        "{clock}: {} packets, {} ({} packets or {lost:.2} % found no room in the ring{}), {} records",
-        report::human_count(now.packets),
-        report::human_bytes(now.bytes),
-        report::human_count(now.dropped),
-        now.shed(),
-        report::human_count(now.records),
-    )
 }
 
 /// What it needs when all other rights are given up.

@@ -263,17 +263,21 @@ impl Status {
 
     /// For a person, in a line.
     pub fn line(&self) -> String {
-        let until = |at| format!("until {}", to_the_second(at).to_string().replace(".000000", ""));
-        let clock = self.clock.map_or_else(|| "nothing yet".to_owned(), until);
+        let clock = self.clock.map_or_else(|| "no packet yet".to_owned(), |t| format!("until {t}"));
         format!(
-            "{}: {clock}, {:.0} s behind; {} packets, {} of them lost{}; {} records",
-            self.interfaces.join(", "),
-            self.lag_s,
+            "{clock}: {} packets, {} ({} packets or {:.2} % found no room in the ring{}), {} records",
             human_count(self.packets),
+            human_bytes(self.bytes),
             human_count(self.dropped),
+            self.lost(),
             self.shed(),
-            human_count(self.records)
+            human_count(self.records),
         )
+    }
+
+    /// The part of the packets that found no room in the ring, in per cent.
+    fn lost(&self) -> f64 {
+        100.0 * self.dropped as f64 / (self.packets + self.dropped).max(1) as f64
     }
 
     /// What changes when hosts turn, or when something is said of the sensor.
@@ -285,7 +289,7 @@ impl Status {
 
     /// For a person, on one screen.
     pub fn screen(&self) -> String {
-        let lost = 100.0 * self.dropped as f64 / (self.packets + self.dropped).max(1) as f64;
+        let lost = self.lost();
         let clock = self
             .clock
             .map_or_else(|| "no packet yet".to_owned(), |at| format!("{at}, {:.1} s behind", self.lag_s));
@@ -566,11 +570,7 @@ pub struct SaidOf {
 
 /// The time of the desk, RFC 3339 to the second.
 fn desk_time() -> String {
-    to_the_second(now()).to_string().replace(".000000", "")
-}
-
-const fn to_the_second(at: Timestamp) -> Timestamp {
-    Timestamp::from_secs(at.0.div_euclid(1_000_000_000))
+    Timestamp::from_secs(now().0.div_euclid(1_000_000_000)).to_string().replace(".000000", "")
 }
 
 fn metrics(guest: TcpStream, board: &Board) -> io::Result<()> {

@@ -645,7 +645,7 @@ fn what_is_said_of_hosts_is_kept_and_a_console_shows_a_running_sensor() {
         line.clear();
         assert!(events.read_line(&mut line).unwrap() > 0, "no event came");
     }
-    assert!(line.contains("eve.json") && line.contains("suspicious 1"), "{line}");
+    assert!(line.contains(" records") && line.contains("suspicious 1"), "{line}");
     let said = answer("POST", "/host/10.20.0.13/triage", "state=known&who=Bob&note=");
     assert!(said.starts_with("HTTP/1.1 303"), "{said}");
     assert!(answer("GET", "/host/10.20.0.13", "").contains("<strong>known</strong> by Bob"));

@@ -141,7 +141,7 @@ pub enum Told {
     Records(Vec<Record>),
     /// A DNS question, to be joined with its answer: the sensor's name for the flow, the transaction.
     Asked(u64, Box<Dns>),
-    /// The answer.
+    /// The answer, or one of the lines that it has; whether further lines of it may follow.
     Answered(u64, Box<Dns>, bool),
     /// A flow as a whole, by the sensor's name for it: what was told of its ways is told with it.
     Whole(u64, Vec<Record>),
@@ -267,7 +267,7 @@ pub fn take(line: &[u8], number: PacketId) -> Result<Option<Row<Told>>, &'static
     }
     let event: Event<'_> = serde_json::from_slice(line).map_err(|_| "it is no event of Suricata's")?;
     // What a log of lines that came by a socket begins with tells of nothing.
-    if event.kind == "hydrophone" {
+    if event.kind == crate::OWN_EVENT {
         return Ok(None);
     }
     let ts = values::time(&event.timestamp).ok_or("no time")?;

@@ -20,10 +20,13 @@ use record::{
 };
 
 pub use exports::Exports;
+pub use lines::LONGEST as LONGEST_LINE;
 pub use merge::{Followed, LogFile, LogSet, Position, holds_log, is_log};
 
 /// The most that a count of one row may be: 4 TiB of a flow.
 const MOST: u64 = 1 << 42;
+/// The kind of an event that begins a log of this program's own, and tells of nothing.
+pub const OWN_EVENT: &str = "hydrophone";
 /// The longest text of a row that is kept, in bytes.
 const LONGEST_TEXT: usize = 1024;
 

@@ -5,7 +5,7 @@ use std::io;
 use capture::Window;
 
 /// The longest line that is read (*assumed*: an EVE line with its payload takes tens of kilobytes); a longer one is told and stepped over.
-const LONGEST: usize = 8 << 20;
+pub const LONGEST: usize = 8 << 20;
 /// What is read at a time.
 const PIECE: usize = 64 << 10;
 

@@ -1,9 +1,8 @@
 //! Zeek's logs, as tab-separated columns and as JSON.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
-
-use std::borrow::Cow;
 
 use record::{
     Alert, BodyFacts, Certificate, ConnState, Dhcp, Direction, Dns, DnsAnswer, Endpoint, FileInfo, FlowId,

@@ -80,14 +80,11 @@ impl Feed {
         }
     }
 
-    /// Places among [`Self::files`] at which exporters are heard, and nobody else.
-    pub fn inlets(&self) -> Vec<usize> {
-        let is_inlet = |file: &&InputFile| file.path.to_string_lossy().starts_with("udp:");
-        let files = self.files().iter();
-        if self.is_endless() {
-            files.enumerate().filter(|(_, f)| is_inlet(f)).map(|(n, _)| n).collect()
-        } else {
-            Vec::new()
+    /// Numbers of inputs at which exporters are heard, and nobody else.
+    pub fn inlets(&self) -> Vec<u32> {
+        match self {
+            Self::Files(_) => Vec::new(),
+            Self::Live(live) => live.inlets(),
         }
     }
 

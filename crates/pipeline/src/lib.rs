@@ -26,7 +26,7 @@ mod watch;
 
 pub use activity::{Activity, Group, Volume};
 pub use budget::{Budget, ByteSize, SMALLEST};
-pub use import::Followed;
+pub use import::{Followed, LONGEST_LINE, OWN_EVENT};
 pub use packets::{Keeping, Kept, PacketKeeper};
 pub use run::{
     Input, Listened, Outcome, Progress, RunError, RunOptions, Sensed, facts, listen, run, run_with, sense,

@@ -125,15 +125,12 @@ impl Others {
         }
     }
 
-    /// Gives what a followed log tells, if nobody else has told it.
+    /// The same of a followed log: others may have come since the beginning.
     fn give_followed(&mut self, record: Record, sink: &mut impl Sink) {
-        if self.twins.is_none() && self.followed.as_ref().is_some_and(Followed::may_repeat) {
-            self.twins = Some(Twins::default());
+        if self.followed.as_ref().is_some_and(Followed::may_repeat) {
+            self.twins.get_or_insert_default();
         }
-        let teller = Told::teller(&record);
-        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
-            self.give(record, sink);
-        }
+        self.give_told(record, sink);
     }
 
     /// Gives what comes from elsewhere: it is known now, if it tells of something earlier.
@@ -217,7 +214,7 @@ impl Others {
     /// Whoever else tells of flows, where logs or stores do.
     fn tell_beside(&mut self, record: &Record, teller: Teller) {
         if !self.told.is_empty() || self.followed.is_some() {
-            self.twins.get_or_insert_default().others_tell(record, teller);
+            self.twins.get_or_insert_default().tells(record, teller);
         }
     }
 
@@ -272,22 +269,29 @@ impl Others {
         }
         health.merge(self.exports.health());
         // Where one of them paused, another may have gone on.
-        let has_told = |health: &Health| health.packets > 0 || health.rows > 0;
-        let followed_health = self.followed.as_ref().map(Followed::health);
-        let sources = [Some(&*health), Some(&*logs.health()), followed_health.as_deref()]
-            .map(Option::<&Health>::cloned);
-        let stored = stores.iter().map(Reader::health);
-        let paused = sources.into_iter().flatten().chain(stored).filter(has_told).map(|h| h.paused_ns).min();
-        health.merge(&logs.health());
+        let mut paused = None::<u64>;
+        let mut pauses = |of: &Health| {
+            if of.packets > 0 || of.rows > 0 {
+                paused = Some(paused.map_or(of.paused_ns, |least| least.min(of.paused_ns)));
+            }
+        };
+        pauses(health);
+        pauses(logs.health());
+        health.merge(logs.health());
+        health.rows_unread += logs.unread();
         let mut inputs: Vec<Input> = logs.files().into_iter().map(Input::of_log).collect();
         if let Some(followed) = &self.followed {
-            health.merge(&followed.health());
+            pauses(followed.health());
+            health.merge(followed.health());
+            health.rows_unread += followed.unread();
             notices.extend(followed.notices());
             failures.extend(followed.failures().iter().cloned());
             inputs.extend(followed.files().into_iter().map(Input::of_log));
         }
         for store in stores {
-            health.merge(&store.health());
+            let of = store.health();
+            pauses(&of);
+            health.merge(&of);
             notices.extend(store.notices());
             failures.extend(store.failures().iter().cloned());
             inputs.extend(store.inputs().iter().map(|i| Input {

@@ -296,9 +296,7 @@ fn sense_divided(
         followed,
         options.memory.0 as usize / LOGS_PART,
     );
-    let earlier = options.opening.earlier;
-    let mut others =
-        others.hearing_exporters(feed.inlets().into_iter().map(|n| earlier + n as u32).collect());
+    let mut others = others.hearing_exporters(feed.inlets());
     // What lies there already is told before anything is heard.
     let mut rows = 0u64;
     while !options.opening.stop.load(Ordering::Relaxed) && others.earlier(&mut sink) {

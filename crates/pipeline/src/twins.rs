@@ -1,8 +1,8 @@
 //! What is told twice. A copy of a log, or a store that has the log, tells the same rows by the same names of flows: these count once. Two sensors on one link, or packets beside a log,
 //! tell the same flows by other names, at other times and with other facts, so that neither can stand for the other: that is counted, and said.
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::mem::discriminant;
 use std::time::Duration;
@@ -11,13 +11,10 @@ use record::{ConnPhase, FlowId, Health, Record, Segment, Timestamp};
 
 /// How far two sensors' times of one flow may lie apart (*assumed*: their clocks agree to a second or so, and each may have seen another first packet).
 const APART: Duration = Duration::from_secs(2);
-/// Records that are remembered: the inputs are read in one order of time, so that what tells of one moment lies near (*assumed*: a minute of a network with 300 flows a second).
+/// Records that are remembered, and so many before them: the inputs are read in one order of time, so that what tells of one moment lies near (*assumed*: a minute of a network with 300 flows a second).
 const MOST: usize = 1 << 16;
-/// From so many on, flows are said to be told by two: ports are used again within seconds now and then (*assumed*).
+/// From so many on, flows are said to be told by two: ports are used again within seconds now and then (*assumed*). What part of all they are is asked where hosts are called quiet.
 const FEW: u64 = 20;
-/// From this part of the flows on nobody is called quiet.
-const MANY: u64 = 20;
-
 /// Who told a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Teller {
@@ -29,28 +26,28 @@ pub enum Teller {
     Input(u32),
 }
 
-/// What is remembered of late, by name.
+/// What is remembered of late, by name: what is newer, and what was before that.
 struct Recent<V> {
-    by_name: HashMap<u64, V>,
-    in_order: VecDeque<u64>,
+    newer: HashMap<u64, V>,
+    older: HashMap<u64, V>,
 }
 
 impl<V> Default for Recent<V> {
     fn default() -> Self {
-        Self { by_name: HashMap::new(), in_order: VecDeque::new() }
+        Self { newer: HashMap::new(), older: HashMap::new() }
     }
 }
 
 impl<V> Recent<V> {
+    fn get(&self, name: u64) -> Option<&V> {
+        self.newer.get(&name).or_else(|| self.older.get(&name))
+    }
+
     fn put(&mut self, name: u64, value: V) {
-        if self.by_name.insert(name, value).is_none() {
-            self.in_order.push_back(name);
-            if self.in_order.len() > MOST
-                && let Some(oldest) = self.in_order.pop_front()
-            {
-                self.by_name.remove(&oldest);
-            }
+        if self.newer.len() >= MOST {
+            self.older = std::mem::take(&mut self.newer);
         }
+        self.newer.insert(name, value);
     }
 }
 
@@ -70,9 +67,8 @@ pub struct Twins {
     /// Records that were told again, and the flows among them.
     again: u64,
     left_out: Health,
-    /// Flows that two told by other names, of so many.
+    /// Flows that two told by other names.
     twice: u64,
-    of: u64,
 }
 
 /// A row's name: its flow, its time, and what it tells of that; none of a flow that nobody named.
@@ -103,7 +99,7 @@ impl Twins {
     /// Whether another input has told this row, so that it does not count.
     pub fn has(&mut self, record: &Record, teller: Teller) -> bool {
         if let Some(name) = row(record) {
-            match self.rows.by_name.get(&name) {
+            match self.rows.get(name) {
                 Some(before) if *before != teller => {
                     self.again += 1;
                     if let Record::Conn(c) = record
@@ -117,22 +113,16 @@ impl Twins {
                 None => self.rows.put(name, teller),
             }
         }
-        self.ends(record, teller);
+        self.tells(record, teller);
         false
     }
 
-    /// Packets or exporters tell this.
-    pub fn others_tell(&mut self, record: &Record, teller: Teller) {
-        self.ends(record, teller);
-    }
-
     /// Notes a flow that is over, and whether somebody else has told it by another name.
-    fn ends(&mut self, record: &Record, teller: Teller) {
+    pub fn tells(&mut self, record: &Record, teller: Teller) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed {
             return;
         }
-        self.of += 1;
         let head = &c.head;
         let mut name = DefaultHasher::new();
         (head.tuple, head.site).hash(&mut name);
@@ -145,17 +135,8 @@ impl Twins {
                 && far <= APART
                 && segments.is_none_or(|(a, b)| a == b)
         };
-        self.twice += u64::from(self.flows.by_name.get(&name).as_ref().is_some_and(is_its));
+        self.twice += u64::from(self.flows.get(name).as_ref().is_some_and(is_its));
         self.flows.put(name, Flow { ts: head.ts, teller, called: head.flow, segment: head.segment });
-    }
-
-    /// Whether it is worth to be said.
-    const fn is_some(&self) -> bool {
-        self.twice >= FEW
-    }
-
-    fn is_much(&self) -> bool {
-        self.twice > 0 && self.twice * MANY > self.of
     }
 
     /// Takes off what was told again, and says what counts twice.
@@ -171,9 +152,7 @@ impl Twins {
         less(&mut health.midstream_tcp, again.midstream_tcp);
         less(&mut health.one_sided_tcp, again.one_sided_tcp);
         less(&mut health.missed_bytes, again.missed_bytes);
-        if self.is_much() {
-            health.told_twice += self.twice;
-        }
+        health.told_twice += self.twice;
     }
 
     /// What must be told of it.
@@ -187,7 +166,7 @@ impl Twins {
                 tcp + udp + other
             ));
         }
-        if self.is_some() || self.is_much() {
+        if self.twice >= FEW {
             told.push(format!(
                 "{} flows are told by two inputs (packets and a log, or two sensors), and COUNT TWICE: regular calls and shares are judged wrongly; read one of them alone, and of the other what only it has, as alerts",
                 self.twice

@@ -37,7 +37,7 @@ pub struct Health {
     /// and lines that could not be.
     #[serde(default)]
     pub rows_unread: u64,
-    /// Flows that two inputs told, each by its own name, where they are many: they count twice.
+    /// Flows that two inputs told, each by its own name: they count twice.
     #[serde(default)]
     pub told_twice: u64,
     /// The first such pauses: last packet before and first after, at most [`Self::MAX_GAPS`].

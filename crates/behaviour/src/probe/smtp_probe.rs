@@ -20,6 +20,7 @@
 //! ## What else looks like this
 //! Monitors (strictly periodic, for days: discounted), retry queues of mail servers (their role is discounted), a blocked
 //! port 25, test scripts. A mail program that looks for its settings calls on several names of one domain; who has accounts with five providers says more than a greeting to each.
+//! A program that moves mailboxes, or checks many providers' servers, from a desk.
 //!
 //! ## Blind spots
 //! A bot that tests through its provider's submission port, or against a server of its own on another port.
@@ -28,7 +29,7 @@
 //! `attempts` (3), `hung_up` (2), `services` (5), `window` (10m), `longest_gap` (2m), `client_bytes` (200).
 //!
 //! ## References
-//! Unit 42, "A Deep Dive Into Qakbot" (2022: visits to mail services); R. Balupari, McAfee Avert Labs, "Mailbot.f a.k.a. Kraken gets stealthier" (2008); ATT&CK T1016.001.
+//! Unit 42, "Answers to Unit 42 Wireshark Quiz, February 2023" (Qakbot, "Follow-up Spambot Activity"); R. Balupari, McAfee Avert Labs, "Mailbot.f a.k.a. Kraken gets stealthier" (2008); ATT&CK T1016.001.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -60,7 +61,7 @@ pub struct Settings {
     pub attempts: usize,
     /// Attempts at one target that the host ended without a word, ≥ 1 (*assumed*).
     pub hung_up: usize,
-    /// Providers whose mail services were called on and left, ≥ 2 (*assumed*: twice as many as a person has accounts with).
+    /// Providers whose mail services were called on and left, ≥ 2 (*assumed*).
     pub services: usize,
     /// The window that they lie in (*assumed*).
     #[serde(with = "humantime_serde")]
@@ -186,8 +187,7 @@ impl Behaviour for Watcher {
                 if state.delivered.remove(&c.head.flow) || c.bytes[0] > self.settings.client_bytes {
                     return;
                 }
-                // Where its words are not told, who sends more packets than a greeting takes may have been refused a message.
-                if c.head.flow.is_named() && c.packets[0] > GREETING {
+                if says_more(c) {
                     return;
                 }
                 let remote = c.head.tuple.resp.ip;
@@ -241,7 +241,7 @@ impl Watcher {
         let Settings { services, window, client_bytes, .. } = self.settings;
         let remote = c.head.tuple.resp.ip;
         // Who was not answered may have tried again elsewhere because of that.
-        if c.bytes[0] > client_bytes || c.failed() != Some(false) || c.head.flow.is_named() {
+        if c.bytes[0] > client_bytes || c.failed() != Some(false) || says_more(c) {
             return;
         }
         let Some(name) = context.network.name_of(remote, context.now) else { return };
@@ -280,6 +280,11 @@ impl Watcher {
             facts: vec![("providers", providers.into())],
         });
     }
+}
+
+/// Where its words are not told, who sends more packets than a greeting takes may have been refused a message.
+fn says_more(c: &record::Conn) -> bool {
+    c.head.flow.is_named() && c.packets[0] > GREETING
 }
 
 /// Whether the originator of an established connection ended it before anybody, without a byte.

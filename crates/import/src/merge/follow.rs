@@ -3,7 +3,6 @@
 //! What lies there is read first, in the order of time as any log is. From then on a row waits for [`LAG`] after it was written, or after what it tells of if that
 //! is later, so that rows of several logs come in their order. A sensor exchanges its logs: whatever it wrote to the old file is read before the new one is.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -90,7 +89,7 @@ struct Tail {
     file: FileId,
     /// Lines of the files that lay there before.
     before: u64,
-    /// It was seen without anything in it, though something had been read.
+    /// It was seen without anything in it, or with something else, though something had been read.
     emptied: bool,
     /// How far it was read when it was looked at last, and a hash of what stands before that.
     mark: Option<(u64, u64)>,
@@ -580,8 +579,13 @@ impl Followed {
     }
 
     /// What was counted.
-    pub fn health(&self) -> Cow<'_, Health> {
+    pub const fn health(&self) -> &Health {
         self.set.health()
+    }
+
+    /// Lines that could not be read.
+    pub fn unread(&self) -> u64 {
+        self.set.unread()
     }
 
     /// What must be told of them.
