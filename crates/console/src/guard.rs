@@ -1,30 +1,31 @@
-//! Who may ask: the token, the name of the address, and where the question comes from.
+//! Who may ask: by which name, from where, and with what: the token of the printed address, a password, or the word of a proxy that has asked for one.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use ipnet::IpNet;
+
+use crate::secure::Certificate;
+use crate::users::{Asked, Users};
 
 /// The name of the cookie; cookies do not know ports, so that several consoles take each other's place.
 const COOKIE: &str = "hydrophone";
+/// Longest name of somebody, bytes: as long as the form takes it.
+const LONGEST_NAME: usize = 100;
 
 /// What the printed address carries.
 pub struct Token(String);
 
 impl Token {
     /// 128 random bits in hexadecimal.
-    pub(crate) fn random() -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn random() -> anyhow::Result<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).context("the system gives no random numbers")?;
         Ok(Self(record::hex(&bytes)))
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn cookie(&self) -> String {
-        format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/", self.0)
     }
 
     /// Whether it is this one, in a time that does not tell how much of it was right.
@@ -34,51 +35,180 @@ impl Token {
     }
 }
 
+/// What lets somebody in.
+pub enum Keys {
+    /// The printed address: for one person on this machine.
+    Token(Token),
+    /// A name and a password of a file.
+    Users(Users),
+    /// The word of a proxy, which has asked who it is.
+    Proxy {
+        /// The header in which it names the user.
+        header: HeaderName,
+        /// Where proxies are: nobody else is believed.
+        from: Vec<IpNet>,
+    },
+}
+
 /// How somebody came in.
 pub enum Entry {
     /// With the token in the address: it becomes a cookie.
     WithToken,
-    /// With the cookie.
-    WithCookie,
+    /// As somebody who may see everything; by name, where one is known.
+    As(Option<String>),
 }
 
-/// Whether `host` names the address that is listened at.
-fn is_here(host: &str, address: SocketAddr) -> bool {
-    let named = format!("localhost:{}", address.port());
-    host == address.to_string() || host == named
+/// Why somebody stays outside.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub status: StatusCode,
+    pub why: &'static str,
+    /// Whether a name and a password would help.
+    pub asks: bool,
 }
 
-/// Lets in or says why not.
-pub fn check(
-    token: &Token,
+const fn refused<T>(status: StatusCode, why: &'static str) -> Result<T, Refused> {
+    Err(Refused { status, why, asks: false })
+}
+
+/// Where a console is, and who is let in.
+pub struct Door {
     address: SocketAddr,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
-) -> Result<Entry, (StatusCode, &'static str)> {
-    let text = |name: HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
-    // Another name means another site's page in the browser of somebody on this machine (DNS rebinding).
-    if !text(header::HOST).is_some_and(|h| is_here(h, address)) {
-        return Err((StatusCode::MISDIRECTED_REQUEST, "open the address that was printed"));
+    /// What a browser may call it, in small letters.
+    hosts: Vec<String>,
+    keys: Keys,
+    certificate: Option<Certificate>,
+}
+
+impl Door {
+    /// A console that listens at `address`, and is called by that and by these names (`console.example.org`, with `:PORT` where it is not the one that is listened at);
+    /// with a certificate it speaks TLS alone.
+    pub fn new(address: SocketAddr, names: &[String], keys: Keys, certificate: Option<Certificate>) -> Self {
+        let port = address.port();
+        let usual = if certificate.is_some() { 443 } else { 80 };
+        let bare = match address.ip() {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let local = address.ip().is_loopback().then(|| "localhost".to_owned());
+        let mut hosts = Vec::new();
+        for name in names {
+            if !name.contains(':') {
+                hosts.push(format!("{name}:{port}"));
+            }
+            hosts.push(name.clone());
+        }
+        for name in [bare].into_iter().chain(local) {
+            hosts.push(format!("{name}:{port}"));
+            hosts.extend((port == usual).then_some(name));
+        }
+        for host in &mut hosts {
+            host.make_ascii_lowercase();
+        }
+        Self { address, hosts, keys, certificate }
     }
-    if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST"));
+
+    /// The address to open; with the token, if that is what lets in.
+    pub fn url(&self) -> String {
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        match &self.keys {
+            Keys::Token(token) => format!("{scheme}://{}/?token={}", self.address, token.0),
+            Keys::Users(_) => format!("{scheme}://{}/", self.hosts[0]),
+            Keys::Proxy { .. } => format!("{scheme}://{}/", self.address),
+        }
     }
-    let origin = text(header::ORIGIN);
-    let from_here = origin.and_then(|o| o.strip_prefix("http://")).is_some_and(|o| is_here(o, address));
-    if (origin.is_some() || *method == Method::POST) && !from_here {
-        return Err((StatusCode::FORBIDDEN, "this must come from a page of the console"));
+
+    pub(crate) const fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
     }
-    let given = uri.query().unwrap_or_default().split('&').find_map(|p| p.strip_prefix("token="));
-    if given.is_some_and(|t| token.is(t)) && *method != Method::POST {
-        return Ok(Entry::WithToken);
+
+    /// What a browser keeps that came with the token.
+    pub(crate) fn cookie(&self) -> Option<HeaderValue> {
+        let Keys::Token(token) = &self.keys else { return None };
+        let secure = if self.certificate.is_some() { "; Secure" } else { "" };
+        HeaderValue::try_from(format!("{COOKIE}={}; HttpOnly; SameSite=Strict; Path=/{secure}", token.0)).ok()
     }
-    let cookies = text(header::COOKIE).unwrap_or_default();
-    let kept = cookies.split(';').filter_map(|c| c.trim().strip_prefix("hydrophone="));
-    if kept.into_iter().any(|t| token.is(t)) {
-        return Ok(Entry::WithCookie);
+
+    /// Whether `host` is a name of this console.
+    fn is_here(&self, host: &str) -> bool {
+        self.hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
     }
-    Err((StatusCode::UNAUTHORIZED, "open the address that was printed: it carries the token"))
+
+    /// Whether a page of this console has led here.
+    fn is_from_here(&self, origin: &str) -> bool {
+        let (secure, clear) = (origin.strip_prefix("https://"), origin.strip_prefix("http://"));
+        let host = match (&self.keys, &self.certificate) {
+            // A proxy may speak to browsers in another way than to us.
+            (Keys::Proxy { .. }, _) => secure.or(clear),
+            (_, Some(_)) => secure,
+            (_, None) => clear,
+        };
+        host.is_some_and(|host| self.is_here(host))
+    }
+
+    /// Lets in or says why not.
+    pub(crate) async fn let_in(
+        &self,
+        from: IpAddr,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<Entry, Refused> {
+        let text = |name: &HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
+        // Another name means another site's page in the browser of somebody who may come in (DNS rebinding).
+        if !text(&header::HOST).is_some_and(|h| self.is_here(h)) {
+            return refused(StatusCode::MISDIRECTED_REQUEST, "open the address that was printed");
+        }
+        if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
+            return refused(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST");
+        }
+        let origin = text(&header::ORIGIN);
+        if (origin.is_some() || *method == Method::POST) && !origin.is_some_and(|o| self.is_from_here(o)) {
+            return refused(StatusCode::FORBIDDEN, "this must come from a page of the console");
+        }
+        match &self.keys {
+            Keys::Token(token) => {
+                let given = uri.query().unwrap_or_default().split('&').find_map(|p| p.strip_prefix("token="));
+                if given.is_some_and(|t| token.is(t)) && *method != Method::POST {
+                    return Ok(Entry::WithToken);
+                }
+                let cookies = text(&header::COOKIE).unwrap_or_default();
+                let mut kept = cookies.split(';').filter_map(|c| c.trim().strip_prefix("hydrophone="));
+                if kept.any(|t| token.is(t)) {
+                    return Ok(Entry::As(None));
+                }
+                refused(StatusCode::UNAUTHORIZED, "open the address that was printed: it carries the token")
+            }
+            Keys::Users(users) => {
+                let given = text(&header::AUTHORIZATION).unwrap_or_default();
+                match users.who(given, from).await {
+                    Asked::Is(name) => Ok(Entry::As(Some(name))),
+                    Asked::Nobody => Err(Refused {
+                        status: StatusCode::UNAUTHORIZED,
+                        why: "say who you are, and your password",
+                        asks: true,
+                    }),
+                    Asked::Later => refused(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "too many passwords are being tried: try again in a while",
+                    ),
+                }
+            }
+            Keys::Proxy { header, from: proxies } => {
+                if !proxies.iter().any(|net| net.contains(&from.to_canonical())) {
+                    return refused(StatusCode::FORBIDDEN, "only the proxy may ask here: open its address");
+                }
+                let mut named = headers.get_all(header).iter();
+                // Two of them mean that the proxy passes on what its client says.
+                match (named.next().and_then(|v| v.to_str().ok()), named.next()) {
+                    (Some(name), None) if !name.trim().is_empty() && name.len() <= LONGEST_NAME => {
+                        Ok(Entry::As(Some(name.trim().to_owned())))
+                    }
+                    _ => refused(StatusCode::UNAUTHORIZED, "the proxy names nobody: have it ask who it is"),
+                }
+            }
+        }
+    }
 }
 
 /// What every answer says to the browser.
@@ -102,23 +232,43 @@ pub fn harden(headers: &mut HeaderMap) {
 mod tests {
     use super::*;
 
-    fn asked(method: &Method, path: &str, with: &[(&'static str, &str)]) -> Result<(), u16> {
-        let token = Token("0123456789abcdef".into());
-        let address: SocketAddr = "127.0.0.1:4470".parse().unwrap();
+    const HOST: (&str, &str) = ("host", "127.0.0.1:4470");
+    const HERE: (&str, &str) = ("origin", "http://127.0.0.1:4470");
+
+    fn door(names: &[&str], keys: Keys) -> Door {
+        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+        Door::new("127.0.0.1:4470".parse().unwrap(), &names, keys, None)
+    }
+
+    fn asked(
+        door: &Door,
+        from: &str,
+        method: &Method,
+        path: &str,
+        with: &[(&'static str, &str)],
+    ) -> Result<Option<String>, u16> {
         let mut headers = HeaderMap::new();
         for (name, value) in with {
-            headers.insert(*name, value.parse().unwrap());
+            headers.append(*name, value.parse().unwrap());
         }
         let uri: Uri = path.parse().unwrap();
-        check(&token, address, method, &uri, &headers).map(|_| ()).map_err(|e| e.0.as_u16())
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let entry = runtime.block_on(door.let_in(from.parse().unwrap(), method, &uri, &headers));
+        match entry {
+            Ok(Entry::As(who)) => Ok(who),
+            Ok(Entry::WithToken) => Ok(None),
+            Err(e) => Err(e.status.as_u16()),
+        }
     }
 
     #[test]
     fn only_who_has_the_token_and_comes_from_here() {
-        const HOST: (&str, &str) = ("host", "127.0.0.1:4470");
         const KEPT: (&str, &str) = ("cookie", "a=b; hydrophone=0123456789abcdef");
-        const HERE: (&str, &str) = ("origin", "http://127.0.0.1:4470");
-        let get = |path: &str, with: &[(&'static str, &str)]| asked(&Method::GET, path, with);
+        let door = door(&[], Keys::Token(Token("0123456789abcdef".into())));
+        let ask = |method: &Method, path: &str, with: &[(&'static str, &str)]| {
+            asked(&door, "127.0.0.1", method, path, with).map(drop)
+        };
+        let get = |path: &str, with: &[(&'static str, &str)]| ask(&Method::GET, path, with);
         assert_eq!(get("/", &[HOST]), Err(401));
         assert_eq!(get("/?token=0123456789abcdef", &[HOST]), Ok(()));
         assert_eq!(get("/?token=0123456789abcdee", &[HOST]), Err(401));
@@ -126,10 +276,53 @@ mod tests {
         assert_eq!(get("/", &[("host", "evil.example"), KEPT]), Err(421), "rebinding");
         assert_eq!(get("/", &[("host", "localhost:4470"), KEPT]), Ok(()));
         assert_eq!(get("/", &[HOST, KEPT, ("origin", "http://evil.example")]), Err(403));
-        let post = |with: &[(&'static str, &str)]| asked(&Method::POST, "/host/10.0.0.1/triage", with);
+        let post = |with: &[(&'static str, &str)]| ask(&Method::POST, "/host/10.0.0.1/triage", with);
         assert_eq!(post(&[HOST, KEPT]), Err(403), "no origin");
         assert_eq!(post(&[HOST, KEPT, HERE]), Ok(()));
         assert_eq!(post(&[HOST, HERE]), Err(401));
-        assert_eq!(asked(&Method::DELETE, "/", &[HOST, KEPT]), Err(405));
+        assert_eq!(ask(&Method::DELETE, "/", &[HOST, KEPT]), Err(405));
+    }
+
+    #[test]
+    fn a_proxy_is_believed_where_proxies_are_and_nobody_else() {
+        const NAME: (&str, &str) = ("host", "soc.example.org");
+        const ANNA: (&str, &str) = ("x-remote-user", "anna");
+        let header = HeaderName::from_static("x-remote-user");
+        let from = vec!["127.0.0.0/8".parse().unwrap()];
+        let door = door(&["soc.example.org"], Keys::Proxy { header, from });
+        let get = |from: &str, with: &[(&'static str, &str)]| asked(&door, from, &Method::GET, "/", with);
+        assert_eq!(get("127.0.0.1", &[NAME, ANNA]), Ok(Some("anna".into())));
+        assert_eq!(get("127.0.0.1", &[("host", "SOC.example.org:4470"), ANNA]), Ok(Some("anna".into())));
+        assert_eq!(get("::ffff:127.0.0.1", &[NAME, ANNA]), Ok(Some("anna".into())));
+        assert_eq!(get("10.0.0.9", &[NAME, ANNA]), Err(403));
+        assert_eq!(get("127.0.0.1", &[NAME]), Err(401));
+        assert_eq!(get("127.0.0.1", &[NAME, ("x-remote-user", " ")]), Err(401));
+        assert_eq!(get("127.0.0.1", &[NAME, ANNA, ("x-remote-user", "admin")]), Err(401), "passed on");
+        assert_eq!(get("127.0.0.1", &[("host", "evil.example"), ANNA]), Err(421));
+        let post = |origin: &str| {
+            asked(
+                &door,
+                "127.0.0.1",
+                &Method::POST,
+                "/host/10.0.0.1/triage",
+                &[NAME, ANNA, ("origin", origin)],
+            )
+        };
+        // It speaks TLS to browsers, and to us as it is.
+        assert_eq!(post("https://soc.example.org"), Ok(Some("anna".into())));
+        assert_eq!(post("https://soc.example.org.evil.example"), Err(403));
+    }
+
+    #[test]
+    fn a_port_that_goes_without_saying_need_not_be_said() {
+        let token = || Keys::Token(Token("0".into()));
+        let door = Door::new("[::1]:80".parse().unwrap(), &[], token(), None);
+        assert!(["[::1]", "[::1]:80", "localhost", "localhost:80"].iter().all(|h| door.is_here(h)));
+        assert!(!door.is_here("[::1]:443") && !door.is_here("::1"));
+        let door = Door::new("192.0.2.1:8080".parse().unwrap(), &["a.example:443".into()], token(), None);
+        assert!(door.is_here("192.0.2.1:8080") && door.is_here("a.example:443"));
+        assert!(
+            ["192.0.2.1", "a.example", "localhost:8080", "a.example:8080"].iter().all(|h| !door.is_here(h))
+        );
     }
 }

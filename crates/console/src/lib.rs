@@ -1,7 +1,7 @@
-//! How does a person dig? A web console over a case, or over what a running sensor tells, on this machine alone.
+//! How does a person dig? A web console over a case, or over what a running sensor tells.
 //!
 //! Pages are made here and work without script but for what only a script can do (keys, copying, time zones, the brush). Nothing is
-//! loaded from elsewhere; who asks must hold the token of the printed address, speak to this address by its name, and come from
+//! loaded from elsewhere; who asks must hold the token of the printed address, know a password, or be named by a proxy, must call this address by its name, and come from
 //! a page of this console.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -12,27 +12,32 @@ mod packets;
 mod pages;
 mod plots;
 mod remote;
+mod secure;
 mod tables;
+mod users;
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
-use anyhow::Context;
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::body::to_bytes;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Router};
 use capture::Captures;
 use case::{Case, Flows, Triage};
 use futures_util::FutureExt;
 use tokio::sync::watch;
 use verdict::HostStory;
 
-pub use guard::Token;
+pub use axum::http::HeaderName;
+pub use guard::{Door, Keys, Token};
 pub use live::{Goes, Sensor};
+pub use secure::Certificate;
+pub use users::{Tell, Users};
 
 /// Cuts the packets that prove a story, or one piece of its evidence; gives them with what must be told of them.
 pub type Slicer = Box<
@@ -45,6 +50,8 @@ pub type Bundler = Box<dyn Fn(&Case, &Captures, &HostStory) -> anyhow::Result<Ve
 
 /// Bytes of a form.
 const LARGEST_FORM: usize = 64 << 10;
+/// How long a form may take to come (*assumed*).
+const SLOWEST_FORM: Duration = Duration::from_secs(15);
 
 /// What the console shows.
 pub struct Console {
@@ -56,17 +63,14 @@ pub struct Console {
     captures: Result<Captures, String>,
     slicer: Slicer,
     bundler: Bundler,
-    token: Arc<Token>,
-    address: SocketAddr,
     /// The sensor that the case is of, and how it went when it was asked.
     sensor: Option<(Arc<dyn Sensor>, Goes)>,
 }
 
 /// A console that is served: over a case it is the same for every page, of a sensor it is another one.
 struct Served {
-    console: Mutex<Arc<Console>>,
-    token: Arc<Token>,
-    address: SocketAddr,
+    console: Arc<Console>,
+    door: Arc<Door>,
     sensor: Option<Arc<dyn Sensor>>,
     /// How the sensor goes, and who tells that.
     goes: watch::Receiver<Goes>,
@@ -77,9 +81,9 @@ impl Served {
     /// The console that makes this page.
     fn console(&self, path: &str) -> anyhow::Result<Arc<Console>> {
         let Some(sensor) = self.sensor.as_ref().filter(|_| !path.starts_with("/static/")) else {
-            return Ok(self.console.lock().unwrap_or_else(PoisonError::into_inner).clone());
+            return Ok(self.console.clone());
         };
-        let made = Console::now(sensor, self.token.clone(), self.address)?;
+        let made = Console::of_sensor(sensor)?;
         // What this page shows is no news to it.
         if let (Some(tells), Some((_, goes))) = (self.tells.upgrade(), &made.sensor) {
             tells.send_if_modified(|before| std::mem::replace(before, goes.clone()) != *goes);
@@ -92,11 +96,13 @@ impl Served {
 pub(crate) struct Ask {
     pub path: String,
     pub query: BTreeMap<String, String>,
+    /// Who asks, where that is known.
+    pub who: Option<String>,
 }
 
 impl Ask {
-    fn of(uri: &Uri) -> Self {
-        Self { path: decoded(uri.path(), false), query: form(uri.query().unwrap_or_default()) }
+    fn of(uri: &Uri, who: Option<String>) -> Self {
+        Self { path: decoded(uri.path(), false), query: form(uri.query().unwrap_or_default()), who }
     }
 
     pub fn text(&self, name: &str) -> &str {
@@ -164,7 +170,6 @@ impl Console {
         case: Case,
         moved: Option<&Path>,
         zip_passwords: &[String],
-        address: SocketAddr,
         slicer: Slicer,
         bundler: Bundler,
     ) -> anyhow::Result<Self> {
@@ -178,25 +183,18 @@ impl Console {
             warnings,
             triage: Mutex::new(Triage::read(&case.dir)?),
             captures,
-            token: Arc::new(Token::random()?),
             case,
             slicer,
             bundler,
-            address,
             sensor: None,
         })
     }
 
-    /// A console over what a running sensor tells, that will listen at `address`.
+    /// A console over what a running sensor tells now.
     ///
     /// # Errors
-    /// The sensor does not answer, or the system has no random numbers.
-    pub fn of_sensor(sensor: &Arc<dyn Sensor>, address: SocketAddr) -> anyhow::Result<Self> {
-        Self::now(sensor, Arc::new(Token::random()?), address)
-    }
-
-    /// What the sensor tells now.
-    fn now(sensor: &Arc<dyn Sensor>, token: Arc<Token>, address: SocketAddr) -> anyhow::Result<Self> {
+    /// The sensor does not answer.
+    pub fn of_sensor(sensor: &Arc<dyn Sensor>) -> anyhow::Result<Self> {
         const WHY: &str = "a running sensor has no captures: `carve` and `bundle` take the folder of --keep-packets, `serve` its --store";
         // What changes from here on makes the page an old one.
         let goes = sensor.goes()?;
@@ -206,11 +204,9 @@ impl Console {
             warnings: Vec::new(),
             triage: Mutex::new(triage),
             captures: Err(WHY.to_owned()),
-            token,
             case,
             slicer: Box::new(|_, _, _, _| anyhow::bail!(WHY)),
             bundler: Box::new(|_, _, _| anyhow::bail!(WHY)),
-            address,
             sensor: Some((sensor.clone(), goes)),
         })
     }
@@ -233,11 +229,6 @@ impl Console {
     /// What cannot be shown, and why.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
-    }
-
-    /// The address to open, with the token.
-    pub fn url(&self) -> String {
-        format!("http://{}/?token={}", self.address, self.token.text())
     }
 
     fn answer(&self, ask: &Ask) -> Reply {
@@ -307,25 +298,26 @@ impl Console {
         }
     }
 
-    fn post(&self, path: &str, body: &str) -> Reply {
-        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    fn post(&self, ask: &Ask, body: &str) -> Reply {
+        let parts: Vec<&str> = ask.path.trim_matches('/').split('/').collect();
         match parts.as_slice() {
             ["host", host, "triage"] => match host.parse().ok().and_then(|which| self.case.story(which).ok())
             {
-                Some(s) => pages::triage(self, s, &form(body)),
+                Some(s) => pages::triage(self, s, &form(body), ask.who.as_deref()),
                 None => Reply::Wrong(StatusCode::NOT_FOUND, format!("{host} is no host of this case")),
             },
             _ => Reply::Wrong(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here".into()),
         }
     }
 
-    /// Serves until `stop` is done.
+    /// Serves whom the door lets in until `stop` is done.
     ///
     /// # Errors
-    /// The address cannot be listened at any more.
+    /// The address cannot be listened at.
     pub async fn serve(
         self,
         listener: TcpListener,
+        door: Door,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> anyhow::Result<()> {
         listener.set_nonblocking(true)?;
@@ -338,13 +330,11 @@ impl Console {
         if let Some(sensor) = sensor.clone() {
             tokio::spawn(live::keep_asking(sensor, tell, stop.clone()));
         }
-        let (token, address) = (self.token.clone(), self.address);
-        let served = Served { console: Mutex::new(Arc::new(self)), token, address, sensor, goes, tells };
-        let app = Router::new()
-            .fallback(handle)
-            .layer(DefaultBodyLimit::max(LARGEST_FORM))
-            .with_state(Arc::new(served));
-        axum::serve(listener, app).with_graceful_shutdown(stop).await.context("the console ended")
+        let door = Arc::new(door);
+        let served = Served { console: Arc::new(self), door: door.clone(), sensor, goes, tells };
+        let app = Router::new().fallback(handle).with_state(Arc::new(served));
+        secure::answer(listener, door, app, stop).await;
+        Ok(())
     }
 }
 
@@ -354,36 +344,50 @@ fn file_name(s: &HostStory) -> String {
 
 async fn handle(
     State(served): State<Arc<Served>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-    body: Bytes,
+    Extension(secure::Peer(peer)): Extension<secure::Peer>,
+    request: Request,
 ) -> Response {
-    let entry = match guard::check(&served.token, served.address, &method, &uri, &headers) {
-        Ok(entry) => entry,
-        Err((status, why)) => return finish(Reply::Wrong(status, why.to_owned())),
-    };
-    if let guard::Entry::WithToken = entry {
-        let to = uri.path().to_owned();
-        let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response();
-        if let Ok(cookie) = served.token.cookie().parse() {
-            response.headers_mut().insert(header::SET_COOKIE, cookie);
+    let (head, body) = request.into_parts();
+    let (method, uri) = (head.method, head.uri);
+    let who = match served.door.let_in(peer.ip(), &method, &uri, &head.headers).await {
+        Ok(guard::Entry::As(who)) => who,
+        Ok(guard::Entry::WithToken) => {
+            let to = uri.path().to_owned();
+            let mut response = (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response();
+            if let Some(cookie) = served.door.cookie() {
+                response.headers_mut().insert(header::SET_COOKIE, cookie);
+            }
+            guard::harden(response.headers_mut());
+            return response;
         }
-        guard::harden(response.headers_mut());
-        return response;
-    }
+        Err(refused) => {
+            let mut response = finish(Reply::Wrong(refused.status, refused.why.to_owned()));
+            if refused.asks {
+                let realm = HeaderValue::from_static("Basic realm=\"Hydrophone\", charset=\"UTF-8\"");
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+            }
+            return response;
+        }
+    };
     if uri.path() == "/events" && served.sensor.is_some() && method == Method::GET {
         let mut response = live::events(served.goes.clone());
         guard::harden(response.headers_mut());
         return response;
     }
+    // Only who was let in is listened to for long.
+    let body = match tokio::time::timeout(SLOWEST_FORM, to_bytes(body, LARGEST_FORM)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return finish(Reply::Wrong(StatusCode::PAYLOAD_TOO_LARGE, "that is too much".into())),
+        Err(_) => return finish(Reply::Wrong(StatusCode::REQUEST_TIMEOUT, "that took too long".into())),
+    };
     // Captures and flows are read, and sensors asked, on threads made for waiting.
-    let reply = tokio::task::spawn_blocking(move || match (served.console(uri.path()), method) {
-        (Err(e), _) => Reply::Wrong(StatusCode::BAD_GATEWAY, format!("{e:#}")),
-        (Ok(console), Method::POST) => {
-            console.post(&decoded(uri.path(), false), &String::from_utf8_lossy(&body))
+    let reply = tokio::task::spawn_blocking(move || {
+        let ask = Ask::of(&uri, who);
+        match (served.console(uri.path()), method) {
+            (Err(e), _) => Reply::Wrong(StatusCode::BAD_GATEWAY, format!("{e:#}")),
+            (Ok(console), Method::POST) => console.post(&ask, &String::from_utf8_lossy(&body)),
+            (Ok(console), _) => console.answer(&ask),
         }
-        (Ok(console), _) => console.answer(&Ask::of(&uri)),
     })
     .await
     .unwrap_or_else(|_| Reply::Wrong(StatusCode::INTERNAL_SERVER_ERROR, "a page could not be made".into()));

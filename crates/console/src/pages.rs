@@ -374,12 +374,12 @@ pub fn host(console: &Console, s: &HostStory, ask: &Ask) -> String {
                 a href={ "/host/" (s.id()) } { "Everything" } }
         }
         div.brush data-brush={ "/host/" (s.id()) } { (told(&console.case.capture, &machine, days, &link, &remote)) }
-        (triaged(console, s))
+        (triaged(console, s, ask.who.as_deref()))
     };
     page(console, &s.label(), &body)
 }
 
-fn triaged(console: &Console, s: &HostStory) -> Markup {
+fn triaged(console: &Console, s: &HostStory, who: Option<&str>) -> Markup {
     let entries = console.triage.lock().map(|t| t.of(&console.said_of(s)).to_vec()).unwrap_or_default();
     html! {
         section.host id="triage" {
@@ -387,7 +387,7 @@ fn triaged(console: &Console, s: &HostStory) -> Markup {
             @if entries.is_empty() { p.soft { "Nobody has said anything yet." } }
             ul.plain { @for e in &entries { li { strong { (e.state.name()) } " by " (clean(&e.who)) ", " time datetime=(e.when) data-form="full" { (e.when) } @if !e.note.is_empty() { ": " (e.note.lines().map(clean).collect::<Vec<_>>().join(" / ")) } } } }
             form.triage method="post" action={ "/host/" (s.id()) "/triage" } {
-                label { "who " input name="who" required maxlength="100" autocomplete="username"; }
+                label { "who " input name="who" required maxlength="100" autocomplete="username" value=[who] readonly[who.is_some()]; }
                 label { "what " select name="state" { @for state in TriageState::ALL { option value=(state.name()) { (state.name()) } } } }
                 label.wide { "note " textarea name="note" rows="2" maxlength="4000" {} }
                 button { "Keep" }
@@ -396,20 +396,20 @@ fn triaged(console: &Console, s: &HostStory) -> Markup {
     }
 }
 
-/// Keeps what somebody said.
-pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>) -> Reply {
+/// Keeps what somebody said; who that is says the form only where nobody has asked for it.
+pub fn triage(console: &Console, s: &HostStory, form: &BTreeMap<String, String>, who: Option<&str>) -> Reply {
     let text = |name: &str| form.get(name).map_or("", |t| t.trim());
     let state = match text("state").parse() {
         Ok(state) => state,
         Err(e) => return Reply::Wrong(StatusCode::BAD_REQUEST, e),
     };
-    if text("who").is_empty() {
+    let who = who.unwrap_or_else(|| text("who"));
+    if who.is_empty() {
         return Reply::Wrong(StatusCode::BAD_REQUEST, "say who you are".into());
     }
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let stood = Some(Stood::of(s));
-    let entry =
-        TriageEntry { state, note: text("note").to_owned(), who: text("who").to_owned(), when: now, stood };
+    let entry = TriageEntry { state, note: text("note").to_owned(), who: who.to_owned(), when: now, stood };
     if let Some((sensor, _)) = &console.sensor {
         return match sensor.say_of(s, entry) {
             Ok(()) => Reply::To(format!("/host/{}#triage", s.id())),

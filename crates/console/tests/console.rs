@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 
 use case::{Case, Triage, TriageState};
 use common::{Run, sample};
-use console::Console;
+use console::{Console, Door, Keys, Token};
 use record::{Record, Timestamp};
 
 const BOT: &str = "10.20.0.13";
@@ -66,18 +66,18 @@ impl Served {
             Case::read(&case).unwrap(),
             None,
             &[],
-            address,
             Box::new(|_, _, s, only| Ok((format!("slice of {} {only:?}", s.host).into_bytes(), Vec::new()))),
             Box::new(|_, _, s| Ok(format!("bundle of {}", s.host).into_bytes())),
         )
         .unwrap();
-        let token = console.url().split_once("token=").unwrap().1.to_owned();
+        let door = Door::new(address, &[], Keys::Token(Token::random().unwrap()), None);
+        let token = door.url().split_once("token=").unwrap().1.to_owned();
         let warnings = console.warnings().to_vec();
         let (stop, told) = tokio::sync::oneshot::channel();
         let at_work = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
             let told = async { _ = told.await };
-            runtime.block_on(console.serve(listener, told)).unwrap();
+            runtime.block_on(console.serve(listener, door, told)).unwrap();
         });
         Self { address, token, warnings, case, stop: Some(stop), at_work: Some(at_work), _dir: dir }
     }

@@ -531,6 +531,27 @@ pub struct Serve {
     /// Port on 127.0.0.1; 0 takes any that is free
     #[arg(long, value_name = "PORT", default_value_t = 4470)]
     pub port: u16,
+    /// Listen here instead: beyond this machine with --users and a certificate, or --proxy-user
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "port")]
+    pub listen: Option<SocketAddr>,
+    /// A name by which browsers call the console, with :PORT where it is another (again for more)
+    #[arg(long, value_name = "NAME")]
+    pub name: Vec<String>,
+    /// Who may come in: a file of names and passwords, as `htpasswd -B` writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "proxy_user")]
+    pub users: Option<PathBuf>,
+    /// Certificates of the console, its own first (PEM); read again when they change
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// A reverse proxy asks who it is, and names the user in this header, for example X-Remote-User
+    #[arg(long, value_name = "HEADER", requires = "name")]
+    pub proxy_user: Option<String>,
+    /// Where that proxy is: addresses or networks; nobody else is believed (again for more) [default: this machine]
+    #[arg(long, value_name = "NETWORK", requires = "proxy_user", value_delimiter = ',', value_parser = behaviour::parse_network)]
+    pub proxy: Vec<IpNet>,
 }
 
 /// Cut out the packets that prove a host's story.

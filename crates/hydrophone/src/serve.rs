@@ -1,15 +1,15 @@
 //! `hydrophone serve CASE|STORE`, and of a running sensor `serve --control SOCKET`.
 
 use std::io::Write;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use case::{Case, Triage, TriageEntry};
-use console::{Console, Goes};
+use console::{Certificate, Console, Door, Goes, HeaderName, Keys, Tell, Token, Users};
 use verdict::HostStory;
 
 use crate::args::Serve;
@@ -71,8 +71,53 @@ fn behind(control: &Path) -> Arc<dyn console::Sensor> {
     Arc::new(Behind(control.to_owned()))
 }
 
+/// Who is let in at `address`.
+fn door(args: &Serve, address: SocketAddr) -> anyhow::Result<Door> {
+    let tell: Tell = Arc::new(|said| {
+        let _ = writeln!(anstream::stderr().lock(), "hydrophone: {}", report::clean(said));
+    });
+    let is_here = address.ip().is_loopback();
+    let certificate = match (&args.tls_certificate, &args.tls_key) {
+        (Some(chain), Some(key)) => Some(Certificate::read(chain.clone(), key.clone(), tell.clone())?),
+        _ => None,
+    };
+    let keys = match (&args.users, &args.proxy_user) {
+        (Some(users), _) => {
+            ensure!(
+                is_here || certificate.is_some(),
+                "passwords would cross the network in clear: give --tls-certificate and --tls-key, or listen at 127.0.0.1 behind a proxy"
+            );
+            Keys::Users(Users::read(users, tell)?)
+        }
+        (None, Some(header)) => {
+            ensure!(
+                is_here || !args.proxy.is_empty(),
+                "say with --proxy where the proxy is: whoever reaches {address} could name itself"
+            );
+            let header = HeaderName::try_from(header.as_str())
+                .with_context(|| format!("{header:?} is no name of a header"))?;
+            let here =
+                || vec![IpAddr::from(Ipv4Addr::LOCALHOST).into(), IpAddr::from(Ipv6Addr::LOCALHOST).into()];
+            Keys::Proxy { header, from: if args.proxy.is_empty() { here() } else { args.proxy.clone() } }
+        }
+        (None, None) => {
+            ensure!(
+                is_here,
+                "the token of the printed address is for this machine alone: to listen at {address}, give --users FILE with --tls-certificate and --tls-key, or --proxy-user HEADER with --proxy NETWORK"
+            );
+            Keys::Token(Token::random()?)
+        }
+    };
+    ensure!(
+        !address.ip().is_unspecified() || !args.name.is_empty(),
+        "say with --name what browsers call the console: at {} it has no address of its own",
+        address.ip()
+    );
+    Ok(Door::new(address, &args.name, keys, certificate))
+}
+
 /// A console over a case, or over a store, which is analysed first; none where it was interrupted.
-fn of_case(args: &Serve, input: &Path, address: SocketAddr) -> Result<Option<Console>, Failure> {
+fn of_case(args: &Serve, input: &Path) -> Result<Option<Console>, Failure> {
     let is_store = store::is_store(input);
     if !is_store && (args.output.is_some() || !args.read.is_empty()) {
         let why = format!("{} is no store: -o and what stands behind -- are for stores", input.display());
@@ -95,7 +140,6 @@ fn of_case(args: &Serve, input: &Path, address: SocketAddr) -> Result<Option<Con
         case,
         args.captures.as_deref(),
         &args.zip_password,
-        address,
         Box::new(evidence::slice_of),
         Box::new(move |case, captures, story| {
             let (slice, notes) = evidence::slice_of(case, captures, story, None)?;
@@ -107,13 +151,15 @@ fn of_case(args: &Serve, input: &Path, address: SocketAddr) -> Result<Option<Con
 
 pub fn run(args: &Serve) -> Result<Exit, Failure> {
     // A port that is taken is said before months are read.
-    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)))
-        .with_context(|| format!("cannot listen at 127.0.0.1:{}: choose another --port, or 0", args.port))
+    let wanted = args.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)));
+    let listener = TcpListener::bind(wanted)
+        .with_context(|| format!("cannot listen at {wanted}: choose another port, or 0"))
         .map_err(Failure::usage)?;
     let address = listener.local_addr().map_err(Failure::input)?;
+    let door = door(args, address).map_err(Failure::usage)?;
     let console = match (&args.control, &args.case) {
-        (Some(control), _) => Some(Console::of_sensor(&behind(control), address).map_err(Failure::input)?),
-        (None, Some(input)) => of_case(args, input, address)?,
+        (Some(control), _) => Some(Console::of_sensor(&behind(control)).map_err(Failure::input)?),
+        (None, Some(input)) => of_case(args, input)?,
         (None, None) => None,
     };
     let Some(console) = console else { return Ok(Exit::Partial) };
@@ -123,7 +169,7 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
         writeln!(anstream::stderr().lock(), "hydrophone: {}", report::clean(warning))?;
     }
     let mut out = anstream::stdout().lock();
-    writeln!(out, "{}", console.url())?;
+    writeln!(out, "{}", door.url())?;
     out.flush()?;
     drop(out);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -136,6 +182,6 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
             tokio::time::sleep(LOOK).await;
         }
     };
-    runtime.block_on(console.serve(listener, stop)).map_err(Failure::input)?;
+    runtime.block_on(console.serve(listener, door, stop)).map_err(Failure::input)?;
     Ok(Exit::Done)
 }

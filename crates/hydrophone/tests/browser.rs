@@ -2,12 +2,15 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
-use common::{hydrophone, sample};
+use common::{authority, hydrophone, sample, serve};
 use testkit::scenarios;
+
+/// Her password is `listening: all day`; `htpasswd -nbB` wrote it.
+const ANNA: &str = "anna:$2y$05$KJyONiZg0nieKLF2DpN91u4N2arJEM9RHhYuP5c/O3x1HbtK5D5/q\n";
 
 /// The Python that has what the check needs: `./test` makes it.
 fn python() -> Option<PathBuf> {
@@ -21,27 +24,6 @@ fn chromium() -> Option<PathBuf> {
         .into_iter()
         .map(PathBuf::from)
         .find(|p| p.is_file())
-}
-
-/// A console that ends with the test.
-struct Served(Child);
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A console over a case or a store, and its address with the token.
-fn serve(what: &Path) -> (Served, String) {
-    let mut console = Command::new(assert_cmd::cargo::cargo_bin("hydrophone"));
-    let spawned = console.args(["serve", "--port", "0"]).arg(what).stdout(Stdio::piped()).spawn();
-    let mut served = Served(spawned.expect("it serves"));
-    let mut url = String::new();
-    let out = served.0.stdout.take().expect("its output");
-    BufReader::new(out).read_line(&mut url).expect("the address is printed");
-    (served, url.trim().to_owned())
 }
 
 /// Runs `hydrophone read` with these arguments.
@@ -60,20 +42,34 @@ fn people_find_their_way_from_the_host_to_the_bundle() {
     let case = dir.path().join("case");
     let office = sample("office-day.pcapng.zst");
     read(&["-o".as_ref(), &case, &office]);
-    let (_console, url) = serve(&case);
+    let (_console, url) = serve(&["--port".as_ref(), "0".as_ref(), case.as_os_str()]);
+    // The same for whoever knows a password, over TLS.
+    authority(dir.path(), &["localhost"]);
+    let at = |name: &str| dir.path().join(name).into_os_string();
+    std::fs::write(at("users"), ANNA).expect("written");
+    let (certificate, key, users) = (at("localhost.pem"), at("localhost.key"), at("users"));
+    let beyond: [(&str, &OsStr); 5] = [
+        ("--listen", "127.0.0.1:0".as_ref()),
+        ("--name", "localhost".as_ref()),
+        ("--users", &users),
+        ("--tls-certificate", &certificate),
+        ("--tls-key", &key),
+    ];
+    let options = beyond.iter().flat_map(|(option, value)| [option.as_ref(), *value]);
+    let (_secure, secure_url) = serve(&options.chain([case.as_os_str()]).collect::<Vec<_>>());
     // A store of five days: the office's, and a bot that goes on.
     let (_, kraken) = scenarios::ALL.iter().find(|(name, _)| *name == "kraken-new").expect("a scenario");
     let bot = dir.path().join("bot.pcapng");
     std::fs::write(&bot, kraken().on_days(&[0, 1, 2, 4]).pcapng()).expect("written");
     let store = dir.path().join("store");
     read(&["--store".as_ref(), &store, &office, &bot]);
-    let (_days, days_url) = serve(&store);
+    let (_days, days_url) = serve(&["--port".as_ref(), "0".as_ref(), store.as_os_str()]);
     let binary = assert_cmd::cargo::cargo_bin("hydrophone");
     let pictures = std::env::var_os("HYDROPHONE_PICTURES").map_or(dir.path().join("pictures"), PathBuf::from);
     let checked = Command::new(python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/check.py"))
         .args([binary, chromium, case])
-        .args([&url, &days_url])
+        .args([&url, &days_url, &secure_url])
         .arg(&pictures)
         .output()
         .expect("Python runs");

@@ -609,14 +609,8 @@ fn what_is_said_of_hosts_is_kept_and_a_console_shows_a_running_sensor() {
     assert_eq!(triage(&["10.20.0.13", "open", "--who", "Ada"]).0, Some(0));
 
     // A console shows it, says how the sensor goes, and has what is said of it kept.
-    let mut serve = Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
-        .args(["serve", "--port", "0", "--control", &control])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut url = String::new();
-    std::io::BufReader::new(serve.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
-    let (at, token) = url.trim().trim_start_matches("http://").split_once("/?token=").unwrap();
+    let (mut serve, url) = common::serve(&["--port", "0", "--control", &control]);
+    let (at, token) = url.trim_start_matches("http://").split_once("/?token=").unwrap();
     let ask = |method: &str, target: &str, body: &str| {
         let mut stream = TcpStream::connect(at).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -650,8 +644,8 @@ fn what_is_said_of_hosts_is_kept_and_a_console_shows_a_running_sensor() {
     assert!(said.starts_with("HTTP/1.1 303"), "{said}");
     assert!(answer("GET", "/host/10.20.0.13", "").contains("<strong>known</strong> by Bob"));
     // It ends though somebody listens.
-    assert!(Command::new("kill").arg(serve.id().to_string()).status().unwrap().success());
-    assert_eq!(serve.wait().unwrap().code(), Some(0));
+    assert!(Command::new("kill").arg(serve.0.id().to_string()).status().unwrap().success());
+    assert_eq!(serve.0.wait().unwrap().code(), Some(0));
     second.end("TERM");
     // Without a state nothing can be kept.
     let third = Running::begin(dir, "third", &[&args[..2], &args[4..]].concat(), "listens to");

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{host, read_sample};
+use common::{authority, host, read_sample};
 use serde_json::{Value, json};
 
 /// Lines of `listen --json`: so many hosts that turned.
@@ -163,23 +163,6 @@ level = "infected"
             ),
         "{word}"
     );
-}
-
-/// An authority, and certificates of its for a server and a client, in files of a folder: `ca.pem`, and by name `.pem` and `.key`.
-fn authority(dir: &Path, names: &[&str]) {
-    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-    let mut ca = CertificateParams::default();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let key = KeyPair::generate().unwrap();
-    std::fs::write(dir.join("ca.pem"), ca.self_signed(&key).unwrap().pem()).unwrap();
-    let issuer = Issuer::new(ca, key);
-    for name in names {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![(*name).to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        std::fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
-        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-    }
 }
 
 /// A server of syslog over TLS that wants to be shown a certificate: it takes so many words of each connection, and says goodbye.

@@ -1,6 +1,6 @@
 """Opens report and console in Chromium, as people do, in light and dark, wide and narrow.
 
-Usage: check.py HYDROPHONE CHROMIUM CASE CONSOLE_URL STORE_URL PICTURES
+Usage: check.py HYDROPHONE CHROMIUM CASE CONSOLE_URL STORE_URL SECURE_URL PICTURES
 Ends with 1 and says what is wrong if anything is.
 """
 
@@ -14,7 +14,7 @@ import zipfile
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
-HYDROPHONE, CHROMIUM, CASE, URL, STORE_URL, PICTURES = sys.argv[1:7]
+HYDROPHONE, CHROMIUM, CASE, URL, STORE_URL, SECURE_URL, PICTURES = sys.argv[1:8]
 BASE = URL.split("/?")[0]
 STORE = STORE_URL.split("/?")[0]
 HOST = "10.20.0.13"
@@ -58,7 +58,7 @@ def fits(page, where, width):
 def watch(page, where):
     """Nothing leaves the machine, and nothing is complained of."""
     def asked(request):
-        if not request.url.startswith((BASE, STORE, "file:", "data:", "blob:")):
+        if not request.url.startswith((BASE, STORE, SECURE_URL, "file:", "data:", "blob:")):
             wrong(f"{where}: asks for {request.url}")
 
     def said(message):
@@ -244,6 +244,30 @@ def handed_over():
     path.unlink()
 
 
+def beyond(browser):
+    """The console of a name and a password, over TLS: what is said of a host is said by whoever has come in."""
+    def known_as(**credentials):
+        context = browser.new_context(ignore_https_errors=True, http_credentials=credentials or None)
+        return context
+
+    for credentials in ({}, {"username": "anna", "password": "wrong"}):
+        context = known_as(**credentials)
+        check(context.request.get(SECURE_URL).status == 401, f"with {credentials} somebody came in")
+        context.close()
+    context = known_as(username="anna", password="listening: all day")
+    page = context.new_page()
+    watch(page, "beyond")
+    page.goto(SECURE_URL)
+    page.get_by_role("link", name=HOST, exact=True).click()
+    who = page.locator("form.triage input[name=who]")
+    check((who.input_value(), who.get_attribute("readonly")) == ("anna", ""), "it does not know who came in")
+    page.evaluate("document.querySelector('form.triage input[name=who]').value = 'boss'")
+    page.locator("form.triage textarea").fill("taken off the network")
+    page.get_by_role("button", name="Keep").click()
+    expect(page.locator("#triage li").last).to_contain_text("by anna")
+    context.close()
+
+
 def printed(page):
     """Who prints the report has two pages of it: the answer, and what the host did."""
     page.goto(f"file://{CASE}/report.html")
@@ -322,6 +346,7 @@ with sync_playwright() as p:
         if name == "1440-light":
             printed(page)
         context.close()
+    beyond(browser)
     browser.close()
 print(f"{len(WRONG)} things are wrong" if WRONG else "everything is as it should be")
 sys.exit(1 if WRONG else 0)

@@ -1,7 +1,9 @@
 //! What the tests of the binary share.
 #![allow(dead_code, clippy::print_stderr)]
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use assert_cmd::Command;
@@ -77,4 +79,42 @@ pub fn analyse_script(script: testkit::Script) -> Vec<Value> {
     let path = dir.path().join("scenario.pcapng");
     std::fs::write(&path, script.pcapng()).expect("written");
     read_json(&[path.to_str().expect("UTF-8")])
+}
+
+/// An authority, and certificates of its for a server and a client, in files of a folder: `ca.pem`, and by name `.pem` and `.key`.
+pub fn authority(dir: &Path, names: &[&str]) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("it is made");
+    std::fs::write(dir.join("ca.pem"), ca.self_signed(&key).expect("it is made").pem()).expect("it is made");
+    let issuer = Issuer::new(ca, key);
+    for name in names {
+        let key = KeyPair::generate().expect("it is made");
+        let params = CertificateParams::new(vec![(*name).to_owned()]).expect("it is made");
+        let certificate = params.signed_by(&key, &issuer).expect("it is made");
+        std::fs::write(dir.join(format!("{name}.pem")), certificate.pem()).expect("it is made");
+        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).expect("it is made");
+    }
+}
+
+/// A console that is served, and ends with the test.
+pub struct Served(pub std::process::Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Serves with these arguments: a console, and the address that it prints.
+pub fn serve<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> (Served, String) {
+    let mut console = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"));
+    let console = console.arg("serve").args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut served = Served(console.spawn().expect("it serves"));
+    let mut url = String::new();
+    let out = served.0.stdout.as_mut().expect("its output");
+    BufReader::new(out).read_line(&mut url).expect("the address is printed");
+    (served, url.trim().to_owned())
 }
