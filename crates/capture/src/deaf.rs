@@ -50,6 +50,11 @@ impl Live {
         match *self {}
     }
 
+    /// Those of them at which exporters are heard.
+    pub fn inlets(&self) -> Vec<u32> {
+        match *self {}
+    }
+
     /// What a reader must be told.
     pub fn notices(&self) -> Vec<String> {
         match *self {}

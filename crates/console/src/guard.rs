@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Context;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use ipnet::IpNet;
 
@@ -11,6 +12,8 @@ use crate::users::{Asked, Users};
 
 /// The name of the cookie; cookies do not know ports, so that several consoles take each other's place.
 const COOKIE: &str = "hydrophone";
+/// Ports that browsers leave out.
+const USUAL: [u16; 2] = [80, 443];
 /// Longest name of somebody, bytes: as long as the form takes it.
 const LONGEST_NAME: usize = 100;
 
@@ -58,6 +61,9 @@ pub enum Entry {
     As(Option<String>),
 }
 
+/// Connections from one address: several browsers (*assumed*).
+const MOST_OF_ONE: usize = 64;
+
 /// Why somebody stays outside.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -81,9 +87,13 @@ pub struct Door {
 }
 
 impl Door {
-    /// A console that listens at `address`, and is called by that and by these names (`console.example.org`, with `:PORT` where it is not the one that is listened at);
-    /// with a certificate it speaks TLS alone.
-    pub fn new(address: SocketAddr, names: &[String], keys: Keys, certificate: Option<Certificate>) -> Self {
+    /// A console that listens at `address`, and is called by that and by these names ([`parse_name`]); with a certificate it speaks TLS alone.
+    pub fn new(
+        address: SocketAddr,
+        names: &[Authority],
+        keys: Keys,
+        certificate: Option<Certificate>,
+    ) -> Self {
         let port = address.port();
         let usual = if certificate.is_some() { 443 } else { 80 };
         let bare = match address.ip() {
@@ -93,10 +103,10 @@ impl Door {
         let local = address.ip().is_loopback().then(|| "localhost".to_owned());
         let mut hosts = Vec::new();
         for name in names {
-            if !name.contains(':') {
-                hosts.push(format!("{name}:{port}"));
-            }
-            hosts.push(name.clone());
+            let (host, given) = (name.host(), name.port_u16());
+            hosts.push(format!("{host}:{}", given.unwrap_or(port)));
+            // What stands before it may be at a port that goes without saying.
+            hosts.extend(given.is_none_or(|port| USUAL.contains(&port)).then(|| host.to_owned()));
         }
         for name in [bare].into_iter().chain(local) {
             hosts.push(format!("{name}:{port}"));
@@ -106,6 +116,15 @@ impl Door {
             host.make_ascii_lowercase();
         }
         Self { address, hosts, keys, certificate }
+    }
+
+    /// Whether connections from there are answered at all, and how many at once.
+    pub(crate) fn room_for(&self, from: IpAddr) -> usize {
+        match &self.keys {
+            Keys::Proxy { from: proxies, .. } if is_among(proxies, from) => usize::MAX,
+            Keys::Proxy { .. } => 0,
+            _ => MOST_OF_ONE,
+        }
     }
 
     /// The address to open; with the token, if that is what lets in.
@@ -134,16 +153,12 @@ impl Door {
         self.hosts.iter().any(|h| h.eq_ignore_ascii_case(host))
     }
 
-    /// Whether a page of this console has led here.
-    fn is_from_here(&self, origin: &str) -> bool {
+    /// Whether a page of this console, as it is called by who asks, has led here: another port of it is another page's.
+    fn is_from_here(&self, origin: &str, host: &str) -> bool {
         let (secure, clear) = (origin.strip_prefix("https://"), origin.strip_prefix("http://"));
-        let host = match (&self.keys, &self.certificate) {
-            // A proxy may speak to browsers in another way than to us.
-            (Keys::Proxy { .. }, _) => secure.or(clear),
-            (_, Some(_)) => secure,
-            (_, None) => clear,
-        };
-        host.is_some_and(|host| self.is_here(host))
+        // What stands before it may speak TLS to browsers, and in clear to us.
+        let from = if self.certificate.is_some() { secure } else { secure.or(clear) };
+        from.is_some_and(|from| from.eq_ignore_ascii_case(host))
     }
 
     /// Lets in or says why not.
@@ -156,14 +171,22 @@ impl Door {
     ) -> Result<Entry, Refused> {
         let text = |name: &HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
         // Another name means another site's page in the browser of somebody who may come in (DNS rebinding).
-        if !text(&header::HOST).is_some_and(|h| self.is_here(h)) {
-            return refused(StatusCode::MISDIRECTED_REQUEST, "open the address that was printed");
-        }
+        let Some(host) = text(&header::HOST).filter(|h| self.is_here(h)) else {
+            let why = match &self.keys {
+                Keys::Token(_) => "open the address that was printed",
+                _ => {
+                    "that is none of its names: --name gives it one, and a proxy has to pass on what browsers call it"
+                }
+            };
+            return refused(StatusCode::MISDIRECTED_REQUEST, why);
+        };
         if !matches!(*method, Method::GET | Method::HEAD | Method::POST) {
             return refused(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST");
         }
         let origin = text(&header::ORIGIN);
-        if (origin.is_some() || *method == Method::POST) && !origin.is_some_and(|o| self.is_from_here(o)) {
+        if (origin.is_some() || *method == Method::POST)
+            && !origin.is_some_and(|o| self.is_from_here(o, host))
+        {
             return refused(StatusCode::FORBIDDEN, "this must come from a page of the console");
         }
         match &self.keys {
@@ -195,20 +218,46 @@ impl Door {
                 }
             }
             Keys::Proxy { header, from: proxies } => {
-                if !proxies.iter().any(|net| net.contains(&from.to_canonical())) {
+                if !is_among(proxies, from) {
                     return refused(StatusCode::FORBIDDEN, "only the proxy may ask here: open its address");
                 }
                 let mut named = headers.get_all(header).iter();
                 // Two of them mean that the proxy passes on what its client says.
-                match (named.next().and_then(|v| v.to_str().ok()), named.next()) {
-                    (Some(name), None) if !name.trim().is_empty() && name.len() <= LONGEST_NAME => {
-                        Ok(Entry::As(Some(name.trim().to_owned())))
+                match (named.next().map(|v| std::str::from_utf8(v.as_bytes()).map(str::trim)), named.next()) {
+                    (Some(Ok(name)), None) if (1..=LONGEST_NAME).contains(&name.len()) => {
+                        Ok(Entry::As(Some(name.to_owned())))
+                    }
+                    (Some(Err(_)), None) => {
+                        refused(StatusCode::UNAUTHORIZED, "the name that the proxy gives you is no UTF-8")
+                    }
+                    (Some(Ok(name)), None) if !name.is_empty() => {
+                        refused(StatusCode::UNAUTHORIZED, "the name that the proxy gives you is too long")
                     }
                     _ => refused(StatusCode::UNAUTHORIZED, "the proxy names nobody: have it ask who it is"),
                 }
             }
         }
     }
+}
+
+/// Whether an address is of these networks.
+fn is_among(networks: &[IpNet], ip: IpAddr) -> bool {
+    networks.iter().any(|net| net.contains(&ip.to_canonical()))
+}
+
+/// A name by which browsers call a console: `soc.example.org`, `soc.example.org:8443`, `[2001:db8::10]`.
+///
+/// # Errors
+/// It is none.
+pub fn parse_name(text: &str) -> Result<Authority, String> {
+    let name = text.parse::<Authority>().ok().filter(|name| {
+        let host = name.host();
+        let port = name.as_str().strip_prefix(host);
+        !host.is_empty() && (port == Some("") || name.port_u16().is_some_and(|p| p > 0))
+    });
+    name.ok_or_else(|| {
+        "a name is wanted, as soc.example.org, soc.example.org:8443 or [2001:db8::10]".to_owned()
+    })
 }
 
 /// What every answer says to the browser.
@@ -236,7 +285,7 @@ mod tests {
     const HERE: (&str, &str) = ("origin", "http://127.0.0.1:4470");
 
     fn door(names: &[&str], keys: Keys) -> Door {
-        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+        let names: Vec<Authority> = names.iter().map(|n| parse_name(n).unwrap()).collect();
         Door::new("127.0.0.1:4470".parse().unwrap(), &names, keys, None)
     }
 
@@ -310,7 +359,25 @@ mod tests {
         };
         // It speaks TLS to browsers, and to us as it is.
         assert_eq!(post("https://soc.example.org"), Ok(Some("anna".into())));
-        assert_eq!(post("https://soc.example.org.evil.example"), Err(403));
+        for other in [
+            "https://soc.example.org.evil.example",
+            "https://soc.example.org:4470",
+            "http://127.0.0.1:4470",
+            "null",
+        ] {
+            assert_eq!(post(other), Err(403), "{other}: another port is another's page");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert("host", "soc.example.org".parse().unwrap());
+        headers.insert("x-remote-user", HeaderValue::from_bytes("jörg".as_bytes()).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let uri = Uri::from_static("/");
+        let entry = runtime.block_on(door.let_in("127.0.0.1".parse().unwrap(), &Method::GET, &uri, &headers));
+        assert!(matches!(entry, Ok(Entry::As(Some(name))) if name == "jörg"));
+        assert_eq!(
+            (door.room_for("10.0.0.9".parse().unwrap()), door.room_for("127.0.0.9".parse().unwrap())),
+            (0, usize::MAX)
+        );
     }
 
     #[test]
@@ -319,10 +386,48 @@ mod tests {
         let door = Door::new("[::1]:80".parse().unwrap(), &[], token(), None);
         assert!(["[::1]", "[::1]:80", "localhost", "localhost:80"].iter().all(|h| door.is_here(h)));
         assert!(!door.is_here("[::1]:443") && !door.is_here("::1"));
-        let door = Door::new("192.0.2.1:8080".parse().unwrap(), &["a.example:443".into()], token(), None);
-        assert!(door.is_here("192.0.2.1:8080") && door.is_here("a.example:443"));
-        assert!(
-            ["192.0.2.1", "a.example", "localhost:8080", "a.example:8080"].iter().all(|h| !door.is_here(h))
-        );
+        let names = ["a.example:443", "b.example:8443", "[2001:db8::10]"].map(|n| parse_name(n).unwrap());
+        let door = Door::new("192.0.2.1:8080".parse().unwrap(), &names, token(), None);
+        let here = [
+            "192.0.2.1:8080",
+            "a.example:443",
+            "a.example",
+            "b.example:8443",
+            "[2001:db8::10]:8080",
+            "[2001:db8::10]",
+        ];
+        assert!(here.iter().all(|h| door.is_here(h)));
+        let others = ["192.0.2.1", "localhost:8080", "a.example:8080", "b.example", "b.example:8080"];
+        assert!(others.iter().all(|h| !door.is_here(h)));
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        for text in [
+            "",
+            " x",
+            "https://soc.example.org",
+            "soc.example.org/",
+            "2001:db8::10",
+            "a@b",
+            "a:",
+            "a:x",
+            "a:0",
+            "a:70000",
+            ":80",
+        ] {
+            assert!(parse_name(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn behind_what_speaks_tls_a_password_may_be_asked_for_in_clear() {
+        let door = door(&["soc.example.org"], Keys::Token(Token("0".into())));
+        let post = |origin: &str| {
+            let with = [("host", "soc.example.org"), ("cookie", "hydrophone=0"), ("origin", origin)];
+            asked(&door, "127.0.0.1", &Method::POST, "/host/10.0.0.1/triage", &with).map(drop)
+        };
+        assert_eq!(post("https://soc.example.org"), Ok(()));
+        assert_eq!(post("https://soc.example.org:4470"), Err(403));
     }
 }

@@ -34,7 +34,8 @@ use tokio::sync::watch;
 use verdict::HostStory;
 
 pub use axum::http::HeaderName;
-pub use guard::{Door, Keys, Token};
+pub use axum::http::uri::Authority;
+pub use guard::{Door, Keys, Token, parse_name};
 pub use live::{Goes, Sensor};
 pub use secure::Certificate;
 pub use users::{Tell, Users};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bcrypt::HashParts;
+use futures_util::future::join;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
@@ -18,8 +20,10 @@ pub type Tell = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// How long somebody waits for others' passwords to be tried (*assumed*).
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The dearest password: 2^15 rounds take about three seconds.
-const DEAREST: u32 = 15;
+/// How long a try takes at least, whoever is named and whatever it costs: three guesses a second (*assumed*).
+const LEAST: Duration = Duration::from_millis(300);
+/// What passwords may cost: fewer than 2^4 rounds bcrypt does not do, 2^14 take more than a second.
+const COSTS: RangeInclusive<u32> = 4..=14;
 /// Answers that are remembered; then it is asked anew.
 const MOST: usize = 1_000;
 /// So many refusals between two that are told, after the first.
@@ -44,7 +48,7 @@ pub struct Users {
     salt: [u8; 16],
     known: Mutex<HashMap<[u8; 32], String>>,
     /// Passwords are tried one at a time: guessing takes one processor and no more.
-    trying: Semaphore,
+    trying: Arc<Semaphore>,
     refused: Mutex<u64>,
     tell: Tell,
 }
@@ -65,16 +69,18 @@ impl Users {
                 continue;
             }
             let Some((name, hash)) = line.split_once(':').filter(|(name, _)| !name.is_empty()) else {
-                bail!("{at}, line {n}: NAME:HASH is wanted, as `htpasswd -B {at} NAME` writes it");
+                bail!("{at}, line {n}: NAME:HASH is wanted, as `htpasswd -B -C 12 {at} NAME` writes it");
             };
             let Ok(cost) = hash.parse::<HashParts>().map(|parts| parts.get_cost()) else {
                 bail!(
-                    "{at}, line {n}: the password of {name:?} is not kept by bcrypt: `htpasswd -B {at} {name}` writes it anew"
+                    "{at}, line {n}: the password of {name:?} is not kept by bcrypt: `htpasswd -B -C 12 {at} {name}` writes it anew"
                 );
             };
             ensure!(
-                cost <= DEAREST,
-                "{at}, line {n}: a cost of {cost} takes too long, {DEAREST} is the most"
+                COSTS.contains(&cost),
+                "{at}, line {n}: a cost of {cost}, and {} to {} can be tried: `htpasswd -B -C 12 {at} {name}` writes it anew",
+                COSTS.start(),
+                COSTS.end()
             );
             if cost > dearest.0 {
                 dearest = (cost, Some(hash.to_owned()));
@@ -85,7 +91,7 @@ impl Users {
             );
         }
         let Some(stranger) = dearest.1 else {
-            bail!("{at} names nobody: `htpasswd -cB {at} NAME` does");
+            bail!("{at} names nobody: `htpasswd -cB -C 12 {at} NAME` does");
         };
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).context("the system gives no random numbers")?;
@@ -94,7 +100,7 @@ impl Users {
             stranger,
             salt,
             known: Mutex::default(),
-            trying: Semaphore::new(1),
+            trying: Arc::new(Semaphore::new(1)),
             refused: Mutex::default(),
             tell,
         })
@@ -108,15 +114,25 @@ impl Users {
         if let Some(name) = self.known().get(&hash) {
             return Asked::Is(name.clone());
         }
-        let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, self.trying.acquire()).await else {
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, self.trying.clone().acquire_owned()).await else {
             return Asked::Later;
         };
+        // Others may have come with the same meanwhile.
+        if let Some(name) = self.known().get(&hash) {
+            return Asked::Is(name.clone());
+        }
         let (kept, is_user) = match self.by_name.get(&name) {
             Some(kept) => (kept.clone(), true),
             None => (self.stranger.clone(), false),
         };
-        let tried = tokio::task::spawn_blocking(move || bcrypt::verify(password, &kept));
-        if is_user && matches!(tried.await, Ok(Ok(true))) {
+        // It is tried to the end, and its turn lasts as long, also if whoever asks has gone.
+        let tried = tokio::spawn(async move {
+            let _turn = turn;
+            let tried = tokio::task::spawn_blocking(move || bcrypt::verify(password, &kept));
+            join(tried, tokio::time::sleep(LEAST)).await.0
+        });
+        let is_right = matches!(tried.await, Ok(Ok(Ok(true))));
+        if is_user && is_right {
             let mut known = self.known();
             if known.len() >= MOST {
                 known.clear();
@@ -189,6 +205,22 @@ mod tests {
     }
 
     #[test]
+    fn a_try_lasts_as_long_for_whoever_is_named_and_whoever_goes() {
+        let users = users(ANNA).0.unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            for text in ["anna:wrong", "nobody:wrong"] {
+                let value = format!("Basic {}", BASE64_STANDARD.encode(text));
+                let asks = users.who(&value, "192.0.2.7".parse().unwrap());
+                assert!(tokio::time::timeout(LEAST / 3, asks).await.is_err(), "{text}");
+                assert_eq!(users.trying.available_permits(), 0, "who asked has gone: {text}");
+                tokio::time::sleep(LEAST).await;
+                assert_eq!(users.trying.available_permits(), 1, "{text}");
+            }
+        });
+    }
+
+    #[test]
     fn what_is_no_file_of_users_is_refused_by_its_line() {
         for (text, why) in [
             ("", "names nobody"),
@@ -197,7 +229,8 @@ mod tests {
             (":x\n", "line 1: NAME:HASH is wanted"),
             ("# x\nanna:$apr1$salt$hash\n", "line 2: the password of \"anna\" is not kept by bcrypt"),
             (&format!("{ANNA}\n{ANNA}\n"), "line 2: \"anna\" stands there twice"),
-            (&ANNA.replace("$05$", "$31$"), "line 1: a cost of 31 takes too long"),
+            (&ANNA.replace("$05$", "$03$"), "line 1: a cost of 3, and"),
+            (&ANNA.replace("$05$", "$31$"), "line 1: a cost of 31, and 4 to 14 can be tried"),
         ] {
             let error = users(text).0.err().map(|e| format!("{e:#}")).unwrap_or_default();
             assert!(error.contains(why), "{text:?}: {error}");

@@ -535,9 +535,9 @@ pub struct Serve {
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "port")]
     pub listen: Option<SocketAddr>,
     /// A name by which browsers call the console, with :PORT where it is another (again for more)
-    #[arg(long, value_name = "NAME")]
-    pub name: Vec<String>,
-    /// Who may come in: a file of names and passwords, as `htpasswd -B` writes it
+    #[arg(long, value_name = "NAME", value_parser = console::parse_name)]
+    pub name: Vec<console::Authority>,
+    /// Who may come in: a file of names and passwords, as `htpasswd -B -C 12` writes it
     #[arg(long, value_name = "FILE", conflicts_with = "proxy_user")]
     pub users: Option<PathBuf>,
     /// Certificates of the console, its own first (PEM); read again when they change

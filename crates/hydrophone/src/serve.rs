@@ -1,6 +1,6 @@
 //! `hydrophone serve CASE|STORE`, and of a running sensor `serve --control SOCKET`.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,6 +94,15 @@ fn door(args: &Serve, address: SocketAddr) -> anyhow::Result<Door> {
                 is_here || !args.proxy.is_empty(),
                 "say with --proxy where the proxy is: whoever reaches {address} could name itself"
             );
+            ensure!(
+                args.proxy.iter().all(|network| network.prefix_len() > 0),
+                "--proxy {}: that is everywhere; whoever reaches {address} could name itself",
+                args.proxy
+                    .iter()
+                    .find(|network| network.prefix_len() == 0)
+                    .map(ToString::to_string)
+                    .unwrap_or_default()
+            );
             let header = HeaderName::try_from(header.as_str())
                 .with_context(|| format!("{header:?} is no name of a header"))?;
             let here =
@@ -153,7 +162,10 @@ pub fn run(args: &Serve) -> Result<Exit, Failure> {
     // A port that is taken is said before months are read.
     let wanted = args.listen.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)));
     let listener = TcpListener::bind(wanted)
-        .with_context(|| format!("cannot listen at {wanted}: choose another port, or 0"))
+        .map_err(|e| match e.kind() {
+            ErrorKind::AddrInUse => anyhow::anyhow!("{wanted} is taken: choose another port, or 0 for any"),
+            _ => anyhow::anyhow!("cannot listen at {wanted}: {e}"),
+        })
         .map_err(Failure::usage)?;
     let address = listener.local_addr().map_err(Failure::input)?;
     let door = door(args, address).map_err(Failure::usage)?;

@@ -136,6 +136,11 @@ fn what_would_let_in_anybody_is_refused() {
         (vec!["--users", &users, tls[0], &missing, tls[2], tls[3]], "cannot read certificates of "),
         (vec!["--users", &users, tls[0], tls[1]], "--tls-key"),
         (vec!["--name", "a", "--proxy-user", "X-Remote-User"], "say with --proxy where the proxy is"),
+        (
+            vec!["--name", "a", "--proxy-user", "X", "--proxy", "10.0.0.1,0.0.0.0/0"],
+            "--proxy 0.0.0.0/0: that is everywhere",
+        ),
+        (vec!["--name", "https://a", "--proxy-user", "X", "--proxy", "10.0.0.1"], "a name is wanted"),
         (vec!["--name", "a", "--proxy-user", "X Y", "--proxy", "10.0.0.1"], "is no name of a header"),
         (vec!["--proxy-user", "X-Remote-User", "--proxy", "10.0.0.1"], "--name"),
         (vec!["--users", &users, "--name", "a", "--proxy-user", "X"], "cannot be used with"),
