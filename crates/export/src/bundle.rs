@@ -65,7 +65,7 @@ pub fn bundle(
         ("slice.pcapng", slice.to_vec()),
         ("report.html", report::html::html(capture, std::slice::from_ref(story)).into_bytes()),
         ("story.jsonl", json.into_bytes()),
-        ("story.md", report::markdown(capture, std::slice::from_ref(story)).into_bytes()),
+        ("story.md", report::markdown(capture, std::slice::from_ref(story), false).into_bytes()),
         ("stix.json", format!("{:#}\n", stix(story)).into_bytes()),
         ("indicators.csv", indicators_csv(story)?.into_bytes()),
     ]);

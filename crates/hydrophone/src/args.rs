@@ -480,6 +480,11 @@ pub enum Store {
     },
     /// Forget old days, by the time of packets: the last day that is there is the last that counts
     Prune(Prune),
+    /// Read every file, and name those that are missing or are not what was written
+    Check {
+        /// The store: a folder or s3://BUCKET/PREFIX made by `read --store`
+        store: PathBuf,
+    },
 }
 
 /// Forget old days.

@@ -19,13 +19,24 @@ const CADENCE: f64 = 1.25;
 pub fn run(before: &Path, after: &Path) -> Result<Exit, Failure> {
     let (a, b) = (Case::read(before).map_err(Failure::input)?, Case::read(after).map_err(Failure::input)?);
     let flows = a.flows().and_then(|before| Ok((before, b.flows()?)));
-    let text = diff(&a, &b, flows.as_ref().ok())?;
+    let text = worth(&a, before) + &worth(&b, after) + &diff(&a, &b, flows.as_ref().ok())?;
     anstream::stdout().lock().write_all(text.as_bytes())?;
     if let Err(error) = flows {
         writeln!(anstream::stderr().lock(), "hydrophone: peers and ports were not compared: {error:#}")?;
         return Ok(Exit::Partial);
     }
     Ok(Exit::Done)
+}
+
+/// What must be known of a side before what it lacks is believed to be gone.
+fn worth(case: &Case, path: &Path) -> String {
+    let capture = &case.capture;
+    let why = match (capture.complete, capture.failures.first()) {
+        (true, _) => return String::new(),
+        (false, Some(failure)) => report::clean(failure),
+        (false, None) => "it was interrupted".to_owned(),
+    };
+    format!("! {} is PARTIAL ({why}): what it lacks may only not have been read\n", path.display())
 }
 
 fn stages(s: &HostStory) -> BTreeSet<Stage> {

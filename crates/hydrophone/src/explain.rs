@@ -23,5 +23,5 @@ pub fn run(args: &Explain) -> Result<Exit, Failure> {
     if !others.is_empty() {
         writeln!(out, "\nOther machines had this address: ask for {}", others.join(" or "))?;
     }
-    Ok(Exit::Done)
+    Ok(if opened.complete { Exit::Done } else { Exit::Partial })
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use behaviour::Kind;
+use behaviour::{Intel, Kind};
 use record::{clean, defang, human_count};
 use serde::Serialize;
 use store::{Found, Indicator, Sought, Span, StoreError, StoredInput};
@@ -17,16 +17,14 @@ const PACKETS: usize = 4;
 
 pub fn run(args: &Find) -> Result<Exit, Failure> {
     let (intel, passed_over) = knowledge::intel(&args.intel)?;
-    let mut asked: Vec<(String, Indicator)> =
-        args.indicators.iter().map(|text| (text.clone(), Indicator::of(text))).collect();
-    asked.extend(intel.indicators().into_iter().map(|(kind, text)| {
-        let indicator = match kind {
-            // A list's name stands for everything below it.
-            Kind::Name => Indicator::Below(text.clone()),
-            _ => Indicator::of(&text),
-        };
-        (text, indicator)
-    }));
+    let mut asked: Vec<(String, Indicator)> = Vec::new();
+    for text in &args.indicators {
+        match Indicator::of(text) {
+            Some(indicator) => asked.push((text.clone(), indicator)),
+            None => asked.extend(in_words_of_lists(text)?),
+        }
+    }
+    asked.extend(of_lists(&intel));
     let indicators: Vec<Indicator> = asked.iter().map(|(_, i)| i.clone()).collect();
     let span = Span { since: args.since, until: args.until, sites: args.site.clone() };
     let sought = store::find(&args.store, &indicators, &span).map_err(failure)?;
@@ -40,6 +38,31 @@ pub fn run(args: &Find) -> Result<Exit, Failure> {
         say(told);
     }
     Ok(if sought.failures.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// What lists name.
+fn of_lists(intel: &Intel) -> impl Iterator<Item = (String, Indicator)> {
+    intel.indicators().into_iter().filter_map(|(kind, text)| {
+        let indicator = match kind {
+            // A list's name stands for everything below it.
+            Kind::Name => Indicator::Below(text.clone()),
+            _ => Indicator::of(&text)?,
+        };
+        Some((text, indicator))
+    })
+}
+
+/// What is written as in a list: a range, an address with a port (which is not looked at).
+fn in_words_of_lists(text: &str) -> Result<Vec<(String, Indicator)>, Failure> {
+    let mut intel = Intel::default();
+    // A word with spaces around it is no line of a list.
+    let _ = intel.add("", text.as_bytes());
+    let named: Vec<(String, Indicator)> = of_lists(&intel).collect();
+    if named.is_empty() {
+        let forms = "an address, network, range, name, *.NAME, URL, JA4, SHA-256, Community ID, or ua:TEXT for a user agent";
+        return Err(Failure::usage(anyhow::anyhow!("{text:?} is no indicator: {forms}")));
+    }
+    Ok(named)
 }
 
 /// An indicator as people read it; networks are no links, and what was given defanged is none either.
@@ -137,6 +160,12 @@ fn text(words: &[&str], sought: &Sought, explain: bool) -> Result<(), Failure> {
         writeln!(out, "met by nobody: {}", nobody.join(", "))?;
     }
     let s = &sought.search;
+    if s.in_span == 0 {
+        writeln!(
+            out,
+            "nothing was looked at: the store holds nothing of the times and sites that were asked for"
+        )?;
+    }
     if s.further > 0 {
         writeln!(out, "{} further meetings are of more hosts than can be told", human_count(s.further))?;
     }

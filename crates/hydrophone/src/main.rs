@@ -74,6 +74,11 @@ impl Failure {
         Self { exit: Exit::Usage, error: error.into() }
     }
 
+    /// Nothing, where it is only that nobody reads any more.
+    pub fn unless_nobody_reads(self) -> Result<(), Self> {
+        if is_broken_pipe(&self.error) { Ok(()) } else { Err(self) }
+    }
+
     /// The input's fault.
     pub fn input(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Partial, error: error.into() }

@@ -15,6 +15,8 @@ use crate::{Failure, read, say};
 /// A case, and where it lies while it is looked into.
 pub struct Opened {
     pub case: Case,
+    /// Whether everything of it could be read that was analysed for it.
+    pub complete: bool,
     _place: Option<TempDir>,
 }
 
@@ -31,11 +33,11 @@ pub fn options(input: &Path, place: &Path, further: &[OsString]) -> Result<Read,
     Ok(*options)
 }
 
-/// Analyses an input into a case; what failed of it is told.
+/// Analyses an input into a case; what failed of it is told. Gives whether nothing did.
 ///
 /// # Errors
 /// It cannot be analysed, or nothing in it can be read.
-pub fn analyse(options: &Read) -> Result<(), Failure> {
+pub fn analyse(options: &Read) -> Result<bool, Failure> {
     let done = read::analyse(options, &Config::of(&options.judging)?, false)?;
     if let (Some(first), true) = (done.outcome.failures.first(), done.outcome.stories.is_empty()) {
         return Err(Failure::input(anyhow::anyhow!("{first}")));
@@ -43,7 +45,7 @@ pub fn analyse(options: &Read) -> Result<(), Failure> {
     for failure in &done.outcome.failures {
         say(failure);
     }
-    Ok(())
+    Ok(done.outcome.is_complete())
 }
 
 /// Opens a case. What is none (a capture, a log, a folder of them, a store) is analysed first, as `read` does with these options.
@@ -58,11 +60,11 @@ pub fn open(path: &Path, further: &[OsString]) -> Result<Opened, Failure> {
             );
             return Err(Failure::usage(why));
         }
-        return Ok(Opened { case: Case::read(path).map_err(Failure::input)?, _place: None });
+        return Ok(Opened { case: Case::read(path).map_err(Failure::input)?, complete: true, _place: None });
     }
     let place = tempfile::tempdir()?;
     let options = options(path, &place.path().join("case"), further)?;
-    analyse(&options)?;
+    let complete = analyse(&options)?;
     let case = Case::read(&place.path().join("case")).map_err(Failure::input)?;
-    Ok(Opened { case, _place: Some(place) })
+    Ok(Opened { case, complete, _place: Some(place) })
 }

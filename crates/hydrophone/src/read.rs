@@ -31,13 +31,17 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         return Ok(Exit::Done);
     }
     let Analysed { outcome, capture, printed } = analyse(args, &config, true)?;
-    match &args.against {
+    let printed = match &args.against {
         Some(before) => {
+            // What bears on the answer is said here as where stories are printed.
+            outcome.notices.iter().for_each(|notice| say(notice));
             let told = diff::against(before, &outcome.stories)?;
-            anstream::stdout().lock().write_all(told.as_bytes())?;
+            anstream::stdout().lock().write_all(told.as_bytes()).map_err(Failure::from)
         }
-        None => print(args, &capture, &outcome, printed.as_ref())?,
-    }
+        None => print(args, &capture, &outcome, printed.as_ref()),
+    };
+    // Whoever reads no further asks for what was found all the same, by the exit code.
+    printed.or_else(Failure::unless_nobody_reads)?;
     for failure in &outcome.failures {
         say(failure);
     }
@@ -219,7 +223,7 @@ fn print(
     }
     if args.markdown {
         let mut out = std::io::stdout().lock();
-        out.write_all(report::markdown(capture, &outcome.stories).as_bytes())?;
+        out.write_all(report::markdown(capture, &outcome.stories, args.all).as_bytes())?;
         return Ok(());
     }
     let detail = if args.all { Detail::Each } else { Detail::Summary };

@@ -1,4 +1,4 @@
-//! `hydrophone store`: fewer files, and no older days than are wanted.
+//! `hydrophone store`: fewer files, no older days than are wanted, and whether all is as it was written.
 
 use std::io::Write;
 use std::path::Path;
@@ -9,13 +9,29 @@ use store::{Keep, PrunedDay};
 
 use crate::args::{Prune, Store};
 use crate::find::failure;
-use crate::{Exit, Failure};
+use crate::{Exit, Failure, say};
 
 pub fn run(what: &Store) -> Result<Exit, Failure> {
     match what {
         Store::Compact { store } => compact(store),
         Store::Prune(args) => prune(args),
+        Store::Check { store } => check(store),
     }
+}
+
+fn check(root: &Path) -> Result<Exit, Failure> {
+    let done = store::check_files(root).map_err(failure)?;
+    let mut out = anstream::stdout().lock();
+    let good = if done.failures.is_empty() { ", all of it as it was written" } else { "" };
+    writeln!(out, "looked at: {}, {}{good}", many(done.files, "file"), human_bytes(done.bytes))?;
+    if done.unsummed > 0 {
+        let of = many(done.unsummed, "file");
+        writeln!(out, "of {of} only the size could be compared: an older version wrote no checksum")?;
+    }
+    for failure in &done.failures {
+        say(failure);
+    }
+    Ok(if done.failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 fn compact(root: &Path) -> Result<Exit, Failure> {

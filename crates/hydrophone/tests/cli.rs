@@ -479,3 +479,59 @@ fn a_ticket_says_of_what_and_by_what() {
     assert!(out.contains(&format!("- kraken-blocked.pcapng, SHA-256 {sum}")), "{out}");
     assert!(out.contains("Captured 2008-04-08T") && out.contains(env!("CARGO_PKG_VERSION")), "{out}");
 }
+
+#[test]
+fn what_bears_on_an_answer_is_said_however_it_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let whole = sample("kraken-new.pcapng");
+    let (case, part, state, expect) = (at("case"), at("part.pcapng"), at("state"), at("expect.toml"));
+    let bytes = std::fs::read(&whole).unwrap();
+    std::fs::write(&part, &bytes[..400_000]).unwrap();
+    let whole = whole.to_str().unwrap();
+    assert_eq!(run(&["read", "-q", whole, "-o", &case]).0, Some(0));
+
+    // Nothing that must be told is swallowed where verdicts are compared.
+    let typo = "[[expect]]\nname = \"lab\"\nwho = [\"10.20.0.31\"]\nbehaviours = []\nwhy = \"x\"\nowner = \"x\"\nuntil = \"2099-01-01\"\n";
+    std::fs::write(&expect, typo).unwrap();
+    let (code, out, err) = run(&["read", "-q", whole, "--against", &case, "--expect", &expect]);
+    assert!(code == Some(0) && out.contains("0 of 2 verdicts differ"), "{out}{err}");
+    assert!(err.contains("nothing fulfilled the expectation 'lab'"), "{err}");
+
+    // A capture that ended early stays one, whatever is read after it.
+    let next = sample("clean-browser-news.pcapng");
+    let first = read_json(&[&part, "--state", &state]);
+    let second = read_json(&[next.to_str().unwrap(), "--state", &state]);
+    for lines in [&first, &second] {
+        assert_eq!(lines[0]["complete"], false);
+        assert_eq!(host(lines, "10.20.0.2")["verdict"], "inconclusive");
+    }
+    let packets = |lines: &[serde_json::Value]| lines[0]["packets"].as_u64().unwrap();
+    assert!(packets(&second) > packets(&first));
+
+    // What lacks is said of who lacks it.
+    let cut = at("cut");
+    assert_eq!(run(&["read", "-q", &part, "-o", &cut]).0, Some(3));
+    let (_, out, _) = run(&["diff", &case, &cut]);
+    assert!(
+        out.starts_with(&format!("! {cut} is PARTIAL (")) && out.contains("ends at offset 400000"),
+        "{out}"
+    );
+
+    // Whoever reads no further hears by the exit code what was found.
+    for (args, code) in [(&["--fail-on", "infected", whole][..], 1), (&[part.as_str()], 3), (&[whole], 0)] {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["read", "-q"])
+            .args(args)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{args:?}");
+    }
+    let (_, few, _) = run(&["read", "-q", whole, "--markdown"]);
+    let (_, all, _) = run(&["read", "-q", whole, "--markdown", "--all"]);
+    assert!(few.contains("Other hosts: 1 quiet.") && !few.contains("| 10.20.0.2 | quiet"), "{few}");
+    assert!(all.contains("| 10.20.0.2 | quiet"), "{all}");
+}

@@ -50,7 +50,7 @@ fn leads_somewhere(stories: &[verdict::HostStory]) -> Option<String> {
     let words = [
         report::terminal(&capture, &told, report::Detail::Each, true, None),
         report::html::html(&capture, &told),
-        report::markdown(&capture, &told),
+        report::markdown(&capture, &told, true),
     ];
     let is_free =
         |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '[' | '/' | '='));

@@ -394,3 +394,31 @@ fn a_store_in_a_bucket_tells_what_one_in_a_folder_does() {
     let (code, _, err) = run(&["read", utf8(&captures[0]), "--store", &photos, "--quiet"]);
     assert!(code == Some(2) && err.contains("makes one in an empty or a new folder"), "{err}");
 }
+
+#[test]
+fn a_read_that_was_killed_clears_nobody_until_it_is_done_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let capture = sample("kraken-new.pcapng");
+    let mut killed = std::process::Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+        .args(["read", "-q", "-", "--store", utf8(&store)])
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It waits for the rest.
+    let bytes = std::fs::read(&capture).unwrap();
+    std::io::Write::write_all(killed.stdin.as_mut().unwrap(), &bytes[..100_000]).unwrap();
+    let note = store.join("runs/r000001.json");
+    while !std::fs::read_to_string(&note).is_ok_and(|n| n.contains("\"ends\": true")) {
+        assert_eq!(killed.try_wait().unwrap(), None);
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    for _ in 0..2 {
+        let (code, out, err) = run(&["find", utf8(&store), "198.18.9.25"]);
+        assert!(code == Some(3) && err.contains("was killed while it read"), "{out}{err}");
+        let lines = read_json(&[utf8(&store)]);
+        assert_eq!(lines[0]["complete"], false);
+    }
+}

@@ -648,6 +648,10 @@ fn go(
         }
     })?;
     sensed.failures.extend(unheard);
+    // A sensor says of itself what it was worth, and goes on.
+    if options.state.is_some() && watch.is_none() {
+        past.weigh(&mut sensed);
+    }
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {
         let told = past.learn(path, &mut sensed);

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use behaviour::{read_back, write_down};
 use capture::Source;
 use import::Position;
-use record::Timestamp;
+use record::{Health, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use verdict::{Analysts, Prior, ResumeError, SaveError};
@@ -22,7 +22,7 @@ use crate::run::{Input, RunError, RunOptions, Sensed};
 /// How the line begins that every version has.
 const NAME: &str = "hydrophone state ";
 /// The form that is written and read. Another one is refused by name.
-pub const VERSION: u32 = 15;
+pub const VERSION: u32 = 16;
 /// Bytes of the checksum at the end.
 const SUM: u64 = 32;
 /// The longest first line.
@@ -45,9 +45,24 @@ pub struct Past {
     pub prior: Prior,
     /// How far logs were read that were followed.
     pub positions: Vec<Position>,
+    /// What captures and logs were worth that were read.
+    pub health: Health,
+    /// Those of them that failed or ended early.
+    pub failures: Vec<String>,
 }
 
 impl Past {
+    /// What was read is worth what all of it is worth: this run's, and earlier ones'.
+    pub(crate) fn weigh(&mut self, sensed: &mut Sensed) {
+        self.health.merge(&sensed.health);
+        for failure in sensed.failures.drain(..) {
+            if !self.failures.contains(&failure) {
+                self.failures.push(failure);
+            }
+        }
+        (sensed.health, sensed.failures) = (self.health.clone(), self.failures.clone());
+    }
+
     /// Makes sure before reading that nothing is read a second time, as far as names and sizes tell.
     pub(crate) fn refuse(&self, state: &Path, options: &RunOptions) -> Result<(), RunError> {
         let absolute = |p: &Path| std::path::absolute(p).unwrap_or_else(|_| p.to_owned());

@@ -50,7 +50,14 @@ impl Timestamp {
         let mut parts = date.rsplitn(3, '-');
         let (day, month): (i64, i64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
         let year: i64 = parts.next()?.parse().ok()?;
-        let within = (-9999..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
+        let is_leap = year.rem_euclid(4) == 0 && (year.rem_euclid(100) != 0 || year.rem_euclid(400) == 0);
+        let longest = match month {
+            2 => 28 + i64::from(is_leap),
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let within =
+            (-9999..=9999).contains(&year) && (1..=12).contains(&month) && (1..=longest).contains(&day);
         if !within {
             return None;
         }
@@ -59,13 +66,21 @@ impl Timestamp {
         let yoe = y.rem_euclid(400);
         let doy = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
         let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
-        let (clock, micros) = time.split_once('.').unwrap_or((time, "0"));
-        let mut secs = 0i64;
-        for part in clock.split(':') {
-            secs = secs * 60 + part.parse::<i64>().ok()?;
+        let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
+        let number = |text: &str| -> Option<i64> {
+            text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+        };
+        let (mut secs, mut parts) = (0i64, 0);
+        for (part, below) in clock.split(':').zip([24, 60, 61]) {
+            secs = secs * 60 + number(part).filter(|n| *n < below)?;
+            parts += 1;
         }
+        if parts < 3 || clock.matches(':').count() > 2 || fraction.len() > 9 {
+            return None;
+        }
+        let scale = 10i64.pow(9 - fraction.len() as u32);
         let secs = i128::from(days.checked_mul(86_400)?.checked_add(secs)?);
-        let nanos = secs * 1_000_000_000 + i128::from(micros.parse::<i64>().ok()?) * 1000;
+        let nanos = secs * 1_000_000_000 + i128::from(number(fraction)? * scale);
         // The first moment of all is written without what lies below its microsecond: it is read back as itself.
         let least = i128::from(i64::MIN);
         let nanos = if (least - 1000..least).contains(&nanos) { least } else { nanos };

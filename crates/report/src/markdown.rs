@@ -32,7 +32,7 @@ fn plain(text: &str) -> String {
 }
 
 /// Writes the story of every suspicious host as Markdown.
-pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
+pub fn markdown(capture: &CaptureLine, stories: &[HostStory], all: bool) -> String {
     let capture = &capture.without_paths();
     let mut out = String::new();
     let days = Dates::of(capture);
@@ -112,6 +112,24 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory]) -> String {
     if told.len() > MOST {
         let _ =
             writeln!(out, "{} more hosts are suspicious or above.", human_count((told.len() - MOST) as u64));
+    }
+    let others: Vec<&HostStory> =
+        machines.iter().map(|m| m.strongest).filter(|s| s.verdict < Verdict::Suspicious).collect();
+    let of = |verdict: Verdict| others.iter().filter(|s| s.verdict == verdict).count();
+    let counted: Vec<String> = [Verdict::Inconclusive, Verdict::Quiet]
+        .into_iter()
+        .filter(|verdict| of(*verdict) > 0)
+        .map(|verdict| format!("{} {verdict}", human_count(of(verdict) as u64)))
+        .collect();
+    if !counted.is_empty() {
+        let _ = writeln!(out, "Other hosts: {}.\n", counted.join(", "));
+    }
+    if all && !others.is_empty() {
+        let _ = writeln!(out, "| host | verdict | dB |\n|---|---|---|");
+        for s in others {
+            let _ = writeln!(out, "| {} | {} | {:+.1} |", plain(&s.label()), s.verdict, s.level_db);
+        }
+        out.push('\n');
     }
     out
 }

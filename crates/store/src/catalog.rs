@@ -14,6 +14,7 @@ use record::{Health, Timestamp};
 use crate::place::Place;
 use crate::read::{Past, settled};
 use crate::segment::in_files;
+use crate::settle::Settled;
 use crate::{Counted, Run, Segment, Span, StoreError, StoredInput, counted, open};
 
 /// What of a store counted when it was opened. Its files stay until this is gone.
@@ -69,10 +70,10 @@ impl Catalog {
     /// It is no store, or another version's.
     pub fn open(root: &Path, span: Span, first_input: u32) -> Result<Self, StoreError> {
         let place = open(root)?;
-        let notices = settled(&place);
+        let Settled { notices, mut failures } = settled(&place);
         let reading = place.reading();
         let Counted { runs, segments, bad } = counted(&place)?;
-        let mut failures: Vec<String> = bad.iter().map(ToString::to_string).collect();
+        failures.extend(bad.iter().map(ToString::to_string));
         let mut past = Past::of(runs, &segments, first_input);
         failures.append(&mut past.failures);
         Ok(Self { place, span, segments, past, failures, notices, _reading: reading })

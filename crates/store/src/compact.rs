@@ -130,7 +130,8 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
     let (mut rows, mut together) = (Vec::new(), Vec::new());
     for (name, run) in counting {
         // What was not read to its end is read anew one day, and takes the place of its run: it stays by itself.
-        if run?.run.planned.is_empty() {
+        let run = run?.run;
+        if run.planned.is_empty() && !(run.ends && run.was_killed()) {
             together.push(Candidate::of(name, &all));
         } else {
             rows.push(std::mem::take(&mut together));
@@ -166,6 +167,7 @@ fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), Sto
     let mut joined = Run {
         inputs: Vec::new(),
         planned: Vec::new(),
+        ends: false,
         complete: true,
         rows: 0,
         home: None,

@@ -21,6 +21,7 @@ use record::{PacketId, Timestamp};
 
 use crate::place::{Blob, Place};
 use crate::read::{Past, settled};
+use crate::settle::Settled;
 use crate::{Counted, Part, Segment, Span, StoreError, StoredInput, counted, open};
 
 /// Hosts that one search tells of; further ones are counted.
@@ -55,39 +56,56 @@ pub enum Indicator {
 }
 
 impl Indicator {
-    /// What a text is an indicator of, by its form; defanged ones are understood. A user agent says so: `ua:TEXT`.
-    pub fn of(text: &str) -> Self {
+    /// What a text is an indicator of, by its form; defanged ones are understood. A user agent says so: `ua:TEXT`. None where it has the form of none.
+    pub fn of(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Some(agent) = text.strip_prefix("ua:") {
-            return Self::UserAgent(agent.to_owned());
+            return Some(Self::UserAgent(agent.to_owned()));
         }
         let plain = text.replace("[.]", ".").replace("[:]", ":").replace("hxxp", "http");
-        if let Ok(ip) = plain.parse() {
-            return Self::Address(ip);
+        if let Ok(ip) = plain.parse::<IpAddr>() {
+            return Some(Self::Address(ip.to_canonical()));
         }
         if let Ok(net) = plain.parse() {
-            return Self::Network(net);
+            return Some(Self::Network(net));
         }
         let is_hex = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit());
         if plain.len() == 64 && is_hex(&plain) {
-            return Self::Certificate(plain.to_ascii_lowercase());
+            return Some(Self::Certificate(plain.to_ascii_lowercase()));
         }
         if plain.starts_with("1:") && plain.ends_with('=') {
-            return Self::CommunityId(plain);
+            return Some(Self::CommunityId(plain));
         }
         if is_ja4(&plain) {
-            return Self::Ja4(plain);
+            return Some(Self::Ja4(plain));
         }
         let rest = plain.strip_prefix("http://").or_else(|| plain.strip_prefix("https://")).unwrap_or(&plain);
         if let Some((name, path)) = rest.split_once('/') {
-            return Self::Url { name: name.to_ascii_lowercase(), uri: format!("/{path}") };
+            let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+            // A network that is none is no URL.
+            let is_url = rest.len() < plain.len() || path.parse::<u16>().is_err() || !is_like_address(name);
+            return ((is_name(host) || is_like_address(host))
+                && is_url
+                && !path.contains(char::is_whitespace))
+            .then(|| Self::Url { name: name.to_ascii_lowercase(), uri: format!("/{path}") });
         }
         let name = rest.trim_end_matches('.').to_ascii_lowercase();
         match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {
-            Some(below) => Self::Below(below.to_owned()),
-            None => Self::Name(name),
+            Some(below) => is_name(below).then(|| Self::Below(below.to_owned())),
+            None => is_name(&name).then_some(Self::Name(name)),
         }
     }
+}
+
+/// Whether a text may be a host's name: labels without what no name has, and a last one that is no number.
+fn is_name(text: &str) -> bool {
+    let label = |l: &str| !l.is_empty() && l.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
+    text.split('.').all(label) && !is_like_address(text)
+}
+
+/// Whether a text is written as an address of IPv4 is, or a part of one.
+fn is_like_address(text: &str) -> bool {
+    text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// What is looked for in one column.
@@ -306,10 +324,10 @@ struct Table<'a> {
 pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought, StoreError> {
     let place = &open(root)?;
     let wanted = Wanted::of(indicators);
-    let notices = settled(place);
+    let Settled { notices, mut failures } = settled(place);
     let _reading = place.reading();
     let Counted { runs, segments: all, bad } = counted(place)?;
-    let failures = bad.iter().map(ToString::to_string).collect();
+    failures.extend(bad.iter().map(ToString::to_string));
     let mut sought = Sought { notices, failures, ..Sought::default() };
     let mut found = Met::new();
     let past = Past::of(runs, &all, 0);
@@ -430,7 +448,7 @@ fn search(table: Table<'_>, sought: &Wanted, span: &Span) -> Result<InFile, Stor
     if wanted.is_empty() {
         return Ok(of);
     }
-    let file = place.open_whole(key)?;
+    let file = place.open_whole(key, table.part.bytes)?;
     // Which rows they are, by the columns that may say so, whose dictionaries are looked at once.
     let again = |columns: ArrowReaderMetadata, names: &[&str]| -> Result<_, StoreError> {
         let file = file.try_clone().map_err(StoreError::io("read", &place.shown(key)))?;

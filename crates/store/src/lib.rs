@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod catalog;
+mod checked;
 mod compact;
 mod find;
 mod late;
@@ -34,6 +35,7 @@ use record::{Health, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{Catalog, Objects, TableFile, columns};
+pub use checked::{Checked, check_files};
 pub use compact::{Compacted, compact};
 pub use find::{Found, Indicator, Search, Sought, find};
 pub use late::Analysed;
@@ -183,6 +185,8 @@ pub struct Run {
     pub inputs: Vec<StoredInput>,
     /// What it was to read, which is all that is known of one that was killed.
     pub planned: Vec<StoredInput>,
+    /// Whether what it read has an end, which a sensor has not.
+    pub ends: bool,
     /// Whether it came to its end; otherwise it was killed, and all that was on the disk by then is there.
     pub complete: bool,
     /// Rows of all segments.
@@ -206,6 +210,7 @@ impl Run {
         Self {
             inputs: Vec::new(),
             planned: Vec::new(),
+            ends: false,
             complete,
             rows: 0,
             home,
@@ -227,6 +232,8 @@ struct RestedRun {
     inputs: Vec<StoredInput>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     planned: Vec<StoredInput>,
+    #[serde(default)]
+    ends: bool,
     complete: bool,
     rows: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,9 +284,10 @@ fn run_key(id: &str) -> String {
 fn write_run(place: &Place, id: &str, run: &Run, replaces: &[String]) -> Result<(), StoreError> {
     let key = run_key(id);
     let health = postcard::to_stdvec(&run.health).map_err(|e| place.damaged(&key, &e))?;
-    let Run { inputs, planned, complete, rows, home, notices, failures, health: _ } = run.clone();
+    let Run { inputs, planned, ends, complete, rows, home, notices, failures, health: _ } = run.clone();
     let (health, replaces) = (record::hex(&health), replaces.to_vec());
-    let rested = RestedRun { inputs, planned, complete, rows, home, notices, failures, health, replaces };
+    let rested =
+        RestedRun { inputs, planned, ends, complete, rows, home, notices, failures, health, replaces };
     place.write_json(&key, &rested)
 }
 
@@ -290,8 +298,9 @@ fn parse_run(place: &Place, key: &str, text: &[u8]) -> Result<Rested, StoreError
         digits.map(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok()).collect();
     let bytes = bytes.ok_or_else(|| place.damaged(key, &"its health is no number"))?;
     let health = postcard::from_bytes(&bytes).map_err(|e| place.damaged(key, &e))?;
-    let RestedRun { inputs, planned, complete, rows, home, notices, failures, health: _, replaces } = rested;
-    let run = Run { inputs, planned, complete, rows, home, notices, failures, health };
+    let RestedRun { inputs, planned, ends, complete, rows, home, notices, failures, health: _, replaces } =
+        rested;
+    let run = Run { inputs, planned, ends, complete, rows, home, notices, failures, health };
     Ok(Rested { run, replaces })
 }
 
@@ -341,6 +350,16 @@ fn is_joined(run: &str) -> bool {
     run.contains('c')
 }
 
+/// The last of the runs that a joined one was made of, as it is named after it.
+fn joined_last(run: &str) -> Option<String> {
+    let number = run_number(run)?;
+    match joinings(run) {
+        0 => None,
+        1 => Some(format!("r{number:06}")),
+        n => Some(format!("r{number:06}c{}", n - 1)),
+    }
+}
+
 /// A file of a closed segment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Part {
@@ -353,6 +372,9 @@ struct Part {
     bytes: u64,
     first: Timestamp,
     last: Timestamp,
+    /// CRC-32 of the file, as in zip; older ones have none.
+    #[serde(default)]
+    crc32: Option<u32>,
 }
 
 /// A closed segment: it counts as a whole, or not.
@@ -410,8 +432,9 @@ fn counted(place: &Place) -> Result<Counted, StoreError> {
     }
     let gone = replaced(&runs);
     let (mut segments, mut bad) = all_segments(place)?;
-    // A run that was joined counts when its own file is there; every other has one from the beginning on.
-    let lost = |s: &&Segment| !is_joined(&s.run) && runs.iter().all(|(name, _)| *name != s.run);
+    // A run that was joined counts when its own file is there, and until then what it was made of is; every other has one from the beginning on.
+    let is_there = |name: &str| runs.iter().any(|(known, _)| known == name);
+    let lost = |s: &&Segment| !is_there(&s.run) && joined_last(&s.run).is_none_or(|of| !is_there(&of));
     let lost: BTreeSet<&str> = segments.iter().filter(lost).map(|s| s.run.as_str()).collect();
     for run in lost {
         // It may have begun since they were listed.
@@ -422,6 +445,17 @@ fn counted(place: &Place) -> Result<Counted, StoreError> {
     runs.retain(|(name, _)| !gone.contains(name));
     let known: BTreeSet<&str> = runs.iter().map(|(name, _)| name.as_str()).collect();
     segments.retain(|s| known.contains(s.run.as_str()));
+    for (name, run) in &runs {
+        let Ok(Rested { run, .. }) = run else { continue };
+        let there: u64 = segments.iter().filter(|s| s.run == *name).map(|s| s.rows).sum();
+        if there < run.rows {
+            let (of, missing) = (run.rows, run.rows - there);
+            let why = format!(
+                "{missing} of its {of} records are not there, for no segment names them: copy the store again, or read the same into a new one"
+            );
+            bad.push(place.damaged(&run_key(name), &why));
+        }
+    }
     Ok(Counted { runs, segments, bad })
 }
 

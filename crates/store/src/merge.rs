@@ -10,7 +10,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use record::{Record, Timestamp};
 
 use crate::place::{Blob, Place};
-use crate::{Segment, Span, StoreError};
+use crate::{Part, Segment, Span, StoreError};
 
 /// A record as a segment holds it.
 pub struct Held {
@@ -108,7 +108,7 @@ impl Merge {
             if !self.span.meets(part.site, part.first, part.last) {
                 continue;
             }
-            if let Err(e) = read_part(&self.place, &part.path, &self.span, self.rows, &mut held) {
+            if let Err(e) = read_part(&self.place, part, &self.span, self.rows, &mut held) {
                 self.failures.push(e);
             }
         }
@@ -121,14 +121,15 @@ impl Merge {
 /// Reads what is wanted of a file.
 fn read_part(
     place: &Place,
-    key: &str,
+    part: &Part,
     span: &Span,
     rows: bool,
     into: &mut Vec<Held>,
 ) -> Result<(), StoreError> {
+    let key = part.path.as_str();
     let damaged = |e: &dyn std::fmt::Display| place.damaged(key, &e);
     let builder =
-        ParquetRecordBatchReaderBuilder::<Blob>::try_new(place.open_whole(key)?).map_err(|e| damaged(&e))?;
+        ParquetRecordBatchReaderBuilder::<Blob>::try_new(place.open_sure(part)?).map_err(|e| damaged(&e))?;
     let wanted = ["known", "seq", "is_primary", "record", "host"];
     let wanted = &wanted[..if rows { 5 } else { 4 }];
     let mask = ProjectionMask::columns(builder.parquet_schema(), wanted.iter().copied());

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
 
 use crate::catalog::Objects;
-use crate::{HOT, LOCK, READERS, StoreError};
+use crate::{HOT, LOCK, Part, READERS, StoreError};
 
 /// How the name of a place in a bucket begins.
 const SCHEME: &str = "s3://";
@@ -375,6 +375,8 @@ impl Place {
         match self {
             Self::Folder(root) => {
                 let file = File::open(root.join(key)).map_err(self.error("read", key))?;
+                let lies = file.metadata().map_err(self.error("read", key))?.len();
+                self.is_of_size(key, lies, size)?;
                 Ok(Blob::File(file))
             }
             Self::Bucket(bucket) => {
@@ -387,15 +389,36 @@ impl Place {
         }
     }
 
-    /// Opens a file that is read as a whole.
+    /// Opens a file of which most is read, and which has so many bytes.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn open_whole(&self, key: &str) -> Result<Blob, StoreError> {
+    pub fn open_whole(&self, key: &str, size: u64) -> Result<Blob, StoreError> {
         match self {
-            Self::Folder(_) => self.open(key, 0),
+            Self::Folder(_) => self.open(key, size),
             Self::Bucket(_) => self.read(key).map(Blob::Whole),
         }
+    }
+
+    /// Opens a file that is what was written, to the last bit.
+    ///
+    /// # Errors
+    /// It cannot be read, or is another one.
+    pub fn open_sure(&self, part: &Part) -> Result<Blob, StoreError> {
+        let bytes = self.read(&part.path)?;
+        self.is_of_size(&part.path, bytes.len() as u64, part.bytes)?;
+        if part.crc32.is_some_and(|crc32| crc32fast::hash(&bytes) != crc32) {
+            return Err(self.damaged(&part.path, &"its bytes are not those that were written (CRC-32)"));
+        }
+        Ok(Blob::Whole(bytes))
+    }
+
+    /// Whether a file lies there as it was written.
+    fn is_of_size(&self, key: &str, lies: u64, size: u64) -> Result<(), StoreError> {
+        if lies == size {
+            return Ok(());
+        }
+        Err(self.damaged(key, &format!("it has {lies} bytes, and was written with {size}")))
     }
 
     /// How many files are better asked at a time than one after the other.

@@ -8,8 +8,8 @@ use record::Timestamp;
 use crate::row::{DAY, day};
 use crate::settle::{repair, sweep};
 use crate::{
-    Counted, Rested, Run, Segment, StoreError, all_runs, all_segments, counted, joinings, late, open,
-    replaced, run_key, run_number, segment_key, write_run,
+    Counted, Rested, Run, Segment, StoreError, all_runs, all_segments, counted, late, open, replaced,
+    segment_key, write_run,
 };
 
 /// What is kept.
@@ -85,8 +85,6 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     let (everything, _) = all_segments(place)?;
     let runs = all_runs(place)?;
     let gone = replaced(&runs);
-    let last =
-        runs.iter().map(|(name, _)| name.clone()).max_by_key(|name| (run_number(name), joinings(name)));
     for (run, rested) in runs {
         let Rested { run: mut facts, replaces } = rested?;
         let of = || everything.iter().filter(|s| s.run == run);
@@ -100,13 +98,19 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             continue;
         }
         // What is missing is said before it is missing.
-        let told = notice(&name);
-        if is_left && !facts.notices.contains(&told) {
-            facts.notices.push(told);
+        if is_left {
+            let told = notice(&name);
+            if !facts.notices.contains(&told) {
+                facts.notices.push(told);
+            }
             let begins = Timestamp(first.saturating_mul(DAY));
             facts.health.first = facts.health.first.map(|f| f.max(begins));
-            write_run(place, &run, &facts, &replaces)?;
+            facts.rows = facts.rows.min(of().filter(|s| keeps(s)).map(|s| s.rows).sum());
+        } else {
+            // Its note goes with its tables.
+            facts = Run::empty(true, None);
         }
+        write_run(place, &run, &facts, &replaces)?;
         for segment in of() {
             let key = segment_key(&segment.run, segment.number);
             let mut kept = segment.clone();
@@ -115,17 +119,6 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
                 place.remove(&key)?;
             } else if kept.parts.len() < segment.parts.len() {
                 place.write_json(&key, &kept)?;
-            }
-        }
-        if !is_left {
-            for run in &replaces {
-                place.remove(&run_key(run))?;
-            }
-            // The last number stays taken: what is left of it elsewhere is not the next one's.
-            if Some(&run) == last.as_ref() {
-                write_run(place, &run, &Run::empty(true, None), &[])?;
-            } else {
-                place.remove(&run_key(&run))?;
             }
         }
     }

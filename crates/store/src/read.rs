@@ -10,7 +10,7 @@ use crate::catalog::Catalog;
 use crate::late::{self, Analysed};
 use crate::merge::Merge;
 use crate::place::Place;
-use crate::settle::settle;
+use crate::settle::{Settled, settle};
 use crate::{Known, Rested, Run, Segment, StoreError, StoredInput};
 
 /// Which part of a store is wanted.
@@ -162,6 +162,10 @@ impl Past {
             match run {
                 Ok(Rested { run, .. }) => {
                     past.failures.extend(run.failures.iter().cloned());
+                    // A sensor goes on after a kill, and only what was on its way is missing; who read files has not read them to the end.
+                    if run.was_killed() && (run.ends || !run.planned.is_empty()) {
+                        past.failures.push(killed(&name, &run));
+                    }
                     past.inputs.extend(run.inputs.iter().cloned());
                     past.runs.insert(name.clone(), run);
                 }
@@ -170,7 +174,7 @@ impl Past {
             // Of a run that was killed it is known how many inputs it had read, and not which.
             let many = segments.iter().filter(|s| s.run == name).map(|s| s.last_input as usize + 1).max();
             while past.inputs.len() < before + many.unwrap_or(0) {
-                past.inputs.push(unknown(&name));
+                past.inputs.push(unknown(&name, past.runs.get(&name)));
             }
             past.first_inputs.insert(name.clone(), first_input + before as u32);
             past.of.insert(name, before..past.inputs.len());
@@ -185,21 +189,40 @@ impl Past {
 }
 
 /// Brings in order what killed runs left, if that can be done: what has to be told.
-pub fn settled(place: &Place) -> Vec<String> {
-    match settle(place) {
-        Ok(told) => told,
+pub fn settled(place: &Place) -> Settled {
+    let notice = match settle(place) {
+        Ok(settled) => return settled,
         Err(StoreError::Busy(_) | StoreError::Held { .. }) => {
-            vec![format!(
+            format!(
                 "{} is being written: what its last segment holds is not read yet",
                 place.name().display()
-            )]
+            )
         }
         // It may lie where only reading is allowed.
-        Err(e) => vec![format!("what killed runs left was not looked at: {e}")],
-    }
+        Err(e) => format!("what killed runs left was not looked at: {e}"),
+    };
+    Settled { notices: vec![notice], failures: Vec::new() }
 }
 
-fn unknown(run: &str) -> StoredInput {
-    let path = format!("an input of the run {run}, which was killed");
+/// What is missing of a run that was killed.
+fn killed(name: &str, run: &Run) -> String {
+    if run.planned.is_empty() {
+        return format!("{name} was killed while it read: {}; read the same into a new store", Run::KILLED);
+    }
+    let paths: Vec<&str> = run.planned.iter().take(3).map(|input| input.path.as_str()).collect();
+    let more = if run.planned.len() > paths.len() { ", …" } else { "" };
+    format!(
+        "{name} was killed while it read {}{more}: {}; what it can, a `read` of the same into the store makes good",
+        paths.join(", "),
+        Run::KILLED
+    )
+}
+
+/// An input of a run that was killed: the one that it was to read, or one of several.
+fn unknown(name: &str, run: Option<&Run>) -> StoredInput {
+    if let Some([alone]) = run.map(|run| run.planned.as_slice()) {
+        return alone.clone();
+    }
+    let path = format!("an input of the run {name}, which was killed");
     StoredInput { path, size: None, sha256: None, log: None }
 }

@@ -157,7 +157,7 @@ pub fn close(place: &Place, run: &str, number: u32, batches: &[RecordBatch]) -> 
         let day = day_name(day);
         let path = format!("kind={kind}/day={day}/site={site}/{}.parquet", segment_name(run, number));
         let table = parquet(batches, &rows).map_err(|e| place.damaged(&path, &e))?;
-        let bytes = table.len() as u64;
+        let (bytes, crc32) = (table.len() as u64, Some(crc32fast::hash(&table)));
         place.write(&path, table)?;
         let times = || rows.iter().map(|(b, i)| keys[*b].known.value(*i));
         parts.push(Part {
@@ -169,6 +169,7 @@ pub fn close(place: &Place, run: &str, number: u32, batches: &[RecordBatch]) -> 
             bytes,
             first: Timestamp(times().min().unwrap_or(0)),
             last: Timestamp(times().max().unwrap_or(0)),
+            crc32,
         });
     }
     let segment = Segment { run: run.to_owned(), number, rows: count, last_input, parts };

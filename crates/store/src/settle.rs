@@ -7,26 +7,36 @@ use arrow_array::RecordBatch;
 use crate::place::{Place, files_of, remove_file};
 use crate::segment::{close, recovered};
 use crate::{
-    Segment, StoreError, all_runs, all_segments, begin_run, counts, joinings, replaced, run_key, segment_key,
+    Known, Rested, Run, Segment, StoreError, all_runs, all_segments, begin_run, counted, counts, joined_last,
+    joinings, replaced, run_key, run_number, segment_key, write_run,
 };
 
 /// Bytes that the beginning of a hot segment has at most, before its rows (*assumed*: it has about five thousand).
 const HEADER: u64 = 16 << 10;
 
+/// What was found.
+#[derive(Default)]
+pub struct Settled {
+    /// What has to be told.
+    pub notices: Vec<String>,
+    /// What lies there and cannot be read.
+    pub failures: Vec<String>,
+}
+
 /// Closes what killed runs left hot, if nobody writes; says what was found.
 ///
 /// # Errors
 /// The store cannot be written, or is being written.
-pub fn settle(place: &Place) -> Result<Vec<String>, StoreError> {
+pub fn settle(place: &Place) -> Result<Settled, StoreError> {
     if !place.may_be_unsettled()? {
-        return Ok(Vec::new());
+        return Ok(Settled::default());
     }
     let _lock = place.lock()?;
     repair(place)
 }
 
 /// Closes what killed runs left hot, and removes what does not count. Whoever calls it holds the lock.
-pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
+pub fn repair(place: &Place) -> Result<Settled, StoreError> {
     let mut told = Vec::new();
     let hot = place.hot();
     let mut left = files_of(&hot)?;
@@ -47,10 +57,19 @@ pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
             if rows == 0 && path.metadata().is_ok_and(|lies| lies.len() > HEADER) {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(&path, &aside).map_err(StoreError::io("rename", &path))?;
-                told.push(format!(
+                let why = format!(
                     "{run}: {} is damaged, and put aside: none of its rows can be read",
                     aside.display()
-                ));
+                );
+                // It is said whenever the store is read, and not to whoever comes first.
+                match runs.iter().find(|(name, _)| name == run) {
+                    Some((_, Ok(Rested { run: facts, replaces }))) => {
+                        let mut facts = facts.clone();
+                        facts.failures.push(why);
+                        write_run(place, run, &facts, replaces)?;
+                    }
+                    _ => told.push(why),
+                }
                 continue;
             }
             told.push(format!("{run} was killed: {rows} rows of it were on the disk{end}"));
@@ -63,20 +82,21 @@ pub fn repair(place: &Place) -> Result<Vec<String>, StoreError> {
         }
         remove_file(&path)?;
     }
-    sweep(place)?;
-    Ok(told)
+    let failures = sweep(place)?;
+    Ok(Settled { notices: told, failures })
 }
 
-/// Removes what does not count: runs that others have taken the place of, segments of joinings that did not come to their end, and files that no
-/// segment names. While somebody reads, or something cannot be read, it all stays. Whoever calls it holds the lock.
-pub fn sweep(place: &Place) -> Result<(), StoreError> {
-    let (all, bad) = all_segments(place)?;
+/// Removes what does not count: runs that others have taken the place of, segments of joinings that did not come to their end, what was forgotten, and files that no
+/// segment names and of which it is known why. While somebody reads, or something is missing or cannot be read, it all stays. Gives what lies there and
+/// belongs to nothing that is known. Whoever calls it holds the lock.
+pub fn sweep(place: &Place) -> Result<Vec<String>, StoreError> {
+    let (all, _) = all_segments(place)?;
     let runs = all_runs(place)?;
-    // What a damaged one named is not known.
-    if !bad.is_empty() || runs.iter().any(|(_, run)| run.is_err()) {
-        return Ok(());
+    // What a damaged one named, or one that is gone, is not known.
+    if !counted(place)?.bad.is_empty() || runs.iter().any(|(_, run)| run.is_err()) {
+        return Ok(Vec::new());
     }
-    let Some(_alone) = place.nobody_reads() else { return Ok(()) };
+    let Some(_alone) = place.nobody_reads() else { return Ok(Vec::new()) };
     let gone = replaced(&runs);
     let replaces = |of: &str| {
         let run = runs.iter().find(|(name, _)| name == of).and_then(|(_, run)| run.as_ref().ok());
@@ -103,11 +123,46 @@ pub fn sweep(place: &Place) -> Result<(), StoreError> {
         place.remove(&segment_key(&segment.run, segment.number))?;
     }
     let named: BTreeSet<&str> = kept.iter().flat_map(|s| &s.parts).map(|p| p.path.as_str()).collect();
+    let mut unknown = BTreeSet::new();
     for file in place.tables()?.iter().filter(|file| !named.contains(file.as_str())) {
-        place.remove_table(file)?;
+        let is_whole = file.ends_with(".parquet");
+        match run_of(file).filter(|run| is_whole && !is_left_over(run, &runs)) {
+            Some(run) => unknown.extend([run.to_owned()]),
+            None => place.remove_table(file)?,
+        }
     }
-    for name in order.iter().filter(|name| runs.iter().any(|(run, _)| run == *name)) {
+    let is_there = |name: &String| runs.iter().any(|(run, _)| run == name);
+    for name in order.iter().filter(|name| is_there(name)) {
         place.remove(&run_key(name))?;
     }
-    Ok(())
+    // Of what was forgotten only the last number stays taken.
+    let last = runs.iter().map(|(name, _)| name).max_by_key(|name| (run_number(name), joinings(name)));
+    for (name, run) in &runs {
+        let Ok(Rested { run, replaces }) = run else { continue };
+        if *run == Run::empty(true, None)
+            && Some(name) != last
+            && !kept.iter().any(|segment| segment.run == *name)
+            && !replaces.iter().any(|of| is_there(of) && !order.contains(of))
+        {
+            place.remove(&run_key(name))?;
+        }
+    }
+    let say = |run: String| {
+        let why = "no run and no segment names its tables, which are not read: copy the store again, or take them away";
+        place.damaged(&run_key(&run), &why).to_string()
+    };
+    Ok(unknown.into_iter().map(say).collect())
+}
+
+/// The run that wrote a file of a table, by its name.
+fn run_of(file: &str) -> Option<&str> {
+    let name = file.rsplit('/').next()?.strip_suffix(".parquet")?;
+    name.rsplit_once('-').map(|(run, _)| run).filter(|run| run_number(run).is_some())
+}
+
+/// Whether it is known why no segment names files of a run, where nothing is missing that counts: they were forgotten, or joined, or are of a joining that did not come to its
+/// end, of which what was to be joined is there.
+fn is_left_over(run: &str, runs: &[Known]) -> bool {
+    let is_there = |name: &str| runs.iter().any(|(known, _)| known == name);
+    is_there(run) || joined_last(run).is_some_and(|of| is_there(&of))
 }

@@ -14,7 +14,7 @@ use crate::late;
 use crate::place::{Lock, Place, remove_file};
 use crate::row::Row;
 use crate::segment::{Hot, batch, close};
-use crate::settle::repair;
+use crate::settle::{Settled, repair};
 use crate::{MARK, Mark, Run, StoreError, StoredInput, VERSION, begin_run, check, segment_name, write_run};
 
 /// Rows that are written at a time: so many are lost when the machine stops at once.
@@ -97,7 +97,8 @@ impl Writer {
         check(&place)?;
         place.make_hot()?;
         let lock = place.lock()?;
-        let notices = repair(&place)?;
+        let Settled { mut notices, failures } = repair(&place)?;
+        notices.extend(failures);
         let run = begin_run(&place, Some(home.to_vec()))?;
         let pen = Pen {
             place,
@@ -114,6 +115,7 @@ impl Writer {
             failed: None,
             instead: Vec::new(),
             is_behind: false,
+            ends: false,
             sizes: (BATCH, SEGMENT),
             _lock: lock,
         };
@@ -127,9 +129,10 @@ impl Writer {
     /// It cannot be written.
     pub fn reading(mut self, planned: Vec<StoredInput>, instead: Vec<String>) -> Result<Self, StoreError> {
         if let State::Idle(pen) = &mut self.state {
-            let run = Run { planned, ..Run::empty(false, Some(pen.home.clone())) };
+            let run = Run { planned, ends: true, ..Run::empty(false, Some(pen.home.clone())) };
             write_run(&pen.place, &pen.run, &run, &instead)?;
             pen.instead = instead;
+            pen.ends = true;
         }
         Ok(self)
     }
@@ -265,6 +268,8 @@ struct Pen {
     instead: Vec<String>,
     /// Whether a segment lies here that the bucket did not take.
     is_behind: bool,
+    /// Whether what is read has an end.
+    ends: bool,
     /// Rows of a batch, and of a segment.
     sizes: (usize, usize),
     _lock: Lock,
@@ -366,7 +371,8 @@ impl Pen {
         let Ending { inputs, complete, notices, failures, health } = ending;
         let home = Some(self.home.clone());
         let planned = Vec::new();
-        let run = Run { inputs, planned, complete, rows, home, notices, failures, health };
+        let ends = self.ends;
+        let run = Run { inputs, planned, ends, complete, rows, home, notices, failures, health };
         write_run(&self.place, &self.run, &run, &self.instead)?;
         let late = late::among(&self.place, &self.days);
         let notice = (!late.is_empty()).then(|| {

@@ -22,7 +22,7 @@ type Met = (String, String, Vec<String>, BTreeMap<String, u64>);
 
 /// Everything that a search tells.
 fn met(root: &Path, what: &str) -> Vec<Met> {
-    let sought = find(root, &[Indicator::of(what)], &Span::default()).unwrap();
+    let sought = find(root, &[Indicator::of(what).unwrap()], &Span::default()).unwrap();
     assert!(sought.failures.is_empty(), "{:?}", sought.failures);
     let of = |f: store::Found| {
         let proof =
