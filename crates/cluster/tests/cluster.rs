@@ -49,6 +49,7 @@ fn keep(store: &Path, captures: &[&str], site: u16) {
             size: i.size,
             sha256: None,
             log: None,
+            times: store::Times::default(),
         });
         let inputs = inputs.collect();
         writer.finish(inputs, true, Vec::new(), Vec::new(), outcome.health).expect("it is kept");

@@ -8,7 +8,7 @@ use behaviour::Home;
 use capture::Seal;
 use pipeline::{ByteSize, Input, Outcome};
 use record::{Record, Timestamp};
-use store::{Catalog, Span, StoreError, StoredInput, Writer};
+use store::{Catalog, Span, StoreError, StoredInput, Times, Writer};
 
 use crate::config::Config;
 use crate::{Failure, find};
@@ -44,10 +44,10 @@ pub struct Planned {
 }
 
 impl Planned {
-    /// Lists what is to be read into a store. What it holds of these files already would count twice: a file that was read into it before, or that was and has grown since, is
+    /// Lists what is to be read into a store, and of which times. What it holds of these files already would count twice: a file that was read into it before, or that was and has grown since, is
     /// refused; where it was not read to its end, this run takes the place of that one.
-    pub fn of(dir: &Path, inputs: &[PathBuf]) -> Result<Self, Failure> {
-        let mut planned = Self { files: files_of(inputs)?, instead: Vec::new() };
+    pub fn of(dir: &Path, inputs: &[PathBuf], times: Times) -> Result<Self, Failure> {
+        let mut planned = Self { files: files_of(inputs, times)?, instead: Vec::new() };
         if !store::is_store(dir) {
             return Ok(planned);
         }
@@ -61,8 +61,10 @@ impl Planned {
         let mut repeated = Vec::new();
         for (name, run) in catalog.runs() {
             let read = || run.inputs.iter().chain(&run.planned);
-            let again: Vec<_> = read().map(|input| files.find(input)).collect();
-            if !run.complete && !again.is_empty() && again.iter().all(Option::is_some) {
+            let again: Vec<_> =
+                read().map(|input| files.find(input).filter(|_| input.times.meet(&times))).collect();
+            let same = read().all(|input| input.times == times);
+            if !run.complete && same && !again.is_empty() && again.iter().all(Option::is_some) {
                 planned.instead.push(name.clone());
                 continue;
             }
@@ -102,7 +104,7 @@ impl Planned {
 }
 
 /// The files that are to be read, but for what stores hold.
-fn files_of(inputs: &[PathBuf]) -> Result<Vec<StoredInput>, Failure> {
+fn files_of(inputs: &[PathBuf], times: Times) -> Result<Vec<StoredInput>, Failure> {
     let mut files = Vec::new();
     for path in inputs.iter().filter(|path| !store::is_store(path)) {
         if path.is_dir() {
@@ -115,7 +117,7 @@ fn files_of(inputs: &[PathBuf]) -> Result<Vec<StoredInput>, Failure> {
         // What cannot be read is told by whoever reads it.
         let size = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
         let path = std::path::absolute(&file).unwrap_or(file).display().to_string();
-        Some(StoredInput { path, size: Some(size), sha256: None, log: None })
+        Some(StoredInput { path, size: Some(size), sha256: None, log: None, times })
     };
     Ok(files.into_iter().filter_map(planned).collect())
 }
@@ -157,9 +159,15 @@ impl<'a> Files<'a> {
 }
 
 /// Ends what is kept with what was read. What could not be kept is a failure of the run, and takes nothing from its story.
-pub fn finish(keeper: Writer, outcome: &mut Outcome) {
+pub fn finish(keeper: Writer, mut times: Times, outcome: &mut Outcome) {
+    // A part that goes to the end goes to what was the end then.
+    if let (true, false, None, Some(last)) =
+        (outcome.is_complete(), times.is_all(), times.until, outcome.health.last)
+    {
+        times.until = Some(Timestamp(last.0.saturating_add(1)));
+    }
     let settled = keeper.notices().to_vec();
-    let inputs = outcome.inputs.iter().map(stored).collect();
+    let inputs = outcome.inputs.iter().map(|input| stored(input, times)).collect();
     let notices = outcome.notices.iter().take(outcome.of_inputs).cloned().collect();
     let (complete, failures) = (outcome.is_complete(), outcome.failures.clone());
     match keeper.finish(inputs, complete, notices, failures, outcome.health.clone()) {
@@ -170,12 +178,12 @@ pub fn finish(keeper: Writer, outcome: &mut Outcome) {
 }
 
 /// An input as a store has it: it may be read again from another folder.
-fn stored(input: &Input) -> StoredInput {
+fn stored(input: &Input, times: Times) -> StoredInput {
     let path = match std::path::absolute(&input.path) {
         Ok(path) if input.size.is_some() => path.display().to_string(),
         _ => input.path.clone(),
     };
-    StoredInput { path, size: input.size, sha256: input.sha256.clone(), log: input.log.clone() }
+    StoredInput { path, size: input.size, sha256: input.sha256.clone(), log: input.log.clone(), times }
 }
 
 /// A store that is written for months: what stands in its way is told, and tried again.
@@ -240,7 +248,7 @@ impl<'a> Keeper<'a> {
     /// Ends what is kept.
     pub fn finish(self, outcome: &mut Outcome) {
         if let Some(writer) = self.writer {
-            finish(writer, outcome);
+            finish(writer, Times::default(), outcome);
         }
         if self.unkept > 0 {
             outcome.failures.push(format!("{} records were not kept", self.unkept));

@@ -10,7 +10,7 @@ use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
 use pipeline::{Outcome, Progress, RunError, RunOptions, capture_line, run_with};
 use report::{CaptureLine, Detail, Line, terminal};
-use store::Span;
+use store::{Span, Times};
 use verdict::HostStory;
 
 use crate::args::{Colour, Judging, Level, Read};
@@ -149,12 +149,15 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         }
         None => None,
     };
+    let times = Times { since: args.since, until: args.until };
     let mut keeper = match &args.store {
         Some(dir) => {
-            // Of parts of a file nobody knows which were read.
-            let whole = args.since.is_none() && args.until.is_none();
-            let planned = if whole { Planned::of(dir, &args.inputs)? } else { Planned::default() };
-            let (writer, said) = planned.begin(keep::begin(dir, &args.inputs, config, options.memory)?)?;
+            let (writer, said) = Planned::of(dir, &args.inputs, times)?.begin(keep::begin(
+                dir,
+                &args.inputs,
+                config,
+                options.memory,
+            )?)?;
             if let Some(what) = said {
                 say(&what);
             }
@@ -180,7 +183,7 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
     };
     let mut outcome = ran.map_err(failed)?;
     if let Some(keeper) = keeper {
-        keep::finish(keeper, &mut outcome);
+        keep::finish(keeper, times, &mut outcome);
     }
     bar.finish_and_clear();
     outcome.notices.extend(notices);

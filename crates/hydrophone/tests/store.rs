@@ -422,3 +422,28 @@ fn a_read_that_was_killed_clears_nobody_until_it_is_done_again() {
         assert_eq!(lines[0]["complete"], false);
     }
 }
+
+#[test]
+fn parts_of_a_file_share_no_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let capture = sample("kraken-new.pcapng");
+    let read = |part: &[&str]| {
+        let args = [&["read", "-q", utf8(&capture), "--store", utf8(&store)][..], part].concat();
+        let (code, _, err) = run(&args);
+        assert!(code == Some(0) || err.contains("was read into it before"), "{part:?}: {err}");
+        code.unwrap()
+    };
+    let (first, second) = ("2008-04-08T09:05:00Z", "2008-04-08T09:10:00Z");
+    assert_eq!(read(&["--until", first]), 0);
+    assert_eq!(read(&["--until", first]), 2, "a job that ran again");
+    assert_eq!(read(&["--since", first, "--until", second]), 0);
+    assert_eq!(read(&["--since", "2008-04-08T09:09:59Z"]), 2);
+    assert_eq!(read(&[]), 2);
+    // To its end, as far as it goes now.
+    assert_eq!(read(&["--since", second]), 0);
+    assert_eq!(read(&["--since", "2008-04-08T09:20:00Z"]), 2);
+    assert_eq!(read(&["--since", "2008-04-08T10:00:00Z"]), 0, "what may have come since");
+    let packets = |lines: &[Value]| lines[0]["packets"].as_u64().unwrap();
+    assert_eq!(packets(&read_json(&[utf8(&store)])), packets(&read_json(&[utf8(&capture)])));
+}

@@ -176,6 +176,32 @@ pub struct StoredInput {
     pub sha256: Option<String>,
     /// Which sensor's log it is, if it is one.
     pub log: Option<String>,
+    /// What times of it were read.
+    #[serde(default, skip_serializing_if = "Times::is_all")]
+    pub times: Times,
+}
+
+/// From when, and until before when; all of it where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// The first moment.
+    pub since: Option<Timestamp>,
+    /// The first moment that is not of it.
+    pub until: Option<Timestamp>,
+}
+
+impl Times {
+    /// Whether nothing is left out.
+    pub const fn is_all(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
+
+    /// Whether some moment is of both.
+    pub fn meet(&self, other: &Self) -> bool {
+        let ends_before =
+            |a: &Self, b: &Self| a.until.zip(b.since).is_some_and(|(until, since)| until <= since);
+        !ends_before(self, other) && !ends_before(other, self)
+    }
 }
 
 /// What a run was: one `read --store`.

@@ -11,7 +11,7 @@ use crate::late::{self, Analysed};
 use crate::merge::Merge;
 use crate::place::Place;
 use crate::settle::{Settled, settle};
-use crate::{Known, Rested, Run, Segment, StoreError, StoredInput};
+use crate::{Known, Rested, Run, Segment, StoreError, StoredInput, Times};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -224,5 +224,5 @@ fn unknown(name: &str, run: Option<&Run>) -> StoredInput {
         return alone.clone();
     }
     let path = format!("an input of the run {name}, which was killed");
-    StoredInput { path, size: None, sha256: None, log: None }
+    StoredInput { path, size: None, sha256: None, log: None, times: Times::default() }
 }

@@ -91,8 +91,13 @@ pub fn record(n: u64) -> Record {
 }
 
 pub fn inputs() -> Vec<StoredInput> {
-    let of =
-        |n: u32| StoredInput { path: format!("/captures/{n}.pcap"), size: Some(1), sha256: None, log: None };
+    let of = |n: u32| StoredInput {
+        path: format!("/captures/{n}.pcap"),
+        size: Some(1),
+        sha256: None,
+        log: None,
+        times: store::Times::default(),
+    };
     (0..3).map(of).collect()
 }
 
