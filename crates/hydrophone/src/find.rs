@@ -16,7 +16,7 @@ const NAMED: usize = 20;
 const PACKETS: usize = 4;
 
 pub fn run(args: &Find) -> Result<Exit, Failure> {
-    let (intel, passed_over) = knowledge::intel(&args.intel)?;
+    let (intel, mut passed_over) = knowledge::intel(&args.intel)?;
     let mut asked: Vec<(String, Indicator)> = Vec::new();
     for text in &args.indicators {
         match Indicator::of(text) {
@@ -24,7 +24,14 @@ pub fn run(args: &Find) -> Result<Exit, Failure> {
             None => asked.extend(in_words_of_lists(text)?),
         }
     }
-    asked.extend(of_lists(&intel));
+    let (listed, unasked) = of_lists(&intel);
+    asked.extend(listed);
+    if let Some(first) = unasked.first() {
+        let many = human_count(unasked.len() as u64);
+        passed_over.push(format!(
+            "{many} of the lists' indicators cannot be looked for in a store, for example {first}"
+        ));
+    }
     let indicators: Vec<Indicator> = asked.iter().map(|(_, i)| i.clone()).collect();
     let span = Span { since: args.since, until: args.until, sites: args.site.clone() };
     let sought = store::find(&args.store, &indicators, &span).map_err(failure)?;
@@ -40,24 +47,29 @@ pub fn run(args: &Find) -> Result<Exit, Failure> {
     Ok(if sought.failures.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
-/// What lists name.
-fn of_lists(intel: &Intel) -> impl Iterator<Item = (String, Indicator)> {
-    intel.indicators().into_iter().filter_map(|(kind, text)| {
+/// What lists name; also what of it cannot be looked for.
+fn of_lists(intel: &Intel) -> (Vec<(String, Indicator)>, Vec<String>) {
+    let (mut asked, mut unasked) = (Vec::new(), Vec::new());
+    for (kind, text) in intel.indicators() {
         let indicator = match kind {
             // A list's name stands for everything below it.
-            Kind::Name => Indicator::Below(text.clone()),
-            _ => Indicator::of(&text)?,
+            Kind::Name => Some(Indicator::Below(text.clone())),
+            _ => Indicator::of(&text),
         };
-        Some((text, indicator))
-    })
+        match indicator {
+            Some(indicator) => asked.push((text, indicator)),
+            None => unasked.push(text),
+        }
+    }
+    (asked, unasked)
 }
 
-/// What is written as in a list: a range, an address with a port (which is not looked at).
+/// What is written as in a list: a range.
 fn in_words_of_lists(text: &str) -> Result<Vec<(String, Indicator)>, Failure> {
     let mut intel = Intel::default();
     // A word with spaces around it is no line of a list.
     let _ = intel.add("", text.as_bytes());
-    let named: Vec<(String, Indicator)> = of_lists(&intel).collect();
+    let named = of_lists(&intel).0;
     if named.is_empty() {
         let forms = "an address, network, range, name, *.NAME, URL, JA4, SHA-256, Community ID, or ua:TEXT for a user agent";
         return Err(Failure::usage(anyhow::anyhow!("{text:?} is no indicator: {forms}")));

@@ -63,8 +63,8 @@ impl Planned {
             let read = || run.inputs.iter().chain(&run.planned);
             let again: Vec<_> =
                 read().map(|input| files.find(input).filter(|_| input.times.meet(&times))).collect();
-            let same = read().all(|input| input.times == times);
-            if !run.complete && same && !again.is_empty() && again.iter().all(Option::is_some) {
+            let is_held = read().all(|input| times.hold(&input.times));
+            if !run.complete && is_held && !again.is_empty() && again.iter().all(Option::is_some) {
                 planned.instead.push(name.clone());
                 continue;
             }
@@ -103,23 +103,33 @@ impl Planned {
     }
 }
 
-/// The files that are to be read, but for what stores hold.
+/// What is to be read.
 fn files_of(inputs: &[PathBuf], times: Times) -> Result<Vec<StoredInput>, Failure> {
     let mut files = Vec::new();
-    for path in inputs.iter().filter(|path| !store::is_store(path)) {
-        if path.is_dir() {
-            files.extend(capture::files_in(path).map_err(Failure::input)?);
-        } else {
-            files.push(path.clone());
-        }
-    }
+    // Standard input and stores have no size: of these nobody knows whether they are read again.
+    let nameless = |path: &Path| StoredInput {
+        path: path.display().to_string(),
+        size: None,
+        sha256: None,
+        log: None,
+        times,
+    };
     let planned = |file: PathBuf| {
         // What cannot be read is told by whoever reads it.
         let size = file.metadata().ok().filter(std::fs::Metadata::is_file)?.len();
         let path = std::path::absolute(&file).unwrap_or(file).display().to_string();
         Some(StoredInput { path, size: Some(size), sha256: None, log: None, times })
     };
-    Ok(files.into_iter().filter_map(planned).collect())
+    for path in inputs {
+        if store::is_store(path) {
+            files.push(nameless(path));
+        } else if path.is_dir() {
+            files.extend(capture::files_in(path).map_err(Failure::input)?.into_iter().filter_map(planned));
+        } else {
+            files.push(planned(path.clone()).unwrap_or_else(|| nameless(path)));
+        }
+    }
+    Ok(files)
 }
 
 /// Files that are to be read, by what tells them again; a hash is taken once, and where it is asked for.
@@ -160,11 +170,10 @@ impl<'a> Files<'a> {
 
 /// Ends what is kept with what was read. What could not be kept is a failure of the run, and takes nothing from its story.
 pub fn finish(keeper: Writer, mut times: Times, outcome: &mut Outcome) {
-    // A part that goes to the end goes to what was the end then.
-    if let (true, false, None, Some(last)) =
-        (outcome.is_complete(), times.is_all(), times.until, outcome.health.last)
-    {
-        times.until = Some(Timestamp(last.0.saturating_add(1)));
+    // A part that goes to the end goes to what was the end then, to the microsecond that is written down.
+    if outcome.is_complete() && times.since.is_some() && times.until.is_none() {
+        let behind = |last: Timestamp| Timestamp((last.0.div_euclid(1000) + 1).saturating_mul(1000));
+        times.until = outcome.health.last.map(behind).or(times.since);
     }
     let settled = keeper.notices().to_vec();
     let inputs = outcome.inputs.iter().map(|input| stored(input, times)).collect();

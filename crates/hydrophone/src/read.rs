@@ -149,6 +149,9 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         }
         None => None,
     };
+    let mut formats = Formats::begin(args, options.memory)?;
+    options.check().map_err(failed)?;
+    // From here on a store expects what is to be read.
     let times = Times { since: args.since, until: args.until };
     let mut keeper = match &args.store {
         Some(dir) => {
@@ -165,7 +168,6 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
         }
         None => None,
     };
-    let mut formats = Formats::begin(args, options.memory)?;
     let bar = bar(args);
     let progress = |p| show(&bar, p);
     let ran = if writer.is_some() || keeper.is_some() || formats.takes_records() {

@@ -443,6 +443,8 @@ fn parts_of_a_file_share_no_moment() {
     // To its end, as far as it goes now.
     assert_eq!(read(&["--since", second]), 0);
     assert_eq!(read(&["--since", "2008-04-08T09:20:00Z"]), 2);
+    let last = read_json(&[utf8(&capture)])[0]["last"].as_str().unwrap().to_owned();
+    assert_eq!(read(&["--since", &last]), 2, "the last moment is of it");
     assert_eq!(read(&["--since", "2008-04-08T10:00:00Z"]), 0, "what may have come since");
     let packets = |lines: &[Value]| lines[0]["packets"].as_u64().unwrap();
     assert_eq!(packets(&read_json(&[utf8(&store)])), packets(&read_json(&[utf8(&capture)])));

@@ -475,7 +475,10 @@ impl RunOptions {
     }
 
     /// Makes sure that the options do not contradict themselves.
-    fn check(&self) -> Result<(), RunError> {
+    ///
+    /// # Errors
+    /// They do.
+    pub fn check(&self) -> Result<(), RunError> {
         if self.threads == 0 {
             return Err(RunError::Config("--threads must be at least 1".into()));
         }
@@ -648,14 +651,15 @@ fn go(
         }
     })?;
     sensed.failures.extend(unheard);
-    // A sensor says of itself what it was worth, and goes on.
-    if options.state.is_some() && watch.is_none() {
-        past.weigh(&mut sensed);
-    }
     let mut facts = sensed.facts();
     if let Some(path) = &options.state {
         let told = past.learn(path, &mut sensed);
         sensed.notices.extend(told);
+        // A sensor says of itself what it was worth, and goes on.
+        if watch.is_none() {
+            past.weigh(&mut sensed, options.opening.earlier as usize);
+            facts = sensed.facts();
+        }
         if let Some(watch) = &watch {
             past.last = past.last.max(watch.clock()).max(Some(sensed.given));
         }

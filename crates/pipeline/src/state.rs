@@ -3,7 +3,7 @@
 //! A line that names form and version, then everything that is known as postcard under zstd, then the SHA-256 of all of that: what was damaged is
 //! never read. A file takes the place of the one before in one step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -13,6 +13,7 @@ use behaviour::{read_back, write_down};
 use capture::Source;
 use import::Position;
 use record::{Health, Timestamp};
+use report::AccountsLine;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use verdict::{Analysts, Prior, ResumeError, SaveError};
@@ -27,6 +28,9 @@ pub const VERSION: u32 = 16;
 const SUM: u64 = 32;
 /// The longest first line.
 const LONGEST_LINE: u64 = 64;
+
+/// Failures that are remembered.
+const MOST_FAILURES: usize = 256;
 
 /// What earlier runs read.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -52,11 +56,20 @@ pub struct Past {
 }
 
 impl Past {
-    /// What was read is worth what all of it is worth: this run's, and earlier ones'.
-    pub(crate) fn weigh(&mut self, sensed: &mut Sensed) {
+    /// What was read is worth what all of it is worth: this run's, and that of earlier ones, which read so many inputs.
+    pub(crate) fn weigh(&mut self, sensed: &mut Sensed, earlier: usize) {
+        let accounts = AccountsLine::of(&sensed.health.accounts);
+        if accounts.nothing_followed() && self.health.packets > 0 {
+            sensed.failures.push("nothing of what was read last could be followed".to_owned());
+        }
         self.health.merge(&sensed.health);
+        // What was broken and has been read since, whole, is broken no more.
+        let read: BTreeSet<PathBuf> = self.inputs[earlier..].iter().map(|i| PathBuf::from(&i.path)).collect();
+        let of = |failure: &str| std::path::absolute(failure.split_once(": ")?.0).ok();
+        let now: Vec<PathBuf> = sensed.failures.iter().filter_map(|f| of(f)).collect();
+        self.failures.retain(|f| of(f).is_none_or(|path| !read.contains(&path) || now.contains(&path)));
         for failure in sensed.failures.drain(..) {
-            if !self.failures.contains(&failure) {
+            if !self.failures.contains(&failure) && self.failures.len() < MOST_FAILURES {
                 self.failures.push(failure);
             }
         }

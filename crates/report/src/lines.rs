@@ -66,7 +66,8 @@ pub struct UnreadLine {
 }
 
 impl AccountsLine {
-    fn of(a: &Accounts) -> Self {
+    /// What was counted, in words.
+    pub fn of(a: &Accounts) -> Self {
         let mut unread: Vec<UnreadLine> = a
             .unread
             .iter()

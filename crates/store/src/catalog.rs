@@ -70,11 +70,11 @@ impl Catalog {
     /// It is no store, or another version's.
     pub fn open(root: &Path, span: Span, first_input: u32) -> Result<Self, StoreError> {
         let place = open(root)?;
-        let Settled { notices, mut failures } = settled(&place);
+        let Settled { is_written, notices, mut failures } = settled(&place);
         let reading = place.reading();
         let Counted { runs, segments, bad } = counted(&place)?;
         failures.extend(bad.iter().map(ToString::to_string));
-        let mut past = Past::of(runs, &segments, first_input);
+        let mut past = Past::of(runs, &segments, first_input, is_written);
         failures.append(&mut past.failures);
         Ok(Self { place, span, segments, past, failures, notices, _reading: reading })
     }

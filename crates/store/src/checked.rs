@@ -26,12 +26,12 @@ pub struct Checked {
 /// It is no store, or another version's.
 pub fn check_files(root: &Path) -> Result<Checked, StoreError> {
     let place: &Place = &open(root)?;
-    let Settled { failures, .. } = settled(place);
+    let Settled { is_written, failures, .. } = settled(place);
     let _reading = place.reading();
     let Counted { runs, segments, bad } = counted(place)?;
     let mut done = Checked { failures, ..Checked::default() };
     done.failures.extend(bad.iter().map(ToString::to_string));
-    done.failures.extend(Past::of(runs, &segments, 0).failures);
+    done.failures.extend(Past::of(runs, &segments, 0, is_written).failures);
     let parts: Vec<&Part> = segments.iter().flat_map(|segment: &Segment| &segment.parts).collect();
     for part in parts {
         done.files += 1;

@@ -163,7 +163,7 @@ fn joined_name(last: &str) -> String {
 fn join(place: &Place, names: &[String], segments: &[Segment]) -> Result<(), StoreError> {
     let Some(last) = names.last() else { return Ok(()) };
     let of: Vec<Segment> = segments.iter().filter(|s| names.contains(&s.run)).cloned().collect();
-    let past = Past::of(counted(place)?.runs, &of, 0);
+    let past = Past::of(counted(place)?.runs, &of, 0, false);
     let mut joined = Run {
         inputs: Vec::new(),
         planned: Vec::new(),

@@ -56,56 +56,69 @@ pub enum Indicator {
 }
 
 impl Indicator {
-    /// What a text is an indicator of, by its form; defanged ones are understood. A user agent says so: `ua:TEXT`. None where it has the form of none.
+    /// What a text is an indicator of, by its form; defanged ones are understood, and ports are not looked at. A user agent says so: `ua:TEXT`. None where it has the form of
+    /// none.
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim();
         if let Some(agent) = text.strip_prefix("ua:") {
             return Some(Self::UserAgent(agent.to_owned()));
         }
-        let plain = text.replace("[.]", ".").replace("[:]", ":").replace("hxxp", "http");
-        if let Ok(ip) = plain.parse::<IpAddr>() {
+        let plain = text.replace("[.]", ".").replace("[:]", ":");
+        if plain.contains(char::is_whitespace) {
+            return None;
+        }
+        if let Ok(ip) = plain.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Some(Self::Address(ip.to_canonical()));
         }
         if let Ok(net) = plain.parse() {
             return Some(Self::Network(net));
         }
-        let is_hex = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_hexdigit());
-        if plain.len() == 64 && is_hex(&plain) {
-            return Some(Self::Certificate(plain.to_ascii_lowercase()));
+        if plain.bytes().all(|b| b.is_ascii_hexdigit()) && HASHES.contains(&plain.len()) {
+            // Of the others no table has any.
+            return (plain.len() == 64).then(|| Self::Certificate(plain.to_ascii_lowercase()));
         }
         if plain.starts_with("1:") && plain.ends_with('=') {
             return Some(Self::CommunityId(plain));
         }
         if is_ja4(&plain) {
-            return Some(Self::Ja4(plain));
+            return Some(Self::Ja4(plain.to_ascii_lowercase()));
         }
-        let rest = plain.strip_prefix("http://").or_else(|| plain.strip_prefix("https://")).unwrap_or(&plain);
-        if let Some((name, path)) = rest.split_once('/') {
-            let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
-            // A network that is none is no URL.
-            let is_url = rest.len() < plain.len() || path.parse::<u16>().is_err() || !is_like_address(name);
-            return ((is_name(host) || is_like_address(host))
-                && is_url
-                && !path.contains(char::is_whitespace))
-            .then(|| Self::Url { name: name.to_ascii_lowercase(), uri: format!("/{path}") });
+        if let Some(below) = plain.strip_prefix("*.").or_else(|| plain.strip_prefix('.')) {
+            return name_of(below).map(Self::Below);
         }
-        let name = rest.trim_end_matches('.').to_ascii_lowercase();
-        match name.strip_prefix("*.").or_else(|| name.strip_prefix('.')) {
-            Some(below) => is_name(below).then(|| Self::Below(below.to_owned())),
-            None => is_name(&name).then_some(Self::Name(name)),
+        let (scheme, rest) = match plain.split_once("://") {
+            Some((scheme, rest)) => (Some(scheme), rest),
+            None => (None, plain.as_str()),
+        };
+        let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        let port = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok());
+        let host = port.map_or(host, |(host, _)| host);
+        let ip = host.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
+        // A network that is none is no URL.
+        let is_page = |path: &str| scheme.is_some() || ip.is_none() || path[1..].parse::<u16>().is_err();
+        let path = path.split('#').next().unwrap_or_default();
+        if path.is_empty() {
+            return ip.map(Self::Address).or_else(|| name_of(host).map(Self::Name));
         }
+        let name = ip.map(|ip| ip.to_string()).or_else(|| name_of(host)).filter(|_| is_page(path))?;
+        let uri = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        Some(Self::Url { name, uri })
     }
 }
 
-/// Whether a text may be a host's name: labels without what no name has, and a last one that is no number.
-fn is_name(text: &str) -> bool {
-    let label = |l: &str| !l.is_empty() && l.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
-    text.split('.').all(label) && !is_like_address(text)
-}
+/// Digits of hashes: MD5, SHA-1, SHA-256, SHA-512.
+const HASHES: [usize; 4] = [32, 40, 64, 128];
 
-/// Whether a text is written as an address of IPv4 is, or a part of one.
-fn is_like_address(text: &str) -> bool {
-    text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
+/// A host's name as the wire has it: labels without what no name has, and a last one that is no number.
+fn name_of(text: &str) -> Option<String> {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let label = |l: &str| !l.is_empty() && l.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_');
+    let last = text.rsplit('.').next()?;
+    if !text.split('.').all(label) || last.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    idna::domain_to_ascii(text).ok().filter(|name| !name.is_empty())
 }
 
 /// What is looked for in one column.
@@ -324,13 +337,13 @@ struct Table<'a> {
 pub fn find(root: &Path, indicators: &[Indicator], span: &Span) -> Result<Sought, StoreError> {
     let place = &open(root)?;
     let wanted = Wanted::of(indicators);
-    let Settled { notices, mut failures } = settled(place);
+    let Settled { is_written, notices, mut failures } = settled(place);
     let _reading = place.reading();
     let Counted { runs, segments: all, bad } = counted(place)?;
     failures.extend(bad.iter().map(ToString::to_string));
     let mut sought = Sought { notices, failures, ..Sought::default() };
     let mut found = Met::new();
-    let past = Past::of(runs, &all, 0);
+    let past = Past::of(runs, &all, 0, is_written);
     sought.failures.extend(past.failures);
     sought.inputs = past.inputs;
     let parts = || all.iter().flat_map(|s| s.parts.iter().map(move |p| (s, p)));

@@ -30,7 +30,8 @@ use std::path::{Path, PathBuf};
 use arrow_schema::ArrowError;
 use bytes::Bytes;
 use ipnet::IpNet;
-use place::Place;
+use place::{Place, files_of};
+use prune::forgotten_before;
 use record::{Health, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -200,7 +201,14 @@ impl Times {
     pub fn meet(&self, other: &Self) -> bool {
         let ends_before =
             |a: &Self, b: &Self| a.until.zip(b.since).is_some_and(|(until, since)| until <= since);
-        !ends_before(self, other) && !ends_before(other, self)
+        let is_empty = |a: &Self| ends_before(a, a);
+        !(ends_before(self, other) || ends_before(other, self) || is_empty(self) || is_empty(other))
+    }
+
+    /// Whether every moment of the other is of it.
+    pub fn hold(&self, other: &Self) -> bool {
+        let since = self.since.is_none_or(|since| other.since.is_some_and(|other| other >= since));
+        since && self.until.is_none_or(|until| other.until.is_some_and(|other| other <= until))
     }
 }
 
@@ -354,16 +362,32 @@ fn replaced(runs: &[Known]) -> BTreeSet<String> {
 
 /// Begins a run: its number is taken, whatever becomes of it. Whoever calls it holds the lock.
 fn begin_run(place: &Place, home: Option<Vec<IpNet>>) -> Result<String, StoreError> {
-    let runs = place.names(RUNS, ".json")?;
-    let last = runs.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
+    // Also one of which nothing is left but its files: these are not written over.
+    let mut taken = place.names(RUNS, ".json")?;
+    taken.extend(place.names(SEGMENTS, ".json")?);
+    taken.extend(files_of(&place.hot())?);
+    taken.extend(place.tables()?.iter().filter_map(|file| run_of(file)).map(str::to_owned));
+    let last = taken.iter().filter_map(|r| run_number(r)).max().unwrap_or(0);
     let run = format!("r{:06}", last + 1);
     write_run(place, &run, &Run::empty(false, home), &[])?;
     Ok(run)
 }
 
-/// The number that a run was given; of one that was joined that of the last of them.
+/// The number that a run was given, also by the name of a segment of it; of one that was joined that of the last of them.
 fn run_number(run: &str) -> Option<u32> {
-    run.strip_prefix('r')?.split('c').next()?.parse().ok()
+    run.strip_prefix('r')?.split(['c', '-']).next()?.parse().ok()
+}
+
+/// The run that wrote a file of a table, by its name, which is of no other form: whatever else lies there is somebody else's.
+fn run_of(file: &str) -> Option<&str> {
+    let name = file.rsplit('/').next()?;
+    let name = name.strip_suffix(".parquet").or_else(|| name.strip_suffix(".part"))?;
+    let (run, number) = name.rsplit_once('-')?;
+    let named = match joinings(run) {
+        0 => format!("r{:06}", run_number(run)?),
+        n => format!("r{:06}c{n}", run_number(run)?),
+    };
+    (named == run && segment_name(run, number.parse().ok()?) == name).then_some(run)
 }
 
 /// How many joinings a run has come through.
@@ -473,8 +497,17 @@ fn counted(place: &Place) -> Result<Counted, StoreError> {
     segments.retain(|s| known.contains(s.run.as_str()));
     for (name, run) in &runs {
         let Ok(Rested { run, .. }) = run else { continue };
-        let there: u64 = segments.iter().filter(|s| s.run == *name).map(|s| s.rows).sum();
+        let of = || segments.iter().filter(|s| s.run == *name);
+        let there: u64 = of().map(|s| s.rows).sum();
         if there < run.rows {
+            // Older versions forgot days and left the number; others may forget some at this moment.
+            let is_older = of().flat_map(|s| &s.parts).all(|p| p.crc32.is_none());
+            let rows = || {
+                Ok::<_, StoreError>(parse_run(place, &run_key(name), &place.read(&run_key(name))?)?.run.rows)
+            };
+            if (is_older && forgotten_before(run).is_some()) || rows().is_ok_and(|rows| there >= rows) {
+                continue;
+            }
             let (of, missing) = (run.rows, run.rows - there);
             let why = format!(
                 "{missing} of its {of} records are not there, for no segment names them: copy the store again, or read the same into a new one"

@@ -46,9 +46,20 @@ pub struct Pruned {
     pub runs: u64,
 }
 
-/// What each run says from then on.
+/// What each run says from then on, but for the day.
+const NOTICE: [&str; 2] = ["what became known before ", " was removed from the store"];
+
 fn notice(first: &str) -> String {
-    format!("what became known before {first} was removed from the store")
+    NOTICE.join(first)
+}
+
+/// The first day of a run that was not forgotten, if some were.
+pub fn forgotten_before(run: &Run) -> Option<&str> {
+    let day = |told: &'_ String| -> Option<usize> {
+        (told.starts_with(NOTICE[0]) && told.ends_with(NOTICE[1])).then_some(NOTICE[0].len())
+    };
+    let days = run.notices.iter().filter_map(|told| Some(&told[day(told)?..told.len() - NOTICE[1].len()]));
+    days.max()
 }
 
 /// Removes the oldest days; with `dry` it only says which.
@@ -98,18 +109,15 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             continue;
         }
         // What is missing is said before it is missing.
+        let told = notice(&name);
+        if !facts.notices.contains(&told) {
+            facts.notices.push(told);
+        }
         if is_left {
-            let told = notice(&name);
-            if !facts.notices.contains(&told) {
-                facts.notices.push(told);
-            }
             let begins = Timestamp(first.saturating_mul(DAY));
             facts.health.first = facts.health.first.map(|f| f.max(begins));
-            facts.rows = facts.rows.min(of().filter(|s| keeps(s)).map(|s| s.rows).sum());
-        } else {
-            // Its note goes with its tables.
-            facts = Run::empty(true, None);
         }
+        facts.rows = facts.rows.min(of().filter(|s| keeps(s)).map(|s| s.rows).sum());
         write_run(place, &run, &facts, &replaces)?;
         for segment in of() {
             let key = segment_key(&segment.run, segment.number);
@@ -120,6 +128,10 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
             } else if kept.parts.len() < segment.parts.len() {
                 place.write_json(&key, &kept)?;
             }
+        }
+        if !is_left {
+            // Its note goes with its tables.
+            write_run(place, &run, &Run::empty(true, None), &replaces)?;
         }
     }
     if !dry {

@@ -11,7 +11,7 @@ use crate::late::{self, Analysed};
 use crate::merge::Merge;
 use crate::place::Place;
 use crate::settle::{Settled, settle};
-use crate::{Known, Rested, Run, Segment, StoreError, StoredInput, Times};
+use crate::{Known, Rested, Run, Segment, StoreError, StoredInput, Times, run_number};
 
 /// Which part of a store is wanted.
 #[derive(Clone, Debug, Default)]
@@ -148,8 +148,8 @@ pub struct Past {
 }
 
 impl Past {
-    /// Reads what the runs say of themselves; the first input of all is called by this number.
-    pub fn of(runs: Vec<Known>, segments: &[Segment], first_input: u32) -> Self {
+    /// Reads what the runs say of themselves; the first input of all is called by this number. Where somebody may be writing, the last may be his.
+    pub fn of(runs: Vec<Known>, segments: &[Segment], first_input: u32, is_written: bool) -> Self {
         let mut past = Self {
             runs: BTreeMap::new(),
             inputs: Vec::new(),
@@ -157,13 +157,15 @@ impl Past {
             of: BTreeMap::new(),
             failures: Vec::new(),
         };
+        let last = runs.iter().map(|(name, _)| name).max_by_key(|name| run_number(name)).cloned();
         for (name, run) in runs {
             let before = past.inputs.len();
             match run {
                 Ok(Rested { run, .. }) => {
                     past.failures.extend(run.failures.iter().cloned());
                     // A sensor goes on after a kill, and only what was on its way is missing; who read files has not read them to the end.
-                    if run.was_killed() && (run.ends || !run.planned.is_empty()) {
+                    let may_go_on = is_written && last.as_ref() == Some(&name);
+                    if run.was_killed() && (run.ends || !run.planned.is_empty()) && !may_go_on {
                         past.failures.push(killed(&name, &run));
                     }
                     past.inputs.extend(run.inputs.iter().cloned());
@@ -201,12 +203,13 @@ pub fn settled(place: &Place) -> Settled {
         // It may lie where only reading is allowed.
         Err(e) => format!("what killed runs left was not looked at: {e}"),
     };
-    Settled { notices: vec![notice], failures: Vec::new() }
+    Settled { is_written: true, notices: vec![notice], failures: Vec::new() }
 }
 
 /// What is missing of a run that was killed.
 fn killed(name: &str, run: &Run) -> String {
-    if run.planned.is_empty() {
+    // What has no name can be had again by nobody.
+    if run.planned.is_empty() || run.planned.iter().any(|input| input.size.is_none()) {
         return format!("{name} was killed while it read: {}; read the same into a new store", Run::KILLED);
     }
     let paths: Vec<&str> = run.planned.iter().take(3).map(|input| input.path.as_str()).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, ErrorKind};
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
@@ -84,8 +84,27 @@ impl Hot {
     }
 }
 
-/// The rows of a hot segment whose writer is gone: all whole batches, and whether something behind them was torn.
-pub fn recovered(path: &Path) -> Result<(Vec<RecordBatch>, bool), StoreError> {
+/// How a hot segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Behind a whole batch.
+    Clean,
+    /// Within a batch that was being written.
+    Torn,
+    /// In what nobody wrote.
+    Damaged,
+}
+
+/// What is left of a hot segment.
+pub struct Recovered {
+    /// All whole batches.
+    pub batches: Vec<RecordBatch>,
+    /// What is behind them.
+    pub end: End,
+}
+
+/// The rows of a hot segment whose writer is gone.
+pub fn recovered(path: &Path) -> Result<Recovered, StoreError> {
     let file = File::open(path).map_err(StoreError::io("read", path))?;
     let mut batches = Vec::new();
     // A stream that was never finished has no end, which is no fault. Of a damaged one, its reader may panic.
@@ -96,7 +115,12 @@ pub fn recovered(path: &Path) -> Result<(Vec<RecordBatch>, bool), StoreError> {
         }
         Ok::<(), ArrowError>(())
     }));
-    Ok((batches, !matches!(read, Ok(Ok(())))))
+    let end = match read {
+        Ok(Ok(())) => End::Clean,
+        Ok(Err(ArrowError::IoError(_, e))) if e.kind() == ErrorKind::UnexpectedEof => End::Torn,
+        _ => End::Damaged,
+    };
+    Ok(Recovered { batches, end })
 }
 
 /// The columns of a batch by which its rows are divided and put in order.

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use arrow_array::RecordBatch;
 
 use crate::place::{Place, files_of, remove_file};
-use crate::segment::{close, recovered};
+use crate::prune::forgotten_before;
+use crate::segment::{End, Recovered, close, recovered};
 use crate::{
     Known, Rested, Run, Segment, StoreError, all_runs, all_segments, begin_run, counted, counts, joined_last,
-    joinings, replaced, run_key, run_number, segment_key, write_run,
+    joinings, replaced, run_key, run_number, run_of, segment_key, write_run,
 };
 
 /// Bytes that the beginning of a hot segment has at most, before its rows (*assumed*: it has about five thousand).
@@ -17,6 +18,8 @@ const HEADER: u64 = 16 << 10;
 /// What was found.
 #[derive(Default)]
 pub struct Settled {
+    /// Whether somebody may be writing: the last run may be his.
+    pub is_written: bool,
     /// What has to be told.
     pub notices: Vec<String>,
     /// What lies there and cannot be read.
@@ -29,7 +32,8 @@ pub struct Settled {
 /// The store cannot be written, or is being written.
 pub fn settle(place: &Place) -> Result<Settled, StoreError> {
     if !place.may_be_unsettled()? {
-        return Ok(Settled::default());
+        // Of a bucket nobody says whether somebody writes into it.
+        return Ok(Settled { is_written: true, ..Settled::default() });
     }
     let _lock = place.lock()?;
     repair(place)
@@ -50,11 +54,11 @@ pub fn repair(place: &Place) -> Result<Settled, StoreError> {
         let counts = runs.iter().any(|(name, _)| name == run) && !gone.contains(run);
         // It was closed, and the run was killed before it could remove this.
         if !counts || !place.has(&segment_key(run, number))? {
-            let (batches, torn) = recovered(&path)?;
-            let end = if torn { ", and what came last was torn" } else { "" };
+            let Recovered { batches, end } = recovered(&path)?;
+            let torn = if end == End::Clean { "" } else { ", and what came last was torn" };
             let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-            // Whoever was killed leaves the beginning whole, or nothing behind it.
-            if rows == 0 && path.metadata().is_ok_and(|lies| lies.len() > HEADER) {
+            // Whoever was killed leaves a beginning, and what comes last is short.
+            if rows == 0 && end == End::Damaged && path.metadata().is_ok_and(|lies| lies.len() > HEADER) {
                 let aside = path.with_extension("damaged");
                 std::fs::rename(&path, &aside).map_err(StoreError::io("rename", &path))?;
                 let why = format!(
@@ -72,7 +76,7 @@ pub fn repair(place: &Place) -> Result<Settled, StoreError> {
                 }
                 continue;
             }
-            told.push(format!("{run} was killed: {rows} rows of it were on the disk{end}"));
+            told.push(format!("{run} was killed: {rows} rows of it were on the disk{torn}"));
             if rows > 0 && counts {
                 close(place, run, number, &batches)?;
             } else if rows > 0 {
@@ -83,7 +87,7 @@ pub fn repair(place: &Place) -> Result<Settled, StoreError> {
         remove_file(&path)?;
     }
     let failures = sweep(place)?;
-    Ok(Settled { notices: told, failures })
+    Ok(Settled { is_written: false, notices: told, failures })
 }
 
 /// Removes what does not count: runs that others have taken the place of, segments of joinings that did not come to their end, what was forgotten, and files that no
@@ -126,9 +130,13 @@ pub fn sweep(place: &Place) -> Result<Vec<String>, StoreError> {
     let mut unknown = BTreeSet::new();
     for file in place.tables()?.iter().filter(|file| !named.contains(file.as_str())) {
         let is_whole = file.ends_with(".parquet");
-        match run_of(file).filter(|run| is_whole && !is_left_over(run, &runs)) {
-            Some(run) => unknown.extend([run.to_owned()]),
-            None => place.remove_table(file)?,
+        match run_of(file) {
+            Some(run) if is_whole && !is_left_over(run, file, &runs, &gone) => {
+                unknown.extend([run.to_owned()]);
+            }
+            Some(_) => place.remove_table(file)?,
+            // It is somebody else's.
+            None => {}
         }
     }
     let is_there = |name: &String| runs.iter().any(|(run, _)| run == name);
@@ -148,21 +156,24 @@ pub fn sweep(place: &Place) -> Result<Vec<String>, StoreError> {
         }
     }
     let say = |run: String| {
-        let why = "no run and no segment names its tables, which are not read: copy the store again, or take them away";
+        let why =
+            "no segment names tables of it, which are not read: copy the store again, or take them away";
         place.damaged(&run_key(&run), &why).to_string()
     };
     Ok(unknown.into_iter().map(say).collect())
 }
 
-/// The run that wrote a file of a table, by its name.
-fn run_of(file: &str) -> Option<&str> {
-    let name = file.rsplit('/').next()?.strip_suffix(".parquet")?;
-    name.rsplit_once('-').map(|(run, _)| run).filter(|run| run_number(run).is_some())
-}
-
-/// Whether it is known why no segment names files of a run, where nothing is missing that counts: they were forgotten, or joined, or are of a joining that did not come to its
-/// end, of which what was to be joined is there.
-fn is_left_over(run: &str, runs: &[Known]) -> bool {
-    let is_there = |name: &str| runs.iter().any(|(known, _)| known == name);
-    is_there(run) || joined_last(run).is_some_and(|of| is_there(&of))
+/// Whether it is known why no segment names a file of a run: it was forgotten, or others took the run's place, or it is of a joining that did not come to its end, of which
+/// what was to be joined is there.
+fn is_left_over(run: &str, file: &str, runs: &[Known], gone: &BTreeSet<String>) -> bool {
+    let of = |name: &str| runs.iter().find(|(known, _)| known == name);
+    match of(run) {
+        Some((_, Ok(Rested { run: facts, .. }))) => {
+            let day = file.split('/').find_map(|part| part.strip_prefix("day="));
+            let is_forgotten = forgotten_before(facts).zip(day).is_some_and(|(first, day)| day < first);
+            gone.contains(run) || *facts == Run::empty(true, None) || is_forgotten
+        }
+        Some((_, Err(_))) => false,
+        None => joined_last(run).is_some_and(|last| of(&last).is_some()),
+    }
 }

@@ -97,7 +97,7 @@ impl Writer {
         check(&place)?;
         place.make_hot()?;
         let lock = place.lock()?;
-        let Settled { mut notices, failures } = repair(&place)?;
+        let Settled { mut notices, failures, .. } = repair(&place)?;
         notices.extend(failures);
         let run = begin_run(&place, Some(home.to_vec()))?;
         let pen = Pen {

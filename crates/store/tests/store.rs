@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{START, files, is_local, read, record, write};
 use record::{Record, Timestamp};
-use store::{Indicator, Reader, Span, StoreError, Writer, find};
+use store::{Indicator, Reader, Span, StoreError, Times, Writer, find};
 
 #[test]
 fn what_is_written_is_read_in_its_order() {
@@ -117,10 +117,35 @@ fn an_indicator_is_what_it_looks_like() {
     assert_eq!(of("::ffff:192.0.2.7"), Indicator::Address("192.0.2.7".parse().unwrap()));
     assert_eq!(of("PC-03"), Indicator::Name("pc-03".into()));
     assert_eq!(of("http://192.0.2.7/24"), Indicator::Url { name: "192.0.2.7".into(), uri: "/24".into() });
+    let name = |name: &str| Indicator::Name(name.into());
+    for (text, is) in [
+        ("192.0.2.7:25", Indicator::Address("192.0.2.7".parse().unwrap())),
+        ("[2001:db8::7]:443", Indicator::Address("2001:db8::7".parse().unwrap())),
+        ("https://[2001:db8::7]", Indicator::Address("2001:db8::7".parse().unwrap())),
+        ("evil.example:8080", name("evil.example")),
+        ("http://evil.example:8080", name("evil.example")),
+        ("ftp://user@Evil.example", name("evil.example")),
+        ("b\u{fc}cher.example", name("xn--bcher-kva.example")),
+        ("_dmarc.evil.example", name("_dmarc.evil.example")),
+    ] {
+        assert_eq!(of(text), is, "{text}");
+    }
+    for (text, uri) in [
+        ("HXXP://evil.example.:8080/a?b#c", "/a?b"),
+        ("evil.example/", "/"),
+        ("http://evil.example?x=1", "/?x=1"),
+    ] {
+        assert_eq!(of(text), Indicator::Url { name: "evil.example".into(), uri: uri.into() }, "{text}");
+    }
+    assert_eq!(of("T13D1516H2_8DAAF6152771_B186095E22B6"), of("t13d1516h2_8daaf6152771_b186095e22b6"));
+    let md5 = "d41d8cd98f00b204e9800998ecf8427e";
     for none in [
         "",
         " ",
-        "192.0.2.7:25",
+        "/gate.php",
+        "http:///x",
+        md5,
+        "192.0.2.0 /24",
         "192.0.2.0/33",
         "192.0.2.256",
         "192.0.2.1-192.0.2.9",
@@ -201,12 +226,21 @@ fn what_names_files_and_is_gone_is_missed_and_nothing_is_removed() {
     };
     missed("segments/r000002-00000.json", "of its 1000 records are not there");
     missed("runs/r000001.json", "it is gone");
-    write(&root, 2_000..2_100);
+    missed("runs/r000002.json", "it is gone");
+    // Nobody takes its number, nor writes over its files.
+    let (note, aside) = (root.join("runs/r000002.json"), dir.path().join("aside"));
+    std::fs::rename(&note, &aside).unwrap();
+    let whole: Vec<Vec<u8>> = all.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    write(&root, 1_000..1_010);
+    assert!(root.join("runs/r000003.json").exists());
+    assert_eq!(all.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>(), whole);
+    std::fs::rename(&aside, &note).unwrap();
+    write(&root, 2_010..2_100);
     assert_eq!(read(&root, Span::default()).0.len(), 2_100, "it was copied again");
     // Of a joined one, which alone says what it was made of, too.
     store::compact(&root).unwrap();
     let joined = files(&root, ".parquet");
-    for gone in ["runs/r000003c1.json", "segments/r000003c1-00000.json"] {
+    for gone in ["runs/r000004c1.json", "segments/r000004c1-00000.json"] {
         let (from, aside) = (root.join(gone), dir.path().join("aside"));
         std::fs::rename(&from, &aside).unwrap();
         let reader = read(&root, Span::default()).1;
@@ -254,7 +288,7 @@ fn files_that_no_segment_names_do_not_count() {
     for _ in 0..2 {
         let (left, reader) = read(&root, Span::default());
         assert_eq!(left.len(), 2_000);
-        assert!(reader.failures().join("").contains("no run and no segment names its tables"));
+        assert!(reader.failures().join("").contains("no segment names tables of it"));
         drop(reader);
         assert!(orphan.exists() && some.exists());
     }
@@ -356,4 +390,73 @@ fn the_form_of_a_record_is_that_of_the_version() {
     assert_eq!((store::VERSION, [form(0), form(1), form(2)]), (5, of_version_5));
     // What a run counted stands beside it.
     assert_eq!(postcard::to_stdvec(&record::Health::default()).unwrap().len(), 32);
+}
+
+#[test]
+fn of_a_run_that_has_not_ended_nothing_is_removed_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let mut writer = Writer::begin(&root, &[], is_local).unwrap().in_pieces_of(100, 500);
+    (0..1_234).for_each(|n| writer.record(&record(n)));
+    writer.flush().unwrap();
+    drop(writer);
+    let tables = files(&root, ".parquet");
+    let note = files(&root.join("segments"), ".json").pop().unwrap();
+    let aside = dir.path().join("aside");
+    std::fs::rename(&note, &aside).unwrap();
+    let reader = read(&root, Span::default()).1;
+    assert!(reader.failures().join("").contains("no segment names tables of it"), "{:?}", reader.failures());
+    drop(reader);
+    assert!(tables.iter().all(|table| table.exists()));
+    std::fs::rename(&aside, &note).unwrap();
+    assert_eq!(read(&root, Span::default()).0.len(), 1_234);
+}
+
+#[test]
+fn a_kill_in_the_first_batch_is_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let mut writer = Writer::begin(&root, &[], is_local).unwrap();
+    (0..3_000).for_each(|n| writer.record(&record(n)));
+    writer.flush().unwrap();
+    drop(writer);
+    let hot = files(&root.join("hot"), ".arrows").pop().unwrap();
+    let bytes = std::fs::read(&hot).unwrap();
+    assert!(bytes.len() > 100_000);
+    std::fs::write(&hot, &bytes[..60_000]).unwrap();
+    let (all, reader) = read(&root, Span::default());
+    assert!(all.is_empty() && reader.failures().is_empty(), "{:?}", reader.failures());
+    assert!(reader.notices().join("").contains("what came last was torn"));
+}
+
+#[test]
+fn what_others_put_there_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    write(&root, 0..100);
+    let table = files(&root, ".parquet").pop().unwrap();
+    let theirs =
+        ["mine.parquet", "Copy of r000001-00000.parquet", "r000001-00000-backup.parquet", "r1-0.parquet"];
+    for name in theirs {
+        std::fs::copy(&table, table.with_file_name(name)).unwrap();
+    }
+    std::fs::write(table.with_file_name("r000001-00001.part"), "left by a kill").unwrap();
+    assert_eq!(read(&root, Span::default()).0.len(), 100);
+    assert!(theirs.iter().all(|name| table.with_file_name(name).exists()));
+    assert!(!table.with_file_name("r000001-00001.part").exists());
+}
+
+#[test]
+fn times_meet_and_hold() {
+    let times = |since: Option<i64>, until: Option<i64>| Times {
+        since: since.map(Timestamp),
+        until: until.map(Timestamp),
+    };
+    let all = Times::default();
+    let (early, late, empty) = (times(None, Some(5)), times(Some(5), None), times(Some(5), Some(5)));
+    assert!(!early.meet(&late) && early.meet(&all) && late.meet(&times(Some(1), Some(6))));
+    assert!(!empty.meet(&all) && !all.meet(&empty));
+    assert!(
+        all.hold(&early) && late.hold(&times(Some(7), Some(8))) && !early.hold(&all) && !early.hold(&late)
+    );
 }
