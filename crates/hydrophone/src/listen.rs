@@ -131,7 +131,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
     let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
-    let stop = options.opening.stop.clone();
+    let (stop, gone) = (options.opening.stop.clone(), said.gone.clone());
     let news = live.news();
     let (mut begins, mut says) = (true, !args.quiet);
     let ran = pipeline::listen(
@@ -154,6 +154,10 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
             }
             for what in news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 board.say(&what);
+            }
+            // Where nobody else is told and nothing kept, there is nothing left to do; the last turn may be the one that found nobody.
+            if !goes_on && gone.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+                stop.store(true, Ordering::Relaxed);
             }
             if std::mem::take(&mut begins) {
                 manager.is_ready();
@@ -191,10 +195,6 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     sinks.tell(&line);
                 }
                 said.line(|| report::turn(&turn), &line);
-                // Where nobody else is told and nothing kept, there is nothing left to do.
-                if !goes_on && said.gone().is_some() {
-                    stop.store(true, Ordering::Relaxed);
-                }
             }
             Heard::News(what) => board.say(&what),
             Heard::Remembering(kept) => {

@@ -780,9 +780,10 @@ fn what_cannot_be_told_or_written_costs_nothing_else() {
         net.command(&program, &["listen", "-i", "vb", "--tell", config.to_str().unwrap()]).output().unwrap();
     let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
     assert!(wrong.status.code() == Some(2) && said.contains("cannot be told"), "{said}");
-    let full = net.command("sh", &["-c", &format!("exec {program} listen -i vb --home {HOME} >/dev/full")]);
-    let mut full = { full }.stderr(Stdio::piped()).spawn().unwrap();
-    sleep(Duration::from_millis(1500));
+    let err = net.path("full.err");
+    let words = format!("exec {program} listen -i vb --home {HOME} >/dev/full 2>{}", err.display());
+    let mut full = net.command("sh", &["-c", &words]).spawn().unwrap();
+    net.wait("full.err", "listens to");
     net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=300"]);
     assert_eq!(full.wait().unwrap().code(), Some(3), "it does not go on where nobody is told");
 }
