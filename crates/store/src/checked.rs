@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use crate::place::Place;
 use crate::read::{Past, settled};
 use crate::settle::Settled;
-use crate::{Counted, Part, Segment, StoreError, counted, open};
+use crate::{Counted, StoreError, counted, open};
 
 /// What was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,20 +19,19 @@ pub struct Checked {
     pub failures: Vec<String>,
 }
 
-/// Reads every file that counts, and compares it with what was noted when it was written. Nothing is changed.
+/// Reads every file that counts, and compares it with what was noted when it was written; what killed runs left is brought in order first, if that can be done.
 ///
 /// # Errors
 /// It is no store, or another version's.
 pub fn check_files(root: &Path) -> Result<Checked, StoreError> {
-    let place: &Place = &open(root)?;
+    let place = &open(root)?;
     let Settled { is_written, failures, .. } = settled(place);
     let _reading = place.reading();
     let Counted { runs, segments, bad } = counted(place)?;
     let mut done = Checked { failures, ..Checked::default() };
     done.failures.extend(bad.iter().map(ToString::to_string));
     done.failures.extend(Past::of(runs, &segments, 0, is_written).failures);
-    let parts: Vec<&Part> = segments.iter().flat_map(|segment: &Segment| &segment.parts).collect();
-    for part in parts {
+    for part in segments.iter().flat_map(|segment| &segment.parts) {
         done.files += 1;
         done.bytes += part.bytes;
         done.unsummed += u64::from(part.crc32.is_none());

@@ -55,10 +55,7 @@ fn notice(first: &str) -> String {
 
 /// The first day of a run that was not forgotten, if some were.
 pub fn forgotten_before(run: &Run) -> Option<&str> {
-    let day = |told: &'_ String| -> Option<usize> {
-        (told.starts_with(NOTICE[0]) && told.ends_with(NOTICE[1])).then_some(NOTICE[0].len())
-    };
-    let days = run.notices.iter().filter_map(|told| Some(&told[day(told)?..told.len() - NOTICE[1].len()]));
+    let days = run.notices.iter().filter_map(|told| told.strip_prefix(NOTICE[0])?.strip_suffix(NOTICE[1]));
     days.max()
 }
 

@@ -203,6 +203,15 @@ fn a_run_that_was_killed_gives_what_was_on_the_disk() {
     assert_eq!(read(&root, Span::default()).0.len(), all.len());
 }
 
+/// What is seen of a store while a file of it is somewhere else.
+fn without(file: &Path, look: impl FnOnce()) {
+    let aside = tempfile::tempdir().unwrap();
+    let there = aside.path().join("file");
+    std::fs::rename(file, &there).unwrap();
+    look();
+    std::fs::rename(&there, file).unwrap();
+}
+
 #[test]
 fn what_names_files_and_is_gone_is_missed_and_nothing_is_removed() {
     let dir = tempfile::tempdir().unwrap();
@@ -210,44 +219,39 @@ fn what_names_files_and_is_gone_is_missed_and_nothing_is_removed() {
     (0..2).for_each(|n| write(&root, n * 1_000..n * 1_000 + 1_000));
     let all = files(&root, ".parquet");
     let missed = |gone: &str, says: &str| {
-        let (from, aside) = (root.join(gone), dir.path().join("aside"));
-        std::fs::rename(&from, &aside).unwrap();
-        let (left, reader) = read(&root, Span::default());
-        assert!(left.len() < 2_000, "{}", left.len());
-        let told = reader.failures().join("\n");
-        assert!(told.contains(says), "{gone}: {told}");
-        drop(reader);
-        let sought = store::find(&root, &[], &Span::default()).unwrap();
-        assert!(sought.failures.join("\n").contains(says));
-        assert!(matches!(store::compact(&root), Err(StoreError::Damaged { .. })));
-        // Who writes more removes nothing either.
-        assert_eq!(files(&root, ".parquet"), all);
-        std::fs::rename(&aside, &from).unwrap();
+        without(&root.join(gone), || {
+            let (left, reader) = read(&root, Span::default());
+            assert!(left.len() < 2_000, "{}", left.len());
+            let told = reader.failures().join("\n");
+            assert!(told.contains(says), "{gone}: {told}");
+            drop(reader);
+            let sought = store::find(&root, &[], &Span::default()).unwrap();
+            assert!(sought.failures.join("\n").contains(says));
+            assert!(matches!(store::compact(&root), Err(StoreError::Damaged { .. })));
+            assert_eq!(files(&root, ".parquet"), all);
+        });
     };
     missed("segments/r000002-00000.json", "of its 1000 records are not there");
     missed("runs/r000001.json", "it is gone");
     missed("runs/r000002.json", "it is gone");
     // Nobody takes its number, nor writes over its files.
-    let (note, aside) = (root.join("runs/r000002.json"), dir.path().join("aside"));
-    std::fs::rename(&note, &aside).unwrap();
-    let whole: Vec<Vec<u8>> = all.iter().map(|file| std::fs::read(file).unwrap()).collect();
-    write(&root, 1_000..1_010);
+    let bytes = || all.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>();
+    let whole = bytes();
+    without(&root.join("runs/r000002.json"), || write(&root, 2_000..2_010));
     assert!(root.join("runs/r000003.json").exists());
-    assert_eq!(all.iter().map(|file| std::fs::read(file).unwrap()).collect::<Vec<_>>(), whole);
-    std::fs::rename(&aside, &note).unwrap();
+    assert_eq!(bytes(), whole);
     write(&root, 2_010..2_100);
     assert_eq!(read(&root, Span::default()).0.len(), 2_100, "it was copied again");
     // Of a joined one, which alone says what it was made of, too.
     store::compact(&root).unwrap();
     let joined = files(&root, ".parquet");
     for gone in ["runs/r000004c1.json", "segments/r000004c1-00000.json"] {
-        let (from, aside) = (root.join(gone), dir.path().join("aside"));
-        std::fs::rename(&from, &aside).unwrap();
-        let reader = read(&root, Span::default()).1;
-        assert_eq!(reader.failures().len(), 1, "{:?}", reader.failures());
-        drop(reader);
-        assert_eq!(files(&root, ".parquet"), joined);
-        std::fs::rename(&aside, &from).unwrap();
+        without(&root.join(gone), || {
+            let reader = read(&root, Span::default()).1;
+            assert_eq!(reader.failures().len(), 1, "{:?}", reader.failures());
+            drop(reader);
+            assert_eq!(files(&root, ".parquet"), joined);
+        });
     }
     assert_eq!(read(&root, Span::default()).0.len(), 2_100);
 }
@@ -402,13 +406,11 @@ fn of_a_run_that_has_not_ended_nothing_is_removed_either() {
     drop(writer);
     let tables = files(&root, ".parquet");
     let note = files(&root.join("segments"), ".json").pop().unwrap();
-    let aside = dir.path().join("aside");
-    std::fs::rename(&note, &aside).unwrap();
-    let reader = read(&root, Span::default()).1;
-    assert!(reader.failures().join("").contains("no segment names tables of it"), "{:?}", reader.failures());
-    drop(reader);
-    assert!(tables.iter().all(|table| table.exists()));
-    std::fs::rename(&aside, &note).unwrap();
+    without(&note, || {
+        let failures = read(&root, Span::default()).1.failures().join("");
+        assert!(failures.contains("no segment names tables of it"), "{failures}");
+        assert!(tables.iter().all(|table| table.exists()));
+    });
     assert_eq!(read(&root, Span::default()).0.len(), 1_234);
 }
 
