@@ -1,97 +1,67 @@
-//! Interfaces cannot be listened to here.
+//! Interfaces cannot be listened to here: pipes can, which tcpdump writes to.
 
-use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
-use record::{Health, Timestamp};
+use crate::filter::Filter;
+use crate::listening::{Frame, Setup};
 
-use crate::listening::Listening;
-use crate::merge::InputFile;
-use crate::{Batch, CaptureError};
+/// A ring that nobody can open.
+pub enum Ring {}
 
-/// Interfaces that cannot be listened to.
-pub enum Live {}
-
-impl Live {
-    /// Says what to do instead.
+impl Ring {
+    /// Says that there is none.
     ///
     /// # Errors
-    /// Always.
-    pub fn open(listening: &Listening, _: Arc<AtomicBool>) -> Result<Self, CaptureError> {
-        let names: Vec<&str> = listening.interfaces.iter().map(|(name, _)| name.as_str()).collect();
-        let path = names.join(", ");
-        let what = "interfaces are listened to on Linux alone: tcpdump -i INTERFACE -w - | hydrophone read -";
-        Err(CaptureError::Unsupported { path, what: what.to_owned() })
+    /// Always: unsupported.
+    pub fn open(_: &str, _: &Setup, _: &Filter) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// The sockets.
-    pub fn sockets(&self) -> Vec<Arc<OwnedFd>> {
+    pub fn bind(&mut self, _: u32) -> io::Result<()> {
         match *self {}
     }
 
-    /// Where it is put down what happens to interfaces.
-    pub fn news(&self) -> Arc<Mutex<Vec<String>>> {
+    pub fn index_of(&self, _: &str) -> io::Result<u32> {
         match *self {}
     }
 
-    /// Packets of the first interface are called by this number.
-    pub fn number_from(&mut self, _: u32) {
+    pub fn socket(&self) -> Arc<OwnedFd> {
         match *self {}
     }
 
-    /// Earlier runs heard the last packet then.
-    pub fn go_on_from(&mut self, _: Timestamp) {
+    pub fn index(&self) -> u32 {
         match *self {}
     }
 
-    /// The interfaces.
-    pub fn files(&self) -> &[InputFile] {
+    pub fn trouble(&self) -> Option<io::Error> {
         match *self {}
     }
 
-    /// Those of them at which exporters are heard.
-    pub fn inlets(&self) -> Vec<u32> {
+    pub fn kind(&self) -> io::Result<u16> {
         match *self {}
     }
 
-    /// What a reader must be told.
-    pub fn notices(&self) -> Vec<String> {
+    pub fn close(&self) -> io::Result<()> {
         match *self {}
     }
 
-    /// Packets handed on so far.
-    pub fn packets(&self) -> u64 {
+    pub fn statistics(&self) -> io::Result<(u64, u64)> {
         match *self {}
     }
 
-    /// Bytes captured so far.
-    pub fn captured(&self) -> u64 {
-        match *self {}
-    }
-
-    /// Packets that found no room so far.
-    pub fn dropped(&self) -> u64 {
-        match *self {}
-    }
-
-    /// How full the fullest ring is.
     pub fn fullness(&self) -> f64 {
         match *self {}
     }
 
-    /// Says something at once.
-    pub fn say(&mut self, _: &str) {
+    pub fn take(&mut self, _: impl FnMut(Frame<'_>)) -> bool {
         match *self {}
     }
+}
 
-    /// What was counted so far.
-    pub fn health(&self) -> Health {
-        match *self {}
-    }
-
-    /// Fills `batch` with what came.
-    pub fn next_batch(&mut self, _: &mut Batch) -> bool {
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
         match *self {}
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use rustix::net::{RecvFlags, recvfrom, sockopt};
 
+use crate::listening::Frame;
 use crate::merge::now;
-use crate::ring::Frame;
 use crate::source::BLOCK;
 
 /// LINKTYPE_RAW: packets that begin with their IP header.
@@ -68,6 +68,7 @@ impl Inlet {
                 original: self.packet.len() as u32,
                 vlan: None,
                 outgoing: false,
+                link: None,
                 bytes: &self.packet,
             });
         }

@@ -3,7 +3,7 @@
 //! Captures are read as pcap or pcapng, plain or compressed, from files, directories and standard input, and come
 //! out as batches in the order of packet time. Everything is read in blocks that fit the cache and are used again. Nothing
 //! of a file is copied per packet: a [`Batch`] holds shared blocks and where each packet lies in them. Interfaces that are listened to fill the same batches from
-//! the kernel's ring.
+//! the kernel's ring, and pipes that others write captures to.
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
 
@@ -11,16 +11,12 @@ mod archive;
 mod error;
 mod filter;
 mod format;
-#[cfg(target_os = "linux")]
 mod inlet;
 mod listening;
-#[cfg(target_os = "linux")]
-mod live;
-#[cfg(not(target_os = "linux"))]
-#[path = "deaf.rs"]
 mod live;
 mod merge;
-#[cfg(target_os = "linux")]
+mod pipe;
+#[cfg_attr(not(target_os = "linux"), path = "deaf.rs")]
 mod ring;
 mod source;
 mod unpack;

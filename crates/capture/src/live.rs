@@ -1,13 +1,14 @@
-//! Interfaces that are listened to: what arrives, in one order, with one clock that never goes back.
+//! Interfaces and pipes that are listened to: what arrives, in one order, with one clock that never goes back.
 //!
 //! The kernel fills a ring for each interface. Its packets are copied out block by block, which costs less than holding the kernel's memory, and several interfaces are merged
 //! by time: what one has waits until the others cannot have anything earlier. Packets give the time; the clock of the machine is asked only where
-//! nothing arrives.
+//! nothing arrives, and where only pipes are listened to, it says no more than how long that is: what another machine captured has another's time.
 
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,9 +18,10 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use crate::filter::Filter;
 use crate::inlet::{self, Inlet};
-use crate::listening::Listening;
-use crate::merge::{Clock, InputFile, now};
-use crate::ring::{Frame, Ring, Setup};
+use crate::listening::{Frame, Listening, Setup};
+use crate::merge::{Clock, InputFile, instant, now};
+use crate::pipe::{Pipe, Told};
+use crate::ring::Ring;
 use crate::source::BLOCK;
 use crate::{Batch, Block, CaptureError, PacketMeta};
 
@@ -27,6 +29,8 @@ use crate::{Batch, Block, CaptureError, PacketMeta};
 const PATIENCE_MS: u32 = 50;
 /// By then what came at a moment can be read: the kernel hands out a block at the latest at the second ring of its timer.
 const BEHIND: Duration = Duration::from_millis(2 * PATIENCE_MS as u64 + 20);
+/// The same of a pipe (*assumed*: tcpdump is told of packets by then, which has waited for a second, and they have come here).
+const PIPE_BEHIND: Duration = Duration::from_millis(1_500);
 /// How long nothing may come until the clock of the machine is asked (*assumed*: nobody waits longer for what is due, and a link that is used never asks).
 const SILENCE: Duration = Duration::from_secs(1);
 /// How often an interface that is gone is looked for, and losses are asked for.
@@ -66,13 +70,15 @@ impl Piece {
 enum Inflow {
     Ring(Ring),
     Inlet(Inlet),
+    Pipe(Pipe),
 }
 
 impl Inflow {
-    fn socket(&self) -> Arc<OwnedFd> {
+    fn socket(&self) -> Option<Arc<OwnedFd>> {
         match self {
-            Self::Ring(ring) => ring.socket(),
-            Self::Inlet(inlet) => inlet.socket(),
+            Self::Ring(ring) => Some(ring.socket()),
+            Self::Inlet(inlet) => Some(inlet.socket()),
+            Self::Pipe(_) => None,
         }
     }
 
@@ -80,14 +86,36 @@ impl Inflow {
     const fn ring(&self) -> Option<&Ring> {
         match self {
             Self::Ring(ring) => Some(ring),
-            Self::Inlet(_) => None,
+            Self::Inlet(_) | Self::Pipe(_) => None,
         }
+    }
+
+    /// The pipe, if it is one.
+    const fn pipe(&self) -> Option<&Pipe> {
+        match self {
+            Self::Pipe(pipe) => Some(pipe),
+            Self::Ring(_) | Self::Inlet(_) => None,
+        }
+    }
+
+    /// By then what came at a moment can be read.
+    const fn behind(&self) -> Duration {
+        match self {
+            Self::Ring(_) | Self::Inlet(_) => BEHIND,
+            Self::Pipe(_) => PIPE_BEHIND,
+        }
+    }
+
+    /// Whether nothing more comes in.
+    fn is_over(&self) -> bool {
+        self.pipe().is_some_and(Pipe::is_over)
     }
 
     fn take(&mut self, each: impl FnMut(Frame<'_>)) -> bool {
         match self {
             Self::Ring(ring) => ring.take(each),
             Self::Inlet(inlet) => inlet.take(each),
+            Self::Pipe(pipe) => pipe.take(each),
         }
     }
 }
@@ -97,11 +125,12 @@ impl AsFd for Inflow {
         match self {
             Self::Ring(ring) => ring.as_fd(),
             Self::Inlet(inlet) => inlet.as_fd(),
+            Self::Pipe(pipe) => pipe.as_fd(),
         }
     }
 }
 
-/// An interface, or a socket of exporters.
+/// An interface, a socket of exporters, or a pipe.
 struct Port {
     name: String,
     inflow: Inflow,
@@ -125,27 +154,24 @@ pub struct Live {
     files: Vec<InputFile>,
     clock: Clock,
     notices: Vec<String>,
+    failures: Vec<String>,
     events: usize,
     news: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
     /// Nothing more comes in: what is left is handed on.
     closing: bool,
     ended: bool,
+    /// Whether it ends with its last pipe.
+    ends: bool,
     pool: Vec<Block>,
     /// When it was looked after interfaces last.
     looked: Instant,
-    /// When the last packet was handed on, by the clock of the machine.
-    heard: Instant,
+    /// When the last packet was handed on, by the clock of the machine, and how late it was by that of the packets.
+    heard: (Instant, Timestamp),
     /// When it began, by the clock of the machine.
     begun: Timestamp,
     /// Whether the clock of the machine is behind what packets said.
     set_back: bool,
-}
-
-/// A clock of the machine that nobody sets.
-#[allow(clippy::disallowed_methods)] // How long nothing came is no packet's time.
-fn instant() -> Instant {
-    Instant::now()
 }
 
 impl Live {
@@ -168,6 +194,9 @@ impl Live {
         for at in &listening.exporters {
             ports.push(Port::at(*at, ports.len() as u32)?);
         }
+        for path in &listening.pipes {
+            ports.push(Port::of_pipe(path, ports.len() as u32, &stop)?);
+        }
         let file = |p: &Port| InputFile { path: p.name.clone().into(), size: None, sha256: None };
         let (at, begun) = (now(), instant());
         let files: Vec<InputFile> = ports.iter().map(file).collect();
@@ -177,14 +206,16 @@ impl Live {
             ports,
             clock: Clock::default(),
             notices: Vec::new(),
+            failures: Vec::new(),
             events: 0,
             news: Arc::default(),
             stop,
             closing: false,
             ended: false,
+            ends: listening.ends,
             pool: Vec::new(),
             looked: begun,
-            heard: begun,
+            heard: (begun, Timestamp::MIN),
             begun: at,
             set_back: false,
         };
@@ -196,7 +227,7 @@ impl Live {
 
     /// The sockets: nothing is ever written to them, and who forbids that by their numbers has to keep these.
     pub fn sockets(&self) -> Vec<Arc<OwnedFd>> {
-        self.ports.iter().map(|p| p.inflow.socket()).collect()
+        self.ports.iter().filter_map(|p| p.inflow.socket()).collect()
     }
 
     /// Where it is put down at once what happens to interfaces: whoever takes it has told it.
@@ -214,9 +245,13 @@ impl Live {
     /// Earlier runs heard the last packet at `last`: what lies between is a gap.
     pub fn go_on_from(&mut self, last: Timestamp) {
         self.clock.goes_on_from(last);
-        let from = self.begun;
         self.events += 1;
-        self.notices.push(format!("nothing was heard between {last} and {from}"));
+        // What comes out of a pipe says itself when it was.
+        self.notices.push(if self.are_pipes() {
+            format!("nothing was heard between {last} and the first packet of now")
+        } else {
+            format!("nothing was heard between {last} and {}", self.begun)
+        });
     }
 
     /// The interfaces, in the order of [`PacketId::file`].
@@ -226,7 +261,18 @@ impl Live {
 
     /// Those of them at which exporters are heard, and nobody else, by their numbers.
     pub fn inlets(&self) -> Vec<u32> {
-        self.ports.iter().filter(|p| p.inflow.ring().is_none()).map(|p| p.file).collect()
+        let is_inlet = |p: &&Port| matches!(p.inflow, Inflow::Inlet(_));
+        self.ports.iter().filter(is_inlet).map(|p| p.file).collect()
+    }
+
+    /// What could not be read, so far.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
+    }
+
+    /// Whether only pipes are listened to.
+    fn are_pipes(&self) -> bool {
+        !self.ports.is_empty() && self.ports.iter().all(|p| p.inflow.pipe().is_some())
     }
 
     /// What a reader must be told, so far.
@@ -239,9 +285,10 @@ impl Live {
             ));
         }
         told.extend(self.ports.iter().filter(|p| p.large > 0).map(|p| {
+            let interface = if p.inflow.ring().is_some() { &*p.name } else { "INTERFACE, where it was captured" };
             format!(
-                "{} packets of {} are larger than any frame: the network card puts packets together, so that sizes and copies are not seen as they were (ethtool -K {} gro off lro off)",
-                p.large, p.name, p.name
+                "{} packets of {} are larger than any frame: the network card puts packets together, so that sizes and copies are not seen as they were (ethtool -K {interface} gro off lro off)",
+                p.large, p.name
             )
         }));
         told
@@ -294,10 +341,12 @@ impl Live {
             self.gather();
             self.merge(batch);
             if !batch.packets.is_empty() {
-                self.heard = instant();
+                self.heard = (instant(), self.clock.latest());
                 return true;
             }
-            if self.closing {
+            self.closing |= self.ends && self.are_pipes() && self.ports.iter().all(|p| p.inflow.is_over());
+            // Pipes end when they have handed out what was under way.
+            if self.closing && self.ports.iter().all(|p| p.inflow.pipe().is_none() || p.inflow.is_over()) {
                 self.ended = true;
                 self.count_losses();
                 return false;
@@ -306,10 +355,23 @@ impl Live {
                 self.wait();
             }
         }
-        if instant().duration_since(self.heard) >= SILENCE {
-            batch.idle = Some(self.clock.pass(now().minus(BEHIND)));
+        let silent = instant().duration_since(self.heard.0);
+        if silent >= SILENCE
+            && let Some(at) = self.passed(silent)
+        {
+            batch.idle = Some(self.clock.pass(at));
         }
         true
+    }
+
+    /// How late it is where nothing has come for so long; pipes that have said nothing yet do not tell.
+    fn passed(&self, silent: Duration) -> Option<Timestamp> {
+        let behind = self.ports.iter().map(|p| p.inflow.behind()).max().unwrap_or(BEHIND);
+        let (_, last) = self.heard;
+        if !self.are_pipes() {
+            return Some(now().minus(behind));
+        }
+        (last > Timestamp::MIN).then(|| last.plus(silent).minus(behind))
     }
 
     /// Lets nothing more in, and waits until the kernel has handed out what it has.
@@ -326,7 +388,7 @@ impl Live {
     fn gather(&mut self) {
         for port in &mut self.ports {
             // What exporters send has no end.
-            if self.closing && port.inflow.ring().is_none() {
+            if self.closing && matches!(port.inflow, Inflow::Inlet(_)) {
                 continue;
             }
             let before = now();
@@ -340,7 +402,8 @@ impl Live {
                     }
                     port.number += 1;
                     port.large += u64::from(frame.original > JUMBO);
-                    packets.push(copy(&frame, PacketId::new(port.file, port.number), port.link, &mut bytes));
+                    let link = frame.link.unwrap_or(port.link);
+                    packets.push(copy(&frame, PacketId::new(port.file, port.number), link, &mut bytes));
                 });
                 let block = Block::from(bytes);
                 if self.pool.len() < POOL {
@@ -353,7 +416,31 @@ impl Live {
                 }
             }
             if emptied {
-                port.known = port.known.max(before.minus(BEHIND));
+                port.known = port.known.max(before.minus(port.inflow.behind()));
+            }
+        }
+        self.ask_pipes();
+    }
+
+    /// Asks what happened to pipes.
+    fn ask_pipes(&mut self) {
+        for n in 0..self.ports.len() {
+            let Some(pipe) = self.ports[n].inflow.pipe() else { continue };
+            let (told, dropped, is_over) = (pipe.told(), pipe.dropped(), pipe.is_over());
+            self.ports[n].dropped = dropped;
+            if is_over {
+                self.ports[n].known = Timestamp(i64::MAX);
+            }
+            for told in told {
+                match told {
+                    Told::News(what) => self.say(&what),
+                    Told::Failed(what) => {
+                        self.tell(format!("{what} ({})", now()));
+                        if self.failures.len() < MAX_EVENTS {
+                            self.failures.push(what);
+                        }
+                    }
+                }
             }
         }
     }
@@ -426,7 +513,8 @@ impl Live {
         self.count_losses();
         self.look_for_lost();
         let behind = self.clock.latest().since(now());
-        if behind < SET_BACK {
+        // What another machine captured has another's time.
+        if behind < SET_BACK || self.are_pipes() {
             self.set_back = false;
         } else if !std::mem::replace(&mut self.set_back, true) {
             self.put_down(format!(
@@ -472,13 +560,17 @@ impl Live {
 
     fn put_down(&mut self, told: String) {
         self.events += 1;
-        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
-        if news.len() < MAX_EVENTS {
-            news.push(told.clone());
-        }
-        drop(news);
+        self.tell(told.clone());
         if self.notices.len() < MAX_EVENTS {
             self.notices.push(told);
+        }
+    }
+
+    /// Says something at once.
+    fn tell(&self, what: String) {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if news.len() < MAX_EVENTS {
+            news.push(what);
         }
     }
 }
@@ -495,6 +587,10 @@ impl Port {
                 path: name.to_owned(),
                 what: "there is no such interface (`ip link` lists them)".into(),
             },
+            _ if e.kind() == io::ErrorKind::Unsupported => CaptureError::Unsupported {
+                path: name.to_owned(),
+                what: format!("interfaces are listened to on Linux alone: tcpdump -i {name} -U -w - | hydrophone listen --pipe -"),
+            },
             _ => fail(e),
         })?;
         let kind = ring.kind().map_err(fail)?;
@@ -502,7 +598,7 @@ impl Port {
             return Err(CaptureError::Unsupported {
                 path: name.to_owned(),
                 what: format!(
-                    "its kind ({kind}) cannot be listened to: tcpdump -i {name} -w - | hydrophone read -"
+                    "its kind ({kind}) cannot be listened to: tcpdump -i {name} -U -w - | hydrophone listen --pipe -"
                 ),
             });
         };
@@ -519,6 +615,12 @@ impl Port {
             Ok(inlet) => Ok(Self::of(name, Inflow::Inlet(inlet), inlet::LINK, file)),
             Err(source) => Err(CaptureError::Open { path: name, source }),
         }
+    }
+
+    /// A pipe that a capture is written to, each of whose packets has its link type.
+    fn of_pipe(path: &Path, file: u32, stop: &Arc<AtomicBool>) -> Result<Self, CaptureError> {
+        let pipe = Pipe::open(path, stop.clone())?;
+        Ok(Self::of(path.display().to_string(), Inflow::Pipe(pipe), 0, file))
     }
 
     const fn of(name: String, inflow: Inflow, link: u32, file: u32) -> Self {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use record::{Health, PacketId, Timestamp};
 
@@ -157,6 +157,12 @@ struct Active {
 pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Timestamp(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// A clock of the machine that nobody sets.
+#[allow(clippy::disallowed_methods)] // How long nothing came is no packet's time.
+pub fn instant() -> Instant {
+    Instant::now()
 }
 
 /// The clock of a run, and what is counted by it.

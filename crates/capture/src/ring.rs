@@ -13,38 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::filter::{Filter, Instruction};
+use crate::listening::{Frame, Setup};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, netdevice, socket_with, sockopt};
 
 /// A filter that lets nothing through.
 const NOTHING: [Instruction; 1] = [Instruction { code: 0x06, jt: 0, jf: 0, k: 0 }];
-
-/// How a ring is set up.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// Bytes of a block: a multiple of the page, and room for the largest packet.
-    pub block: usize,
-    /// Blocks.
-    pub blocks: usize,
-    /// How long a packet waits for others in its block, in milliseconds.
-    pub patience_ms: u32,
-    /// Whether frames for others are wanted.
-    pub promiscuous: bool,
-}
-
-/// A packet in the ring.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// Nanoseconds since 1970.
-    pub ns: i64,
-    /// Bytes on the wire, without the tag that was taken out.
-    pub original: u32,
-    /// The VLAN tag that the kernel took out: type and contents.
-    pub vlan: Option<[u16; 2]>,
-    /// Whether this machine sent it.
-    pub outgoing: bool,
-    /// What was captured.
-    pub bytes: &'a [u8],
-}
 
 /// A socket and its ring.
 pub struct Ring {
@@ -361,6 +334,7 @@ fn frame(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
         original: field(offset_of!(Header, tp_len))?,
         vlan,
         outgoing: *kind == libc::PACKET_OUTGOING,
+        link: None,
         bytes: bytes.get(from..from + captured)?,
     };
     Some((frame, field(offset_of!(Header, tp_next_offset))? as usize))

@@ -7,11 +7,13 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use record::Timestamp;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use sha2::{Digest, Sha256};
 
+use crate::merge::instant;
 use crate::{CaptureError, archive, unpack};
 
 /// How much is read at a time. A block is written by the kernel, walked over and decoded while it lies in the second-level
@@ -223,24 +225,51 @@ pub fn read_error(path: &str, offset: u64, source: io::Error) -> Box<CaptureErro
     })
 }
 
+/// How often who waits looks whether it is to stop.
+pub const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
 /// A stream that may have nothing to say for a long time: waiting ends when somebody asks to stop.
-struct Patient<R> {
+pub struct Patient<R> {
     inner: R,
     stop: Arc<AtomicBool>,
+    /// How long what is under way is still read then.
+    grace: Duration,
+    stopped: Option<Instant>,
+}
+
+impl<R> Patient<R> {
+    pub const fn new(inner: R, stop: Arc<AtomicBool>, grace: Duration) -> Self {
+        Self { inner, stop, grace, stopped: None }
+    }
+
+    /// Whether it is to stop, and since when it knows.
+    fn is_stopped(&mut self) -> Option<Duration> {
+        if !self.stop.load(Ordering::Relaxed) {
+            return None;
+        }
+        let at = instant();
+        Some(at.duration_since(*self.stopped.get_or_insert(at)))
+    }
 }
 
 impl<R: Read + AsFd> Read for Patient<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        const LOOK_UP: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
-        while !self.stop.load(Ordering::Relaxed) {
+        loop {
+            let stopped = self.is_stopped();
+            if stopped.is_some_and(|since| since >= self.grace) {
+                return Ok(0);
+            }
             let mut ready = [PollFd::new(&self.inner, PollFlags::IN)];
             match rustix::event::poll(&mut ready, Some(&LOOK_UP)) {
+                Ok(0) if stopped.is_some() => return Ok(0),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => return self.inner.read(buf),
+                Ok(_) => match self.inner.read(buf) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    read => return read,
+                },
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(0)
     }
 }
 
@@ -343,7 +372,7 @@ pub fn open(path: &Path, opening: &Opening, seal: Option<&Seal>) -> Result<Windo
     if path.as_os_str() == "-" {
         // Its own descriptor, because the standard library's has a buffer that polling does not know of.
         let inner = File::from(io::stdin().as_fd().try_clone_to_owned().map_err(fail)?);
-        return stream(Box::new(Patient { inner, stop })).map_err(fail);
+        return stream(Box::new(Patient::new(inner, stop, Duration::ZERO))).map_err(fail);
     }
     if let Some((archive, member)) = archive::split(path) {
         let file = archive::unpacked(&archive, &member, &opening.passwords)?;
@@ -351,7 +380,7 @@ pub fn open(path: &Path, opening: &Opening, seal: Option<&Seal>) -> Result<Windo
     }
     let file = File::open(path).map_err(fail)?;
     if !file.metadata().map_err(fail)?.is_file() {
-        return stream(Box::new(Patient { inner: file, stop })).map_err(fail);
+        return stream(Box::new(Patient::new(file, stop, Duration::ZERO))).map_err(fail);
     }
     match seal {
         Some(seal) => stream(Box::new(Sealed { file, seal: seal.clone() })).map_err(fail),

@@ -309,6 +309,9 @@ pub struct Listen {
     /// The most that this folder may hold
     #[arg(long, value_name = "SIZE", default_value = "1GiB", requires = "eve_socket")]
     pub eve_size: ByteSize,
+    /// Take a capture that another program writes to this pipe (mkfifo) while it goes on, or to standard input (-): tcpdump -i eth0 -U -w - | hydrophone listen --pipe - (again for more; ends when standard input does and there is nothing else)
+    #[arg(long, value_name = "PIPE")]
+    pub pipe: Vec<PathBuf>,
     /// Take NetFlow and IPFIX that exporters send to this address, for example 0.0.0.0:2055 (again for more)
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub netflow: Vec<SocketAddr>,

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use pipeline::{ByteSize, Followed, PacketKeeper};
 use crate::args::Listen;
 use crate::config::Config;
 use crate::inbox;
-use crate::listen::{keeping, listening};
+use crate::listen::{keeping, listening, named};
 use crate::read::{Prepared, failed, prepare};
 use crate::{Exit, Failure, chain, rights};
 
@@ -48,6 +49,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     for at in &args.netflow {
         port(*at, &mut found);
     }
+    args.pipe.iter().for_each(|path| pipe(path, &mut found));
     logs(&args.follow, &mut found);
     lines(args, &mut found);
     keeps(args, &mut found);
@@ -81,6 +83,8 @@ fn judging(args: &Listen, config: &Config, found: &mut Found) {
         let alone = Listening {
             interfaces: vec![(name.clone(), filter.clone())],
             exporters: Vec::new(),
+            pipes: Vec::new(),
+            ends: false,
             ring: 1 << 20,
             promiscuous: false,
         };
@@ -139,6 +143,17 @@ fn port(at: SocketAddr, found: &mut Found) {
     match UdpSocket::bind(at) {
         Ok(_) => found.does("takes", format!("flows that exporters send to UDP {at}")),
         Err(e) => found.problem(format!("UDP {at}: {e} (it may be a hydrophone that runs)")),
+    }
+}
+
+/// A pipe is not opened: whoever writes to it would be ended when it is closed.
+fn pipe(path: &Path, found: &mut Found) {
+    let is_pipe = Listening::is_standard_input(path)
+        || std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo());
+    if is_pipe {
+        found.does("takes", format!("the capture that is written to {}", named(path)));
+    } else {
+        found.problem(format!("{} is no pipe (mkfifo makes one)", path.display()));
     }
 }
 

@@ -89,6 +89,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
         .iter()
         .cloned()
         .chain(args.netflow.iter().map(|at| format!("UDP {at}")))
+        .chain(args.pipe.iter().map(|path| named(path)))
         .chain(args.follow.iter().map(|p| p.display().to_string()))
         .chain(args.eve_socket.iter().map(|p| format!("EVE at {}", inbox::socket_of(p).0.display())))
         .collect();
@@ -460,6 +461,11 @@ fn needs(args: &Listen, answers: bool, mute: Vec<i32>, sinks: Option<&Sinks>) ->
     Needs { writes, reads, answers, mute, asks: args.store.as_ref().is_some_and(|s| store::is_bucket(s)) }
 }
 
+/// What a pipe is called.
+pub fn named(pipe: &Path) -> String {
+    if Listening::is_standard_input(pipe) { "standard input".to_owned() } else { pipe.display().to_string() }
+}
+
 /// What is kept of packets.
 pub fn keeping(args: &Listen, folder: &Path) -> Result<Keeping, Failure> {
     /// A file of the smallest size, and what waits for it.
@@ -479,8 +485,9 @@ pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
         !(args.interface.is_empty()
             && args.follow.is_empty()
             && args.netflow.is_empty()
+            && args.pipe.is_empty()
             && args.eve_socket.is_none()),
-        "nothing is named to listen to: say -i INTERFACE, --follow PATH, --netflow ADDRESS:PORT or --eve-socket SOCKET"
+        "nothing is named to listen to: say -i INTERFACE, --pipe PIPE, --follow PATH, --netflow ADDRESS:PORT or --eve-socket SOCKET"
     );
     let ring = args.ring.unwrap_or(ByteSize((memory.0 / RING_PART).max(SMALLEST_RING.0)));
     ensure!(
@@ -490,6 +497,13 @@ pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
     for (n, name) in args.interface.iter().enumerate() {
         ensure!(!args.interface[..n].contains(name), "{name} is named twice");
     }
+    for (n, path) in args.pipe.iter().enumerate() {
+        ensure!(!args.pipe[..n].contains(path), "{} is named twice", path.display());
+    }
+    ensure!(
+        !args.interface.is_empty() || (args.filter.is_none() && args.bpf_file.is_none()),
+        "-f and --bpf-file are for interfaces (-i): what comes through a pipe is filtered by who writes to it"
+    );
     ensure!(
         memory.0 - ring.0 >= SMALLEST.0,
         "--memory {memory} is too little: the ring takes {ring} of it, and at least {SMALLEST} are needed beside"
@@ -505,8 +519,14 @@ pub fn listening(args: &Listen, memory: ByteSize) -> anyhow::Result<Listening> {
         };
         interfaces.push((name.clone(), filter));
     }
-    let (exporters, promiscuous) = (args.netflow.clone(), !args.no_promiscuous);
-    Ok(Listening { interfaces, exporters, ring: ring.0 as usize, promiscuous })
+    Ok(Listening {
+        interfaces,
+        exporters: args.netflow.clone(),
+        pipes: args.pipe.clone(),
+        ends: args.follow.is_empty() && args.eve_socket.is_none(),
+        ring: ring.0 as usize,
+        promiscuous: !args.no_promiscuous,
+    })
 }
 
 /// Where hosts that turn are told: on a thread of its own, so that nobody waits for who reads it.

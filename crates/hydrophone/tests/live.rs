@@ -246,6 +246,30 @@ fn a_replay_is_told_as_its_capture_is() {
 }
 
 #[test]
+fn what_tcpdump_writes_to_a_pipe_is_told_as_its_file_is() {
+    let Some(net) = Net::new() else { return };
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let (seen, out) =
+        (net.path("seen.pcap").display().to_string(), net.path("listen.out").display().to_string());
+    let line = format!(
+        "tcpdump -i vb --time-stamp-precision=nano -B 65536 -U -w - | tee {seen} | {program} listen --json --home {HOME} --pipe - > {out}"
+    );
+    let mut piped = net.begin("pipe", "sh", &["-c", &line], "listening on");
+    net.wait("pipe.err", "listens to standard input");
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &[]);
+    // A bot is told of while it goes on.
+    net.wait("listen.out", "\"infected\"");
+    sleep(Duration::from_millis(1500));
+    net.run("pkill", &["-INT", "-f", "tcpdump -i vb --time-stamp-precision=nano -B 65536 -U -w -$"]);
+    assert!(piped.child.wait().unwrap().success(), "{}", net.text("pipe.err"));
+    let lines = net.text("listen.out");
+    let lines = lines.lines().map(|l| serde_json::from_str(l).unwrap());
+    let (turns, end): (Vec<Value>, Vec<Value>) = lines.partition(|l: &Value| l["type"] == "turn");
+    assert!(!turns.is_empty());
+    same_as_read(&end, Path::new(&seen));
+}
+
+#[test]
 fn at_its_true_speed_a_sample_is_told_while_it_lasts() {
     let Some(net) = Net::new() else { return };
     let dump = net.dump("vb");

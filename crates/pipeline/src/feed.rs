@@ -1,4 +1,4 @@
-//! Where batches come from: captures that are read, or interfaces that are listened to.
+//! Where batches come from: captures that are read, or interfaces and pipes that are listened to.
 
 use capture::{Batch, CaptureSet, InputFile, Live, Notice};
 use record::Health;
@@ -92,7 +92,7 @@ impl Feed {
     pub fn told(&self) -> (Vec<String>, Vec<String>) {
         let set = match self {
             Self::Files(set) => set,
-            Self::Live(live) => return (live.notices(), Vec::new()),
+            Self::Live(live) => return (live.notices(), live.failures().to_vec()),
         };
         let (mut notices, mut failures) = (Vec::new(), Vec::new());
         for notice in set.notices() {

@@ -1,0 +1,200 @@
+//! `listen --pipe`: what is told of a capture that somebody writes while it goes on is what `read` tells of the file.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // Real pipes have real time.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
+
+use common::{read_json, sample};
+use serde_json::Value;
+
+const HOME: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
+
+fn listener(more: &[&str]) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"));
+    command.args(["listen", "--json", "--home", HOME]).args(more);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// What a listener tells at its end of what is written to its standard input in pieces, its exit code, and what it said.
+fn of_standard_input(pieces: &[&[u8]], more: &[&str]) -> (Vec<Value>, Option<i32>, String) {
+    let mut child = listener(&[&["--pipe", "-"], more].concat()).stdin(Stdio::piped()).spawn().unwrap();
+    let mut writer = child.stdin.take().unwrap();
+    let (out, code, said) = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for piece in pieces {
+                // Whose reader is gone writes no more.
+                let _ = writer.write_all(piece).and_then(|()| writer.flush());
+                sleep(Duration::from_millis(30));
+            }
+        });
+        let out = child.wait_with_output().unwrap();
+        (out.stdout, out.status.code(), String::from_utf8(out.stderr).unwrap())
+    });
+    let lines = String::from_utf8(out).unwrap();
+    let lines = lines.lines().map(|l| serde_json::from_str(l).unwrap());
+    (lines.filter(|l: &Value| l["type"] != "turn").collect(), code, said)
+}
+
+/// Hosts as they are judged; which step of a piece of evidence was told when depends on when a batch ended.
+fn hosts(lines: &[Value]) -> Vec<Value> {
+    let of = |l: &Value| serde_json::json!([l["host"], l["verdict"], l["level_db"], l["flows"], l["roles"]]);
+    lines.iter().filter(|l| l["type"] == "host").map(of).collect()
+}
+
+fn same_as_read(told: &[Value], file: &Path) {
+    let read = read_json(&["--home", HOME, file.to_str().unwrap()]);
+    for key in ["packets", "bytes", "first", "last", "flows", "accounts", "cut_packets", "backward_jumps"] {
+        assert_eq!(told[0][key], read[0][key], "{key}");
+    }
+    assert_eq!(hosts(told), hosts(&read));
+}
+
+/// A named pipe, and a listener at it.
+struct Named {
+    dir: tempfile::TempDir,
+    child: Child,
+    errors: ChildStderr,
+    said: String,
+}
+
+impl Named {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut child = listener(&["--pipe", pipe.to_str().unwrap()]).spawn().unwrap();
+        let errors = child.stderr.take().unwrap();
+        let mut named = Self { dir, child, errors, said: String::new() };
+        named.says("listens to");
+        named
+    }
+
+    fn pipe(&self) -> PathBuf {
+        self.dir.path().join("pipe")
+    }
+
+    /// Waits until it says so.
+    fn says(&mut self, what: &str) {
+        let mut byte = [0];
+        while !self.said.contains(what) {
+            assert!(self.errors.read(&mut byte).unwrap() > 0, "{what:?} is not said: {}", self.said);
+            self.said.push(char::from(byte[0]));
+        }
+        self.said.clear();
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        OpenOptions::new().write(true).open(self.pipe()).unwrap().write_all(bytes).unwrap();
+    }
+
+    fn end(mut self) -> (Vec<Value>, Option<i32>) {
+        Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        let mut out = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        let lines = out.lines().map(|l| serde_json::from_str(l).unwrap());
+        (lines.filter(|l: &Value| l["type"] != "turn").collect(), self.child.wait().unwrap().code())
+    }
+}
+
+#[test]
+fn standard_input_is_told_as_the_file_is_and_ends_it() {
+    let file = sample("kraken-blocked.pcapng");
+    let bytes = std::fs::read(&file).unwrap();
+    // Cut anywhere, as pipes do.
+    let pieces: Vec<&[u8]> = bytes.chunks(bytes.len() / 7 + 1).collect();
+    let (told, code, said) = of_standard_input(&pieces, &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("listens to standard input"), "{said}");
+    same_as_read(&told, &file);
+    // As somebody packs it who sends it over a slow line.
+    let packed = zstd::encode_all(&bytes[..], 1).unwrap();
+    let (told, code, said) = of_standard_input(&[&packed], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    same_as_read(&told, &file);
+}
+
+#[test]
+fn what_is_no_capture_or_ends_within_a_packet_is_said() {
+    let bytes = std::fs::read(sample("kraken-blocked.pcapng")).unwrap();
+    let (told, code, said) = of_standard_input(&[&bytes[..bytes.len() - 30]], &[]);
+    assert_eq!(code, Some(3));
+    assert!(said.contains("everything before it was read"), "{said}");
+    assert!(told[0]["packets"].as_u64().unwrap() > 100 && told[0]["complete"] == false, "{}", told[0]);
+    for (bytes, says) in [(&b""[..], "is empty"), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "is not a pcap")] {
+        let (_, code, said) = of_standard_input(&[bytes], &[]);
+        assert!(code == Some(3) && said.contains(says), "{code:?} {said}");
+    }
+    let file = sample("kraken-blocked.pcapng").display().to_string();
+    for (args, says) in [
+        (&["--pipe", &*file][..], "is no pipe"),
+        (&["--pipe", "-", "--pipe", "-"], "named twice"),
+        (&["--pipe", "-", "-f", "udp"], "filtered by who writes to it"),
+    ] {
+        let out = listener(args).stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert!(!out.status.success() && said.contains(says), "{said}");
+    }
+}
+
+#[test]
+fn a_named_pipe_has_one_writer_after_another() {
+    let bytes = std::fs::read(sample("kraken-blocked.pcapng")).unwrap();
+    let other = std::fs::read(sample("clean-monitor.pcapng")).unwrap();
+    let packets = |name: &str| read_json(&[sample(name).to_str().unwrap()])[0]["packets"].as_u64().unwrap();
+    let mut named = Named::new();
+    named.write(&bytes);
+    named.says("the next is waited for");
+    named.write(&other);
+    named.says("the next is waited for");
+    let (told, code) = named.end();
+    assert_eq!(code, Some(0));
+    assert_eq!(told[0]["packets"], packets("kraken-blocked.pcapng") + packets("clean-monitor.pcapng"));
+    assert_eq!(told[0]["complete"], true);
+
+    // Nonsense is one writer's, and said; what comes behind it is nobody's beginning.
+    let mut named = Named::new();
+    let nonsense = [&b"nonsense, and then what looks like a capture: "[..], &bytes].concat();
+    named.write(&nonsense);
+    named.says("were not read");
+    named.write(&other);
+    named.says("the next is waited for");
+    let (told, code) = named.end();
+    assert_eq!(code, Some(3));
+    assert_eq!(
+        (&told[0]["packets"], &told[0]["complete"]),
+        (&packets("clean-monitor.pcapng").into(), &false.into())
+    );
+}
+
+#[test]
+fn silence_is_told_by_how_long_it_lasts_and_an_end_takes_what_is_under_way() {
+    let mut named = Named::new();
+    let bytes = std::fs::read(sample("kraken-blocked.pcapng")).unwrap();
+    let mut writer = OpenOptions::new().write(true).open(named.pipe()).unwrap();
+    writer.write_all(&bytes).unwrap();
+    // A capture of years ago: the time now is not its.
+    sleep(Duration::from_secs(3));
+    let late = std::thread::spawn(move || {
+        sleep(Duration::from_millis(50));
+        // The same again, as a writer flushes what it has when it is ended.
+        writer.write_all(&bytes).unwrap();
+    });
+    Command::new("kill").arg(named.child.id().to_string()).status().unwrap();
+    late.join().unwrap();
+    let mut out = String::new();
+    named.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    let told: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let capture = told.iter().find(|l| l["type"] == "capture").unwrap();
+    let read = read_json(&[sample("kraken-blocked.pcapng").to_str().unwrap()]);
+    assert_eq!(capture["packets"], 2 * read[0]["packets"].as_u64().unwrap());
+    assert_eq!(capture["last"], read[0]["last"]);
+    assert_eq!(named.child.wait().unwrap().code(), Some(0));
+}
