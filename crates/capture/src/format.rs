@@ -549,7 +549,7 @@ fn foreign(head: &[u8]) -> String {
         _ if Packing::of(head).is_some() => "is compressed twice; unpack it once".to_owned(),
         [b'P', b'K', 3, 4, ..] => "is a zip archive; unpack it first".to_owned(),
         [b'P', b'A', b'R', b'1', ..] => "is a Parquet file, not a capture".to_owned(),
-        _ => "is not a pcap or pcapng capture (no known magic in its first bytes)".to_owned(),
+        _ => "is neither a capture (pcap, pcapng) nor a log of Zeek or Suricata (nothing known in its first bytes)".to_owned(),
     }
 }
 

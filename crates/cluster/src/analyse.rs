@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::{
     DataType, Field, Schema, SchemaRef, TimestampNanosecondType, UInt8Type, UInt32Type, UInt64Type,
 };
@@ -20,11 +20,12 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures_util::{StreamExt, stream};
+use pipeline::{Teller, Twins};
 use record::{Record, Timestamp};
 use verdict::Analyst;
 
 use crate::part::{Part, PartWriter, earlier};
-use crate::plan::{KNOWN, RECORD, RUN, SEQ, SHARE};
+use crate::plan::{IS_PRIMARY, KNOWN, RECORD, RUN, SEQ, SHARE, TO, WHOSE_IT_IS};
 use crate::task::Task;
 
 /// The analyst of a task's shares, one after the other.
@@ -132,6 +133,8 @@ fn external(e: impl std::error::Error + Send + Sync + 'static) -> DataFusionErro
 struct Shift {
     share: u32,
     analyst: Analyst,
+    /// What was told of late, for a store has what several told.
+    twins: Twins,
     /// The record that came last: a record of two hosts of one share stands there twice.
     last: Option<(u32, u64)>,
 }
@@ -143,7 +146,7 @@ async fn analyse(
 ) -> Result<Part> {
     let mut writer = PartWriter::begin(task, objects.clone())?;
     let mut states = match &task.from {
-        Some(path) => earlier(&objects, &task.prefix, path).await?,
+        Some(part) => earlier(&objects, &task.prefix, part).await?,
         None => BTreeMap::new(),
     };
     let mut begin = |share: u32| -> Result<Shift> {
@@ -154,7 +157,7 @@ async fn analyse(
             })?;
             analyst.resume(&mut state.as_slice()).map_err(external)?;
         }
-        Ok(Shift { share, analyst, last: None })
+        Ok(Shift { share, analyst, twins: Twins::default(), last: None })
     };
     let mut shift = begin(task.shares.0)?;
     while let Some(batch) = rows.next().await {
@@ -166,6 +169,7 @@ async fn analyse(
                 end(task, &mut shift, &mut writer).await?;
                 shift = begin(shift.share + 1)?;
             }
+            writer.read();
             let (run, seq) = (columns.run.value(row), columns.seq.value(row));
             if shift.last.replace((run, seq)) == Some((run, seq)) {
                 continue;
@@ -173,6 +177,14 @@ async fn analyse(
             let mut record: Record = postcard::from_bytes(columns.record.value(row)).map_err(external)?;
             let first = task.first_inputs.get(run as usize).copied().unwrap_or_default();
             record.renumber(first);
+            // Of a row that stands at each end of its flow, or is told to every share, one counts.
+            let counts = match columns.to.value(row) {
+                WHOSE_IT_IS => columns.is_primary.value(row),
+                to => to == 0,
+            };
+            if shift.twins.has(&record, Teller::of(&record), counts) {
+                continue;
+            }
             shift.analyst.observe(&record);
             writer.count(Timestamp(columns.known.value(row)));
         }
@@ -195,7 +207,7 @@ async fn end(task: &Task, shift: &mut Shift, writer: &mut PartWriter) -> Result<
         shift.analyst.reach(known);
     }
     shift.analyst.settle(task.last);
-    writer.share(shift.share, &shift.analyst.told(), &state).await
+    writer.share(shift.share, &shift.analyst.told(), &state, shift.twins.found()).await
 }
 
 struct Columns<'a> {
@@ -204,6 +216,8 @@ struct Columns<'a> {
     run: &'a datafusion::arrow::array::PrimitiveArray<UInt32Type>,
     seq: &'a datafusion::arrow::array::PrimitiveArray<UInt64Type>,
     record: &'a datafusion::arrow::array::GenericBinaryArray<i64>,
+    is_primary: &'a BooleanArray,
+    to: &'a datafusion::arrow::array::PrimitiveArray<UInt8Type>,
 }
 
 impl<'a> Columns<'a> {
@@ -215,6 +229,8 @@ impl<'a> Columns<'a> {
                 run: batch.column_by_name(RUN)?.as_primitive_opt()?,
                 seq: batch.column_by_name(SEQ)?.as_primitive_opt()?,
                 record: batch.column_by_name(RECORD)?.as_binary_opt()?,
+                is_primary: batch.column_by_name(IS_PRIMARY)?.as_boolean_opt()?,
+                to: batch.column_by_name(TO)?.as_primitive_opt()?,
             })
         };
         let schema: SchemaRef = batch.schema();

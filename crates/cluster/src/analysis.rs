@@ -9,22 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use chrono::{DateTime, Utc};
 use datafusion::execution::object_store::ObjectStoreRegistry;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use ipnet::IpNet;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
-use pipeline::{Input, Outcome};
+use pipeline::{Doubles, Input, Outcome};
 use record::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use store::{Catalog, Span, TableFile};
-use verdict::{HostStory, NetworkFacts, Share, by_strength, stories};
+use verdict::{HostStory, NetworkFacts, Prior, Share, ShareTold, by_strength, stories};
 
 use crate::engine::{Engine, Failed};
 use crate::part::{self, Part};
-use crate::plan::plan;
+use crate::plan::{LEASES, plan};
 use crate::tables;
 use crate::task::{Judging, Task, below, edition};
 
@@ -33,7 +34,7 @@ pub const FOLDER: &str = "analyses";
 /// What says that an analysis is whole.
 const MANIFEST: &str = "MANIFEST.json";
 /// The form of manifests.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 
 /// What is to be analysed, and how.
 pub struct Asked {
@@ -81,9 +82,10 @@ struct Manifest {
     ranges: u32,
     /// SHA-256 of how hosts were judged.
     judging: String,
+    prior: Prior,
     home: Vec<IpNet>,
     /// The files that were read, now or by the analyses that it went on from.
-    files: Vec<String>,
+    files: Vec<FileRead>,
     first_inputs: Vec<u32>,
     /// When the last record became known.
     last: Option<Timestamp>,
@@ -93,6 +95,20 @@ struct Manifest {
     parts: Vec<Part>,
     from: Option<String>,
     failures: Vec<String>,
+}
+
+/// A file that was read, as it was then: another one may have its name one day.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct FileRead {
+    path: String,
+    bytes: u64,
+    crc32: Option<u32>,
+}
+
+impl FileRead {
+    fn of(f: &TableFile) -> Self {
+        Self { path: f.path.clone(), bytes: f.bytes, crc32: f.crc32 }
+    }
 }
 
 /// Where a store's files lie.
@@ -179,16 +195,62 @@ impl Place {
         Ok(())
     }
 
-    /// Paths in a folder, below the store.
-    async fn list(&self, folder: &str) -> anyhow::Result<Vec<String>> {
+    /// Paths in a folder, below the store, and when each was written.
+    async fn listed(&self, folder: &str) -> anyhow::Result<Vec<(String, DateTime<Utc>)>> {
         let all: Vec<object_store::ObjectMeta> =
             self.objects.list(Some(&self.key(folder)?)).try_collect().await?;
         let below = |m: &object_store::ObjectMeta| {
-            m.location.as_ref().strip_prefix(&self.prefix).map(|p| p.trim_start_matches('/').to_owned())
+            let path = m.location.as_ref().strip_prefix(&self.prefix)?;
+            Some((path.trim_start_matches('/').to_owned(), m.last_modified))
         };
-        let mut paths: Vec<String> = all.iter().filter_map(below).collect();
+        let mut paths: Vec<(String, DateTime<Utc>)> = all.iter().filter_map(below).collect();
         paths.sort_unstable();
         Ok(paths)
+    }
+
+    /// Paths in a folder, below the store.
+    async fn list(&self, folder: &str) -> anyhow::Result<Vec<String>> {
+        Ok(self.listed(folder).await?.into_iter().map(|(path, _)| path).collect())
+    }
+
+    /// The analyses that are whole and of this form: their folders, when they were published, and what was.
+    async fn analyses(&self) -> anyhow::Result<Vec<(String, DateTime<Utc>, Manifest)>> {
+        let mut found = Vec::new();
+        for (path, at) in self.listed(FOLDER).await? {
+            let Some(folder) = path.strip_suffix(MANIFEST) else { continue };
+            let Ok(Some(m)) = self.read::<Manifest>(&path).await else { continue };
+            if m.hydrophone_analysis == FORM {
+                found.push((folder.trim_end_matches('/').to_owned(), at, m));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Of these files those that are not what was written, and why: gone, of another size, or of other bytes. Of those in a bucket all would have to be fetched for
+    /// that: their sizes are compared.
+    async fn altered(&self, files: &[TableFile]) -> anyhow::Result<BTreeMap<String, String>> {
+        /// Files that are looked at together.
+        const AT_ONCE: usize = 8;
+        let is_here = self.base.starts_with("file:");
+        let mut looked = stream::iter(files.iter().map(|f| async move {
+            let key = self.key(&f.path)?;
+            let why = if is_here {
+                tables::altered(&self.objects, &key, f).await?
+            } else {
+                match self.objects.head(&key).await {
+                    Ok(lies) => tables::of_another_size(lies.size, f),
+                    Err(object_store::Error::NotFound { .. }) => Some(tables::GONE.to_owned()),
+                    Err(e) => return Err(e.into()),
+                }
+            };
+            anyhow::Ok(why.map(|why| (f.path.clone(), why)))
+        }))
+        .buffer_unordered(if is_here { 1 } else { AT_ONCE });
+        let mut found = BTreeMap::new();
+        while let Some(one) = looked.next().await {
+            found.extend(one?);
+        }
+        Ok(found)
     }
 
     async fn remove(&self, path: &str) -> anyhow::Result<()> {
@@ -212,8 +274,14 @@ struct Plan<'a> {
     place: Place,
     first_inputs: Vec<u32>,
     last: Option<Timestamp>,
+    /// SHA-256 of what is told of the store beside its rows.
+    worth: String,
     /// Files that could not be read.
     bad: BTreeMap<String, String>,
+    /// Analyses that cannot be gone on from.
+    unusable: BTreeSet<String>,
+    /// What had to be done again, and why.
+    again: Vec<String>,
 }
 
 /// Analyses a store. `progress` is told how many rows of how many were read.
@@ -264,23 +332,26 @@ pub async fn analyse(
         place,
         first_inputs: catalog.first_inputs(),
         last: health.last,
+        worth: hash(&(&health, catalog.failures()))?,
         bad: BTreeMap::new(),
+        unusable: BTreeSet::new(),
+        again: Vec::new(),
     };
-    // Of a file that is damaged nothing is believed, and everything else is there.
-    loop {
-        let files: Vec<TableFile> =
-            catalog.files().into_iter().filter(|f| !plan.bad.contains_key(&f.path)).collect();
-        match plan.run(&files, engine, &progress).await? {
-            Ran::Done(ran) => return plan.told(ran, catalog).await,
-            Ran::Damaged(found) => plan.bad.extend(found),
-        }
-    }
+    let done = plan.until_it_is_told(catalog, engine, &progress).await;
+    done.map_err(|e| e.context(Unfinished))
 }
+
+/// An analysis that was asked for rightly did not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the analysis did not come to its end")]
+pub struct Unfinished;
 
 /// How a run over some files went.
 enum Ran {
     Done(Box<Done>),
     Damaged(BTreeMap<String, String>),
+    /// An earlier analysis cannot be gone on from.
+    Unusable(String, String),
 }
 
 struct Done {
@@ -293,6 +364,75 @@ struct Done {
 }
 
 impl Plan<'_> {
+    /// Runs it until everything that can be read was, and what came of it can be.
+    async fn until_it_is_told(
+        &mut self,
+        catalog: &Catalog,
+        engine: &Engine,
+        progress: &(impl Fn(u64, u64) + Sync),
+    ) -> anyhow::Result<Analysed> {
+        let mut tries = self.asked.attempts.max(1);
+        // Of a file that is damaged nothing is believed, and everything else is there.
+        loop {
+            let files: Vec<TableFile> =
+                catalog.files().into_iter().filter(|f| !self.bad.contains_key(&f.path)).collect();
+            let mut ran = match self.run(&files, engine, progress).await? {
+                Ran::Done(ran) => ran,
+                Ran::Damaged(found) => {
+                    self.bad.extend(found);
+                    continue;
+                }
+                Ran::Unusable(folder, why) => {
+                    self.again.push(format!("{folder} cannot be gone on from ({why}): everything is read"));
+                    self.unusable.insert(folder);
+                    continue;
+                }
+            };
+            let (part, why) = match self.shares(&ran.manifest).await {
+                Ok(told) => {
+                    ran.retried.append(&mut self.again);
+                    return self.told(ran, told, catalog).await;
+                }
+                Err(unreadable) => unreadable,
+            };
+            tries -= 1;
+            if tries == 0 {
+                bail!("{}: what it left cannot be read: {why}", part.task);
+            }
+            // What was published and cannot be read is done again.
+            self.withdraw(&ran.folder, &part).await?;
+            self.again.push(format!("{}: {why}", part.task));
+        }
+    }
+
+    /// Takes back what was published of a task.
+    async fn withdraw(&self, folder: &str, part: &Part) -> anyhow::Result<()> {
+        for path in [
+            format!("{folder}/{MANIFEST}"),
+            format!("{folder}/range-{}.json", part.task),
+            part::note_of(&part.path),
+            part.path.clone(),
+        ] {
+            self.place.remove(&path).await?;
+        }
+        Ok(())
+    }
+
+    /// What the shares of all parts tell, by site; or the part that cannot be read, and why.
+    async fn shares(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<BTreeMap<u16, Vec<ShareTold<'static>>>, (Part, String)> {
+        let mut by_site: BTreeMap<u16, Vec<ShareTold<'static>>> = BTreeMap::new();
+        for part in &manifest.parts {
+            let site = part.task.split('-').next().and_then(|s| s.strip_prefix("site")?.parse().ok());
+            let told = part::told(&self.place.objects, &self.place.prefix, part).await;
+            let told = told.map_err(|e| (part.clone(), e.to_string()))?;
+            by_site.entry(site.unwrap_or_default()).or_default().extend(told);
+        }
+        Ok(by_site)
+    }
+
     /// Runs the tasks over these files that were not done before.
     async fn run(
         &self,
@@ -301,8 +441,9 @@ impl Plan<'_> {
         progress: &(impl Fn(u64, u64) + Sync),
     ) -> anyhow::Result<Ran> {
         let Asked { shares, ranges, .. } = *self.asked;
-        let names: Vec<&str> = files.iter().map(|f| f.path.as_str()).collect();
-        let id = hash(&(&self.edition, shares, ranges, &self.judged, &names, self.last, &self.first_inputs))?;
+        let read: Vec<FileRead> = files.iter().map(FileRead::of).collect();
+        let of = (&self.edition, shares, ranges, &self.judged, &read, self.last, &self.first_inputs);
+        let id = hash(&(of, &self.worth))?;
         let folder = format!("{FOLDER}/{}", &id[..16]);
         if self.asked.anew {
             // First what says that something is there.
@@ -319,11 +460,14 @@ impl Plan<'_> {
             let done = Done { folder, manifest, is_published: true, records: 0, before, retried: Vec::new() };
             return Ok(Ran::Done(Box::new(done)));
         }
-        let base = self.base(files).await?;
-        let known: BTreeSet<&str> =
-            base.iter().flat_map(|(_, m)| m.files.iter().map(String::as_str)).collect();
-        let new: Vec<TableFile> =
-            files.iter().filter(|f| !known.contains(f.path.as_str())).cloned().collect();
+        let base = self.base(&read, files).await?;
+        let known: BTreeSet<&FileRead> = base.iter().flat_map(|(_, m)| &m.files).collect();
+        let is_new = |f: &&TableFile| !known.contains(&FileRead::of(f));
+        let new: Vec<TableFile> = files.iter().filter(is_new).cloned().collect();
+        let altered = self.place.altered(&new).await?;
+        if !altered.is_empty() {
+            return Ok(Ran::Damaged(altered.into_iter().map(|(path, why)| self.say(path, &why)).collect()));
+        }
         let mut sites: BTreeMap<u16, Timestamp> = BTreeMap::new();
         for f in files {
             let known = sites.entry(f.site).or_insert(f.known.1);
@@ -349,7 +493,7 @@ impl Plan<'_> {
                 };
                 let of_task =
                     |(_, m): &(String, Manifest)| m.parts.iter().find(|p| p.task == task.name()).cloned();
-                task.from = base.as_ref().and_then(of_task).map(|p| p.path);
+                task.from = base.as_ref().and_then(of_task);
                 tasks.push(task);
             }
         }
@@ -371,11 +515,19 @@ impl Plan<'_> {
                     parts.push(part);
                 }
                 Attempted::Damaged(files) => return Ok(Ran::Damaged(files)),
+                Attempted::Unusable(why) => {
+                    let folder = base.map(|(folder, _)| folder).unwrap_or_default();
+                    return Ok(Ran::Unusable(folder, why));
+                }
             }
             progress(total * parts.len() as u64 / all, total);
         }
         drop(running);
         parts.sort_by(|a, b| a.task.cmp(&b.task));
+        let missed = self.missed(&tasks, &parts, files, &new).await?;
+        if !missed.is_empty() {
+            return Ok(Ran::Damaged(missed));
+        }
         let earlier = base.as_ref().map_or(0, |(_, m)| m.records);
         let manifest = Manifest {
             hydrophone_analysis: FORM,
@@ -384,8 +536,9 @@ impl Plan<'_> {
             shares,
             ranges,
             judging: self.judged.clone(),
+            prior: self.judging.prior,
             home: self.judging.home.clone(),
-            files: names.into_iter().map(str::to_owned).collect(),
+            files: read,
             first_inputs: self.first_inputs.clone(),
             last: files.iter().map(|f| f.known.1).max(),
             records: earlier + parts.iter().map(|p| p.records).sum::<u64>(),
@@ -401,34 +554,81 @@ impl Plan<'_> {
 
     /// The analysis that can be gone on from: of the same judgement, over some of the same files, all others of which came later. What came late is read with all of its
     /// time again.
-    async fn base(&self, files: &[TableFile]) -> anyhow::Result<Option<(String, Manifest)>> {
+    async fn base(
+        &self,
+        now: &[FileRead],
+        files: &[TableFile],
+    ) -> anyhow::Result<Option<(String, Manifest)>> {
         let mut best: Option<(String, Manifest)> = None;
         if self.asked.anew {
             return Ok(None);
         }
-        for path in self.place.list(FOLDER).await?.iter().filter(|p| p.ends_with(MANIFEST)) {
-            let Ok(Some(m)) = self.place.read::<Manifest>(path).await else { continue };
-            let same = m.hydrophone_analysis == FORM
-                && (m.edition == self.edition && m.judging == self.judged)
+        let now: BTreeSet<&FileRead> = now.iter().collect();
+        for (folder, _, m) in self.place.analyses().await? {
+            let same = (m.edition == self.edition && m.judging == self.judged)
                 && (m.shares, m.ranges) == (self.asked.shares, self.asked.ranges)
                 && self.first_inputs.starts_with(&m.first_inputs);
-            let all: BTreeMap<&str, &TableFile> = files.iter().map(|f| (f.path.as_str(), f)).collect();
-            let read: BTreeSet<&str> = m.files.iter().map(String::as_str).collect();
+            let read: BTreeSet<&FileRead> = m.files.iter().collect();
             let later = || {
-                let mut new = all.values().filter(|f| !read.contains(f.path.as_str()));
+                let mut new = files.iter().filter(|f| !read.contains(&FileRead::of(f)));
                 new.all(|f| m.last.is_none_or(|last| f.known.0 > last))
             };
             if same
-                && read.iter().all(|path| all.contains_key(path))
+                && !self.unusable.contains(&folder)
+                && read.is_subset(&now)
                 && later()
                 && self.place.has_all(&m.parts).await?
                 && best.as_ref().is_none_or(|(_, b)| b.files.len() < m.files.len())
             {
-                let folder = path.trim_end_matches(MANIFEST).trim_end_matches('/').to_owned();
                 best = Some((folder, m));
             }
         }
         Ok(best)
+    }
+
+    /// Files of which the analysts did not get all rows, where it can be said what they should have got.
+    async fn missed(
+        &self,
+        tasks: &[Task],
+        parts: &[Part],
+        files: &[TableFile],
+        new: &[TableFile],
+    ) -> anyhow::Result<BTreeMap<String, String>> {
+        let sites: BTreeSet<u16> = tasks.iter().map(|t| t.site).collect();
+        for site in sites {
+            let names: BTreeSet<String> = tasks.iter().filter(|t| t.site == site).map(Task::name).collect();
+            let of: Vec<&Part> = parts.iter().filter(|p| names.contains(&p.task)).collect();
+            let went_on = of.iter().filter(|p| p.from.is_some()).count();
+            // Some were done before something could be gone on from, and others after.
+            let read = match went_on {
+                0 => files,
+                n if n == of.len() => new,
+                _ => continue,
+            };
+            let should: u64 = read
+                .iter()
+                .filter(|f| f.site == site)
+                .map(|f| f.rows * if f.kind == LEASES { u64::from(self.asked.shares) } else { 1 })
+                .sum();
+            let did: u64 = of.iter().map(|p| p.read).sum();
+            if did == should {
+                continue;
+            }
+            let of_site: Vec<TableFile> = read.iter().filter(|f| f.site == site).cloned().collect();
+            let damaged = self.damaged(&of_site).await?;
+            if damaged.is_empty() {
+                bail!("of {should} rows of site {site} {did} were read, and no file of it says why");
+            }
+            return Ok(damaged);
+        }
+        Ok(BTreeMap::new())
+    }
+
+    /// What is said of a file that cannot be read.
+    fn say(&self, path: String, why: &str) -> (String, String) {
+        let shown = PathBuf::from(&self.asked.store).join(&path);
+        let said = format!("{} is damaged ({why}); everything else of the store is there", shown.display());
+        (path, said)
     }
 
     /// Does a task, if nobody did it before, and publishes what came of it.
@@ -462,9 +662,19 @@ impl Plan<'_> {
                 )),
             };
             if let Failed::Wrong(why) = &failed {
-                let damaged = self.damaged(&mine).await?;
+                let is_last = again.len() + 1 >= self.asked.attempts.max(1);
+                // It says mostly which; to read all of them takes as long as the task.
+                let named = |f: &&TableFile| f.path.rsplit('/').next().is_some_and(|name| why.contains(name));
+                let named: Vec<TableFile> = mine.iter().filter(named).cloned().collect();
+                let suspected = if is_last || matches!(engine, Engine::Embedded(_)) { &mine } else { &named };
+                let damaged = self.damaged(suspected).await?;
                 if !damaged.is_empty() {
                     return Ok(Attempted::Damaged(damaged));
+                }
+                if let Some(from) = &task.from
+                    && let Err(e) = part::earlier(&self.place.objects, &self.place.prefix, from).await
+                {
+                    return Ok(Attempted::Unusable(e.to_string()));
                 }
                 if matches!(engine, Engine::Embedded(_)) {
                     bail!("{}: {why}", task.name());
@@ -499,35 +709,31 @@ impl Plan<'_> {
         let mut found = BTreeMap::new();
         for file in files {
             let key = self.place.key(&file.path)?;
-            if let Some(e) = tables::damage(&self.place.objects, &key).await? {
-                let path = PathBuf::from(&self.asked.store).join(&file.path);
-                let why =
-                    format!("{} is damaged ({e}); everything else of the store is there", path.display());
-                found.insert(file.path.clone(), why);
+            if let Some(why) = tables::damage(&self.place.objects, &key, file).await? {
+                found.extend([self.say(file.path.clone(), &why)]);
             }
         }
         Ok(found)
     }
 
     /// Tells the stories of all shares, and publishes them.
-    async fn told(&self, done: Box<Done>, catalog: &Catalog) -> anyhow::Result<Analysed> {
+    async fn told(
+        &self,
+        done: Box<Done>,
+        by_site: BTreeMap<u16, Vec<ShareTold<'static>>>,
+        catalog: &Catalog,
+    ) -> anyhow::Result<Analysed> {
         let Done { folder, mut manifest, is_published, records, before, retried } = *done;
         let mut failures = catalog.failures().to_vec();
         failures.extend(manifest.failures.iter().cloned());
-        let health = catalog.health();
+        let mut health = catalog.health();
+        let mut doubles = Doubles::default();
+        manifest.parts.iter().for_each(|part| doubles.merge(&part.doubles));
+        doubles.correct(&mut health);
         let facts = pipeline::facts(&health, failures.is_empty());
-        let mut by_site: BTreeMap<u16, Vec<&Part>> = BTreeMap::new();
-        for part in &manifest.parts {
-            let site = part.task.split('-').next().and_then(|s| s.strip_prefix("site")?.parse().ok());
-            by_site.entry(site.unwrap_or_default()).or_default().push(part);
-        }
         let mut all: Vec<(u16, HostStory)> = Vec::new();
         let mut shares = Vec::new();
-        for (site, parts) in by_site {
-            let mut told = Vec::new();
-            for part in parts {
-                told.extend(part::told(&self.place.objects, &self.place.prefix, part).await?);
-            }
+        for (site, told) in by_site {
             all.extend(stories(&told, None, &facts).into_iter().map(|s| (site, s)));
             shares.extend(told.into_iter().map(|t| t.facts));
         }
@@ -543,6 +749,7 @@ impl Plan<'_> {
         let mut stories: Vec<HostStory> = all.into_iter().map(|(_, s)| s).collect();
         by_strength(&mut stories);
         let mut notices = catalog.notices();
+        notices.extend(doubles.notices());
         let of_inputs = notices.len();
         notices.extend(pipeline::told_of_network(&network, false));
         let input = |i: &store::StoredInput| Input {
@@ -591,6 +798,8 @@ enum Attempted {
     Now(Part, Vec<String>),
     /// Some of its files cannot be read.
     Damaged(BTreeMap<String, String>),
+    /// What it was to go on from cannot be read.
+    Unusable(String),
 }
 
 /// Opens what is wanted of a store: all of it.
@@ -606,21 +815,33 @@ fn networks(all: &[IpNet]) -> BTreeSet<IpNet> {
     all.iter().map(IpNet::trunc).collect()
 }
 
-/// The folder of the analysis that read most of what a store holds now, if there is a whole one.
+/// An analysis that questions are answered from.
+pub struct Newest {
+    /// Its folder below the store.
+    pub folder: String,
+    /// What is to be said of it.
+    pub said: String,
+    /// What it could not read.
+    pub failures: Vec<String>,
+}
+
+/// The analysis that read most of what a store holds now, of several the one that was published last, if there is a whole one.
 ///
 /// # Errors
 /// The store cannot be listed.
-pub async fn newest(place: &Place, catalog: &Catalog) -> anyhow::Result<Option<String>> {
-    let now: BTreeSet<String> = catalog.files().into_iter().map(|f| f.path).collect();
-    let mut best: Option<(usize, String)> = None;
-    for path in place.list(FOLDER).await? {
-        let Some(folder) = path.strip_suffix(MANIFEST) else { continue };
-        let Ok(Some(m)) = place.read::<Manifest>(&path).await else { continue };
-        if !m.files.iter().all(|f| now.contains(f)) {
-            continue;
-        }
-        let this = (m.files.len(), folder.trim_end_matches('/').to_owned());
-        best = best.max(Some(this));
-    }
-    Ok(best.map(|(_, folder)| folder))
+pub async fn newest(place: &Place, catalog: &Catalog) -> anyhow::Result<Option<Newest>> {
+    let now: BTreeSet<FileRead> = catalog.files().iter().map(FileRead::of).collect();
+    let all = place.analyses().await?.into_iter();
+    let of_now = all.filter(|(.., m)| m.files.iter().all(|f| now.contains(f)));
+    let best = of_now.max_by_key(|(folder, at, m)| (m.files.len(), *at, folder.clone()));
+    Ok(best.map(|(folder, _, m)| {
+        let more = now.len() - m.files.len();
+        let more = if more > 0 {
+            format!(", and {more} of the store's {} files came after it, or could not be read", now.len())
+        } else {
+            String::new()
+        };
+        let said = format!("hosts and evidence are those of {folder}, which starts from {}{more}", m.prior);
+        Newest { folder, said, failures: m.failures }
+    }))
 }

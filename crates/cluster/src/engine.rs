@@ -1,7 +1,8 @@
 //! Where plans run: here, or on a cluster.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ballista_core::extension::SessionConfigExt;
@@ -24,6 +25,10 @@ use crate::nodes::session;
 
 /// How often it is asked how a job stands.
 const ASKED: Duration = Duration::from_millis(200);
+/// How long a scheduler may take for an answer, and how often it may take longer (*assumed*: it answers within milliseconds, and is back from a restart within seconds).
+const ANSWERED: Duration = Duration::from_secs(10);
+/// See [`ANSWERED`].
+const UNANSWERED: u32 = 3;
 
 /// Where plans run.
 #[derive(Clone)]
@@ -36,6 +41,8 @@ pub enum Engine {
         at: String,
         /// Bytes of the largest plan that was sent there.
         largest: Arc<AtomicUsize>,
+        /// Jobs that are not done.
+        jobs: Arc<Mutex<BTreeMap<String, SchedulerGrpcClient<Channel>>>>,
     },
 }
 
@@ -53,7 +60,7 @@ pub enum Failed {
 impl Engine {
     /// The cluster whose scheduler is there.
     pub fn cluster(at: impl Into<String>) -> Self {
-        Self::Cluster { at: at.into(), largest: Arc::default() }
+        Self::Cluster { at: at.into(), largest: Arc::default(), jobs: Arc::default() }
     }
 
     /// Bytes of the largest plan that was sent to a cluster.
@@ -78,9 +85,33 @@ impl Engine {
                 let done = done.map_err(|e| Failed::Wrong(e.to_string()))?;
                 done.map(|_| ()).map_err(|e| Failed::Wrong(e.to_string()))
             }
-            Self::Cluster { at, largest } => submit(at, plan, patience, largest).await,
+            Self::Cluster { at, largest, jobs } => {
+                let (id, done) = submit(at, plan, patience, largest, jobs).await;
+                let open = id.and_then(|id| lock(jobs).remove(&id).map(|scheduler| (id, scheduler)));
+                if let (true, Some((id, scheduler))) = (done.is_err(), open) {
+                    // Whatever of it still runs is wanted no more.
+                    cancel(id, scheduler).await;
+                }
+                done
+            }
         }
     }
+
+    /// Ends the jobs that are not done: nobody waits for them any more.
+    pub async fn give_up(&self) {
+        let Self::Cluster { jobs, .. } = self else { return };
+        let open = std::mem::take(&mut *lock(jobs));
+        futures_util::future::join_all(open.into_iter().map(|(id, scheduler)| cancel(id, scheduler))).await;
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn cancel(id: String, mut scheduler: SchedulerGrpcClient<Channel>) {
+    let asked = scheduler.cancel_job(CancelJobParams { job_id: id });
+    let _ = tokio::time::timeout(Duration::from_secs(2), asked).await;
 }
 
 async fn connect(at: &str, config: &GrpcClientConfig) -> Result<SchedulerGrpcClient<Channel>, Failed> {
@@ -103,13 +134,38 @@ async fn submit(
     plan: Arc<dyn ExecutionPlan>,
     patience: Duration,
     largest: &AtomicUsize,
-) -> Result<(), Failed> {
+    jobs: &Mutex<BTreeMap<String, SchedulerGrpcClient<Channel>>>,
+) -> (Option<String>, Result<(), Failed>) {
+    let config = GrpcClientConfig::from(&session().ballista_config());
+    let submitted = match body_of(plan, &config, largest) {
+        Ok(body) => tokio::time::timeout(patience.min(UNANSWERED * ANSWERED), send(at, body, &config)).await,
+        Err(wrong) => return (None, Err(wrong)),
+    };
+    let mut job = match submitted {
+        Ok(Ok(job)) => job,
+        Ok(Err(failed)) => return (None, Err(failed)),
+        Err(_) => {
+            return (None, Err(Failed::Lost(format!("the scheduler at {at} does not answer"))));
+        }
+    };
+    let id = job.id.clone();
+    lock(jobs).insert(id.clone(), job.scheduler.clone());
+    let done = tokio::time::timeout(patience, job.wait(at, &config)).await;
+    let done =
+        done.unwrap_or_else(|_| Err(Failed::Lost(format!("it was not done after {} s", patience.as_secs()))));
+    (Some(id), done)
+}
+
+/// A plan as it is sent.
+fn body_of(
+    plan: Arc<dyn ExecutionPlan>,
+    config: &GrpcClientConfig,
+    largest: &AtomicUsize,
+) -> Result<Vec<u8>, Failed> {
     let wrong = |e: &dyn std::fmt::Display| Failed::Wrong(format!("the plan cannot be sent: {e}"));
     let node = PhysicalPlanNode::try_from_physical_plan(plan, &Codec::default()).map_err(|e| wrong(&e))?;
     let mut body = Vec::new();
     node.try_encode(&mut body).map_err(|e| wrong(&e))?;
-    let session = session();
-    let config = GrpcClientConfig::from(&session.ballista_config());
     if body.len() >= config.max_message_size {
         return Err(wrong(&format!(
             "it has {} bytes, and a message may have {}: it names too many files: small ones are joined by `hydrophone store compact`, and a store that is analysed as it grows is read in parts",
@@ -118,9 +174,15 @@ async fn submit(
         )));
     }
     largest.fetch_max(body.len(), Ordering::Relaxed);
+    Ok(body)
+}
+
+/// Hands a plan to a scheduler.
+async fn send(at: &str, body: Vec<u8>, config: &GrpcClientConfig) -> Result<Job, Failed> {
+    let session = session();
     let settings = session.options().entries().into_iter();
     let settings = settings.map(|e| KeyValuePair { key: e.key, value: e.value }).collect();
-    let mut scheduler = connect(at, &config).await?;
+    let mut scheduler = connect(at, config).await?;
     let query = ExecuteQueryParams {
         query: Some(Query::PhysicalPlan(body)),
         settings,
@@ -130,38 +192,39 @@ async fn submit(
     let mut request = tonic::Request::new(query);
     ballista_core::version::insert_version_header(request.metadata_mut());
     let said = scheduler.execute_query(request).await.map_err(|e| Failed::Lost(e.to_string()))?;
-    let id = match said.into_inner().result {
-        Some(execute_query_result::Result::Success(job)) => job.job_id,
-        other => return Err(Failed::Wrong(format!("the scheduler at {at} refuses the plan: {other:?}"))),
-    };
-    let mut job = Job { scheduler, id };
-    let done = tokio::time::timeout(patience, job.wait(at, &config)).await;
-    let done =
-        done.unwrap_or_else(|_| Err(Failed::Lost(format!("it was not done after {} s", patience.as_secs()))));
-    if done.is_err() {
-        // Whatever of it still runs is wanted no more.
-        let cancel = CancelJobParams { job_id: job.id.clone() };
-        let _ = tokio::time::timeout(Duration::from_secs(2), job.scheduler.cancel_job(cancel)).await;
+    match said.into_inner().result {
+        Some(execute_query_result::Result::Success(job)) => Ok(Job { scheduler, id: job.job_id }),
+        other => Err(Failed::Wrong(format!("the scheduler at {at} refuses the plan: {other:?}"))),
     }
-    done
 }
 
 impl Job {
     async fn wait(&mut self, at: &str, config: &GrpcClientConfig) -> Result<(), Failed> {
+        let mut unanswered = 0;
         loop {
             tokio::time::sleep(ASKED).await;
             let asked = GetJobStatusParams { job_id: self.id.clone() };
-            let said = match self.scheduler.get_job_status(asked).await {
-                Ok(said) => said.into_inner(),
-                Err(e) => {
+            let said = tokio::time::timeout(ANSWERED, self.scheduler.get_job_status(asked)).await;
+            let why = match said {
+                Ok(Ok(said)) => Ok(said.into_inner()),
+                Ok(Err(e)) => Err(e.message().to_owned()),
+                Err(_) => Err(format!("no answer within {} s", ANSWERED.as_secs())),
+            };
+            let said = match why {
+                Ok(said) => said,
+                Err(why) => {
                     // It may be back in a moment; whether it still knows of the job, it says then.
-                    if let Ok(again) = connect(at, config).await {
+                    unanswered += 1;
+                    if unanswered < UNANSWERED
+                        && let Ok(Ok(again)) = tokio::time::timeout(ANSWERED, connect(at, config)).await
+                    {
                         self.scheduler = again;
                         continue;
                     }
-                    return Err(Failed::Lost(format!("the scheduler at {at} is gone: {}", e.message())));
+                    return Err(Failed::Lost(format!("the scheduler at {at} is gone: {why}")));
                 }
             };
+            unanswered = 0;
             match said.status.and_then(|s| s.status) {
                 Some(job_status::Status::Successful(_)) => return Ok(()),
                 Some(job_status::Status::Failed(e)) => return Err(Failed::Wrong(e.error)),

@@ -13,14 +13,15 @@ use clap::{Args, Parser, Subcommand};
 use datafusion::arrow::csv;
 use datafusion::arrow::json::LineDelimitedWriter;
 use datafusion::arrow::util::pretty::pretty_format_batches;
-use hydrophone_cluster::analysis::{self, Analysed, Asked};
+use hydrophone_cluster::analysis::{self, Analysed, Asked, Unfinished};
 use hydrophone_cluster::engine::Engine;
 use hydrophone_cluster::nodes::Address;
-use hydrophone_cluster::{Judging, nodes, sql};
+use hydrophone_cluster::sql::{self, Answer};
+use hydrophone_cluster::{Judging, nodes};
 use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
-use pipeline::{Budget, ByteSize, capture_line};
-use report::{Detail, Line, terminal};
+use pipeline::{Budget, ByteSize, CONFIG_VERSION, MAX_LOSS_PERCENT, RunOptions, Worth, capture_line, worth};
+use report::{CaptureLine, Detail, Line, terminal};
 use tokio::signal::unix::{SignalKind, signal};
 use verdict::{Calibration, Prior};
 
@@ -48,6 +49,9 @@ enum Command {
         /// Memory for sorting and joining.
         #[arg(long, default_value = "1GiB")]
         memory: ByteSize,
+        /// Seconds that a cluster may take.
+        #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+        patience: u64,
         /// How the answer is printed.
         #[arg(long, value_enum, default_value_t = Format::Table)]
         format: Format,
@@ -99,21 +103,21 @@ struct Analyse {
     /// Local networks; those that the store is filed by, where none are given.
     #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
     home: Vec<IpNet>,
-    /// Shares that a site is analysed in, each by itself: 1, 2, 4 … 64.
-    #[arg(long, default_value_t = 8)]
-    shares: u32,
-    /// Tasks that a site's shares are divided into.
-    #[arg(long, default_value_t = 4)]
-    ranges: u32,
+    /// Shares that a site is analysed in, each by itself: 1, 2, 4 … 64 [default: 8].
+    #[arg(long)]
+    shares: Option<u32>,
+    /// Tasks that a site's shares are divided into [default: 4, or as many as there are shares].
+    #[arg(long)]
+    ranges: Option<u32>,
     /// Tasks that run at a time.
     #[arg(long, default_value_t = 2)]
     parallel: usize,
-    /// Memory: half of it for sorting, and what hosts' files may hold in all shares.
-    #[arg(long, default_value = "1GiB")]
-    memory: ByteSize,
-    /// What one believes of a host before looking.
-    #[arg(long, default_value = "1/1000")]
-    prior: Prior,
+    /// Memory: half of it for sorting, and what hosts' files may hold in all shares [default: 1GiB].
+    #[arg(long)]
+    memory: Option<ByteSize>,
+    /// What one believes of a host before looking [default: 1/1000].
+    #[arg(long)]
+    prior: Option<Prior>,
     /// What is expected of hosts.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
@@ -123,7 +127,7 @@ struct Analyse {
     /// Payoffs in place of the built-in ones: the same everywhere.
     #[arg(long, value_name = "FILE")]
     payoffs: Option<PathBuf>,
-    /// Settings of behaviours: the part [behaviour] of a configuration of `hydrophone read`.
+    /// A configuration of `hydrophone read`: how hosts are judged; what is said here goes before it.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Do everything again, whatever was published before.
@@ -143,12 +147,17 @@ struct Analyse {
     all: bool,
 }
 
+/// The exit code where not everything was read, or analysed.
+const PARTIAL: u8 = 3;
+/// The exit code where more was forgotten than may be.
+const LOSSES: u8 = 4;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Analyse(args) => analyse(&args),
-        Command::Sql { store, question, cluster, memory, format } => {
-            ask(&store, &question, cluster.as_ref(), memory, format).map(|()| ExitCode::SUCCESS)
+        Command::Sql { store, question, cluster, memory, patience, format } => {
+            ask(&store, (&question, patience), cluster.as_ref(), memory, format)
         }
         Command::Scheduler { bind } => serve(nodes::scheduler(bind)).map(|()| ExitCode::SUCCESS),
         Command::Executor { scheduler, bind, host, work, memory, payoffs: given } => {
@@ -169,7 +178,8 @@ fn main() -> ExitCode {
     };
     done.unwrap_or_else(|e| {
         say(&format!("{e:#}"));
-        ExitCode::from(2)
+        // Who asked rightly, and got no answer, is told so by another code than who asked wrongly.
+        ExitCode::from(if e.downcast_ref::<Unfinished>().is_some() { PARTIAL } else { 2 })
     })
 }
 
@@ -206,14 +216,73 @@ fn read(path: &std::path::Path) -> anyhow::Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The part of a configuration that is of the behaviours.
-#[derive(serde::Deserialize, Default)]
+/// A configuration of `hydrophone read`. What is of captures alone says nothing here, and no other word is passed over.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
 struct Config {
-    #[serde(default)]
+    version: u32,
+    home: Vec<String>,
+    #[serde(rename = "threads")]
+    _threads: Option<usize>,
+    memory: Option<String>,
+    shares: Option<u32>,
+    separate_segments: bool,
+    prior: Option<Prior>,
+    max_loss_percent: f64,
     behaviour: Settings,
 }
 
-fn judging(args: &Analyse) -> anyhow::Result<Judging> {
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            version: CONFIG_VERSION,
+            home: Vec::new(),
+            _threads: None,
+            memory: None,
+            shares: None,
+            separate_segments: false,
+            prior: None,
+            max_loss_percent: MAX_LOSS_PERCENT,
+            behaviour: Settings::default(),
+        }
+    }
+}
+
+impl Config {
+    fn of(args: &Analyse) -> anyhow::Result<Self> {
+        let Some(path) = &args.config else { return Ok(Self::default()) };
+        let config: Self = toml::from_str(&read(path)?).with_context(|| {
+            format!("{} is not a configuration (see hydrophone read --print-config)", path.display())
+        })?;
+        anyhow::ensure!(
+            config.version == CONFIG_VERSION,
+            "{} is a configuration of version {}, and this program reads version {CONFIG_VERSION}",
+            path.display(),
+            config.version
+        );
+        anyhow::ensure!(
+            !config.separate_segments,
+            "{}: separate_segments is for `hydrophone read` alone: here the hosts of all VLANs and overlays are judged by their addresses",
+            path.display()
+        );
+        Ok(config)
+    }
+
+    fn memory(&self, args: &Analyse) -> anyhow::Result<ByteSize> {
+        let given = |text: &String| text.parse().map_err(|e| anyhow::anyhow!("memory: {e}"));
+        Ok(match (args.memory, &self.memory) {
+            (Some(memory), _) => memory,
+            (None, Some(text)) => given(text)?,
+            (None, None) => RunOptions::MEMORY,
+        })
+    }
+
+    fn shares(&self, args: &Analyse) -> u32 {
+        args.shares.or(self.shares).unwrap_or(8)
+    }
+}
+
+fn judging(args: &Analyse, config: &Config) -> anyhow::Result<Judging> {
     payoffs(args.payoffs.as_deref())?;
     let expectations = match &args.expect {
         Some(path) => {
@@ -221,20 +290,21 @@ fn judging(args: &Analyse) -> anyhow::Result<Judging> {
         }
         None => Expectations::default(),
     };
-    let config: Config = match &args.config {
-        Some(path) => toml::from_str(&read(path)?).with_context(|| format!("{}", path.display()))?,
-        None => Config::default(),
-    };
     let mut intel = Vec::new();
     for path in &args.intel {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         intel.push((name, read(path)?));
     }
-    let limits = Budget::divide(args.memory, 1, false).analyst.shared(args.shares);
+    let mut home = args.home.clone();
+    if home.is_empty() {
+        let networks = config.home.iter().map(|text| behaviour::parse_network(text));
+        home = networks.collect::<Result<_, _>>().map_err(anyhow::Error::msg)?;
+    }
+    let limits = Budget::divide(config.memory(args)?, 1, false).analyst.shared(config.shares(args));
     Ok(Judging {
-        home: args.home.clone(),
-        settings: config.behaviour,
-        prior: args.prior,
+        home,
+        settings: config.behaviour.clone(),
+        prior: args.prior.or(config.prior).unwrap_or_default(),
         expectations,
         intel,
         bytes: limits.bytes,
@@ -252,19 +322,24 @@ fn engine(cluster: Option<&Address>, memory: ByteSize) -> anyhow::Result<Engine>
 
 fn ask(
     store: &std::path::Path,
-    question: &str,
+    (question, patience): (&str, u64),
     cluster: Option<&Address>,
     memory: ByteSize,
     format: Format,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let catalog = analysis::open(store)?;
     let place = analysis::Place::of(store)?;
     let engine = engine(cluster, memory)?;
     let tables = nodes::runtime(None, Some((memory.0 / 2) as usize))?;
-    let answer = runtime()?.block_on(sql::ask(&catalog, &place, &engine, tables, question))?;
-    for failure in catalog.failures() {
-        say(failure);
+    let asked = (question, Duration::from_secs(patience));
+    let Answer { rows: answer, of } =
+        runtime()?.block_on(sql::ask(&catalog, &place, &engine, tables, asked))?;
+    let mut failures = catalog.failures().to_vec();
+    if let Some(of) = of {
+        say(&of.said);
+        failures.extend(of.failures);
     }
+    catalog.notices().iter().chain(&failures).for_each(|what| say(what));
     let mut text = Vec::new();
     match format {
         Format::Table => text = pretty_format_batches(&answer)?.to_string().into_bytes(),
@@ -279,20 +354,28 @@ fn ask(
         }
     }
     let mut out = std::io::stdout().lock();
-    for line in String::from_utf8_lossy(&text).lines() {
-        writeln!(out, "{}", report::clean(line))?;
+    let lines = String::from_utf8_lossy(&text);
+    unless_nobody_reads(lines.lines().try_for_each(|line| writeln!(out, "{}", report::clean(line))))?;
+    Ok(if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(PARTIAL) })
+}
+
+/// Who reads no further has read enough: what there is to be said besides is said all the same.
+fn unless_nobody_reads(written: std::io::Result<()>) -> std::io::Result<()> {
+    match written {
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
     }
-    Ok(())
 }
 
 fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
-    let judging = judging(args)?;
+    let config = Config::of(args)?;
+    let (judging, shares) = (judging(args, &config)?, config.shares(args));
     let catalog = analysis::open(&args.store)?;
-    let engine = engine(args.cluster.as_ref(), args.memory)?;
+    let engine = engine(args.cluster.as_ref(), config.memory(args)?)?;
     let asked = Asked {
         store: args.store.clone(),
-        shares: args.shares,
-        ranges: args.ranges,
+        shares,
+        ranges: args.ranges.unwrap_or_else(|| shares.min(4)),
         parallel: args.parallel,
         judging,
         anew: args.anew,
@@ -310,19 +393,30 @@ fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
     };
     let run = analysis::analyse(&asked, &catalog, &engine, progress);
     let done = runtime()?.block_on(async {
-        tokio::select! {
-            done = run => done,
-            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted: what is done stays done, and the same command goes on from there")),
-        }
+        let mut ended = signal(SignalKind::terminate())?;
+        let done = tokio::select! {
+            done = run => return done,
+            _ = tokio::signal::ctrl_c() => "interrupted: what is done stays done, and the same command goes on from there",
+            _ = ended.recv() => "ended: what is done stays done, and the same command goes on from there",
+        };
+        engine.give_up().await;
+        Err(anyhow::anyhow!(done).context(Unfinished))
     });
     bar.finish_and_clear();
     let Analysed { outcome, records, folder, from, before, retried } = done?;
     for what in &retried {
         say(&format!("tried again: {what}"));
     }
-    print(args, &outcome)?;
+    let capture = capture_line(&outcome, false);
+    let printed = print(args, &capture, &outcome);
     for failure in &outcome.failures {
         say(failure);
+    }
+    // What comes to these days from now on is said to have come late.
+    if outcome.failures.is_empty()
+        && let Err(e) = catalog.analysed().note()
+    {
+        say(&format!("that these days were analysed could not be noted: {e}"));
     }
     let mut told =
         format!("{records} records were analysed; what was found is in {}/{folder}", args.store.display());
@@ -337,21 +431,24 @@ fn analyse(args: &Analyse) -> anyhow::Result<ExitCode> {
         told += &format!("; it goes on from {from}");
     }
     say(&told);
-    Ok(if outcome.is_complete() { ExitCode::SUCCESS } else { ExitCode::from(3) })
+    unless_nobody_reads(printed)?;
+    Ok(match worth(&capture, &outcome, config.max_loss_percent) {
+        Worth::Whole => ExitCode::SUCCESS,
+        Worth::Partial => ExitCode::from(PARTIAL),
+        Worth::Lossy => ExitCode::from(LOSSES),
+    })
 }
 
-fn print(args: &Analyse, outcome: &pipeline::Outcome) -> anyhow::Result<()> {
-    let capture = capture_line(outcome, false);
+fn print(args: &Analyse, capture: &CaptureLine, outcome: &pipeline::Outcome) -> std::io::Result<()> {
     let mut out = std::io::BufWriter::new(anstream::stdout().lock());
     if args.json {
         let hosts = outcome.stories.iter().map(|s| Line::Host(std::borrow::Cow::Borrowed(s)));
-        for line in std::iter::once(Line::Capture(std::borrow::Cow::Borrowed(&capture))).chain(hosts) {
-            writeln!(out, "{}", line.to_json()?)?;
+        for line in std::iter::once(Line::Capture(std::borrow::Cow::Borrowed(capture))).chain(hosts) {
+            writeln!(out, "{}", line.to_json().map_err(std::io::Error::other)?)?;
         }
     } else {
         let detail = if args.all { Detail::Each } else { Detail::Summary };
-        out.write_all(terminal(&capture, &outcome.stories, detail, true, None).as_bytes())?;
+        out.write_all(terminal(capture, &outcome.stories, detail, true, None).as_bytes())?;
     }
-    out.flush()?;
-    Ok(())
+    out.flush()
 }

@@ -14,6 +14,7 @@ use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use object_store::buffered::BufWriter;
 use object_store::{ObjectStore, ObjectStoreExt};
+use pipeline::Doubles;
 use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -31,7 +32,7 @@ const PIECE: usize = 4 << 20;
 const BATCH: usize = 8 << 20;
 
 /// What a task left.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
     /// The task's name.
     pub task: String,
@@ -41,10 +42,18 @@ pub struct Part {
     pub rows: u64,
     /// SHA-256 of what it tells.
     pub digest: String,
+    /// SHA-256 of what its analysts remember, which stands in no certain order: of another attempt it is another.
+    pub state: String,
+    /// The part that it goes on from, below the store.
+    pub from: Option<String>,
+    /// Rows that were read of the store's files.
+    pub read: u64,
     /// Records that were seen.
     pub records: u64,
     /// When the last of them became known.
     pub last: Option<Timestamp>,
+    /// What was told twice, in all that it and those before it read.
+    pub doubles: Doubles,
 }
 
 fn schema() -> SchemaRef {
@@ -66,6 +75,7 @@ pub struct PartWriter {
     prefix: String,
     to: AsyncArrowWriter<BufWriter>,
     digest: Sha256,
+    state: Sha256,
     rows: (Vec<u32>, Vec<u8>, Vec<Vec<u8>>),
     held: usize,
 }
@@ -81,9 +91,25 @@ impl PartWriter {
         let properties =
             WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
         let to = AsyncArrowWriter::try_new(to, schema(), Some(properties))?;
-        let part = Part { task: task.name(), path, rows: 0, digest: String::new(), records: 0, last: None };
-        let prefix = task.prefix.clone();
-        Ok(Self { part, objects, prefix, to, digest: Sha256::new(), rows: Default::default(), held: 0 })
+        let part = Part {
+            task: task.name(),
+            path,
+            rows: 0,
+            digest: String::new(),
+            state: String::new(),
+            from: task.from.as_ref().map(|part| part.path.clone()),
+            read: 0,
+            records: 0,
+            last: None,
+            doubles: task.from.as_ref().map(|part| part.doubles.clone()).unwrap_or_default(),
+        };
+        let (prefix, digest, state) = (task.prefix.clone(), Sha256::new(), Sha256::new());
+        Ok(Self { part, objects, prefix, to, digest, state, rows: Default::default(), held: 0 })
+    }
+
+    /// A row of the store's files was read.
+    pub const fn read(&mut self) {
+        self.part.read += 1;
     }
 
     /// A record was seen.
@@ -96,7 +122,14 @@ impl PartWriter {
     ///
     /// # Errors
     /// It cannot be written.
-    pub async fn share(&mut self, share: u32, told: &ShareTold<'_>, state: &[u8]) -> Result<()> {
+    pub async fn share(
+        &mut self,
+        share: u32,
+        told: &ShareTold<'_>,
+        state: &[u8],
+        doubles: &Doubles,
+    ) -> Result<()> {
+        self.part.doubles.merge(doubles);
         let facts = postcard::to_stdvec(&told.facts).map_err(external)?;
         self.row(share, FACTS, facts).await?;
         for host in &told.hosts {
@@ -109,13 +142,7 @@ impl PartWriter {
     }
 
     async fn row(&mut self, share: u32, what: u8, body: Vec<u8>) -> Result<()> {
-        // What is remembered stands in no certain order.
-        if what != STATE {
-            self.digest.update(share.to_le_bytes());
-            self.digest.update([what]);
-            self.digest.update((body.len() as u64).to_le_bytes());
-            self.digest.update(&body);
-        }
+        digest(if what == STATE { &mut self.state } else { &mut self.digest }, share, what, &body);
         self.part.rows += 1;
         self.held += body.len();
         self.rows.0.push(share);
@@ -147,11 +174,20 @@ impl PartWriter {
         self.flush().await?;
         self.to.close().await?;
         self.part.digest = record::hex(&self.digest.finalize());
+        self.part.state = record::hex(&self.state.finalize());
         let note = serde_json::to_vec(&self.part).map_err(external)?;
         let key = below(&self.prefix, &note_of(&self.part.path)).map_err(external)?;
         self.objects.put(&key, note.into()).await.map_err(external)?;
         Ok(self.part)
     }
+}
+
+/// Takes a row into the sum of what is told, or of what is remembered.
+fn digest(sum: &mut Sha256, share: u32, what: u8, body: &[u8]) {
+    sum.update(share.to_le_bytes());
+    sum.update([what]);
+    sum.update((body.len() as u64).to_le_bytes());
+    sum.update(body);
 }
 
 /// How the name of a note ends.
@@ -165,16 +201,19 @@ pub fn note_of(path: &str) -> String {
 /// What the shares of a part tell, each in its place.
 ///
 /// # Errors
-/// It cannot be read, or has not as many rows as it should.
+/// It cannot be read, or is not what was written.
 pub async fn told(
     objects: &Arc<dyn ObjectStore>,
     prefix: &str,
     part: &Part,
 ) -> Result<Vec<ShareTold<'static>>> {
     let mut shares: BTreeMap<u32, (Option<ShareFacts>, Vec<HostTold<'static>>)> = BTreeMap::new();
-    let mut rows = 0;
+    let (mut rows, mut sum) = (0, Sha256::new());
     let take = |share: u32, what: u8, body: &[u8]| -> Result<()> {
         rows += 1;
+        if what != STATE {
+            digest(&mut sum, share, what, body);
+        }
         let of = shares.entry(share).or_default();
         match what {
             FACTS => of.0 = Some(postcard::from_bytes(body).map_err(external)?),
@@ -190,6 +229,7 @@ pub async fn told(
             part.path, part.rows
         )));
     }
+    is_what_was_written(part, &part.digest, sum)?;
     let whole = |(facts, hosts): (Option<ShareFacts>, _)| Some(ShareTold { hosts, facts: facts? });
     let told: Option<Vec<ShareTold<'static>>> = shares.into_values().map(whole).collect();
     told.ok_or_else(|| DataFusionError::Execution(format!("{} lacks what belongs to no one host", part.path)))
@@ -198,21 +238,31 @@ pub async fn told(
 /// What the analysts of the shares of a part remember.
 ///
 /// # Errors
-/// It cannot be read.
+/// It cannot be read, or is not what was written.
 pub async fn earlier(
     objects: &Arc<dyn ObjectStore>,
     prefix: &str,
-    path: &str,
+    part: &Part,
 ) -> Result<BTreeMap<u32, Vec<u8>>> {
     let mut states: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
-    each(objects, prefix, path, |share, what, body| {
+    let mut sum = Sha256::new();
+    each(objects, prefix, &part.path, |share, what, body| {
         if what == STATE {
+            digest(&mut sum, share, what, body);
             states.entry(share).or_default().extend_from_slice(body);
         }
         Ok(())
     })
     .await?;
+    is_what_was_written(part, &part.state, sum)?;
     Ok(states)
+}
+
+fn is_what_was_written(part: &Part, written: &str, read: Sha256) -> Result<()> {
+    if record::hex(&read.finalize()) == written {
+        return Ok(());
+    }
+    Err(DataFusionError::Execution(format!("{} is not what was written (SHA-256)", part.path)))
 }
 
 async fn each(

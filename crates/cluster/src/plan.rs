@@ -36,16 +36,18 @@ pub const RUN: &str = "run";
 pub const SEQ: &str = "seq";
 /// See [`SHARE`].
 pub const RECORD: &str = "record";
+/// See [`SHARE`]: whether the row is the one that counts where a record stands at both ends of its flow.
+pub const IS_PRIMARY: &str = "is_primary";
 /// The table that tells of everybody.
-const LEASES: &str = "dhcp";
+pub const LEASES: &str = "dhcp";
 /// The share that a file is read for, whatever hosts its rows are of.
-const TO: &str = "to";
+pub const TO: &str = "to";
 /// Each of its rows is read for its host's share.
-const WHOSE_IT_IS: u8 = u8::MAX;
+pub const WHOSE_IT_IS: u8 = u8::MAX;
 
 /// The columns of a table's files that the analyst needs.
 fn columns() -> SchemaRef {
-    let needed = ["bucket", KNOWN, SEQ, RECORD];
+    let needed = ["bucket", KNOWN, SEQ, RECORD, IS_PRIMARY];
     let all = store::columns();
     Arc::new(Schema::new(
         needed.iter().filter_map(|name| all.iter().find(|f| f.name() == name).cloned()).collect::<Vec<_>>(),
@@ -123,7 +125,7 @@ pub fn plan(task: Task, files: &[TableFile]) -> Result<Arc<dyn ExecutionPlan>> {
     let share: Arc<dyn PhysicalExpr> =
         Arc::new(CaseExpr::try_new(None, vec![(is_told_to, to)], Some(its_own))?);
     let mut exprs = vec![(share, SHARE.to_owned())];
-    for name in [KNOWN, RUN, SEQ, RECORD] {
+    for name in [KNOWN, RUN, SEQ, RECORD, IS_PRIMARY, TO] {
         exprs.push((column(name, &all)?, name.to_owned()));
     }
     let rows = Arc::new(ProjectionExec::try_new(exprs, filtered)?);
@@ -131,10 +133,11 @@ pub fn plan(task: Task, files: &[TableFile]) -> Result<Arc<dyn ExecutionPlan>> {
     Ok(Arc::new(Analyse::new(Arc::new(task), Arc::new(sorted))))
 }
 
-/// The total order: nothing that became known at once is left to chance.
+/// The total order: nothing that became known at once is left to chance. Of the two rows of a record between two hosts of one share the one that counts comes first.
 fn order(schema: &Schema) -> Result<LexOrdering> {
     let by =
         [SHARE, KNOWN, RUN, SEQ].iter().map(|name| Ok(PhysicalSortExpr::new_default(column(name, schema)?)));
-    let by: Vec<PhysicalSortExpr> = by.collect::<Result<_>>()?;
+    let mut by: Vec<PhysicalSortExpr> = by.collect::<Result<_>>()?;
+    by.push(PhysicalSortExpr::new_default(column(IS_PRIMARY, schema)?).desc());
     LexOrdering::new(by).ok_or_else(|| DataFusionError::Internal("no order".into()))
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use anyhow::{Context, bail};
 use async_trait::async_trait;
 use ballista_core::execution_plans::execute_physical_plan;
 use ballista_core::extension::SessionConfigExt;
@@ -20,12 +22,14 @@ use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::common::collect;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::prelude::{ParquetReadOptions, SQLOptions, SessionContext};
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use store::{Catalog, TableFile};
 
-use crate::analysis::{Place, newest};
+use crate::analysis::{Newest, Place, Unfinished, newest};
 use crate::codec::Codec;
 use crate::engine::Engine;
 use crate::nodes::session;
@@ -103,6 +107,17 @@ impl TableProvider for StoreTable {
     }
 }
 
+/// The tables of an analysis.
+const ANALYSED: [&str; 2] = ["hosts", "evidence"];
+
+/// What a question is answered.
+pub struct Answer {
+    /// Its rows.
+    pub rows: Vec<RecordBatch>,
+    /// The analysis that it is from, where it asks for what was found.
+    pub of: Option<Newest>,
+}
+
 /// Asks a store: a table for each kind of record (`conn`, `dns`, `http` …), and `hosts` and `evidence` of its newest analysis, if it has one.
 ///
 /// # Errors
@@ -112,8 +127,8 @@ pub async fn ask(
     place: &Place,
     engine: &Engine,
     runtime: Arc<RuntimeEnv>,
-    question: &str,
-) -> anyhow::Result<Vec<RecordBatch>> {
+    (question, patience): (&str, Duration),
+) -> anyhow::Result<Answer> {
     let context = SessionContext::new_with_config_rt(session(), runtime);
     let mut tables: BTreeMap<String, Vec<TableFile>> = BTreeMap::new();
     for file in catalog.files() {
@@ -122,20 +137,39 @@ pub async fn ask(
     for (kind, files) in tables {
         context.register_table(kind.as_str(), Arc::new(StoreTable::new(place, files)))?;
     }
-    if let Some(folder) = newest(place, catalog).await? {
-        for table in ["hosts", "evidence"] {
-            let path = below(&place.prefix, &format!("{folder}/{table}.parquet"))?;
+    let newest = newest(place, catalog).await?;
+    if let Some(newest) = &newest {
+        for table in ANALYSED {
+            let path = below(&place.prefix, &format!("{}/{table}.parquet", newest.folder))?;
             let path = format!("{}{path}", place.base);
             context.register_parquet(table, path, ParquetReadOptions::default()).await?;
         }
     }
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     let asked = context.sql_with_options(question, reads).await?;
-    let Engine::Cluster { at, .. } = engine else { return Ok(asked.collect().await?) };
-    let plan = asked.create_physical_plan().await?;
+    let is_asked = |table: &&str| {
+        asked.logical_plan().display_indent().to_string().contains(&format!("TableScan: {table}"))
+    };
+    let of = newest.filter(|_| ANALYSED.iter().any(is_asked));
+    let Engine::Cluster { at, .. } = engine else {
+        return Ok(Answer { rows: asked.collect().await?, of });
+    };
+    let mut plan = asked.create_physical_plan().await?;
+    // What is lost of a last stage of several tasks may come twice.
+    if plan.properties().output_partitioning().partition_count() > 1 {
+        plan = match plan.properties().output_ordering().cloned() {
+            Some(order) => Arc::new(SortPreservingMergeExec::new(order, plan)),
+            None => Arc::new(CoalescePartitionsExec::new(plan)),
+        };
+    }
     let (session, codec) = (session(), Codec::default());
     let (config, id) = (session.ballista_config(), uuid::Uuid::new_v4().to_string());
     let at = format!("http://{at}");
-    let rows = execute_physical_plan::<PhysicalPlanNode>(at, &config, plan, &codec, id, session).await?;
-    Ok(collect(rows).await?)
+    let answered = async {
+        let rows = execute_physical_plan::<PhysicalPlanNode>(at, &config, plan, &codec, id, session).await?;
+        anyhow::Ok(collect(rows).await?)
+    };
+    let rows = tokio::time::timeout(patience, answered).await;
+    let rows = rows.unwrap_or_else(|_| bail!("no answer within {} s (--patience)", patience.as_secs()));
+    Ok(Answer { rows: rows.context(Unfinished)?, of })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use datafusion::arrow::array::{
     ArrayRef, AsArray, Float64Array, RecordBatch, StringArray, TimestampNanosecondArray, UInt16Array,
     UInt64Array,
@@ -14,6 +15,7 @@ use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt};
 use record::{Record, Timestamp};
 use report::Line;
+use store::TableFile;
 use verdict::HostStory;
 
 fn parquet(columns: Vec<(&str, ArrayRef)>) -> anyhow::Result<Vec<u8>> {
@@ -85,27 +87,73 @@ pub fn evidence(all: &[(u16, HostStory)]) -> anyhow::Result<Vec<u8>> {
     ])
 }
 
+/// What is said of a file that is not there.
+pub const GONE: &str = "it is gone";
+
+/// What is said of a file that has other bytes than it was written with.
+pub fn of_another_size(lies: u64, f: &TableFile) -> Option<String> {
+    (lies != f.bytes).then(|| format!("it has {lies} bytes, and was written with {}", f.bytes))
+}
+
+/// A file that is what was written, or why it is not.
+async fn whole(
+    objects: &Arc<dyn ObjectStore>,
+    key: &Key,
+    f: &TableFile,
+) -> anyhow::Result<Result<Bytes, String>> {
+    let bytes = match objects.get(key).await {
+        Err(object_store::Error::NotFound { .. }) => return Ok(Err(GONE.to_owned())),
+        found => found?.bytes().await?,
+    };
+    if let Some(why) = of_another_size(bytes.len() as u64, f) {
+        return Ok(Err(why));
+    }
+    if f.crc32.is_some_and(|crc32| crc32fast::hash(&bytes) != crc32) {
+        return Ok(Err("its bytes are not those that were written (CRC-32)".to_owned()));
+    }
+    Ok(Ok(bytes))
+}
+
+/// Why a file is not the one that was written.
+///
+/// # Errors
+/// It cannot be fetched.
+pub async fn altered(
+    objects: &Arc<dyn ObjectStore>,
+    key: &Key,
+    f: &TableFile,
+) -> anyhow::Result<Option<String>> {
+    Ok(whole(objects, key, f).await?.err())
+}
+
 /// Reads what the analyst needs of a file of a table: why it cannot be had, where it is damaged.
 ///
 /// # Errors
 /// It cannot be fetched.
-pub async fn damage(objects: &Arc<dyn ObjectStore>, key: &Key) -> anyhow::Result<Option<String>> {
-    let bytes = match objects.get(key).await {
-        Err(object_store::Error::NotFound { .. }) => return Ok(Some("it is gone".to_owned())),
-        found => found?.bytes().await?,
+pub async fn damage(
+    objects: &Arc<dyn ObjectStore>,
+    key: &Key,
+    f: &TableFile,
+) -> anyhow::Result<Option<String>> {
+    let bytes = match whole(objects, key, f).await? {
+        Ok(bytes) => bytes,
+        Err(why) => return Ok(Some(why)),
     };
     let read = || -> anyhow::Result<()> {
         let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
         let needed = ["bucket", "known", "seq", "record"];
         let mask = ProjectionMask::columns(builder.parquet_schema(), needed);
+        let mut rows = 0;
         for batch in builder.with_projection(mask).build()? {
             let batch = batch?;
+            rows += batch.num_rows() as u64;
             let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i64>());
             let records = records.ok_or_else(|| anyhow::anyhow!("its columns are of other types"))?;
             for record in records.iter().flatten() {
                 postcard::from_bytes::<Record>(record)?;
             }
         }
+        anyhow::ensure!(rows == f.rows, "it has {rows} rows, and was written with {}", f.rows);
         Ok(())
     };
     Ok(read().err().map(|e| e.to_string()))

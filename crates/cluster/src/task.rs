@@ -7,6 +7,8 @@ use record::Timestamp;
 use serde::{Deserialize, Serialize};
 use verdict::{Analyst, AnalystLimits, Calibration, Prior, Share};
 
+use crate::part::Part;
+
 /// Shares of one site that are analysed one after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
@@ -30,8 +32,8 @@ pub struct Task {
     pub known: Option<Timestamp>,
     /// When the last packet of all came.
     pub last: Option<Timestamp>,
-    /// What earlier analysts of the same shares remember: a file below the store.
-    pub from: Option<String>,
+    /// What an earlier analysis left of the same shares, whose analysts go on.
+    pub from: Option<Part>,
     /// How hosts are judged.
     pub judging: Judging,
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use base64::Engine;
 use behaviour::{CATALOGUE, Entry};
 use record::{FactValue, Stage, Timestamp};
-use report::{Indicator, IndicatorKind, clean, describe, indicators};
+use report::{Indicator, IndicatorKind, clean, describe, indicators, strongest};
 use serde_json::{Value, json};
 use verdict::{HostStory, ScoredEvidence, Verdict};
 
@@ -85,7 +85,11 @@ fn story(s: &HostStory, source: IpAddr) -> String {
     let mut text = format!("{}, {:+.1} dB\n", title(s, source), s.level_db);
     // What it did to its neighbours is the house's own affair, and so is what it is called there.
     let own = |e: &&ScoredEvidence| e.evidence.remotes.iter().all(|ip| record::leads_somewhere(*ip));
-    for e in s.evidence.iter().filter(own).take(60) {
+    // Of what grew step by step what it came to.
+    let shown = Stage::ALL.into_iter().flat_map(|stage| strongest(s, stage));
+    let mut shown: Vec<&ScoredEvidence> = shown.filter(own).collect();
+    shown.sort_by_key(|e| e.evidence.started);
+    for e in shown.into_iter().take(60) {
         let mut said = describe(&e.evidence);
         for name in s.names.host_names.iter().filter(|n| !n.is_empty()) {
             said = said.replace(clean(name).as_str(), "(its name)");

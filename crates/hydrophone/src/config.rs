@@ -5,18 +5,12 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use behaviour::Settings;
 use ipnet::IpNet;
-use pipeline::{ByteSize, PSEUDONYMS, RunOptions};
+use pipeline::{ByteSize, CONFIG_VERSION as VERSION, MAX_LOSS_PERCENT, PSEUDONYMS, RunOptions};
 use serde::{Deserialize, Serialize};
 use verdict::Prior;
 
 use crate::Failure;
 use crate::args::Judging;
-
-/// Losses beyond this share of flows end with exit code 4.
-const MAX_LOSS_PERCENT: f64 = 1.0;
-
-/// The version of the form that is read and written.
-const VERSION: u32 = 2;
 
 /// The configuration, as the file has it and `--print-config` shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -82,12 +82,17 @@ pub fn verify(path: &Path) -> Result<Exit, Failure> {
         .with_context(|| format!("cannot read {}", path.display()))
         .map_err(Failure::input)?;
     let checked = export::verify(std::io::BufReader::new(bundle))
-        .with_context(|| path.display().to_string())
+        .with_context(|| {
+            format!(
+                "{} is no bundle that can be read (`hydrophone bundle CASE HOST` makes one)",
+                path.display()
+            )
+        })
         .map_err(Failure::input)?;
     let mut out = anstream::stdout().lock();
     writeln!(out, "{}", report::clean(&checked.about))?;
     for name in &checked.good {
-        writeln!(out, "  {}: as it was", report::clean(name))?;
+        writeln!(out, "  {}: unchanged", report::clean(name))?;
     }
     for what in &checked.wrong {
         writeln!(out, "  WRONG {}", report::clean(what))?;

@@ -19,7 +19,9 @@ pub fn behaviours(name: Option<&str>) -> Result<Exit, Failure> {
     let Some(name) = name else {
         for b in CATALOGUE {
             let manual = b.manual();
-            let first = manual.lines().nth(1).unwrap_or_default().to_owned();
+            let sees: Vec<&str> = manual.lines().skip(1).take_while(|l| !l.is_empty()).collect();
+            let sees = sees.join(" ");
+            let first = sees.split_inclusive(". ").next().unwrap_or_default().trim();
             writeln!(
                 out,
                 "{:<24} {:<10} {:<22} {first}",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use capture::{Opening, Source};
 use case::CaseWriter;
 use indicatif::{ProgressBar, ProgressStyle};
-use pipeline::{Outcome, Progress, RunError, RunOptions, capture_line, run_with};
+use pipeline::{Outcome, Progress, RunError, RunOptions, Worth, capture_line, run_with, worth};
 use report::{CaptureLine, Detail, Line, terminal};
 use store::{Span, Times};
 use verdict::HostStory;
@@ -125,7 +125,8 @@ pub fn analyse(args: &Read, config: &Config, partial: bool) -> Result<Analysed, 
     let Prepared { mut options, geo, notices } = prepare(&args.judging, config)?;
     options.inputs = args.inputs.iter().cloned().map(Source::Path).collect();
     options.opening.passwords.clone_from(&args.zip_password);
-    options.opening.hashed = args.output.is_some() || args.store.is_some() || args.markdown;
+    options.opening.hashed =
+        args.output.is_some() || args.store.is_some() || args.markdown || args.html.is_some();
     (options.opening.since, options.opening.until) = (args.since, args.until);
     options.span = Span { since: args.since, until: args.until, sites: args.site.clone() };
     options.state.clone_from(&args.state);
@@ -290,16 +291,13 @@ pub fn lines<'a>(capture: &'a CaptureLine, outcome: &'a Outcome) -> impl Iterato
 /// A host at the level that was asked for comes first: that is what the caller wants to know. Then what was not read, then what was lost.
 pub fn exit(fail_on: Option<Level>, config: &Config, capture: &CaptureLine, outcome: &Outcome) -> Exit {
     let found = |level: Level| outcome.stories.iter().any(|s| level.is_reached(s.verdict));
-    let flows = outcome.health.flows.0 + outcome.health.flows.1 + outcome.health.flows.2;
-    let lost = outcome.health.anomalies.of(record::Anomaly::FlowEvicted) + outcome.hosts_forgotten;
     if fail_on.is_some_and(found) {
-        Exit::Found
-    } else if !outcome.is_complete() || capture.accounts.nothing_followed() {
-        Exit::Partial
-    } else if lost as f64 > flows as f64 * config.max_loss_percent / 100.0 {
-        Exit::Losses
-    } else {
-        Exit::Done
+        return Exit::Found;
+    }
+    match worth(capture, outcome, config.max_loss_percent) {
+        Worth::Whole => Exit::Done,
+        Worth::Partial => Exit::Partial,
+        Worth::Lossy => Exit::Losses,
     }
 }
 

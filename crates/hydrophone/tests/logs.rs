@@ -89,7 +89,7 @@ fn where_logs_tell_of_flows_alone_nobody_is_quiet() {
     assert_eq!(of_browser()["verdict"], "inconclusive");
     assert_eq!(
         unseen(&of_browser()),
-        "not looked at: DNS questions; what was read tells of these flows and not what they carry"
+        "not looked at: DNS questions; the logs that were read tell of these flows, and none tells what they carry"
     );
     // No bet is placed on the names that it did not ask for.
     assert!((level(&of_browser()) - heard - 1.0).abs() < 1e-9, "{heard} {}", of_browser()["level_db"]);

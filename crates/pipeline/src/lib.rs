@@ -32,9 +32,10 @@ pub use run::{
     Input, Listened, Outcome, Progress, RunError, RunOptions, Sensed, facts, listen, run, run_with, sense,
     told_of_network,
 };
-pub use said::capture_line;
+pub use said::{CONFIG_VERSION, MAX_LOSS_PERCENT, Worth, capture_line, worth};
 pub use sensor::fuzz_sensor;
 pub use slice::{Frame, Said, Wanted, Within, follow, walk};
 pub use state::{Past, StateError, VERSION as STATE_VERSION, resume, save};
 pub use subscribers::{Had, PSEUDONYMS, Renamed, Subscribers};
+pub use twins::{Doubles, Teller, Twins};
 pub use watch::{Heard, Moment};

@@ -40,11 +40,6 @@ impl Told {
         self.logs.is_empty() && self.stores.is_empty()
     }
 
-    /// Who told a record: a log, or an input of a store.
-    fn teller(record: &Record) -> Teller {
-        Teller::Input(record.packets().first().map_or(0, |line| line.file()))
-    }
-
     /// Whether something may be told twice: by copies of a log, by two sensors, by logs and a store.
     fn may_repeat(&self) -> bool {
         self.logs.may_repeat() || !self.stores.is_empty()
@@ -119,8 +114,8 @@ impl Others {
 
     /// Gives what a log or store tells, if nobody else has told it.
     fn give_told(&mut self, record: Record, sink: &mut impl Sink) {
-        let teller = Told::teller(&record);
-        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller)) {
+        let teller = Teller::of(&record);
+        if !self.twins.as_mut().is_some_and(|twins| twins.has(&record, teller, true)) {
             self.give(record, sink);
         }
     }
@@ -214,7 +209,7 @@ impl Others {
     /// Whoever else tells of flows, where logs or stores do.
     fn tell_beside(&mut self, record: &Record, teller: Teller) {
         if !self.told.is_empty() || self.followed.is_some() {
-            self.twins.get_or_insert_default().tells(record, teller);
+            self.twins.get_or_insert_default().tells(record, teller, true);
         }
     }
 
@@ -303,8 +298,8 @@ impl Others {
         }
         health.paused_ns = paused.unwrap_or(0);
         if let Some(twins) = &self.twins {
-            twins.correct(health);
-            notices.extend(twins.notices());
+            twins.found().correct(health);
+            notices.extend(twins.found().notices());
         }
         (notices, failures, inputs)
     }

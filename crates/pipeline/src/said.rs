@@ -1,10 +1,41 @@
 //! What is said of a run as a whole, in the form that reports take.
 
+use record::Anomaly;
 use report::{ActivityLine, CaptureLine, InputLine, OutsideFlows, ServiceLine};
 use verdict::Calibration;
 
 use crate::activity::{Activity, Group};
 use crate::run::Outcome;
+
+/// The version of the form of configurations.
+pub const CONFIG_VERSION: u32 = 2;
+
+/// Forgotten flows and hosts, in percent of all flows, beyond which it is said that too much was lost, where nobody says how many.
+pub const MAX_LOSS_PERCENT: f64 = 1.0;
+
+/// What an answer is worth, which the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Worth {
+    /// Everything was read and judged.
+    Whole,
+    /// Not everything could be read.
+    Partial,
+    /// More was forgotten for want of memory than may be.
+    Lossy,
+}
+
+/// What an answer is worth; `most` percent of the flows may be forgotten.
+pub fn worth(capture: &CaptureLine, outcome: &Outcome, most: f64) -> Worth {
+    let (tcp, udp, other) = outcome.health.flows;
+    let lost = outcome.health.anomalies.of(Anomaly::FlowEvicted) + outcome.hosts_forgotten;
+    if !outcome.is_complete() || capture.accounts.nothing_followed() {
+        Worth::Partial
+    } else if lost as f64 > (tcp + udp + other) as f64 * most / 100.0 {
+        Worth::Lossy
+    } else {
+        Worth::Whole
+    }
+}
 
 /// What is said of the capture as a whole.
 pub fn capture_line(outcome: &Outcome, hashed: bool) -> CaptureLine {

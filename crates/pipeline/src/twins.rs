@@ -8,6 +8,7 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use record::{ConnPhase, FlowId, Health, Record, Segment, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// How far two sensors' times of one flow may lie apart (*assumed*: their clocks agree to a second or so, and each may have seen another first packet).
 const APART: Duration = Duration::from_secs(2);
@@ -15,6 +16,7 @@ const APART: Duration = Duration::from_secs(2);
 const MOST: usize = 1 << 16;
 /// From so many on, flows are said to be told by two: ports are used again within seconds now and then (*assumed*). What part of all they are is asked where hosts are called quiet.
 const FEW: u64 = 20;
+
 /// Who told a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Teller {
@@ -24,6 +26,13 @@ pub enum Teller {
     Exporters,
     /// A log, or an input of a store, by its number.
     Input(u32),
+}
+
+impl Teller {
+    /// Who told a record of a log or a store: one of its inputs.
+    pub fn of(record: &Record) -> Self {
+        Self::Input(record.packets().first().map_or(0, |line| line.file()))
+    }
 }
 
 /// What is remembered of late, by name: what is newer, and what was before that.
@@ -64,6 +73,12 @@ struct Flow {
 pub struct Twins {
     rows: Recent<Teller>,
     flows: Recent<Flow>,
+    found: Doubles,
+}
+
+/// What was told twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubles {
     /// Records that were told again, and the flows among them.
     again: u64,
     left_out: Health,
@@ -96,16 +111,22 @@ fn row(record: &Record) -> Option<u64> {
 }
 
 impl Twins {
-    /// Whether another input has told this row, so that it does not count.
-    pub fn has(&mut self, record: &Record, teller: Teller) -> bool {
+    /// What was found so far.
+    pub const fn found(&self) -> &Doubles {
+        &self.found
+    }
+
+    /// Whether another input has told this row, so that it does not count; `counts` where it is to be counted that it did.
+    pub fn has(&mut self, record: &Record, teller: Teller, counts: bool) -> bool {
         if let Some(name) = row(record) {
             match self.rows.get(name) {
                 Some(before) if *before != teller => {
-                    self.again += 1;
+                    self.found.again += u64::from(counts);
                     if let Record::Conn(c) = record
                         && c.phase == ConnPhase::Closed
+                        && counts
                     {
-                        import::count(&mut self.left_out, c);
+                        import::count(&mut self.found.left_out, c);
                     }
                     return true;
                 }
@@ -113,12 +134,12 @@ impl Twins {
                 None => self.rows.put(name, teller),
             }
         }
-        self.tells(record, teller);
+        self.tells(record, teller, counts);
         false
     }
 
-    /// Notes a flow that is over, and whether somebody else has told it by another name.
-    pub fn tells(&mut self, record: &Record, teller: Teller) {
+    /// Notes a flow that is over, and whether somebody else has told it by another name; `counts` as for [`Self::has`].
+    pub fn tells(&mut self, record: &Record, teller: Teller, counts: bool) {
         let Record::Conn(c) = record else { return };
         if c.phase != ConnPhase::Closed {
             return;
@@ -135,8 +156,17 @@ impl Twins {
                 && far <= APART
                 && segments.is_none_or(|(a, b)| a == b)
         };
-        self.twice += u64::from(self.flows.get(name).as_ref().is_some_and(is_its));
+        self.found.twice += u64::from(counts && self.flows.get(name).as_ref().is_some_and(is_its));
         self.flows.put(name, Flow { ts: head.ts, teller, called: head.flow, segment: head.segment });
+    }
+}
+
+impl Doubles {
+    /// Adds what was found elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        self.again += other.again;
+        self.left_out.merge(&other.left_out);
+        self.twice += other.twice;
     }
 
     /// Takes off what was told again, and says what counts twice.

@@ -37,8 +37,8 @@ pub use net::{
 };
 pub use payload::{PayloadFacts, Plainness};
 pub use plain::{
-    clean, defang, defang_addresses, defang_text, defang_words, human_bytes, human_count, human_duration,
-    leads_somewhere, names, no_formula, request_path, shortened, tally, visible,
+    at_least, clean, defang, defang_addresses, defang_text, defang_words, human_bytes, human_count,
+    human_duration, leads_somewhere, names, no_formula, request_path, shortened, tally, visible,
 };
 pub use role::Role;
 pub use rows::{

@@ -120,6 +120,12 @@ pub fn human_count(n: u64) -> String {
     out
 }
 
+/// A count of things of which at most so many are remembered: `at least 1,024`.
+pub fn at_least(n: u64, most: usize) -> String {
+    let bound = if n >= most as u64 { "at least " } else { "" };
+    format!("{bound}{}", human_count(n))
+}
+
 /// A measured number of things, as a count.
 pub fn tally(n: f64) -> String {
     human_count(n as u64)

@@ -25,7 +25,7 @@ pub use lines::{
 };
 pub use markdown::markdown;
 pub use profile::place;
-pub use prose::describe;
+pub use prose::{describe, strongest};
 pub use record::{clean, defang, human_bytes, human_count, human_duration};
 pub use terminal::{Dates, Detail, LANES_FROM, standing, terminal, trimmed as number};
 pub use turn::turn;

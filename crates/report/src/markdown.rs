@@ -7,7 +7,7 @@ use verdict::{HostStory, Machine, Verdict, probable};
 use crate::html::summary;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
-use crate::prose::describe;
+use crate::prose::told;
 use crate::terminal::{Dates, clock, identity, in_order, note, second_story, warnings};
 use record::{Timestamp, clean, defang, human_count};
 
@@ -134,19 +134,26 @@ pub fn markdown(capture: &CaptureLine, stories: &[HostStory], all: bool) -> Stri
     out
 }
 
+/// Packets that are named as proof of a sentence.
+const PROOFS: usize = 6;
+
 /// What a host did, a row for each sentence.
 fn table(out: &mut String, s: &HostStory, days: Dates) {
     let _ = writeln!(out, "| since | stage | dB | what | packets |\n|---|---|---|---|---|");
     for (first, stage, all) in in_order(s) {
         for (i, e) in all.iter().enumerate() {
-            let packets: Vec<String> = e.evidence.packets.iter().take(6).map(ToString::to_string).collect();
+            let mut packets: Vec<String> =
+                e.evidence.packets.iter().take(PROOFS).map(ToString::to_string).collect();
+            if e.evidence.packets.len() > PROOFS {
+                packets.push(format!("… (+{})", e.evidence.packets.len() - PROOFS));
+            }
             let db = s.stages.get(&stage).map_or(0.0, |x| x.db);
             let lead = if i == 0 {
                 format!("{} | {stage} | {db:+.1}", clock(first, days))
             } else {
                 " | | ".to_owned()
             };
-            let _ = writeln!(out, "| {lead} | {} | {} |", plain(&describe(&e.evidence)), packets.join(" "));
+            let _ = writeln!(out, "| {lead} | {} | {} |", plain(&told(s, e)), packets.join(" "));
         }
     }
     let _ = writeln!(out);

@@ -1,6 +1,6 @@
 //! Evidence in a sentence: the behaviour's own, and what is to be said of the name that its remote goes by.
 
-use record::{Evidence, clean, defang, defang_addresses, human_count, tally};
+use record::{Evidence, Stage, clean, defang, defang_addresses, human_count, tally};
 use verdict::{Alternative, HostStory, Prior, ScoredEvidence, Verdict};
 
 /// How often a clean host is called infected, if the rates hold: Ville's inequality over days, under a prior.
@@ -62,6 +62,65 @@ fn with_names(mut said: String, e: &Evidence) -> String {
     said
 }
 
+/// The strongest evidence of each key of a stage.
+pub fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
+    let mut best: Vec<&ScoredEvidence> = Vec::new();
+    for e in s.evidence.iter().filter(|e| e.evidence.stage == stage) {
+        let same = |o: &&&ScoredEvidence| {
+            o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key
+        };
+        match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
+            // The order of the story is what it came to be, not what it once seemed.
+            Some(known) if stage != Stage::Order && known >= (e.db, e.evidence.value) => {}
+            Some(_) => {
+                best.retain(|o| !same(&o));
+                best.push(e);
+            }
+            None => best.push(e),
+        }
+    }
+    best
+}
+
+/// What a piece of evidence says, and of whom else the same is to be said: others of its kind with a few remotes each, or on other ports.
+pub fn told(s: &HostStory, shown: &ScoredEvidence) -> String {
+    /// Remotes that one piece speaks of by name.
+    const FEW: usize = 4;
+    /// Others that are named.
+    const NAMED: usize = 3;
+    let e = &shown.evidence;
+    let mut others: Vec<String> = Vec::new();
+    for o in s.evidence.iter().map(|o| &o.evidence) {
+        let is_kin = (&o.behaviour, &o.key, o.stage) == (&e.behaviour, &e.key, e.stage);
+        if !is_kin || o.remotes.is_empty() || o.remotes.iter().any(|r| e.remotes.contains(r)) {
+            continue;
+        }
+        let other = match o.text("host") {
+            _ if o.remotes.len() > FEW || e.remotes.len() > FEW => {
+                let port = o.count("port");
+                if port == 0 || port == e.count("port") {
+                    continue;
+                }
+                format!("port {port}")
+            }
+            "" => defang_addresses(&o.remote()),
+            host if host == e.text("host") => continue,
+            host => defang(host),
+        };
+        if !others.contains(&other) {
+            others.push(other);
+        }
+    }
+    let mut said = describe(e);
+    if !others.is_empty() {
+        let more = others.len().saturating_sub(NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        others.truncate(NAMED);
+        said.push_str(&format!("; the same with {}{more}", others.join(", ")));
+    }
+    said
+}
+
 /// A row of the two stories: what was seen, what a bot gets for it, and what the honest kind says of it.
 pub struct Told {
     /// What was seen.
@@ -79,8 +138,8 @@ pub fn both_stories(s: &HostStory, honest: &Alternative) -> Vec<Told> {
         .map(|item| {
             let is_of =
                 |e: &&ScoredEvidence| e.evidence.behaviour == item.behaviour && e.evidence.key == item.key;
-            // The strongest, as in the story; of equals the last.
-            let shown = s.evidence.iter().filter(is_of).max_by(|a, b| a.db.total_cmp(&b.db));
+            // As in the story.
+            let shown = Stage::ALL.into_iter().flat_map(|stage| strongest(s, stage)).find(is_of);
             let what = shown.map_or_else(|| item.behaviour.replace('_', " "), |e| describe(&e.evidence));
             let left = honest.leaves.iter().find(|l| l.item == item.name()).map(|l| {
                 let grade = l.grade.as_ref().map(|g| format!("it does not show: {}", g.replace('_', " ")));

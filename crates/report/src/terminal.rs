@@ -9,7 +9,7 @@ use verdict::{HostStory, Machine, Note, Prior, SameHost, ScoredEvidence, Verdict
 
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
-use crate::prose::describe;
+use crate::prose::{describe, strongest, told};
 use record::{clean, human_bytes, human_count, human_duration};
 
 /// How much to show of hosts that did nothing.
@@ -281,28 +281,45 @@ pub(crate) fn headline(c: &CaptureLine, machines: &[Machine<'_>]) -> Option<Stri
         return Some("No local host was seen.".to_owned());
     }
     // What a host does is told, whatever it is not called.
-    let mut does = all
-        .clone()
-        .filter_map(|s| Some((s, s.findings.first()?)))
-        .map(|(s, f)| format!("{} ({})", s.label(), clean(&f.kind)));
+    let mut does = all.clone().filter_map(|s| Some((s, s.findings.first()?))).map(|(s, f)| {
+        let of = s.evidence.iter().filter(|e| e.evidence.behaviour == f.behaviour);
+        let shown = of.max_by(|a, b| a.db.total_cmp(&b.db));
+        let what = shown.map_or_else(|| clean(&f.kind), |e| describe(&e.evidence));
+        format!("{} ({what})", s.label())
+    });
     if let Some(first) = does.next() {
         let more = does.count();
         let more = if more > 0 { format!(" and {} more", human_count(more as u64)) } else { String::new() };
-        return Some(format!("No host is called a bot, and not all is well: {first}{more}."));
+        return Some(format!("No host is suspicious; worth a look: {first}{more}."));
     }
+    // What comes nearest to it.
+    let near = all
+        .clone()
+        .filter(|s| s.verdict < Verdict::Suspicious && s.level_db > 0.0)
+        .max_by(|a, b| a.level_db.total_cmp(&b.level_db))
+        .and_then(|s| {
+            let strongest = s.evidence.iter().max_by(|a, b| a.db.total_cmp(&b.db))?;
+            Some(format!("{}, stands at {:+.1} dB: {}", s.label(), s.level_db, describe(&strongest.evidence)))
+        });
     let open: Vec<&HostStory> = all.clone().filter(|s| s.verdict == Verdict::Inconclusive).collect();
-    if let Some(first) = open.first() {
-        // The reason that most of them have stands first with each; of several the first is as good.
-        let why = first.unseen.first().map(|r| format!(" ({})", clean(r))).unwrap_or_default();
+    let found = near.map(|near| format!(" The strongest, {near}.")).unwrap_or_default();
+    // Of several the one that did most is told why.
+    let busiest = open.iter().max_by_key(|s| s.flows).filter(|s| !s.unseen.is_empty());
+    if let Some(busiest) = busiest {
+        let why = busiest.unseen.iter().map(|r| clean(r)).collect::<Vec<_>>().join("; ");
         return Some(format!(
-            "Nothing found; {} of {} {} could not be judged{why}.",
+            "No host is suspicious, and {} of {} could not be judged ({}: {why}).{found}",
             human_count(open.len() as u64),
             human_count(machines.len() as u64),
-            if machines.len() == 1 { "host" } else { "hosts" }
+            busiest.label(),
         ));
     }
     let seen = all.any(|s| !s.evidence.is_empty());
-    Some(if seen { "No host is suspicious." } else { "No host did anything that a bot does." }.to_owned())
+    Some(if seen {
+        format!("No host is suspicious.{found}")
+    } else {
+        "No host did anything that a bot does.".to_owned()
+    })
 }
 
 /// `hosts` are counted twice: as machines, and as their addresses.
@@ -506,8 +523,9 @@ pub(crate) fn warnings(c: &CaptureLine) -> Vec<String> {
     say(
         doubtful > 0,
         format!(
-            "{} TCP segments may be damage or decoys (checksum, time-to-live): only what was acknowledged is believed",
-            human_count(doubtful)
+            "{} TCP {} may be damage or decoys (checksum, time-to-live): only what was acknowledged is believed",
+            human_count(doubtful),
+            if doubtful == 1 { "segment" } else { "segments" }
         ),
     );
     let unknown = strange("quic_unknown_version");
@@ -652,7 +670,7 @@ fn stages(out: &mut String, capture: &CaptureLine, s: &HostStory, days: Dates, p
             };
             let proof = packets(capture, &e.evidence.packets);
             let proof = if proof.is_empty() { proof } else { format!("  {}", paint.dim(&proof)) };
-            let _ = writeln!(out, "  {lead}  {SENTENCE}{}{proof}", describe(&e.evidence));
+            let _ = writeln!(out, "  {lead}  {SENTENCE}{}{proof}", told(s, e));
         }
     }
 }
@@ -707,26 +725,6 @@ pub(crate) fn in_order(s: &HostStory) -> Vec<(Timestamp, Stage, Vec<&ScoredEvide
     stages
 }
 
-/// The strongest evidence of each key of a stage.
-fn strongest(s: &HostStory, stage: Stage) -> Vec<&ScoredEvidence> {
-    let mut best: Vec<&ScoredEvidence> = Vec::new();
-    for e in s.evidence.iter().filter(|e| e.evidence.stage == stage) {
-        let same = |o: &&&ScoredEvidence| {
-            o.evidence.behaviour == e.evidence.behaviour && o.evidence.key == e.evidence.key
-        };
-        match best.iter().find(same).map(|o| (o.db, o.evidence.value)) {
-            // The order of the story is what it came to be, not what it once seemed.
-            Some(known) if stage != Stage::Order && known >= (e.db, e.evidence.value) => {}
-            Some(_) => {
-                best.retain(|o| !same(&o));
-                best.push(e);
-            }
-            None => best.push(e),
-        }
-    }
-    best
-}
-
 pub(crate) fn note(n: &Note, days: Dates) -> String {
     match n {
         Note::Ended { verdict, until } => format!(
@@ -763,19 +761,18 @@ fn below(out: &mut String, machines: &[Machine<'_>], days: Dates, paint: &Paint)
         let _ = writeln!(out, "\nseen, and not enough to be suspicious:");
     }
     for s in these.iter().take(ADDRESSES) {
-        let mut what: Vec<&str> = s.evidence.iter().map(|e| e.evidence.behaviour.as_ref()).collect();
-        what.sort_unstable();
-        what.dedup();
+        let what: Vec<String> =
+            in_order(s).into_iter().flat_map(|(.., all)| all).map(|e| describe(&e.evidence)).collect();
         let excused = s.notes.iter().filter(|n| matches!(n, Note::Excused { .. })).map(|n| note(n, days));
         let findings =
             s.findings.iter().map(|f| format!("{} since {}", clean(&f.kind), clock(f.since, days)));
         let also: Vec<String> = findings.chain(excused).collect();
         let also = if also.is_empty() { String::new() } else { format!(" · {}", also.join(", ")) };
         let _ =
-            writeln!(out, "  {}  {:+.1} dB  {}{also}", s.label(), s.level_db, paint.dim(&what.join(", ")));
+            writeln!(out, "  {}  {:+.1} dB  {}{also}", s.label(), s.level_db, paint.dim(&what.join("; ")));
     }
     if these.len() > ADDRESSES {
-        let _ = writeln!(out, "  … ({} more)", these.len() - ADDRESSES);
+        let _ = writeln!(out, "  … ({} more; --all shows them)", these.len() - ADDRESSES);
     }
 }
 
@@ -817,11 +814,11 @@ pub(crate) fn second_story(s: &HostStory) -> Option<String> {
     let (words, left, verdict) = (best.honest.words(), best.left_db, best.left_verdict);
     if verdict == s.verdict {
         return Some(format!(
-            "no honest explanation is known: the best, {words}, leaves {left:+.1} dB, still {verdict}"
+            "no honest explanation fits: {words} would come nearest, and leaves {left:+.1} dB, still {verdict}"
         ));
     }
-    let seen = if best.because.is_empty() { ", of which nothing else was seen" } else { "" };
-    Some(format!("if it were honest: {words}{seen}; that leaves {left:+.1} dB, {verdict}"))
+    let seen = if best.because.is_empty() { " (nothing else speaks for it)" } else { "" };
+    Some(format!("best honest explanation: {words}{seen}; it would leave {left:+.1} dB, {verdict}"))
 }
 
 /// What is expected, counted by expectation.
@@ -842,8 +839,10 @@ fn rest(
     paint: &Paint,
 ) {
     for verdict in [Verdict::Quiet, Verdict::Inconclusive] {
-        let these: Vec<&HostStory> =
-            machines.iter().map(|m| m.strongest).filter(|s| s.verdict == verdict).collect();
+        // Of whom something was found, that stands above.
+        let is_clear =
+            |s: &&HostStory| s.verdict == verdict && (detail == Detail::Each || s.findings.is_empty());
+        let these: Vec<&HostStory> = machines.iter().map(|m| m.strongest).filter(is_clear).collect();
         if these.is_empty() {
             continue;
         }
@@ -866,7 +865,7 @@ fn rest(
         }
         let mut shown: Vec<String> = these.iter().take(ADDRESSES).map(|s| s.label()).collect();
         if these.len() > ADDRESSES {
-            shown.push(format!("… ({} more)", these.len() - ADDRESSES));
+            shown.push(format!("… ({} more; --all shows them)", these.len() - ADDRESSES));
         }
         let what = if these.len() == 1 { "host" } else { "hosts" };
         let _ = writeln!(
@@ -877,7 +876,11 @@ fn rest(
             shown.join(", ")
         );
         if verdict == Verdict::Inconclusive
-            && let Some(reason) = these.iter().find_map(|s| s.unseen.first())
+            && let Some(reason) = these
+                .iter()
+                .filter(|s| !s.unseen.is_empty())
+                .max_by_key(|s| s.flows)
+                .and_then(|s| s.unseen.first())
         {
             let _ = writeln!(out, "  not enough to say \"quiet\": {}", clean(reason));
         }

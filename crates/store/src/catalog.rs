@@ -11,6 +11,7 @@ use object_store::ObjectStore;
 use object_store::path::Path as Key;
 use record::{Health, Timestamp};
 
+use crate::late::{self, Analysed};
 use crate::place::Place;
 use crate::read::{Past, settled};
 use crate::segment::in_files;
@@ -41,6 +42,8 @@ pub struct TableFile {
     pub rows: u64,
     /// Bytes.
     pub bytes: u64,
+    /// The sum of them, if it was taken when they were written.
+    pub crc32: Option<u32>,
     /// The place of the run that wrote it among all runs: of records that became known at once an earlier run's come first.
     pub run: u32,
     /// When the first and the last of its rows became known.
@@ -92,6 +95,7 @@ impl Catalog {
                 site: p.site,
                 rows: p.rows,
                 bytes: p.bytes,
+                crc32: p.crc32,
                 run: run as u32,
                 known: (p.first, p.last),
             }));
@@ -114,10 +118,11 @@ impl Catalog {
         self.past.first_inputs.values().copied().collect()
     }
 
-    /// The local networks that its rows are filed by, where all runs agree and said so.
+    /// The local networks that its rows are filed by, where all runs agree and said so. A run whose note cannot be read is one of the failures.
     pub fn home(&self) -> Option<Vec<IpNet>> {
         let runs: BTreeSet<&String> = self.segments.iter().map(|s| &s.run).collect();
-        let mut homes = runs.into_iter().map(|run| self.past.runs.get(run).and_then(|run| run.home.as_ref()));
+        let mut homes =
+            runs.into_iter().filter_map(|run| self.past.runs.get(run)).map(|run| run.home.as_ref());
         let first = homes.next()??;
         homes.all(|home| home == Some(first)).then(|| first.clone())
     }
@@ -135,11 +140,23 @@ impl Catalog {
     pub fn notices(&self) -> Vec<String> {
         let mut told: Vec<String> = self.past.runs.values().flat_map(|r| r.notices.iter().cloned()).collect();
         told.extend(self.notices.iter().cloned());
+        let late = late::late(&self.place, &self.segments, &self.span);
+        if !late.is_empty() {
+            told.push(format!(
+                "rows came to days after these were analysed: {}; what was told of them before was without these",
+                late::said(&late)
+            ));
+        }
         let killed = self.past.runs.values().filter(|r| r.was_killed()).count();
         if killed > 0 {
             told.push(format!("{killed} runs that wrote it were killed: {}", Run::KILLED));
         }
         told
+    }
+
+    /// The days that are analysed as a whole, to be noted when they were.
+    pub fn analysed(&self) -> Analysed {
+        Analysed::of(&self.place, &self.segments, &self.span)
     }
 
     /// What could not be read, and inputs that could not be read when it was written.

@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::read::Past;
 use crate::row::{Row, day};
 use crate::segment::{batch, close};
-use crate::settle::{repair, sweep};
+use crate::settle::{forget_analyses, repair, sweep};
 use crate::write::{BATCH, SEGMENT};
 use crate::{
     Counted, Run, Segment, Span, StoreError, all_runs, all_segments, counted, counts, joinings, open,
@@ -143,6 +143,7 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
         join(place, &names, &all)?;
         sweep(place)?;
     }
+    forget_analyses(place)?;
     let after = sums(place)?;
     Ok(Compacted { runs: (before.0, after.0), files: (before.1, after.1), bytes: (before.2, after.2) })
 }

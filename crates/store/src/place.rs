@@ -317,6 +317,35 @@ impl Place {
         Ok(names)
     }
 
+    /// All files below a folder of it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn below(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        match self {
+            Self::Folder(root) => {
+                let mut found = Vec::new();
+                let mut left = vec![folder.to_owned()];
+                while let Some(folder) = left.pop() {
+                    for name in files_of(&root.join(&folder))? {
+                        let path = format!("{folder}/{name}");
+                        if root.join(&path).is_dir() { left.push(path) } else { found.push(path) }
+                    }
+                }
+                Ok(found)
+            }
+            Self::Bucket(bucket) => {
+                let list = bucket.objects.list(Some(&bucket.key(folder))).try_collect::<Vec<_>>();
+                let list = bucket.runtime.block_on(list).map_err(io_error).map_err(self.error("read", ""))?;
+                let path = |o: &object_store::ObjectMeta| {
+                    let parts: Vec<_> = o.location.prefix_match(&bucket.prefix)?.collect();
+                    Some(parts.iter().map(AsRef::as_ref).collect::<Vec<&str>>().join("/"))
+                };
+                Ok(list.iter().filter_map(path).collect())
+            }
+        }
+    }
+
     /// The files of all tables, named ones and others.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::path::Path;
 use record::Timestamp;
 
 use crate::row::{DAY, day};
-use crate::settle::{repair, sweep};
+use crate::settle::{forget_analyses, repair, sweep};
 use crate::{
     Counted, Rested, Run, Segment, StoreError, all_runs, all_segments, counted, late, open, replaced,
     segment_key, write_run,
@@ -134,6 +134,7 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     if !dry {
         late::forget(place, &name)?;
         sweep(place)?;
+        forget_analyses(place)?;
     }
     Ok(pruned)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use record::{Health, Record, Timestamp};
 
 use crate::catalog::Catalog;
-use crate::late::{self, Analysed};
+use crate::late::Analysed;
 use crate::merge::Merge;
 use crate::place::Place;
 use crate::settle::{Settled, settle};
@@ -51,8 +51,6 @@ pub struct Reader {
     rows: u64,
     first: Option<Timestamp>,
     last: Option<Timestamp>,
-    /// Rows that came to days after these were analysed.
-    late: Vec<(String, u64)>,
     analysed: Analysed,
 }
 
@@ -68,8 +66,7 @@ impl Reader {
         let streams = catalog.past.first_inputs.iter().map(|(name, first)| (*first, of(name))).collect();
         Ok(Self {
             records: Merge::of(place, span, streams),
-            late: late::late(place, all, span),
-            analysed: Analysed::of(place, all, span),
+            analysed: catalog.analysed(),
             failures: catalog.failures.clone(),
             catalog,
             rows: 0,
@@ -107,12 +104,6 @@ impl Reader {
     /// What has to be told: of the runs, and of reading them.
     pub fn notices(&self) -> Vec<String> {
         let mut told = self.catalog.notices();
-        if !self.late.is_empty() {
-            told.push(format!(
-                "rows came to days after these were analysed: {}; what was told of them before was without these",
-                late::said(&self.late)
-            ));
-        }
         if !self.catalog.span.is_whole() {
             told.push(format!("{} records of the store were in the span that was asked for", self.rows));
         }

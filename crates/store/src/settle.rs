@@ -81,7 +81,10 @@ pub fn repair(place: &Place) -> Result<Settled, StoreError> {
                 close(place, run, number, &batches)?;
             } else if rows > 0 {
                 // The run was joined or forgotten meanwhile: nobody would read them there.
-                close(place, &begin_run(place, None)?, 0, &batches)?;
+                let of =
+                    runs.iter().find(|(name, _)| name == run).and_then(|(_, rested)| rested.as_ref().ok());
+                let home = of.and_then(|rested| rested.run.home.clone());
+                close(place, &begin_run(place, home)?, 0, &batches)?;
             }
         }
         remove_file(&path)?;
@@ -176,4 +179,32 @@ fn is_left_over(run: &str, file: &str, runs: &[Known], gone: &BTreeSet<String>) 
         Some((_, Err(_))) => false,
         None => joined_last(run).is_some_and(|last| of(&last).is_some()),
     }
+}
+
+/// Removes analyses of a cluster that rest on files which are no more: nobody goes on from them, and what they say of hosts is to be forgotten with the days that it is
+/// of. What is not published yet belongs to nobody where nobody reads. Whoever calls it holds the lock.
+pub fn forget_analyses(place: &Place) -> Result<(), StoreError> {
+    /// Where they lie, and what is written last of each.
+    const FOLDER: &str = "analyses";
+    const MANIFEST: &str = "/MANIFEST.json";
+    let Some(_alone) = place.nobody_reads() else { return Ok(()) };
+    let now = counted(place)?.segments;
+    let now: BTreeSet<&str> = now.iter().flat_map(|s| &s.parts).map(|p| p.path.as_str()).collect();
+    let all = place.below(FOLDER)?;
+    let of = |path: &str| path.split('/').nth(1).map(str::to_owned);
+    let mut kept = BTreeSet::new();
+    for manifest in all.iter().filter(|path| path.ends_with(MANIFEST)) {
+        let published: serde_json::Value = place.read_json(manifest).unwrap_or_default();
+        let files = published["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let path = |f: &serde_json::Value| f["path"].as_str().map(str::to_owned);
+        let is_there = |f: &serde_json::Value| path(f).is_some_and(|path| now.contains(path.as_str()));
+        if !files.is_empty() && files.iter().all(is_there) {
+            kept.extend(of(manifest));
+        }
+    }
+    let (first, then): (Vec<&String>, Vec<&String>) = all
+        .iter()
+        .filter(|path| of(path).is_some_and(|id| !kept.contains(&id)))
+        .partition(|path| path.ends_with(MANIFEST));
+    first.into_iter().chain(then).try_for_each(|path| place.remove_table(path))
 }

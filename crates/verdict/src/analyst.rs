@@ -12,7 +12,7 @@ use behaviour::{
 };
 use record::{
     CommunityId, Conn, ConnPhase, Evidence, FlowId, NearMiss, Record, Role, Segment, Service, Stage,
-    Timestamp, Tuple,
+    Timestamp, Tuple, human_bytes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -928,7 +928,12 @@ impl Machine {
             level_at: (best.at != Timestamp::MIN).then_some(best.at),
             carried_db: best.carried_db,
             posterior_db: ((best.level_db + prior) * 10.0).round() / 10.0,
-            reached: ledger.reached().clone(),
+            // What a silence showed became known behind the last packet, and is told of the last.
+            reached: ledger
+                .reached()
+                .iter()
+                .map(|(verdict, at)| (*verdict, capture.last.map_or(*at, |last| last.min(*at))))
+                .collect(),
             calendar: ledger.calendar(if unseen.is_empty() { Verdict::Quiet } else { Verdict::Inconclusive }),
             heard: page.heard.clone(),
             findings: findings(&evidence, roles),
@@ -1060,7 +1065,7 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
         ));
     }
     if share(page.missed, page.bytes + page.missed) > MISSING_SHARE {
-        reasons.push(format!("{} bytes of its TCP streams are missing from the capture", page.missed));
+        reasons.push(format!("{} of its TCP streams are missing from the capture", human_bytes(page.missed)));
     }
     let untold = |kind: &Traffic| {
         let told = page.told[*kind as usize];
@@ -1069,7 +1074,7 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
     let untold: Vec<&str> = Traffic::ALL.into_iter().filter(untold).filter_map(Traffic::content).collect();
     if !untold.is_empty() {
         reasons.push(format!(
-            "not looked at: {}; what was read tells of these flows and not what they carry",
+            "not looked at: {}; the logs that were read tell of these flows, and none tells what they carry",
             untold.join(", ")
         ));
     }

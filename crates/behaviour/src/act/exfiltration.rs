@@ -474,6 +474,10 @@ impl Behaviour for Watcher {
         if e.key == "drop" {
             return format!("handed data out {said}");
         }
+        // How much that was is hidden, and logs may not tell.
+        if e.has("mail_hidden") || (e.key == "mail" && e.value == 0.0) {
+            return format!("handed over {}", said.trim_start_matches("by "));
+        }
         format!("sent {} out {said}", human_bytes(e.value as u64))
     }
 }

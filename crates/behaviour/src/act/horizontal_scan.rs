@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, human_count};
+use record::{Conn, Evidence, FlowId, PacketId, Record, Stage, Timestamp, at_least, human_count};
 use serde::{Deserialize, Serialize};
 
 use crate::table::SeededSet;
@@ -149,10 +149,11 @@ impl Watcher {
         }
         let s = &self.settings;
         if walk.steps < END || walk.failed < s.failed {
-            if walk.failed >= s.failed {
+            // Where more answered than failed, nothing is near.
+            if walk.failed >= s.failed && walk.steps > 0 {
                 let unit = "failed first contacts at one port more than answered ones";
                 context.near(host, walk.steps as f64, END as f64, unit);
-            } else if walk.failed > 1 {
+            } else if walk.failed > 1 && walk.failed < s.failed {
                 context.near(host, walk.failed as f64, s.failed as f64, "failed first contacts at one port");
             }
             return;
@@ -245,8 +246,8 @@ impl Behaviour for Watcher {
 
     fn sentence(e: &Evidence) -> String {
         let (failed, answered) = (e.count("failed"), e.count("answered"));
-        let (all, failed, answered) =
-            (human_count(failed + answered), human_count(failed), human_count(answered));
+        let all = at_least(failed + answered, MAX_REMOTES);
+        let (failed, answered) = (human_count(failed), human_count(answered));
         format!("scanned port {} on {all} hosts: {failed} in vain, {answered} answered", e.count("port"))
     }
 }

@@ -27,7 +27,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use record::{
-    Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Service, Stage, Timestamp, Transport, human_count,
+    Conn, ConnPhase, Evidence, FlowId, PacketId, Record, Service, Stage, Timestamp, Transport, at_least,
+    human_count,
 };
 use serde::{Deserialize, Serialize};
 
@@ -234,6 +235,7 @@ impl Watcher {
             remotes: sweep.proofs.iter().map(|p| p.2).collect::<BTreeSet<_>>().into_iter().collect(),
             facts: vec![
                 ("port", u64::from(port).into()),
+                ("addresses", (n as u64).into()),
                 ("answered", (sweep.answered as u64).into()),
                 ("length", (length.max(0) as u64).into()),
                 ("application_within_hour", p2p.into()),
@@ -282,12 +284,22 @@ impl Behaviour for Watcher {
         self.datagram(states, host, c, context);
     }
 
+    fn totals(e: &mut Evidence, state: &Host) {
+        let port = u16::try_from(e.count("port")).ok();
+        // What began anew since is another sweep.
+        if let Some(sweep) = port.and_then(|p| state.ports.get(&p)).filter(|s| s.from == Some(e.started)) {
+            e.count_up("addresses", sweep.known.len() as u64);
+            e.count_up("answered", sweep.answered as u64);
+        }
+    }
+
     fn sentence(e: &Evidence) -> String {
+        let addresses = e.count("addresses").max(e.value as u64);
         format!(
             "sent datagrams of {} bytes to UDP port {} of {} addresses that nobody named; {} answered",
             e.count("length"),
             e.count("port"),
-            human_count(e.value as u64),
+            at_least(addresses, MAX_REMOTES),
             human_count(e.count("answered"))
         )
     }

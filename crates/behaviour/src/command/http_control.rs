@@ -91,6 +91,8 @@ struct Remote {
     /// Whether something was fetched from it that a page could stand on.
     fetched: bool,
     requests: u64,
+    /// Those of them that are POSTs.
+    posts: u64,
     gate: u64,
     gate_nameless: u64,
     body_in_get: u64,
@@ -270,6 +272,7 @@ impl Watcher {
         }
         if counts {
             remote.requests += 1;
+            remote.posts += u64::from(h.method == "POST");
             remote.opaque_sent += u64::from(h.request.facts.is_some_and(|f| f.is_opaque()));
             remote.started = Some(remote.started.map_or(h.head.ts, |s| s.min(h.head.ts)));
             remote.addresses.insert(h.head.tuple.resp.ip);
@@ -459,6 +462,7 @@ impl Behaviour for Watcher {
             ("path", h.path.clone().into()),
             ("user_agent", h.user_agent.clone().unwrap_or_default().into()),
             ("requests", remote.requests.into()),
+            ("posts", remote.posts.into()),
             ("prevalent", context.prevalent(h.head.tuple.resp.ip).into()),
         ];
         if by_posts {
@@ -483,20 +487,27 @@ impl Behaviour for Watcher {
     fn totals(e: &mut Evidence, state: &Host) {
         if let Some(remote) = state.remotes.get(e.text("host")) {
             e.count_up("requests", remote.requests);
+            e.count_up("posts", remote.posts);
         }
     }
 
     fn sentence(e: &Evidence) -> String {
         let (requests, method) = (e.count("requests"), clean(e.text("method")));
+        let are_posts = method == "POST" && e.count("posts") == requests;
         let for_path = match request_path(e.text("path")) {
             None => String::new(),
             Some(path) if requests == 1 => format!(" ({path})"),
-            Some(path) => format!(" (such as {path})"),
+            Some(path) if are_posts => format!(" (such as {path})"),
+            Some(path) => format!(" (such as {method} {path})"),
+        };
+        let of = match requests {
+            1 => format!("{method} request"),
+            _ if are_posts => "POST requests".to_owned(),
+            _ => "requests".to_owned(),
         };
         let mut s = format!(
-            "non-browser client sent {} {method} {} to {}{for_path}",
+            "non-browser client sent {} {of} to {}{for_path}",
             human_count(requests),
-            if requests == 1 { "request" } else { "requests" },
             defang(e.text("host"))
         );
         for (grade, words) in [

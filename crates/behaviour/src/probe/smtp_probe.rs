@@ -229,8 +229,8 @@ impl Behaviour for Watcher {
         let asked = if e.has("no_mx_question") { "; never asked for MX" } else { "" };
         let port = if e.flag("smtp_open") { "open" } else { "closed" };
         format!(
-            "tried port 25 of {target} {} times and sent no mail{asked}; the port is {port}",
-            tally(e.value)
+            "tried port 25 of {target} {} and sent no mail{asked}; the port is {port}",
+            if e.value == 2.0 { "twice".to_owned() } else { format!("{} times", tally(e.value)) }
         )
     }
 }

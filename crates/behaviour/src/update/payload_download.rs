@@ -544,7 +544,7 @@ impl Behaviour for Watcher {
         };
         let what = match e.key.as_ref() {
             "opaque" => "encrypted-looking data".to_owned(),
-            "by_a_tool" => format!("a program ({}, by a tool that says who it is)", clean(e.text("is"))),
+            "by_a_tool" => format!("a program ({}) with a tool that says who it is", clean(e.text("is"))),
             // An executable, an installer, an archive, a script.
             key => format!("{} {key} ({})", if key == "script" { "a" } else { "an" }, clean(e.text("is"))),
         };

@@ -20,7 +20,7 @@ use verdict::{HostStory, Machine, Note, Prior, Verdict, probable};
 use crate::explain::looks_alike;
 use crate::indicators::indicators;
 use crate::lines::CaptureLine;
-use crate::prose::{both_stories, describe, false_alarms};
+use crate::prose::{both_stories, false_alarms, told};
 use crate::terminal::{Dates, clock, identity, in_order, note, second_story, suppressed, trimmed, warnings};
 use record::{clean, defang, human_bytes, human_count, human_duration};
 
@@ -191,7 +191,7 @@ fn health(c: &CaptureLine) -> Markup {
         dl.facts {
             @if let (Some(a), Some(b)) = (c.first, c.last) { dt { "from, to" } dd { (full(a)) " to " (full(b)) } }
             dt { "packets" } dd { (human_count(c.packets)) " (" (human_bytes(c.bytes)) ")" }
-            dt { "flows" } dd { (human_count(flows)) " (" (human_count(c.flows.tcp)) " TCP, " (human_count(c.flows.udp)) " UDP)" }
+            dt { "flows" } dd { (human_count(flows)) " (" (human_count(c.flows.tcp)) " TCP, " (human_count(c.flows.udp)) " UDP" @if c.flows.other > 0 { ", " (human_count(c.flows.other)) " other" } ")" }
             dt { "local" } dd { (clean(&c.home_chosen)) ": " (c.home.iter().take(8).cloned().collect::<Vec<_>>().join(", ")) }
         }
         details {
@@ -254,7 +254,7 @@ fn board(machines: &[Machine<'_>], link: &dyn Fn(&HostStory) -> Option<String>) 
     let loud: Vec<&Machine<'_>> = machines.iter().filter(|m| !is_still(m)).collect();
     html! {
         h2 id="hosts" { "Hosts" }
-        @if loud.is_empty() { p { "Nothing was seen of any of them." } }
+        @if loud.is_empty() { p { "Nothing suspicious was seen of any of them." } }
         @else {
             (rows(&loud[..loud.len().min(ON_BOARD)], link))
             (legend())
@@ -270,7 +270,7 @@ fn still(machines: &[Machine<'_>]) -> Markup {
     html! {
         @if !still.is_empty() {
             div.deep {
-                h2 id="still" { "Hosts in which nothing was seen" }
+                h2 id="still" { "Hosts of which nothing suspicious was seen" }
                 details { summary { (human_count(still.len() as u64)) (if still.len() == 1 { " host" } else { " hosts" }) } (rows(&still[..still.len().min(ON_BOARD)], &|_| None)) }
                 @if still.len() > ON_BOARD { p.soft { (human_count((still.len() - ON_BOARD) as u64)) " more hosts stand in the case." } }
             }
@@ -283,7 +283,7 @@ fn still_in_short(machines: &[Machine<'_>]) -> Markup {
     let still: Vec<String> = machines.iter().filter(|m| is_still(m)).map(|m| m.strongest.label()).collect();
     html! {
         @if !still.is_empty() {
-            p.brief-only { "Nothing was seen of " (still[..still.len().min(NAMED)].join(", ")) @if still.len() > NAMED { " and " (human_count((still.len() - NAMED) as u64)) " more" } "." }
+            p.brief-only { "Nothing suspicious was seen of " (still[..still.len().min(NAMED)].join(", ")) @if still.len() > NAMED { " and " (human_count((still.len() - NAMED) as u64)) " more" } "." }
         }
     }
 }
@@ -295,7 +295,7 @@ pub fn legend() -> Markup {
             @for stage in Stage::STORY {
                 span { span class={ "dot on " (stage.name()) } { (stage.name().chars().next().unwrap_or(' ').to_ascii_uppercase()) } " " (stage) }
             }
-            span { span.dot.faint { "P" } " seen, and counts for nothing there" }
+            span { span.dot.faint { "P" } " seen; the host is not suspicious" }
             span { span.dot { "P" } " not seen" }
         }
     }
@@ -409,7 +409,7 @@ fn story(
                         span class={ "stage " (stage.name()) } { @if i == 0 { (stage) } }
                         span.mono { @if i == 0 { (format!("{:+.1}", s.stages.get(&stage).map_or(0.0, |x| x.db))) } }
                         span.what {
-                            @if let Some(to) = link(&e.evidence) { a href=(to) { (describe(&e.evidence)) } } @else { (describe(&e.evidence)) }
+                            @if let Some(to) = link(&e.evidence) { a href=(to) { (told(s, e)) } } @else { (told(s, e)) }
                             " " span.proof { (format!("{:+.1} dB alone", e.db)) @for t in proof::techniques(&e.evidence) { " · " (t.name) } @if !e.evidence.packets.is_empty() { span.packets { " · " (capture.proof_word(&e.evidence.packets)) " " (numbers(&e.evidence.packets)) } } }
                         }
                     }
