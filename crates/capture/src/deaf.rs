@@ -43,6 +43,10 @@ impl Ring {
         match *self {}
     }
 
+    pub fn is_up(&self, _: &str) -> io::Result<bool> {
+        match *self {}
+    }
+
     pub fn close(&self) -> io::Result<()> {
         match *self {}
     }
@@ -64,4 +68,12 @@ impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match *self {}
     }
+}
+
+/// Nobody says how many datagrams found no room at a socket.
+///
+/// # Errors
+/// Always: unsupported.
+pub fn drops_of(_: &OwnedFd) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -9,11 +9,12 @@ use rustix::net::{RecvFlags, recvfrom, sockopt};
 
 use crate::listening::Frame;
 use crate::merge::now;
+use crate::ring::drops_of;
 use crate::source::BLOCK;
 
 /// LINKTYPE_RAW: packets that begin with their IP header.
 pub const LINK: u32 = 101;
-/// Bytes that may wait in the kernel, if it lets us (it gives at most `net.core.rmem_max`).
+/// Bytes that may wait in the kernel, if it lets us (without the right to more it gives at most `net.core.rmem_max`).
 const BUFFER: usize = 8 << 20;
 /// The longest datagram.
 const LONGEST: usize = 1 << 16;
@@ -30,6 +31,8 @@ pub struct Inlet {
     local: SocketAddr,
     datagram: Vec<u8>,
     packet: Vec<u8>,
+    /// Datagrams that had found no room when that was asked last.
+    dropped: u32,
 }
 
 impl Inlet {
@@ -41,8 +44,22 @@ impl Inlet {
         let socket = UdpSocket::bind(at)?;
         let local = socket.local_addr()?;
         // What the kernel does not give is no reason to hear nothing.
-        let _ = sockopt::set_socket_recv_buffer_size(&socket, BUFFER);
-        Ok(Self { socket: Arc::new(socket.into()), local, datagram: vec![0; LONGEST], packet: Vec::new() })
+        #[cfg(target_os = "linux")]
+        let given = sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER);
+        #[cfg(not(target_os = "linux"))]
+        let given = sockopt::set_socket_recv_buffer_size(&socket, BUFFER);
+        if given.is_err() {
+            let _ = sockopt::set_socket_recv_buffer_size(&socket, BUFFER);
+        }
+        let (datagram, packet) = (vec![0; LONGEST], Vec::new());
+        Ok(Self { socket: Arc::new(socket.into()), local, datagram, packet, dropped: 0 })
+    }
+
+    /// Datagrams that found no room since this was asked last, where the kernel says it.
+    pub fn dropped(&mut self) -> u64 {
+        let Ok(all) = drops_of(&self.socket) else { return 0 };
+        // It counts on from zero behind its largest number.
+        u64::from(all.wrapping_sub(std::mem::replace(&mut self.dropped, all)))
     }
 
     /// The socket.

@@ -26,7 +26,7 @@ pub use archive::file_of;
 pub use error::CaptureError;
 pub use filter::{Filter, Instruction};
 pub use listening::Listening;
-pub use live::Live;
+pub use live::{Live, Standing};
 pub use merge::{
     Batch, CaptureSet, InputFile, Notice, PacketMeta, Source, files_in, is_called_capture, is_packed,
     members_of, now,

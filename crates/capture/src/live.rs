@@ -4,7 +4,7 @@
 //! by time: what one has waits until the others cannot have anything earlier. Packets give the time; the clock of the machine is asked only where
 //! nothing arrives, and where only pipes are listened to, it says no more than how long that is: what another machine captured has another's time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -144,9 +144,13 @@ struct Port {
     down: bool,
     /// Packets that found no room in the ring.
     dropped: u64,
-    /// Packets that somebody put together.
+    /// Packets that somebody put together, and whether that was said.
     large: u64,
+    large_said: bool,
 }
+
+/// What stands against being heard, as long as it does: whose it is, and since when.
+pub type Standing = Arc<Mutex<BTreeMap<String, String>>>;
 
 /// The interfaces of a run.
 pub struct Live {
@@ -157,6 +161,7 @@ pub struct Live {
     failures: Vec<String>,
     events: usize,
     news: Arc<Mutex<Vec<String>>>,
+    standing: Standing,
     stop: Arc<AtomicBool>,
     /// Nothing more comes in: what is left is handed on.
     closing: bool,
@@ -209,6 +214,7 @@ impl Live {
             failures: Vec::new(),
             events: 0,
             news: Arc::default(),
+            standing: Arc::default(),
             stop,
             closing: false,
             ended: false,
@@ -220,7 +226,7 @@ impl Live {
             set_back: false,
         };
         for n in down {
-            live.event(n, "is down, and heard as soon as it is up: it was opened");
+            live.is_down(n, "is down, and heard as soon as it is up");
         }
         Ok(live)
     }
@@ -235,6 +241,11 @@ impl Live {
         self.news.clone()
     }
 
+    /// Where it stands what is not heard now.
+    pub fn standing(&self) -> Standing {
+        self.standing.clone()
+    }
+
     /// Packets of the first interface are called by this number from now on.
     pub fn number_from(&mut self, first: u32) {
         for (file, port) in (first..).zip(&mut self.ports) {
@@ -245,9 +256,8 @@ impl Live {
     /// Earlier runs heard the last packet at `last`: what lies between is a gap.
     pub fn go_on_from(&mut self, last: Timestamp) {
         self.clock.goes_on_from(last);
-        self.events += 1;
         // What comes out of a pipe says itself when it was.
-        self.notices.push(if self.are_pipes() {
+        self.put_down(if self.are_pipes() {
             format!("nothing was heard between {last} and the first packet of now")
         } else {
             format!("nothing was heard between {last} and {}", self.begun)
@@ -284,13 +294,7 @@ impl Live {
                 self.events - told.len()
             ));
         }
-        told.extend(self.ports.iter().filter(|p| p.large > 0).map(|p| {
-            let interface = if p.inflow.ring().is_some() { &*p.name } else { "INTERFACE, where it was captured" };
-            format!(
-                "{} packets of {} are larger than any frame: the network card puts packets together, so that sizes and copies are not seen as they were (ethtool -K {interface} gro off lro off)",
-                p.large, p.name
-            )
-        }));
+        told.extend(self.ports.iter().filter(|p| p.large > 0).map(Port::put_together));
         told
     }
 
@@ -386,13 +390,15 @@ impl Live {
 
     /// Copies what the rings have.
     fn gather(&mut self) {
-        for port in &mut self.ports {
+        let mut heard_again = Vec::new();
+        for (n, port) in self.ports.iter_mut().enumerate() {
             // What exporters send has no end.
             if self.closing && matches!(port.inflow, Inflow::Inlet(_)) {
                 continue;
             }
             let before = now();
             let mut emptied = false;
+            let was_down = port.down;
             while port.pieces.len() < AHEAD && !emptied {
                 let mut bytes = room(&mut self.pool);
                 let mut packets = Vec::new();
@@ -418,6 +424,12 @@ impl Live {
             if emptied {
                 port.known = port.known.max(before.minus(port.inflow.behind()));
             }
+            if was_down && !port.down {
+                heard_again.push(n);
+            }
+        }
+        for n in heard_again {
+            self.is_up(n);
         }
         self.ask_pipes();
     }
@@ -498,7 +510,7 @@ impl Live {
                 && !self.ports[n].down
             {
                 self.ports[n].down = true;
-                self.event(n, &format!("stopped ({why})"));
+                self.is_down(n, &format!("stopped ({why})"));
             }
         }
     }
@@ -513,24 +525,58 @@ impl Live {
         self.count_losses();
         self.look_for_lost();
         let behind = self.clock.latest().since(now());
-        // What another machine captured has another's time.
-        if behind < SET_BACK || self.are_pipes() {
+        if behind < SET_BACK {
             self.set_back = false;
         } else if !std::mem::replace(&mut self.set_back, true) {
-            self.put_down(format!(
-                "the clock of this machine was set back by {:.0} s at {}: until it has caught up, nothing is due, told or written down where no packet says so",
-                behind.as_secs_f64(),
-                now()
-            ));
+            let secs = behind.as_secs_f64();
+            // What another machine captured has another's time.
+            self.put_down(if self.are_pipes() {
+                format!("packets come from a clock that is {secs:.0} s ahead of this machine's: what is written down is of that time")
+            } else {
+                format!(
+                    "the clock of this machine was set back by {secs:.0} s at {}: until it has caught up, nothing is due, told or written down where no packet says so",
+                    now()
+                )
+            });
         }
     }
 
     /// Asks the kernel for packets that found no room.
     fn count_losses(&mut self) {
+        let mut said = Vec::new();
         for port in &mut self.ports {
-            let lost = port.inflow.ring().and_then(|ring| ring.statistics().ok());
-            port.dropped += lost.map_or(0, |(_, dropped)| dropped);
+            port.dropped += match &mut port.inflow {
+                Inflow::Ring(ring) => ring.statistics().map_or(0, |(_, dropped)| dropped),
+                Inflow::Inlet(inlet) => inlet.dropped(),
+                Inflow::Pipe(_) => 0,
+            };
+            if port.large > 0 && !std::mem::replace(&mut port.large_said, true) {
+                said.push(port.put_together());
+            }
         }
+        // It stands among the notices with how many there were.
+        for what in said {
+            self.tell(what);
+        }
+    }
+
+    /// An interface is heard again.
+    fn is_up(&mut self, n: usize) {
+        let name = &self.ports[n].name;
+        let stood = self.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if stood.is_some() {
+            self.event(n, "is heard again");
+        }
+    }
+
+    /// An interface is not heard now.
+    fn is_down(&mut self, n: usize, what: &str) {
+        let (name, at) = (self.ports[n].name.clone(), now());
+        self.standing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name, format!("{what}, since {at}"));
+        self.event(n, what);
     }
 
     /// An interface that was removed may be made anew under its name.
@@ -539,7 +585,14 @@ impl Live {
             let port = &mut self.ports[n];
             let Inflow::Ring(ring) = &mut port.inflow else { continue };
             let Ok(index) = ring.index_of(&port.name) else { continue };
-            if index == ring.index() || ring.bind(index).is_err() {
+            if index == ring.index() {
+                if port.down && ring.is_up(&port.name).unwrap_or(false) {
+                    port.down = false;
+                    self.is_up(n);
+                }
+                continue;
+            }
+            if ring.bind(index).is_err() {
                 continue;
             }
             // It may be another kind of interface.
@@ -547,9 +600,10 @@ impl Live {
             port.down = link.is_none();
             if let Some((kind, link)) = link {
                 (port.link, port.loopback) = (link, kind == LOOPBACK);
+                self.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ports[n].name);
                 self.event(n, "was made anew, and is listened to again");
             } else {
-                self.event(n, "was made anew as a kind that cannot be listened to");
+                self.is_down(n, "was made anew as a kind that cannot be listened to");
             }
         }
     }
@@ -608,6 +662,16 @@ impl Port {
         Ok(Self { loopback, down, ..Self::of(name.to_owned(), Inflow::Ring(ring), link, file) })
     }
 
+    /// What is said of packets that somebody put together.
+    fn put_together(&self) -> String {
+        let interface =
+            if self.inflow.ring().is_some() { &*self.name } else { "INTERFACE, where it was captured" };
+        format!(
+            "{} packets of {} are larger than any frame: the network card puts packets together, so that sizes and copies are not seen as they were (ethtool -K {interface} gro off lro off)",
+            self.large, self.name
+        )
+    }
+
     /// A socket to which exporters send.
     fn at(address: SocketAddr, file: u32) -> Result<Self, CaptureError> {
         let name = format!("udp:{address}");
@@ -636,6 +700,7 @@ impl Port {
             down: false,
             dropped: 0,
             large: 0,
+            large_said: false,
         }
     }
 }

@@ -170,6 +170,28 @@ impl Ring {
         if done == 0 { Ok(address.sll_hatype) } else { Err(io::Error::last_os_error()) }
     }
 
+    /// Whether an interface is up.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub fn is_up(&self, name: &str) -> io::Result<bool> {
+        // SAFETY: it is plain numbers, of which nothing is what all zeros say.
+        let mut asked: libc::ifreq = unsafe { std::mem::zeroed() };
+        // The last byte ends the name.
+        let room = asked.ifr_name.len() - 1;
+        for (to, from) in asked.ifr_name[..room].iter_mut().zip(name.bytes()) {
+            *to = from.cast_signed();
+        }
+        // SAFETY: `asked` is an `ifreq`, as this call takes and fills one, and lives through it.
+        let done = unsafe { libc::ioctl(self.socket.as_raw_fd(), libc::SIOCGIFFLAGS, &raw mut asked) };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: that call fills in the flags.
+        let flags = unsafe { asked.ifr_ifru.ifru_flags };
+        Ok(c_int::from(flags) & libc::IFF_UP != 0)
+    }
+
     /// Lets nothing more in: what is in the ring stays.
     ///
     /// # Errors
@@ -256,6 +278,28 @@ impl Drop for Ring {
 
 /// What the kernel is told of the size of frames, which this version of the ring does not keep to: it has to divide a block.
 const FRAME: usize = 2048;
+
+/// Datagrams that found no room at a socket since it was opened (`SK_MEMINFO_DROPS` of `SO_MEMINFO`).
+///
+/// # Errors
+/// The kernel is older than 4.12.
+pub fn drops_of(socket: &OwnedFd) -> io::Result<u32> {
+    /// Where they stand among the numbers (`linux/sock_diag.h`).
+    const DROPS: usize = 8;
+    let mut told = [0u32; DROPS + 1];
+    let mut len = size_of_val(&told) as libc::socklen_t;
+    // SAFETY: `told` has room for `len` bytes, and both live through the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            told.as_mut_ptr().cast::<c_void>(),
+            &raw mut len,
+        )
+    };
+    if done == 0 { Ok(told[DROPS]) } else { Err(io::Error::last_os_error()) }
+}
 
 fn zeroed_address() -> libc::sockaddr_ll {
     libc::sockaddr_ll {

@@ -191,7 +191,10 @@ async fn send(at: &str, body: Vec<u8>, config: &GrpcClientConfig) -> Result<Job,
     };
     let mut request = tonic::Request::new(query);
     ballista_core::version::insert_version_header(request.metadata_mut());
-    let said = scheduler.execute_query(request).await.map_err(|e| Failed::Lost(e.to_string()))?;
+    let said = scheduler
+        .execute_query(request)
+        .await
+        .map_err(|e| Failed::Lost(format!("the scheduler at {at} does not answer: {}", e.message())))?;
     match said.into_inner().result {
         Some(execute_query_result::Result::Success(job)) => Ok(Job { scheduler, id: job.job_id }),
         other => Err(Failed::Wrong(format!("the scheduler at {at} refuses the plan: {other:?}"))),

@@ -165,13 +165,103 @@ fn what_came_later_is_read_alone_and_says_the_same() {
     assert!(first.from.is_none());
     keep(dir.path(), &[last.0], 0);
     let then = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    assert_eq!(then.from, Some(first.folder));
     let whole = Asked { anew: true, ..asked(dir.path(), 4, 2) };
-    if then.from.is_some() {
-        assert!(then.records < first.records + then.records);
-    }
     let all = analyse(&whole, &embedded()).expect("it is analysed");
+    assert_eq!(all.records, first.records + then.records, "only what came was read");
     assert_eq!(lines(&then.outcome), lines(&all.outcome));
     assert_eq!(lines(&all.outcome), read(dir.path(), 4));
+    // Another judgement goes on from none of them, and equals the whole.
+    let mut other = asked(dir.path(), 4, 2);
+    other.judging.prior = "1/10".parse().expect("a prior");
+    assert_eq!(analyse(&other, &embedded()).expect("it is analysed").from, None);
+
+    // An analysis that cannot be gone on from any more is not gone on from, and one that cannot be read is done again.
+    let part = |of: &Analysed| {
+        let mut parts: Vec<PathBuf> = Vec::new();
+        files(&dir.path().join(&of.folder).join("parts"), &mut parts);
+        parts.into_iter().find(|p| p.extension().is_some_and(|e| e == "parquet")).expect("a part")
+    };
+    spoil(&part(&all));
+    let again = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    assert!(again.retried.iter().any(|why| why.contains("site0")), "{:?}", again.retried);
+    assert_eq!(lines(&again.outcome), lines(&all.outcome));
+    spoil(&part(&again));
+    keep(dir.path(), &["kraken-new.pcapng"], 0);
+    let then = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    assert_eq!(lines(&then.outcome), read(dir.path(), 4), "{:?}", then.retried);
+}
+
+/// Changes a file in its middle.
+fn spoil(path: &Path) {
+    let mut bytes = std::fs::read(path).expect("it is read");
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].iter_mut().for_each(|b| *b ^= 0x5a);
+    std::fs::write(path, bytes).expect("it is written");
+}
+
+#[test]
+fn what_is_told_twice_counts_as_when_it_is_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &[ALL[1], ALL[1], ALL[3]], 0);
+    let options = RunOptions {
+        home: Some(Home::private().networks().to_vec()),
+        shares: 4,
+        ..RunOptions::of(vec![Source::Path(dir.path().to_owned())])
+    };
+    let whole = run(&options, |_| ()).expect("it is read");
+    assert!(whole.health.told_twice > 20, "{}", whole.health.told_twice);
+    let done = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    assert_eq!(done.outcome.health.told_twice, whole.health.told_twice);
+    assert_eq!(lines(&done.outcome), lines(&whole));
+    assert!(
+        done.outcome.notices.iter().any(|what| what.contains("COUNT TWICE")),
+        "{:?}",
+        done.outcome.notices
+    );
+}
+
+#[test]
+fn another_store_s_analysis_is_not_believed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    // Files of the same names and other records.
+    keep(&one, &[ALL[1]], 0);
+    keep(&other, &[ALL[2]], 0);
+    let of_one = analyse(&asked(&one, 2, 1), &embedded()).expect("it is analysed");
+    let copied = Command::new("cp").arg("-r").arg(one.join("analyses")).arg(&other).status();
+    assert!(copied.expect("cp").success());
+    let of_other = analyse(&asked(&other, 2, 1), &embedded()).expect("it is analysed");
+    assert!(of_other.from.is_none() && of_other.before == 0);
+    assert_ne!(of_other.folder, of_one.folder);
+    assert_eq!(lines(&of_other.outcome), read(&other, 2));
+}
+
+#[test]
+fn files_that_were_altered_are_named_even_where_they_can_be_read() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &["kraken-old.pcapng", "kraken-mutated.pcapng", "kraken-new.pcapng"], 0);
+    let mut tables: Vec<PathBuf> = Vec::new();
+    files(&dir.path().join("kind=http"), &mut tables);
+    tables.sort();
+    assert!(tables.len() > 2, "{tables:?}");
+    // One has the rows of another one, and one tells of another writer: both are whole files.
+    std::fs::copy(&tables[0], &tables[1]).expect("it is copied");
+    let mut bytes = std::fs::read(&tables[2]).expect("it is read");
+    let at = bytes.windows(10).rposition(|w| w == b"hydrophone").expect("its writer");
+    bytes[at] = b'q';
+    std::fs::write(&tables[2], bytes).expect("it is written");
+    let done = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    let failures = done.outcome.failures.join("\n");
+    for altered in &tables[1..3] {
+        let name = altered.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(failures.contains(&name), "{name}: {failures}");
+    }
+    assert_eq!(lines(&done.outcome), read(dir.path(), 4));
+    // Who asks what it found hears of them, too.
+    let store = dir.path().to_str().expect("a name");
+    let (_, said, code) = program(&["sql", store, "SELECT host FROM hosts"], &Env::new());
+    assert!(code == Some(3) && said.contains(&done.folder) && said.contains("is damaged"), "{code:?} {said}");
 }
 
 #[test]
@@ -260,9 +350,13 @@ impl Cluster {
     }
 
     fn join(&mut self) {
+        self.join_with(&[]);
+    }
+
+    fn join_with(&mut self, more: &[&str]) {
         let work = self.work.path().display().to_string();
         let at = self.at.to_string();
-        let args = ["executor", "--scheduler", &at, "--work", &work, "--memory", "128MiB"];
+        let args = [&["executor", "--scheduler", &at, "--work", &work, "--memory", "128MiB"], more].concat();
         self.executors.push(Process::begin(&args, &self.env));
     }
 
@@ -424,11 +518,56 @@ fn where_nobody_is_it_is_said() {
     let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let asked = Asked { attempts: 2, ..asked(dir.path(), 2, 1) };
     let begun = Instant::now();
-    let refused = analyse(&asked, &Engine::cluster(nobody.to_string())).map(|_| ()).unwrap_err().to_string();
+    let refused = analyse(&asked, &Engine::cluster(nobody.to_string())).map(|_| ()).unwrap_err();
+    let refused = format!("{refused:#}");
     assert!(refused.contains(&nobody.to_string()) && refused.contains("given up after 2"), "{refused}");
     assert!(begun.elapsed() < Duration::from_secs(30));
     // And what went wrong before does not stand in the way.
     assert!(analyse(&asked, &embedded()).is_ok());
+}
+
+#[test]
+fn where_all_are_gone_for_good_it_ends_and_says_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    two_sites(dir.path());
+    let mut cluster = Cluster::begin();
+    let asked = Asked { attempts: 2, patience: Duration::from_secs(20), ..asked(dir.path(), 8, 4) };
+    cluster.executors.clear();
+    let begun = Instant::now();
+    let gone = format!("{:#}", analyse(&asked, &cluster.engine()).map(|_| ()).unwrap_err());
+    assert!(gone.contains("given up after 2"), "{gone}");
+    cluster.scheduler = None;
+    let gone = format!("{:#}", analyse(&asked, &cluster.engine()).map(|_| ()).unwrap_err());
+    assert!(gone.contains(&cluster.at.to_string()), "{gone}");
+    assert!(begun.elapsed() < Duration::from_mins(3));
+    assert!(analyse(&asked, &embedded()).is_ok());
+}
+
+#[test]
+fn a_scheduler_that_answers_nothing_holds_nobody_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &ALL[1..2], 0);
+    let cluster = Cluster::begin();
+    let asked = Asked { attempts: 1, patience: Duration::from_hours(1), ..asked(dir.path(), 2, 1) };
+    cluster.scheduler.as_ref().expect("it serves").signal("-STOP");
+    let begun = Instant::now();
+    let silent = format!("{:#}", analyse(&asked, &cluster.engine()).map(|_| ()).unwrap_err());
+    assert!(silent.contains("does not answer") || silent.contains("is gone"), "{silent}");
+    assert!(begun.elapsed() < Duration::from_secs(90), "{silent}");
+}
+
+#[test]
+fn an_executor_that_judges_otherwise_is_refused() {
+    let dir = tempfile::tempdir().expect("a folder");
+    keep(dir.path(), &ALL[1..2], 0);
+    let payoffs = dir.path().join("payoffs.toml");
+    std::fs::write(&payoffs, "[generated_names]\nexact_name = 5.0\n").expect("it is written");
+    let mut cluster = Cluster::begin();
+    cluster.executors.clear();
+    cluster.join_with(&["--payoffs", payoffs.to_str().expect("a name")]);
+    let asked = Asked { attempts: 1, ..asked(dir.path(), 2, 1) };
+    let refused = format!("{:#}", analyse(&asked, &cluster.engine()).map(|_| ()).unwrap_err());
+    assert!(refused.contains("edition") || refused.contains("payoffs"), "{refused}");
 }
 
 #[test]
@@ -475,6 +614,20 @@ fn the_program_says_what_it_finds_and_what_is_wrong() {
     assert!(code == Some(0) && rows.starts_with("host,verdict") && rows.contains(",infected"), "{rows}");
     let alone = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
     let alone = alone.to_string();
+    let config = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("it is written");
+        path.display().to_string()
+    };
+    let strange = config("strange.toml", "[behavour.spam_run]\nconnections = 5\n");
+    let apart = config("apart.toml", "separate_segments = true\n");
+    // A configuration of `read` says how hosts are judged; who asks rightly and gets no answer hears it by another code.
+    let likely = config("likely.toml", "version = 2\nprior = \"1/10\"\nshares = 4\n");
+    let (found, said, code) = program(&["analyse", store, "--config", &likely, "--json"], &here);
+    assert!(found.contains("\"prior_db\":-9.5") && code == Some(0), "{found}{said}");
+    let (_, said, code) =
+        program(&["analyse", store, "--anew", "--cluster", &alone, "--attempts", "1"], &here);
+    assert!(code == Some(3) && said.contains("did not come to its end"), "{code:?} {said}");
     for (args, why) in [
         (vec!["analyse", store, "--shares", "128"], "128"),
         (vec!["analyse", store, "--ranges", "3"], "3"),
@@ -483,6 +636,8 @@ fn the_program_says_what_it_finds_and_what_is_wrong() {
         (vec!["sql", store, "SELECT 1; DROP TABLE conn"], "single SQL statement"),
         (vec!["sql", store, "SELECT nothing FROM conn"], "nothing"),
         (vec!["executor", "--scheduler", &alone], "there is no scheduler at 127.0.0.1"),
+        (vec!["analyse", store, "--config", &strange], "behavour"),
+        (vec!["analyse", store, "--config", &apart], "separate_segments is for"),
     ] {
         let (found, said, code) = program(&args, &here);
         assert!(

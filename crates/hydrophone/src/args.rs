@@ -406,6 +406,9 @@ pub struct Tell {
     /// Tell each sink of a host that is none, and say what came of it
     #[arg(long)]
     pub test: bool,
+    /// Say to whoever hands lines over what was taken, and end when there are no more
+    #[arg(long, hide = true)]
+    pub of_sensor: bool,
     /// Become this user first (where it is started as root)
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,

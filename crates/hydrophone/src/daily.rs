@@ -44,7 +44,8 @@ impl Days {
         let mut since = *self.since.get_or_insert(clock);
         loop {
             let until = self.end_of(since);
-            if until > clock {
+            // A packet, or a log, may tell of a day that is to come.
+            if until > clock || until > now() {
                 break;
             }
             if now().since(until) < OLD {
@@ -66,11 +67,16 @@ impl Days {
             (more(|s| s.shed), "packets were left out because too much came"),
             (more(|s| s.packets_not_kept), "packets were not kept"),
             (more(|s| s.hosts_forgotten), "hosts were forgotten for want of memory"),
+            (more(|s| s.flows_forgotten), "flows were forgotten for want of memory"),
+            (more(|s| s.records_not_kept), "records were not kept in the store"),
+            (more(|s| s.eve_not_kept), "lines of EVE were not kept, and not judged"),
         ] {
             if n > 0 {
                 missed.push(format!("{} {what}", report::human_count(n)));
             }
         }
+        // What began on another day and goes on is missed on this one, too.
+        missed.extend(status.troubles.iter().map(|(of, what)| format!("{of}: {what}")));
         // The latest stand there.
         let said = more(|s| s.said_in_all) as usize;
         let shown = said.min(SAID).min(status.said.len());
@@ -107,17 +113,28 @@ mod tests {
         status.dropped = 7;
         status.said_in_all = 9;
         status.said = (0..8).map(|n| format!("news {n}")).collect();
+        // What stands in its way is missed each day.
+        status.troubles.insert("interface eth1".to_owned(), "is down, since then".to_owned());
         assert!(days.until(at(23), &status).is_empty());
         let told = days.until(at(24), &status);
         let [day] = &told[..] else { panic!("{told:?}") };
         assert_eq!((day.since, day.until, day.records, day.turns), (at(3), at(24), 9, 2));
-        let missed =
-            ["7 packets found no room in the ring", "news 3", "news 4", "news 5", "news 6", "news 7"];
+        let missed = [
+            "7 packets found no room in the ring",
+            "interface eth1: is down, since then",
+            "news 3",
+            "news 4",
+            "news 5",
+            "news 6",
+            "news 7",
+        ];
         assert_eq!(
             day.missed,
             missed.iter().chain(&["and 4 more"]).map(ToString::to_string).collect::<Vec<_>>()
         );
-        assert!(days.until(at(25), &status).is_empty());
+        // A day that is to come has not ended, whatever a packet says.
+        let told = days.until(midnight.plus(DAY * 30), &status);
+        assert_eq!(told.len(), 0, "{told:?}");
         let mut mornings = Days::ending(Duration::from_hours(8));
         assert!(mornings.until(at(3), &status).is_empty());
         assert_eq!(mornings.until(at(8), &status).first().map(|d| (d.since, d.until)), Some((at(3), at(8))));

@@ -205,13 +205,34 @@ pub struct Keeper<'a> {
     /// Records that nobody wrote down, and those that are not on the disk yet.
     unkept: u64,
     taken: u64,
+    /// Why nothing is kept now.
+    trouble: Option<String>,
+    /// What the store says of itself.
+    news: Vec<String>,
 }
 
 impl<'a> Keeper<'a> {
     /// Begins to keep records.
     pub fn begin(dir: &'a Path, config: &'a Config, memory: ByteSize) -> Result<Self, Failure> {
-        let writer = Some(begin(dir, &[], config, memory)?);
-        Ok(Self { dir, config, memory, writer, flushed: None, unkept: 0, taken: 0 })
+        let writer = begin(dir, &[], config, memory)?;
+        let news = writer.notices().to_vec();
+        let writer = Some(writer);
+        Ok(Self { dir, config, memory, writer, flushed: None, unkept: 0, taken: 0, trouble: None, news })
+    }
+
+    /// Records that were not kept.
+    pub const fn unkept(&self) -> u64 {
+        self.unkept
+    }
+
+    /// Why nothing is kept now, if that is so.
+    pub const fn trouble(&self) -> Option<&String> {
+        self.trouble.as_ref()
+    }
+
+    /// What the store says of itself, once.
+    pub fn news(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.news)
     }
 
     /// Takes a record.
@@ -234,7 +255,9 @@ impl<'a> Keeper<'a> {
         if self.writer.is_some() {
             return self.flush();
         }
-        self.writer = Some(begin(self.dir, &[], self.config, self.memory).ok()?);
+        let writer = begin(self.dir, &[], self.config, self.memory).ok()?;
+        self.news.extend(writer.notices().iter().cloned());
+        (self.writer, self.trouble) = (Some(writer), None);
         Some(format!("records are kept again; {} were not", self.unkept))
     }
 
@@ -251,7 +274,9 @@ impl<'a> Keeper<'a> {
         // What it wrote lies there as after a kill.
         self.writer = None;
         self.unkept += taken;
-        Some(format!("records are not kept: {e}; it is tried again"))
+        let why = format!("records are not kept: {e}; it is tried again");
+        self.trouble = Some(why.clone());
+        Some(why)
     }
 
     /// Ends what is kept.

@@ -58,6 +58,16 @@ pub fn subscribers(path: Option<&Path>, key: Option<&Path>) -> Result<Option<Sub
     made.map(Some).map_err(|e| Failure::usage(anyhow::anyhow!("{}: {e}", path.display())))
 }
 
+/// Whether it is said of a list, or of a folder of lists, that nothing is known of it now.
+pub fn is_unread(told: &str) -> bool {
+    told.starts_with(NOT_USED) || told.ends_with(NO_LIST)
+}
+
+/// What is said of a list that cannot be read.
+const NOT_USED: &str = "list of indicators not used: ";
+/// What is said of a folder without one.
+const NO_LIST: &str = ": no list of indicators lies in it";
+
 /// Reads lists of indicators, of folders every file; gives them with what must be told of them.
 pub fn intel(paths: &[PathBuf]) -> Result<(Intel, Vec<String>), Failure> {
     let (mut files, mut told) = (Vec::new(), Vec::new());
@@ -69,7 +79,7 @@ pub fn intel(paths: &[PathBuf]) -> Result<(Intel, Vec<String>), Failure> {
             let before = files.len();
             files.extend(entries.flatten().map(|e| e.path()).filter(|p| p.is_file()));
             if files.len() == before {
-                told.push(format!("{}: no list of indicators lies in it", path.display()));
+                told.push(format!("{}{NO_LIST}", path.display()));
             }
         } else {
             files.push(path.clone());
@@ -92,7 +102,7 @@ pub fn intel(paths: &[PathBuf]) -> Result<(Intel, Vec<String>), Failure> {
                 }
             }
             // One bad list takes nothing away from the others.
-            Err(e) => told.push(format!("list of indicators not used: {e}")),
+            Err(e) => told.push(format!("{NOT_USED}{e}")),
         }
     }
     if good == 0 && !files.is_empty() {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use behaviour::Home;
-use capture::{Filter, Listening, Live};
+use capture::{Filter, Listening, Live, now};
 use pipeline::{
     ByteSize, Heard, Keeping, Listened, Moment, PacketKeeper, SMALLEST, Subscribers, capture_line,
 };
@@ -26,13 +26,14 @@ use crate::args::{Judging, Listen};
 use crate::config::Config;
 use crate::daily::Days;
 use crate::geo::Geo;
-use crate::inbox::{self, Inbox};
+use crate::inbox::{self, Inbox, Taken};
 use crate::keep::Keeper;
 use crate::notify::Manager;
 use crate::read::{Prepared, choice, exit, failed, prepare, print_lines, print_story};
 use crate::rights::{self, Needs};
 use crate::status::{Board, Doors, Status};
 use crate::tell::Sinks;
+use crate::voice::Voice;
 use crate::{Exit, Failure, knowledge, say};
 
 /// The part of the memory budget in which the kernel may keep packets.
@@ -44,6 +45,8 @@ const ENOUGH_FLOWS: u64 = 200;
 /// What is not known of a sensor that goes on.
 const GOES_ON: &str =
     "the sensor goes on: gaps, cut packets and flows seen from one side alone are told when it ends";
+/// How far what is told may be ahead of the clock of the machine (*assumed*, as in `capture`: clocks of a network differ by less).
+const AHEAD: Duration = Duration::from_mins(1);
 /// How often hosts are counted, and the process of the sinks is looked after.
 const COUNTED: Duration = Duration::from_secs(1);
 
@@ -123,6 +126,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     for why in untaken.iter().chain(&notices).filter(|_| !args.quiet) {
         say(why);
     }
+    let _voice = Voice::begin();
     // Their threads begin when the rights are gone, and have none.
     let _guest = doors.serve(&board, &signals.anew)?;
     let lines = inbox.map(|inbox| inbox.take(&board)).transpose()?;
@@ -131,10 +135,17 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let mut days = Days::ending(args.daily.unwrap_or_default());
     let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
-    let goes_on = sinks.is_some() || args.store.is_some() || args.state.is_some();
+    let goes_on = sinks.is_some()
+        || args.store.is_some()
+        || args.state.is_some()
+        || args.keep_packets.is_some()
+        || args.control.is_some()
+        || args.metrics.is_some()
+        || args.eve_socket.is_some();
     let (stop, gone) = (options.opening.stop.clone(), said.gone.clone());
-    let news = live.news();
-    let (mut begins, mut says) = (true, !args.quiet);
+    let (news, standing) = (live.news(), live.standing());
+    keeper.iter_mut().flat_map(Keeper::news).for_each(|what| board.say(&what));
+    let (mut begins, mut says, mut remembers_all) = (true, !args.quiet, true);
     let ran = pipeline::listen(
         &options,
         Listened { live, store: args.store.as_deref(), keeper: packets },
@@ -143,7 +154,13 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 let mut status = board.write();
                 (status.packets, status.bytes) = (progress.packets, progress.bytes);
                 (status.dropped, status.shed) = (progress.dropped, progress.shed);
+                status.flows_forgotten = progress.forgotten;
             }
+            if progress.forgotten > 0 && std::mem::take(&mut remembers_all) {
+                board.say("flows are forgotten for want of memory (--memory)");
+            }
+            let stands = standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            board.stands("interface ", stands);
             manager.lives(|| board.read().line());
             if let Some(kept) = &kept {
                 let mut status = board.write();
@@ -198,25 +215,47 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 said.line(|| report::turn(&turn), &line);
             }
             Heard::News(what) => board.say(&what),
+            Heard::Troubles(of_logs) => board.stands("log ", of_logs),
             Heard::Remembering(kept) => {
                 if let Some(keeper) = &mut keeper {
                     if let Some(what) = keeper.flush() {
                         board.say(&what);
                     }
                     *kept = keeper.is_writing();
+                    board.stands("store", keeper.trouble().map(|why| (String::new(), why.clone())));
                 }
             }
             Heard::Until(Moment { clock, analysts, teller, subscribers }) => {
                 let mut elsewhere = None;
+                let (mut late, mut told_elsewhere, mut news_of_store) = (Vec::new(), Vec::new(), Vec::new());
                 let mut status = board.write();
                 (status.clock, status.records) = (Some(clock), records);
                 begun.get_or_insert(clock);
                 // What has to be counted is counted once a second.
                 if looked.is_none_or(|at| clock.since(at) >= COUNTED) {
                     looked = Some(clock);
+                    // What is due comes by this clock, and so does nothing for as long as it is ahead.
+                    let ahead = clock.since(now());
+                    let ahead = (ahead >= AHEAD).then(|| {
+                        format!(
+                            "what was read or remembered tells of {clock}, {} ahead of this machine's clock: until then nothing is due, and nobody may be told",
+                            report::human_duration(ahead)
+                        )
+                    });
+                    late.push(("clock", ahead));
                     if let Some(sinks) = &mut sinks {
                         sinks.look_after();
+                        let (news, trouble, waiting) = sinks.news();
+                        told_elsewhere.extend(news);
+                        late.push(("sinks", trouble));
+                        status.turns_waiting = waiting;
                     }
+                    if let Some(keeper) = &mut keeper {
+                        status.records_not_kept = keeper.unkept();
+                        news_of_store.extend(keeper.news());
+                    }
+                    status.eve_not_kept = lines.as_ref().map_or(0, Taken::lost);
+                    late.push(("standard output", said.trouble()));
                     status.hosts =
                         teller.standing().into_iter().map(|(v, n)| (v.name().to_owned(), n)).collect();
                     status.hosts_bytes = analysts.held() as u64;
@@ -235,8 +274,13 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 // Hosts are counted a little later than they turn.
                 let ended = if looked == Some(clock) { days.until(clock, &status) } else { Vec::new() };
                 drop(status);
-                if let Some(what) = elsewhere {
-                    board.say(&what);
+                elsewhere.iter().chain(&news_of_store).for_each(|what| board.say(what));
+                // Their process has said it itself.
+                for what in &told_elsewhere {
+                    board.remember(what);
+                }
+                for (of, what) in late {
+                    board.trouble(of, what);
                 }
                 for day in ended {
                     let line = Line::Day(Cow::Borrowed(&day)).to_json().unwrap_or_default();
@@ -258,16 +302,29 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     ));
                 }
                 if signals.wants_anew() {
-                    match Anew::read(args, &config) {
-                        Ok(anew) => anew.put_in_use(analysts, subscribers),
-                        Err(e) => say(&format!("nothing was read anew: {}", crate::chain(&e))),
-                    }
+                    let why_not = match Anew::read(args, &config) {
+                        Ok(anew) => {
+                            anew.put_in_use(analysts, subscribers, &board);
+                            board.stands("reload", None);
+                            String::new()
+                        }
+                        Err(e) => {
+                            let why = crate::chain(&e);
+                            board.stands("reload", None);
+                            board.trouble("reload", Some(format!("nothing was read anew: {why}")));
+                            why
+                        }
+                    };
+                    board.tell_reload(why_not);
                 }
                 if signals.wants_statistics() {
                     say(&board.read().line());
                 }
-                if let Some(what) = keeper.as_mut().and_then(|keeper| keeper.until(clock)) {
-                    board.say(&what);
+                if let Some(keeper) = &mut keeper {
+                    if let Some(what) = keeper.until(clock) {
+                        board.say(&what);
+                    }
+                    board.stands("store", keeper.trouble().map(|why| (String::new(), why.clone())));
                 }
             }
         },
@@ -412,6 +469,13 @@ impl Anew {
         let payoffs = knowledge::payoffs(judging.payoffs.as_deref()).map_err(|f| f.error)?;
         let expectations = knowledge::expectations(judging.expect.as_deref()).map_err(|f| f.error)?;
         let (intel, mut told) = knowledge::intel(&judging.intel).map_err(|f| f.error)?;
+        // What it knows of it stands until it can be read.
+        let unread: Vec<&String> = told.iter().filter(|what| knowledge::is_unread(what)).collect();
+        ensure!(
+            unread.is_empty(),
+            "{}",
+            unread.iter().map(|what| what.as_str()).collect::<Vec<_>>().join("; ")
+        );
         let (list, key) = (judging.subscribers.as_deref(), judging.subscribers_key.as_deref());
         let subscribers = knowledge::subscribers(list, key).map_err(|f| f.error)?;
         let others = config.unlike(begun);
@@ -422,7 +486,7 @@ impl Anew {
         Ok(Self { knowledge, payoffs, subscribers, told })
     }
 
-    fn put_in_use(self, analysts: &mut Analysts, subscribers: &mut Option<Arc<Subscribers>>) {
+    fn put_in_use(self, analysts: &mut Analysts, subscribers: &mut Option<Arc<Subscribers>>, board: &Board) {
         analysts.know(self.knowledge);
         if let Some(payoffs) = self.payoffs {
             payoffs.put_in_use();
@@ -430,8 +494,8 @@ impl Anew {
         if let Some(list) = self.subscribers {
             *subscribers = Some(Arc::new(list));
         }
-        say("configuration, payoffs, expectations and lists were read anew");
-        self.told.iter().for_each(|what| say(what));
+        board.say("configuration, payoffs, expectations and lists were read anew");
+        self.told.iter().for_each(|what| board.say(what));
     }
 }
 
@@ -551,12 +615,7 @@ impl Said {
                 for line in lines {
                     let mut out = anstream::AutoStream::new(std::io::stdout(), colour).lock();
                     let Err(e) = writeln!(out, "{line}").and_then(|()| out.flush()) else { continue };
-                    let before = gone.lock().unwrap_or_else(PoisonError::into_inner).replace(e.kind());
-                    if before.is_none() {
-                        say(&format!(
-                            "standard output takes no more ({e}): hosts that turn are not told there"
-                        ));
-                    }
+                    *gone.lock().unwrap_or_else(PoisonError::into_inner) = Some(e.kind());
                 }
             }
         });
@@ -566,13 +625,16 @@ impl Said {
     fn line(&mut self, text: impl FnOnce() -> String, json: &str) {
         let line = if self.json { json.to_owned() } else { text() };
         if let Some(Err(TrySendError::Full(_))) = self.hand.as_ref().map(|hand| hand.try_send(line)) {
-            if self.untold == 0 {
-                say(
-                    "standard output is not read: hosts that turn find no room there, and are not told there",
-                );
-            }
             self.untold += 1;
         }
+    }
+
+    /// What stands in its way now.
+    fn trouble(&self) -> Option<String> {
+        let gone = self.gone().filter(|_| self.hand.is_some());
+        let why = gone.map(|why| format!("standard output takes no more ({why})"));
+        why.or_else(|| (self.untold > 0).then(|| "standard output is not read".to_owned()))
+            .map(|why| format!("{why}: hosts that turn are not told there"))
     }
 
     /// Why nobody reads any more.

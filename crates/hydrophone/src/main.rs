@@ -27,6 +27,7 @@ mod status;
 mod store_care;
 mod tell;
 mod triage;
+mod voice;
 
 use std::io::Write;
 use std::path::Path;
@@ -40,6 +41,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::args::{Args, Command};
+/// Says something to whoever runs the program, beside what it prints.
+use crate::voice::say;
 
 /// What one thread allocates another frees, and memory must go back after a flood; measured against the system's allocator
 /// and mimalloc in `docs/performance.md`.
@@ -125,12 +128,6 @@ fn meant(error: &clap::Error) -> Option<String> {
     };
     let is_input = store::is_bucket(Path::new(&input)) || Path::new(&input).exists();
     is_input.then(|| format!("hydrophone: to read {0}, write: hydrophone read {0}", input.to_string_lossy()))
-}
-
-/// Says something to whoever runs the program, beside what it prints.
-fn say(what: &str) {
-    // Who closed standard error wants to hear nothing.
-    let _ = writeln!(anstream::stderr().lock(), "hydrophone: {what}");
 }
 
 /// An error with its causes, each once: some say what theirs say.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -93,6 +93,21 @@ pub struct Status {
     pub packets_not_kept: u64,
     /// Bytes in that folder.
     pub kept_bytes: u64,
+    /// Records that should have been kept in the store, and were not.
+    #[serde(default)]
+    pub records_not_kept: u64,
+    /// Lines of EVE that were not kept, and not judged.
+    #[serde(default)]
+    pub eve_not_kept: u64,
+    /// Flows that were forgotten for want of memory before they were over.
+    #[serde(default)]
+    pub flows_forgotten: u64,
+    /// Turns that the process of the sinks has not taken yet.
+    #[serde(default)]
+    pub turns_waiting: u64,
+    /// What stands in its way now, and since when: an interface that is down, a disk that is full.
+    #[serde(default)]
+    pub troubles: BTreeMap<String, String>,
     /// What was said of it last, the latest at the end.
     pub said: VecDeque<String>,
     /// How much was said of it in all.
@@ -113,6 +128,8 @@ struct Wanted {
 pub struct Board {
     status: Arc<Mutex<Status>>,
     stories: Arc<(Mutex<Wanted>, Condvar)>,
+    /// What came of reading files anew: why nothing was, or nothing.
+    reloads: Arc<(Mutex<Wanted>, Condvar)>,
     /// What people said of hosts, and the state beside which that is kept.
     triage: Arc<Mutex<Triage>>,
     keeps: Arc<Mutex<()>>,
@@ -132,6 +149,7 @@ impl Board {
         Ok(Self {
             status: Arc::new(Mutex::new(status)),
             stories: Arc::default(),
+            reloads: Arc::default(),
             triage: Arc::new(Mutex::new(said.unwrap_or_default())),
             keeps: Arc::default(),
             state: state.map(Path::to_owned),
@@ -202,12 +220,47 @@ impl Board {
     /// Says something that whoever runs it should know, and remembers it.
     pub fn say(&self, what: &str) {
         crate::say(what);
+        self.remember(what);
+    }
+
+    /// Remembers something that was said elsewhere.
+    pub fn remember(&self, what: &str) {
         let mut status = self.write();
         status.said_in_all += 1;
         if status.said.len() >= REMEMBERED {
             status.said.pop_front();
         }
         status.said.push_back(what.to_owned());
+    }
+
+    /// Something stands in its way as long as it does, or does no more. It is said when it begins, unless it was said already.
+    pub fn trouble(&self, of: &str, what: Option<String>) {
+        let (known, begins) = {
+            let mut status = self.write();
+            let known = status.troubles.contains_key(of);
+            match &what {
+                Some(what) if !known => {
+                    status.troubles.insert(of.to_owned(), format!("{what}, since {}", now()));
+                }
+                Some(_) => {}
+                None => {
+                    status.troubles.remove(of);
+                }
+            }
+            (known, what)
+        };
+        match begins {
+            Some(what) if !known => self.say(&what),
+            None if known => self.say(&format!("no more: {of}")),
+            _ => {}
+        }
+    }
+
+    /// The same of what was said where it happened: all of a kind that stand now.
+    pub fn stands(&self, kind: &str, now: impl IntoIterator<Item = (String, String)>) {
+        let mut status = self.write();
+        status.troubles.retain(|of, _| !of.starts_with(kind));
+        status.troubles.extend(now.into_iter().map(|(of, what)| (format!("{kind}{of}"), what)));
     }
 
     /// How it goes now.
@@ -228,19 +281,22 @@ impl Board {
 
     /// Gives them to whoever waits.
     pub fn tell_stories(&self, lines: String) {
-        let mut wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *wanted = Wanted { answered: wanted.asked, answer: Arc::new(lines), ..*wanted };
-        self.stories.1.notify_all();
+        answer(&self.stories, lines);
     }
 
     /// Asks for them, and waits, not for ever.
     fn stories(&self) -> Option<Arc<String>> {
-        let mut wanted = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner);
-        wanted.asked += 1;
-        let mine = wanted.asked;
-        let told = self.stories.1.wait_timeout_while(wanted, TOLD_IN, |wanted| wanted.answered < mine);
-        let wanted = told.unwrap_or_else(PoisonError::into_inner).0;
-        (wanted.answered >= mine).then(|| wanted.answer.clone())
+        await_answer(&self.stories, || ())
+    }
+
+    /// Says what came of reading files anew: why nothing was, or nothing.
+    pub fn tell_reload(&self, why_not: String) {
+        answer(&self.reloads, why_not);
+    }
+
+    /// Asks for that, and waits, not for ever.
+    fn reload(&self, anew: &AtomicBool) -> Option<Arc<String>> {
+        await_answer(&self.reloads, || anew.store(true, Ordering::Relaxed))
     }
 
     fn resident(&self) -> Option<u64> {
@@ -252,6 +308,24 @@ impl Board {
     }
 }
 
+/// Answers everybody who has asked.
+fn answer((wanted, news): &(Mutex<Wanted>, Condvar), what: String) {
+    let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+    *wanted = Wanted { answered: wanted.asked, answer: Arc::new(what), ..*wanted };
+    news.notify_all();
+}
+
+/// Asks, and waits for an answer, not for ever.
+fn await_answer((wanted, news): &(Mutex<Wanted>, Condvar), ask: impl FnOnce()) -> Option<Arc<String>> {
+    let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+    wanted.asked += 1;
+    let mine = wanted.asked;
+    ask();
+    let told = news.wait_timeout_while(wanted, TOLD_IN, |wanted| wanted.answered < mine);
+    let wanted = told.unwrap_or_else(PoisonError::into_inner).0;
+    (wanted.answered >= mine).then(|| wanted.answer.clone())
+}
+
 impl Status {
     /// What was left out, if anything was.
     pub fn shed(&self) -> String {
@@ -259,6 +333,16 @@ impl Status {
             0 => String::new(),
             n => format!("; {} were left out because too much came", human_count(n)),
         }
+    }
+
+    /// What was not kept or forgotten, beside packets that found no room: how many, and of what.
+    fn missing(&self) -> impl Iterator<Item = (u64, &'static str)> {
+        let all = [
+            (self.records_not_kept, "records were not kept in the store"),
+            (self.eve_not_kept, "lines of EVE were not kept, and not judged"),
+            (self.flows_forgotten, "flows were forgotten for want of memory"),
+        ];
+        all.into_iter().filter(|(n, _)| *n > 0)
     }
 
     /// For a person, in a line.
@@ -349,6 +433,16 @@ impl Status {
                 ),
             );
         }
+        for (n, what) in self.missing() {
+            line("missed", format!("{} {what}", human_count(n)));
+        }
+        if self.turns_waiting > 0 {
+            line(
+                "sinks",
+                format!("{} turns are not taken yet by their process", human_count(self.turns_waiting)),
+            );
+        }
+        self.troubles.iter().for_each(|(of, what)| line("TROUBLE", format!("{of}: {what}")));
         line("state", self.state.clone().unwrap_or_else(|| "not kept: a restart begins anew".to_owned()));
         self.said.iter().for_each(|what| line("said", what.clone()));
         out
@@ -370,6 +464,16 @@ impl Status {
         let lost = lost.map(|(cause, n)| (format!("{{cause=\"{cause}\"}}"), n as f64));
         one("packets_dropped_total", "counter", "Packets that were lost, or left out.", &lost);
         one("records_total", "counter", "Records that were judged.", &plain(self.records as f64));
+        let why = "Records that should have been kept in the store, and were not.";
+        one("records_not_kept_total", "counter", why, &plain(self.records_not_kept as f64));
+        let why = "Lines of EVE that were not kept, and not judged.";
+        one("eve_not_kept_total", "counter", why, &plain(self.eve_not_kept as f64));
+        let why = "Flows that were forgotten for want of memory.";
+        one("flows_forgotten_total", "counter", why, &plain(self.flows_forgotten as f64));
+        let why = "Turns that the process of the sinks has not taken yet.";
+        one("turns_waiting", "gauge", why, &plain(self.turns_waiting as f64));
+        let why = "What stands in its way now, so many things.";
+        one("troubles", "gauge", why, &plain(self.troubles.len() as f64));
         if self.keeps_packets.is_some() {
             one("packets_kept_total", "counter", "Packets that were kept.", &plain(self.packets_kept as f64));
             let why = "Packets that should have been kept, and were not.";
@@ -408,7 +512,8 @@ impl Status {
 
 /// Doors through which somebody may ask, opened while that could be.
 pub struct Doors {
-    control: Option<(UnixListener, PathBuf)>,
+    /// The socket, its file, and which that is.
+    control: Option<(UnixListener, PathBuf, (u64, u64))>,
     metrics: Option<TcpListener>,
 }
 
@@ -417,13 +522,22 @@ impl Doors {
     pub fn open(control: Option<&Path>, metrics: Option<SocketAddr>) -> anyhow::Result<Self> {
         let control = match control {
             Some(path) => {
-                // What a killed one left answers nobody.
-                if path.exists() && UnixStream::connect(path).is_err() {
-                    let _ = std::fs::remove_file(path);
+                if let Ok(lies) = std::fs::symlink_metadata(path) {
+                    ensure!(
+                        lies.file_type().is_socket(),
+                        "--control {}: something else lies there: name a file that is not there",
+                        path.display()
+                    );
+                    // What a killed one left answers nobody.
+                    if UnixStream::connect(path).is_err() {
+                        let _ = std::fs::remove_file(path);
+                    }
                 }
                 let opened = UnixListener::bind(path)
                     .with_context(|| format!("--control {} cannot be opened", path.display()))?;
-                Some((opened, path.to_owned()))
+                let lies = std::fs::symlink_metadata(path)
+                    .with_context(|| format!("--control {} cannot be opened", path.display()))?;
+                Some((opened, path.to_owned(), (lies.dev(), lies.ino())))
             }
             None => None,
         };
@@ -447,8 +561,8 @@ impl Doors {
 
     /// Answers, on threads of their own; `anew` is set where somebody asks to have lists read anew.
     pub fn serve(self, board: &Board, anew: &Arc<AtomicBool>) -> io::Result<Open> {
-        let path = self.control.as_ref().map(|(_, path)| path.clone());
-        if let Some((door, _)) = self.control {
+        let file = self.control.as_ref().map(|(_, path, which)| (path.clone(), *which));
+        if let Some((door, ..)) = self.control {
             let (board, anew) = (board.clone(), anew.clone());
             std::thread::Builder::new().name("control".into()).spawn(move || {
                 let guests = Arc::new(AtomicUsize::new(0));
@@ -478,18 +592,20 @@ impl Doors {
                 }
             })?;
         }
-        Ok(Open { path })
+        Ok(Open { file })
     }
 }
 
 /// Doors that are open: that of the file system is taken away at the end.
 pub struct Open {
-    path: Option<PathBuf>,
+    file: Option<(PathBuf, (u64, u64))>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        if let Some(path) = &self.path {
+        let Some((path, which)) = &self.file else { return };
+        // Somebody else may have put something in its place.
+        if std::fs::symlink_metadata(path).is_ok_and(|lies| (lies.dev(), lies.ino()) == *which) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -519,10 +635,11 @@ fn control(guest: UnixStream, board: &Board, anew: &AtomicBool) -> io::Result<()
             Some(lines) => lines.trim_end().to_owned(),
             None => wrong("who judges did not come to it".to_owned()),
         },
-        Ok(Ask { ask: What::Reload, .. }) => {
-            anew.store(true, Ordering::Relaxed);
-            "{\"done\":\"reload\"}".to_owned()
-        }
+        Ok(Ask { ask: What::Reload, .. }) => match board.reload(anew) {
+            Some(why) if why.is_empty() => "{\"done\":\"reload\"}".to_owned(),
+            Some(why) => wrong((*why).clone()),
+            None => wrong("who judges did not come to it".to_owned()),
+        },
         Ok(Ask { ask: What::Triage, of: None }) => serde_json::to_string(&*board.triage())?,
         Ok(Ask { ask: What::Triage, of: Some(of) }) => match board.say_of(&of) {
             Ok(host) => serde_json::json!({ "done": "triage", "host": host }).to_string(),
@@ -679,7 +796,12 @@ pub fn run(args: &StatusArgs) -> Result<Exit, Failure> {
         let sensor = Sensor(&args.control);
         let mut out = anstream::stdout().lock();
         if args.json || args.reload {
-            out.write_all(sensor.ask(what, None).map_err(Failure::input)?.as_bytes())?;
+            let answer = sensor.ask(what, None).map_err(Failure::input)?;
+            let why = serde_json::from_str::<serde_json::Value>(&answer).ok();
+            if let Some(why) = why.as_ref().and_then(|a| a["error"].as_str()).filter(|_| args.reload) {
+                return Err(Failure::input(anyhow::anyhow!("nothing was read anew: {why}")));
+            }
+            out.write_all(answer.as_bytes())?;
         } else {
             let status = sensor.status().map_err(Failure::input)?;
             let clear = if args.watch { "\u{1b}[H\u{1b}[2J" } else { "" };

@@ -2,14 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use pipeline::RunOptions;
@@ -26,8 +27,14 @@ const MOST_WAITING: usize = 64 << 20;
 
 /// Said when everything that a sink needs is there.
 const READY: &str = "ready";
+/// Said when so many lines in all are written down as owed.
+const TAKEN: &str = "taken ";
+/// Said of what should be known of a sink.
+const SAID: &str = "said ";
 /// What a sensor could not hand over, in the spool.
 const UNTOLD: &str = "untold";
+/// How long the process of the sinks may take for a line (*assumed*: it writes it down, and waits for nobody).
+const TAKEN_IN: Duration = Duration::from_mins(1);
 /// How often it is looked whether something should end.
 const LOOK_UP: Duration = Duration::from_millis(200);
 /// So often it is looked whether the sinks have ended: three quarters of a minute.
@@ -49,13 +56,26 @@ pub fn run(args: &Tell) -> Result<Exit, Failure> {
     for (signal, heard) in [(SIGTERM, &ends), (SIGINT, &deaf), (SIGHUP, &deaf), (SIGUSR1, &deaf)] {
         signal_hook::flag::register(signal, heard.clone()).map_err(Failure::usage)?;
     }
-    let report: Arc<Report> = Arc::new(Box::new(say));
+    // Whoever handed lines over is told of them, and of the sinks.
+    let of_sensor = args.of_sensor;
+    let answer = move |line: &str| {
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{}", report::clean(line)).and_then(|()| out.flush());
+    };
+    let report: Arc<Report> = Arc::new(Box::new(move |what: &str| {
+        say(what);
+        if of_sensor {
+            answer(&format!("{SAID}{what}"));
+        }
+    }));
     let cannot = || format!("the spool {} cannot be used", config.spool.display());
     let teller = Teller::begin(&config, &report).with_context(cannot).map_err(Failure::usage)?;
     let tell = |message: &Message| {
-        if let Err(e) = teller.tell(message) {
-            say(&format!("what is owed cannot be written down: {e}"));
+        let told = teller.tell(message);
+        if let Err(e) = &told {
+            report(&format!("what is owed cannot be written down: {e}"));
         }
+        told.is_ok()
     };
     if args.test {
         tell(&a_test().map_err(Failure::input)?);
@@ -70,15 +90,19 @@ pub fn run(args: &Tell) -> Result<Exit, Failure> {
             // What was handed over already is taken, also when it should end.
             let line = match lines.recv_timeout(LOOK_UP) {
                 Ok(line) => line,
-                Err(RecvTimeoutError::Timeout) if ends.load(Ordering::Relaxed) => break,
+                // A sensor says by the end of its lines that it has no more: it may still find something while it ends.
+                Err(RecvTimeoutError::Timeout) if !of_sensor && ends.load(Ordering::Relaxed) => break,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             n += 1;
             match Message::of_line(&String::from_utf8_lossy(&line)) {
-                Ok(Some(message)) => tell(&message),
+                Ok(Some(message)) => _ = tell(&message),
                 Ok(None) => {}
-                Err(e) => say(&format!("line {n} is none of `listen --json`: {e}")),
+                Err(e) => report(&format!("line {n} is none of `listen --json`: {e}")),
+            }
+            if of_sensor {
+                answer(&format!("{TAKEN}{n}"));
             }
         }
     }
@@ -109,14 +133,14 @@ fn lines_of_input() -> Receiver<Vec<u8>> {
 }
 
 /// Tells what a sensor could not hand over, because the process of the sinks was gone.
-fn untold(spool: &Path, tell: &impl Fn(&Message)) -> std::io::Result<()> {
+fn untold(spool: &Path, tell: &impl Fn(&Message) -> bool) -> std::io::Result<()> {
     let path = spool.join(UNTOLD);
     let Ok(file) = std::fs::File::open(&path) else { return Ok(()) };
-    let mut unread = Vec::new();
+    let (mut unread, mut owed) = (Vec::new(), true);
     for line in std::io::BufReader::new(file).split(b'\n') {
         let line = line?;
         match Message::of_line(&String::from_utf8_lossy(&line)) {
-            Ok(Some(message)) => tell(&message),
+            Ok(Some(message)) => owed &= tell(&message),
             Ok(None) => {}
             Err(_) => unread.extend(line.into_iter().chain([b'\n'])),
         }
@@ -127,7 +151,8 @@ fn untold(spool: &Path, tell: &impl Fn(&Message)) -> std::io::Result<()> {
         kept.and_then(|mut kept| kept.write_all(&unread))?;
         say(&format!("what nobody can read of {} is put aside in {}", path.display(), aside.display()));
     }
-    std::fs::remove_file(path)
+    // What could not be written down stays, and may be told twice.
+    if owed { std::fs::remove_file(path) } else { Ok(()) }
 }
 
 /// A host that turned, and is none.
@@ -150,6 +175,18 @@ pub struct Sinks {
     child: Child,
     way: Option<ChildStdin>,
     waiting: VecDeque<u8>,
+    /// What it says of them.
+    answers: ChildStdout,
+    /// What of that is no whole line yet.
+    half: Vec<u8>,
+    /// Lines that were handed over, or wait for it, and of which it did not say that they are owed; and how many it has taken.
+    unowed: VecDeque<String>,
+    taken: u64,
+    /// When the first of them came to stand there.
+    since: Instant,
+    /// What is to be said.
+    news: Vec<String>,
+    gone: Option<String>,
     /// The folder of what is owed, where it is written down what cannot be handed over.
     spool: PathBuf,
     /// Turns that were neither handed over nor written down.
@@ -162,24 +199,56 @@ impl Sinks {
         let config = Config::file(file).map_err(Failure::usage)?;
         let mut command = Command::new(std::env::current_exe()?);
         // A group of its own, so that an interrupt at the terminal ends the sensor first.
-        command.arg("tell").arg(file).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        command
+            .arg("tell")
+            .arg("--of-sensor")
+            .arg(file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .process_group(0);
         if let Some(user) = user {
             command.args(["--user", user]);
         }
         let mut child = command.spawn()?;
-        let mut ready = String::new();
-        if let Some(out) = child.stdout.take() {
-            BufReader::new(out).read_line(&mut ready)?;
+        let cannot = || Failure::usage(anyhow::anyhow!("the sinks of {} cannot be told", file.display()));
+        let (Some(mut answers), Some(way)) = (child.stdout.take(), child.stdin.take()) else {
+            return Err(cannot());
+        };
+        let (mut news, mut line) = (Vec::new(), Vec::new());
+        // Not a byte more than what it says until it is ready.
+        loop {
+            let mut byte = [0];
+            if answers.read(&mut byte)? == 0 {
+                let _ = child.wait();
+                return Err(cannot());
+            }
+            if byte != *b"\n" {
+                line.extend(byte);
+                continue;
+            }
+            let said = String::from_utf8_lossy(&std::mem::take(&mut line)).into_owned();
+            match said.strip_prefix(SAID) {
+                Some(said) => news.push(said.to_owned()),
+                None if said == READY => break,
+                None => {}
+            }
         }
-        if ready.trim_end() != READY {
-            let _ = child.wait();
-            return Err(Failure::usage(anyhow::anyhow!("the sinks of {} cannot be told", file.display())));
-        }
-        let way = child.stdin.take();
-        if let Some(way) = &way {
-            unblocked(way)?;
-        }
-        Ok(Self { child, way, waiting: VecDeque::new(), spool: config.spool, lost: 0 })
+        unblocked(&way)?;
+        unblocked(&answers)?;
+        Ok(Self {
+            child,
+            way: Some(way),
+            waiting: VecDeque::new(),
+            answers,
+            half: Vec::new(),
+            unowed: VecDeque::new(),
+            taken: 0,
+            since: instant(),
+            news,
+            gone: None,
+            spool: config.spool,
+            lost: 0,
+        })
     }
 
     /// The folder of what is owed.
@@ -190,19 +259,55 @@ impl Sinks {
     /// Hands a line over, as soon as it can be taken.
     pub fn tell(&mut self, line: &str) {
         if self.way.is_none() || self.waiting.len() + line.len() > MOST_WAITING {
-            self.write_down(format!("{line}\n").as_bytes());
+            self.write_down(&[line.to_owned()]);
             return;
         }
+        if self.unowed.is_empty() {
+            self.since = instant();
+        }
+        self.unowed.push_back(line.to_owned());
         self.waiting.extend(line.bytes().chain([b'\n']));
         self.hand_over();
     }
 
+    /// What is to be said of it; what stands in its way now; and how many lines it has not taken.
+    pub fn news(&mut self) -> (Vec<String>, Option<String>, u64) {
+        let hangs = !self.unowed.is_empty() && instant().duration_since(self.since) >= TAKEN_IN;
+        let hangs = hangs.then(|| {
+            "the process of the sinks takes nothing: nobody is told until it goes on, or is ended".to_owned()
+        });
+        (std::mem::take(&mut self.news), self.gone.clone().or(hangs), self.unowed.len() as u64)
+    }
+
     /// Looks whether it is still there, and hands over what can be taken now.
     pub fn look_after(&mut self) {
+        self.hear();
         if self.way.is_some() && matches!(self.child.try_wait(), Ok(Some(_))) {
+            // What it said last.
+            self.hear();
             self.is_gone("it has ended");
         }
         self.hand_over();
+    }
+
+    /// Hears what it says.
+    fn hear(&mut self) {
+        let mut said = [0; 4096];
+        while let Ok(n @ 1..) = self.answers.read(&mut said) {
+            self.half.extend_from_slice(&said[..n]);
+        }
+        let Some(end) = self.half.iter().rposition(|b| *b == b'\n') else { return };
+        let rest = self.half.split_off(end + 1);
+        let lines = std::mem::replace(&mut self.half, rest);
+        for line in String::from_utf8_lossy(&lines).lines() {
+            if let Some(said) = line.strip_prefix(SAID) {
+                self.news.push(said.to_owned());
+            } else if let Some(n) = line.strip_prefix(TAKEN).and_then(|n| n.parse::<u64>().ok()) {
+                let more = (n.saturating_sub(self.taken) as usize).min(self.unowed.len());
+                self.unowed.drain(..more);
+                (self.taken, self.since) = (n, instant());
+            }
+        }
     }
 
     fn hand_over(&mut self) {
@@ -219,24 +324,33 @@ impl Sinks {
 
     fn is_gone(&mut self, why: &str) {
         let place = self.spool.join(UNTOLD);
-        say(&format!(
+        self.gone = Some(format!(
             "the process of the sinks is gone ({why}): nobody is told until it is begun again, by a restart; what is to be told is written down in {}",
             place.display()
         ));
         self.way = None;
-        let waiting: Vec<u8> = self.waiting.drain(..).collect();
-        self.write_down(&waiting);
+        self.waiting.clear();
+        // It may have told some of them, and not have said so: twice is better than never.
+        let unowed: Vec<String> = self.unowed.drain(..).collect();
+        self.write_down(&unowed);
     }
 
     /// What cannot be handed over is told by the next process.
-    fn write_down(&mut self, lines: &[u8]) {
+    fn write_down(&mut self, lines: &[String]) {
         if lines.is_empty() {
             return;
         }
         let place = self.spool.join(UNTOLD);
-        let file = OpenOptions::new().create(true).append(true).open(place);
-        if file.and_then(|mut file| file.write_all(lines)).is_err() {
-            self.lost += lines.split(|b| *b == b'\n').filter(|line| !line.is_empty()).count() as u64;
+        let written = OpenOptions::new().create(true).append(true).open(place).and_then(|mut file| {
+            let before = file.metadata()?.len();
+            let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).inspect_err(|_| {
+                // A part of a line would spoil the next one.
+                let _ = file.set_len(before);
+            })
+        });
+        if written.is_err() {
+            self.lost += lines.len() as u64;
         }
     }
 
@@ -244,10 +358,13 @@ impl Sinks {
     pub fn end(mut self) -> u64 {
         for waited in 0..PATIENCE {
             self.look_after();
-            if self.waiting.is_empty() {
+            if self.waiting.is_empty() && self.gone.is_none() {
                 self.way = None;
             }
             if self.way.is_none() && matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                self.hear();
+                let unowed: Vec<String> = self.unowed.drain(..).collect();
+                self.write_down(&unowed);
                 return self.lost;
             }
             if waited == 10 {
@@ -256,8 +373,9 @@ impl Sinks {
             std::thread::sleep(LOOK_UP);
         }
         say("the sinks do not end: what they are owed is told by the next run");
-        let waiting: Vec<u8> = self.waiting.drain(..).collect();
-        self.write_down(&waiting);
+        self.hear();
+        let unowed: Vec<String> = self.unowed.drain(..).collect();
+        self.write_down(&unowed);
         // Who has given its rights up may not end it: what it is not handed any more, it waits for no longer.
         if self.child.kill().is_ok() {
             let _ = self.child.wait();
@@ -266,8 +384,15 @@ impl Sinks {
     }
 }
 
+/// A clock that nobody sets: how long a process takes is no packet's time.
+#[allow(clippy::disallowed_methods)]
+fn instant() -> Instant {
+    Instant::now()
+}
+
 /// Nobody waits for who reads this.
-fn unblocked(way: &ChildStdin) -> std::io::Result<()> {
+fn unblocked(way: impl AsFd) -> std::io::Result<()> {
+    let way = way.as_fd();
     let flags = rustix::fs::fcntl_getfl(way)? | rustix::fs::OFlags::NONBLOCK;
     Ok(rustix::fs::fcntl_setfl(way, flags)?)
 }

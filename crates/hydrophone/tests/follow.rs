@@ -318,7 +318,8 @@ fn all_files_are_read_anew() {
     let (config, payoffs, list) = (path("etc/config.toml"), path("etc/payoffs.toml"), path("etc/list.csv"));
     let files =
         ["--config", &config, "--payoffs", &payoffs, "--subscribers", &list, "--home", "10.20.0.0/16"];
-    let following = ["--follow", current.to_str().unwrap()];
+    let control = path("control");
+    let following = ["--follow", current.to_str().unwrap(), "--control", &control];
     let running = Running::begin(dir, "anew", &[&following[..], &files[..]].concat(), "listens to");
     let hup = || {
         let id = running.0.id().to_string();
@@ -330,10 +331,23 @@ fn all_files_are_read_anew() {
     write("etc/payoffs.toml", "[generated_names]\nexact_names = 5.0\n");
     hup();
     said("nothing was read anew: ");
+    // Whoever asks for it hears that, and it stands there.
+    let status = |more: &str| {
+        Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+            .args(["status", "--control", &control, more])
+            .output()
+            .unwrap()
+    };
+    let refused = status("--reload");
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(3) && why.contains("exact_names"), "{why}");
+    let stands = String::from_utf8(status("--json").stdout).unwrap();
+    assert!(stands.contains("\"reload\":\"nothing was read anew"), "{stands}");
     write("etc/payoffs.toml", "[generated_names]\nexact_name = 5.0\n");
     write("etc/list.csv", "subscriber,address\nS-7,10.20.0.13\n");
     hup();
     said("configuration, payoffs, expectations and lists were read anew");
+    assert!(String::from_utf8(status("--json").stdout).unwrap().contains("\"troubles\":{}"));
     said("only a restart changes memory");
 
     Zeek::of(&["kraken-old.pcapng"], usize::MAX, -8.0).write(&current, f64::MAX);

@@ -439,6 +439,88 @@ fn an_interface_goes_down_comes_up_and_is_made_anew() {
     let notices = end[0]["notices"].to_string();
     assert!(notices.contains("vb stopped") && notices.contains("vb was made anew"), "{notices}");
     assert_eq!(end[0]["packets"], 4 * packets, "{notices}");
+    assert!(notices.contains("vb is heard again"), "{notices}");
+}
+
+#[test]
+fn what_is_not_heard_stands_there_as_long_as_it_is_so() {
+    let Some(net) = Net::new() else { return };
+    let socket = net.path("control").display().to_string();
+    let listener = net.listen(&["vb"], &["--home", HOME, "--control", &socket]);
+    let program = assert_cmd::cargo::cargo_bin!("hydrophone").display().to_string();
+    let troubles = || -> Value {
+        let out = net.run(&program, &["status", "--json", "--control", &socket]).stdout;
+        serde_json::from_slice::<Value>(&out).unwrap()["troubles"].clone()
+    };
+    net.run("ip", &["link", "set", "vb", "down"]);
+    net.wait("listen.err", "vb stopped");
+    sleep(Duration::from_millis(300));
+    assert!(
+        troubles()["interface vb"].as_str().unwrap().starts_with("stopped (Network is down"),
+        "{}",
+        troubles()
+    );
+    // It is up again, and silent.
+    net.run("ip", &["link", "set", "vb", "up"]);
+    net.wait("listen.err", "vb is heard again");
+    sleep(Duration::from_millis(300));
+    assert_eq!(troubles(), serde_json::json!({}));
+    net.end(listener);
+
+    // What somebody else has there stays.
+    let notes = net.path("notes");
+    std::fs::write(&notes, "precious").unwrap();
+    let wrong = net
+        .command(&program, &["listen", "-i", "vb", "--control", notes.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&wrong.stderr).into_owned();
+    assert!(wrong.status.code() == Some(2) && said.contains("something else lies there"), "{said}");
+    assert_eq!(std::fs::read(&notes).unwrap(), b"precious");
+}
+
+#[test]
+fn datagrams_that_find_no_room_are_counted() {
+    let Some(net) = Net::new() else { return };
+    net.run("ip", &["link", "set", "lo", "up"]);
+    let listener = net.listen(&[], &["--netflow", "127.0.0.1:2055", "--home", HOME]);
+    listener.signal("STOP");
+    let send = "import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\nfor n in range(20000): s.sendto(b'x' * 1400, ('127.0.0.1', 2055))";
+    net.run("python3", &["-c", send]);
+    listener.signal("CONT");
+    sleep(Duration::from_secs(3));
+    let (_, end) = net.end(listener);
+    let (seen, dropped) =
+        (end[0]["packets"].as_u64().unwrap(), end[0]["dropped_by_capture"].as_u64().unwrap());
+    assert!(dropped > 0, "{seen} of 20000 found room");
+    assert_eq!(seen + dropped, 20_000);
+}
+
+#[test]
+fn what_the_process_of_the_sinks_did_not_take_is_told_by_the_next_one() {
+    let Some(net) = Net::new() else { return };
+    let (config, turned) = (net.path("tell.toml"), net.path("turned.jsonl"));
+    let spool = net.path("spool");
+    let sinks = format!("spool = {spool:?}\n[[sink]]\nname = \"a\"\nkind = \"file\"\npath = {turned:?}\n");
+    std::fs::write(&config, sinks).unwrap();
+    let more = ["--home", HOME, "--tell", config.to_str().unwrap()];
+    let listener = net.listen(&["vb"], &more);
+    // It hangs, is handed a turn, and is killed.
+    let of = net.run("pgrep", &["-P", &listener.child.id().to_string()]).stdout;
+    let of = String::from_utf8(of).unwrap().trim().to_owned();
+    net.run("kill", &["-STOP", &of]);
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=700"]);
+    net.wait("listen.out", "\"infected\"");
+    net.run("kill", &["-KILL", &of]);
+    net.wait("listen.err", "the process of the sinks is gone");
+    let (turns, _) = net.end(listener);
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    assert!(!turns.is_empty() && lines(&turned) == 0);
+    assert_eq!(lines(&spool.join("untold")), turns.len());
+    let again = net.listen(&["vb"], &more);
+    net.end(again);
+    assert_eq!(lines(&turned), turns.len());
+    assert!(!spool.join("untold").exists());
 }
 
 #[test]
@@ -668,8 +750,8 @@ fn who_asks_hears_how_it_goes() {
         "http://127.0.0.1:9477/metrics",
     ];
     assert_eq!(net.run("curl", &other).stdout, b"403");
-    status(&["--reload"]);
-    net.wait("listen.err", "were read anew");
+    assert!(status(&["--reload"]).contains("\"done\":\"reload\""));
+    assert!(net.text("listen.err").contains("were read anew"), "{}", net.text("listen.err"));
     net.end(listener);
     assert!(!Path::new(&socket).exists());
     let gone = net.command(&program, &["status", "--control", &socket]).output().unwrap();

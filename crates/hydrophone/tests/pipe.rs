@@ -128,7 +128,9 @@ fn what_is_no_capture_or_ends_within_a_packet_is_said() {
     assert_eq!(code, Some(3));
     assert!(said.contains("everything before it was read"), "{said}");
     assert!(told[0]["packets"].as_u64().unwrap() > 100 && told[0]["complete"] == false, "{}", told[0]);
-    for (bytes, says) in [(&b""[..], "is empty"), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "is not a pcap")] {
+    for (bytes, says) in
+        [(&b""[..], "is empty"), (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", "is neither a capture")]
+    {
         let (_, code, said) = of_standard_input(&[bytes], &[]);
         assert!(code == Some(3) && said.contains(says), "{code:?} {said}");
     }
@@ -197,4 +199,28 @@ fn silence_is_told_by_how_long_it_lasts_and_an_end_takes_what_is_under_way() {
     assert_eq!(capture["packets"], 2 * read[0]["packets"].as_u64().unwrap());
     assert_eq!(capture["last"], read[0]["last"]);
     assert_eq!(named.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn nobody_waits_for_who_reads_what_is_said() {
+    let mut child = listener(&["--pipe", "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut writer = child.stdin.take().unwrap();
+    writer.write_all(&std::fs::read(sample("kraken-blocked.pcapng")).unwrap()).unwrap();
+    // Far more than a pipe holds; standard error is not read.
+    for n in 0..4_000 {
+        Command::new("kill").args(["-USR1", &child.id().to_string()]).status().unwrap();
+        if n % 100 == 0 {
+            sleep(Duration::from_millis(60));
+        }
+    }
+    drop(writer);
+    let begun = std::time::Instant::now();
+    let ended = loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it waits for who reads standard error");
+        sleep(Duration::from_millis(50));
+    };
+    assert_eq!(ended.code(), Some(0));
 }

@@ -281,6 +281,7 @@ impl Others {
             health.rows_unread += followed.unread();
             notices.extend(followed.notices());
             failures.extend(followed.failures().iter().cloned());
+            failures.extend(followed.untold());
             inputs.extend(followed.files().into_iter().map(Input::of_log));
         }
         for store in stores {

@@ -87,6 +87,8 @@ pub struct PacketKeeper {
     waiting: Waiting,
     hand: Option<(SyncSender<Waiting>, JoinHandle<()>)>,
     kept: Arc<Kept>,
+    /// Whether the disk was too slow last.
+    slow: bool,
 }
 
 impl PacketKeeper {
@@ -101,7 +103,14 @@ impl PacketKeeper {
         // Whether a file can be made shows when one is.
         let probe = keeping.folder.join(".hydrophone");
         File::create(&probe).and_then(|_| std::fs::remove_file(&probe))?;
-        Ok(Self { keeping, flows: FlowsTaken::default(), waiting: Waiting::default(), hand: None, kept })
+        Ok(Self {
+            keeping,
+            flows: FlowsTaken::default(),
+            waiting: Waiting::default(),
+            hand: None,
+            kept,
+            slow: false,
+        })
     }
 
     /// How it goes, for whoever asks.
@@ -145,8 +154,19 @@ impl PacketKeeper {
             let writer = Writer { keeping: keeping.clone(), kept: kept.clone(), file: None, failed: None };
             (to, std::thread::spawn(move || writer.run(&from)))
         });
-        if let Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) = hand.try_send(waiting) {
-            self.kept.lost.fetch_add(lost.packets.len() as u64, Ordering::Relaxed);
+        match hand.try_send(waiting) {
+            Ok(()) => {
+                if std::mem::take(&mut self.slow) {
+                    self.kept.say("packets are kept again: the disk has caught up".to_owned());
+                }
+            }
+            Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) => {
+                self.kept.lost.fetch_add(lost.packets.len() as u64, Ordering::Relaxed);
+                if !std::mem::replace(&mut self.slow, true) {
+                    let folder = self.keeping.folder.display();
+                    self.kept.say(format!("packets are not kept in {folder}: the disk is too slow"));
+                }
+            }
         }
     }
 
@@ -165,8 +185,23 @@ impl PacketKeeper {
 struct Open {
     out: PcapngWriter<Counted<BufWriter<File>>>,
     begun: Timestamp,
-    /// Bytes of it that were told.
+    /// Bytes of it that were told: all of whole hand-overs.
     told: u64,
+    path: PathBuf,
+}
+
+impl Open {
+    /// Leaves of it what was written whole: nothing, or what can be read.
+    fn cut(self) {
+        let Self { out, told, path, .. } = self;
+        // What it still holds goes first.
+        drop(out);
+        let _ = if told == 0 {
+            std::fs::remove_file(&path)
+        } else {
+            OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(told))
+        };
+    }
 }
 
 /// Counts what comes through.
@@ -213,7 +248,7 @@ impl Writer {
                     }
                 }
                 Err(e) => {
-                    self.file = None;
+                    self.file.take().into_iter().for_each(Open::cut);
                     self.kept.lost.fetch_add(n as u64, Ordering::Relaxed);
                     if self.failed.replace(at).is_none() {
                         let folder = self.keeping.folder.display();
@@ -233,9 +268,11 @@ impl Writer {
             self.file = None;
             self.make_room(longest + waiting.bytes.len() as u64)?;
             let link = waiting.packets.first().map_or(u32::from(LINKTYPE_ETHERNET), |(_, link, ..)| *link);
-            let out = Counted { to: BufWriter::new(create(&self.keeping.folder, at)?), bytes: 0 };
-            let out = PcapngWriter::new(out, link as u16, "hydrophone listen --keep-packets")?;
-            self.file = Some(Open { out, begun: at, told: 0 });
+            let (file, path) = create(&self.keeping.folder, at)?;
+            let out = Counted { to: BufWriter::new(file), bytes: 0 };
+            let out = PcapngWriter::new(out, link as u16, "hydrophone listen --keep-packets");
+            let out = out.inspect_err(|_| _ = std::fs::remove_file(&path))?;
+            self.file = Some(Open { out, begun: at, told: 0, path });
         }
         let Some(open) = &mut self.file else { return Ok(()) };
         let mut from = 0;
@@ -268,16 +305,16 @@ impl Writer {
 }
 
 /// A new file, whose name says since when it goes; nobody else may read it.
-fn create(folder: &Path, at: Timestamp) -> io::Result<File> {
+fn create(folder: &Path, at: Timestamp) -> io::Result<(File, PathBuf)> {
     let (begins, ends) = NAME;
     let at = at.to_string().replace(':', "-");
     let mut n = 0;
     loop {
         let again = if n == 0 { String::new() } else { format!("-{n}") };
         let path = folder.join(format!("{begins}{at}{again}{ends}"));
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => n += 1,
-            opened => return opened,
+            opened => return opened.map(|file| (file, path)),
         }
     }
 }
@@ -304,6 +341,31 @@ mod tests {
     use capture::{CaptureSet, Opening, Source};
 
     use super::*;
+
+    #[test]
+    fn what_was_not_written_whole_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let begin = || {
+            let (file, path) = create(dir.path(), Timestamp::from_secs(1)).unwrap();
+            let out = Counted { to: BufWriter::new(file), bytes: 0 };
+            let out = PcapngWriter::new(out, LINKTYPE_ETHERNET, "a test").unwrap();
+            Open { out, begun: Timestamp::from_secs(1), told: 0, path }
+        };
+        let mut open = begin();
+        let path = open.path.clone();
+        open.out.packet_on(LINKTYPE_ETHERNET, Timestamp::from_secs(1), &[7; 60], 60, None).unwrap();
+        open.out.flush().unwrap();
+        open.told = open.out.get_ref().bytes;
+        let whole = open.told;
+        // A hand-over of which the disk took a part.
+        open.out.packet_on(LINKTYPE_ETHERNET, Timestamp::from_secs(2), &[8; 9000], 9000, None).unwrap();
+        open.cut();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), whole);
+        let nothing = begin();
+        let path = nothing.path.clone();
+        nothing.cut();
+        assert!(!path.exists());
+    }
 
     /// Gives all packets of a sample to a keeper, `times` over.
     fn keep(dir: &Path, most: u64, of_flow: Option<u64>, times: usize) -> Arc<Kept> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use behaviour::{Expectations, Home, Intel, Settings};
@@ -88,6 +88,8 @@ pub struct Progress {
     pub dropped: u64,
     /// Packets that were left out because more came than can be followed.
     pub shed: u64,
+    /// Flows that were forgotten for want of memory.
+    pub forgotten: u64,
     /// Packet time.
     pub clock: Option<Timestamp>,
 }
@@ -244,6 +246,9 @@ fn nobodys(accounts: &Accounts) -> (u64, String) {
     (accounts.nobodys(), what.join(", "))
 }
 
+/// How far a state may be ahead of the clock of the machine (*assumed*: clocks are set by less).
+const AHEAD: Duration = Duration::from_mins(1);
+
 /// What is attended to while it happens: interfaces, and logs that grow.
 #[derive(Default)]
 struct Attended {
@@ -302,12 +307,17 @@ fn sense_divided(
     while !options.opening.stop.load(Ordering::Relaxed) && others.earlier(&mut sink) {
         rows += 1;
         if rows.is_multiple_of(PAUSED_EVERY) {
-            progress(Progress { packets: 0, bytes: 0, dropped: feed.dropped(), shed: 0, clock: None });
+            let dropped = feed.dropped();
+            progress(Progress { packets: 0, bytes: 0, dropped, shed: 0, forgotten: 0, clock: None });
             others.pause(&mut sink);
         }
     }
+    let forgotten = Arc::<AtomicU64>::default();
     let sensors = (0..SHARDS)
-        .map(|s| Sensor::new(s, budget.flows, options.segments_apart).hashing(options.hashes))
+        .map(|s| {
+            let sensor = Sensor::new(s, budget.flows, options.segments_apart).hashing(options.hashes);
+            sensor.counting_forgotten(forgotten.clone())
+        })
         .collect();
     let defragmenter = Defragmenter::new(SHARDS, budget.fragments).segments_apart(options.segments_apart);
     let mut shedder = Shedder::default();
@@ -331,6 +341,7 @@ fn sense_divided(
             bytes: feed.offset(),
             dropped: feed.dropped(),
             shed: shedder.all(),
+            forgotten: forgotten.load(Ordering::Relaxed),
             clock: batch.clock(),
         });
         true
@@ -353,7 +364,8 @@ fn sense_divided(
         if rows.is_multiple_of(TOLD_EVERY) {
             let (packets, bytes) =
                 (health.packets + others.logs().health().packets, feed.offset() + others.logs().offset());
-            progress(Progress { packets, bytes, dropped: 0, shed: 0, clock: Some(others.given()) });
+            let clock = Some(others.given());
+            progress(Progress { packets, bytes, dropped: 0, shed: 0, forgotten: 0, clock });
         }
     }
     interrupted |= stopped();
@@ -576,6 +588,40 @@ pub fn listen(
     go(options, Some(listening), progress, on)
 }
 
+/// What is to be said of the state that a sensor begins from.
+fn begins_from(state: &Path, past: &Past, live: &Live) -> Vec<String> {
+    let shown = state.display();
+    let Some(last) = past.last else {
+        let beside = |ending: &str| {
+            let mut name = state.as_os_str().to_owned();
+            name.push(ending);
+            std::fs::metadata(&name).is_ok_and(|lies| lies.len() > 0)
+        };
+        let was_there = !state.exists() && (beside(".told") || beside(".triage"));
+        let lost = format!(
+            "there is no {shown}, though what belongs to it lies beside it: nothing is remembered, and everything begins anew"
+        );
+        return if was_there { vec![lost] } else { Vec::new() };
+    };
+    let mut said = vec![format!("goes on from {shown}, which knows everything until {last}")];
+    let ahead = last.since(capture::now());
+    if ahead >= AHEAD {
+        said.push(format!(
+            "{shown} tells of {last}, {} s ahead of this machine's clock, until when nothing is due: if the clock is right now, the one that it was written by was not, and it should be taken away",
+            ahead.as_secs()
+        ));
+    }
+    let were: Vec<&str> = past.inputs.iter().filter(|i| i.size.is_none()).map(|i| i.path.as_str()).collect();
+    let is_known = |file: &InputFile| were.contains(&&*file.path.display().to_string());
+    if !live.files().is_empty() && !were.is_empty() && !live.files().iter().any(is_known) {
+        let mut were = were;
+        were.sort_unstable();
+        were.dedup();
+        said.push(format!("{shown} is of a sensor that listened to {}", were.join(", ")));
+    }
+    said
+}
+
 fn go(
     options: &RunOptions,
     listening: Option<Listened<'_>>,
@@ -596,6 +642,11 @@ fn go(
     // What was told before is what was remembered; of what came later somebody has to be told still.
     let teller = listening.is_some().then(|| Teller::going_on(&analysts));
     let mut skips = false;
+    if let (Some(listened), Some(state)) = (&listening, &options.state) {
+        for what in begins_from(state, &past, &listened.live) {
+            on(Heard::News(what));
+        }
+    }
     if let Some(Listened { mut live, store, keeper }) = listening {
         attended.keeper = keeper;
         live.number_from(options.opening.earlier);
@@ -611,6 +662,9 @@ fn go(
             if remembered.is_some() {
                 skips = true;
                 unheard = catch_up(store, &mut past, &mut analysts)?;
+                for what in &unheard {
+                    on(Heard::News(what.clone()));
+                }
             }
         }
         if let Some(last) = past.last.filter(|_| !only_logs) {

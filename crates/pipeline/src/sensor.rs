@@ -1,10 +1,13 @@
 //! One shard of the sensor: its flow table, its sessions, and the records they make.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use flow::{Arrival, FlowTable, Limits, Sessions};
 use proto::{Outbox, Session};
 use record::{
-    Chunk, Conn, Direction, FlowFacts, FlowId, Head, Health, PacketId, Progress, Record, RecordKey, Service,
-    Timestamp,
+    Anomaly, Chunk, Conn, Direction, FlowFacts, FlowId, Head, Health, PacketId, Progress, Record, RecordKey,
+    Service, Timestamp,
 };
 
 use crate::decode::Decoded;
@@ -90,11 +93,21 @@ pub struct Sensor {
     shard: u32,
     table: FlowTable<Session>,
     recorder: Recorder,
+    /// Flows that all of them forgot for want of memory, and this one's part of it.
+    forgotten: Option<(Arc<AtomicU64>, u64)>,
 }
 
 impl Sensor {
     pub fn new(shard: u32, limits: Limits, apart: bool) -> Self {
-        Self { shard, table: FlowTable::new(limits).segments_apart(apart), recorder: Recorder::default() }
+        let table = FlowTable::new(limits).segments_apart(apart);
+        Self { shard, table, recorder: Recorder::default(), forgotten: None }
+    }
+
+    /// The same, which counts flows that it forgets where others count theirs.
+    #[must_use]
+    pub fn counting_forgotten(mut self, all: Arc<AtomicU64>) -> Self {
+        self.forgotten = Some((all, 0));
+        self
     }
 
     /// The same, which hashes files in transfer, or does not.
@@ -121,6 +134,13 @@ impl Sensor {
         self.table.packets(mine.len(), arrival, &mut self.recorder);
         if let Some(clock) = batch.clock {
             self.table.advance(clock, &mut self.recorder);
+        }
+        if let Some((all, mine)) = &mut self.forgotten {
+            let now = self.table.health().anomalies.of(Anomaly::FlowEvicted);
+            if now > *mine {
+                all.fetch_add(now - *mine, Ordering::Relaxed);
+                *mine = now;
+            }
         }
         std::mem::take(&mut self.recorder.keyed)
     }

@@ -1,9 +1,9 @@
 //! What happens beside judging while it is listened: who turned is told, what is remembered is written down, and what a kill left is made up for.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub enum Heard<'a> {
     Turn(&'a Turn),
     /// Something happened that is to be said at once.
     News(String),
+    /// The logs that are followed and cannot be read now, and why: all of them.
+    Troubles(BTreeMap<String, String>),
     /// What was told until now is about to be remembered, and will not be told again: whoever keeps it must have it on the disk first, and says so where it is not.
     Remembering(&'a mut bool),
     /// All that was known until then has been told, and something may be known anew.
@@ -198,6 +200,9 @@ impl Watch {
         for news in followed.as_mut().map(|f| f.news()).unwrap_or_default().into_iter().chain(again) {
             on(Heard::News(news));
         }
+        if let Some(troubles) = followed.as_mut().and_then(|f| f.troubles()) {
+            on(Heard::Troubles(troubles));
+        }
         on(Heard::Until(Moment { clock, analysts, teller: &self.teller, subscribers }));
         if let Some((path, past)) = self.state.as_mut().filter(|_| is_due) {
             (self.saved, self.taken) = (Some(clock), 0);
@@ -272,7 +277,13 @@ impl Journal {
         let path = PathBuf::from(name);
         let io = |source| StateError::Io { what: "write", path: path.clone(), source };
         // Without the state it is of another beginning.
-        let mut held = if state.exists() { std::fs::read(&path).unwrap_or_default() } else { Vec::new() };
+        let mut held = match std::fs::read(&path) {
+            Ok(held) if state.exists() => held,
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(StateError::Io { what: "read", path: path.clone(), source: e });
+            }
+            _ => Vec::new(),
+        };
         held.truncate(held.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1));
         for told in held.split(|b| *b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()) {
             teller.remember(told);

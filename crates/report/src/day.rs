@@ -55,6 +55,7 @@ impl DayLine {
         }
         let what = match (self.records, hosts.is_empty(), self.turns) {
             (0, true, _) => "nothing was heard".to_owned(),
+            (0, false, _) => format!("nothing was heard; from before, {}", hosts.join(", ")),
             (_, true, 0) => "all quiet".to_owned(),
             (_, true, _) => "nobody is suspicious any more".to_owned(),
             _ => hosts.join(", "),
@@ -130,6 +131,8 @@ mod tests {
             told,
             "2025-11-28: 1 host infected, 2 suspicious. Hosts turned 3 times; 12,400,000 packets (4.9 GB) were heard. Listening began at 01:01:00Z. What was missed, or said: 7 packets found no room in the ring."
         );
+        let standing = DayLine { records: 0, hosts: BTreeMap::from([("infected".to_owned(), 1)]), ..a_day() };
+        assert!(day(&standing).starts_with("2025-11-28: nothing was heard; from before, 1 host infected."));
         let silent = DayLine { packets: 0, bytes: 0, records: 0, ..a_day() };
         assert!(day(&silent).starts_with("2025-11-28: nothing was heard.") && !silent.is_quiet());
     }

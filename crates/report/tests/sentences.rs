@@ -59,6 +59,7 @@ fn facts() -> Vec<(&'static str, FactValue)> {
         ("recurring_length", 56u64.into()),
         ("remote", "198.51.100.7".into()),
         ("remote_names", list(&["198.51.100.7 c2.example.net"])),
+        ("posts", 5u64.into()),
         ("requests", 5u64.into()),
         ("role", "printer".into()),
         ("sensor", "suricata".into()),

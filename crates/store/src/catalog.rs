@@ -26,6 +26,8 @@ pub struct Catalog {
     pub(crate) past: Past,
     pub(crate) failures: Vec<String>,
     notices: Vec<String>,
+    /// Rows that came to days after these were analysed.
+    late: Vec<(String, u64)>,
     _reading: Option<File>,
 }
 
@@ -79,7 +81,8 @@ impl Catalog {
         failures.extend(bad.iter().map(ToString::to_string));
         let mut past = Past::of(runs, &segments, first_input, is_written);
         failures.append(&mut past.failures);
-        Ok(Self { place, span, segments, past, failures, notices, _reading: reading })
+        let late = late::late(&place, &segments, &span);
+        Ok(Self { place, span, segments, past, failures, notices, late, _reading: reading })
     }
 
     /// The files that may hold what is wanted, in the order of their runs.
@@ -140,11 +143,10 @@ impl Catalog {
     pub fn notices(&self) -> Vec<String> {
         let mut told: Vec<String> = self.past.runs.values().flat_map(|r| r.notices.iter().cloned()).collect();
         told.extend(self.notices.iter().cloned());
-        let late = late::late(&self.place, &self.segments, &self.span);
-        if !late.is_empty() {
+        if !self.late.is_empty() {
             told.push(format!(
                 "rows came to days after these were analysed: {}; what was told of them before was without these",
-                late::said(&late)
+                late::said(&self.late)
             ));
         }
         let killed = self.past.runs.values().filter(|r| r.was_killed()).count();

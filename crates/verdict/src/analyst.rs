@@ -1046,6 +1046,9 @@ fn unseen(page: &HostPage, capture: &CaptureFacts, outside: Outside) -> Vec<Stri
             named(b)
         ));
     }
+    if page.sent == 0 && page.flows > 0 {
+        reasons.push("nothing came from it: nobody may be there".to_owned());
+    }
     if page.flows < FEWEST_FLOWS {
         let what = if page.flows == 1 { "flow" } else { "flows" };
         reasons.push(format!(

@@ -63,6 +63,8 @@ pub struct HostPage {
     pub bytes: u64,
     pub missed: u64,
     pub packets: u64,
+    /// Packets that it sent.
+    pub sent: u64,
     /// Packets of encrypted tunnels and of protocols over IP that are not read.
     pub hidden: u64,
     pub cut: u64,
@@ -255,6 +257,7 @@ impl HostPage {
         self.bytes += c.bytes.iter().sum::<u64>();
         let packets = c.packets.iter().sum::<u64>();
         self.packets += packets;
+        self.sent += c.packets[side];
         self.hidden += if c.head.tuple.transport.is_read() { 0 } else { packets };
         self.missed += c.missed_bytes.iter().sum::<u64>();
         if c.head.tuple.transport == Transport::Tcp {

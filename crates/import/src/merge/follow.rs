@@ -19,6 +19,8 @@ use crate::lines::Lines;
 
 /// How long a row waits for rows of other logs that tell of something earlier (*assumed*: Zeek and Suricata write within a second or two).
 const LAG: Duration = Duration::from_secs(5);
+/// How long nothing may lie in the place of a log that was rotated (*assumed*: its sensor begins the next one within seconds, or with its first row).
+const GONE: Duration = Duration::from_mins(1);
 /// How often files are read on, and folders looked into.
 const READ: Duration = Duration::from_millis(250);
 const LOOKED_FOR: Duration = Duration::from_secs(2);
@@ -101,6 +103,8 @@ struct Tail {
     between: VecDeque<PathBuf>,
     /// Files that were put aside and are done with, by when they were written to last: another one may have its number later.
     done: Done,
+    /// Since when nothing lies in its place.
+    gone: Option<Timestamp>,
 }
 
 /// Logs that are followed.
@@ -130,6 +134,9 @@ pub struct Followed {
     repeats: bool,
     /// Files that are called as logs and hold none, which was said.
     no_logs: BTreeSet<PathBuf>,
+    /// Logs and folders that cannot be read now, and why; and whether that changed since it was told.
+    troubles: BTreeMap<String, String>,
+    changed: bool,
     news: Vec<String>,
 }
 
@@ -168,6 +175,8 @@ impl Followed {
             is_full: false,
             repeats: false,
             no_logs: BTreeSet::new(),
+            troubles: BTreeMap::new(),
+            changed: false,
             news: Vec::new(),
         };
         for path in named {
@@ -269,6 +278,7 @@ impl Followed {
                 spoiled: false,
                 between,
                 done,
+                gone: None,
             });
             self.set.logs.push(log);
             self.repeats = self.set.may_repeat();
@@ -354,19 +364,62 @@ impl Followed {
     fn look_for_more(&mut self) {
         for named in self.named.clone() {
             let found = match logs_in(&named) {
-                Ok(found) => found,
+                Ok(found) => {
+                    self.trouble(&named, None);
+                    found
+                }
                 // A file.
-                Err(_) => vec![named],
+                Err(e) if e.kind() == io::ErrorKind::NotADirectory => vec![named],
+                // One whose successor comes is looked after where it is read.
+                Err(_) if self.tails.iter().any(|t| t.path == named) => continue,
+                Err(e) => {
+                    self.trouble(&named, Some(format!("cannot be read: {e}")));
+                    continue;
+                }
             };
             for path in found {
+                if self.tails.iter().any(|t| t.path == path) {
+                    continue;
+                }
                 let before = self.tails.len();
-                // What cannot be read now may be read later; what never was read was told of.
-                let _ = self.find(&path);
+                // What cannot be read now may be read later.
+                let failed = self.find(&path).err().filter(|e| e.kind() != io::ErrorKind::NotFound);
+                self.trouble(&path, failed.map(|e| format!("cannot be read: {e}")));
                 if self.tails.len() > before {
                     self.news.push(format!("follows {} as well", path.display()));
                 }
             }
         }
+    }
+
+    /// A log or a folder cannot be read now, or can be again: said once each time, and stands as long as it does.
+    fn trouble(&mut self, path: &Path, what: Option<String>) {
+        let of = path.display().to_string();
+        match what {
+            Some(what) => {
+                if !self.troubles.contains_key(&of) && self.troubles.len() < MOST {
+                    self.news.push(format!("{of} {what}; it is tried again"));
+                    self.troubles.insert(of, what);
+                    self.changed = true;
+                }
+            }
+            None => {
+                if self.troubles.remove(&of).is_some() {
+                    self.news.push(format!("{of} is read again"));
+                    self.changed = true;
+                }
+            }
+        }
+    }
+
+    /// The logs and folders that cannot be read now, and why: all of them, where something changed since it was asked last.
+    pub fn troubles(&mut self) -> Option<BTreeMap<String, String>> {
+        std::mem::take(&mut self.changed).then(|| self.troubles.clone())
+    }
+
+    /// What could not be read at the end.
+    pub fn untold(&self) -> impl Iterator<Item = String> {
+        self.troubles.iter().map(|(of, what)| format!("{of} {what}"))
     }
 
     /// Whether something else stands in its place than what was read of it, though it is as long.
@@ -421,12 +474,24 @@ impl Followed {
 
     /// Goes on with the file that took a log's place, once that holds something and the old one was read to its end.
     fn exchange(&mut self, n: usize) -> io::Result<()> {
-        let (tail, log) = (&self.tails[n], &self.set.logs[n]);
+        let tail = &self.tails[n];
         let lies = match std::fs::metadata(&tail.path) {
-            // Its successor comes.
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // Its successor comes, in a moment.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let (path, now) = (tail.path.clone(), self.set.now);
+                let since = *self.tails[n].gone.get_or_insert(now);
+                if now.since(since) >= GONE {
+                    self.trouble(&path, Some(format!("is gone since {since}")));
+                }
+                return Ok(());
+            }
             lies => lies?,
         };
+        if self.tails[n].gone.take().is_some() {
+            let path = self.tails[n].path.clone();
+            self.trouble(&path, None);
+        }
+        let (tail, log) = (&self.tails[n], &self.set.logs[n]);
         let file = FileId::of(&lies);
         let read = log.reading.as_ref().map_or(0, |(_, lines)| lines.offset());
         let is_cut = file == tail.file && (tail.emptied || lies.len() < read);
@@ -738,6 +803,33 @@ mod tests {
 
     fn said(all: &[(i64, &str)]) -> Vec<(i64, String)> {
         all.iter().map(|(at, line)| (*at, (*line).to_owned())).collect()
+    }
+
+    #[test]
+    fn logs_that_are_gone_are_said_to_be_until_they_are_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = dir.path().join("conn.log");
+        append(&conn, &format!("{HEAD}{}", row(100)));
+        let mut logs = follow(dir.path(), Vec::new());
+        assert_eq!(earlier(&mut logs), [100]);
+        due(&mut logs, 110);
+        std::fs::remove_file(&conn).unwrap();
+        due(&mut logs, 120);
+        assert!(logs.news().is_empty() && logs.troubles().is_none(), "its successor may come");
+        due(&mut logs, 190);
+        assert!(matches!(&logs.news()[..], [one] if one.contains("conn.log is gone since")));
+        assert_eq!(logs.troubles().map(|all| all.len()), Some(1));
+        std::fs::remove_dir(dir.path()).unwrap();
+        due(&mut logs, 260);
+        assert!(logs.news().iter().any(|what| what.contains("cannot be read: No such file")));
+        due(&mut logs, 330);
+        assert!(logs.news().is_empty(), "it is said once");
+        assert_eq!((logs.troubles().map(|all| all.len()), logs.untold().count()), (Some(2), 2));
+        std::fs::create_dir(dir.path()).unwrap();
+        append(&conn, &format!("{HEAD}{}", row(340)));
+        due(&mut logs, 400);
+        assert_eq!(logs.news().iter().filter(|what| what.ends_with("is read again")).count(), 2);
+        assert_eq!(logs.troubles(), Some(BTreeMap::new()));
     }
 
     #[test]
