@@ -58,6 +58,8 @@ struct Piece {
     at: usize,
     /// Which block of the batch in hand it is.
     registered: Option<u32>,
+    /// When it came, by the clock of the machine.
+    taken: Instant,
 }
 
 impl Piece {
@@ -147,6 +149,8 @@ struct Port {
     /// Packets that somebody put together, and whether that was said.
     large: u64,
     large_said: bool,
+    /// It is of a kind that cannot be listened to, until it is made anew.
+    unreadable: bool,
 }
 
 /// What stands against being heard, as long as it does: whose it is, and since when.
@@ -280,9 +284,9 @@ impl Live {
         &self.failures
     }
 
-    /// Whether only pipes are listened to.
+    /// Whether only pipes are listened to, and no logs are followed: then packets alone say when it is.
     fn are_pipes(&self) -> bool {
-        !self.ports.is_empty() && self.ports.iter().all(|p| p.inflow.pipe().is_some())
+        self.ends && !self.ports.is_empty() && self.ports.iter().all(|p| p.inflow.pipe().is_some())
     }
 
     /// What a reader must be told, so far.
@@ -348,7 +352,7 @@ impl Live {
                 self.heard = (instant(), self.clock.latest());
                 return true;
             }
-            self.closing |= self.ends && self.are_pipes() && self.ports.iter().all(|p| p.inflow.is_over());
+            self.closing |= self.are_pipes() && self.ports.iter().all(|p| p.inflow.is_over());
             // Pipes end when they have handed out what was under way.
             if self.closing && self.ports.iter().all(|p| p.inflow.pipe().is_none() || p.inflow.is_over()) {
                 self.ended = true;
@@ -418,11 +422,18 @@ impl Live {
                 if let Some(last) = packets.last() {
                     port.known = port.known.max(last.ts);
                     port.down = false;
-                    port.pieces.push_back(Piece { block, packets, at: 0, registered: None });
+                    port.pieces.push_back(Piece {
+                        block,
+                        packets,
+                        at: 0,
+                        registered: None,
+                        taken: instant(),
+                    });
                 }
             }
-            if emptied {
-                port.known = port.known.max(before.minus(port.inflow.behind()));
+            // Of what another machine captured nobody knows how late it is there.
+            if emptied && port.inflow.pipe().is_none() {
+                port.known = port.known.max(before.minus(BEHIND));
             }
             if was_down && !port.down {
                 heard_again.push(n);
@@ -438,14 +449,14 @@ impl Live {
     fn ask_pipes(&mut self) {
         for n in 0..self.ports.len() {
             let Some(pipe) = self.ports[n].inflow.pipe() else { continue };
-            let (told, dropped, is_over) = (pipe.told(), pipe.dropped(), pipe.is_over());
+            let (told, dropped) = (pipe.told(), pipe.dropped());
             self.ports[n].dropped = dropped;
-            if is_over {
-                self.ports[n].known = Timestamp(i64::MAX);
-            }
             for told in told {
                 match told {
                     Told::News(what) => self.say(&what),
+                    Told::Waits(true) => self.stands(n, "nobody writes to it"),
+                    Told::Waits(false) => drop(self.stood(n)),
+                    Told::Drains => self.stands(n, "what comes is not read, until its writer is gone"),
                     Told::Failed(what) => {
                         self.tell(format!("{what} ({})", now()));
                         if self.failures.len() < MAX_EVENTS {
@@ -460,7 +471,15 @@ impl Live {
     /// Hands on what nothing earlier can come before.
     fn merge(&mut self, batch: &mut Batch) {
         let alone = self.ports.len() == 1 || self.closing;
-        let until = if alone { None } else { self.ports.iter().map(|p| p.known).min() };
+        let of_here = || self.ports.iter().filter(|p| p.inflow.pipe().is_none());
+        let until = if alone { None } else { of_here().map(|p| p.known).min() };
+        // What comes late through a pipe is waited for, not for long; and so does nobody else wait longer for what comes through one.
+        let is_silent = |p: &Port| p.inflow.pipe().is_some() && p.pieces.is_empty() && !p.inflow.is_over();
+        let silent: Vec<usize> =
+            (0..self.ports.len()).filter(|n| !alone && is_silent(&self.ports[*n])).collect();
+        let late = instant();
+        let has_waited =
+            |p: &Port| p.pieces.front().is_some_and(|piece| late.duration_since(piece.taken) >= PIPE_BEHIND);
         for piece in self.ports.iter_mut().flat_map(|p| &mut p.pieces) {
             piece.registered = None;
         }
@@ -468,10 +487,12 @@ impl Live {
         while !batch.is_full(bytes) {
             let due = |(n, port): (usize, &Port)| Some((port.pieces.front()?.next()?.ts, n));
             let heads = || self.ports.iter().enumerate().filter_map(due);
-            let Some((first, n)) = heads().min().filter(|(ts, _)| until.is_none_or(|until| *ts <= until))
-            else {
+            let Some((first, n)) = heads().min() else { return };
+            let waited = has_waited(&self.ports[n]);
+            let until = until.filter(|_| !(waited && self.ports[n].inflow.pipe().is_some()));
+            if until.is_some_and(|until| first > until) || (!waited && !silent.is_empty()) {
                 return;
-            };
+            }
             // As far as no other has anything earlier.
             let others = heads().filter(|(_, other)| *other != n).map(|(ts, _)| ts);
             let limit = others.chain(until).min().map(|limit| limit.max(first));
@@ -562,20 +583,25 @@ impl Live {
 
     /// An interface is heard again.
     fn is_up(&mut self, n: usize) {
-        let name = &self.ports[n].name;
-        let stood = self.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        if stood.is_some() {
+        if self.stood(n).is_some() {
             self.event(n, "is heard again");
         }
     }
 
+    /// Something stands against being heard.
+    fn stands(&self, n: usize, what: &str) {
+        let (name, what) = (self.ports[n].name.clone(), format!("{what}, since {}", now()));
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).insert(name, what);
+    }
+
+    /// Nothing does any more; gives what did.
+    fn stood(&self, n: usize) -> Option<String> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ports[n].name)
+    }
+
     /// An interface is not heard now.
     fn is_down(&mut self, n: usize, what: &str) {
-        let (name, at) = (self.ports[n].name.clone(), now());
-        self.standing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name, format!("{what}, since {at}"));
+        self.stands(n, what);
         self.event(n, what);
     }
 
@@ -586,7 +612,7 @@ impl Live {
             let Inflow::Ring(ring) = &mut port.inflow else { continue };
             let Ok(index) = ring.index_of(&port.name) else { continue };
             if index == ring.index() {
-                if port.down && ring.is_up(&port.name).unwrap_or(false) {
+                if port.down && !port.unreadable && ring.is_up(&port.name).unwrap_or(false) {
                     port.down = false;
                     self.is_up(n);
                 }
@@ -597,10 +623,10 @@ impl Live {
             }
             // It may be another kind of interface.
             let link = ring.kind().ok().and_then(|kind| Some((kind, link_of(kind)?)));
-            port.down = link.is_none();
+            (port.down, port.unreadable) = (link.is_none(), link.is_none());
             if let Some((kind, link)) = link {
                 (port.link, port.loopback) = (link, kind == LOOPBACK);
-                self.standing.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.ports[n].name);
+                drop(self.stood(n));
                 self.event(n, "was made anew, and is listened to again");
             } else {
                 self.is_down(n, "was made anew as a kind that cannot be listened to");
@@ -701,6 +727,7 @@ impl Port {
             dropped: 0,
             large: 0,
             large_said: false,
+            unreadable: false,
         }
     }
 }

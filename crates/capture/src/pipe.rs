@@ -25,6 +25,8 @@ pub struct Pipe {
     shared: Arc<Shared>,
     /// What can be read of it says that there are packets.
     woken: PipeReader,
+    /// Kept, so that it never reads as one that nobody writes to.
+    _wake: PipeWriter,
     /// What the thread begins with, until it has begun.
     begins: Option<Reading>,
     /// Packets that are handed on.
@@ -59,12 +61,32 @@ struct Waiting {
     abandoned: bool,
 }
 
+impl Waiting {
+    /// Whether there is room for no more.
+    fn is_full(&self) -> bool {
+        self.bytes.len() + self.packets.len() * size_of::<Place>() >= BLOCK
+    }
+}
+
+/// Says that a thread has ended, also one that panicked.
+struct Ends<'a>(&'a Shared);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.lock().ended = true;
+    }
+}
+
 /// What happened to a pipe.
 pub enum Told {
     /// It could not be read, or not to its end.
     Failed(String),
     /// Something that is no fault.
     News(String),
+    /// Nobody writes to it, or somebody does.
+    Waits(bool),
+    /// What comes is not read, until its writer is gone.
+    Drains,
 }
 
 impl Shared {
@@ -112,9 +134,10 @@ impl Pipe {
         for end in [woken.as_fd(), wake.as_fd()] {
             rustix::io::ioctl_fionbio(end, true).map_err(|e| fail(e.into()))?;
         }
+        let kept = wake.try_clone().map_err(fail)?;
         let shared = Arc::new(Shared { waiting: Mutex::default(), room: Condvar::new() });
         let begins = Some(Reading { name, file: Arc::new(file), again, stop, wake });
-        Ok(Self { shared, woken, begins, taken: Vec::new(), bytes: Vec::new() })
+        Ok(Self { shared, woken, _wake: kept, begins, taken: Vec::new(), bytes: Vec::new() })
     }
 
     /// Gives the packets that have come; `false` when there are none. Its thread begins with the first call.
@@ -184,43 +207,58 @@ impl Reading {
     }
 
     fn run(self, shared: &Shared) {
+        // However it ends, nobody waits for it.
+        let ends = Ends(shared);
         loop {
-            if self.again && !self.is_written_to() {
-                break;
+            if self.again {
+                self.tell(shared, Told::Waits(true));
+                if !self.is_written_to() {
+                    break;
+                }
+                self.tell(shared, Told::Waits(false));
             }
             let ended = match stream(Box::new(self.patient())) {
                 Ok(window) => self.one_capture(Reader::new(window, self.name.clone()), shared),
                 Err(e) => Err(read_error(&self.name, 0, e)),
             };
-            let is_over = !self.again || self.stop.load(Ordering::Relaxed);
-            let told = match ended {
+            match ended {
                 Ok(false) => break,
                 // Where it is cut because it was to end, it goes on for others.
-                _ if self.stop.load(Ordering::Relaxed) => None,
-                Ok(true) if is_over => None,
-                Ok(true) => {
-                    Some(Told::News(format!("who wrote to {} is gone: the next is waited for", self.name)))
+                _ if self.stop.load(Ordering::Relaxed) => break,
+                Ok(true) if self.again => {
+                    self.tell(
+                        shared,
+                        Told::News(format!("who wrote to {} is gone: the next is waited for", self.name)),
+                    );
                 }
-                Err(e) => Some(Told::Failed(self.failed(&e, is_over))),
-            };
-            shared.lock().told.extend(told);
-            self.wake();
-            if is_over {
-                break;
+                Ok(true) => break,
+                Err(e) => {
+                    self.tell(shared, Told::Failed(e.to_string()));
+                    if !self.again {
+                        break;
+                    }
+                    self.drain(shared);
+                }
             }
         }
-        shared.lock().ended = true;
+        drop(ends);
         self.wake();
     }
 
-    /// What is to be said of a capture that could not be read on. What its writer sends behind that would be taken for the next one's beginning.
-    fn failed(&self, e: &CaptureError, is_over: bool) -> String {
-        if is_over {
-            return e.to_string();
-        }
-        match io::copy(&mut self.patient(), &mut io::sink()) {
-            Ok(0) | Err(_) => e.to_string(),
-            Ok(bytes) => format!("{e}; {bytes} bytes that came behind it were not read"),
+    fn tell(&self, shared: &Shared, told: Told) {
+        shared.lock().told.push(told);
+        self.wake();
+    }
+
+    /// What a writer sends behind what cannot be read would be taken for the next one's beginning.
+    fn drain(&self, shared: &Shared) {
+        self.tell(shared, Told::Drains);
+        if let Ok(bytes @ 1..) = io::copy(&mut self.patient(), &mut io::sink()) {
+            let name = &self.name;
+            self.tell(
+                shared,
+                Told::Failed(format!("{name}: {bytes} bytes that came behind that were not read")),
+            );
         }
     }
 
@@ -247,10 +285,11 @@ impl Reading {
             let next = reader.next_packet();
             let dropped = reader.dropped();
             let mut waiting = shared.lock();
-            waiting.dropped += dropped - lost;
-            lost = dropped;
+            // A later statistic may say less than one before.
+            waiting.dropped += dropped.saturating_sub(lost);
+            lost = lost.max(dropped);
             let Some(raw) = next? else { return Ok(true) };
-            while waiting.bytes.len() >= BLOCK && !waiting.abandoned {
+            while waiting.is_full() && !waiting.abandoned {
                 waiting = shared.room.wait(waiting).unwrap_or_else(PoisonError::into_inner);
             }
             if waiting.abandoned {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use object_store::path::Path as Key;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode};
 use pipeline::{Doubles, Input, Outcome};
-use record::Timestamp;
+use record::{Health, Timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -151,6 +151,18 @@ impl Place {
         }
     }
 
+    /// Reads something that is written whole; what is no more than a part of it, as a machine that went out leaves it, is removed.
+    async fn read_whole<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Option<T>> {
+        match self.objects.get(&self.key(path)?).await {
+            Ok(found) => match serde_json::from_slice(&found.bytes().await?) {
+                Ok(whole) => Ok(Some(whole)),
+                Err(_) => self.remove(path).await.map(|()| None),
+            },
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Whether all parts are there.
     async fn has_all(&self, parts: &[Part]) -> anyhow::Result<bool> {
         for part in parts {
@@ -213,17 +225,25 @@ impl Place {
         Ok(self.listed(folder).await?.into_iter().map(|(path, _)| path).collect())
     }
 
-    /// The analyses that are whole and of this form: their folders, when they were published, and what was.
-    async fn analyses(&self) -> anyhow::Result<Vec<(String, DateTime<Utc>, Manifest)>> {
+    /// The analyses that are wanted, most files first, of equal ones the last that was published: their folders. What is published of one is not kept beside another's.
+    async fn analyses(&self, wanted: impl Fn(&str, &Manifest) -> bool) -> anyhow::Result<Vec<String>> {
         let mut found = Vec::new();
         for (path, at) in self.listed(FOLDER).await? {
-            let Some(folder) = path.strip_suffix(MANIFEST) else { continue };
+            let Some(folder) = path.strip_suffix(MANIFEST).map(|folder| folder.trim_end_matches('/')) else {
+                continue;
+            };
             let Ok(Some(m)) = self.read::<Manifest>(&path).await else { continue };
-            if m.hydrophone_analysis == FORM {
-                found.push((folder.trim_end_matches('/').to_owned(), at, m));
+            if m.hydrophone_analysis == FORM && wanted(folder, &m) {
+                found.push((m.files.len(), at, folder.to_owned()));
             }
         }
-        Ok(found)
+        found.sort_unstable();
+        Ok(found.into_iter().rev().map(|(.., folder)| folder).collect())
+    }
+
+    /// What is published of an analysis, if it is there.
+    async fn published(&self, folder: &str) -> anyhow::Result<Option<Manifest>> {
+        self.read(&format!("{folder}/{MANIFEST}")).await
     }
 
     /// Of these files those that are not what was written, and why: gone, of another size, or of other bytes. Of those in a bucket all would have to be fetched for
@@ -245,7 +265,7 @@ impl Place {
             };
             anyhow::Ok(why.map(|why| (f.path.clone(), why)))
         }))
-        .buffer_unordered(if is_here { 1 } else { AT_ONCE });
+        .buffer_unordered(AT_ONCE);
         let mut found = BTreeMap::new();
         while let Some(one) = looked.next().await {
             found.extend(one?);
@@ -265,6 +285,11 @@ fn hash(of: &impl Serialize) -> anyhow::Result<String> {
     Ok(record::hex(&Sha256::digest(serde_json::to_vec(of)?)))
 }
 
+/// What is told of a store beside its rows; health is no JSON, for its keys are no words.
+fn worth(health: &Health, failures: &[String]) -> anyhow::Result<String> {
+    Ok(record::hex(&Sha256::digest(postcard::to_stdvec(&(health, failures))?)))
+}
+
 /// How hosts are judged, and over what.
 struct Plan<'a> {
     asked: &'a Asked,
@@ -280,6 +305,10 @@ struct Plan<'a> {
     bad: BTreeMap<String, String>,
     /// Analyses that cannot be gone on from.
     unusable: BTreeSet<String>,
+    /// Files that are what was written.
+    whole: Mutex<BTreeSet<FileRead>>,
+    /// Folders of which everything is done again, and was removed.
+    cleared: Mutex<BTreeSet<String>>,
     /// What had to be done again, and why.
     again: Vec<String>,
 }
@@ -332,12 +361,17 @@ pub async fn analyse(
         place,
         first_inputs: catalog.first_inputs(),
         last: health.last,
-        worth: hash(&(&health, catalog.failures()))?,
+        worth: worth(&health, catalog.failures())?,
         bad: BTreeMap::new(),
         unusable: BTreeSet::new(),
+        whole: Mutex::default(),
+        cleared: Mutex::default(),
         again: Vec::new(),
     };
     let done = plan.until_it_is_told(catalog, engine, &progress).await;
+    if done.is_err() {
+        engine.give_up().await;
+    }
     done.map_err(|e| e.context(Unfinished))
 }
 
@@ -345,6 +379,14 @@ pub async fn analyse(
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the analysis did not come to its end")]
 pub struct Unfinished;
+
+/// What the parts of an analysis tell.
+enum Shares {
+    /// By site.
+    Told(BTreeMap<u16, Vec<ShareTold<'static>>>),
+    /// Parts that are damaged, and why.
+    Unreadable(Vec<(Part, String)>),
+}
 
 /// How a run over some files went.
 enum Ran {
@@ -379,29 +421,34 @@ impl Plan<'_> {
             let mut ran = match self.run(&files, engine, progress).await? {
                 Ran::Done(ran) => ran,
                 Ran::Damaged(found) => {
+                    // What others still do is of another analysis now.
+                    engine.give_up().await;
                     self.bad.extend(found);
                     continue;
                 }
                 Ran::Unusable(folder, why) => {
-                    self.again.push(format!("{folder} cannot be gone on from ({why}): everything is read"));
+                    engine.give_up().await;
+                    self.again.push(format!("{folder} cannot be gone on from: {why}"));
                     self.unusable.insert(folder);
                     continue;
                 }
             };
-            let (part, why) = match self.shares(&ran.manifest).await {
-                Ok(told) => {
+            let unreadable = match self.shares(&ran.manifest).await? {
+                Shares::Told(told) => {
                     ran.retried.append(&mut self.again);
                     return self.told(ran, told, catalog).await;
                 }
-                Err(unreadable) => unreadable,
+                Shares::Unreadable(unreadable) => unreadable,
             };
             tries -= 1;
-            if tries == 0 {
-                bail!("{}: what it left cannot be read: {why}", part.task);
+            for (part, why) in unreadable {
+                if tries == 0 {
+                    bail!("{}: what it left cannot be read: {why}", part.task);
+                }
+                // What was published and cannot be read is done again.
+                self.withdraw(&ran.folder, &part).await?;
+                self.again.push(format!("{}: {why}", part.task));
             }
-            // What was published and cannot be read is done again.
-            self.withdraw(&ran.folder, &part).await?;
-            self.again.push(format!("{}: {why}", part.task));
         }
     }
 
@@ -418,19 +465,19 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// What the shares of all parts tell, by site; or the part that cannot be read, and why.
-    async fn shares(
-        &self,
-        manifest: &Manifest,
-    ) -> Result<BTreeMap<u16, Vec<ShareTold<'static>>>, (Part, String)> {
+    /// What the shares of all parts tell, by site; or the parts that are damaged, and why.
+    async fn shares(&self, manifest: &Manifest) -> anyhow::Result<Shares> {
         let mut by_site: BTreeMap<u16, Vec<ShareTold<'static>>> = BTreeMap::new();
+        let mut unreadable = Vec::new();
         for part in &manifest.parts {
             let site = part.task.split('-').next().and_then(|s| s.strip_prefix("site")?.parse().ok());
-            let told = part::told(&self.place.objects, &self.place.prefix, part).await;
-            let told = told.map_err(|e| (part.clone(), e.to_string()))?;
-            by_site.entry(site.unwrap_or_default()).or_default().extend(told);
+            match part::told(&self.place.objects, &self.place.prefix, part).await {
+                Ok(told) => by_site.entry(site.unwrap_or_default()).or_default().extend(told),
+                Err(e) if part::may_pass(&e) => return Err(e.into()),
+                Err(e) => unreadable.push((part.clone(), e.to_string())),
+            }
         }
-        Ok(by_site)
+        Ok(if unreadable.is_empty() { Shares::Told(by_site) } else { Shares::Unreadable(unreadable) })
     }
 
     /// Runs the tasks over these files that were not done before.
@@ -445,7 +492,8 @@ impl Plan<'_> {
         let of = (&self.edition, shares, ranges, &self.judged, &read, self.last, &self.first_inputs);
         let id = hash(&(of, &self.worth))?;
         let folder = format!("{FOLDER}/{}", &id[..16]);
-        if self.asked.anew {
+        let is_first = || self.cleared.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.clone());
+        if self.asked.anew && is_first() {
             // First what says that something is there.
             let (parts, first): (Vec<String>, Vec<String>) =
                 self.place.list(&folder).await?.into_iter().partition(|p| p.contains("/parts/"));
@@ -453,7 +501,7 @@ impl Plan<'_> {
                 self.place.remove(path).await?;
             }
         }
-        if let Some(manifest) = self.place.read::<Manifest>(&format!("{folder}/{MANIFEST}")).await?
+        if let Some(manifest) = self.place.read_whole::<Manifest>(&format!("{folder}/{MANIFEST}")).await?
             && self.place.has_all(&manifest.parts).await?
         {
             let before = manifest.parts.len();
@@ -464,7 +512,7 @@ impl Plan<'_> {
         let known: BTreeSet<&FileRead> = base.iter().flat_map(|(_, m)| &m.files).collect();
         let is_new = |f: &&TableFile| !known.contains(&FileRead::of(f));
         let new: Vec<TableFile> = files.iter().filter(is_new).cloned().collect();
-        let altered = self.place.altered(&new).await?;
+        let altered = self.altered(&new).await?;
         if !altered.is_empty() {
             return Ok(Ran::Damaged(altered.into_iter().map(|(path, why)| self.say(path, &why)).collect()));
         }
@@ -559,31 +607,40 @@ impl Plan<'_> {
         now: &[FileRead],
         files: &[TableFile],
     ) -> anyhow::Result<Option<(String, Manifest)>> {
-        let mut best: Option<(String, Manifest)> = None;
         if self.asked.anew {
             return Ok(None);
         }
         let now: BTreeSet<&FileRead> = now.iter().collect();
-        for (folder, _, m) in self.place.analyses().await? {
+        let is_gone_on_from = |folder: &str, m: &Manifest| {
             let same = (m.edition == self.edition && m.judging == self.judged)
                 && (m.shares, m.ranges) == (self.asked.shares, self.asked.ranges)
-                && self.first_inputs.starts_with(&m.first_inputs);
-            let read: BTreeSet<&FileRead> = m.files.iter().collect();
-            let later = || {
+                && self.first_inputs.starts_with(&m.first_inputs)
+                && !self.unusable.contains(folder);
+            same && {
+                let read: BTreeSet<&FileRead> = m.files.iter().collect();
                 let mut new = files.iter().filter(|f| !read.contains(&FileRead::of(f)));
-                new.all(|f| m.last.is_none_or(|last| f.known.0 > last))
-            };
-            if same
-                && !self.unusable.contains(&folder)
-                && read.is_subset(&now)
-                && later()
+                read.is_subset(&now) && new.all(|f| m.last.is_none_or(|last| f.known.0 > last))
+            }
+        };
+        for folder in self.place.analyses(is_gone_on_from).await? {
+            if let Some(m) = self.place.published(&folder).await?
                 && self.place.has_all(&m.parts).await?
-                && best.as_ref().is_none_or(|(_, b)| b.files.len() < m.files.len())
             {
-                best = Some((folder, m));
+                return Ok(Some((folder, m)));
             }
         }
-        Ok(best)
+        Ok(None)
+    }
+
+    /// Of these files those that are not what was written; each is looked at once.
+    async fn altered(&self, files: &[TableFile]) -> anyhow::Result<BTreeMap<String, String>> {
+        let known = self.whole.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let new: Vec<TableFile> =
+            files.iter().filter(|f| !known.contains(&FileRead::of(f))).cloned().collect();
+        let altered = self.place.altered(&new).await?;
+        let whole = new.iter().filter(|f| !altered.contains_key(&f.path)).map(FileRead::of);
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner).extend(whole);
+        Ok(altered)
     }
 
     /// Files of which the analysts did not get all rows, where it can be said what they should have got.
@@ -599,12 +656,8 @@ impl Plan<'_> {
             let names: BTreeSet<String> = tasks.iter().filter(|t| t.site == site).map(Task::name).collect();
             let of: Vec<&Part> = parts.iter().filter(|p| names.contains(&p.task)).collect();
             let went_on = of.iter().filter(|p| p.from.is_some()).count();
-            // Some were done before something could be gone on from, and others after.
-            let read = match went_on {
-                0 => files,
-                n if n == of.len() => new,
-                _ => continue,
-            };
+            // A site that nobody had seen before has nothing to go on from.
+            let read = if went_on == 0 { files } else { new };
             let should: u64 = read
                 .iter()
                 .filter(|f| f.site == site)
@@ -634,8 +687,8 @@ impl Plan<'_> {
     /// Does a task, if nobody did it before, and publishes what came of it.
     async fn task(&self, task: &Task, files: &[TableFile], engine: &Engine) -> anyhow::Result<Attempted> {
         let published = format!("{}/range-{}.json", task.folder, task.name());
-        if let Some(part) = self.place.read::<Part>(&published).await? {
-            if self.place.has(&part.path).await? {
+        if let Some(part) = self.place.read_whole::<Part>(&published).await? {
+            if part.goes_on_as(task) && self.place.has(&part.path).await? {
                 return Ok(Attempted::Before(part));
             }
             self.place.remove(&published).await?;
@@ -673,12 +726,16 @@ impl Plan<'_> {
                 }
                 if let Some(from) = &task.from
                     && let Err(e) = part::earlier(&self.place.objects, &self.place.prefix, from).await
+                    && !part::may_pass(&e)
                 {
                     return Ok(Attempted::Unusable(e.to_string()));
                 }
                 if matches!(engine, Engine::Embedded(_)) {
                     bail!("{}: {why}", task.name());
                 }
+            }
+            if let Failed::Refused(why) = &failed {
+                bail!("{}: {why}", task.name());
             }
             again.push(format!("{}: {failed}", task.name()));
             if again.len() >= self.asked.attempts.max(1) {
@@ -692,7 +749,10 @@ impl Plan<'_> {
     async fn left(&self, task: &Task) -> anyhow::Result<Option<Part>> {
         let mut found: Option<Part> = None;
         for path in self.place.list(&task.parts()).await?.iter().filter(|path| path.ends_with(part::NOTE)) {
-            let Some(part) = self.place.read::<Part>(path).await? else { continue };
+            let Some(part) = self.place.read_whole::<Part>(path).await? else { continue };
+            if !part.goes_on_as(task) || !self.place.has(&part.path).await? {
+                continue;
+            }
             match &found {
                 Some(other) if other.digest != part.digest => {
                     bail!("two attempts tell differently of the same hosts: {} and {}", other.path, part.path)
@@ -831,10 +891,9 @@ pub struct Newest {
 /// The store cannot be listed.
 pub async fn newest(place: &Place, catalog: &Catalog) -> anyhow::Result<Option<Newest>> {
     let now: BTreeSet<FileRead> = catalog.files().iter().map(FileRead::of).collect();
-    let all = place.analyses().await?.into_iter();
-    let of_now = all.filter(|(.., m)| m.files.iter().all(|f| now.contains(f)));
-    let best = of_now.max_by_key(|(folder, at, m)| (m.files.len(), *at, folder.clone()));
-    Ok(best.map(|(folder, _, m)| {
+    let of_now = place.analyses(|_, m| m.files.iter().all(|f| now.contains(f))).await?;
+    let Some(folder) = of_now.into_iter().next() else { return Ok(None) };
+    Ok(place.published(&folder).await?.map(|m| {
         let more = now.len() - m.files.len();
         let more = if more > 0 {
             format!(", and {more} of the store's {} files came after it, or could not be read", now.len())

@@ -55,6 +55,9 @@ pub enum Failed {
     /// It will go so every time.
     #[error("{0}")]
     Wrong(String),
+    /// It was not begun, and will not be, whatever the store holds.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Engine {
@@ -162,7 +165,7 @@ fn body_of(
     config: &GrpcClientConfig,
     largest: &AtomicUsize,
 ) -> Result<Vec<u8>, Failed> {
-    let wrong = |e: &dyn std::fmt::Display| Failed::Wrong(format!("the plan cannot be sent: {e}"));
+    let wrong = |e: &dyn std::fmt::Display| Failed::Refused(format!("the plan cannot be sent: {e}"));
     let node = PhysicalPlanNode::try_from_physical_plan(plan, &Codec::default()).map_err(|e| wrong(&e))?;
     let mut body = Vec::new();
     node.try_encode(&mut body).map_err(|e| wrong(&e))?;
@@ -197,7 +200,7 @@ async fn send(at: &str, body: Vec<u8>, config: &GrpcClientConfig) -> Result<Job,
         .map_err(|e| Failed::Lost(format!("the scheduler at {at} does not answer: {}", e.message())))?;
     match said.into_inner().result {
         Some(execute_query_result::Result::Success(job)) => Ok(Job { scheduler, id: job.job_id }),
-        other => Err(Failed::Wrong(format!("the scheduler at {at} refuses the plan: {other:?}"))),
+        other => Err(Failed::Refused(format!("the scheduler at {at} refuses the plan: {other:?}"))),
     }
 }
 

@@ -16,7 +16,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use hydrophone_cluster::analysis::{self, Analysed, Asked, Unfinished};
 use hydrophone_cluster::engine::Engine;
 use hydrophone_cluster::nodes::Address;
-use hydrophone_cluster::sql::{self, Answer};
+use hydrophone_cluster::sql::{self, Answer, Unanswered};
 use hydrophone_cluster::{Judging, nodes};
 use indicatif::{ProgressBar, ProgressStyle};
 use ipnet::IpNet;
@@ -179,7 +179,8 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|e| {
         say(&format!("{e:#}"));
         // Who asked rightly, and got no answer, is told so by another code than who asked wrongly.
-        ExitCode::from(if e.downcast_ref::<Unfinished>().is_some() { PARTIAL } else { 2 })
+        let is_late = e.downcast_ref::<Unfinished>().is_some() || e.downcast_ref::<Unanswered>().is_some();
+        ExitCode::from(if is_late { PARTIAL } else { 2 })
     })
 }
 

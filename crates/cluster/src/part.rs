@@ -56,6 +56,20 @@ pub struct Part {
     pub doubles: Doubles,
 }
 
+impl Part {
+    /// Whether it begins where a task does.
+    pub fn goes_on_as(&self, task: &Task) -> bool {
+        self.from.as_deref() == task.from.as_ref().map(|part| part.path.as_str())
+    }
+}
+
+/// Whether what failed may go well the next time: a store that did not answer, and not one whose file is gone or another.
+pub fn may_pass(e: &DataFusionError) -> bool {
+    let DataFusionError::External(e) = e else { return false };
+    e.downcast_ref::<object_store::Error>()
+        .is_some_and(|e| !matches!(e, object_store::Error::NotFound { .. }))
+}
+
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("share", DataType::UInt32, false),
@@ -208,12 +222,10 @@ pub async fn told(
     part: &Part,
 ) -> Result<Vec<ShareTold<'static>>> {
     let mut shares: BTreeMap<u32, (Option<ShareFacts>, Vec<HostTold<'static>>)> = BTreeMap::new();
-    let (mut rows, mut sum) = (0, Sha256::new());
+    let (mut rows, mut sum, mut remembered) = (0, Sha256::new(), Sha256::new());
     let take = |share: u32, what: u8, body: &[u8]| -> Result<()> {
         rows += 1;
-        if what != STATE {
-            digest(&mut sum, share, what, body);
-        }
+        digest(if what == STATE { &mut remembered } else { &mut sum }, share, what, body);
         let of = shares.entry(share).or_default();
         match what {
             FACTS => of.0 = Some(postcard::from_bytes(body).map_err(external)?),
@@ -230,6 +242,8 @@ pub async fn told(
         )));
     }
     is_what_was_written(part, &part.digest, sum)?;
+    // It is gone on from one day.
+    is_what_was_written(part, &part.state, remembered)?;
     let whole = |(facts, hosts): (Option<ShareFacts>, _)| Some(ShareTold { hosts, facts: facts? });
     let told: Option<Vec<ShareTold<'static>>> = shares.into_values().map(whole).collect();
     told.ok_or_else(|| DataFusionError::Execution(format!("{} lacks what belongs to no one host", part.path)))

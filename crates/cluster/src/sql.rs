@@ -29,7 +29,7 @@ use datafusion::prelude::{ParquetReadOptions, SQLOptions, SessionContext};
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use store::{Catalog, TableFile};
 
-use crate::analysis::{Newest, Place, Unfinished, newest};
+use crate::analysis::{Newest, Place, newest};
 use crate::codec::Codec;
 use crate::engine::Engine;
 use crate::nodes::session;
@@ -152,7 +152,7 @@ pub async fn ask(
     };
     let of = newest.filter(|_| ANALYSED.iter().any(is_asked));
     let Engine::Cluster { at, .. } = engine else {
-        return Ok(Answer { rows: asked.collect().await?, of });
+        return Ok(Answer { rows: asked.collect().await.context(Unanswered)?, of });
     };
     let mut plan = asked.create_physical_plan().await?;
     // What is lost of a last stage of several tasks may come twice.
@@ -171,5 +171,10 @@ pub async fn ask(
     };
     let rows = tokio::time::timeout(patience, answered).await;
     let rows = rows.unwrap_or_else(|_| bail!("no answer within {} s (--patience)", patience.as_secs()));
-    Ok(Answer { rows: rows.context(Unfinished)?, of })
+    Ok(Answer { rows: rows.context(Unanswered)?, of })
 }
+
+/// A question that can be asked was not answered to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the question was not answered to its end")]
+pub struct Unanswered;

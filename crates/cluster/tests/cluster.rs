@@ -52,7 +52,10 @@ fn keep(store: &Path, captures: &[&str], site: u16) {
             times: store::Times::default(),
         });
         let inputs = inputs.collect();
-        writer.finish(inputs, true, Vec::new(), Vec::new(), outcome.health).expect("it is kept");
+        // As in most captures, something is not read.
+        let mut health = outcome.health;
+        health.accounts.unread.insert(record::Unread::IpProtocol(50), 1);
+        writer.finish(inputs, true, Vec::new(), Vec::new(), health).expect("it is kept");
     }
 }
 
@@ -180,16 +183,47 @@ fn what_came_later_is_read_alone_and_says_the_same() {
     let part = |of: &Analysed| {
         let mut parts: Vec<PathBuf> = Vec::new();
         files(&dir.path().join(&of.folder).join("parts"), &mut parts);
-        parts.into_iter().find(|p| p.extension().is_some_and(|e| e == "parquet")).expect("a part")
+        parts.sort();
+        parts.into_iter().rfind(|p| p.extension().is_some_and(|e| e == "parquet")).expect("a part")
     };
     spoil(&part(&all));
     let again = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
     assert!(again.retried.iter().any(|why| why.contains("site0")), "{:?}", again.retried);
     assert_eq!(lines(&again.outcome), lines(&all.outcome));
-    spoil(&part(&again));
-    keep(dir.path(), &["kraken-new.pcapng"], 0);
-    let then = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
-    assert_eq!(lines(&then.outcome), read(dir.path(), 4), "{:?}", then.retried);
+}
+
+#[test]
+fn of_an_analysis_that_is_damaged_nothing_is_taken_and_the_one_before_it_will_do() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut days: Vec<(&str, i64)> = ALL
+        .iter()
+        .map(|c| {
+            (*c, run(&RunOptions::of(samples(&[c])), |_| ()).expect("read").health.first.expect("packets").0)
+        })
+        .collect();
+    days.sort_by_key(|(_, first)| *first);
+    let one = Asked { parallel: 1, ..asked(dir.path(), 4, 2) };
+    let mut done = Vec::new();
+    for (day, (capture, _)) in days.iter().enumerate() {
+        keep(dir.path(), &[capture], 0);
+        if day > 0 {
+            done.push(analyse(&one, &embedded()).expect("it is analysed"));
+        }
+        if day == 2 {
+            // The first task of the next one goes on from it and is done; the second cannot.
+            let mut parts: Vec<PathBuf> = Vec::new();
+            files(&dir.path().join(&done[1].folder).join("parts"), &mut parts);
+            parts.sort();
+            spoil(parts.iter().rfind(|p| p.extension().is_some_and(|e| e == "parquet")).expect("a part"));
+        }
+    }
+    let [_, damaged, last] = &done[..] else { panic!("{}", done.len()) };
+    assert!(last.retried.iter().any(|why| why.contains("cannot be gone on from")), "{:?}", last.retried);
+    assert_ne!(last.from, Some(damaged.folder.clone()));
+    assert_eq!(lines(&last.outcome), read(dir.path(), 4));
+    // Asked again, it is there.
+    let again = analyse(&one, &embedded()).expect("it is analysed");
+    assert_eq!((again.records, lines(&again.outcome)), (0, lines(&last.outcome)));
 }
 
 /// Changes a file in its middle.

@@ -16,6 +16,12 @@ const NAMED: usize = 20;
 const PACKETS: usize = 4;
 
 pub fn run(args: &Find) -> Result<Exit, Failure> {
+    if case::is_case(&args.store) {
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{} is a case, and stores are asked: `hydrophone read CAPTURE --store STORE` makes one",
+            args.store.display()
+        )));
+    }
     let (intel, mut passed_over) = knowledge::intel(&args.intel)?;
     let mut asked: Vec<(String, Indicator)> = Vec::new();
     for text in &args.indicators {

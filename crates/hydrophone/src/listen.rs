@@ -135,6 +135,10 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
     let mut days = Days::ending(args.daily.unwrap_or_default());
     let mut said = Said::new(args.json, choice(args.color));
     let mut may_be_elsewhere = true;
+    let is_piped_alone = args.interface.is_empty()
+        && args.netflow.is_empty()
+        && args.follow.is_empty()
+        && args.eve_socket.is_none();
     let goes_on = sinks.is_some()
         || args.store.is_some()
         || args.state.is_some()
@@ -169,6 +173,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                 status.kept_bytes = kept.bytes.load(Ordering::Relaxed);
                 drop(status);
                 kept.news().iter().for_each(|what| board.say(what));
+                board.stands("packets", kept.trouble().map(|why| (String::new(), why)));
             }
             for what in news.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 board.say(&what);
@@ -236,7 +241,8 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     looked = Some(clock);
                     // What is due comes by this clock, and so does nothing for as long as it is ahead.
                     let ahead = clock.since(now());
-                    let ahead = (ahead >= AHEAD).then(|| {
+                    // What another machine captured alone has that one's time, and goes on by it.
+                    let ahead = (ahead >= AHEAD && !is_piped_alone).then(|| {
                         format!(
                             "what was read or remembered tells of {clock}, {} ahead of this machine's clock: until then nothing is due, and nobody may be told",
                             report::human_duration(ahead)
@@ -302,6 +308,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                     ));
                 }
                 if signals.wants_anew() {
+                    let asked = board.reloads_asked();
                     let why_not = match Anew::read(args, &config) {
                         Ok(anew) => {
                             anew.put_in_use(analysts, subscribers, &board);
@@ -315,7 +322,7 @@ pub fn run(args: &Listen) -> Result<Exit, Failure> {
                             why
                         }
                     };
-                    board.tell_reload(why_not);
+                    board.tell_reload(asked, why_not);
                 }
                 if signals.wants_statistics() {
                     say(&board.read().line());
@@ -599,8 +606,9 @@ struct Said {
     hand: Option<SyncSender<String>>,
     thread: Option<JoinHandle<()>>,
     gone: Arc<Mutex<Option<ErrorKind>>>,
-    /// Turns that found no room.
+    /// Turns that found no room, and whether the last one did not.
     untold: u64,
+    stalled: bool,
 }
 
 impl Said {
@@ -614,26 +622,33 @@ impl Said {
             move || {
                 for line in lines {
                     let mut out = anstream::AutoStream::new(std::io::stdout(), colour).lock();
-                    let Err(e) = writeln!(out, "{line}").and_then(|()| out.flush()) else { continue };
-                    *gone.lock().unwrap_or_else(PoisonError::into_inner) = Some(e.kind());
+                    let written = writeln!(out, "{line}").and_then(|()| out.flush());
+                    let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+                    // A disk that was full may have room again; whoever hung up does not come back.
+                    if written.is_ok() && *gone != Some(ErrorKind::BrokenPipe) {
+                        *gone = None;
+                    }
+                    let Err(e) = written else { continue };
+                    *gone = Some(e.kind());
                 }
             }
         });
-        Self { json, hand: Some(hand), thread: Some(thread), gone, untold: 0 }
+        Self { json, hand: Some(hand), thread: Some(thread), gone, untold: 0, stalled: false }
     }
 
     fn line(&mut self, text: impl FnOnce() -> String, json: &str) {
         let line = if self.json { json.to_owned() } else { text() };
         if let Some(Err(TrySendError::Full(_))) = self.hand.as_ref().map(|hand| hand.try_send(line)) {
-            self.untold += 1;
+            (self.untold, self.stalled) = (self.untold + 1, true);
+        } else {
+            self.stalled = false;
         }
     }
 
     /// What stands in its way now.
     fn trouble(&self) -> Option<String> {
-        let gone = self.gone().filter(|_| self.hand.is_some());
-        let why = gone.map(|why| format!("standard output takes no more ({why})"));
-        why.or_else(|| (self.untold > 0).then(|| "standard output is not read".to_owned()))
+        let why = self.gone().map(|why| format!("standard output takes no more ({why})"));
+        why.or_else(|| self.stalled.then(|| "standard output is not read".to_owned()))
             .map(|why| format!("{why}: hosts that turn are not told there"))
     }
 

@@ -30,6 +30,12 @@ pub fn run(args: &Read) -> Result<Exit, Failure> {
         anstream::stdout().lock().write_all(text.as_bytes())?;
         return Ok(Exit::Done);
     }
+    if let Some(case) = args.inputs.iter().find(|input| case::is_case(input)) {
+        let case = case.display();
+        return Err(Failure::usage(anyhow::anyhow!(
+            "{case} is a case that was made before: `hydrophone explain {case} HOST` and `hydrophone serve {case}` show it, and what it was made of is judged anew by reading that"
+        )));
+    }
     let Analysed { outcome, capture, printed } = analyse(args, &config, true)?;
     let printed = match &args.against {
         Some(before) => {

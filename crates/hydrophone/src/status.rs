@@ -235,32 +235,39 @@ impl Board {
 
     /// Something stands in its way as long as it does, or does no more. It is said when it begins, unless it was said already.
     pub fn trouble(&self, of: &str, what: Option<String>) {
-        let (known, begins) = {
+        let said = {
             let mut status = self.write();
-            let known = status.troubles.contains_key(of);
-            match &what {
-                Some(what) if !known => {
+            let before = match &what {
+                Some(what) => status.troubles.get(of).filter(|known| known.starts_with(what)).cloned(),
+                None => status.troubles.remove(of),
+            };
+            match (what, before) {
+                (Some(_), Some(_)) | (None, None) => None,
+                (Some(what), None) => {
                     status.troubles.insert(of.to_owned(), format!("{what}, since {}", now()));
+                    Some(what)
                 }
-                Some(_) => {}
-                None => {
-                    status.troubles.remove(of);
-                }
+                (None, Some(before)) => Some(format!("over: {before}")),
             }
-            (known, what)
         };
-        match begins {
-            Some(what) if !known => self.say(&what),
-            None if known => self.say(&format!("no more: {of}")),
-            _ => {}
+        if let Some(what) = said {
+            self.say(&what);
         }
     }
 
     /// The same of what was said where it happened: all of a kind that stand now.
-    pub fn stands(&self, kind: &str, now: impl IntoIterator<Item = (String, String)>) {
+    pub fn stands(&self, kind: &str, standing: impl IntoIterator<Item = (String, String)>) {
         let mut status = self.write();
-        status.troubles.retain(|of, _| !of.starts_with(kind));
-        status.troubles.extend(now.into_iter().map(|(of, what)| (format!("{kind}{of}"), what)));
+        let before: BTreeMap<String, String> =
+            status.troubles.extract_if(.., |of, _| of.starts_with(kind)).collect();
+        for (of, what) in standing {
+            let of = format!("{kind}{of}");
+            let since = before.get(&of).filter(|known| known.starts_with(&what)).cloned();
+            let since = since.unwrap_or_else(|| {
+                if what.contains(" since ") { what } else { format!("{what}, since {}", now()) }
+            });
+            status.troubles.insert(of, since);
+        }
     }
 
     /// How it goes now.
@@ -281,7 +288,8 @@ impl Board {
 
     /// Gives them to whoever waits.
     pub fn tell_stories(&self, lines: String) {
-        answer(&self.stories, lines);
+        let asked = self.stories.0.lock().unwrap_or_else(PoisonError::into_inner).asked;
+        answer(&self.stories, asked, lines);
     }
 
     /// Asks for them, and waits, not for ever.
@@ -289,9 +297,14 @@ impl Board {
         await_answer(&self.stories, || ())
     }
 
-    /// Says what came of reading files anew: why nothing was, or nothing.
-    pub fn tell_reload(&self, why_not: String) {
-        answer(&self.reloads, why_not);
+    /// How often it was asked to read files anew: whoever asks later means what lies there then.
+    pub fn reloads_asked(&self) -> u64 {
+        self.reloads.0.lock().unwrap_or_else(PoisonError::into_inner).asked
+    }
+
+    /// Says to those who had asked what came of it: why nothing was read, or nothing.
+    pub fn tell_reload(&self, asked: u64, why_not: String) {
+        answer(&self.reloads, asked, why_not);
     }
 
     /// Asks for that, and waits, not for ever.
@@ -308,10 +321,10 @@ impl Board {
     }
 }
 
-/// Answers everybody who has asked.
-fn answer((wanted, news): &(Mutex<Wanted>, Condvar), what: String) {
+/// Answers everybody who had asked until then.
+fn answer((wanted, news): &(Mutex<Wanted>, Condvar), asked: u64, what: String) {
     let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
-    *wanted = Wanted { answered: wanted.asked, answer: Arc::new(what), ..*wanted };
+    *wanted = Wanted { answered: asked, answer: Arc::new(what), ..*wanted };
     news.notify_all();
 }
 

@@ -72,6 +72,11 @@ fn prune(args: &Prune) -> Result<Exit, Failure> {
     if done.days.is_empty() {
         writeln!(out, "nothing to remove")?;
     }
+    if done.waits {
+        say(
+            "somebody reads: what `hydrophone-cluster analyse` told of days that are gone lies in analyses/ still, and goes when this is asked again",
+        );
+    }
     if done.runs > 0 {
         writeln!(out, "{what} {} of which nothing is left", many(done.runs, "run"))?;
     }

@@ -29,6 +29,8 @@ const MOST_WAITING: usize = 64 << 20;
 const READY: &str = "ready";
 /// Said when so many lines in all are written down as owed.
 const TAKEN: &str = "taken ";
+/// Said of a line that could not be written down.
+const UNTAKEN: &str = "untaken ";
 /// Said of what should be known of a sink.
 const SAID: &str = "said ";
 /// What a sensor could not hand over, in the spool.
@@ -96,13 +98,14 @@ pub fn run(args: &Tell) -> Result<Exit, Failure> {
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             n += 1;
+            let mut owed = true;
             match Message::of_line(&String::from_utf8_lossy(&line)) {
-                Ok(Some(message)) => _ = tell(&message),
+                Ok(Some(message)) => owed = tell(&message),
                 Ok(None) => {}
                 Err(e) => report(&format!("line {n} is none of `listen --json`: {e}")),
             }
             if of_sensor {
-                answer(&format!("{TAKEN}{n}"));
+                answer(&format!("{}{n}", if owed { TAKEN } else { UNTAKEN }));
             }
         }
     }
@@ -274,7 +277,7 @@ impl Sinks {
     pub fn news(&mut self) -> (Vec<String>, Option<String>, u64) {
         let hangs = !self.unowed.is_empty() && instant().duration_since(self.since) >= TAKEN_IN;
         let hangs = hangs.then(|| {
-            "the process of the sinks takes nothing: nobody is told until it goes on, or is ended".to_owned()
+            "the process of the sinks takes nothing: nobody is told until it goes on, or the sensor is begun again".to_owned()
         });
         (std::mem::take(&mut self.news), self.gone.clone().or(hangs), self.unowed.len() as u64)
     }
@@ -306,6 +309,12 @@ impl Sinks {
                 let more = (n.saturating_sub(self.taken) as usize).min(self.unowed.len());
                 self.unowed.drain(..more);
                 (self.taken, self.since) = (n, instant());
+            } else if let Some(n) = line.strip_prefix(UNTAKEN).and_then(|n| n.parse::<u64>().ok()) {
+                // Its sinks may be told of it; whether they were, nobody will know when the process is gone.
+                let more = (n.saturating_sub(self.taken) as usize).min(self.unowed.len());
+                let last = self.unowed.drain(..more).next_back();
+                (self.taken, self.since) = (n, instant());
+                self.write_down(&last.into_iter().collect::<Vec<_>>());
             }
         }
     }
@@ -323,6 +332,8 @@ impl Sinks {
     }
 
     fn is_gone(&mut self, why: &str) {
+        // What it took it said before.
+        self.hear();
         let place = self.spool.join(UNTOLD);
         self.gone = Some(format!(
             "the process of the sinks is gone ({why}): nobody is told until it is begun again, by a restart; what is to be told is written down in {}",
@@ -381,6 +392,15 @@ impl Sinks {
             let _ = self.child.wait();
         }
         self.lost
+    }
+}
+
+impl Drop for Sinks {
+    /// However it ends, what was not taken is told by the next process.
+    fn drop(&mut self) {
+        self.hear();
+        let unowed: Vec<String> = self.unowed.drain(..).collect();
+        self.write_down(&unowed);
     }
 }
 

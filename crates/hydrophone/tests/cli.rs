@@ -240,6 +240,24 @@ fn hostile_text_does_not_reach_the_terminal() {
 }
 
 #[test]
+fn who_takes_a_case_for_something_else_is_told_what_it_is() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let case = dir.path().join("case");
+    let (input, case) = (sample("kraken-blocked.pcapng"), case.to_str().expect("UTF-8"));
+    let (code, ..) = run(&["read", "-q", input.to_str().expect("UTF-8"), "-o", case]);
+    assert_eq!(code, Some(0));
+    for (args, says) in
+        [(["read", case].as_slice(), "explain"), (&["find", case, "192.0.2.1"], "--store STORE")]
+    {
+        let (code, out, err) = run(args);
+        assert!(
+            code == Some(2) && out.is_empty() && err.contains("is a case") && err.contains(says),
+            "{err}"
+        );
+    }
+}
+
+#[test]
 fn a_folder_without_captures_and_a_broken_one_in_it_are_no_success() {
     let dir = tempfile::tempdir().expect("a folder");
     std::fs::write(dir.path().join("README"), "no capture").expect("written");

@@ -224,3 +224,81 @@ fn nobody_waits_for_who_reads_what_is_said() {
     };
     assert_eq!(ended.code(), Some(0));
 }
+
+/// A listener at two named pipes, with more, and where it answers.
+fn two(dir: &Path, more: &[&str]) -> (Child, Vec<PathBuf>, String) {
+    let pipes: Vec<PathBuf> = ["one", "two"].iter().map(|name| dir.join(name)).collect();
+    let control = dir.join("control").display().to_string();
+    let mut args = vec!["--control", &control];
+    for pipe in &pipes {
+        assert!(Command::new("mkfifo").arg(pipe).status().unwrap().success());
+        args.extend(["--pipe", pipe.to_str().unwrap()]);
+    }
+    args.extend(more);
+    let mut command = listener(&args);
+    let child = command.stdin(Stdio::null()).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    (child, pipes, control)
+}
+
+fn status(control: &str, more: &str) -> std::process::Output {
+    Command::new(assert_cmd::cargo::cargo_bin!("hydrophone"))
+        .args(["status", "--control", control, more])
+        .output()
+        .unwrap()
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_pipe_that_is_silent_or_of_another_time_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut child, pipes, control) = two(dir.path(), &[]);
+    let told = || serde_json::from_slice::<Value>(&status(&control, "--json").stdout).unwrap_or_default();
+    until("nobody is said to write", || told()["troubles"].as_object().is_some_and(|t| t.len() == 2));
+    // An old capture through one, and nothing through the other.
+    std::fs::write(&pipes[0], std::fs::read(sample("kraken-blocked.pcapng")).unwrap()).unwrap();
+    let packets = read_json(&[sample("kraken-blocked.pcapng").to_str().unwrap()])[0]["packets"].clone();
+    until("it waits for the other", || told()["packets"] == packets);
+    // What is no capture is said while its writer goes on.
+    let mut writer = OpenOptions::new().write(true).open(&pipes[1]).unwrap();
+    writer.write_all(b"this is no capture, and more of it comes").unwrap();
+    until("nonsense is not said", || {
+        told()["troubles"]["interface ".to_owned() + pipes[1].to_str().unwrap()]
+            .as_str()
+            .is_some_and(|what| what.starts_with("what comes is not read"))
+    });
+    drop(writer);
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(3));
+}
+
+#[test]
+fn beside_logs_a_pipe_stops_no_clock_and_a_pipe_that_is_over_costs_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("eve.json");
+    std::fs::write(&log, "").unwrap();
+    let (mut child, pipes, control) = two(dir.path(), &["--follow", log.to_str().unwrap(), "--pipe", "-"]);
+    until("it does not answer", || dir.path().join("control").exists());
+    // Nobody writes to any, and still it does what is asked.
+    let reload = status(&control, "--reload");
+    assert!(reload.status.success(), "{}", String::from_utf8_lossy(&reload.stderr));
+    drop(pipes);
+    let ticks = || -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    // Standard input is over: it waits, and does not spin.
+    let before = ticks();
+    sleep(Duration::from_secs(2));
+    let used = ticks() - before;
+    assert!(used < 60, "{used} hundredths of a second of 200");
+    Command::new("kill").arg(child.id().to_string()).status().unwrap();
+    child.wait().unwrap();
+}

@@ -56,9 +56,31 @@ pub struct Kept {
     /// Bytes in the folder.
     pub bytes: AtomicU64,
     news: Mutex<Vec<String>>,
+    /// Why packets are not kept now.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Kept {
+    /// Why packets are not kept now, if that is so.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Packets are not kept, or are again: said when it begins and ends.
+    fn stands(&self, why: Option<String>, again: &str) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = match (&*trouble, &why) {
+            (None, Some(why)) => Some(why.clone()),
+            (Some(_), None) => Some(again.to_owned()),
+            _ => None,
+        };
+        *trouble = why;
+        drop(trouble);
+        if let Some(what) = what {
+            self.say(what);
+        }
+    }
+
     /// What happened since it was asked last.
     pub fn news(&self) -> Vec<String> {
         std::mem::take(&mut *self.news.lock().unwrap_or_else(PoisonError::into_inner))
@@ -87,8 +109,8 @@ pub struct PacketKeeper {
     waiting: Waiting,
     hand: Option<(SyncSender<Waiting>, JoinHandle<()>)>,
     kept: Arc<Kept>,
-    /// Whether the disk was too slow last.
-    slow: bool,
+    /// When the disk was too slow last, in packet time.
+    slow: Option<Timestamp>,
 }
 
 impl PacketKeeper {
@@ -109,7 +131,7 @@ impl PacketKeeper {
             waiting: Waiting::default(),
             hand: None,
             kept,
-            slow: false,
+            slow: None,
         })
     }
 
@@ -148,6 +170,7 @@ impl PacketKeeper {
         if waiting.packets.is_empty() {
             return;
         }
+        let at = waiting.packets.last().map(|(ts, ..)| *ts);
         let (keeping, kept) = (&self.keeping, &self.kept);
         let (hand, _) = self.hand.get_or_insert_with(|| {
             let (to, from) = sync_channel(WAITING);
@@ -156,16 +179,17 @@ impl PacketKeeper {
         });
         match hand.try_send(waiting) {
             Ok(()) => {
-                if std::mem::take(&mut self.slow) {
-                    self.kept.say("packets are kept again: the disk has caught up".to_owned());
+                // A disk at its limit takes one in a while.
+                if at.zip(self.slow).is_some_and(|(at, slow)| at.since(slow) >= TRIED_AGAIN) {
+                    self.slow = None;
+                    self.kept.stands(None, "packets are kept again: the disk has caught up");
                 }
             }
             Err(TrySendError::Full(lost) | TrySendError::Disconnected(lost)) => {
                 self.kept.lost.fetch_add(lost.packets.len() as u64, Ordering::Relaxed);
-                if !std::mem::replace(&mut self.slow, true) {
-                    let folder = self.keeping.folder.display();
-                    self.kept.say(format!("packets are not kept in {folder}: the disk is too slow"));
-                }
+                self.slow = at;
+                let folder = self.keeping.folder.display();
+                self.kept.stands(Some(format!("packets are not kept in {folder}: the disk is too slow")), "");
             }
         }
     }
@@ -244,16 +268,16 @@ impl Writer {
                 Ok(()) => {
                     self.kept.packets.fetch_add(n as u64, Ordering::Relaxed);
                     if self.failed.take().is_some() {
-                        self.kept.say("packets are kept again".to_owned());
+                        self.kept.stands(None, "packets are kept again");
                     }
                 }
                 Err(e) => {
                     self.file.take().into_iter().for_each(Open::cut);
                     self.kept.lost.fetch_add(n as u64, Ordering::Relaxed);
-                    if self.failed.replace(at).is_none() {
-                        let folder = self.keeping.folder.display();
-                        self.kept.say(format!("packets are not kept in {folder}: {e}; it is tried again"));
-                    }
+                    self.failed = Some(at);
+                    let folder = self.keeping.folder.display();
+                    let why = format!("packets are not kept in {folder}: {e}; it is tried again");
+                    self.kept.stands(Some(why), "");
                 }
             }
         }

@@ -158,7 +158,7 @@ pub fn explain(capture: &CaptureLine, s: &HostStory) -> String {
         let _ = writeln!(out, "  none was");
     }
     let _ = writeln!(out, "\nWhat would change it:");
-    for c in &s.would_change {
+    for c in s.would_change.iter().filter(|c| c.level_db <= s.level_db) {
         let _ = writeln!(out, "  without {}: {:+.1} dB, {}", c.without, c.level_db, c.verdict);
     }
     if let Some(c) = &s.without_lists {

@@ -143,7 +143,7 @@ pub fn compact(root: &Path) -> Result<Compacted, StoreError> {
         join(place, &names, &all)?;
         sweep(place)?;
     }
-    forget_analyses(place)?;
+    forget_analyses(place, false)?;
     let after = sums(place)?;
     Ok(Compacted { runs: (before.0, after.0), files: (before.1, after.1), bytes: (before.2, after.2) })
 }

@@ -44,6 +44,8 @@ pub struct Pruned {
     pub left: Vec<PrunedDay>,
     /// Runs of which nothing is left.
     pub runs: u64,
+    /// Whether analyses of a cluster still tell of days that are gone, because somebody reads.
+    pub waits: bool,
 }
 
 /// What each run says from then on, but for the day.
@@ -80,11 +82,19 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
         of.rows += part.rows;
         of.bytes += part.bytes;
     }
-    let Some(first) = first_kept(&days, keep) else { return Ok(Pruned::default()) };
+    let Some(first) = first_kept(&days, keep) else {
+        // What forgot a day before may have left them.
+        let waits = !dry && forget_analyses(place, false)?;
+        return Ok(Pruned { waits, ..Pruned::default() });
+    };
     let left = days.split_off(&first);
-    let mut pruned =
-        Pruned { days: days.into_values().collect(), left: left.into_values().collect(), runs: 0 };
+    let mut pruned = Pruned {
+        days: days.into_values().collect(),
+        left: left.into_values().collect(),
+        ..Pruned::default()
+    };
     if pruned.days.is_empty() {
+        pruned.waits = !dry && forget_analyses(place, false)?;
         return Ok(pruned);
     }
     let name = pruned.left.first().map(|d| d.day.clone()).unwrap_or_default();
@@ -134,7 +144,7 @@ pub fn prune(root: &Path, keep: Keep, dry: bool) -> Result<Pruned, StoreError> {
     if !dry {
         late::forget(place, &name)?;
         sweep(place)?;
-        forget_analyses(place)?;
+        pruned.waits = forget_analyses(place, true)?;
     }
     Ok(pruned)
 }

@@ -8,8 +8,8 @@ use crate::place::{Place, files_of, remove_file};
 use crate::prune::forgotten_before;
 use crate::segment::{End, Recovered, close, recovered};
 use crate::{
-    Known, Rested, Run, Segment, StoreError, all_runs, all_segments, begin_run, counted, counts, joined_last,
-    joinings, replaced, run_key, run_number, run_of, segment_key, write_run,
+    Counted, Known, Rested, Run, Segment, StoreError, all_runs, all_segments, begin_run, counted, counts,
+    joined_last, joinings, replaced, run_key, run_number, run_of, segment_key, write_run,
 };
 
 /// Bytes that the beginning of a hot segment has at most, before its rows (*assumed*: it has about five thousand).
@@ -182,29 +182,61 @@ fn is_left_over(run: &str, file: &str, runs: &[Known], gone: &BTreeSet<String>) 
 }
 
 /// Removes analyses of a cluster that rest on files which are no more: nobody goes on from them, and what they say of hosts is to be forgotten with the days that it is
-/// of. What is not published yet belongs to nobody where nobody reads. Whoever calls it holds the lock.
-pub fn forget_analyses(place: &Place) -> Result<(), StoreError> {
+/// of. Of those that were not published yet nobody says what they rest on: they go where days were forgotten, and nobody reads. Gives whether some have to wait for who
+/// reads. Whoever calls it holds the lock.
+///
+/// # Errors
+/// The store cannot be read, or they cannot be removed.
+pub fn forget_analyses(place: &Place, forgot: bool) -> Result<bool, StoreError> {
     /// Where they lie, and what is written last of each.
     const FOLDER: &str = "analyses";
     const MANIFEST: &str = "/MANIFEST.json";
-    let Some(_alone) = place.nobody_reads() else { return Ok(()) };
-    let now = counted(place)?.segments;
-    let now: BTreeSet<&str> = now.iter().flat_map(|s| &s.parts).map(|p| p.path.as_str()).collect();
     let all = place.below(FOLDER)?;
     let of = |path: &str| path.split('/').nth(1).map(str::to_owned);
-    let mut kept = BTreeSet::new();
+    if all.is_empty() {
+        return Ok(false);
+    }
+    let Counted { segments, bad, .. } = counted(place)?;
+    // What cannot be read now may be there.
+    if !bad.is_empty() {
+        return Ok(false);
+    }
+    let parts = segments.iter().flat_map(|s| &s.parts);
+    let now: BTreeSet<(&str, u64, Option<u32>)> =
+        parts.map(|p| (p.path.as_str(), p.bytes, p.crc32)).collect();
+    let (mut published, mut gone) = (BTreeSet::new(), BTreeSet::new());
     for manifest in all.iter().filter(|path| path.ends_with(MANIFEST)) {
-        let published: serde_json::Value = place.read_json(manifest).unwrap_or_default();
-        let files = published["files"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let path = |f: &serde_json::Value| f["path"].as_str().map(str::to_owned);
-        let is_there = |f: &serde_json::Value| path(f).is_some_and(|path| now.contains(path.as_str()));
-        if !files.is_empty() && files.iter().all(is_there) {
-            kept.extend(of(manifest));
+        published.extend(of(manifest));
+        let told: serde_json::Value = match place.read_json(manifest) {
+            Ok(told) => told,
+            Err(e @ StoreError::Io { .. }) => return Err(e),
+            // What says nothing is of no use to anybody.
+            Err(_) => serde_json::Value::Null,
+        };
+        let is_there = |f: &serde_json::Value| {
+            let crc32 = f["crc32"].as_u64().map(|sum| sum as u32);
+            f["path"]
+                .as_str()
+                .zip(f["bytes"].as_u64())
+                .is_some_and(|(path, bytes)| now.contains(&(path, bytes, crc32)))
+        };
+        let files = told["files"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if (files.is_empty() || !files.iter().all(is_there)) && place.is_past(manifest)? {
+            gone.extend(of(manifest));
         }
     }
+    // Who analyses a store in a folder reads it; of a bucket nobody says.
+    if forgot && matches!(place, Place::Folder(_)) {
+        gone.extend(all.iter().filter_map(|path| of(path)).filter(|id| !published.contains(id)));
+    }
+    if gone.is_empty() {
+        return Ok(false);
+    }
+    let Some(_alone) = place.nobody_reads() else { return Ok(true) };
     let (first, then): (Vec<&String>, Vec<&String>) = all
         .iter()
-        .filter(|path| of(path).is_some_and(|id| !kept.contains(&id)))
+        .filter(|path| of(path).is_some_and(|id| gone.contains(&id)))
         .partition(|path| path.ends_with(MANIFEST));
-    first.into_iter().chain(then).try_for_each(|path| place.remove_table(path))
+    first.into_iter().chain(then).try_for_each(|path| place.remove_table(path))?;
+    Ok(false)
 }

@@ -218,3 +218,54 @@ fn rows_that_come_after_their_day_was_analysed_mark_it() {
     drop(reader);
     assert_eq!(judged().len(), 1);
 }
+
+#[test]
+fn what_a_cluster_told_of_days_that_are_gone_goes_with_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("store");
+    let first_midnight = 25_600;
+    write(&root, first_midnight - 300..first_midnight);
+    write(&root, first_midnight + 2 * DAY..first_midnight + 2 * DAY + 400);
+    // Analyses: of both days, of the last one, of another file of that name, of nothing that can be read, and one that goes on.
+    let catalog = store::Catalog::open(&root, Span::default(), 0).unwrap();
+    let told = |files: &[store::TableFile], more: u64| {
+        let of = |f: &store::TableFile| serde_json::json!({"path": f.path, "bytes": f.bytes + more, "crc32": f.crc32});
+        serde_json::json!({ "files": files.iter().map(of).collect::<Vec<_>>() }).to_string()
+    };
+    let all = catalog.files();
+    let last: Vec<store::TableFile> =
+        all.iter().filter(|f| f.path.contains("day=2023-11-17")).cloned().collect();
+    assert!(!last.is_empty() && last.len() < all.len());
+    let put = |id: &str, manifest: Option<String>| {
+        let folder = root.join("analyses").join(id);
+        std::fs::create_dir_all(folder.join("parts")).unwrap();
+        std::fs::write(folder.join("parts/a.parquet"), "hosts").unwrap();
+        if let Some(text) = manifest {
+            std::fs::write(folder.join("MANIFEST.json"), text).unwrap();
+        }
+    };
+    let there = || -> Vec<String> {
+        let names = std::fs::read_dir(root.join("analyses")).into_iter().flatten().flatten();
+        let mut names: Vec<String> = names.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    };
+    put("both", Some(told(&all, 0)));
+    put("last", Some(told(&last, 0)));
+    put("other", Some(told(&last, 1)));
+    put("unread", Some("{".to_owned()));
+    put("begun", None);
+    // Joining nothing removes what nobody can go on from, and not what is under way; not while somebody reads.
+    assert!(prune(&root, Keep::Days(9), false).unwrap().waits);
+    assert_eq!(there().len(), 5);
+    drop(catalog);
+    compact(&root).unwrap();
+    assert_eq!(there(), ["begun", "both", "last"]);
+    let reads = store::Catalog::open(&root, Span::default(), 0).unwrap();
+    assert!(prune(&root, Keep::Days(1), false).unwrap().waits, "somebody reads");
+    drop(reads);
+    // Asked again, there is no day to forget any more, and what told of it goes.
+    let again = prune(&root, Keep::Days(1), false).unwrap();
+    assert_eq!((again.days.len(), again.waits), (0, false));
+    assert_eq!(there(), ["begun", "last"]);
+}

@@ -21,6 +21,8 @@ use crate::lines::Lines;
 const LAG: Duration = Duration::from_secs(5);
 /// How long nothing may lie in the place of a log that was rotated (*assumed*: its sensor begins the next one within seconds, or with its first row).
 const GONE: Duration = Duration::from_mins(1);
+/// How it begins what is said of a log that lies there.
+const UNREAD: &str = "cannot be read: ";
 /// How often files are read on, and folders looked into.
 const READ: Duration = Duration::from_millis(250);
 const LOOKED_FOR: Duration = Duration::from_secs(2);
@@ -137,6 +139,8 @@ pub struct Followed {
     /// Logs and folders that cannot be read now, and why; and whether that changed since it was told.
     troubles: BTreeMap<String, String>,
     changed: bool,
+    /// Folders in which there were logs and are none, and since when.
+    empty: BTreeMap<PathBuf, Timestamp>,
     news: Vec<String>,
 }
 
@@ -177,6 +181,7 @@ impl Followed {
             no_logs: BTreeSet::new(),
             troubles: BTreeMap::new(),
             changed: false,
+            empty: BTreeMap::new(),
             news: Vec::new(),
         };
         for path in named {
@@ -329,10 +334,18 @@ impl Followed {
             if !self.is_written_anew(n) {
                 self.read_on(n);
             }
-            if let Err(e) = self.exchange(n)
-                && !std::mem::replace(&mut self.tails[n].troubled, true)
-            {
-                self.news.push(format!("{}: {e}; it is tried again", self.tails[n].path.display()));
+            let path = self.tails[n].path.clone();
+            match self.exchange(n) {
+                Err(e) => self.trouble(&path, Some(format!("{UNREAD}{e}"))),
+                Ok(())
+                    if self
+                        .troubles
+                        .get(&*path.to_string_lossy())
+                        .is_some_and(|what| what.starts_with(UNREAD)) =>
+                {
+                    self.trouble(&path, None);
+                }
+                Ok(()) => {}
             }
             self.mark(n);
         }
@@ -365,7 +378,15 @@ impl Followed {
         for named in self.named.clone() {
             let found = match logs_in(&named) {
                 Ok(found) => {
-                    self.trouble(&named, None);
+                    let had = self.tails.iter().any(|t| t.path.parent() == Some(&*named));
+                    let now = self.set.now;
+                    let since =
+                        (had && found.is_empty()).then(|| *self.empty.entry(named.clone()).or_insert(now));
+                    if since.is_none() {
+                        self.empty.remove(&named);
+                    }
+                    let since = since.filter(|since| now.since(*since) >= GONE);
+                    self.trouble(&named, since.map(|since| format!("holds no log since {since}")));
                     found
                 }
                 // A file.
@@ -373,7 +394,7 @@ impl Followed {
                 // One whose successor comes is looked after where it is read.
                 Err(_) if self.tails.iter().any(|t| t.path == named) => continue,
                 Err(e) => {
-                    self.trouble(&named, Some(format!("cannot be read: {e}")));
+                    self.trouble(&named, Some(format!("{UNREAD}{e}")));
                     continue;
                 }
             };
@@ -384,7 +405,7 @@ impl Followed {
                 let before = self.tails.len();
                 // What cannot be read now may be read later.
                 let failed = self.find(&path).err().filter(|e| e.kind() != io::ErrorKind::NotFound);
-                self.trouble(&path, failed.map(|e| format!("cannot be read: {e}")));
+                self.trouble(&path, failed.map(|e| format!("{UNREAD}{e}")));
                 if self.tails.len() > before {
                     self.news.push(format!("follows {} as well", path.display()));
                 }
@@ -397,7 +418,7 @@ impl Followed {
         let of = path.display().to_string();
         match what {
             Some(what) => {
-                if !self.troubles.contains_key(&of) && self.troubles.len() < MOST {
+                if self.troubles.get(&of) != Some(&what) && self.troubles.len() < MOST {
                     self.news.push(format!("{of} {what}; it is tried again"));
                     self.troubles.insert(of, what);
                     self.changed = true;
@@ -417,9 +438,10 @@ impl Followed {
         std::mem::take(&mut self.changed).then(|| self.troubles.clone())
     }
 
-    /// What could not be read at the end.
+    /// What could not be read at the end; what is gone was read until then.
     pub fn untold(&self) -> impl Iterator<Item = String> {
-        self.troubles.iter().map(|(of, what)| format!("{of} {what}"))
+        let unread = self.troubles.iter().filter(|(_, what)| what.starts_with(UNREAD));
+        unread.map(|(of, what)| format!("{of} {what}"))
     }
 
     /// Whether something else stands in its place than what was read of it, though it is as long.
@@ -480,7 +502,8 @@ impl Followed {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let (path, now) = (tail.path.clone(), self.set.now);
                 let since = *self.tails[n].gone.get_or_insert(now);
-                if now.since(since) >= GONE {
+                // Sensors begin a log with its first row: of a folder's one may be away for long.
+                if now.since(since) >= GONE && self.named.contains(&path) {
                     self.trouble(&path, Some(format!("is gone since {since}")));
                 }
                 return Ok(());
@@ -817,19 +840,33 @@ mod tests {
         due(&mut logs, 120);
         assert!(logs.news().is_empty() && logs.troubles().is_none(), "its successor may come");
         due(&mut logs, 190);
-        assert!(matches!(&logs.news()[..], [one] if one.contains("conn.log is gone since")));
-        assert_eq!(logs.troubles().map(|all| all.len()), Some(1));
+        assert!(matches!(&logs.news()[..], [one] if one.contains("holds no log since")));
+        assert_eq!((logs.troubles().map(|all| all.len()), logs.untold().count()), (Some(1), 0));
         std::fs::remove_dir(dir.path()).unwrap();
         due(&mut logs, 260);
         assert!(logs.news().iter().any(|what| what.contains("cannot be read: No such file")));
         due(&mut logs, 330);
         assert!(logs.news().is_empty(), "it is said once");
-        assert_eq!((logs.troubles().map(|all| all.len()), logs.untold().count()), (Some(2), 2));
+        assert_eq!((logs.troubles().map(|all| all.len()), logs.untold().count()), (Some(1), 1));
         std::fs::create_dir(dir.path()).unwrap();
         append(&conn, &format!("{HEAD}{}", row(340)));
         due(&mut logs, 400);
-        assert_eq!(logs.news().iter().filter(|what| what.ends_with("is read again")).count(), 2);
+        assert_eq!(logs.news().iter().filter(|what| what.ends_with("is read again")).count(), 1);
         assert_eq!(logs.troubles(), Some(BTreeMap::new()));
+        // One of several begins with its next row; one that was named by itself is missed.
+        append(&dir.path().join("dns.log"), "");
+        std::fs::remove_file(&conn).unwrap();
+        append(&dir.path().join("eve.json"), &asked(410));
+        due(&mut logs, 420);
+        due(&mut logs, 600);
+        assert!(!logs.news().iter().any(|what| what.contains("gone") || what.contains("no log since")));
+        let mut one =
+            Followed::open(&[dir.path().join("eve.json")], Vec::new(), (true, None), 0, 64 << 20).unwrap();
+        assert_eq!(earlier(&mut one), [410]);
+        std::fs::remove_file(dir.path().join("eve.json")).unwrap();
+        due(&mut one, 700);
+        due(&mut one, 800);
+        assert!(matches!(&one.news()[..], [gone] if gone.contains("eve.json is gone since")));
     }
 
     #[test]

@@ -970,8 +970,10 @@ impl LogSet {
         told.push("logs hold no payloads: what only these show was not looked at".to_owned());
         if self.late > 0 {
             told.push(format!(
-                "{} rows came more than ten minutes late, and are taken as known when they came",
-                self.late
+                "{} more than ten minutes late, and {} taken as known when {}",
+                if self.late == 1 { "1 row came".to_owned() } else { format!("{} rows came", self.late) },
+                if self.late == 1 { "is" } else { "are" },
+                if self.late == 1 { "it came" } else { "they came" },
             ));
         }
         if !self.unused.is_empty() {

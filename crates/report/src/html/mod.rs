@@ -425,7 +425,7 @@ fn why(machine: &Machine<'_>, days: Dates) -> Markup {
     html! {
         h3 { "What would change it" }
         ul.plain {
-            @for c in s.would_change.iter().take(3) { li { "without " code { (clean(&c.without)) } " it is " (format!("{:+.1} dB", c.level_db)) ", " (c.verdict) } }
+            @for c in s.would_change.iter().filter(|c| c.level_db <= s.level_db).take(3) { li { "without " code { (clean(&c.without)) } " it is " (format!("{:+.1} dB", c.level_db)) ", " (c.verdict) } }
             @if let Some(c) = &s.without_lists { li { "without lists of indicators it is " (format!("{:+.1} dB", c.level_db)) ", " (c.verdict) } }
             @for n in s.near.iter().filter(|n| s.stages.get(&n.stage).is_none_or(|x| x.items.is_empty())).take(4) {
                 li { "nearest miss: " code { (n.behaviour) } " " (trimmed(n.value)) " of " (trimmed(n.threshold)) " " (clean(&n.unit)) }
