@@ -89,6 +89,9 @@ struct Manifest {
     first_inputs: Vec<u32>,
     /// When the last record became known.
     last: Option<Timestamp>,
+    /// Files that could not be read: the next analysis looks at them first.
+    #[serde(default)]
+    bad: Vec<FileRead>,
     records: u64,
     hosts: u64,
     evidence: u64,
@@ -303,6 +306,7 @@ struct Plan<'a> {
     worth: String,
     /// Files that could not be read.
     bad: BTreeMap<String, String>,
+    bad_files: Vec<FileRead>,
     /// Analyses that cannot be gone on from.
     unusable: BTreeSet<String>,
     /// Files that are what was written.
@@ -363,6 +367,7 @@ pub async fn analyse(
         last: health.last,
         worth: worth(&health, catalog.failures())?,
         bad: BTreeMap::new(),
+        bad_files: Vec::new(),
         unusable: BTreeSet::new(),
         whole: Mutex::default(),
         cleared: Mutex::default(),
@@ -414,10 +419,19 @@ impl Plan<'_> {
         progress: &(impl Fn(u64, u64) + Sync),
     ) -> anyhow::Result<Analysed> {
         let mut tries = self.asked.attempts.max(1);
+        // What was damaged the last time, and lies there as it did, is left out from the beginning: so the analysis of then can be gone on from.
+        let mut suspected = BTreeSet::new();
+        for folder in self.place.analyses(|_, m| !m.bad.is_empty()).await? {
+            suspected.extend(self.place.published(&folder).await?.into_iter().flat_map(|m| m.bad));
+        }
+        let is_suspected = |f: &TableFile| suspected.contains(&FileRead::of(f));
+        let suspected: Vec<TableFile> = catalog.files().into_iter().filter(is_suspected).collect();
+        self.bad = self.damaged(&suspected).await?;
         // Of a file that is damaged nothing is believed, and everything else is there.
         loop {
-            let files: Vec<TableFile> =
-                catalog.files().into_iter().filter(|f| !self.bad.contains_key(&f.path)).collect();
+            let (bad, files): (Vec<TableFile>, Vec<TableFile>) =
+                catalog.files().into_iter().partition(|f| self.bad.contains_key(&f.path));
+            self.bad_files = bad.iter().map(FileRead::of).collect();
             let mut ran = match self.run(&files, engine, progress).await? {
                 Ran::Done(ran) => ran,
                 Ran::Damaged(found) => {
@@ -589,6 +603,7 @@ impl Plan<'_> {
             files: read,
             first_inputs: self.first_inputs.clone(),
             last: files.iter().map(|f| f.known.1).max(),
+            bad: self.bad_files.clone(),
             records: earlier + parts.iter().map(|p| p.records).sum::<u64>(),
             hosts: 0,
             evidence: 0,

@@ -315,6 +315,12 @@ fn a_damaged_file_is_named_and_everything_else_is_there() {
     let failures = done.outcome.failures.join("\n");
     assert!(failures.contains(&name) && failures.contains("is damaged"), "{failures}");
     assert_eq!(lines(&done.outcome), read(dir.path(), 4));
+    // It stays damaged, and what comes later is read alone all the same.
+    keep(dir.path(), &ALL[..1], 0);
+    let then = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
+    assert_eq!(then.from, Some(done.folder));
+    assert!(then.outcome.failures.join("\n").contains(&name));
+    assert_eq!(lines(&then.outcome), read(dir.path(), 4));
 }
 
 fn files(folder: &Path, all: &mut Vec<PathBuf>) {

@@ -173,6 +173,13 @@ fn a_test() -> anyhow::Result<Message> {
     Message::of_line(&line.to_string())?.context("a turn is one")
 }
 
+/// A line that was handed over, or waits for it.
+struct Handed {
+    line: String,
+    /// Whether it stands in the file of what is untold.
+    noted: bool,
+}
+
 /// The process of the sinks, which is handed lines and never waited for.
 pub struct Sinks {
     child: Child,
@@ -183,7 +190,14 @@ pub struct Sinks {
     /// What of that is no whole line yet.
     half: Vec<u8>,
     /// Lines that were handed over, or wait for it, and of which it did not say that they are owed; and how many it has taken.
-    unowed: VecDeque<String>,
+    unowed: VecDeque<Handed>,
+    /// Lines that it could not write down, and which sinks may or may not be told of.
+    untaken: Vec<String>,
+    /// How long the file of what is untold was when it began, and whether something was written behind that.
+    begins: u64,
+    noted: bool,
+    /// Whether it is gone: what lies there is for the next one.
+    left: bool,
     taken: u64,
     /// When the first of them came to stand there.
     since: Instant,
@@ -245,6 +259,10 @@ impl Sinks {
             answers,
             half: Vec::new(),
             unowed: VecDeque::new(),
+            untaken: Vec::new(),
+            begins: std::fs::metadata(config.spool.join(UNTOLD)).map_or(0, |lies| lies.len()),
+            noted: false,
+            left: false,
             taken: 0,
             since: instant(),
             news,
@@ -262,13 +280,18 @@ impl Sinks {
     /// Hands a line over, as soon as it can be taken.
     pub fn tell(&mut self, line: &str) {
         if self.way.is_none() || self.waiting.len() + line.len() > MOST_WAITING {
-            self.write_down(&[line.to_owned()]);
+            self.lost += u64::from(!self.note(line));
+            if self.way.is_some() {
+                self.untaken.push(line.to_owned());
+            }
             return;
         }
         if self.unowed.is_empty() {
             self.since = instant();
         }
-        self.unowed.push_back(line.to_owned());
+        // Whoever is killed together with it has told nobody: what lies there is told by the next one.
+        let noted = self.note(line);
+        self.unowed.push_back(Handed { line: line.to_owned(), noted });
         self.waiting.extend(line.bytes().chain([b'\n']));
         self.hand_over();
     }
@@ -314,8 +337,28 @@ impl Sinks {
                 let more = (n.saturating_sub(self.taken) as usize).min(self.unowed.len());
                 let last = self.unowed.drain(..more).next_back();
                 (self.taken, self.since) = (n, instant());
-                self.write_down(&last.into_iter().collect::<Vec<_>>());
+                self.untaken.extend(last.map(|handed| handed.line));
             }
+        }
+        self.strike();
+    }
+
+    /// Strikes off what is owed by now.
+    fn strike(&mut self) {
+        if self.left || !self.noted || !self.unowed.is_empty() {
+            return;
+        }
+        let place = self.spool.join(UNTOLD);
+        let cut = OpenOptions::new().write(true).open(&place).and_then(|file| file.set_len(self.begins));
+        if cut.is_err() {
+            return;
+        }
+        self.noted = false;
+        for line in self.untaken.clone() {
+            self.note(&line);
+        }
+        if self.begins == 0 && self.untaken.is_empty() {
+            let _ = std::fs::remove_file(&place);
         }
     }
 
@@ -342,27 +385,31 @@ impl Sinks {
         self.way = None;
         self.waiting.clear();
         // It may have told some of them, and not have said so: twice is better than never.
-        let unowed: Vec<String> = self.unowed.drain(..).collect();
-        self.write_down(&unowed);
+        self.leave();
     }
 
-    /// What cannot be handed over is told by the next process.
-    fn write_down(&mut self, lines: &[String]) {
-        if lines.is_empty() {
-            return;
+    /// What was not taken is told by the next process, as far as it can be written down.
+    fn leave(&mut self) {
+        // From here on nothing is struck off.
+        self.left = true;
+        for handed in std::mem::take(&mut self.unowed) {
+            let written = handed.noted || self.note(&handed.line);
+            self.lost += u64::from(!written);
         }
+    }
+
+    /// Writes a line down that the next process tells, unless this one says that it is owed; gives whether it could be.
+    fn note(&mut self, line: &str) -> bool {
         let place = self.spool.join(UNTOLD);
         let written = OpenOptions::new().create(true).append(true).open(place).and_then(|mut file| {
             let before = file.metadata()?.len();
-            let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
-            file.write_all(text.as_bytes()).and_then(|()| file.sync_data()).inspect_err(|_| {
+            file.write_all(format!("{line}\n").as_bytes()).inspect_err(|_| {
                 // A part of a line would spoil the next one.
                 let _ = file.set_len(before);
             })
         });
-        if written.is_err() {
-            self.lost += lines.len() as u64;
-        }
+        self.noted |= written.is_ok();
+        written.is_ok()
     }
 
     /// Hands over what is left, and waits until it has ended, not for ever; says how many turns nobody will be told of.
@@ -374,8 +421,7 @@ impl Sinks {
             }
             if self.way.is_none() && matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
                 self.hear();
-                let unowed: Vec<String> = self.unowed.drain(..).collect();
-                self.write_down(&unowed);
+                self.leave();
                 return self.lost;
             }
             if waited == 10 {
@@ -385,8 +431,7 @@ impl Sinks {
         }
         say("the sinks do not end: what they are owed is told by the next run");
         self.hear();
-        let unowed: Vec<String> = self.unowed.drain(..).collect();
-        self.write_down(&unowed);
+        self.leave();
         // Who has given its rights up may not end it: what it is not handed any more, it waits for no longer.
         if self.child.kill().is_ok() {
             let _ = self.child.wait();
@@ -399,8 +444,7 @@ impl Drop for Sinks {
     /// However it ends, what was not taken is told by the next process.
     fn drop(&mut self) {
         self.hear();
-        let unowed: Vec<String> = self.unowed.drain(..).collect();
-        self.write_down(&unowed);
+        self.leave();
     }
 }
 

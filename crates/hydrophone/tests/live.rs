@@ -521,6 +521,19 @@ fn what_the_process_of_the_sinks_did_not_take_is_told_by_the_next_one() {
     net.end(again);
     assert_eq!(lines(&turned), turns.len());
     assert!(!spool.join("untold").exists());
+
+    // Both are killed at once.
+    let mut both = net.listen(&["vb"], &more);
+    let of = net.run("pgrep", &["-P", &both.child.id().to_string()]).stdout;
+    let of = String::from_utf8(of).unwrap().trim().to_owned();
+    net.run("kill", &["-STOP", &of]);
+    net.replay("va", "--multiplier=60", &sample("kraken-new.pcapng"), &["--limit=700"]);
+    net.wait("listen.out", "\"infected\"");
+    net.run("kill", &["-KILL", &of, &both.child.id().to_string()]);
+    both.child.wait().unwrap();
+    let again = net.listen(&["vb"], &more);
+    net.end(again);
+    assert!(lines(&turned) > turns.len(), "{} lines", lines(&turned));
 }
 
 #[test]
