@@ -435,7 +435,7 @@ impl Live {
             if emptied && port.inflow.pipe().is_none() {
                 port.known = port.known.max(before.minus(BEHIND));
             }
-            if was_down && !port.down {
+            if was_down && !port.down && port.inflow.ring().is_some() {
                 heard_again.push(n);
             }
         }
@@ -454,8 +454,14 @@ impl Live {
             for told in told {
                 match told {
                     Told::News(what) => self.say(&what),
-                    Told::Waits(true) => self.stands(n, "nobody writes to it"),
-                    Told::Waits(false) => drop(self.stood(n)),
+                    Told::Waits(true) => {
+                        self.ports[n].down = true;
+                        self.stands(n, "nobody writes to it");
+                    }
+                    Told::Waits(false) => {
+                        self.ports[n].down = false;
+                        drop(self.stood(n));
+                    }
                     Told::Drains => self.stands(n, "what comes is not read, until its writer is gone"),
                     Told::Failed(what) => {
                         self.tell(format!("{what} ({})", now()));
@@ -473,13 +479,16 @@ impl Live {
         let alone = self.ports.len() == 1 || self.closing;
         let of_here = || self.ports.iter().filter(|p| p.inflow.pipe().is_none());
         let until = if alone { None } else { of_here().map(|p| p.known).min() };
-        // What comes late through a pipe is waited for, not for long; and so does nobody else wait longer for what comes through one.
-        let is_silent = |p: &Port| p.inflow.pipe().is_some() && p.pieces.is_empty() && !p.inflow.is_over();
-        let silent: Vec<usize> =
-            (0..self.ports.len()).filter(|n| !alone && is_silent(&self.ports[*n])).collect();
+        // What comes late through a pipe is waited for, not for long, and not where there is no room to wait in.
+        let is_late =
+            |p: &Port| p.inflow.pipe().is_some() && p.pieces.is_empty() && !p.down && !p.inflow.is_over();
+        let waits = !alone && self.ports.iter().any(is_late);
         let late = instant();
-        let has_waited =
-            |p: &Port| p.pieces.front().is_some_and(|piece| late.duration_since(piece.taken) >= PIPE_BEHIND);
+        let has_waited = |p: &Port| {
+            let head = p.pieces.front();
+            p.pieces.len() >= AHEAD
+                || head.is_some_and(|piece| late.duration_since(piece.taken) >= PIPE_BEHIND)
+        };
         for piece in self.ports.iter_mut().flat_map(|p| &mut p.pieces) {
             piece.registered = None;
         }
@@ -490,7 +499,7 @@ impl Live {
             let Some((first, n)) = heads().min() else { return };
             let waited = has_waited(&self.ports[n]);
             let until = until.filter(|_| !(waited && self.ports[n].inflow.pipe().is_some()));
-            if until.is_some_and(|until| first > until) || (!waited && !silent.is_empty()) {
+            if until.is_some_and(|until| first > until) || (waits && !waited) {
                 return;
             }
             // As far as no other has anything earlier.

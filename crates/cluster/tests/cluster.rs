@@ -121,6 +121,13 @@ fn tables(store: &Path, of: &Analysed) -> Vec<Vec<u8>> {
 const ALL: [&str; 4] =
     ["office-day.pcapng.zst", "kraken-old.pcapng", "kraken-mutated.pcapng", "clean-mail-server.pcapng"];
 
+/// The captures, in the order of their days.
+fn by_day() -> Vec<&'static str> {
+    let mut days = ALL.to_vec();
+    days.sort_by_cached_key(|c| run(&RunOptions::of(samples(&[c])), |_| ()).expect("read").health.first);
+    days
+}
+
 /// A store of two sites.
 fn two_sites(store: &Path) {
     keep(store, &ALL, 0);
@@ -153,20 +160,14 @@ fn here_it_says_what_reading_the_store_says() {
 fn what_came_later_is_read_alone_and_says_the_same() {
     let dir = tempfile::tempdir().expect("a folder");
     // Captures of one day after the other.
-    let mut days: Vec<(&str, i64)> = ALL
-        .iter()
-        .map(|c| {
-            (*c, run(&RunOptions::of(samples(&[c])), |_| ()).expect("read").health.first.expect("packets").0)
-        })
-        .collect();
-    days.sort_by_key(|(_, first)| *first);
+    let days = by_day();
     let (last, before) = days.split_last().expect("captures");
-    for (capture, _) in before {
+    for capture in before {
         keep(dir.path(), &[capture], 0);
     }
     let first = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
     assert!(first.from.is_none());
-    keep(dir.path(), &[last.0], 0);
+    keep(dir.path(), &[last], 0);
     let then = analyse(&asked(dir.path(), 4, 2), &embedded()).expect("it is analysed");
     assert_eq!(then.from, Some(first.folder));
     let whole = Asked { anew: true, ..asked(dir.path(), 4, 2) };
@@ -195,16 +196,10 @@ fn what_came_later_is_read_alone_and_says_the_same() {
 #[test]
 fn of_an_analysis_that_is_damaged_nothing_is_taken_and_the_one_before_it_will_do() {
     let dir = tempfile::tempdir().expect("a folder");
-    let mut days: Vec<(&str, i64)> = ALL
-        .iter()
-        .map(|c| {
-            (*c, run(&RunOptions::of(samples(&[c])), |_| ()).expect("read").health.first.expect("packets").0)
-        })
-        .collect();
-    days.sort_by_key(|(_, first)| *first);
+    let days = by_day();
     let one = Asked { parallel: 1, ..asked(dir.path(), 4, 2) };
     let mut done = Vec::new();
-    for (day, (capture, _)) in days.iter().enumerate() {
+    for (day, capture) in days.iter().enumerate() {
         keep(dir.path(), &[capture], 0);
         if day > 0 {
             done.push(analyse(&one, &embedded()).expect("it is analysed"));

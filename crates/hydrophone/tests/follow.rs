@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use common::{host, read_json, run, sample};
+use common::{host, read_json, run, sample, until};
 use serde_json::Value;
 
 /// Zeek's logs of a sample, whose last rows are to be written yet.
@@ -576,14 +576,6 @@ fn eve_comes_by_a_socket() {
 }
 
 /// Waits until something is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
-        sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn what_is_said_of_hosts_is_kept_and_a_console_shows_a_running_sensor() {
     let dir = tempfile::tempdir().unwrap();

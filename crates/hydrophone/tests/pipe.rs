@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::{read_json, sample};
+use common::{read_json, sample, until};
 use serde_json::Value;
 
 const HOME: &str = "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16";
@@ -247,14 +247,6 @@ fn status(control: &str, more: &str) -> std::process::Output {
         .unwrap()
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
-        sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn a_pipe_that_is_silent_or_of_another_time_holds_nobody_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -265,6 +257,21 @@ fn a_pipe_that_is_silent_or_of_another_time_holds_nobody_up() {
     std::fs::write(&pipes[0], std::fs::read(sample("kraken-blocked.pcapng")).unwrap()).unwrap();
     let packets = read_json(&[sample("kraken-blocked.pcapng").to_str().unwrap()])[0]["packets"].clone();
     until("it waits for the other", || told()["packets"] == packets);
+    // Whoever writes no more is waited for as long as there is room, and not a second and a half for every 2 MiB.
+    let mut writer = OpenOptions::new().write(true).open(&pipes[1]).unwrap();
+    writer.write_all(&std::fs::read(sample("kraken-blocked.pcapng")).unwrap()).unwrap();
+    let much = std::fs::read(sample("clean-bittorrent-vpn.pcapng")).unwrap();
+    let in_it =
+        read_json(&[sample("clean-bittorrent-vpn.pcapng").to_str().unwrap()])[0]["packets"].as_u64().unwrap();
+    let times = (60 << 20) / much.len() as u64;
+    let mut to = OpenOptions::new().write(true).open(&pipes[0]).unwrap();
+    let write = std::thread::spawn(move || (0..times).for_each(|_| to.write_all(&much).unwrap()));
+    let all = 2 * packets.as_u64().unwrap() + times * in_it;
+    until("it waits for who writes no more", || told()["packets"] == all);
+    write.join().unwrap();
+    drop(writer);
+    // One that is there before the last one's end was seen would go on with what that wrote.
+    until("its writer is not gone", || told()["troubles"].as_object().is_some_and(|t| t.len() == 2));
     // What is no capture is said while its writer goes on.
     let mut writer = OpenOptions::new().write(true).open(&pipes[1]).unwrap();
     writer.write_all(b"this is no capture, and more of it comes").unwrap();

@@ -544,7 +544,7 @@ impl Behaviour for Watcher {
         };
         let what = match e.key.as_ref() {
             "opaque" => "encrypted-looking data".to_owned(),
-            "by_a_tool" => format!("a program ({}) with a tool that says who it is", clean(e.text("is"))),
+            "by_a_tool" => format!("a program ({})", clean(e.text("is"))),
             // An executable, an installer, an archive, a script.
             key => format!("{} {key} ({})", if key == "script" { "a" } else { "an" }, clean(e.text("is"))),
         };
@@ -553,7 +553,8 @@ impl Behaviour for Watcher {
         let what =
             if e.key == "opaque" { format!("{bytes} of {what}") } else { format!("{what} of {bytes}") };
         let unbidden = if e.has("unbidden") { ", to which no page led" } else { "" };
-        format!("downloaded {what} from {host}{of}{declared}{unbidden}")
+        let by = if e.key == "by_a_tool" { ", with a tool that says who it is" } else { "" };
+        format!("downloaded {what} from {host}{of}{declared}{unbidden}{by}")
     }
 }
 

@@ -118,3 +118,13 @@ pub fn serve<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> (Served, String) {
     BufReader::new(out).read_line(&mut url).expect("the address is printed");
     (served, url.trim().to_owned())
 }
+
+/// Waits until it is so, not for ever.
+#[allow(clippy::disallowed_methods)] // Real programs have real time.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
